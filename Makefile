@@ -1,0 +1,40 @@
+# `make` alone shows what there is. Every target does its own set-up.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup format check test demo bench seeds tables clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Install the package and its tools into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+format: setup  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: setup  ## Format check, lint, layers and types (the quick part of `make test`)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test: check  ## Everything that CI runs
+	$(BIN)/pytest
+
+demo: setup  ## Train on generated posts; leaves runs/demo/report.md
+	$(BIN)/mvcn demo --output runs/demo --overwrite
+
+bench: setup  ## Measure speed against plain references; writes results/bench.json
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the environment and the runs
+	rm -rf $(VENV) runs

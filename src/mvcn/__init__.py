@@ -1,0 +1,1 @@
+"""MVCN: classifiers of posts made of text and image."""

@@ -1,0 +1,24 @@
+"""Errors that a person can act on."""
+
+
+class MvcnError(Exception):
+    """One sentence for a person: what is wrong, where, and what to do.
+
+    The command line prints it and exits with code 2; it never shows a traceback for it.
+    """
+
+
+class BadImageError(MvcnError):
+    """An image that is missing, empty, damaged, too large or not an image."""
+
+
+class ConfigError(MvcnError):
+    """A setting that does not exist or has a value out of its range."""
+
+
+class DataError(MvcnError):
+    """A file of posts, labels or splits that cannot be read as what it should be."""
+
+
+class RunError(MvcnError):
+    """A run folder that is not one, is damaged, or would be overwritten."""
