@@ -1,0 +1,10 @@
+"""How good predictions are: metrics with intervals, and their table for a terminal."""
+
+from mvcn.evaluation.metrics import (
+    ClassScores,
+    Evaluation,
+    evaluate_predictions,
+    format_evaluation,
+)
+
+__all__ = ["ClassScores", "Evaluation", "evaluate_predictions", "format_evaluation"]

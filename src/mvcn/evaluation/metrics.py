@@ -1,0 +1,270 @@
+"""Metrics of predicted probabilities against labels, with bootstrap intervals over posts."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+)
+
+from mvcn.errors import MvcnError
+
+CALIBRATION_BINS = 15
+BOOTSTRAP_RESAMPLES = 1000
+BOOTSTRAP_SEED = 0
+INTERVAL_PERCENT = 95
+SUM_TOLERANCE = 1e-2
+"""How far a row may be from 1 in sum; probabilities in half precision come within this."""
+BINARY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """How well one class is found; a score without anything to divide by is 0."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    """Posts that truly are of the class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Metrics of one set of predictions."""
+
+    n: int
+    """Posts."""
+    accuracy: float
+    f1_weighted: float
+    """Mean F1 of the classes, weighted by their posts: the convention for MVSA."""
+    f1_macro: float
+    """Plain mean F1 of all classes; a class that no post has and none is given counts as 0."""
+    f1_binary: float | None
+    """F1 of the positive class, the second of two; None where there are more classes."""
+    per_class: Mapping[str, ClassScores]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    """Posts by true class (row) and predicted class (column), in the order of `per_class`."""
+    expected_calibration_error: float
+    """Over 15 bins of equal width of the top probability (Guo et al., ICML 2017)."""
+    negative_log_likelihood: float
+    """Mean over the posts in nats; a probability of 0 counts as 2.2e-16, so that it is finite."""
+    intervals: Mapping[str, tuple[float, float]]
+    """Metric -> ends of its 95 % bootstrap interval over posts (not over seeds of training)."""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values for JSON; `f1_binary` is left out unless there are two classes."""
+        mapping = dataclasses.asdict(self)
+        mapping["confusion_matrix"] = [list(row) for row in self.confusion_matrix]
+        mapping["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
+        if self.f1_binary is None:
+            del mapping["f1_binary"]
+        return mapping
+
+
+def evaluate_predictions(
+    probabilities: Float[np.ndarray, "batch classes"],
+    labels: Int[np.ndarray, " batch"],
+    class_names: Sequence[str],
+) -> Evaluation:
+    """Judge the probabilities of a whole set of posts at once.
+
+    A post's prediction is its most probable class, the first one of equals. Every average is
+    over all of `class_names`, as scikit-learn computes it with ``labels=range(classes)`` and
+    ``zero_division=0``; without `labels` it would skip the classes that do not occur, and macro
+    F1 would change its meaning with the posts at hand.
+
+    Args:
+        probabilities: One row per post, each summing to 1 (half precision is near enough).
+        labels: True classes as positions in `class_names`.
+        class_names: Names of the classes; of two, the second is the positive one.
+
+    Raises:
+        MvcnError: No posts, fewer than two classes, shapes that do not fit each other, values
+            that are no probabilities, or labels that are no classes.
+    """
+    _require_fitting_shapes(probabilities, labels, class_names)
+    _require_probabilities(probabilities)
+    _require_classes(labels, class_names)
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    predicted, classes = probabilities.argmax(axis=1), range(len(class_names))
+    confusion = confusion_matrix(labels, predicted, labels=classes)
+    per_class = _scores_per_class(labels, predicted, class_names)
+    return Evaluation(
+        n=len(labels),
+        accuracy=float(accuracy_score(labels, predicted)),
+        f1_weighted=_averaged_f1(labels, predicted, classes, "weighted"),
+        f1_macro=_averaged_f1(labels, predicted, classes, "macro"),
+        f1_binary=per_class[class_names[1]].f1 if len(classes) == BINARY else None,
+        per_class=per_class,
+        confusion_matrix=tuple(tuple(row) for row in confusion.tolist()),
+        expected_calibration_error=_calibration_error(probabilities, labels),
+        negative_log_likelihood=float(log_loss(labels, probabilities, labels=classes)),
+        intervals=_bootstrap_intervals(confusion),
+    )
+
+
+def format_evaluation(evaluation: Evaluation) -> str:
+    """Return a table for a terminal: metrics with intervals, classes, confusion matrix."""
+    names = list(evaluation.per_class)
+    matrix = zip(names, evaluation.confusion_matrix, strict=True)
+    blocks = [
+        [("", "value", f"{INTERVAL_PERCENT} % interval"), *_metric_rows(evaluation)],
+        [("class", "precision", "recall", "F1", "posts"), *_class_rows(evaluation)],
+        [("true \\ predicted", *names), *((name, *map(str, row)) for name, row in matrix)],
+    ]
+    return "\n\n".join([f"{evaluation.n} posts", *map(_aligned, blocks)])
+
+
+def _require_fitting_shapes(
+    probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> None:
+    if len(set(class_names)) != len(class_names) or len(class_names) < BINARY:
+        names = ", ".join(class_names) or "none"
+        raise MvcnError(f"Evaluation needs at least two classes with different names, not {names}.")
+    if labels.ndim != 1 or probabilities.shape != (len(labels), len(class_names)):
+        raise MvcnError(
+            f"Evaluation needs one label and {len(class_names)} probabilities per post, but the "
+            f"labels have shape {labels.shape} and the probabilities {probabilities.shape}."
+        )
+    if len(labels) == 0:
+        raise MvcnError("There are no posts to evaluate.")
+
+
+def _require_probabilities(probabilities: Float[np.ndarray, "batch classes"]) -> None:
+    if not np.isfinite(probabilities).all() or (probabilities < 0).any():
+        row = int(np.argmin((np.isfinite(probabilities) & (probabilities >= 0)).all(axis=1)))
+        raise MvcnError(
+            f"The probabilities of post number {row} (from 0) are {probabilities[row].tolist()}: "
+            "each must be a number from 0 to 1."
+        )
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    if (abs(sums - 1) > SUM_TOLERANCE).any():
+        row = int(abs(sums - 1).argmax())
+        raise MvcnError(
+            f"The probabilities of post number {row} (from 0) sum to {sums[row]:.4g}, not to 1: "
+            "give probabilities, not logits."
+        )
+
+
+def _require_classes(labels: Int[np.ndarray, " batch"], class_names: Sequence[str]) -> None:
+    outside = (labels < 0) | (labels >= len(class_names))
+    if outside.any():
+        row = int(outside.argmax())
+        raise MvcnError(
+            f"The label of post number {row} (from 0) is {labels[row]}, but must be a whole "
+            f"number from 0 to {len(class_names) - 1}."
+        )
+
+
+def _averaged_f1(
+    labels: Int[np.ndarray, " batch"],
+    predicted: Int[np.ndarray, " batch"],
+    classes: range,
+    average: str,
+) -> float:
+    return float(f1_score(labels, predicted, labels=classes, average=average, zero_division=0))
+
+
+def _scores_per_class(
+    labels: Int[np.ndarray, " batch"],
+    predicted: Int[np.ndarray, " batch"],
+    class_names: Sequence[str],
+) -> dict[str, ClassScores]:
+    columns = precision_recall_fscore_support(
+        labels, predicted, labels=range(len(class_names)), zero_division=0
+    )
+    rows = zip(class_names, *(column.tolist() for column in columns), strict=True)
+    return {name: ClassScores(*scores, int(support)) for name, *scores, support in rows}
+
+
+def _calibration_error(
+    probabilities: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
+) -> float:
+    r"""Return how far confidence is from accuracy, averaged over bins of confidence.
+
+    .. math::
+        \mathrm{ECE} = \sum_m \frac{|B_m|}{n}
+            \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
+
+    B_m holds the posts whose top probability is in (m/15, (m+1)/15], m = 0..14; acc is the
+    share of them predicted rightly, conf their mean top probability.
+
+    Source:
+        Guo et al., ICML 2017, "On Calibration of Modern Neural Networks", Eq. (3).
+    """
+    confidence = probabilities.max(axis=1)
+    surplus = (probabilities.argmax(axis=1) == labels) - confidence
+    inner_edges = np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS
+    bins = np.searchsorted(inner_edges, confidence, side="left")
+    return float(abs(np.bincount(bins, weights=surplus)).sum() / len(labels))
+
+
+def _bootstrap_intervals(
+    confusion: Int[np.ndarray, "classes classes"],
+) -> dict[str, tuple[float, float]]:
+    """Return percentile intervals of the metrics that depend on the confusion matrix alone.
+
+    Drawing n posts with replacement and counting their (truth, prediction) pairs is one draw
+    from a multinomial with the observed shares, so the matrices are drawn without any posts.
+    """
+    n, generator = confusion.sum(), np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = generator.multinomial(n, confusion.ravel() / n, size=BOOTSTRAP_RESAMPLES)
+    metrics = _metrics_of_matrices(drawn.reshape(-1, *confusion.shape))
+    tail = (100 - INTERVAL_PERCENT) / 2
+    ends = {name: np.percentile(values, [tail, 100 - tail]) for name, values in metrics.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+
+def _metrics_of_matrices(
+    confusion: Int[np.ndarray, "*rows classes classes"],
+) -> dict[str, Float[np.ndarray, "*rows"]]:
+    correct, support = confusion.diagonal(axis1=-2, axis2=-1), confusion.sum(axis=-1)
+    f1 = 2 * correct / np.maximum(support + confusion.sum(axis=-2), 1)
+    n = support.sum(axis=-1)
+    metrics = {
+        "accuracy": correct.sum(axis=-1) / n,
+        "f1_weighted": (f1 * support).sum(axis=-1) / n,
+        "f1_macro": f1.mean(axis=-1),
+    }
+    return metrics | ({"f1_binary": f1[..., 1]} if f1.shape[-1] == BINARY else {})
+
+
+def _metric_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
+    titles = {
+        "accuracy": "accuracy",
+        "f1_weighted": "weighted F1",
+        "f1_macro": "macro F1",
+        "f1_binary": f"F1 of '{list(evaluation.per_class)[-1]}'",
+        "expected_calibration_error": "calibration error",
+        "negative_log_likelihood": "negative log likelihood",
+    }
+    for metric, title in titles.items():
+        value, ends = getattr(evaluation, metric), evaluation.intervals.get(metric)
+        if value is not None:
+            yield title, f"{value:.4f}", f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
+
+
+def _class_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
+    for name, scores in evaluation.per_class.items():
+        shares = (scores.precision, scores.recall, scores.f1)
+        yield name, *(f"{share:.4f}" for share in shares), str(scores.support)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(lines)
