@@ -180,11 +180,13 @@ def _scores_per_class(
     predicted: Int[np.ndarray, " batch"],
     class_names: Sequence[str],
 ) -> dict[str, ClassScores]:
-    columns = precision_recall_fscore_support(
+    precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=range(len(class_names)), zero_division=0
     )
-    rows = zip(class_names, *(column.tolist() for column in columns), strict=True)
-    return {name: ClassScores(*scores, int(support)) for name, *scores, support in rows}
+    return {
+        name: ClassScores(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]))
+        for k, name in enumerate(class_names)
+    }
 
 
 def _calibration_error(
