@@ -5,13 +5,16 @@ Configuration stops here and at the builders: modules take plain keyword argumen
 
 import dataclasses
 import difflib
-import types
+import math
+import reprlib
+import sys
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
@@ -23,6 +26,31 @@ CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 Prefill = Literal["none", "self", "auxiliary-run"]
 
+NUM_SPECIAL_TOKENS = 2
+"""Tokens that text encoders add to each text; `max_tokens` counts them."""
+
+
+class Range(NamedTuple):
+    """The numbers that a setting allows, beside the type in its annotation."""
+
+    words: str
+    """Completes "must be"."""
+    allows: Callable[[float], bool]
+
+
+Count = Annotated[int, Range("at least 1", lambda number: number >= 1)]
+CountOrZero = Annotated[int, Range("at least 0", lambda number: number >= 0)]
+Seed = Annotated[int, Range("from 0 to 4294967295", lambda number: 0 <= number < 2**32)]
+Tokens = Annotated[int, Range("at least 3", lambda number: number > NUM_SPECIAL_TOKENS)]
+Positive = Annotated[
+    float, Range("finite and above 0", lambda number: math.isfinite(number) and number > 0)
+]
+NonNegative = Annotated[
+    float, Range("finite and at least 0", lambda number: math.isfinite(number) and number >= 0)
+]
+Share = Annotated[float, Range("from 0 to 1", lambda number: 0 <= number <= 1)]
+Dropout = Annotated[float, Range("at least 0 and below 1", lambda number: 0 <= number < 1)]
+
 
 @dataclass
 class DataConfig:
@@ -33,7 +61,7 @@ class DataConfig:
     root: Path | None = None
     """Folder of the data set."""
     splits: Path | None = None
-    """Folder with `train.txt` and `dev.txt`, one id a line; without it a seeded stratified split."""
+    """Folder with `train.txt` and `dev.txt`, an id a line; else a seeded stratified split."""
     train: Path | None = None
     """CSV of the training posts, for `table`."""
     dev: Path | None = None
@@ -49,24 +77,24 @@ class ModelConfig:
     text_encoder: str = "minilm-l6"
     """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
     image_encoder: str = "efficientnet-lite0"
-    """Packaged name, folder, or Hugging Face hub name. The paper's image input is not known to us."""
-    frozen_text_layers: int = 0
-    """The lowest layers of the text encoder that are not trained; above 0 freezes the embeddings."""
+    """Packaged name, folder, or Hugging Face hub name. The paper's is not known to us."""
+    frozen_text_layers: CountOrZero = 0
+    """The lowest layers of the text encoder not to train; above 0 freezes the embeddings too."""
     freeze_text_embeddings: bool = False
     """Keep the token embeddings as they are."""
     freeze_image_encoder: bool = True
     """Keep the image encoder as it is; its token features are then computed once and cached."""
-    hidden_size: int = 384
-    """Width d of fusion and fused feature."""
-    num_heads: int = 6
+    hidden_size: Count = 384
+    """Width d of fusion and fused feature; a multiple of `num_heads`."""
+    num_heads: Count = 6
     """Attention heads of each text-guided unit."""
-    num_fusion_layers: int = 1
+    num_fusion_layers: Count = 1
     """Stacked text-guided units L. Not given, ours."""
     attention: AttentionKind = "sparsemax"
     """Normalisation of the text-to-image attention; softmax is the ablation."""
-    dropout: float = 0.1
+    dropout: Dropout = 0.1
     """Dropout of the fusion and the classifier, never on sparse attention weights."""
-    max_tokens: int = 64
+    max_tokens: Tokens = 64
     """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200."""
 
 
@@ -74,23 +102,23 @@ class ModelConfig:
 class ObjectiveConfig:
     """The loss: cross-entropy with soft targets, plus the semantic congruity constraint."""
 
-    congruity_weight: float = 0.1
+    congruity_weight: NonNegative = 0.1
     """Lambda; 0 switches the constraint off. Not given, ours."""
     congruity_form: CongruityForm = "ratio"
     """Relative distance to the own centroid. Our reading of the paper's relative L2 is ratio."""
     centroids: CentroidSource = "queue"
     """Class means over the queue, or over the batch alone (the ablation without AC)."""
-    queue_size: int = 3600
+    queue_size: Count = 3600
     """Posts remembered, N. Paper: 3600."""
     prefill: Prefill = "self"
     """What fills the queue before the constraint starts: nothing, this model, or another run's."""
-    prefill_epochs: float = 1.0
+    prefill_epochs: NonNegative = 1.0
     """Epochs of cross-entropy alone before the queue is filled, for `self`."""
     prefill_run: Path | None = None
     """Run folder of the auxiliary model, for `auxiliary-run`."""
-    calibration: float = 0.0
-    """e_max, the largest share of the target that adaptive loss calibration moves; 0 switches off."""
-    calibration_temperature: float = 1.0
+    calibration: Share = 0.0
+    """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off."""
+    calibration_temperature: Positive = 1.0
     """tau of softmax(-D / tau), used where a post has no unimodal labels."""
 
 
@@ -98,27 +126,27 @@ class ObjectiveConfig:
 class TrainingConfig:
     """Optimisation."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, order and dropout; of the split too where none is given."""
-    epochs: int = 4
+    epochs: Count = 4
     """Passes over the training posts at most."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Posts per forward pass. Paper: 16."""
-    gradient_accumulation: int = 1
+    gradient_accumulation: Count = 1
     """Forward passes per optimizer step."""
-    eval_batch_size: int = 64
+    eval_batch_size: Count = 64
     """Posts per forward pass without gradients."""
-    encoder_learning_rate: float = 5e-5
+    encoder_learning_rate: Positive = 5e-5
     """Peak learning rate of the encoders."""
-    fusion_learning_rate: float = 3e-4
+    fusion_learning_rate: Positive = 3e-4
     """Peak learning rate of all that is not an encoder."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegative = 0.01
     """AdamW, not on biases and norms."""
-    warmup_fraction: float = 0.1
+    warmup_fraction: Share = 0.1
     """Share of the steps with a rising learning rate, before it falls linearly to zero."""
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
-    patience: int = 3
+    patience: Count = 3
     """Epochs without a better dev weighted F1 before training stops."""
 
 
@@ -132,41 +160,60 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+    def from_mapping(cls, mapping: Mapping[Any, Any]) -> "RunConfig":
         """Build from nested mappings.
 
         Raises:
-            ConfigError: A key that does not exist, or a value of the wrong type.
+            ConfigError: A key that does not exist, or a value of the wrong type or range.
         """
         config = cls()
         config.update(mapping)
         return config
 
-    def update(self, mapping: Mapping[str, Any]) -> None:
+    def update(self, mapping: Mapping[Any, Any]) -> None:
         """Overwrite the fields that `mapping` names, section by section.
 
         Raises:
-            ConfigError: A key that does not exist, or a value of the wrong type.
+            ConfigError: A key that does not exist, or a value of the wrong type or range.
         """
         for section, values in mapping.items():
-            _require_known(section, self, prefix="")
+            name = str(section)
+            _require_known(name, self, prefix="")
             if not isinstance(values, Mapping):
-                raise ConfigError(f"Setting '{section}' is a section: give it keys, as in {section}.key.")
+                raise ConfigError(f"'{name}' is a section: give it keys, as in {name}.key.")
             for key, value in values.items():
-                _set_field(getattr(self, section), section, str(key), value)
+                _set_field(getattr(self, name), name, str(key), value)
+        self.validate()
 
     def set(self, assignments: Iterable[str]) -> None:
-        """Apply command-line assignments like ``training.epochs=3`` (values are YAML).
+        """Apply command-line assignments like ``training.epochs=3`` (values are YAML) together.
 
         Raises:
-            ConfigError: Not of the form ``section.key=value``, an unknown key, or a wrong type.
+            ConfigError: Not of the form ``section.key=value``, an unknown key, or a wrong value.
         """
+        mapping: dict[str, dict[str, Any]] = {}
         for assignment in assignments:
             path, equals, text = assignment.partition("=")
             section, dot, key = path.strip().partition(".")
             if not (equals and dot):
                 raise ConfigError(f"--set '{assignment}' must look like section.key=value.")
-            self.update({section: {key: _parse_value(assignment, text)}})
+            value = _parse_yaml(text, f"The value in --set '{assignment}'")
+            mapping.setdefault(section, {})[key] = value
+        self.update(mapping)
+
+    def validate(self) -> None:
+        """Check ranges; reading and setting do so already, plain attribute assignment does not.
+
+        Raises:
+            ConfigError: A number out of its range, or sizes that do not fit each other.
+        """
+        for section in dataclasses.fields(self):
+            _require_ranges(getattr(self, section.name), section.name)
+        if self.model.hidden_size % self.model.num_heads:
+            raise ConfigError(
+                f"Setting 'model.hidden_size' is {self.model.hidden_size}, but must be a multiple "
+                f"of model.num_heads, which is {self.model.num_heads}."
+            )
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Return nested dictionaries of plain values, as YAML and `from_mapping` take them."""
@@ -187,14 +234,17 @@ def read_recipe(name: str) -> RunConfig:
         ConfigError: No such recipe, not YAML, or a setting that does not exist.
     """
     shipped = resources.files("mvcn") / "recipes"
-    if (shipped / f"{name}.yaml").is_file():
-        text, where = (shipped / f"{name}.yaml").read_text("utf-8"), f"Recipe '{name}'"
-    elif Path(name).is_file():
-        text, where = Path(name).read_text("utf-8"), f"Recipe file {name}"
-    else:
-        known = ", ".join(sorted(p.name[:-5] for p in shipped.iterdir() if p.name.endswith(".yaml")))
-        raise ConfigError(f"There is no recipe '{name}': give a YAML file or one of {known}.")
-    return read_config(text, where)
+    known = sorted(p.name[:-5] for p in shipped.iterdir() if p.name.endswith(".yaml"))
+    if name in known:
+        return read_config((shipped / f"{name}.yaml").read_text("utf-8"), f"Recipe '{name}'")
+    try:
+        text = Path(name).read_text("utf-8")
+    except FileNotFoundError as error:
+        choices = ", ".join(known)
+        raise ConfigError(f"No recipe '{name}': give a YAML file or one of {choices}.") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Recipe file {name} cannot be read as text: {error}.") from error
+    return read_config(text, f"Recipe file {name}")
 
 
 def read_config(text: str, where: str) -> RunConfig:
@@ -203,20 +253,47 @@ def read_config(text: str, where: str) -> RunConfig:
     Raises:
         ConfigError: Not YAML, not a mapping, or a setting that does not exist.
     """
-    try:
-        mapping = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}.") from error
+    mapping = _parse_yaml(text, where)
+    if mapping is None:
+        return RunConfig()
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{where} must hold sections like 'training:' with keys below them.")
-    return RunConfig.from_mapping(mapping)
-
-
-def _parse_value(assignment: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The value in --set '{assignment}' is not YAML.") from error
+        return RunConfig.from_mapping(mapping)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which no key may silently override an earlier one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    number = int(loader.construct_yaml_int(node))
+    if abs(number) > sys.maxsize:
+        raise ValueError(f"a whole number of {number.bit_length()} bits is too large")
+    return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except Exception as error:  # PyYAML lets many errors of its constructors through
+        problem = " ".join(str(error).split())
+        raise ConfigError(f"{where} cannot be read as YAML: {problem}.") from error
 
 
 def _require_known(name: str, config: Any, prefix: str) -> None:
@@ -233,36 +310,44 @@ def _set_field(config: Any, section: str, key: str, value: Any) -> None:
     setattr(config, key, _coerce(value, expected, f"{section}.{key}"))
 
 
+def _require_ranges(config: Any, section: str) -> None:
+    for key, annotation in typing.get_type_hints(type(config), include_extras=True).items():
+        for allowed in getattr(annotation, "__metadata__", ()):
+            if not allowed.allows(getattr(config, key)):
+                raise _refusal(f"{section}.{key}", getattr(config, key), allowed.words)
+
+
 def _coerce(value: Any, expected: Any, name: str) -> Any:
     """Return `value` as the annotated type `expected`, or raise a ConfigError naming the field."""
+    options = typing.get_args(expected) or (expected,)
     if typing.get_origin(expected) is Literal:
-        allowed = typing.get_args(expected)
-        if value not in allowed:
-            raise ConfigError(f"Setting '{name}' is {value!r}, but must be one of {', '.join(allowed)}.")
+        if value not in options:
+            raise _refusal(name, value, f"one of {', '.join(options)}")
         return value
-    options = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
-    if value is None and type(None) in options:
-        return None
-    if Path in options and isinstance(value, str | Path):
-        return Path(value)
-    if float in options and not isinstance(value, bool):
+    if Path in options and isinstance(value, str) and value:
+        value = Path(value)
+    if float in options and type(value) in (str, int):
         value = _as_float(value)
-    if type(value) not in options:
-        raise ConfigError(f"Setting '{name}' is {value!r}, but must be {_name_of(options)}.")
+    if not isinstance(value, options) or (type(value) is bool and bool not in options):
+        raise _refusal(name, value, _name_of(options))
     return value
 
 
-def _as_float(value: Any) -> Any:
+def _as_float(value: str | int) -> Any:
     """YAML 1.1 reads 5e-5 as text; take it as the number that the writer meant."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, ValueError):
         return value
+
+
+def _refusal(name: str, value: Any, allowed: str) -> ConfigError:
+    return ConfigError(f"Setting '{name}' is {reprlib.repr(value)}, but must be {allowed}.")
 
 
 def _name_of(options: Iterable[Any]) -> str:
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return " or ".join(names.get(option, "a path") for option in options if option is not type(None))
+    return " or ".join(names.get(option, "a path") for option in options if option is not NoneType)
 
 
 def _plain(value: Any) -> Any:
