@@ -1,0 +1,101 @@
+"""Multi-head attention with softmax or sparsemax weights."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvcn.errors import ConfigError
+from mvcn.nn.sparsemax import sparsemax
+
+Normalizer = Literal["sparsemax", "softmax"]
+
+
+def masked_softmax(
+    scores: Float[Tensor, "*rows n"], mask: Bool[Tensor, "..."] | None = None
+) -> Float[Tensor, "*rows n"]:
+    """Return softmax over the scores that may be attended, and exactly 0 elsewhere.
+
+    A row of which nothing may be attended gives zeros and passes no gradient.
+
+    Args:
+        scores: Any finite numbers.
+        mask: True where a score may be attended; broadcast against `scores`.
+    """
+    if mask is None:
+        return scores.softmax(-1)
+    lowest = torch.finfo(scores.dtype).min
+    return scores.masked_fill(~mask, lowest).softmax(-1).masked_fill(~mask, 0)
+
+
+class MultiHeadAttention(nn.Module):
+    r"""Let each query token collect from the memory what it attends to.
+
+    .. math::
+        \mathrm{head}_h = \mathrm{normalizer}(Q_h K_h^\top / \sqrt{d_h}) \, V_h
+
+    and the heads, side by side, pass a last linear layer. There is no dropout on the attention
+    weights: a dropped and rescaled row of sparsemax weights is no longer on the simplex, and its
+    few nonzero weights are the explanation that we show.
+
+    Where a sample's memory is masked altogether, its tokens collect zeros.
+
+    Args:
+        dim: Width of query, memory and output.
+        num_heads: Parts into which the width is cut; must divide `dim`.
+        normalizer: What turns scores into attention weights.
+
+    Source:
+        Vaswani et al., NeurIPS 2017, section 3.2; sparsemax: Martins & Astudillo, ICML 2016.
+    """
+
+    def __init__(self, dim: int, num_heads: int, normalizer: Normalizer = "softmax") -> None:
+        super().__init__()
+        if num_heads < 1 or dim % num_heads:
+            raise ConfigError(f"{num_heads} attention heads cannot share a width of {dim} evenly.")
+        self.num_heads = num_heads
+        self.normalizer = normalizer
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch token dim"],
+        memory: Float[Tensor, "batch patch dim"],
+        memory_mask: Bool[Tensor, "batch patch"] | None = None,
+        *,
+        return_weights: bool = False,
+    ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch head token patch"] | None]:
+        """Return what the tokens collect, and the attention weights when asked."""
+        q = self._split_heads(self.query(query))
+        k, v = self._split_heads(self.key(memory)), self._split_heads(self.value(memory))
+        mask = None if memory_mask is None else memory_mask[:, None, None, :]
+        weights: Tensor | None = None
+        if self.normalizer == "softmax" and not return_weights:
+            attended = _attend_by_softmax(q, k, v, mask)
+        else:
+            weights = self._weights(q, k, mask)
+            attended = weights.to(v.dtype) @ v
+        output: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        return output, weights if return_weights else None
+
+    def _split_heads(self, tokens: Tensor) -> Tensor:
+        return tokens.view(*tokens.shape[:2], self.num_heads, -1).transpose(1, 2)
+
+    def _weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        normalize = sparsemax if self.normalizer == "sparsemax" else masked_softmax
+        return normalize(scores, mask)
+
+
+def _attend_by_softmax(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Fused softmax attention; a sample without memory attends to anything, and that is zeroed."""
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v)
+    is_empty = ~mask.any(-1, keepdim=True)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | is_empty)
+    return attended.masked_fill(is_empty, 0)
