@@ -86,6 +86,8 @@ class ModelConfig:
     """Keep the image encoder as it is; its token features are then computed once and cached."""
     hidden_size: Count = 384
     """Width d of fusion and fused feature; a multiple of `num_heads`."""
+    feedforward_size: Count = 768
+    """Inner width of the feed-forward layers of each text-guided unit. Not given, ours."""
     num_heads: Count = 6
     """Attention heads of each text-guided unit."""
     num_fusion_layers: Count = 1

@@ -105,6 +105,7 @@ def test_a_wrong_type_is_refused_with_the_right_one(section, key, value, expecte
     [
         ("model", "frozen_text_layers", [-1], "at least 0"),
         ("model", "hidden_size", [0, -6], "at least 1"),
+        ("model", "feedforward_size", [0], "at least 1"),
         ("model", "num_heads", [0], "at least 1"),
         ("model", "num_fusion_layers", [0], "at least 1"),
         ("model", "dropout", [-0.1, 1.0, "nan"], "at least 0 and below 1"),
