@@ -1,8 +1,8 @@
 """Sparsemax against an exhaustive search that shares no code or algorithm with it."""
 
+from fractions import Fraction
 from itertools import combinations
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,16 +14,21 @@ rows = st.lists(st.floats(-5, 5), min_size=1, max_size=6)
 NO = float("-inf")
 
 
-def nearest_on_simplex(scores: np.ndarray) -> np.ndarray:
-    """Try every support set; keep the feasible projection closest to `scores`."""
-    n, candidates = len(scores), []
-    for size in range(1, n + 1):
-        for support in map(list, combinations(range(n), size)):
-            point = np.zeros(n)
-            point[support] = scores[support] + (1 - scores[support].sum()) / size
-            if (point >= 0).all():
-                candidates.append(point)
-    return min(candidates, key=lambda point: np.sum((point - scores) ** 2))
+def nearest_on_simplex(row: list[float]) -> list[float]:
+    """Try every support set; keep the feasible projection closest to `row`.
+
+    In exact fractions: squared distances that differ by 1e-16 belong to points 1e-8 apart.
+    """
+    scores = [Fraction(score) for score in row]
+    candidates = []
+    for size in range(1, len(scores) + 1):
+        for support in combinations(range(len(scores)), size):
+            shift = (1 - sum(scores[i] for i in support)) / size
+            point = [s + shift if i in support else Fraction(0) for i, s in enumerate(scores)]
+            if min(point) >= 0:
+                distance = sum((p - s) ** 2 for p, s in zip(point, scores, strict=True))
+                candidates.append((distance, point))
+    return [float(p) for p in min(candidates)[1]]
 
 
 def project_by_active_sets(scores):
@@ -42,9 +47,9 @@ ALGORITHMS = [project_by_active_sets, _project_by_sorting, sparsemax]
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @given(row=rows)
 def test_is_the_euclidean_projection_onto_the_simplex(algorithm, row):
-    expected = nearest_on_simplex(np.array(row))
+    expected = torch.tensor(nearest_on_simplex(row), dtype=torch.float64)
     actual = algorithm(torch.tensor([row], dtype=torch.float64))[0]
-    np.testing.assert_allclose(actual.numpy(), expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(actual, expected, atol=1e-12, rtol=0)
 
 
 @given(row=rows, shift=st.floats(-10, 10))
@@ -57,6 +62,12 @@ def test_ignores_a_constant_shift(row, shift):
 def test_leaves_a_point_of_the_simplex_where_it_is(row):
     point = sparsemax(torch.tensor(row, dtype=torch.float64))
     torch.testing.assert_close(sparsemax(point), point, atol=1e-12, rtol=0)
+
+
+def test_a_score_just_above_the_threshold_keeps_its_small_weight():
+    # Support {0, -2e-8, -0.5}: tau = -(1.5 + 2e-8) / 3; the third weight is tau below -0.5.
+    weights = sparsemax(torch.tensor([0.0, -1.0, -0.5, -2e-8], dtype=torch.float64))
+    assert weights[2].item() == pytest.approx(2e-8 / 3, rel=1e-6)
 
 
 def test_hand_worked_row():
