@@ -1,0 +1,62 @@
+"""Adaptive loss calibration (ALC): softer targets for posts whose annotations disagree."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@torch.no_grad()
+def soft_targets(
+    labels: Int[Tensor, " batch"],
+    num_classes: int,
+    *,
+    unimodal_labels: Int[Tensor, "batch 2"],
+    probabilities: Float[Tensor, "batch classes"],
+    distances: Float[Tensor, "batch classes"] | None,
+    strength: float,
+    temperature: float,
+) -> Float[Tensor, "batch classes"]:
+    r"""Return the distribution over classes that each post's cross-entropy is taken against.
+
+    .. math::
+        q_i = (1 - e_i) \, \mathrm{onehot}(y_i) + e_i u_i, \qquad e_i = e_{\max} s_i, \qquad
+        s_i = \min\Bigl(1, \; 2 \sum_{k \ne y_i} u_{ik} \, p_{ik}\Bigr)
+
+    u is a second opinion on the post: the mean of its text label and its image label where it has
+    both; else softmax(-D / tau) of its distances to the class centroids; else its label itself.
+    p is what the model believes now.
+
+    The sum in s is the chance that the second opinion and the model, each drawing one class, name
+    the same class and that it is not the label. It is 0 for a consistent post (u is the label),
+    grows with the inconsistency (the share of u off the label), and adapts to the model: one that
+    is sure of the label keeps the hard target; the more it believes what the other annotator
+    saw, the softer the target becomes; and being drawn to a class that nobody named is no reason
+    to soften. For a post with two different unimodal labels, one of which is the label, s is the
+    model's probability of the other one (hence the factor 2), so that its label keeps at least
+    1 - strength / 2 of the target and can never be outvoted.
+
+    No gradient flows through the targets.
+
+    Args:
+        labels: Classes y.
+        num_classes: Classes K.
+        unimodal_labels: Text label and image label of each post; -1 where absent.
+        probabilities: The model's current probabilities p.
+        distances: D(z, c_k) in squared feature units; None where there are no centroids yet.
+        strength: e_max from 0 (one-hot targets) to 1.
+        temperature: tau, in squared feature units.
+
+    Source:
+        Wei et al., ACL 2023, adaptive loss calibration.  Deviation: the paper's formula is not
+        public, the choice is ours.
+    """
+    dtype = torch.promote_types(probabilities.dtype, torch.float32)
+    label = F.one_hot(labels, num_classes).to(dtype)
+    opinion = label if distances is None else (-distances / temperature).softmax(-1).to(dtype)
+    is_annotated = (unimodal_labels >= 0).all(1, keepdim=True)
+    annotation = F.one_hot(unimodal_labels.clamp(min=0), num_classes).to(dtype).mean(1)
+    opinion = torch.where(is_annotated, annotation, opinion)
+    agreement_against_label = (opinion * probabilities * (1 - label)).sum(1, keepdim=True)
+    share_moved = strength * (2 * agreement_against_label).clamp(max=1)
+    return (1 - share_moved) * label + share_moved * opinion

@@ -1,0 +1,227 @@
+"""The training objective: cross-entropy with soft targets plus the congruity constraint."""
+
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvcn.errors import ConfigError
+from mvcn.losses.calibration import soft_targets
+from mvcn.losses.congruity import (
+    CentroidQueue,
+    CongruityForm,
+    batch_centroids,
+    congruity_loss,
+    require_labels,
+    squared_distances,
+)
+
+CentroidSource = Literal["queue", "batch"]
+
+
+class Targets(NamedTuple):
+    """What annotators said of a batch of posts, as class numbers."""
+
+    labels: Int[Tensor, " batch"]
+    """The label of each post; every post has one."""
+    text_labels: Int[Tensor, " batch"]
+    """The label given to the text alone; -1 where absent."""
+    image_labels: Int[Tensor, " batch"]
+    """The label given to the image alone; -1 where absent."""
+
+
+@runtime_checkable
+class ClassifierOutput(Protocol):
+    """What an objective reads of a model's output."""
+
+    @property
+    def logits(self) -> Tensor:
+        """Scores of the post, ``(batch, classes)``."""
+
+    @property
+    def fused_feature(self) -> Tensor:
+        """The joint vector z, ``(batch, dim)``."""
+
+    @property
+    def text_logits(self) -> Tensor | None:
+        """Scores of the text alone, ``(batch, classes)``, from a model with such a head."""
+
+    @property
+    def image_logits(self) -> Tensor | None:
+        """Scores of the image alone, ``(batch, classes)``, from a model with such a head."""
+
+
+class Objective(nn.Module):
+    r"""Named loss parts of a batch, and the memory that they need.
+
+    .. math::
+        \mathcal{L} = \mathrm{CE}(q, \mathrm{logits}) + \lambda \mathcal{L}_{scc}
+            + \mu \, (\mathrm{CE}_{text} + \mathrm{CE}_{image})
+
+    It never sees a model. `forward` only reads; the training loop calls `after_step` once for
+    each batch after its backward pass, and `activate` when the queue is filled. All state is in
+    buffers, so a checkpoint restores it exactly. A weight of 0 takes its term out altogether.
+
+    Args:
+        num_classes: Classes K.
+        feature_dim: Width d of the fused feature.
+        congruity_weight: lambda.
+        congruity_form: Which distance to the own centroid; see `congruity_loss`.
+        centroids: Class means over the queue or over the batch alone.
+        queue_size: Posts remembered, N.
+        calibration: e_max, the largest share of a target that `soft_targets` moves, 0 to 1.
+        calibration_temperature: tau of `soft_targets`, above 0.
+        unimodal_weight: mu, of the auxiliary heads on text and image alone.
+
+    Source:
+        Wei et al., ACL 2023, total loss.  Deviation: the unimodal term is ours, off by default.
+    """
+
+    congruity_active: Tensor
+
+    def __init__(  # noqa: PLR0913 (one argument for each setting of the loss)
+        self,
+        num_classes: int,
+        feature_dim: int,
+        *,
+        congruity_weight: float = 0.1,
+        congruity_form: CongruityForm = "ratio",
+        centroids: CentroidSource = "queue",
+        queue_size: int = 3600,
+        calibration: float = 0.0,
+        calibration_temperature: float = 1.0,
+        unimodal_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _require(congruity_weight >= 0, "congruity weight", congruity_weight, "0 or more")
+        _require(unimodal_weight >= 0, "unimodal weight", unimodal_weight, "0 or more")
+        _require(0 <= calibration <= 1, "calibration", calibration, "from 0 to 1")
+        _require(
+            calibration_temperature > 0,
+            "calibration temperature",
+            calibration_temperature,
+            "above 0",
+        )
+        _require(queue_size >= 1, "queue size", queue_size, "1 or more")
+        self.num_classes = num_classes
+        self.congruity_weight = congruity_weight
+        self.congruity_form: CongruityForm = congruity_form
+        self.calibration = calibration
+        self.calibration_temperature = calibration_temperature
+        self.unimodal_weight = unimodal_weight
+        self.needs_centroids = congruity_weight > 0 or calibration > 0
+        self.queue = (
+            CentroidQueue(queue_size, feature_dim, num_classes)
+            if centroids == "queue" and self.needs_centroids
+            else None
+        )
+        self.register_buffer("congruity_active", torch.zeros((), dtype=torch.bool))
+
+    def activate(self) -> None:
+        """Use centroids from now on, for the constraint and for calibration."""
+        self.congruity_active.fill_(True)
+
+    def forward(self, output: ClassifierOutput, targets: Targets) -> dict[str, Float[Tensor, ""]]:
+        """Return the parts by name, unweighted, and their weighted sum as ``loss``.
+
+        Raises:
+            DataError: A post without a label.
+            ConfigError: A weight for unimodal heads that the model does not have.
+        """
+        require_labels(targets.labels, self.num_classes)
+        centroids = self._centroids(output, targets)
+        parts = {
+            "cross_entropy": self._cross_entropy(output, targets, centroids),
+            "congruity": self._congruity(output, targets, centroids),
+        }
+        loss = parts["cross_entropy"]
+        if self.congruity_weight > 0:
+            loss = loss + self.congruity_weight * parts["congruity"]
+        if self.unimodal_weight > 0:
+            unimodal = _unimodal_cross_entropies(output, targets)
+            loss = loss + self.unimodal_weight * torch.stack(list(unimodal.values())).sum()
+            parts |= unimodal
+        return {"loss": loss, **parts}
+
+    def after_step(self, output: ClassifierOutput, targets: Targets) -> None:
+        """Remember the batch, in training alone: evaluation leaves no trace."""
+        if self.training and self.queue is not None:
+            self.queue.enqueue(output.fused_feature.detach(), targets.labels)
+
+    def _centroids(
+        self, output: ClassifierOutput, targets: Targets
+    ) -> tuple[Tensor, Tensor] | None:
+        if not (self.needs_centroids and bool(self.congruity_active)):
+            return None
+        if self.queue is None:
+            return batch_centroids(output.fused_feature, targets.labels, self.num_classes)
+        return self.queue.centroids()
+
+    def _cross_entropy(
+        self,
+        output: ClassifierOutput,
+        targets: Targets,
+        centroids: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        logits = _at_least_float32(output.logits)
+        if self.calibration == 0:
+            return F.cross_entropy(logits, targets.labels)
+        q = soft_targets(
+            targets.labels,
+            self.num_classes,
+            unimodal_labels=torch.stack([targets.text_labels, targets.image_labels], 1),
+            probabilities=logits.detach().softmax(-1),
+            distances=_distances_if_all_known(output.fused_feature.detach(), centroids),
+            strength=self.calibration,
+            temperature=self.calibration_temperature,
+        )
+        return F.cross_entropy(logits, q.to(logits.dtype))
+
+    def _congruity(
+        self,
+        output: ClassifierOutput,
+        targets: Targets,
+        centroids: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        if self.congruity_weight == 0 or centroids is None:
+            return _at_least_float32(output.logits).new_zeros(())
+        return congruity_loss(
+            output.fused_feature, targets.labels, *centroids, form=self.congruity_form
+        )
+
+
+def _require(is_valid: bool, name: str, value: object, allowed: str) -> None:
+    if not is_valid:
+        raise ConfigError(f"The {name} is {value}, but must be {allowed}.")
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _distances_if_all_known(
+    features: Tensor, centroids: tuple[Tensor, Tensor] | None
+) -> Tensor | None:
+    """Return distances only where each class has a centroid: a missing one is not far away."""
+    if centroids is None or not bool((centroids[1] > 0).all()):
+        return None
+    return squared_distances(features, centroids[0])
+
+
+def _unimodal_cross_entropies(output: ClassifierOutput, targets: Targets) -> dict[str, Tensor]:
+    if output.text_logits is None or output.image_logits is None:
+        raise ConfigError(
+            "The unimodal weight is above 0, but this model has no heads for text and image alone."
+        )
+    return {
+        "text_cross_entropy": _mean_over_labelled(output.text_logits, targets.text_labels),
+        "image_cross_entropy": _mean_over_labelled(output.image_logits, targets.image_labels),
+    }
+
+
+def _mean_over_labelled(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the posts with a label; 0 where no post has one."""
+    total = F.cross_entropy(_at_least_float32(logits), labels, ignore_index=-1, reduction="sum")
+    return total / (labels >= 0).sum().clamp(min=1)

@@ -1,0 +1,306 @@
+"""What every setting of the objective must keep to."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from mvcn.errors import ConfigError, DataError
+from mvcn.losses import Objective, Targets
+from mvcn.losses.congruity import congruity_loss
+
+BATCH, DIM, CLASSES = 8, 6, 3
+SETTINGS = {
+    "cross-entropy alone": {"congruity_weight": 0.0},
+    "ratio": {"congruity_form": "ratio"},
+    "share": {"congruity_form": "share"},
+    "absolute": {"congruity_form": "absolute"},
+    "batch centroids": {"centroids": "batch"},
+    "calibration": {"calibration": 0.5},
+    "calibration alone": {"calibration": 0.5, "congruity_weight": 0.0},
+    "unimodal heads": {"unimodal_weight": 0.3},
+    "everything": {"calibration": 0.5, "unimodal_weight": 0.3, "congruity_weight": 0.7},
+}
+
+
+@dataclass
+class Output:
+    logits: Tensor
+    fused_feature: Tensor
+    text_logits: Tensor | None
+    image_logits: Tensor | None
+
+    def require_grad(self):
+        for tensor in vars(self).values():
+            tensor.requires_grad_()
+        return self
+
+    def gradients(self):
+        return {name: tensor.grad for name, tensor in vars(self).items()}
+
+
+def draw(seed=0, batch=BATCH):
+    """Return an output that a model might give, and targets, some of them absent."""
+    generator = torch.Generator().manual_seed(seed)
+    widths = (CLASSES, DIM, CLASSES, CLASSES)
+    output = Output(*(torch.randn(batch, width, generator=generator) for width in widths))
+    labels = torch.randint(CLASSES, (batch,), generator=generator)
+    unimodal = torch.randint(-1, CLASSES, (2, batch), generator=generator)
+    return output.require_grad(), Targets(labels, unimodal[0], unimodal[1])
+
+
+def build(steps=3, **settings):
+    """Return an objective in use: its queue holds some batches, and its constraint is on."""
+    settings = {"queue_size": 20, **settings}
+    objective = Objective(CLASSES, DIM, **settings)
+    for step in range(steps):
+        objective.after_step(*draw(seed=100 + step))
+    objective.activate()
+    return objective
+
+
+def state(objective):
+    return {name: tensor.clone() for name, tensor in objective.state_dict().items()}
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert (one[name] is None) == (other[name] is None), name
+        assert one[name] is None or torch.equal(one[name], other[name]), name
+
+
+settings = pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS.keys())
+
+
+@settings
+def test_parts_are_finite_scalars_and_not_negative(options):
+    parts = build(**options)(*draw())
+    for name, part in parts.items():
+        assert part.shape == (), name
+        assert part.dtype == torch.float32, name
+        assert part.isfinite(), name
+        assert part >= 0, name
+
+
+@settings
+def test_loss_is_the_weighted_sum_of_its_parts(options):
+    objective = build(**options)
+    parts = objective(*draw())
+    weights = {
+        "cross_entropy": 1.0,
+        "congruity": options.get("congruity_weight", 0.1),
+        "text_cross_entropy": options.get("unimodal_weight", 0.0),
+        "image_cross_entropy": options.get("unimodal_weight", 0.0),
+    }
+    expected = sum(weights[name] * part.item() for name, part in parts.items() if name != "loss")
+    assert parts["loss"].item() == pytest.approx(expected, rel=1e-6)
+
+
+@settings
+def test_part_names_follow_from_the_settings(options):
+    names = ["loss", "cross_entropy", "congruity"]
+    if "unimodal_weight" in options:
+        names += ["text_cross_entropy", "image_cross_entropy"]
+    assert list(build(**options)(*draw())) == names
+
+
+@settings
+def test_gradients_are_finite(options):
+    output, targets = draw()
+    build(**options)(output, targets)["loss"].backward()
+    assert all(g is None or g.isfinite().all() for g in output.gradients().values())
+
+
+@settings
+def test_forward_changes_no_state(options):
+    objective = build(**options)
+    before = state(objective)
+    objective(*draw())
+    assert_same(before, state(objective))
+
+
+@settings
+def test_evaluation_changes_no_state(options):
+    objective = build(**options).eval()
+    before = state(objective)
+    objective(*draw())
+    objective.after_step(*draw())
+    assert_same(before, state(objective))
+
+
+@settings
+def test_a_restored_objective_continues_identically(options):
+    original = build(**options)
+    restored = Objective(CLASSES, DIM, **{"queue_size": 20, **options})
+    restored.load_state_dict(state(original))
+    for seed in range(5):
+        output, targets = draw(seed)
+        assert_same(original(output, targets), restored(output, targets))
+        original.after_step(output, targets)
+        restored.after_step(output, targets)
+    assert_same(state(original), state(restored))
+
+
+@settings
+def test_works_with_an_empty_queue(options):
+    parts = build(steps=0, **options)(*draw())
+    assert all(part.isfinite() for part in parts.values())
+    if options.get("centroids") != "batch":
+        assert parts["congruity"] == 0
+
+
+@settings
+def test_half_precision_is_computed_in_float32(options):
+    objective, (output, targets) = build(**options), draw()
+    half = Output(*(tensor.detach().bfloat16() for tensor in vars(output).values()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        parts = objective(half, targets)
+    full = Output(*(tensor.float() for tensor in vars(half).values()))
+    assert_same(parts, objective(full, targets))
+
+
+@settings
+def test_takes_a_single_post(options):
+    assert all(part.isfinite() for part in build(**options)(*draw(batch=1)).values())
+
+
+@pytest.mark.parametrize(
+    "zero",
+    [
+        {"congruity_weight": 0.0},
+        {"congruity_weight": 0.0, "centroids": "batch"},
+        {"congruity_weight": 0.0, "congruity_form": "absolute", "unimodal_weight": 0.0},
+        {"congruity_weight": 0.0, "calibration": 0.0, "calibration_temperature": 9.0},
+    ],
+)
+def test_zero_weights_have_zero_effect(zero):
+    output, targets = draw()
+    parts = build(**zero)(output, targets)
+    parts["loss"].backward()
+    plain, _ = draw()
+    expected = torch.nn.functional.cross_entropy(plain.logits, targets.labels)
+    expected.backward()
+    assert parts["loss"].item() == parts["cross_entropy"].item() == expected.item()
+    assert_same(output.gradients(), plain.gradients())
+
+
+def test_zero_weights_keep_no_queue():
+    assert build(congruity_weight=0.0).queue is None
+    assert build(centroids="batch").queue is None
+    assert build(congruity_weight=0.0, calibration=0.1).queue is not None
+
+
+def test_the_constraint_is_off_until_it_is_switched_on():
+    objective, (output, targets) = Objective(CLASSES, DIM, queue_size=20), draw()
+    for step in range(3):
+        objective.after_step(*draw(seed=100 + step))
+    before = objective(output, targets)
+    assert before["congruity"] == 0
+    assert before["loss"] == before["cross_entropy"]
+    objective.activate()
+    after = objective(output, targets)
+    expected = congruity_loss(output.fused_feature, targets.labels, *objective.queue.centroids())
+    assert after["congruity"] == expected > 0
+
+
+def test_after_step_remembers_each_post_once():
+    objective = Objective(CLASSES, DIM, queue_size=20)
+    output, targets = draw()
+    objective.after_step(output, targets)
+    assert objective.queue.num_filled() == BATCH
+    assert torch.equal(objective.queue.features[:BATCH], output.fused_feature.detach())
+    assert torch.equal(objective.queue.labels[:BATCH], targets.labels)
+
+
+def test_the_congruity_weight_scales_the_gradient():
+    gradients = []
+    for weight in (0.5, 1.0):
+        output, targets = draw()
+        build(congruity_weight=weight)(output, targets)["loss"].backward()
+        gradients.append(output.fused_feature.grad)
+    torch.testing.assert_close(gradients[0] * 2, gradients[1], atol=0, rtol=1e-6)
+
+
+def test_calibration_softens_the_targets_of_inconsistent_posts_alone():
+    # One post, logits 0: p = 1/3 each, s = 1/3, e = 0.6 / 3 = 0.2, q = (0.9, 0.1, 0);
+    # the gradient of cross-entropy in the logits is p - q.
+    objective = Objective(CLASSES, DIM, congruity_weight=0.0, calibration=0.6)
+    output, _ = draw(batch=1)
+    output.logits = torch.zeros(1, CLASSES, requires_grad=True)
+    objective(output, Targets(*torch.tensor([[0], [1], [0]])))["loss"].backward()
+    expected = torch.tensor([[1 / 3 - 0.9, 1 / 3 - 0.1, 1 / 3]])
+    torch.testing.assert_close(output.logits.grad, expected, atol=1e-6, rtol=0)
+
+
+def test_calibration_asks_distances_only_when_each_class_has_a_centroid():
+    output, targets = draw()
+    unlabelled = targets._replace(
+        text_labels=torch.full((BATCH,), -1), image_labels=torch.full((BATCH,), -1)
+    )
+    hard = torch.nn.functional.cross_entropy(output.logits, targets.labels)
+    options = {"congruity_weight": 0.0, "calibration": 0.5}
+    soft = build(**options, calibration_temperature=10.0)(output, unlabelled)["cross_entropy"]
+    assert (soft - hard).abs() > 1e-4
+    objective = Objective(CLASSES, DIM, queue_size=20, **options)
+    objective.queue.enqueue(output.fused_feature, torch.zeros_like(targets.labels))
+    objective.activate()
+    without = objective(output, unlabelled)["cross_entropy"]
+    torch.testing.assert_close(without, hard, atol=1e-6, rtol=0)
+
+
+def test_unimodal_parts_average_the_posts_that_have_the_label():
+    output, targets = draw()
+    parts = build(unimodal_weight=0.3)(output, targets)
+    for name in ("text", "image"):
+        logits, labels = getattr(output, f"{name}_logits"), getattr(targets, f"{name}_labels")
+        terms = [
+            row.logsumexp(0) - row[label]
+            for row, label in zip(logits, labels, strict=True)
+            if label >= 0
+        ]
+        assert 0 < len(terms) < BATCH
+        torch.testing.assert_close(parts[f"{name}_cross_entropy"], torch.stack(terms).mean())
+
+
+def test_unimodal_parts_are_zero_where_no_post_has_the_label():
+    output, targets = draw()
+    absent = targets._replace(text_labels=torch.full((BATCH,), -1))
+    parts = build(unimodal_weight=0.3)(output, absent)
+    parts["loss"].backward()
+    assert parts["text_cross_entropy"] == 0
+    assert (output.text_logits.grad == 0).all()
+
+
+@pytest.mark.parametrize("missing", ["text_logits", "image_logits"])
+def test_unimodal_weight_needs_unimodal_heads(missing):
+    output, targets = draw()
+    setattr(output, missing, None)
+    assert build()(output, targets)["loss"].isfinite()
+    with pytest.raises(ConfigError, match="no heads for text and image alone"):
+        build(unimodal_weight=0.3)(output, targets)
+
+
+@pytest.mark.parametrize("label", [-1, CLASSES])
+def test_every_post_needs_a_label(label):
+    output, targets = draw()
+    targets.labels[3] = label
+    with pytest.raises(DataError, match=f"Post 3 of the batch has label {label}"):
+        build()(output, targets)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("congruity_weight", -0.1),
+        ("unimodal_weight", -1.0),
+        ("calibration", 1.5),
+        ("calibration", -0.1),
+        ("calibration_temperature", 0.0),
+        ("queue_size", 0),
+    ],
+)
+def test_refuses_values_out_of_range(option, value):
+    with pytest.raises(ConfigError, match=f"The {option.replace('_', ' ')} is {value}"):
+        Objective(CLASSES, DIM, **{option: value})
