@@ -1,0 +1,50 @@
+"""The command line."""
+
+import sys
+import warnings
+
+import typer
+from transformers.utils import logging
+
+from mvcn.cli.allocator import keep_freed_memory
+from mvcn.cli.demo import demo
+from mvcn.cli.evaluate import evaluate
+from mvcn.cli.predict import predict
+from mvcn.cli.train import train
+from mvcn.errors import MvcnError
+
+EXIT_CODE = 2
+
+app = typer.Typer(
+    help="Train, judge and use classifiers of posts made of text and image.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, train, evaluate, predict):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run a command; an error is one sentence and exit code 2."""
+    _quiet_libraries()
+    keep_freed_memory()
+    try:
+        app()
+    except MvcnError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename or 'a file'}.")
+
+
+def _fail(sentence: str) -> None:
+    typer.secho(f"Error: {sentence}", fg=typer.colors.RED, err=True)
+    sys.exit(EXIT_CODE)
+
+
+def _quiet_libraries() -> None:
+    """Keep notes meant for programmers off a person's terminal."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore")

@@ -1,0 +1,5 @@
+"""``mvcn demo``."""
+
+
+def demo() -> None:
+    """Demo."""

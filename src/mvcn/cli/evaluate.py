@@ -1,0 +1,34 @@
+"""``mvcn evaluate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvcn.cli.options import DataName, OnBadImage, Run, tell_bad_images
+from mvcn.data import read_corpus
+from mvcn.data.splits import read_ids, select_posts
+from mvcn.evaluation import format_evaluation
+from mvcn.files import write_json
+from mvcn.inference import Classifier
+
+
+def evaluate(
+    run: Run,
+    root: Annotated[Path, typer.Option(help="Folder of the data set, or the CSV of a table.")],
+    data: DataName = "table",
+    ids: Annotated[
+        Path | None, typer.Option(help="File with the ids to judge, one a line; default all.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the scores here, too.")] = None,
+    on_bad_image: OnBadImage = "error",
+) -> None:
+    """Judge a run on labelled posts: scores with intervals, per class, confusion matrix."""
+    corpus = read_corpus(data, root)
+    posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
+    judged = Classifier.from_pretrained(run).evaluate(posts, on_bad_image)
+    tell_bad_images(judged.bad_images, on_bad_image)
+    typer.echo(format_evaluation(judged.evaluation))
+    if json is not None:
+        bad = {"policy": on_bad_image, "posts": dict(judged.bad_images)}
+        write_json(json, judged.evaluation.to_mapping() | {"bad_images": bad})

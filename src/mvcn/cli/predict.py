@@ -1,0 +1,69 @@
+"""``mvcn predict``."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from mvcn.cli.options import OnBadImage, Run, tell_bad_images
+from mvcn.data.table import read_table
+from mvcn.errors import ConfigError, RunError
+from mvcn.files import written_whole
+from mvcn.inference import Classifier, Prediction
+
+
+def predict(
+    run: Run,
+    posts: Annotated[
+        Path | None, typer.Argument(help="CSV with the columns text, image (a path) or both.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="CSV to write, one row a post.")] = None,
+    text: Annotated[str, typer.Option(help="Text of a single post.")] = "",
+    image: Annotated[Path | None, typer.Option(help="Image of a single post.")] = None,
+    on_bad_image: OnBadImage = "error",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the CSV.")] = False,
+) -> None:
+    """Classify a CSV of posts, or one post given by --text and --image."""
+    if posts is None:
+        _show(Classifier.from_pretrained(run).predict_one(text, image))
+        return
+    if text or image:
+        raise ConfigError("Give either a CSV of posts, or --text and --image, not both.")
+    if output is None:
+        raise ConfigError("Say where to write the predictions: --output out.csv.")
+    if output.exists() and not overwrite:
+        raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
+    table = read_table(posts).posts
+    classifier = Classifier.from_pretrained(run)
+    predictions = classifier.predict(table, on_bad_image)
+    bad = _write(output, classifier.class_names, tqdm(predictions, total=len(table), unit="post"))
+    tell_bad_images(bad, on_bad_image)
+    dropped = len(bad) if on_bad_image == "drop" else 0
+    typer.echo(f"Wrote {len(table) - dropped} predictions to {output}.")
+
+
+def _write(
+    path: Path, class_names: Iterable[str], predictions: Iterable[Prediction]
+) -> dict[str, str]:
+    """Write a row a post; return the posts whose image could not be read."""
+    bad = {}
+    with written_whole(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "label", *(f"probability_{name}" for name in class_names)])
+        for prediction in predictions:
+            if prediction.image_problem is not None:
+                bad[prediction.id] = prediction.image_problem
+            if prediction.label is not None:
+                writer.writerow(
+                    [prediction.id, prediction.label, *prediction.probabilities.values()]
+                )
+    return bad
+
+
+def _show(prediction: Prediction) -> None:
+    typer.echo(prediction.label)
+    for name, probability in prediction.probabilities.items():
+        typer.echo(f"  {name:<12} {probability:.3f}")

@@ -1,0 +1,55 @@
+"""``mvcn train``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mvcn.cli.options import DataName, given, tell_bad_images
+from mvcn.config import BadImagePolicy, RunConfig, read_recipe
+from mvcn.training.run import train as run_training
+
+
+def train(
+    output: Annotated[Path, typer.Option(help="Run folder, new or empty.")],
+    data: DataName = "table",
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Folder with train.txt and dev.txt, one id a line.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option(help="CSV of training posts, for table.")] = None,
+    dev: Annotated[Path | None, typer.Option(help="CSV of dev posts, for table.")] = None,
+    recipe: Annotated[str, typer.Option(help="Recipe by name, or a YAML file.")] = "default",
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.")] = None,
+    on_bad_image: Annotated[
+        BadImagePolicy | None, typer.Option(help="For images that cannot be read.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as section.key=value.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a cut run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.")] = False,
+) -> None:
+    """Train a model, choose its best epoch on dev, and leave a run folder."""
+    config = read_recipe(recipe)
+    named = given(
+        name=data, root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image
+    )
+    config.update({"data": named, "training": given(seed=seed)})
+    config.set(assignments or [])
+    report = run_training(config, output, resume=resume, overwrite=overwrite)
+    _tell(report, config, output)
+
+
+def _tell(report: dict[str, Any], config: RunConfig, output: Path) -> None:
+    for reason, count in report["removed"].items():
+        typer.echo(f"The data set's own rules remove {count} post(s): {reason}.")
+    for bad in report["bad_images"].values():
+        tell_bad_images(bad, config.data.on_bad_image)
+    dev, epochs, posts = report["dev"], report["epochs"], report["posts"]
+    typer.echo(
+        f"Trained on {posts['train']} posts; best on {posts['dev']} dev posts after epoch "
+        f"{epochs['best']}: accuracy {100 * dev['accuracy']:.1f}, "
+        f"weighted F1 {100 * dev['f1_weighted']:.1f}, macro F1 {100 * dev['f1_macro']:.1f}.\n"
+        f"The run is in {output}: mvcn predict {output} posts.csv --output out.csv"
+    )

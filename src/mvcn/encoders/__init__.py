@@ -1,0 +1,1 @@
+"""Text and image encoders: packaged ones, and any that Hugging Face can load."""

@@ -1,0 +1,78 @@
+"""Run an encoder: what comes in are ids or pixels, what goes out are token features."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from mvcn.errors import ConfigError
+
+# Feature maps of four images of 224 pixels stay in the processor's cache: measured, larger
+# batches are slower without gradients.
+FROZEN_MICRO_BATCH = 4
+
+
+def token_width(config: PreTrainedConfig) -> int:
+    """Return the width of an encoder's token features.
+
+    Raises:
+        ConfigError: The encoder's configuration does not say it.
+    """
+    if (width := getattr(config, "hidden_size", None)) is not None:
+        return int(width)
+    if widths := getattr(config, "hidden_sizes", None):
+        return int(widths[-1])
+    raise ConfigError(f"Encoder type '{config.model_type}' does not tell its feature width.")
+
+
+def text_tokens(
+    encoder: PreTrainedModel,
+    input_ids: Int[Tensor, "batch token"],
+    attention_mask: Int[Tensor, "batch token"],
+) -> Float[Tensor, "batch token dim"]:
+    """Return the text's token features."""
+    output: Tensor = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    return output
+
+
+def image_tokens(
+    encoder: PreTrainedModel, pixel_values: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "batch patch dim"]:
+    """Return the image's token features; a feature map is read row by row."""
+    output: Tensor = encoder(pixel_values=pixel_values).last_hidden_state
+    is_feature_map = output.ndim == pixel_values.ndim
+    return output.flatten(2).transpose(1, 2) if is_feature_map else output
+
+
+@torch.no_grad()
+def frozen_image_tokens(
+    encoder: PreTrainedModel, pixel_values: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "batch patch dim"]:
+    """Return the features of a frozen encoder, rounded to half precision.
+
+    They are rounded whether or not they go through a cache, so that both ways give one score.
+    """
+    parts = torch.split(pixel_values, FROZEN_MICRO_BATCH)
+    return torch.cat([image_tokens(encoder, part).half() for part in parts]).float()
+
+
+def freeze(module: nn.Module) -> None:
+    """Take a module out of training: no gradients, no dropout."""
+    module.requires_grad_(False).eval()
+
+
+def lowest_layers(encoder: PreTrainedModel, count: int) -> list[nn.Module]:
+    """Return the lowest `count` layers of an encoder's longest stack of layers.
+
+    Raises:
+        ConfigError: The encoder has no stack of `count` layers.
+    """
+    stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
+    layers: Any = max(stacks, key=len, default=[])
+    if count > len(layers):
+        raise ConfigError(
+            f"The text encoder has {len(layers)} layers: frozen_text_layers can't be {count}."
+        )
+    return list(layers[:count])

@@ -1,0 +1,144 @@
+"""The one path from posts to predictions: Python and the command line both take it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from mvcn.config import BadImagePolicy
+from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.errors import DataError
+from mvcn.evaluation import Evaluation, evaluate_predictions
+from mvcn.models import load_model
+from mvcn.models.batches import LABEL_FIELDS, NO_LABEL, Collator, EncodedPosts
+from mvcn.models.images import ImageInputs, ImagePixels, image_inputs
+from mvcn.models.mvcn import MvcnForClassification, probabilities
+from mvcn.models.processor import MvcnProcessor
+from mvcn.types import Post
+
+POSTS_AT_ONCE = 256
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one post."""
+
+    id: str
+    label: str | None
+    """The most probable class; None for a post that the policy ``drop`` leaves out."""
+    probabilities: Mapping[str, float]
+    """Class name -> probability, in the model's order; they sum to 1."""
+    image_problem: str | None = None
+    """Why the image could not be read, where it could not."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPosts:
+    """Scores of labelled posts, and the posts whose image could not be read."""
+
+    evaluation: Evaluation
+    bad_images: Mapping[str, str]
+
+
+class Classifier:
+    """A trained model with its processor.
+
+    >>> classifier = Classifier.from_pretrained("runs/demo")  # doctest: +SKIP
+    >>> classifier.predict_one("what a lovely day", "beach.jpg").label  # doctest: +SKIP
+    'positive'
+    """
+
+    def __init__(self, model: MvcnForClassification, processor: MvcnProcessor) -> None:
+        self.model = model.eval()
+        self.processor = processor
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "Classifier":
+        """Load a run folder.
+
+        Raises:
+            RunError: The folder is not a finished run, or a file in it is damaged.
+        """
+        return cls(*load_model(Path(folder)))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the probabilities."""
+        names: tuple[str, ...] = self.model.class_names
+        return names
+
+    def predict_one(self, text: str = "", image: Path | str | bytes | None = None) -> Prediction:
+        """Classify one post.
+
+        Raises:
+            BadImageError: The image cannot be read.
+            DataError: There is neither text nor image.
+        """
+        if not text.strip() and image is None:
+            raise DataError("There is nothing to classify: give a text, an image, or both.")
+        post = Post("post", text, Path(image) if isinstance(image, str) else image)
+        return next(self.predict([post]))
+
+    def predict(
+        self, posts: Iterable[Post], on_bad_image: BadImagePolicy = "error"
+    ) -> Iterator[Prediction]:
+        """Yield one prediction for each post, in order; memory stays flat, however many they are.
+
+        Raises:
+            BadImageError: An image cannot be read and the policy is ``error``.
+        """
+        waiting, pixels = iter(posts), ImagePixels(self.processor, keep=True)
+        while chunk := list(islice(waiting, POSTS_AT_ONCE)):
+            bad = pixels.prepare(chunk)
+            usable = apply_bad_image_policy(chunk, bad, on_bad_image)
+            rows = self._probabilities(EncodedPosts(usable, self.processor), pixels)
+            found = {post.id: row for post, row in zip(usable, rows, strict=True)}
+            for post in chunk:
+                yield self._prediction(post.id, found.get(post.id), bad.get(post.id))
+
+    def evaluate(
+        self, posts: Sequence[Post], on_bad_image: BadImagePolicy = "error"
+    ) -> JudgedPosts:
+        """Judge the model on labelled posts; image features go through the cache.
+
+        Raises:
+            DataError: A post without a label, or with one that the model does not know.
+            BadImageError: An image cannot be read and the policy is ``error``.
+        """
+        images = image_inputs(self.model, self.processor)
+        bad = images.prepare(posts)
+        usable = apply_bad_image_policy(posts, bad, on_bad_image)
+        encoded = EncodedPosts(usable, self.processor, self.model.config.label2id)
+        labels = np.array([row["labels"] for row in encoded.rows])
+        if NO_LABEL in labels:
+            raise DataError(f"Post {usable[labels.tolist().index(NO_LABEL)].id} has no label.")
+        rows = self._probabilities(encoded, images)
+        return JudgedPosts(evaluate_predictions(rows, labels, self.class_names), bad)
+
+    @torch.inference_mode()
+    def _probabilities(
+        self, posts: EncodedPosts, images: ImageInputs
+    ) -> Float[np.ndarray, "batch classes"]:
+        """Run the model on batches of like length; rows come back in the order of the posts."""
+        collate = Collator(self.processor, images)
+        order = sorted(range(len(posts)), key=posts.lengths.__getitem__)
+        rows = np.empty((len(posts), len(self.class_names)))
+        for start in range(0, len(order), BATCH_SIZE):
+            chosen = order[start : start + BATCH_SIZE]
+            batch = collate([posts[index] for index in chosen])
+            inputs = {k: v.to(self.model.device) for k, v in batch.items() if k not in LABEL_FIELDS}
+            rows[chosen] = probabilities(self.model(**inputs).logits).cpu().numpy()
+        return rows
+
+    def _prediction(
+        self, post_id: str, row: Float[np.ndarray, " classes"] | None, problem: str | None
+    ) -> Prediction:
+        if row is None:
+            return Prediction(post_id, None, {}, problem)
+        by_class = dict(zip(self.class_names, row.tolist(), strict=True))
+        return Prediction(post_id, max(by_class, key=by_class.__getitem__), by_class, problem)

@@ -1,0 +1,98 @@
+"""The classifiers, all with one signature and one kind of output."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoProcessor,
+    PreTrainedModel,
+)
+
+from mvcn.config import ModelConfig
+from mvcn.encoders.loading import (
+    load_image_encoder,
+    load_image_processor,
+    load_text_encoder,
+    load_tokenizer,
+)
+from mvcn.errors import RunError
+from mvcn.models.mvcn import MvcnConfig, MvcnForClassification
+from mvcn.models.processor import MvcnProcessor
+
+MODELS: dict[str, type[PreTrainedModel]] = {"mvcn": MvcnForClassification}
+
+AutoConfig.register(MvcnConfig.model_type, MvcnConfig)
+AutoModelForSequenceClassification.register(MvcnConfig, MvcnForClassification)
+AutoProcessor.register(MvcnConfig, MvcnProcessor)
+
+
+def build_model(config: ModelConfig, class_names: tuple[str, ...]) -> MvcnForClassification:
+    """Build the model around its published encoders; all else is drawn from torch's generator.
+
+    Raises:
+        ConfigError: An encoder cannot be loaded, or sizes do not fit each other.
+    """
+    return MvcnForClassification.from_encoders(
+        load_text_encoder(config.text_encoder),
+        load_image_encoder(config.image_encoder),
+        hidden_size=config.hidden_size,
+        feedforward_size=config.feedforward_size,
+        num_heads=config.num_heads,
+        num_fusion_layers=config.num_fusion_layers,
+        attention=config.attention,
+        dropout=config.dropout,
+        frozen_text_layers=config.frozen_text_layers,
+        freeze_text_embeddings=config.freeze_text_embeddings,
+        freeze_image_encoder=config.freeze_image_encoder,
+        id2label=dict(enumerate(class_names)),
+        label2id={name: index for index, name in enumerate(class_names)},
+    )
+
+
+def build_processor(config: ModelConfig) -> MvcnProcessor:
+    """Build the processor that belongs to the model's encoders.
+
+    Raises:
+        ConfigError: A tokenizer or image processor cannot be loaded.
+    """
+    return MvcnProcessor(
+        load_image_processor(config.image_encoder),
+        load_tokenizer(config.text_encoder),
+        max_tokens=config.max_tokens,
+    )
+
+
+def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
+    """Return the model, ready to predict, and the processor that a run folder holds.
+
+    Nothing but the folder is read: no encoder package, no hub.
+
+    Raises:
+        RunError: The folder is not a finished run, or a file in it is damaged.
+    """
+    if not (folder / "config.json").is_file():
+        unfinished = (folder / "config.yaml").is_file()
+        raise RunError(
+            f"The run in {folder} is not finished: go on with it by mvcn train --resume."
+            if unfinished
+            else f"{folder} is not a run folder: it has no config.json as mvcn train writes it."
+        )
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise RunError(
+            f"The run in {folder} is damaged ({_first_line(error)}): train it again."
+        ) from error
+    if not isinstance(model, MvcnForClassification) or any(info.values()):
+        raise RunError(f"The run in {folder} is damaged: its weights do not fit its config.json.")
+    model.eval()
+    return model, processor
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")

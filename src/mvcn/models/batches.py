@@ -1,0 +1,130 @@
+"""From posts to batches of tensors, the same way for training, evaluation and prediction."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from mvcn.errors import DataError
+from mvcn.models.images import ImageInputs
+from mvcn.models.processor import MvcnProcessor
+from mvcn.types import Post
+
+NO_LABEL = -1
+LABEL_FIELDS = {"labels": "label", "text_labels": "text_label", "image_labels": "image_label"}
+
+
+class EncodedPosts(Dataset[dict[str, Any]]):
+    """Posts with their text as word pieces and their labels as the model's integers.
+
+    Args:
+        posts: Posts in the order that they keep.
+        processor: The model's own.
+        label2id: The model's table; without it labels are not read.
+    """
+
+    def __init__(
+        self,
+        posts: Sequence[Post],
+        processor: MvcnProcessor,
+        label2id: Mapping[str, int] | None = None,
+    ) -> None:
+        token_ids = processor.tokenize([post.text for post in posts])
+        self.rows = [
+            {"input_ids": ids, "image": post.image, **_label_ids(post, label2id)}
+            for post, ids in zip(posts, token_ids, strict=True)
+        ]
+        self.lengths = [len(ids) for ids in token_ids]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
+
+class Collator:
+    """Puts encoded posts together: the model's inputs, and targets by the names of `LABEL_FIELDS`.
+
+    Args:
+        processor: The model's own.
+        images: The posts' images, prepared.
+    """
+
+    def __init__(self, processor: MvcnProcessor, images: ImageInputs) -> None:
+        self.processor = processor
+        self.images = images
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return one batch, texts padded to its longest."""
+        texts = self.processor.pad([row["input_ids"] for row in rows])
+        labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
+        return {**texts, **self._images([row["image"] for row in rows]), **labels}
+
+    def _images(self, images: Sequence[Path | bytes | None]) -> dict[str, Tensor]:
+        found = [None if image is None else self.images[image] for image in images]
+        shown = [tensor for tensor in found if tensor is not None]
+        blank = torch.zeros_like(shown[0]) if shown else self.images.blank()
+        stacked = torch.stack([blank if tensor is None else tensor for tensor in found])
+        mask = torch.tensor([tensor is not None for tensor in found])
+        return {self.images.input_name: stacked, "image_mask": mask}
+
+
+class LengthBuckets(Sampler[int]):
+    """An order in which neighbours have texts of like length, so that batches need little padding.
+
+    Posts are shuffled, sorted by length within groups of `BATCHES_PER_BUCKET` batches, and the
+    batches are shuffled. The order is a function of seed and epoch alone: an interrupted epoch is
+    taken up in the same order, which a draw from the global generator would not give.
+    """
+
+    BATCHES_PER_BUCKET = 50
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        order = random.permutation(len(self.lengths))
+        bucket = self.batch_size * self.BATCHES_PER_BUCKET
+        batches = []
+        for start in range(0, len(order), bucket):
+            group = order[start : start + bucket]
+            group = group[np.argsort(self.lengths[group], kind="stable")]
+            batches += np.split(group, range(self.batch_size, len(group), self.batch_size))
+        short = [batch for batch in batches if len(batch) < self.batch_size]
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        shuffled = [full[index] for index in random.permutation(len(full))]
+        return iter(np.concatenate(shuffled + short).tolist())
+
+
+def _label_ids(post: Post, label2id: Mapping[str, int] | None) -> dict[str, int]:
+    if label2id is None:
+        return dict.fromkeys(LABEL_FIELDS, NO_LABEL)
+    return {name: _label_id(post, field, label2id) for name, field in LABEL_FIELDS.items()}
+
+
+def _label_id(post: Post, field: str, label2id: Mapping[str, int]) -> int:
+    label = getattr(post, field)
+    if label is None:
+        return NO_LABEL
+    if label not in label2id:
+        raise DataError(
+            f"Post {post.id} has the {field.replace('_', ' ')} '{label}', which the model does not "
+            f"know: its classes are {', '.join(label2id)}."
+        )
+    return label2id[label]

@@ -1,0 +1,174 @@
+"""What a model sees of posts' images: pixels, or a frozen encoder's features of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from mvcn.data.images import image_digest, open_image
+from mvcn.data.read_ahead import read_ahead
+from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
+from mvcn.encoders.tokens import frozen_image_tokens, token_width
+from mvcn.errors import BadImageError
+from mvcn.models.mvcn import MvcnForClassification
+from mvcn.models.processor import MvcnProcessor
+from mvcn.types import Post
+
+SHARD_IMAGES = 128
+
+ImageFile = Path | bytes
+
+
+class ImageInputs(Protocol):
+    """Makes one of the model's inputs from images that were prepared before."""
+
+    input_name: str
+    """``image_features`` or ``pixel_values``."""
+
+    def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
+        """Read the posts' images; return post id -> what is wrong with its image."""
+
+    def __getitem__(self, image: ImageFile) -> Tensor:
+        """Return the input of one image, without the batch axis."""
+
+    def blank(self) -> Tensor:
+        """Return zeros for a batch in which no post has an image."""
+
+
+def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> ImageInputs:
+    """Return cached features for a model with a frozen image encoder, else pixels."""
+    if model.config.freeze_image_encoder:
+        return ImageFeatures(model, processor, default_cache_root())
+    return ImagePixels(processor)
+
+
+class ImagePixels:
+    """Pixels, decoded when a batch needs them.
+
+    Args:
+        processor: The model's own.
+        keep: Hold the pixels of the posts prepared last, for prediction: each image is read once.
+    """
+
+    input_name = "pixel_values"
+
+    def __init__(self, processor: MvcnProcessor, keep: bool = False) -> None:
+        self._processor = processor
+        self._keep = keep
+        self._kept: dict[ImageFile, Tensor] = {}
+
+    def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
+        """Read each image once; return post id -> what is wrong with its image."""
+        shown = [(post, post.image) for post in posts if post.image is not None]
+        self._kept, bad = {}, {}
+        for (post, image), pixels in zip(shown, self._read([i for _, i in shown]), strict=True):
+            if isinstance(pixels, str):
+                bad[post.id] = pixels
+            elif self._keep:
+                self._kept[image] = pixels
+        return bad
+
+    def __getitem__(self, image: ImageFile) -> Float[Tensor, "channel height width"]:
+        """Return an image's pixels as the processor makes them."""
+        return self._kept[image] if self._keep else _encode(image, self._processor)
+
+    def blank(self) -> Float[Tensor, "channel height width"]:
+        """Return a picture of zeros."""
+        return self._processor.encode_images([None])["pixel_values"][0]
+
+    def _read(self, images: Sequence[ImageFile]) -> Iterator[Tensor | str]:
+        pixels = read_ahead(lambda image: _pixels_or_reason(image, self._processor), images)
+        quiet = self._keep or not images
+        return iter(
+            tqdm(pixels, total=len(images), desc="Image check", unit="image", disable=quiet)
+        )
+
+
+class ImageFeatures:
+    """A frozen image encoder's token features, found by what the image file holds.
+
+    They are read from the cache where they are, else computed and kept.
+    """
+
+    input_name = "image_features"
+
+    def __init__(self, model: MvcnForClassification, processor: MvcnProcessor, root: Path) -> None:
+        self._encoder = model.image_encoder
+        self._processor = processor
+        fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)
+        self._cache = FeatureCache(root / "image-features" / fingerprint)
+        self._digests: dict[ImageFile, str] = {}
+
+    def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
+        """Make all features available; return post id -> what is wrong with its image.
+
+        Work that was interrupted goes on where it was, to within one shard of images.
+        """
+        owners: dict[str, list[Post]] = {}
+        files: dict[str, ImageFile] = {}
+        bad = {}
+        for post in posts:
+            if post.image is not None:
+                try:
+                    digest = self._digest(post.image)
+                except BadImageError as error:
+                    bad[post.id] = str(error)
+                else:
+                    owners.setdefault(digest, []).append(post)
+                    files.setdefault(digest, post.image)
+        missing = self._cache.missing(files)
+        unreadable = self._extract(missing, [files[digest] for digest in missing])
+        return bad | {post.id: why for digest, why in unreadable for post in owners[digest]}
+
+    def __getitem__(self, image: ImageFile) -> Float[Tensor, "patch dim"]:
+        """Return the token features of an image that was prepared."""
+        return torch.from_numpy(self._cache[self._digests[image]].astype("float32"))
+
+    def blank(self) -> Float[Tensor, "1 dim"]:
+        """Return one token of zeros."""
+        return torch.zeros(1, token_width(self._encoder.config))
+
+    def _digest(self, image: ImageFile) -> str:
+        if image not in self._digests:
+            self._digests[image] = image_digest(image)
+        return self._digests[image]
+
+    def _extract(
+        self, digests: Sequence[str], images: Sequence[ImageFile]
+    ) -> list[tuple[str, str]]:
+        """Fill the cache, shard by shard; return digest and reason of what cannot be read."""
+        unreadable: list[tuple[str, str]] = []
+        pixels = read_ahead(
+            lambda image: _pixels_or_reason(image, self._processor), images, ahead=SHARD_IMAGES
+        )
+        results = zip(digests, pixels, strict=True)
+        with tqdm(total=len(digests), desc="Image features", disable=not digests) as progress:
+            while shard := list(islice(results, SHARD_IMAGES)):
+                unreadable += [(digest, why) for digest, why in shard if isinstance(why, str)]
+                self._add([(digest, found) for digest, found in shard if isinstance(found, Tensor)])
+                progress.update(len(shard))
+        return unreadable
+
+    def _add(self, shard: Sequence[tuple[str, Tensor]]) -> None:
+        if shard:
+            pixels = torch.stack([image for _, image in shard])
+            features = frozen_image_tokens(self._encoder, pixels).half().numpy()
+            self._cache.add([digest for digest, _ in shard], features)
+
+
+def _encode(image: ImageFile, processor: MvcnProcessor) -> Tensor:
+    shown = open_image(image, size_hint_px=processor.image_size_px)
+    return processor.encode_images([shown])["pixel_values"][0]
+
+
+def _pixels_or_reason(image: ImageFile, processor: MvcnProcessor) -> Tensor | str:
+    """Return what the image encoder reads, or why there is nothing to read."""
+    try:
+        return _encode(image, processor)
+    except BadImageError as error:
+        return str(error)

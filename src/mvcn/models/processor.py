@@ -1,0 +1,73 @@
+"""The only place where a post's text and pixels become tensors."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, ProcessorMixin
+
+from mvcn.encoders.loading import IMAGE_BACKEND
+
+
+class MvcnProcessor(ProcessorMixin):
+    """Tokenizer and image processor of one model, saved and loaded with it.
+
+    Training and serving share it, so that a post gives the same tensors everywhere.
+    """
+
+    def __init__(self, image_processor: Any, tokenizer: Any, max_tokens: int = 64) -> None:
+        super().__init__(image_processor, tokenizer)
+        self.max_tokens = max_tokens
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], **options: Any) -> "MvcnProcessor":
+        """Load from a folder or hub name, with Pillow as the image backend on every machine."""
+        settings, _ = cls.get_processor_dict(folder, **options)
+        return cls(
+            AutoImageProcessor.from_pretrained(folder, backend=IMAGE_BACKEND, **options),
+            AutoTokenizer.from_pretrained(folder, **options),
+            max_tokens=settings["max_tokens"],
+        )
+
+    def __call__(self, text: Sequence[str], images: Sequence[Image.Image | None]) -> BatchFeature:
+        """Return all inputs of the model for a batch of posts, texts padded to the longest.
+
+        Args:
+            text: One text a post, empty where it has none.
+            images: One RGB image a post, as `open_image` gives it; None where it has none.
+        """
+        return BatchFeature({**self.pad(self.tokenize(text)), **self.encode_images(images)})
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the word piece ids of each text, cut to `max_tokens`, not padded."""
+        ids: list[list[int]] = self.tokenizer(
+            list(texts), truncation=True, max_length=self.max_tokens, return_attention_mask=False
+        )["input_ids"]
+        return ids
+
+    def pad(self, token_ids: Sequence[list[int]]) -> dict[str, torch.Tensor]:
+        """Return ``input_ids`` and ``attention_mask``, padded to the longest."""
+        rows = [torch.tensor(ids) for ids in token_ids]
+        padding = self.tokenizer.pad_token_id
+        return {
+            "input_ids": pad_sequence(rows, batch_first=True, padding_value=padding),
+            "attention_mask": pad_sequence(
+                [torch.ones_like(row) for row in rows], batch_first=True
+            ),
+        }
+
+    def encode_images(self, images: Sequence[Image.Image | None]) -> dict[str, torch.Tensor]:
+        """Return ``pixel_values`` (zeros where there is no image) and ``image_mask``."""
+        mask = torch.tensor([image is not None for image in images])
+        size = self.image_size_px
+        shown = [image or Image.new("RGB", (size, size)) for image in images]
+        pixels = self.image_processor(images=shown, return_tensors="pt")["pixel_values"]
+        return {"pixel_values": pixels * mask[:, None, None, None], "image_mask": mask}
+
+    @property
+    def image_size_px(self) -> int:
+        """The longest side, in pixels, that the image processor resizes to."""
+        return max(int(side) for side in dict(self.image_processor.size).values())

@@ -1,0 +1,215 @@
+"""Train one model as the settings say, and leave a run folder."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import ProgressCallback
+
+from mvcn.config import BadImagePolicy, ObjectiveConfig, RunConfig, TrainingConfig
+from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.data.training_posts import TrainingPosts, fingerprint, read_training_posts
+from mvcn.errors import ConfigError
+from mvcn.files import write_json
+from mvcn.losses.objective import Objective
+from mvcn.models import build_model, build_processor, load_model
+from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.models.images import ImageInputs, image_inputs
+from mvcn.models.mvcn import MvcnForClassification
+from mvcn.models.processor import MvcnProcessor
+from mvcn.training import run_folder
+from mvcn.training.prefill import QueuePrefill
+from mvcn.training.progress import EpochLines
+from mvcn.training.trainer import MvcnTrainer
+from mvcn.types import Post
+
+LOGS_PER_EPOCH = 10
+KEPT_CHECKPOINTS = 2
+
+
+def train(
+    config: RunConfig, output: Path, *, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
+    """Train, keep the epoch of the best dev weighted F1, and write the run folder.
+
+    Args:
+        config: All settings.
+        output: Run folder; new or empty unless `resume` or `overwrite`.
+        resume: Go on from the last complete checkpoint. The end is the same as without the
+            interruption, bit for bit on the same processor.
+        overwrite: Replace the run that is there.
+
+    Returns:
+        What is in the run folder's ``metrics.json``.
+
+    Raises:
+        MvcnError: Anything that a person can mend: settings, data, images, folder.
+    """
+    posts = read_training_posts(config.data, config.training.seed)
+    run_folder.claim(output, config, resume=resume, overwrite=overwrite)
+    set_seed(config.training.seed)
+    model = build_model(config.model, posts.class_names)
+    processor = build_processor(config.model)
+    started = time.monotonic()
+    images = image_inputs(model, processor)
+    train_posts, dev_posts, bad = _usable(posts, images, config.data.on_bad_image)
+    features_ready = time.monotonic()
+    encoded = [
+        EncodedPosts(part, processor, model.config.label2id) for part in (train_posts, dev_posts)
+    ]
+    trainer = build_trainer(config, output, model, encoded, Collator(processor, images))
+    checkpoint = run_folder.last_checkpoint(output) if resume else None
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    report = {
+        "dev": trainer.judge(encoded[1]).to_mapping(),
+        "posts": {"train": len(train_posts), "dev": len(dev_posts)},
+        "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
+        "bad_images": bad,
+        "epochs": _epochs(trainer),
+        "seconds": {
+            "image_features": round(features_ready - started, 1),
+            "training": round(time.monotonic() - features_ready, 1),
+        },
+    }
+    _finish(output, model, processor, trainer, posts, report)
+    return report
+
+
+def build_trainer(
+    config: RunConfig,
+    output: Path,
+    model: MvcnForClassification,
+    encoded: Sequence[EncodedPosts],
+    collator: Collator,
+) -> MvcnTrainer:
+    """Put model, objective, train and dev posts together."""
+    objective = build_objective(config.objective, model)
+    trainer = MvcnTrainer(
+        model=model,
+        objective=objective,
+        encoder_learning_rate=config.training.encoder_learning_rate,
+        class_names=model.class_names,
+        args=_training_arguments(config.training, output),
+        train_dataset=encoded[0],
+        eval_dataset=encoded[1],
+        data_collator=collator,
+        callbacks=[EarlyStoppingCallback(config.training.patience)],
+    )
+    trainer.add_callback(build_prefill(config, objective, encoded[0], collator))
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(EpochLines())
+    return trainer
+
+
+def build_objective(config: ObjectiveConfig, model: MvcnForClassification) -> Objective:
+    """Build the loss for a model's classes and width."""
+    return Objective(
+        len(model.class_names),
+        model.config.hidden_size,
+        congruity_weight=config.congruity_weight,
+        congruity_form=config.congruity_form,
+        centroids=config.centroids,
+        queue_size=config.queue_size,
+        calibration=config.calibration,
+        calibration_temperature=config.calibration_temperature,
+    )
+
+
+def build_prefill(
+    config: RunConfig, objective: Objective, posts: EncodedPosts, collator: Collator
+) -> QueuePrefill:
+    """Build what fills the queue, with the auxiliary run's model where one is wanted.
+
+    Raises:
+        ConfigError: `prefill` is ``auxiliary-run`` and no run is named.
+        RunError: What is named is not a run.
+    """
+    settings, auxiliary = config.objective, None
+    if settings.prefill == "auxiliary-run":
+        if settings.prefill_run is None:
+            raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
+        auxiliary, _ = load_model(settings.prefill_run)
+    return QueuePrefill(
+        objective,
+        posts,
+        collator,
+        batch_size=config.training.eval_batch_size,
+        prefill=settings.prefill,
+        epochs=settings.prefill_epochs,
+        seed=config.training.seed,
+        auxiliary=auxiliary,
+    )
+
+
+def _usable(
+    posts: TrainingPosts, images: ImageInputs, policy: BadImagePolicy
+) -> tuple[list[Post], list[Post], dict[str, dict[str, str]]]:
+    """Return the train and dev posts to go on with, and what was wrong with which image."""
+    bad = {"train": images.prepare(posts.train), "dev": images.prepare(posts.dev)}
+    train = apply_bad_image_policy(posts.train, bad["train"], policy)
+    return train, apply_bad_image_policy(posts.dev, bad["dev"], policy), bad
+
+
+def _training_arguments(config: TrainingConfig, output: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(output / run_folder.CHECKPOINTS),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.eval_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        learning_rate=config.fusion_learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup_fraction,
+        max_grad_norm=config.max_gradient_norm,
+        seed=config.seed,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=KEPT_CHECKPOINTS,
+        load_best_model_at_end=True,
+        metric_for_best_model="f1_weighted",
+        logging_strategy="steps",
+        logging_steps=1 / (LOGS_PER_EPOCH * config.epochs),
+        logging_nan_inf_filter=False,
+        restore_callback_states_from_checkpoint=True,
+        remove_unused_columns=False,
+        label_names=list(LABEL_FIELDS),
+        dataloader_pin_memory=False,
+        ddp_broadcast_buffers=False,
+        report_to="none",
+        disable_tqdm=False,
+    )
+
+
+def _finish(
+    output: Path,
+    model: MvcnForClassification,
+    processor: MvcnProcessor,
+    trainer: MvcnTrainer,
+    posts: TrainingPosts,
+    report: Mapping[str, Any],
+) -> None:
+    """Write the model, then everything about it; the metrics come last and mark the end."""
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    run_folder.write_history(output / run_folder.HISTORY_FILE, trainer.state.log_history)
+    environment = run_folder.describe_environment() | {
+        "seed": trainer.args.seed,
+        "data_fingerprint": {
+            "train": fingerprint(posts.train),
+            "dev": fingerprint(posts.dev),
+        },
+    }
+    write_json(output / run_folder.ENVIRONMENT_FILE, environment)
+    write_json(output / run_folder.METRICS_FILE, report)
+    run_folder.drop_checkpoints(output)
+
+
+def _epochs(trainer: MvcnTrainer) -> dict[str, int]:
+    per_epoch = trainer.state.max_steps / trainer.args.num_train_epochs
+    best = trainer.state.best_global_step or 0
+    return {
+        "trained": round(trainer.state.global_step / per_epoch),
+        "best": round(best / per_epoch),
+    }

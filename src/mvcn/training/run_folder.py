@@ -1,0 +1,124 @@
+"""What a run leaves on disk, and how one run is kept from overwriting another."""
+
+import csv
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mvcn.config import RunConfig, read_config
+from mvcn.errors import RunError
+from mvcn.files import written_whole
+from mvcn.training.trainer import COMPLETE_FILE
+
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.json"
+HISTORY_FILE = "history.csv"
+ENVIRONMENT_FILE = "environment.json"
+CHECKPOINTS = "checkpoints"
+
+RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
+
+
+def claim(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Make the folder ready for this run, or refuse.
+
+    Raises:
+        RunError: It holds another run or other files; or there is no such run to resume, or it
+            was started with other settings.
+    """
+    if resume:
+        _check_resumable(folder, config)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        _clear(folder, overwrite)
+    (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(config.to_yaml(), "utf-8")
+
+
+def is_run(folder: Path) -> bool:
+    """Tell whether a training run has claimed the folder."""
+    return (folder / CONFIG_FILE).is_file() and (folder / CHECKPOINTS).is_dir()
+
+
+def is_finished(folder: Path) -> bool:
+    """Tell whether the run came to its end."""
+    return (folder / METRICS_FILE).is_file()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was written to its end, if there is one."""
+    complete = [
+        (int(match[1]), path)
+        for path in (folder / CHECKPOINTS).iterdir()
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
+        and (path / COMPLETE_FILE).is_file()
+    ]
+    return max(complete)[1] if complete else None
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Delete what only an unfinished run needs."""
+    for checkpoint in (folder / CHECKPOINTS).iterdir():
+        shutil.rmtree(checkpoint)
+
+
+def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
+    """Write what was logged, one row an entry, one column a name."""
+    columns = list(dict.fromkeys(name for entry in log for name in entry))
+    with written_whole(path) as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(log)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions and, where the code is a git checkout, its commit."""
+    packages = {name: version(name) for name in RECORDED_PACKAGES}
+    return {"python": platform.python_version(), "packages": packages, "git_commit": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    if not is_run(folder):
+        raise RunError(f"{folder} holds other files: choose a new or empty folder for the run.")
+    if not overwrite:
+        raise RunError(
+            f"{folder} holds another run: choose another folder, go on with it by --resume, "
+            "or replace it by --overwrite."
+        )
+    shutil.rmtree(folder)
+
+
+def _check_resumable(folder: Path, config: RunConfig) -> None:
+    if not is_run(folder):
+        raise RunError(f"{folder} holds no run to resume: start it without --resume.")
+    if is_finished(folder):
+        raise RunError(f"The run in {folder} is finished: there is nothing to resume.")
+    path = folder / CONFIG_FILE
+    before, now = read_config(path.read_text("utf-8"), str(path)).to_mapping(), config.to_mapping()
+    changed = [f"{s}.{k}" for s in now for k in now[s] if before[s][k] != now[s][k]]
+    if changed:
+        raise RunError(
+            f"The run in {folder} was started with other settings ({', '.join(changed)}): "
+            "resume it with the same ones."
+        )

@@ -1,0 +1,139 @@
+"""The Hugging Face Trainer, with the objective in place of a loss inside the model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import EvalPrediction, Trainer
+
+from mvcn.errors import MvcnError
+from mvcn.evaluation import Evaluation, evaluate_predictions
+from mvcn.losses.objective import Objective, Targets
+from mvcn.models.batches import LABEL_FIELDS, EncodedPosts, LengthBuckets
+from mvcn.models.mvcn import probabilities
+
+OBJECTIVE_FILE = "objective.safetensors"
+COMPLETE_FILE = "complete"
+HEADLINE_METRICS = ("accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
+
+
+class MvcnTrainer(Trainer):
+    """Trains any model of `MODELS` by an `Objective`, and keeps its state with each checkpoint.
+
+    What differs from the Trainer: the loss comes from outside the model and its parts are logged
+    by name, the queue takes each micro-batch once after its backward pass, encoders have a
+    learning rate of their own, and the order of posts is a function of seed and epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        encoder_learning_rate: float,
+        class_names: tuple[str, ...],
+        **options: Any,
+    ) -> None:
+        super().__init__(compute_metrics=self._headline_metrics, **options)
+        self.objective = objective.to(self.args.device)
+        self.encoder_learning_rate = encoder_learning_rate
+        self.class_names = class_names
+        self._step: tuple[Any, Targets] | None = None
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def judge(self, posts: EncodedPosts) -> Evaluation:
+        """Evaluate the model as it is now."""
+        return self._evaluation(self.predict(posts))
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the objective's loss of a batch, averaged over its posts."""
+        targets = Targets(**{name: inputs[name] for name in LABEL_FIELDS})
+        output = model(**{key: value for key, value in inputs.items() if key not in LABEL_FIELDS})
+        parts = self.objective.train(model.training)(output, targets)
+        if model.training:
+            self._step = output, targets
+            for name, value in parts.items():
+                self._parts.setdefault(name, []).append(value.detach())
+        return (parts["loss"], output) if return_outputs else parts["loss"]
+
+    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
+        """Run one micro-batch, then let the queue take it.
+
+        Raises:
+            MvcnError: The loss is not finite.
+        """
+        loss: Tensor = super().training_step(*arguments, **options)
+        if not torch.isfinite(loss):
+            raise MvcnError(
+                f"The loss is not finite at step {self.state.global_step}: "
+                "lower training.encoder_learning_rate and training.fusion_learning_rate."
+            )
+        assert self._step is not None  # compute_loss has set it
+        self.objective.after_step(*self._step)
+        self._step = None
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean of each loss part since the last log."""
+        if "loss" in logs:
+            means = {name: torch.stack(v).mean().item() for name, v in self._parts.items()}
+            logs |= {name: value for name, value in means.items() if name != "loss"}
+            self._parts.clear()
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Give encoders their own learning rate, and biases and norms no weight decay."""
+        if self.optimizer is None:
+            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+                self._parameter_groups(), fused=True
+            )
+        return self.optimizer
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        decayed = set(self.get_decay_parameter_names(self.model))
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                kind = ("encoder." in name, name in decayed)
+                groups.setdefault(kind, []).append(parameter)
+        rates = {True: self.encoder_learning_rate, False: self.args.learning_rate}
+        return [
+            {
+                "params": parameters,
+                "lr": rates[is_encoder],
+                "weight_decay": self.args.weight_decay if is_decayed else 0.0,
+            }
+            for (is_encoder, is_decayed), parameters in groups.items()
+        ]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        posts: EncodedPosts = self.train_dataset
+        return LengthBuckets(posts.lengths, self.args.train_batch_size, self.args.seed)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
+        super()._save_checkpoint(model, trial)
+        (folder / COMPLETE_FILE).touch()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.objective.load_state_dict(load_file(Path(resume_from_checkpoint) / OBJECTIVE_FILE))
+
+    def _headline_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        evaluation = self._evaluation(prediction)
+        return {name: getattr(evaluation, name) for name in HEADLINE_METRICS}
+
+    def _evaluation(self, prediction: EvalPrediction) -> Evaluation:
+        logits = torch.from_numpy(prediction.predictions)
+        labels, *_ = prediction.label_ids
+        return evaluate_predictions(probabilities(logits).numpy(), labels, self.class_names)
