@@ -19,7 +19,7 @@ class ReductionUnit(nn.Module):
         dropout: Share dropped inside MLP and FC, never of the attention weights.
 
     Source:
-        Wei et al., ACL 2023, reduction unit; the pooling is Yu et al., CVPR 2019 (MCAN), Eq. 10.
+        Wei et al., ACL 2023, reduction unit; the pooling is Yu et al., CVPR 2019 (MCAN).
         Deviation: the sizes of MLP and FC are not public; here both are two layers of width `dim`.
     """
 

@@ -115,7 +115,7 @@ def test_gradient_with_a_mask_matches_finite_differences():
 
 
 def test_gradient_is_the_jacobian_of_the_paper():
-    # Martins & Astudillo, Eq. 13: J = Diag(s) - s s^T / |S| with s the indicator of the support.
+    # J = Diag(s) - s s^T / |S| with s the indicator of the support.
     scores = normal(9)
     support = (sparsemax(scores) > 0).double()
     expected = torch.diag(support) - torch.outer(support, support) / support.sum()
