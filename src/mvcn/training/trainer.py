@@ -92,10 +92,11 @@ class MvcnTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Give encoders their own learning rate, and biases and norms no weight decay."""
         if self.optimizer is None:
-            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            self.optimizer: Any = torch.optim.AdamW(
                 self._parameter_groups(), fused=True
             )
-        return self.optimizer
+        optimizer: torch.optim.Optimizer = self.optimizer
+        return optimizer
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         decayed = set(self.get_decay_parameter_names(self.model))
