@@ -1,0 +1,167 @@
+"""Generated posts, of which it is known which words and which part of the image carry the polarity.
+
+They make a demonstration without a download, and a truth to hold explanations against.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.random import Generator
+
+from mvcn.data.drawings import Box, Canvas
+from mvcn.data.merge_rule import merge_labels
+from mvcn.types import Post
+
+Cell = tuple[int, int]
+"""Row and column in the grid."""
+
+GRID_CELLS = 7
+CELL_PX = 32
+PATCH_CELLS = 2
+LARGE_SHAPES = 3
+SMALL_SHAPES = 7
+
+LABEL_PAIR_SHARES = {
+    ("positive", "positive"): 0.24,
+    ("negative", "negative"): 0.20,
+    ("neutral", "neutral"): 0.16,
+    ("neutral", "positive"): 0.11,
+    ("neutral", "negative"): 0.11,
+    ("positive", "neutral"): 0.09,
+    ("negative", "neutral"): 0.09,
+}
+"""(text label, image label) -> share of the posts; 40 % carry two labels, none contradict."""
+
+_CUE_WORDS = {
+    "positive": "wonderful lovely beautiful fantastic amazing happy brilliant delightful charming "
+    "excellent gorgeous superb",
+    "neutral": "ordinary usual average regular typical standard normal common routine plain "
+    "moderate familiar",
+    "negative": "terrible awful horrible sad ugly dreadful miserable nasty disgusting painful "
+    "tragic disappointing",
+}
+CUE_WORDS = {label: tuple(words.split()) for label, words in _CUE_WORDS.items()}
+"""Text label -> the only words of a text that depend on it."""
+
+TEMPLATES = (
+    "The {thing} at the {place} was {cue} {time}",
+    "{time} my {person} and I had some {cue} hours at the {place}",
+    "Such {cue} {thing} near the {place}, says my {person}",
+    "So {cue}: the {thing} that my {person} brought {time}",
+    "RT @{person}{number}: {cue} {thing} and {cue} {thing} {time} #{place}",
+    "My {person} found the {place} {cue} {time}, {number} people were there",
+    "Waiting at the {place} with my {person}. How {cue} this {thing} is!",
+    "{number} minutes of {cue} {thing} from our {place} #{thing}",
+    "Look at this {thing}, it is {cue}... seen {time} by the {place}",
+    "@{person}{number} the {thing} {time} looked {cue}, the {place} too",
+    "These are {cue} days for every {person} at the {place} #{time}",
+    "Our {place} and its {cue} {thing}: {number} pictures taken {time}",
+)
+_FILLERS = {
+    "thing": "coffee music weather bread garden light traffic bus lunch tea book film song walk "
+    "game soup paint bicycle camera window",
+    "place": "station market office park library harbour school museum bridge airport cinema "
+    "kitchen village stadium hotel street river bakery square theatre",
+    "person": "sister brother neighbour teacher cousin uncle aunt friend colleague driver captain "
+    "student doctor baker painter singer",
+    "time": "today yesterday tonight monday tuesday wednesday thursday friday sunday now",
+    "number": "2 3 4 5 6 7 8 9 10 11 12 15 16 18 20 24 25 30 36 40 45 48 50 60 75 80 90 99",
+}
+FILLERS = {slot: tuple(words.split()) for slot, words in _FILLERS.items()}
+"""Slot of a template -> words that mean nothing for any label."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedPost:
+    """A post with the truth about what its labels come from."""
+
+    post: Post
+    """Its image is the bytes of a PNG file, 224 pixels a side."""
+    patch_box_px: Box
+    """Left, top, right, bottom of the patch with the face that decides the image label."""
+    cue_words: tuple[str, ...]
+    """Words of the text that decide the text label, in their order."""
+
+
+def generate_posts(count: int, seed: int) -> list[GeneratedPost]:
+    """Make posts whose text and image labels are drawn first and then written and painted.
+
+    The label follows from the two by the merge rule of MVSA. A text's polarity is in its cue
+    words; an image's is in one face (yellow and smiling, grey and straight, dark red and
+    frowning) on a patch of 64 x 64 pixels that nothing else overlaps. Other shapes have the same
+    colours and sizes. Post number i depends on `seed` and i alone, byte for byte.
+    """
+    return [_generate_post(i, seed) for i in range(count)]
+
+
+def write_table(posts: Sequence[GeneratedPost], folder: Path) -> Path:
+    """Write ``posts.csv`` and ``images/<id>.png`` below `folder`; return the path of the table."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    table = folder / "posts.csv"
+    with table.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "text", "image", "label", "text_label", "image_label"])
+        for post in (generated.post for generated in posts):
+            image = f"images/{post.id}.png"
+            (folder / image).write_bytes(cast(bytes, post.image))
+            labels = [post.label, post.text_label, post.image_label]
+            writer.writerow([post.id, post.text, image, *labels])
+    return table
+
+
+def _generate_post(number: int, seed: int) -> GeneratedPost:
+    generator = np.random.default_rng([seed, number])
+    pairs = list(LABEL_PAIR_SHARES)
+    text_label, image_label = pairs[generator.choice(len(pairs), p=[*LABEL_PAIR_SHARES.values()])]
+    text, cue_words = _write_text(text_label, generator)
+    image, box = _paint_image(image_label, generator)
+    label = merge_labels(text_label, image_label)
+    post = Post(f"post-{number:05d}", text, image, label, text_label, image_label)
+    return GeneratedPost(post, box, cue_words)
+
+
+def _write_text(label: str, generator: Generator) -> tuple[str, tuple[str, ...]]:
+    """Fill a template; return the text and the cue words in it."""
+    words = {**FILLERS, "cue": CUE_WORDS[label]}
+    cue_words = []
+
+    def fill(slot: re.Match[str]) -> str:
+        choices = words[slot[1]]
+        word = choices[generator.integers(len(choices))]
+        if slot[1] == "cue":
+            cue_words.append(word)
+        return word
+
+    template = TEMPLATES[generator.integers(len(TEMPLATES))]
+    return re.sub(r"{(\w+)}", fill, template), tuple(cue_words)
+
+
+def _paint_image(label: str, generator: Generator) -> tuple[bytes, Box]:
+    """Return a PNG file with the face that stands for `label`, and the box of its patch."""
+    canvas = Canvas(GRID_CELLS * CELL_PX, generator)
+    free = _square((0, 0), GRID_CELLS)
+    patch = _take_cells(free, PATCH_CELLS, generator)
+    canvas.draw_face(label, patch)
+    for cells in (PATCH_CELLS,) * LARGE_SHAPES + (1,) * SMALL_SHAPES:
+        canvas.draw_shape(_take_cells(free, cells, generator))
+    return canvas.to_png(), patch
+
+
+def _take_cells(free: set[Cell], side: int, generator: Generator) -> Box:
+    """Remove a random square of `side` x `side` cells from the free ones and return its box."""
+    corners = [cell for cell in sorted(free) if _square(cell, side) <= free]
+    row, column = corners[generator.integers(len(corners))]
+    free -= _square((row, column), side)
+    left, top = column * CELL_PX, row * CELL_PX
+    return left, top, left + side * CELL_PX, top + side * CELL_PX
+
+
+def _square(corner: Cell, side: int) -> set[Cell]:
+    """Return the cells of a square, given its upper left one."""
+    row, column = corner
+    return {(row + i, column + j) for i in range(side) for j in range(side)}
