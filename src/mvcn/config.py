@@ -118,6 +118,8 @@ class ObjectiveConfig:
     """Epochs of cross-entropy alone before the queue is filled, for `self`."""
     prefill_run: Path | None = None
     """Run folder of the auxiliary model, for `auxiliary-run`."""
+    unimodal_weight: NonNegative = 0.0
+    """Weight of auxiliary heads on text and image alone, for posts with such labels. Ours."""
     calibration: Share = 0.0
     """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off."""
     calibration_temperature: Positive = 1.0

@@ -26,7 +26,7 @@ SETTINGS = {
 
 @dataclass
 class Output:
-    logits: Tensor
+    fused_logits: Tensor
     fused_feature: Tensor
     text_logits: Tensor | None
     image_logits: Tensor | None
@@ -180,7 +180,7 @@ def test_zero_weights_have_zero_effect(zero):
     parts = build(**zero)(output, targets)
     parts["loss"].backward()
     plain, _ = draw()
-    expected = torch.nn.functional.cross_entropy(plain.logits, targets.labels)
+    expected = torch.nn.functional.cross_entropy(plain.fused_logits, targets.labels)
     expected.backward()
     assert parts["loss"].item() == parts["cross_entropy"].item() == expected.item()
     assert_same(output.gradients(), plain.gradients())
@@ -228,10 +228,10 @@ def test_calibration_softens_the_targets_of_inconsistent_posts_alone():
     # the gradient of cross-entropy in the logits is p - q.
     objective = Objective(CLASSES, DIM, congruity_weight=0.0, calibration=0.6)
     output, _ = draw(batch=1)
-    output.logits = torch.zeros(1, CLASSES, requires_grad=True)
+    output.fused_logits = torch.zeros(1, CLASSES, requires_grad=True)
     objective(output, Targets(*torch.tensor([[0], [1], [0]])))["loss"].backward()
     expected = torch.tensor([[1 / 3 - 0.9, 1 / 3 - 0.1, 1 / 3]])
-    torch.testing.assert_close(output.logits.grad, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(output.fused_logits.grad, expected, atol=1e-6, rtol=0)
 
 
 def test_calibration_asks_distances_only_when_each_class_has_a_centroid():
@@ -239,7 +239,7 @@ def test_calibration_asks_distances_only_when_each_class_has_a_centroid():
     unlabelled = targets._replace(
         text_labels=torch.full((BATCH,), -1), image_labels=torch.full((BATCH,), -1)
     )
-    hard = torch.nn.functional.cross_entropy(output.logits, targets.labels)
+    hard = torch.nn.functional.cross_entropy(output.fused_logits, targets.labels)
     options = {"congruity_weight": 0.0, "calibration": 0.5}
     soft = build(**options, calibration_temperature=10.0)(output, unlabelled)["cross_entropy"]
     assert (soft - hard).abs() > 1e-4

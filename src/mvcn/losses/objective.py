@@ -37,8 +37,8 @@ class ClassifierOutput(Protocol):
     """What an objective reads of a model's output."""
 
     @property
-    def logits(self) -> Tensor:
-        """Scores of the post, ``(batch, classes)``."""
+    def fused_logits(self) -> Tensor:
+        """Scores of the post from its fused feature, ``(batch, classes)``."""
 
     @property
     def fused_feature(self) -> Tensor:
@@ -165,7 +165,7 @@ class Objective(nn.Module):
         targets: Targets,
         centroids: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        logits = _at_least_float32(output.logits)
+        logits = _at_least_float32(output.fused_logits)
         if self.calibration == 0:
             return F.cross_entropy(logits, targets.labels)
         q = soft_targets(
@@ -186,7 +186,7 @@ class Objective(nn.Module):
         centroids: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         if self.congruity_weight == 0 or centroids is None:
-            return _at_least_float32(output.logits).new_zeros(())
+            return _at_least_float32(output.fused_logits).new_zeros(())
         return congruity_loss(
             output.fused_feature, targets.labels, *centroids, form=self.congruity_form
         )

@@ -28,8 +28,15 @@ AutoModelForSequenceClassification.register(MvcnConfig, MvcnForClassification)
 AutoProcessor.register(MvcnConfig, MvcnProcessor)
 
 
-def build_model(config: ModelConfig, class_names: tuple[str, ...]) -> MvcnForClassification:
+def build_model(
+    config: ModelConfig, class_names: tuple[str, ...], *, unimodal_heads: bool = False
+) -> MvcnForClassification:
     """Build the model around its published encoders; all else is drawn from torch's generator.
+
+    Args:
+        config: Sizes and switches.
+        class_names: Classes in the order of the logits.
+        unimodal_heads: Classify text and image alone, too.
 
     Raises:
         ConfigError: An encoder cannot be loaded, or sizes do not fit each other.
@@ -46,6 +53,7 @@ def build_model(config: ModelConfig, class_names: tuple[str, ...]) -> MvcnForCla
         frozen_text_layers=config.frozen_text_layers,
         freeze_text_embeddings=config.freeze_text_embeddings,
         freeze_image_encoder=config.freeze_image_encoder,
+        unimodal_heads=unimodal_heads,
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},
     )

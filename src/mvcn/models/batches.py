@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from mvcn.errors import DataError
 from mvcn.models.images import ImageInputs
 from mvcn.models.processor import MvcnProcessor
+from mvcn.nn.unimodal import estimate_merge_table
 from mvcn.types import Post
 
 NO_LABEL = -1
@@ -39,6 +41,14 @@ class EncodedPosts(Dataset[dict[str, Any]]):
             for post, ids in zip(posts, token_ids, strict=True)
         ]
         self.lengths = [len(ids) for ids in token_ids]
+
+    def merge_table(self, num_classes: int) -> Float[Tensor, "classes classes classes"]:
+        """Return how these posts' labels follow from their text and image labels."""
+        text, image, post = (
+            torch.tensor([row[name] for row in self.rows])
+            for name in ("text_labels", "image_labels", "labels")
+        )
+        return estimate_merge_table(text, image, post, num_classes)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -24,6 +24,7 @@ from mvcn.encoders.tokens import (
 )
 from mvcn.nn.fusion import TextGuidedFusion
 from mvcn.nn.reduction import ReductionUnit
+from mvcn.nn.unimodal import UnimodalHeads
 
 
 class MvcnConfig(PreTrainedConfig):
@@ -34,7 +35,13 @@ class MvcnConfig(PreTrainedConfig):
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
         "image_config": SubConfigSpec(config_class=AutoConfig, model_type="vit"),
     }
-    keys_to_ignore_at_inference = ["fused_feature", "fusion_attentions"]  # noqa: RUF012
+    keys_to_ignore_at_inference = [  # noqa: RUF012
+        "fused_feature",
+        "fused_logits",
+        "text_logits",
+        "image_logits",
+        "fusion_attentions",
+    ]
 
     text_config: PreTrainedConfig | dict[str, Any] | None = None
     image_config: PreTrainedConfig | dict[str, Any] | None = None
@@ -47,6 +54,7 @@ class MvcnConfig(PreTrainedConfig):
     frozen_text_layers: int = 0
     freeze_text_embeddings: bool = False
     freeze_image_encoder: bool = True
+    unimodal_heads: bool = False
 
 
 @dataclass
@@ -54,8 +62,13 @@ class MvcnOutput(ModelOutput):
     """What the model says of a batch of posts."""
 
     logits: Float[Tensor, "batch classes"] | None = None
+    """The verdict on the post."""
     fused_feature: Float[Tensor, "batch dim"] | None = None
     """z of the paper, what the semantic congruity constraint pulls together."""
+    fused_logits: Float[Tensor, "batch classes"] | None = None
+    """Of the fused feature alone; with unimodal heads the verdict has other parts, too."""
+    text_logits: Float[Tensor, "batch classes"] | None = None
+    image_logits: Float[Tensor, "batch classes"] | None = None
     fusion_attentions: tuple[Float[Tensor, "batch head token patch"], ...] | None = None
     """Text-to-image attention weights of each text-guided unit, where asked for."""
 
@@ -95,6 +108,11 @@ class MvcnForClassification(PreTrainedModel):
         )
         self.reduction = ReductionUnit(config.hidden_size, dropout=config.dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.unimodal = (
+            UnimodalHeads(config.hidden_size, config.num_labels, config.dropout)
+            if config.unimodal_heads
+            else None
+        )
         self.post_init()
         self.text_encoder = text_encoder or build_encoder(config.text_config)
         self.image_encoder = image_encoder or build_encoder(config.image_config)
@@ -130,17 +148,24 @@ class MvcnForClassification(PreTrainedModel):
                 by default every post has one.
             output_attentions: Return the text-to-image attention weights.
         """
+        text_mask = attention_mask.bool()
         text = self.text_projection(text_tokens(self.text_encoder, input_ids, attention_mask))
         image = self.image_projection(self._image_features(pixel_values, image_features))
-        text, attentions = self.fusion(
+        guided, attentions = self.fusion(
             text,
             image,
-            text_mask=attention_mask.bool(),
+            text_mask=text_mask,
             image_mask=_patch_mask(image_mask, image),
             return_weights=output_attentions,
         )
-        fused = self.reduction(text, attention_mask.bool())
-        return MvcnOutput(self.classifier(fused), fused, attentions or None)
+        fused = self.reduction(guided, text_mask)
+        logits = self.classifier(fused)
+        if self.unimodal is None:
+            return MvcnOutput(logits, fused, logits, fusion_attentions=attentions or None)
+        text_logits, image_logits = self.unimodal(text, image, text_mask)
+        by_rule = self.unimodal.merge(text_logits, image_logits)
+        verdict = _verdict(logits, by_rule, image_mask)
+        return MvcnOutput(verdict, fused, logits, text_logits, image_logits, attentions or None)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -178,6 +203,17 @@ class MvcnForClassification(PreTrainedModel):
 
 def _projection(in_features: int, out_features: int) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(in_features), nn.Linear(in_features, out_features))
+
+
+def _verdict(
+    logits: Float[Tensor, "batch classes"],
+    log_by_rule: Float[Tensor, "batch classes"],
+    image_mask: Bool[Tensor, " batch"] | None,
+) -> Float[Tensor, "batch classes"]:
+    """Multiply the fused feature's probabilities by the rule's, where there is an image."""
+    if image_mask is not None:
+        log_by_rule = log_by_rule * image_mask.unsqueeze(1)
+    return logits.log_softmax(-1) + log_by_rule
 
 
 def _patch_mask(

@@ -73,6 +73,7 @@ class QueuePrefill(TrainerCallback):
         """Put the fused features of training posts into the queue, if there is one."""
         if self.objective.queue is None:
             return
+        self.objective.queue.reset()
         was_training = model.training
         model.eval()
         self.objective.train()

@@ -50,7 +50,7 @@ def train(
     posts = read_training_posts(config.data, config.training.seed)
     run_folder.claim(output, config, resume=resume, overwrite=overwrite)
     set_seed(config.training.seed)
-    model = build_model(config.model, posts.class_names)
+    model = build_model(config.model, posts.class_names, unimodal_heads=_has_heads(config, posts))
     processor = build_processor(config.model)
     started = time.monotonic()
     images = image_inputs(model, processor)
@@ -59,6 +59,8 @@ def train(
     encoded = [
         EncodedPosts(part, processor, model.config.label2id) for part in (train_posts, dev_posts)
     ]
+    if model.unimodal is not None:
+        model.unimodal.merge_table.copy_(encoded[0].merge_table(len(posts.class_names)))
     trainer = build_trainer(config, output, model, encoded, Collator(processor, images))
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
@@ -114,6 +116,7 @@ def build_objective(config: ObjectiveConfig, model: MvcnForClassification) -> Ob
         queue_size=config.queue_size,
         calibration=config.calibration,
         calibration_temperature=config.calibration_temperature,
+        unimodal_weight=config.unimodal_weight if model.unimodal is not None else 0.0,
     )
 
 
@@ -141,6 +144,12 @@ def build_prefill(
         seed=config.training.seed,
         auxiliary=auxiliary,
     )
+
+
+def _has_heads(config: RunConfig, posts: TrainingPosts) -> bool:
+    """Tell whether unimodal heads are wanted and the posts have the labels that they learn."""
+    has_labels = any(post.text_label and post.image_label for post in posts.train)
+    return config.objective.unimodal_weight > 0 and has_labels
 
 
 def _usable(

@@ -92,9 +92,7 @@ class MvcnTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Give encoders their own learning rate, and biases and norms no weight decay."""
         if self.optimizer is None:
-            self.optimizer: Any = torch.optim.AdamW(
-                self._parameter_groups(), fused=True
-            )
+            self.optimizer: Any = torch.optim.AdamW(self._parameter_groups(), fused=True)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
 
