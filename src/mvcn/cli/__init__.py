@@ -1,12 +1,9 @@
-"""The command line."""
+"""The command line. Its modules import the heavy ones when a command runs, not for --help."""
 
 import sys
-import warnings
 
 import typer
-from transformers.utils import logging
 
-from mvcn.cli.allocator import keep_freed_memory
 from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
 from mvcn.cli.predict import predict
@@ -28,8 +25,6 @@ for command in (demo, train, evaluate, predict):
 
 def main() -> None:
     """Run a command; an error is one sentence and exit code 2."""
-    _quiet_libraries()
-    keep_freed_memory()
     try:
         app()
     except MvcnError as error:
@@ -41,10 +36,3 @@ def main() -> None:
 def _fail(sentence: str) -> None:
     typer.secho(f"Error: {sentence}", fg=typer.colors.RED, err=True)
     sys.exit(EXIT_CODE)
-
-
-def _quiet_libraries() -> None:
-    """Keep notes meant for programmers off a person's terminal."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore")

@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from mvcn.cli.options import DataName, OnBadImage, Run, tell_bad_images
+from mvcn.cli.process import prepare_process
 from mvcn.data import read_corpus
 from mvcn.data.splits import read_ids, select_posts
-from mvcn.evaluation import format_evaluation
 from mvcn.files import write_json
-from mvcn.inference import Classifier
 
 
 def evaluate(
@@ -24,6 +23,10 @@ def evaluate(
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Judge a run on labelled posts: scores with intervals, per class, confusion matrix."""
+    from mvcn.evaluation import format_evaluation
+    from mvcn.inference import Classifier
+
+    prepare_process()
     corpus = read_corpus(data, root)
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
     judged = Classifier.from_pretrained(run).evaluate(posts, on_bad_image)

@@ -3,16 +3,19 @@
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from tqdm import tqdm
 
 from mvcn.cli.options import OnBadImage, Run, tell_bad_images
+from mvcn.cli.process import prepare_process
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, RunError
 from mvcn.files import written_whole
-from mvcn.inference import Classifier, Prediction
+
+if TYPE_CHECKING:
+    from mvcn.inference import Prediction
 
 
 def predict(
@@ -27,6 +30,9 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the CSV.")] = False,
 ) -> None:
     """Classify a CSV of posts, or one post given by --text and --image."""
+    from mvcn.inference import Classifier
+
+    prepare_process()
     if posts is None:
         _show(Classifier.from_pretrained(run).predict_one(text, image))
         return
@@ -46,7 +52,7 @@ def predict(
 
 
 def _write(
-    path: Path, class_names: Iterable[str], predictions: Iterable[Prediction]
+    path: Path, class_names: Iterable[str], predictions: Iterable["Prediction"]
 ) -> dict[str, str]:
     """Write a row a post; return the posts whose image could not be read."""
     bad = {}
@@ -63,7 +69,7 @@ def _write(
     return bad
 
 
-def _show(prediction: Prediction) -> None:
+def _show(prediction: "Prediction") -> None:
     typer.echo(prediction.label)
     for name, probability in prediction.probabilities.items():
         typer.echo(f"  {name:<12} {probability:.3f}")

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.cli.options import DataName, given, tell_bad_images
+from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy, RunConfig, read_recipe
-from mvcn.training.run import train as run_training
 
 
 def train(
@@ -31,6 +31,9 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.")] = False,
 ) -> None:
     """Train a model, choose its best epoch on dev, and leave a run folder."""
+    from mvcn.training.run import train as run_training
+
+    prepare_process()
     config = read_recipe(recipe)
     named = given(
         name=data, root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image
