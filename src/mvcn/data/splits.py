@@ -99,7 +99,7 @@ def _read_lines(path: Path) -> list[str]:
         return path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} cannot be read ({error}): give a UTF-8 text file with one post id a line."
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): give a UTF-8 text file with one post id a line."
         ) from error
 
 

@@ -97,7 +97,7 @@ def _read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise DataError(f"Table {path} cannot be read ({error.strerror}): give a CSV file.") from error
+        raise DataError(f"Table {path} cannot be read ({getattr(error, 'strerror', None) or error}): give a CSV file.") from error
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
