@@ -22,3 +22,8 @@ class DataError(MvcnError):
 
 class RunError(MvcnError):
     """A run folder that is not one, is damaged, or would be overwritten."""
+
+
+def reason(error: Exception) -> str:
+    """Return what the system says, without its codes and paths."""
+    return getattr(error, "strerror", None) or str(error)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from mvcn.errors import DataError
+from mvcn.errors import DataError, reason
 from mvcn.types import Corpus, Post
 
 MAX_CELL_CHARACTERS = 1_000_000
@@ -97,7 +97,9 @@ def _read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise DataError(f"Table {path} cannot be read ({getattr(error, 'strerror', None) or error}): give a CSV file.") from error
+        raise DataError(
+            f"Table {path} cannot be read ({reason(error)}): give a CSV file."
+        ) from error
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
