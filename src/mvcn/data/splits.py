@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mvcn.errors import DataError, reason
+from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post
 
 NAMED_IN_ERROR = 5
@@ -99,8 +99,8 @@ def _read_lines(path: Path) -> list[str]:
         return path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} cannot be read ({reason(error)}): give a UTF-8 text file with one post id a "
-            "line."
+            f"{path} cannot be read ({reason_of(error)}): "
+            "give a UTF-8 text file with one post id a line."
         ) from error
 
 

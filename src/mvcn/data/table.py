@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from mvcn.errors import DataError, reason
+from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post
 
 MAX_CELL_CHARACTERS = 1_000_000
@@ -98,7 +98,7 @@ def _read_text(path: Path) -> str:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise DataError(
-            f"Table {path} cannot be read ({reason(error)}): give a CSV file."
+            f"Table {path} cannot be read ({reason_of(error)}): give a CSV file."
         ) from error
     try:
         text = content.decode("utf-8")

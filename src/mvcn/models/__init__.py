@@ -1,4 +1,7 @@
-"""The classifiers, all with one signature and one kind of output."""
+"""The classifiers, all with one signature and one kind of output.
+
+Importing this package registers them with Hugging Face's Auto classes.
+"""
 
 from pathlib import Path
 
@@ -20,6 +23,16 @@ from mvcn.encoders.loading import (
 from mvcn.errors import RunError
 from mvcn.models.mvcn import MvcnConfig, MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
+
+__all__ = [
+    "MODELS",
+    "MvcnConfig",
+    "MvcnForClassification",
+    "MvcnProcessor",
+    "build_model",
+    "build_processor",
+    "load_model",
+]
 
 MODELS: dict[str, type[PreTrainedModel]] = {"mvcn": MvcnForClassification}
 
