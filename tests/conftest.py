@@ -1,7 +1,8 @@
-"""Settings of all tests: no network, reproducible examples."""
+"""Settings of all tests: no network, reproducible examples, tiny encoders, generated posts."""
 
 import os
 import socket
+import string
 
 import pytest
 from hypothesis import settings
@@ -28,3 +29,125 @@ def _local_only(connect):
         return connect(self, address)
 
     return guarded
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Keep the features of frozen encoders out of the cache of the person who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MVCN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+@pytest.fixture(scope="session")
+def tiny_text_encoder(tmp_path_factory):
+    """Folder of a random BERT of 2 layers whose word pieces are single characters."""
+    torch, transformers = _libraries()
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = transformers.BertTokenizer(vocab=vocabulary, model_max_length=128)
+    tokenizer.save_pretrained(folder)
+    sizes = {**TINY, "intermediate_size": 48, "max_position_embeddings": 128}
+    torch.manual_seed(1)
+    config = transformers.BertConfig(vocab_size=len(pieces), **sizes)
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_image_encoder(tmp_path_factory):
+    """Folder of a random ViT of 2 layers that sees 4 x 4 patches of 8 pixels."""
+    torch, transformers = _libraries()
+    from transformers.models.vit import ViTImageProcessorPil
+
+    folder = tmp_path_factory.mktemp("tiny-vit")
+    sizes = {**TINY, "intermediate_size": 48, "image_size": 32, "patch_size": 8}
+    torch.manual_seed(2)
+    transformers.ViTModel(transformers.ViTConfig(**sizes)).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_text_encoder, tiny_image_encoder):
+    """Settings of `ModelConfig` that make any recipe's model tiny."""
+    return {
+        "text_encoder": str(tiny_text_encoder),
+        "image_encoder": str(tiny_image_encoder),
+        "hidden_size": 24,
+        "feedforward_size": 32,
+        "num_heads": 2,
+    }
+
+
+@pytest.fixture(scope="session")
+def generated_posts():
+    """48 posts with labels, as `mvcn.data.synthetic` makes them."""
+    from mvcn.data.synthetic import generate_posts
+
+    return [generated.post for generated in generate_posts(48, seed=3)]
+
+
+@pytest.fixture(scope="session")
+def posts_table(tmp_path_factory):
+    """Folder with ``train/posts.csv`` (32 posts) and ``dev/posts.csv`` (16 posts), with images."""
+    from mvcn.data.synthetic import generate_posts, write_table
+
+    folder, posts = tmp_path_factory.mktemp("posts"), generate_posts(48, seed=3)
+    write_table(posts[:32], folder / "train")
+    write_table(posts[32:], folder / "dev")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_settings, posts_table):
+    """Return a function from changes like ``training={"epochs": 1}`` to a run that takes seconds."""
+    from mvcn.config import RunConfig
+
+    usual = {
+        "data": {
+            "train": str(posts_table / "train" / "posts.csv"),
+            "dev": str(posts_table / "dev" / "posts.csv"),
+        },
+        "model": tiny_settings,
+        "objective": {"queue_size": 20},
+        "training": {
+            "epochs": 3,
+            "batch_size": 8,
+            "eval_batch_size": 16,
+            "patience": 99,
+            "fusion_learning_rate": 3e-3,
+            "encoder_learning_rate": 1e-3,
+        },
+    }
+
+    def build(**changes):
+        return RunConfig.from_mapping(
+            {name: values | changes.get(name, {}) for name, values in usual.items()}
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, tiny_config):
+    """Run folder of a finished run; tests that change it work on a copy."""
+    from mvcn.training.run import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_config(), folder)
+    return folder
+
+
+def _libraries():
+    """Import what takes seconds only for the tests that need it."""
+    import torch
+    import transformers
+
+    return torch, transformers

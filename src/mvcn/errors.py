@@ -24,6 +24,6 @@ class RunError(MvcnError):
     """A run folder that is not one, is damaged, or would be overwritten."""
 
 
-def reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return what the system says, without its codes and paths."""
     return getattr(error, "strerror", None) or str(error)
