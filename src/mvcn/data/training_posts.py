@@ -8,11 +8,12 @@ from pathlib import Path
 from mvcn.config import DataConfig
 from mvcn.data import read_corpus
 from mvcn.data.splits import read_ids, select_posts, stratified_split
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
 THREE_WAY = {"train": 0.8, "dev": 0.1, "test": 0.1}
 TWO_WAY = {"train": 0.9, "dev": 0.1}
+MIN_CLASSES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,12 @@ def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
         ConfigError: A setting is missing.
         DataError: A file cannot be read as what it should be.
     """
-    if config.name == "table":
-        return _from_tables(config, seed)
+    posts = _from_tables(config, seed) if config.name == "table" else _from_data_set(config, seed)
+    _require_learnable(posts)
+    return posts
+
+
+def _from_data_set(config: DataConfig, seed: int) -> TrainingPosts:
     corpus = read_corpus(config.name, _required(config.root, "data.root (--root)", config.name))
     if config.splits is None:
         parts = stratified_split(corpus.posts, THREE_WAY, seed)
@@ -65,6 +70,17 @@ def _from_tables(config: DataConfig, seed: int) -> TrainingPosts:
 
 def _from_ids(corpus: Corpus, path: Path) -> list[Post]:
     return select_posts(corpus, read_ids(path), str(path))
+
+
+def _require_learnable(posts: TrainingPosts) -> None:
+    if len(posts.class_names) < MIN_CLASSES:
+        found = ", ".join(posts.class_names) or "no label"
+        raise DataError(f"A classifier needs at least two classes; the training posts have {found}.")
+    if not posts.dev:
+        raise DataError(
+            f"The {len(posts.train)} training posts are too few to take dev posts from: "
+            "give more, or dev posts of their own (--dev)."
+        )
 
 
 def _required(path: Path | None, setting: str, name: str) -> Path:

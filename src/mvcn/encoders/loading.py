@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    MODEL_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
@@ -43,8 +45,7 @@ def load_text_encoder(name: str) -> PreTrainedModel:
     Raises:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
     """
-    encoder = _from_pretrained(AutoModel, _source(name), "text encoder")
-    return without_pooler(getattr(encoder, "text_model", encoder))
+    return _load_encoder(name, "text encoder", part="text_model")
 
 
 def load_image_encoder(name: str) -> PreTrainedModel:
@@ -56,8 +57,7 @@ def load_image_encoder(name: str) -> PreTrainedModel:
     if name == EFFICIENTNET_LITE0:
         (file,) = PACKAGED[name].sha256
         return load_published_weights(packaged_folder(name) / file)
-    encoder = _from_pretrained(AutoModel, _source(name), "image encoder")
-    return without_pooler(getattr(encoder, "vision_model", encoder))
+    return _load_encoder(name, "image encoder", part="vision_model")
 
 
 def load_tokenizer(name: str) -> Any:
@@ -66,7 +66,10 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
     """
-    return _from_pretrained(AutoTokenizer, _source(name), "tokenizer")
+    tokenizer = _from_pretrained(AutoTokenizer, _source(name), "tokenizer")
+    if tokenizer.pad_token_id is None:
+        raise ConfigError(f"The tokenizer of '{name}' has no padding token: choose another encoder.")
+    return tokenizer
 
 
 def load_image_processor(name: str) -> Any:
@@ -95,6 +98,23 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
     return encoder
 
 
+def _load_encoder(name: str, kind: str, part: str) -> PreTrainedModel:
+    """Load a whole encoder, or the `part` of one that reads both text and images."""
+    both, found = _from_pretrained(
+        AutoModel, _source(name), kind, use_safetensors=True, output_loading_info=True
+    )
+    encoder = getattr(both, part, both)
+    if encoder.config.is_encoder_decoder or type(encoder.config) not in MODEL_MAPPING:
+        raise ConfigError(
+            f"'{name}' cannot be the {kind}: type '{encoder.config.model_type}' is not an encoder "
+            "that can be rebuilt from a saved run."
+        )
+    lacking = sorted(weight for weight in found["missing_keys"] if "pooler" not in weight)
+    if lacking:
+        raise _damaged(kind, name, f"it lacks {len(lacking)} weights such as {lacking[0]}")
+    return without_pooler(encoder)
+
+
 def _efficientnet_lite0_processor() -> Any:
     """Scale to [-1, 1) as in training, on the whole image: a post's words may be at its edge."""
     return ViTImageProcessorPil(
@@ -112,10 +132,16 @@ def _source(name: str) -> str | Path:
 def _from_pretrained(auto: Any, source: str | Path, kind: str, **options: Any) -> Any:
     load: Callable[..., Any] = auto.from_pretrained
     try:
-        return load(source, **options)
+        return load(source, trust_remote_code=False, **options)
+    except (RuntimeError, SafetensorError) as error:
+        raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
     except (OSError, ValueError) as error:
         packaged = ", ".join(PACKAGED)
         raise ConfigError(
             f"No {kind} can be loaded from '{source}': give a packaged name ({packaged}), a folder "
             f"saved by save_pretrained, or a hub name that this machine can reach."
         ) from error
+
+
+def _damaged(kind: str, source: str | Path, why: str) -> ConfigError:
+    return ConfigError(f"The {kind} from '{source}' is damaged ({why}): get its files anew.")

@@ -13,6 +13,15 @@ from mvcn.errors import ConfigError
 # batches are slower without gradients.
 FROZEN_MICRO_BATCH = 4
 
+# What configurations call the width of the last feature map, the more telling names first.
+WIDTH_SETTINGS = (
+    "hidden_size",
+    "last_hidden_size",
+    "neck_hidden_sizes",
+    "hidden_sizes",
+    "hidden_dim",
+)
+
 
 def token_width(config: PreTrainedConfig) -> int:
     """Return the width of an encoder's token features.
@@ -20,10 +29,9 @@ def token_width(config: PreTrainedConfig) -> int:
     Raises:
         ConfigError: The encoder's configuration does not say it.
     """
-    if (width := getattr(config, "hidden_size", None)) is not None:
-        return int(width)
-    if widths := getattr(config, "hidden_sizes", None):
-        return int(widths[-1])
+    for name in WIDTH_SETTINGS:
+        if width := getattr(config, name, None):
+            return int(width if isinstance(width, int) else width[-1])
     raise ConfigError(f"Encoder type '{config.model_type}' does not tell its feature width.")
 
 
@@ -61,6 +69,25 @@ def frozen_image_tokens(
 def freeze(module: nn.Module) -> None:
     """Take a module out of training: no gradients, no dropout."""
     module.requires_grad_(False).eval()
+
+
+def text_embeddings(encoder: PreTrainedModel) -> nn.Module:
+    """Return the part of a text encoder that turns word pieces into vectors.
+
+    Raises:
+        ConfigError: The encoder does not tell which part that is.
+    """
+    embeddings = getattr(encoder, "embeddings", None)
+    if isinstance(embeddings, nn.Module):
+        return embeddings
+    try:
+        tokens: nn.Module = encoder.get_input_embeddings()
+    except NotImplementedError as error:
+        raise ConfigError(
+            f"Text encoder type '{encoder.config.model_type}' does not tell its embeddings: set "
+            "freeze_text_embeddings to false and frozen_text_layers to 0."
+        ) from error
+    return tokens
 
 
 def lowest_layers(encoder: PreTrainedModel, count: int) -> list[nn.Module]:

@@ -96,10 +96,11 @@ class Classifier:
         while chunk := list(islice(waiting, POSTS_AT_ONCE)):
             bad = pixels.prepare(chunk)
             usable = apply_bad_image_policy(chunk, bad, on_bad_image)
-            rows = self._probabilities(EncodedPosts(usable, self.processor), pixels)
-            found = {post.id: row for post, row in zip(usable, rows, strict=True)}
+            rows = iter(self._probabilities(EncodedPosts(usable, self.processor), pixels))
+            dropped = set(bad) if on_bad_image == "drop" else set()
             for post in chunk:
-                yield self._prediction(post.id, found.get(post.id), bad.get(post.id))
+                row = None if post.id in dropped else next(rows)
+                yield self._prediction(post.id, row, bad.get(post.id))
 
     def evaluate(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy = "error"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ SHARD_IMAGES = 128
 ImageFile = Path | bytes
 
 
+@runtime_checkable
 class ImageInputs(Protocol):
     """Makes one of the model's inputs from images that were prepared before."""
 

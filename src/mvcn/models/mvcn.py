@@ -19,6 +19,7 @@ from mvcn.encoders.tokens import (
     frozen_image_tokens,
     image_tokens,
     lowest_layers,
+    text_embeddings,
     text_tokens,
     token_width,
 )
@@ -183,7 +184,7 @@ class MvcnForClassification(PreTrainedModel):
         if config.freeze_image_encoder:
             freeze(self.image_encoder)
         if config.freeze_text_embeddings or config.frozen_text_layers:
-            freeze(self.text_encoder.embeddings)
+            freeze(text_embeddings(self.text_encoder))
         for layer in lowest_layers(self.text_encoder, config.frozen_text_layers):
             freeze(layer)
 

@@ -43,6 +43,8 @@ class MvcnProcessor(ProcessorMixin):
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the word piece ids of each text, cut to `max_tokens`, not padded."""
+        if not texts:
+            return []
         ids: list[list[int]] = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_tokens, return_attention_mask=False
         )["input_ids"]

@@ -19,7 +19,7 @@ class EpochLines(ProgressCallback):
     ) -> None:
         """Write the dev scores; all other logs go to the history file alone."""
         if logs and "eval_accuracy" in logs and self.training_bar is not None:
-            self.training_bar.write(_line(logs, args.num_train_epochs))
+            self.training_bar.write(_line(logs, float(args.num_train_epochs)))
 
 
 def _line(logs: Mapping[str, float], epochs: float) -> str:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import PredictionOutput
 
 from mvcn.errors import MvcnError
 from mvcn.evaluation import Evaluation, evaluate_predictions
@@ -132,7 +133,7 @@ class MvcnTrainer(Trainer):
         evaluation = self._evaluation(prediction)
         return {name: getattr(evaluation, name) for name in HEADLINE_METRICS}
 
-    def _evaluation(self, prediction: EvalPrediction) -> Evaluation:
+    def _evaluation(self, prediction: EvalPrediction | PredictionOutput) -> Evaluation:
         logits = torch.from_numpy(prediction.predictions)
         labels, *_ = prediction.label_ids
         return evaluate_predictions(probabilities(logits).numpy(), labels, self.class_names)
