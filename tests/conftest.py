@@ -107,7 +107,7 @@ def posts_table(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_config(tiny_settings, posts_table):
-    """Return a function from changes like ``training={"epochs": 1}`` to a run that takes seconds."""
+    """Return a function from changes like ``training={"epochs": 1}`` to settings of a tiny run."""
     from mvcn.config import RunConfig
 
     usual = {

@@ -6,6 +6,7 @@ re-estimate them), so each normalisation is one scale and shift of the convoluti
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import no_type_check
 
 import torch
 from jaxtyping import Float
@@ -29,6 +30,7 @@ LITE0_STAGES = (
 )
 
 
+@no_type_check  # Hugging Face makes its constructor take keywords that it does not declare
 class EfficientNetLiteConfig(PreTrainedConfig):
     """Sizes of an EfficientNet-Lite; the defaults are Lite0's."""
 

@@ -68,7 +68,7 @@ def load_tokenizer(name: str) -> Any:
     """
     tokenizer = _from_pretrained(AutoTokenizer, _source(name), "tokenizer")
     if tokenizer.pad_token_id is None:
-        raise ConfigError(f"The tokenizer of '{name}' has no padding token: choose another encoder.")
+        raise ConfigError(f"The tokenizer of '{name}' has no padding token: choose another.")
     return tokenizer
 
 

@@ -14,13 +14,7 @@ from mvcn.errors import ConfigError
 FROZEN_MICRO_BATCH = 4
 
 # What configurations call the width of the last feature map, the more telling names first.
-WIDTH_SETTINGS = (
-    "hidden_size",
-    "last_hidden_size",
-    "neck_hidden_sizes",
-    "hidden_sizes",
-    "hidden_dim",
-)
+WIDTH_SETTINGS = ("hidden_size", "neck_hidden_sizes", "hidden_sizes", "hidden_dim")
 
 
 def token_width(config: PreTrainedConfig) -> int:

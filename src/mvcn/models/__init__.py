@@ -20,7 +20,7 @@ from mvcn.encoders.loading import (
     load_text_encoder,
     load_tokenizer,
 )
-from mvcn.errors import RunError
+from mvcn.errors import ConfigError, RunError
 from mvcn.models.mvcn import MvcnConfig, MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
 
@@ -76,12 +76,16 @@ def build_processor(config: ModelConfig) -> MvcnProcessor:
     """Build the processor that belongs to the model's encoders.
 
     Raises:
-        ConfigError: A tokenizer or image processor cannot be loaded.
+        ConfigError: A tokenizer or image processor cannot be loaded, or reads fewer tokens.
     """
+    tokenizer = load_tokenizer(config.text_encoder)
+    if config.max_tokens > tokenizer.model_max_length:
+        raise ConfigError(
+            f"Setting 'model.max_tokens' is {config.max_tokens}, but text encoder "
+            f"'{config.text_encoder}' reads at most {tokenizer.model_max_length}."
+        )
     return MvcnProcessor(
-        load_image_processor(config.image_encoder),
-        load_tokenizer(config.text_encoder),
-        max_tokens=config.max_tokens,
+        load_image_processor(config.image_encoder), tokenizer, max_tokens=config.max_tokens
     )
 
 
@@ -102,7 +106,7 @@ def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
         )
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -4,7 +4,7 @@ The model never sees a label; what is done with its output is the objective's bu
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from mvcn.nn.reduction import ReductionUnit
 from mvcn.nn.unimodal import UnimodalHeads
 
 
+@no_type_check  # Hugging Face makes its constructor take keywords that it does not declare
 class MvcnConfig(PreTrainedConfig):
     """Sizes and switches of the network; see `mvcn.config.ModelConfig` for where they come from."""
 

@@ -1,0 +1,79 @@
+"""Encoders against the libraries that published them, on the same weights."""
+
+import pytest
+import torch
+import transformers
+
+from mvcn.encoders.efficientnet_lite import BATCH_NORM_EPS
+from mvcn.encoders.loading import load_image_encoder, load_text_encoder, load_tokenizer
+from mvcn.encoders.packaged import PACKAGED, packaged_folder
+from mvcn.encoders.tokens import image_tokens, text_tokens
+
+STAGES = {"hidden_sizes": [8, 16], "depths": [1, 1]}
+
+
+def test_efficientnet_lite0_agrees_with_the_package_that_published_it():
+    from efficientnet_lite_pytorch import EfficientNet
+
+    (file,) = PACKAGED["efficientnet-lite0"].sha256
+    published = EfficientNet.from_name("efficientnet-lite0").eval()
+    path = packaged_folder("efficientnet-lite0") / file
+    published.load_state_dict(torch.load(path, weights_only=True))
+    assert published._bn0.eps == BATCH_NORM_EPS
+    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        ours = image_tokens(load_image_encoder("efficientnet-lite0"), pixels)
+        theirs = published.extract_features(pixels)
+    assert ours.shape == (2, 49, 1280)
+    rows = torch.stack([theirs[:, :, r, c] for r in range(7) for c in range(7)], 1)
+    torch.testing.assert_close(ours, rows, atol=1e-4, rtol=0)
+
+
+def test_minilm_agrees_with_hugging_face_on_real_text():
+    encoder = load_text_encoder("minilm-l6").eval()
+    tokenizer = load_tokenizer("minilm-l6")
+    direct = transformers.BertModel.from_pretrained(packaged_folder("minilm-l6")).eval()
+    batch = tokenizer(["a fine day", "rain, again and again"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        ours = text_tokens(encoder, batch["input_ids"], batch["attention_mask"])
+        theirs = direct(**batch).last_hidden_state
+    assert torch.equal(ours, theirs)
+
+
+def test_a_text_encoder_by_folder_agrees_with_hugging_face(tiny_text_encoder):
+    encoder = load_text_encoder(str(tiny_text_encoder)).eval()
+    direct = transformers.BertModel.from_pretrained(tiny_text_encoder).eval()
+    ids = torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]])
+    mask = (ids > 0).long()
+    theirs = direct(input_ids=ids, attention_mask=mask).last_hidden_state
+    assert torch.equal(text_tokens(encoder, ids, mask), theirs)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.ViTConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=48,
+            image_size=64,
+            patch_size=16,
+        ),
+        transformers.ResNetConfig(embedding_size=8, layer_type="basic", **STAGES),
+        transformers.ConvNextConfig(num_stages=2, **STAGES),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_an_image_encoder_by_folder_agrees_with_hugging_face(config, tmp_path):
+    torch.manual_seed(0)
+    direct = transformers.AutoModel.from_config(config).eval()
+    direct.save_pretrained(tmp_path)
+    pixels = torch.rand(2, 3, 64, 64)
+    theirs = direct(pixel_values=pixels).last_hidden_state
+    if theirs.ndim == 4:  # a feature map: its cells in the order in which one reads
+        _, _, height, width = theirs.shape
+        cells = [theirs[:, :, r, c] for r in range(height) for c in range(width)]
+        theirs = torch.stack(cells, 1)
+    ours = image_tokens(load_image_encoder(str(tmp_path)).eval(), pixels)
+    torch.testing.assert_close(ours, theirs, atol=0, rtol=0)

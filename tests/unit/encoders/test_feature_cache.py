@@ -1,0 +1,253 @@
+"""The cache of frozen features: whole shards or none, found by content, safe to interrupt."""
+
+import signal
+import subprocess
+import sys
+import threading
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mvcn.config import ModelConfig
+from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
+from mvcn.encoders.loading import load_image_encoder, load_image_processor
+from mvcn.models import build_model, build_processor, images
+from mvcn.models.images import ImageFeatures
+from mvcn.types import Post
+
+
+def features(count, seed=0):
+    random = np.random.default_rng(seed)
+    return random.standard_normal((count, 5, 3)).astype("float16")
+
+
+def names(count, start=0):
+    return [f"{number:032x}" for number in range(start, start + count)]
+
+
+def assert_holds(cache, digests, expected):
+    for digest, row in zip(digests, expected, strict=True):
+        assert digest in cache
+        np.testing.assert_array_equal(cache[digest], row)
+
+
+def test_what_was_added_comes_back_exactly_also_in_another_process(tmp_path):
+    first = FeatureCache(tmp_path / "new" / "folder")
+    first.add(names(4), features(4))
+    first.add(names(2, start=4), features(2, seed=1))
+    for cache in (first, FeatureCache(first.folder)):
+        assert_holds(cache, names(6), [*features(4), *features(2, seed=1)])
+        assert cache[names(1)[0]].dtype == np.float16
+
+
+def test_features_are_mapped_not_loaded_and_cannot_be_changed(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.add(names(1), features(1))
+    row = cache[names(1)[0]]
+    assert isinstance(row, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        row[0] = 0
+
+
+def test_missing_gives_distinct_unknown_digests_in_order(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.add(["b"], features(1))
+    assert cache.missing(["c", "a", "b", "c", "a"]) == ["c", "a"]
+
+
+def test_an_unknown_digest_is_a_key_error(tmp_path):
+    with pytest.raises(KeyError):
+        FeatureCache(tmp_path)["absent"]
+
+
+def test_two_writers_at_once_lose_nothing(tmp_path):
+    writers = [FeatureCache(tmp_path), FeatureCache(tmp_path)]
+
+    def write(cache, start):
+        for number in range(start, start + 20):
+            cache.add(names(1, start=number), features(1, seed=number))
+
+    # They overlap in half of their images.
+    threads = [
+        threading.Thread(target=write, args=pair) for pair in zip(writers, (0, 10), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = [features(1, seed=number)[0] for number in range(30)]
+    assert_holds(FeatureCache(tmp_path), names(30), expected)
+
+
+@pytest.fixture
+def shard(tmp_path):
+    """The two files of a shard of 3 images."""
+    FeatureCache(tmp_path).add(names(3), features(3))
+    (array,), (digests,) = tmp_path.glob("*.npy"), tmp_path.glob("*.txt")
+    return array, digests
+
+
+def test_what_a_killed_process_left_is_ignored(tmp_path, shard):
+    array, digests = shard
+    array.with_suffix(".partial").write_bytes(array.read_bytes()[:50])
+    digests.unlink()  # killed between the two renames
+    cache = FeatureCache(tmp_path)
+    assert cache.missing(names(3)) == names(3)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 20, 150, -1])
+def test_a_truncated_array_is_ignored_and_computed_anew(tmp_path, shard, kept_bytes):
+    array, _ = shard
+    array.write_bytes(array.read_bytes()[:kept_bytes])
+    cache = FeatureCache(tmp_path)
+    assert cache.missing(names(3)) == names(3)
+    cache.add(names(3), features(3))
+    assert_holds(FeatureCache(tmp_path), names(3), features(3))
+
+
+def test_an_array_that_does_not_fit_its_digests_is_ignored(tmp_path, shard):
+    np.save(shard[0], features(2))
+    assert FeatureCache(tmp_path).missing(names(3)) == names(3)
+
+
+def test_an_array_of_pickled_objects_is_ignored(tmp_path, shard):
+    np.save(shard[0], np.array([{}, {}, {}], dtype=object), allow_pickle=True)
+    assert FeatureCache(tmp_path).missing(names(3)) == names(3)
+
+
+def test_the_root_is_set_by_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("MVCN_CACHE", str(tmp_path))
+    assert default_cache_root() == tmp_path
+    monkeypatch.setenv("MVCN_CACHE", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_root() == tmp_path / ".cache" / "mvcn"
+
+
+class TestFingerprint:
+    @pytest.fixture
+    def parts(self, tiny_image_encoder):
+        name = str(tiny_image_encoder)
+        return load_image_encoder(name), load_image_processor(name)
+
+    def test_is_the_same_for_the_same_files(self, parts, tiny_image_encoder):
+        again = load_image_encoder(str(tiny_image_encoder))
+        assert encoder_fingerprint(*parts) == encoder_fingerprint(again, parts[1])
+
+    def test_changes_with_any_weight(self, parts):
+        encoder, processor = parts
+        before = encoder_fingerprint(encoder, processor)
+        with torch.no_grad():
+            list(encoder.parameters())[-1].view(-1)[0] += 1e-6
+        assert encoder_fingerprint(encoder, processor) != before
+
+    @pytest.mark.parametrize(
+        ("setting", "value"), [("size", {"height": 40, "width": 32}), ("image_mean", [0.5, 0.5, 0])]
+    )
+    def test_changes_with_the_preprocessing(self, parts, setting, value):
+        encoder, processor = parts
+        before = encoder_fingerprint(encoder, processor)
+        setattr(processor, setting, value)
+        assert encoder_fingerprint(encoder, processor) != before
+
+
+def picture(seed):
+    """Return the bytes of a PNG file of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), dtype="uint8")
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def model_and_processor(tiny_settings):
+    config = ModelConfig(**tiny_settings)
+    return build_model(config, ("a", "b")), build_processor(config)
+
+
+def test_posts_with_the_same_picture_share_its_features(model_and_processor, tmp_path):
+    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "b.png").write_bytes(picture(0))
+    found = ImageFeatures(*model_and_processor, tmp_path / "cache")
+    pictures = [tmp_path / "a.png", tmp_path / "b.png", picture(0), picture(1)]
+    assert found.prepare([Post(str(i), "", image) for i, image in enumerate(pictures)]) == {}
+    assert sum(len(np.load(path)) for path in tmp_path.rglob("*.npy")) == 2
+    assert torch.equal(found[pictures[0]], found[pictures[2]])
+    assert not torch.equal(found[pictures[0]], found[pictures[3]])
+
+
+def test_each_post_of_an_unreadable_picture_is_told(model_and_processor, tmp_path):
+    found = ImageFeatures(*model_and_processor, tmp_path)
+    posts = [Post("1", "", b"no picture"), Post("2", "", picture(0)), Post("3", "", b"no picture")]
+    posts += [Post("4", "", tmp_path / "absent.png"), Post("5", "", None)]
+    bad = found.prepare(posts)
+    assert sorted(bad) == ["1", "3", "4"]
+    assert "not an image" in bad["3"]
+    assert "does not exist" in bad["4"]
+
+
+def test_cached_features_are_what_the_model_computes_from_pixels(model_and_processor, tmp_path):
+    model, processor = model_and_processor
+    found = ImageFeatures(model, processor, tmp_path)
+    found.prepare([Post("1", "", picture(0))])
+    pixels = processor.encode_images([Image.open(BytesIO(picture(0)))])["pixel_values"]
+    text = processor.pad(processor.tokenize(["two ways"]))
+    model.eval()
+    by_cache = model(**text, image_features=found[picture(0)].unsqueeze(0))
+    by_pixels = model(**text, pixel_values=pixels)
+    assert torch.equal(by_cache.logits, by_pixels.logits)
+
+
+EXTRACTION = """
+import os, signal, sys
+from mvcn.config import ModelConfig
+from mvcn.encoders.feature_cache import FeatureCache
+from mvcn.models import build_model, build_processor, images
+from mvcn.types import Post
+from pathlib import Path
+
+settings, root, pictures = eval(sys.argv[1]), Path(sys.argv[2]), sorted(Path(sys.argv[3]).iterdir())
+images.SHARD_IMAGES = 4
+rename, renames = Path.rename, []
+
+def kill_in_the_second_shard(path, target):
+    renames.append(path)
+    if len(renames) == 4:  # its array is there, its digests are not
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(path, target)
+
+Path.rename = kill_in_the_second_shard
+config = ModelConfig(**settings)
+found = images.ImageFeatures(build_model(config, ("a", "b")), build_processor(config), root)
+found.prepare([Post(path.name, "", path) for path in pictures])
+"""
+
+
+def test_a_killed_extraction_goes_on_and_gives_the_same(
+    model_and_processor, tiny_settings, tmp_path, monkeypatch
+):
+    (tmp_path / "pictures").mkdir()
+    posts = []
+    for seed in range(10):
+        path = tmp_path / "pictures" / f"{seed}.png"
+        path.write_bytes(picture(seed))
+        posts.append(Post(path.name, "", path))
+    arguments = [repr(tiny_settings), tmp_path / "killed", tmp_path / "pictures"]
+    killed = subprocess.run([sys.executable, "-c", EXTRACTION, *map(str, arguments)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "killed").rglob("*.txt"))) == 1
+
+    monkeypatch.setattr(images, "SHARD_IMAGES", 4)
+    resumed = ImageFeatures(*model_and_processor, tmp_path / "killed")
+    whole = ImageFeatures(*model_and_processor, tmp_path / "whole")
+    computed = []
+    add = resumed._cache.add
+    monkeypatch.setattr(
+        resumed._cache, "add", lambda digests, rows: (computed.extend(digests), add(digests, rows))
+    )
+    assert resumed.prepare(posts) == whole.prepare(posts) == {}
+    assert len(computed) == 6  # the first shard of 4 is not computed again
+    for post in posts:
+        assert torch.equal(resumed[post.image], whole[post.image])

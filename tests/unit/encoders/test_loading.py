@@ -1,0 +1,189 @@
+"""Encoders by folder: loaded as Hugging Face loads them, or refused in one sentence."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers.image_processing_backends import PilBackend
+
+from mvcn.encoders import loading
+from mvcn.encoders.loading import (
+    build_encoder,
+    load_image_encoder,
+    load_image_processor,
+    load_text_encoder,
+    load_tokenizer,
+)
+from mvcn.errors import ConfigError
+
+LOADERS = {
+    "text": (load_text_encoder, load_tokenizer),
+    "image": (load_image_encoder, load_image_processor),
+}
+kinds = pytest.mark.parametrize("kind", LOADERS)
+TEXT = {
+    "vocab_size": 30,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+IMAGE = {**TEXT, "image_size": 32, "patch_size": 8}
+del IMAGE["vocab_size"]
+
+
+@pytest.fixture
+def folder(request, kind, tmp_path):
+    """A copy of a tiny encoder that a test may damage."""
+    source = request.getfixturevalue(f"tiny_{kind}_encoder")
+    return shutil.copytree(source, tmp_path / "copy")
+
+
+@kinds
+def test_weights_are_those_of_the_folder_and_no_pooler_is_left(kind, folder):
+    encoder = LOADERS[kind][0](str(folder))
+    expected = transformers.AutoModel.from_pretrained(folder).state_dict()
+    assert encoder.state_dict().keys() == {name for name in expected if "pooler" not in name}
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@kinds
+def test_what_is_rebuilt_from_its_configuration_takes_its_weights(kind, folder):
+    encoder = LOADERS[kind][0](str(folder))
+    rebuilt = build_encoder(encoder.config)
+    assert rebuilt.load_state_dict(encoder.state_dict()) is not None
+    assert type(rebuilt) is type(encoder)
+
+
+@pytest.mark.parametrize("loader", [loader for pair in LOADERS.values() for loader in pair])
+def test_what_cannot_be_found_is_told_with_the_choices(loader, tmp_path):
+    for name in (str(tmp_path), str(tmp_path / "absent"), "no-such-encoder-anywhere"):
+        with pytest.raises(ConfigError, match=r"packaged name.*minilm-l6.*a folder") as caught:
+            loader(name)
+        assert "\n" not in str(caught.value)
+
+
+@kinds
+@pytest.mark.parametrize("kept", [0, 20, 3000])
+def test_a_truncated_file_is_told(kind, folder, kept):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(ConfigError, match=rf"The {kind} encoder from '.*copy' is damaged"):
+        LOADERS[kind][0](str(folder))
+
+
+@kinds
+def test_a_missing_weight_is_told_and_not_drawn_at_random(kind, folder):
+    weights = load_file(folder / "model.safetensors")
+    gone = next(name for name in weights if "layernorm" in name.lower() and "0" in name)
+    del weights[gone]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"is damaged \(it lacks 1 weights such as .*(?i:norm)"):
+        LOADERS[kind][0](str(folder))
+
+
+@kinds
+def test_a_wrong_size_is_told(kind, folder):
+    settings = json.loads((folder / "config.json").read_text())
+    settings["intermediate_size"] = 40
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=r"is damaged \(.*size"):
+        LOADERS[kind][0](str(folder))
+
+
+@kinds
+def test_a_garbage_configuration_is_told(kind, folder):
+    (folder / "config.json").write_text("{no json")
+    with pytest.raises(ConfigError, match="can be loaded from"):
+        LOADERS[kind][0](str(folder))
+
+
+@kinds
+def test_pickled_weights_are_not_read(kind, folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="can be loaded from"):
+        LOADERS[kind][0](str(folder))
+
+
+@kinds
+def test_code_beside_the_weights_is_not_run(kind, folder):
+    mine = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.M"}}
+    (folder / "config.json").write_text(json.dumps(mine))
+    (folder / "mine.py").write_text(f"open({str(folder / 'was-run')!r}, 'w').close()")
+    with pytest.raises(ConfigError, match="can be loaded from"):
+        LOADERS[kind][0](str(folder))
+    assert not (folder / "was-run").exists()
+
+
+def test_a_checkpoint_without_pooler_is_whole(tiny_text_encoder, tmp_path):
+    bert = transformers.BertModel.from_pretrained(tiny_text_encoder, add_pooling_layer=False)
+    bert.save_pretrained(tmp_path)
+    assert load_text_encoder(str(tmp_path)).pooler is None
+
+
+def test_a_language_model_gives_its_encoder(tmp_path):
+    torch.manual_seed(0)
+    model = transformers.BertForMaskedLM(transformers.BertConfig(**TEXT))
+    model.save_pretrained(tmp_path)
+    encoder = load_text_encoder(str(tmp_path))
+    for name, tensor in model.bert.state_dict().items():
+        assert torch.equal(encoder.state_dict()[name], tensor), name
+
+
+def test_clip_gives_its_text_and_its_vision_part(tmp_path):
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(text_config=TEXT, vision_config=IMAGE, projection_dim=16)
+    clip = transformers.CLIPModel(config)
+    clip.save_pretrained(tmp_path)
+    for encoder, part in (
+        (load_text_encoder(str(tmp_path)), clip.text_model),
+        (load_image_encoder(str(tmp_path)), clip.vision_model),
+    ):
+        assert encoder.state_dict().keys() == part.state_dict().keys()
+        for name, tensor in part.state_dict().items():
+            assert torch.equal(encoder.state_dict()[name], tensor), name
+        assert type(build_encoder(encoder.config)) is type(encoder)
+
+
+def test_an_encoder_with_a_decoder_is_refused(tmp_path):
+    sizes = {"d_model": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 16}
+    transformers.T5Model(transformers.T5Config(vocab_size=30, **sizes)).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be the text encoder: type 't5'"):
+        load_text_encoder(str(tmp_path))
+
+
+def test_what_could_not_be_rebuilt_from_a_saved_run_is_refused(tmp_path):
+    config = transformers.SiglipConfig(text_config=TEXT, vision_config=IMAGE)
+    transformers.SiglipModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="type 'siglip_text_model' is not an encoder that can"):
+        load_text_encoder(str(tmp_path))
+
+
+def test_a_tokenizer_without_padding_is_refused(tmp_path):
+    vocabulary = {piece: number for number, piece in enumerate("abc")}
+    tokenizer = transformers.BertTokenizer(vocab=vocabulary, pad_token=None, model_max_length=16)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="has no padding token"):
+        load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("saved", ["ViTImageProcessor", "CLIPImageProcessor"])
+def test_image_processors_are_the_pillow_ones(saved, tmp_path):
+    getattr(transformers, f"{saved}Pil")().save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert settings["image_processor_type"] == saved
+    assert isinstance(load_image_processor(str(tmp_path)), PilBackend)
+
+
+def test_pillow_is_asked_for_even_where_there_is_a_choice(tiny_image_encoder, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        loading.AutoImageProcessor, "from_pretrained", lambda _, **options: asked.update(options)
+    )
+    load_image_processor(str(tiny_image_encoder))
+    assert asked["backend"] == "pil"

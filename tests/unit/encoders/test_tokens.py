@@ -1,0 +1,133 @@
+"""What is read of any encoder's configuration and layers."""
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from mvcn.encoders.tokens import (
+    FROZEN_MICRO_BATCH,
+    freeze,
+    frozen_image_tokens,
+    image_tokens,
+    lowest_layers,
+    text_embeddings,
+    token_width,
+)
+from mvcn.errors import ConfigError
+
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+BERT = transformers.BertConfig(vocab_size=30, **SIZES)
+STAGES = {"hidden_sizes": [8, 16], "depths": [1, 1]}
+TEXT_CONFIGS = {
+    "bert": BERT,
+    "distilbert": transformers.DistilBertConfig(
+        vocab_size=30, dim=32, n_layers=3, n_heads=4, hidden_dim=48
+    ),
+    "roberta": transformers.RobertaConfig(vocab_size=30, **SIZES),
+    "electra": transformers.ElectraConfig(vocab_size=30, embedding_size=16, **SIZES),
+    "deberta": transformers.DebertaV2Config(vocab_size=30, **SIZES),
+    "clip": transformers.CLIPTextConfig(vocab_size=30, bos_token_id=1, eos_token_id=2, **SIZES),
+    "gpt2": transformers.GPT2Config(
+        vocab_size=30, n_embd=32, n_layer=3, n_head=4, bos_token_id=1, eos_token_id=2
+    ),
+}
+text_encoders = pytest.mark.parametrize("kind", TEXT_CONFIGS)
+
+
+def build(kind):
+    torch.manual_seed(0)
+    return transformers.AutoModel.from_config(TEXT_CONFIGS[kind])
+
+
+@text_encoders
+def test_width_is_that_of_the_tokens(kind):
+    encoder = build(kind).eval()
+    tokens = encoder(input_ids=torch.tensor([[1, 2, 3]])).last_hidden_state
+    assert tokens.shape[-1] == token_width(encoder.config)
+
+
+@text_encoders
+def test_embeddings_hold_the_table_of_word_pieces(kind):
+    encoder = build(kind)
+    table = encoder.get_input_embeddings()
+    assert any(part is table for part in text_embeddings(encoder).modules())
+
+
+@text_encoders
+def test_lowest_layers_are_the_first_to_read_the_embeddings(kind):
+    encoder, calls = build(kind).eval(), []
+    for number, layer in enumerate(lowest_layers(encoder, 3)):
+        layer.register_forward_hook(lambda *_, number=number: calls.append(number))
+    encoder(input_ids=torch.tensor([[1, 2, 3]]))
+    assert calls == [0, 1, 2]
+
+
+@text_encoders
+def test_more_layers_than_there_are_is_a_config_error(kind):
+    with pytest.raises(ConfigError, match="has 3 layers: frozen_text_layers can't be 4"):
+        lowest_layers(build(kind), 4)
+
+
+def test_an_encoder_that_hides_its_embeddings_is_a_config_error(monkeypatch):
+    encoder = build("bert")
+    del encoder.embeddings
+    monkeypatch.setattr(type(encoder), "get_input_embeddings", _raise_not_implemented)
+    with pytest.raises(ConfigError, match="'bert' does not tell its embeddings: set"):
+        text_embeddings(encoder)
+
+
+def _raise_not_implemented(_):
+    raise NotImplementedError
+
+
+IMAGE_CONFIGS = {
+    "vit": transformers.ViTConfig(image_size=32, patch_size=8, **SIZES),
+    "resnet": transformers.ResNetConfig(embedding_size=8, layer_type="basic", **STAGES),
+    "convnext": transformers.ConvNextConfig(num_stages=2, **STAGES),
+    "swin": transformers.SwinConfig(
+        image_size=32, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=4
+    ),
+    "mobilevit": transformers.MobileViTConfig(image_size=32, neck_hidden_sizes=[8] * 6 + [24]),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGE_CONFIGS)
+def test_width_is_that_of_the_patches(kind):
+    encoder = transformers.AutoModel.from_config(IMAGE_CONFIGS[kind]).eval()
+    with torch.no_grad():
+        patches = image_tokens(encoder, torch.zeros(1, 3, 32, 32))
+    assert patches.shape[-1] == token_width(encoder.config)
+
+
+def test_an_untold_width_is_a_config_error():
+    class Silent(transformers.PreTrainedConfig):
+        model_type = "silent"
+
+    with pytest.raises(ConfigError, match="'silent' does not tell its feature width"):
+        token_width(Silent())
+
+
+def test_frozen_features_are_rounded_to_half_precision_and_have_no_gradient():
+    encoder = transformers.AutoModel.from_config(IMAGE_CONFIGS["vit"]).eval()
+    count = 2 * FROZEN_MICRO_BATCH + 1
+    pixels = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    features = frozen_image_tokens(encoder, pixels)
+    assert not features.requires_grad
+    assert features.dtype == torch.float32
+    assert torch.equal(features, features.half().float())
+    exact = encoder(pixel_values=pixels).last_hidden_state
+    # Half precision keeps 11 bits: half a unit in the last place is 2^-11 of the value.
+    torch.testing.assert_close(features, exact, rtol=2**-11, atol=1e-6)
+
+
+def test_freezing_takes_gradients_and_dropout_away():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train()
+    freeze(module)
+    assert not any(p.requires_grad for p in module.parameters())
+    assert not any(part.training for part in module.modules())
