@@ -1,0 +1,80 @@
+"""Measure mvcn against plain code: ``python -m benchmarks``, from the repository's root.
+
+To add a benchmark, write one file with its work and both sides, and one entry of `BENCHMARKS`.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from benchmarks import image_features, results, training_epoch
+from benchmarks.comparison import Benchmark, compare
+
+BENCHMARKS = {
+    "image_features_vs_eager": Benchmark(
+        unit="images/s",
+        higher_is_better=True,
+        count=512,
+        quick_count=4,
+        prepare=image_features.prepare,
+        ours=image_features.ours,
+        reference=image_features.reference,
+        limit=image_features.limit,
+    ),
+    "training_epoch_vs_plain": Benchmark(
+        unit=f"s per epoch of {training_epoch.EPOCH_POSTS} posts",
+        higher_is_better=False,
+        count=1008,
+        quick_count=32,
+        prepare=training_epoch.prepare,
+        ours=training_epoch.ours,
+        reference=training_epoch.reference,
+        limit=training_epoch.limit,
+    ),
+}
+
+RESULTS = Path("results") / "bench.json"
+ROUNDS = 3
+
+NOTE = (
+    "ratio: times faster than the reference. limit: our side if its floating point operations ran "
+    "at the rate of this machine's float32 matrix products. share: how much of that is reached."
+)
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks to run; else all.")] = None,
+    quick: Annotated[bool, typer.Option(help="One round of little work; no results.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help=f"JSON of the results; {RESULTS} unless --quick.")
+    ] = None,
+) -> None:
+    """Time each benchmark, print a table and keep the results as JSON."""
+    entries = [_run(name, quick) for name in names or BENCHMARKS if _is_known(name)]
+    typer.echo(f"\n{results.table(entries)}\n\n{NOTE}")
+    if output is None and not quick:
+        output = RESULTS
+    if output is not None:
+        results.update(output, entries, BENCHMARKS)
+
+
+def _is_known(name: str) -> bool:
+    if name not in BENCHMARKS:
+        raise typer.BadParameter(f"There is no '{name}': choose of {', '.join(BENCHMARKS)}.")
+    return True
+
+
+def _run(name: str, quick: bool) -> results.Entry:
+    def tell(line: str) -> None:
+        typer.echo(f"{name}: {line}")
+
+    with TemporaryDirectory(prefix="mvcn-bench-") as folder:
+        rounds = 1 if quick else ROUNDS
+        entry = compare(BENCHMARKS[name], Path(folder), quick=quick, rounds=rounds, tell=tell)
+    return {"name": name, **entry}
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,113 @@
+"""Time two ways of doing the same work, each in processes of its own."""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MATRIX_SIZE = 1536
+MATRIX_REPEATS = 12
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One kind of work, our way of doing it, and a plain way of doing it."""
+
+    unit: str
+    """Of what both sides return."""
+    higher_is_better: bool
+    """True for a rate such as images/s, False for a duration."""
+    count: int
+    """Items of work (images, posts)."""
+    quick_count: int
+    """Items for a look at whether all works; its numbers mean nothing."""
+    prepare: Callable[[Path, int], None]
+    """Write this many items of work into a folder; not timed."""
+    ours: Callable[[Path], float]
+    """Do the work of the folder; return the speed in `unit`."""
+    reference: Callable[[Path], float]
+    """The same in plain code."""
+    limit: Callable[[Path, float], float] | None = None
+    """(folder, FLOP/s) -> our side's speed in `unit` if it were matrix products alone."""
+
+
+def compare(
+    benchmark: Benchmark, folder: Path, *, quick: bool, rounds: int, tell: Tell
+) -> dict[str, Any]:
+    """Let both sides alternate and return the fastest round of each, and how they compare.
+
+    On a shared machine other work can slow a round down and nothing can speed it up, so the
+    fastest round is the nearest to what the code costs.
+
+    Args:
+        benchmark: What to compare.
+        folder: An empty folder for its work.
+        quick: Take the small number of items.
+        rounds: How often each side runs, every time in a fresh process.
+        tell: Takes one line on each step.
+    """
+    count = benchmark.quick_count if quick else benchmark.count
+    tell(f"preparing {count} items")
+    in_fresh_process(benchmark.prepare, folder, count)
+    measured: dict[str, list[float]] = {"ours": [], "reference": []}
+    for number in range(1, rounds + 1):
+        for side, function in (("ours", benchmark.ours), ("reference", benchmark.reference)):
+            measured[side].append(in_fresh_process(function, folder))
+            tell(f"round {number} of {rounds}, {side}: {measured[side][-1]:.1f} {benchmark.unit}")
+    fastest = max if benchmark.higher_is_better else min
+    ours, reference = fastest(measured["ours"]), fastest(measured["reference"])
+    return {
+        "ours": ours,
+        "reference": reference,
+        "unit": benchmark.unit,
+        "ratio": times_faster(benchmark, ours, reference),
+        "items": count,
+        "rounds": measured,
+        **_distance_to_limit(benchmark, folder, ours),
+    }
+
+
+def times_faster(benchmark: Benchmark, ours: float, reference: float) -> float:
+    """Return how many times faster `ours` is than `reference`, both in the benchmark's unit."""
+    return ours / reference if benchmark.higher_is_better else reference / ours
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function where no allocator setting, thread pool or cache is left from before."""
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_be_silent) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def matrix_rate() -> float:
+    """Return this machine's FLOP/s in products of square float32 matrices, the best of several."""
+    left, right = torch.randn(2, MATRIX_SIZE, MATRIX_SIZE)
+    seconds = []
+    for _ in range(MATRIX_REPEATS):
+        started = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - started)
+    return 2 * MATRIX_SIZE**3 / min(seconds)
+
+
+def _be_silent() -> None:
+    """Keep progress bars of the work off the terminal; errors come back as exceptions."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+
+
+def _distance_to_limit(benchmark: Benchmark, folder: Path, ours: float) -> dict[str, float]:
+    if benchmark.limit is None:
+        return {}
+    rate = in_fresh_process(matrix_rate)
+    limit = in_fresh_process(benchmark.limit, folder, rate)
+    share = 1 / times_faster(benchmark, limit, ours)
+    return {"matrix_gflops": rate / 1e9, "limit": limit, "share_of_limit": share}

@@ -1,0 +1,143 @@
+"""The benchmarks run, do the same work on both sides, and keep a file of results."""
+
+import json
+import math
+import os
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import __main__ as command
+from benchmarks import comparison, image_features, results, training_epoch
+from benchmarks.comparison import Benchmark, compare
+from mvcn.config import read_recipe
+from mvcn.errors import DataError
+from mvcn.models.images import ImageFeatures
+from mvcn.types import Post
+
+KEYS = {"name", "ours", "reference", "unit", "ratio"}
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Save the seconds that fresh processes need, and leave this one's settings alone."""
+    monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
+    for module in (image_features, training_epoch):
+        monkeypatch.setattr(module, "prepare_process", lambda: None)
+
+
+def toy(higher_is_better, ours, reference):
+    """A benchmark whose sides return the given numbers, one a round."""
+    ours, reference = iter(ours), iter(reference)
+    return Benchmark(
+        unit="x",
+        higher_is_better=higher_is_better,
+        count=7,
+        quick_count=2,
+        prepare=lambda folder, count: (folder / "count").write_text(str(count), "utf-8"),
+        ours=lambda _: next(ours),
+        reference=lambda _: next(reference),
+    )
+
+
+def test_a_quick_run_measures_both_sides_of_every_benchmark(in_this_process, tmp_path):
+    path = tmp_path / "results" / "bench.json"
+    command.main(quick=True, output=path)
+    entries = json.loads(path.read_text("utf-8"))
+    assert [entry["name"] for entry in entries] == list(command.BENCHMARKS)
+    for entry in entries:
+        assert entry.keys() >= KEYS
+        assert min(entry["ours"], entry["reference"], entry["ratio"], entry["limit"]) > 0
+    images, training = entries
+    assert images["ratio"] == images["ours"] / images["reference"]
+    assert training["ratio"] == training["reference"] / training["ours"]
+
+
+def test_both_sides_compute_the_same_image_features(tmp_path):
+    image_features.prepare(tmp_path, 2)
+    paths = image_features.image_files(tmp_path, "timed")
+    config = read_recipe("default").model
+    model = image_features.build_model(config, ("a", "b"))
+    images = ImageFeatures(model, image_features.build_processor(config), tmp_path / "cache")
+    images.prepare([Post(path.stem, "", path) for path in paths])
+    ours = torch.stack([images[path] for path in paths])
+    (plain,) = image_features.plain_features(image_features.published_model(), paths)
+    # Ours go through half precision, whose spacing below 6 (the ReLU6 bound) is at most 2^-8.
+    torch.testing.assert_close(ours, plain, atol=2**-8, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("higher_is_better", "ours", "reference", "ratio"), [(True, 6, 2, 3), (False, 6, 18, 3)]
+)
+def test_the_ratio_says_how_many_times_faster(
+    in_this_process, tmp_path, higher_is_better, ours, reference, ratio
+):
+    benchmark = toy(higher_is_better, [ours], [reference])
+    entry = compare(benchmark, tmp_path, quick=True, rounds=1, tell=lambda _: None)
+    assert (entry["ours"], entry["reference"], entry["ratio"]) == (ours, reference, ratio)
+
+
+@pytest.mark.parametrize(("higher_is_better", "fastest"), [(True, (5, 3)), (False, (4, 1))])
+def test_the_fastest_round_of_each_side_counts(
+    in_this_process, tmp_path, higher_is_better, fastest
+):
+    benchmark = toy(higher_is_better, [4, 5], [3, 1])
+    entry = compare(benchmark, tmp_path, quick=False, rounds=2, tell=lambda _: None)
+    assert (entry["ours"], entry["reference"]) == fastest
+    assert (tmp_path / "count").read_text("utf-8") == "7"
+
+
+def test_each_call_gets_a_process_of_its_own():
+    numbers = {comparison.in_fresh_process(os.getpid) for _ in range(2)}
+    assert len(numbers | {os.getpid()}) == 3
+
+
+def test_an_error_of_a_process_comes_back():
+    with pytest.raises(ValueError, match=r"nonnegative|domain"):
+        comparison.in_fresh_process(math.sqrt, -1)
+
+
+def test_entries_of_other_names_are_kept_and_old_ones_replaced(tmp_path):
+    path = tmp_path / "bench.json"
+    results.update(path, [{"name": "other", "ours": 1}, {"name": "first", "ours": 2}], [])
+    results.update(path, [{"name": "second", "ours": 3}], ["first", "second"])
+    results.update(path, [{"name": "first", "ours": 4}], ["first", "second"])
+    assert [tuple(entry.values()) for entry in json.loads(path.read_text("utf-8"))] == [
+        ("first", 4),
+        ("second", 3),
+        ("other", 1),
+    ]
+
+
+def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path):
+    path = tmp_path / "bench.json"
+    path.write_text('{"a": 1}', "utf-8")
+    with pytest.raises(DataError, match="not a list of benchmarks"):
+        results.update(path, [], [])
+    assert path.read_text("utf-8") == '{"a": 1}'
+
+
+def test_texts_are_as_long_as_those_of_mvsa_single(tmp_path):
+    config = read_recipe("default")
+    _, processor = training_epoch._model_and_processor(config, ("a",))
+    texts = training_epoch.lengthened_texts(["so it is"] * 300, processor)
+    lengths = torch.tensor([len(ids) for ids in processor.tokenize(texts)], dtype=torch.float)
+    assert lengths.mean() == pytest.approx(30.7, abs=1.5)
+    assert lengths.std() == pytest.approx(12.6, abs=1.5)
+    assert lengths.max() <= config.model.max_tokens
+
+
+def test_the_counted_operations_are_those_of_the_model():
+    """Against torch's own counter, whose backward pass of attention is left out on a CPU."""
+    config = read_recipe("default")
+    config.update({"model": {"frozen_text_layers": 0}})
+    model, _ = training_epoch._model_and_processor(config, ("a", "b", "c"))
+    ids = torch.ones(1, 20, dtype=torch.long)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        output = model(ids, torch.ones_like(ids), image_features=torch.randn(1, 49, 1280))
+        nn.functional.cross_entropy(output.fused_logits, torch.tensor([0])).backward()
+    counted = training_epoch.training_flops(model, tokens=20, patches=49)
+    assert counter.get_total_flops() == pytest.approx(counted, rel=0.02)
