@@ -27,9 +27,10 @@ def evaluate(
     from mvcn.inference import Classifier
 
     prepare_process()
+    classifier = Classifier.from_pretrained(run)
     corpus = read_corpus(data, root)
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
-    judged = Classifier.from_pretrained(run).evaluate(posts, on_bad_image)
+    judged = classifier.evaluate(posts, on_bad_image)
     tell_bad_images(judged.bad_images, on_bad_image)
     typer.echo(format_evaluation(judged.evaluation))
     if json is not None:

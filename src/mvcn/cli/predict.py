@@ -42,8 +42,8 @@ def predict(
         raise ConfigError("Say where to write the predictions: --output out.csv.")
     if output.exists() and not overwrite:
         raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
-    table = read_table(posts).posts
     classifier = Classifier.from_pretrained(run)
+    table = read_table(posts).posts
     predictions = classifier.predict(table, on_bad_image)
     bad = _write(output, classifier.class_names, tqdm(predictions, total=len(table), unit="post"))
     tell_bad_images(bad, on_bad_image)

@@ -1,0 +1,95 @@
+"""Put the tables of `results/*.json` between their markers in the Markdown files.
+
+Run from the repository's root: ``python scripts/tables.py [--check]``.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+PAGES = (Path("README.md"),)
+RESULTS = Path("results")
+MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PERCENT = 100
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "f1_weighted": "weighted F1",
+    "f1_macro": "macro F1",
+    "expected_calibration_error": "calibration error",
+}
+
+
+def main(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; fail if out of date.")
+    ] = False,
+) -> None:
+    """Write each page anew, or tell which one is out of date."""
+    for page in PAGES:
+        before = page.read_text("utf-8")
+        after = MARKED.sub(lambda found: found[1] + _table(found[2]) + found[3], before)
+        if check and before != after:
+            raise SystemExit(f"{page} is out of date: run python scripts/tables.py.")
+        if not check:
+            page.write_text(after, "utf-8")
+
+
+def _table(name: str) -> str:
+    path = RESULTS / f"{name}.json"
+    return TABLES[name](json.loads(path.read_text("utf-8"))) if path.is_file() else ""
+
+
+def _seeds(content: Mapping[str, Any]) -> str:
+    """Mean and deviation over seeds, for all dev posts and without near-duplicates."""
+    summary, first = content["summary"], content["seeds"][0]
+    seeds = ", ".join(str(row["seed"]) for row in content["seeds"])
+    counts = {
+        f"{first['n']} dev posts": summary["all"],
+        f"{first['without_near_duplicates']['n']} without near-duplicates of training texts": (
+            summary["without_near_duplicates"]
+        ),
+    }
+    rows = [
+        [name, *(_percent(scores[metric]) for metric in METRIC_NAMES)]
+        for name, scores in counts.items()
+    ]
+    seconds = summary["training_seconds"]
+    note = (
+        f"Recipe `{content['recipe']}`, mean ± deviation over seeds {seeds}, in percent; "
+        f"training took {seconds['mean']:.0f} ± {seconds['deviation']:.0f} s with features cached."
+    )
+    return _markdown(["dev part", *METRIC_NAMES.values()], rows) + f"\n{note}\n"
+
+
+def _bench(content: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            entry["name"],
+            f"{entry['ours']:.1f}",
+            f"{entry['reference']:.1f}",
+            entry["unit"],
+            f"{entry['ratio']:.1f}",
+        ]
+        for entry in content
+    ]
+    return _markdown(["benchmark", "ours", "reference", "unit", "times faster"], rows)
+
+
+def _percent(spread: Mapping[str, float]) -> str:
+    return f"{PERCENT * spread['mean']:.1f} ± {PERCENT * spread['deviation']:.1f}"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+TABLES: dict[str, Callable[[Any], str]] = {"default-mvsa-single": _seeds, "bench": _bench}
+
+if __name__ == "__main__":
+    typer.run(main)

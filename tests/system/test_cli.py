@@ -1,0 +1,261 @@
+"""Journeys on the command line: what a person types, what it prints, and how it fails."""
+
+import csv
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mvcn.cli import main
+from mvcn.data.table import read_table
+from mvcn.inference import Classifier
+
+
+@pytest.fixture
+def mvcn(monkeypatch, capsys):
+    """Return a function that runs a command line and gives exit code, output and errors."""
+    monkeypatch.setattr("mvcn.cli.process.warnings.filterwarnings", lambda *_: None)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mvcn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def fails(mvcn):
+    """Return a function that runs a command line that must fail, and gives its one sentence."""
+
+    def run(*arguments):
+        code, _, errors = mvcn(*arguments)
+        assert code == 2
+        *_, sentence = errors.strip().splitlines()
+        assert sentence.startswith("Error: ")
+        assert sentence.endswith((".", "?"))
+        assert "Traceback" not in errors
+        return sentence
+
+    return run
+
+
+@pytest.fixture
+def train_options(tiny_settings, posts_table):
+    settings = {f"model.{key}": value for key, value in tiny_settings.items()}
+    settings |= {"training.epochs": 1, "training.batch_size": 8, "model.frozen_text_layers": 1}
+    options = ["--train", posts_table / "train/posts.csv", "--dev", posts_table / "dev/posts.csv"]
+    for key, value in settings.items():
+        options += ["--set", f"{key}={value}"]
+    return options
+
+
+def write_csv(path, rows, header=("id", "text", "image", "label")):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def bad_images(tmp_path, posts_table):
+    """Return a CSV of one good post and one post for each way in which an image can be bad."""
+    good = next((posts_table / "dev/images").iterdir())
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "half.png").write_bytes(good.read_bytes()[:2000])
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    names = {"missing": "nowhere.jpg", "empty": "empty.jpg", "text": "text.jpg"}
+    names |= {"truncated": "half.png", "bomb": "bomb.png"}
+    rows = [(post_id, "a fine day", name, "positive") for post_id, name in names.items()]
+    return write_csv(tmp_path / "bad.csv", [("good", "a fine day", good, "positive"), *rows])
+
+
+def test_help_explains_each_command(mvcn):
+    code, output, _ = mvcn("--help")
+    assert code == 0
+    assert all(command in output for command in ("demo", "train", "evaluate", "predict"))
+    for command in ("demo", "train", "evaluate", "predict"):
+        code, output, _ = mvcn(command, "--help")
+        assert code == 0
+        assert "--help" in output
+
+
+def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_path):
+    run, dev = tmp_path / "run", posts_table / "dev/posts.csv"
+    code, output, _ = mvcn("train", *train_options, "--output", run)
+    assert code == 0
+    assert "weighted F1" in output
+    trained = json.loads((run / "metrics.json").read_text())["dev"]
+
+    code, output, _ = mvcn("evaluate", run, "--root", dev, "--json", tmp_path / "scores.json")
+    assert code == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["n"] == 16
+    for name in ("accuracy", "f1_weighted", "f1_macro"):
+        assert scores[name] == trained[name]
+
+    code, _, _ = mvcn("predict", run, dev, "--output", tmp_path / "out.csv")
+    assert code == 0
+    rows, posts = read_csv(tmp_path / "out.csv"), read_table(dev).posts
+    assert [row["id"] for row in rows] == [post.id for post in posts]
+    hits = [row["label"] == post.label for row, post in zip(rows, posts, strict=True)]
+    assert sum(hits) / 16 == scores["accuracy"]
+
+    python = list(Classifier.from_pretrained(run).predict(posts))
+    for row, prediction in zip(rows, python, strict=True):
+        for name, probability in prediction.probabilities.items():
+            assert float(row[f"probability_{name}"]) == probability
+
+
+def test_one_post_from_the_command_line_equals_python(mvcn, tiny_run, posts_table):
+    image = next((posts_table / "dev/images").iterdir())
+    code, output, _ = mvcn("predict", tiny_run, "--text", "a lovely day", "--image", image)
+    prediction = Classifier.from_pretrained(tiny_run).predict_one("a lovely day", image)
+    assert code == 0
+    label, *rows = output.split("\n")
+    assert label == prediction.label
+    shown = {row.split()[0]: float(row.split()[1]) for row in rows if row}
+    assert shown == {name: round(p, 3) for name, p in prediction.probabilities.items()}
+    assert math.isclose(sum(prediction.probabilities.values()), 1)
+
+
+def test_a_bad_image_stops_and_is_named(fails, tiny_run, bad_images, tmp_path):
+    sentence = fails("predict", tiny_run, bad_images, "--output", tmp_path / "out.csv")
+    assert "5 image(s)" in sentence
+    assert "post missing" in sentence
+    assert not (tmp_path / "out.csv").exists()
+    assert "5 image(s)" in fails("evaluate", tiny_run, "--root", bad_images)
+
+
+def test_a_blanked_image_is_as_no_image_and_counted(mvcn, tiny_run, bad_images, tmp_path):
+    out = tmp_path / "out.csv"
+    code, _, errors = mvcn(
+        "predict", tiny_run, bad_images, "--output", out, "--on-bad-image", "blank"
+    )
+    assert code == 0
+    assert "5 image(s)" in errors
+    rows = {row["id"]: row for row in read_csv(out)}
+    assert list(rows) == ["good", "missing", "empty", "text", "truncated", "bomb"]
+    expected = Classifier.from_pretrained(tiny_run).predict_one("a fine day")
+    for post_id in list(rows)[1:]:
+        for name, probability in expected.probabilities.items():
+            assert float(rows[post_id][f"probability_{name}"]) == pytest.approx(probability, 1e-6)
+
+
+def test_a_dropped_post_is_left_out_and_counted(mvcn, tiny_run, bad_images, tmp_path):
+    out, scores = tmp_path / "out.csv", tmp_path / "scores.json"
+    code, output, errors = mvcn(
+        "predict", tiny_run, bad_images, "--output", out, "--on-bad-image", "drop"
+    )
+    assert code == 0
+    assert [row["id"] for row in read_csv(out)] == ["good"]
+    assert "Wrote 1 prediction" in output
+    assert all(name in errors for name in ("missing", "empty", "text", "truncated", "bomb"))
+    arguments = ("--root", bad_images, "--json", scores, "--on-bad-image", "drop")
+    assert mvcn("evaluate", tiny_run, *arguments)[0] == 0
+    report = json.loads(scores.read_text())
+    assert report["n"] == 1
+    assert len(report["bad_images"]["posts"]) == 5
+
+
+def test_nothing_is_overwritten_unless_asked(mvcn, fails, tiny_run, posts_table, tmp_path):
+    dev, out = posts_table / "dev/posts.csv", tmp_path / "out.csv"
+    assert mvcn("predict", tiny_run, dev, "--output", out)[0] == 0
+    before = out.read_text()
+    assert "--overwrite" in fails("predict", tiny_run, dev, "--output", out)
+    assert out.read_text() == before
+    assert mvcn("predict", tiny_run, dev, "--output", out, "--overwrite")[0] == 0
+
+
+def test_an_output_folder_in_use_is_refused(fails, tiny_run, train_options, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    assert "--overwrite" in fails("train", *train_options, "--output", run)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/holiday.jpg").touch()
+    for option in ((), ("--overwrite",)):
+        sentence = fails("train", *train_options, "--output", tmp_path / "photos", *option)
+        assert "other files" in sentence
+    assert (tmp_path / "photos/holiday.jpg").exists()
+
+
+def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_options, tmp_path):
+    new = tmp_path / "new"
+    sentence = fails("train", *train_options, "--output", new, "--set", "training.epoch=3")
+    assert "training.epochs" in sentence
+    assert "nowhere.csv" in fails("train", "--train", "nowhere.csv", "--output", new)
+    assert "nowhere" in fails("train", *train_options, "--output", new, "--recipe", "nowhere")
+    assert "nowhere" in fails("evaluate", tmp_path / "nowhere", "--root", "x.csv")
+    assert "not a run" in fails("predict", tmp_path, "--text", "hello")
+    assert "resume" in fails("train", *train_options, "--output", new, "--resume")
+    assert "nothing to classify" in fails("predict", tiny_run)
+    assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("id,text,label\n1,hello,angry\n", "angry"),
+        ("id,text,label\n7,hello,positive\n7,again,positive\n", "7"),
+        ("id,label\n1,positive\n", "text"),
+        ("text,label\n", "posts.csv"),
+        ("text,label\nhello,positive,more\n", "row 1"),
+        ("text,image,label\nhello,http://example.org/a.jpg,positive\n", "http"),
+    ],
+    ids=["unknown label", "duplicate id", "missing column", "no rows", "ragged row", "address"],
+)
+def test_a_faulty_table_is_named_with_its_fault(fails, tiny_run, tmp_path, content, named):
+    path = tmp_path / "posts.csv"
+    path.write_text(content, "utf-8")
+    assert named in fails("evaluate", tiny_run, "--root", path)
+
+
+def test_a_table_in_another_encoding_is_refused(fails, tiny_run, tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("text,label\ncaf\u00e9,positive\n".encode("latin-1"))
+    assert "UTF-8" in fails("evaluate", tiny_run, "--root", path)
+
+
+def test_ids_choose_posts_and_unknown_ones_are_named(mvcn, fails, tiny_run, posts_table, tmp_path):
+    dev, ids = posts_table / "dev/posts.csv", tmp_path / "ids.txt"
+    chosen = [post.id for post in read_table(dev).posts[:5]]
+    ids.write_text("\n".join(chosen))
+    scores = tmp_path / "scores.json"
+    arguments = ("evaluate", tiny_run, "--root", dev, "--ids", ids, "--json", scores)
+    assert mvcn(*arguments)[0] == 0
+    assert json.loads(scores.read_text())["n"] == 5
+    ids.write_text("\n".join([*chosen, "nobody"]))
+    assert "nobody" in fails(*arguments)
+
+
+def test_empty_texts_and_posts_without_images_are_predicted(mvcn, tiny_run, posts_table, tmp_path):
+    image = next((posts_table / "dev/images").iterdir())
+    rows = [("a", "", str(image)), ("b", "only text", ""), ("c", "", "")]
+    table = write_csv(tmp_path / "odd.csv", rows, header=("id", "text", "image"))
+    assert mvcn("predict", tiny_run, table, "--output", tmp_path / "out.csv")[0] == 0
+    for row in read_csv(tmp_path / "out.csv"):
+        total = sum(float(value) for name, value in row.items() if name.startswith("probability"))
+        assert total == pytest.approx(1)
+
+
+@pytest.mark.skipif(
+    not Path("../shared/data/MVSA_Single").is_dir(), reason="the real posts are not here"
+)
+def test_contradictory_posts_of_the_real_data_are_named(fails, tiny_run, tmp_path):
+    labels = Path("../shared/data/MVSA_Single/labelResultAll.txt").read_text().splitlines()
+    contradictory = next(row.split("\t")[0] for row in labels if row.endswith("positive,negative"))
+    ids = tmp_path / "ids.txt"
+    ids.write_text(contradictory)
+    arguments = ("--data", "mvsa-single", "--root", "../shared/data/MVSA_Single", "--ids", ids)
+    assert contradictory in fails("evaluate", tiny_run, *arguments)
