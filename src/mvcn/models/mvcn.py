@@ -3,6 +3,7 @@
 The model never sees a label; what is done with its output is the objective's business.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, no_type_check
 
@@ -125,8 +126,11 @@ class MvcnForClassification(PreTrainedModel):
         cls, text_encoder: PreTrainedModel, image_encoder: PreTrainedModel, **settings: Any
     ) -> "MvcnForClassification":
         """Build around encoders that keep their weights; `settings` are fields of `MvcnConfig`."""
+        # Copies: a configuration resets its parts' choice of attention kernel when it is made.
         config = cls.config_class(
-            text_config=text_encoder.config, image_config=image_encoder.config, **settings
+            text_config=deepcopy(text_encoder.config),
+            image_config=deepcopy(image_encoder.config),
+            **settings,
         )
         return cls(config, text_encoder, image_encoder)
 

@@ -1,0 +1,305 @@
+"""What every entry of `MODELS` must keep to, so that a new model needs no tests of its own."""
+
+import copy
+import inspect
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoProcessor,
+    Trainer,
+    TrainingArguments,
+)
+
+from mvcn.config import ModelConfig, read_recipe
+from mvcn.models import MODELS, build_model, build_processor, load_model
+from mvcn.models.processor import MvcnProcessor
+
+CLASSES = ("bad", "fair", "good")
+RECIPES = ("default", "paper")
+SETTINGS = {
+    "usual": {},
+    "trained image encoder": {"freeze_image_encoder": False},
+    "frozen text layers": {"frozen_text_layers": 1},
+    "frozen embeddings": {"freeze_text_embeddings": True},
+    "softmax, two units": {"attention": "softmax", "num_fusion_layers": 2},
+    "unimodal heads": {"unimodal_heads": True},
+}
+FREE_OF_LOSS = ("text_logits", "image_logits")
+"""Outputs that an objective may leave out of the loss."""
+
+
+@pytest.fixture(params=MODELS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(params=SETTINGS)
+def settings(request):
+    return dict(SETTINGS[request.param])
+
+
+@pytest.fixture
+def model(name, settings, tiny_settings):
+    torch.manual_seed(0)
+    heads = settings.pop("unimodal_heads", False)
+    built = build_model(ModelConfig(**tiny_settings | settings), CLASSES, unimodal_heads=heads)
+    assert isinstance(built, MODELS[name])
+    if heads:  # a rule that says something
+        built.unimodal.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
+    return built.eval()
+
+
+@pytest.fixture
+def batch():
+    """Four posts of different lengths, the last without an image."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.tensor([9, 3, 6, 4])
+    mask = (torch.arange(9) < lengths.unsqueeze(1)).long()
+    return {
+        "input_ids": torch.randint(5, 70, (4, 9), generator=generator) * mask,
+        "attention_mask": mask,
+        "pixel_values": torch.randn(4, 3, 32, 32, generator=generator),
+        "image_mask": torch.tensor([True, True, True, False]),
+    }
+
+
+def rows(batch, *numbers):
+    return {key: tensor[list(numbers)] for key, tensor in batch.items()}
+
+
+def without_grad(model, batch):
+    with torch.no_grad():
+        return model(**batch)
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+
+
+def test_logits_are_finite_and_one_for_each_class(model, batch):
+    output = without_grad(model, batch)
+    assert output.logits.shape == (4, len(CLASSES))
+    assert output.fused_feature.shape == (4, model.config.hidden_size)
+    assert output.logits.isfinite().all()
+    assert output.fused_feature.isfinite().all()
+    assert model.class_names == CLASSES
+
+
+def test_no_label_is_read(model):
+    parameters = inspect.signature(model.forward).parameters
+    assert "labels" not in parameters
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
+
+
+def test_every_trainable_weight_gets_a_gradient(model, batch):
+    output = model.train()(**batch)
+    parts = [output.logits, *(getattr(output, part) for part in FREE_OF_LOSS)]
+    sum(part.square().sum() for part in parts if part is not None).backward()
+    trained = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
+    # The bias of a key shifts all scores of a query alike: softmax and sparsemax ignore that.
+    zero = [key for key, grad in trained.items() if grad is None or not grad.any()]
+    assert [key for key in zero if "key.bias" not in key and "k_proj.bias" not in key] == []
+    assert all(grad.isfinite().all() for grad in trained.values() if grad is not None)
+
+
+def test_frozen_parts_get_no_gradient_and_no_dropout(model, settings, batch):
+    model.train()
+    frozen = []
+    if model.config.freeze_image_encoder:
+        frozen.append(model.image_encoder)
+    if model.config.freeze_text_embeddings or model.config.frozen_text_layers:
+        frozen.append(model.text_encoder.embeddings)
+    frozen += model.text_encoder.encoder.layer[: model.config.frozen_text_layers]
+    assert not any(m.training for part in frozen for m in part.modules())
+    model(**batch).logits.sum().backward()
+    still = [p for part in frozen for p in part.parameters()]
+    assert all(p.grad is None and not p.requires_grad for p in still)
+    moving = {id(p) for p in model.parameters()} - {id(p) for p in still}
+    assert moving == {id(p) for p in model.parameters() if p.requires_grad}
+    others = [m for m in model.modules() if not any(m is x for f in frozen for x in f.modules())]
+    assert all(m.training for m in others)
+
+
+def test_evaluation_is_deterministic(model, batch):
+    once, again = without_grad(model, batch), without_grad(model, batch)
+    assert torch.equal(once.logits, again.logits)
+    model.train()
+    assert not torch.equal(without_grad(model, batch).logits, once.logits)  # dropout
+
+
+def test_logits_do_not_depend_on_batch_mates(model, batch):
+    together = without_grad(model, batch).logits
+    alone = torch.cat([without_grad(model, rows(batch, i)).logits for i in range(4)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    turned = without_grad(model, rows(batch, 3, 1, 0, 2)).logits
+    torch.testing.assert_close(together[[3, 1, 0, 2]], turned, atol=1e-5, rtol=0)
+
+
+def test_logits_do_not_depend_on_padding(model, batch):
+    padded = dict(batch)
+    padded["attention_mask"] = torch.nn.functional.pad(batch["attention_mask"], (0, 7))
+    for filler in (0, 33):
+        padded["input_ids"] = torch.nn.functional.pad(batch["input_ids"], (0, 7), value=filler)
+        torch.testing.assert_close(
+            without_grad(model, padded).logits,
+            without_grad(model, batch).logits,
+            atol=1e-5,
+            rtol=0,
+        )
+
+
+def test_texts_and_images_make_a_difference(model, batch):
+    before = without_grad(model, batch).logits
+    other_text = batch | {"input_ids": batch["input_ids"].roll(1, 1).clamp(min=5)}
+    other_image = batch | {"pixel_values": batch["pixel_values"].roll(1, 0)}
+    assert (without_grad(model, other_text).logits != before).any(1).all()
+    assert (without_grad(model, other_image).logits != before).any(1)[:3].all()
+
+
+def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch):
+    before = without_grad(model, batch)
+    pixels = batch["pixel_values"].clone()
+    pixels[3] = 1000 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
+    after = without_grad(model, batch | {"pixel_values": pixels})
+    assert torch.equal(after.logits, before.logits)
+    assert torch.equal(after.fused_feature, before.fused_feature)
+
+
+def test_without_a_mask_each_post_has_its_image(model, batch):
+    masked = without_grad(model, batch | {"image_mask": torch.ones(4, dtype=torch.bool)})
+    del batch["image_mask"]
+    assert torch.equal(without_grad(model, batch).logits, masked.logits)
+
+
+def test_neither_pixels_nor_features_is_an_error_of_the_caller(model, batch):
+    del batch["pixel_values"]
+    with pytest.raises(ValueError, match="pixel_values or image_features"):
+        model(**batch)
+
+
+def test_saving_and_loading_is_exact(name, model, batch, tmp_path):
+    model.save_pretrained(tmp_path)
+    expected = without_grad(model, batch)
+    for loader in (MODELS[name], AutoModelForSequenceClassification):
+        loaded, info = loader.from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(info.values())
+        assert type(loaded) is MODELS[name]
+        assert not loaded.training
+        assert_same_weights(loaded.state_dict(), model.state_dict())
+        assert [p.requires_grad for p in loaded.parameters()] == [
+            p.requires_grad for p in model.parameters()
+        ]
+        output = without_grad(loaded, batch)
+        assert torch.equal(output.logits, expected.logits)
+        assert torch.equal(output.fused_feature, expected.fused_feature)
+
+
+def test_nothing_that_is_not_in_the_file_is_garbage_after_loading(name, model, tmp_path):
+    """Loading builds on the meta device: a buffer that nobody sets holds random memory."""
+    model.save_pretrained(tmp_path)
+    loaded = MODELS[name].from_pretrained(tmp_path)
+    for kind in ("named_buffers", "named_parameters"):
+        expected, found = (dict(getattr(m, kind)()) for m in (model, loaded))
+        assert_same_weights(expected, found)
+
+
+def test_configuration_is_loaded_with_its_encoders(name, model, tmp_path):
+    model.save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert type(config) is MODELS[name].config_class
+    assert config.id2label == dict(enumerate(CLASSES))
+    assert config.text_config.to_dict() == model.config.text_config.to_dict()
+    assert config.image_config.to_dict() == model.config.image_config.to_dict()
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == name
+
+
+def test_encoders_keep_their_attention_kernels(name, model, tmp_path):
+    model.save_pretrained(tmp_path)
+    for one in (model, MODELS[name].from_pretrained(tmp_path)):
+        for encoder in (one.text_encoder, one.image_encoder):
+            assert encoder.config._attn_implementation == "sdpa"
+
+
+def test_no_queue_and_no_loss_is_in_the_file(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    names = set(load_file(tmp_path / "model.safetensors"))
+    assert not any("queue" in key or "objective" in key for key in names)
+
+
+def test_a_folder_of_model_and_processor_is_all_that_is_needed(
+    model, tiny_settings, batch, tmp_path, monkeypatch
+):
+    config = ModelConfig(**tiny_settings)
+    model.save_pretrained(tmp_path)
+    build_processor(config).save_pretrained(tmp_path)
+    monkeypatch.setattr("mvcn.encoders.packaged.find_spec", None)  # no encoder package is asked
+    loaded, processor = load_model(tmp_path)
+    assert torch.equal(without_grad(loaded, batch).logits, without_grad(model, batch).logits)
+    assert isinstance(AutoProcessor.from_pretrained(tmp_path), MvcnProcessor)
+    texts = ["", "two words"]
+    assert processor.tokenize(texts) == build_processor(config).tokenize(texts)
+
+
+def test_the_trainer_divides_the_loss_itself(model, tmp_path):
+    assert model.accepts_loss_kwargs is False
+    arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none")
+    assert not Trainer(model, arguments).model_accepts_loss_kwargs
+
+
+def test_the_trainer_predicts_one_array(model, batch, tmp_path):
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), report_to="none", disable_tqdm=True, dataloader_pin_memory=False
+    )
+    posts = [rows(batch, i) for i in range(4)]
+    posts = [{key: tensor[0] for key, tensor in post.items()} for post in posts]
+    predicted = Trainer(model, arguments).predict(posts).predictions
+    torch.testing.assert_close(
+        torch.from_numpy(predicted), without_grad(model, batch).logits, atol=1e-6, rtol=0
+    )
+
+
+def test_eight_posts_can_be_learned_by_heart(model):
+    generator = torch.Generator().manual_seed(3)
+    posts = {
+        "input_ids": torch.randint(5, 70, (8, 6), generator=generator),
+        "attention_mask": torch.ones(8, 6, dtype=torch.long),
+        "pixel_values": torch.randn(8, 3, 32, 32, generator=generator),
+    }
+    labels = torch.arange(8) % 3
+    model = copy.deepcopy(model).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=6e-3)
+    for _ in range(40):
+        loss = torch.nn.functional.cross_entropy(model(**posts).fused_logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    predicted = without_grad(model.eval(), posts).fused_logits.argmax(1)
+    assert torch.equal(predicted, labels)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_recipe_builds_with_tiny_encoders(recipe, tiny_settings, batch):
+    config = read_recipe(recipe)
+    encoders = {key: tiny_settings[key] for key in ("text_encoder", "image_encoder")}
+    layers = {"frozen_text_layers": min(config.model.frozen_text_layers, 2)}
+    config.update({"model": encoders | layers | {"max_tokens": 64}})
+    heads = config.objective.unimodal_weight > 0
+    model = build_model(config.model, CLASSES, unimodal_heads=heads).eval()
+    assert without_grad(model, batch).logits.isfinite().all()
+    assert model.config.hidden_size == config.model.hidden_size
+    assert build_processor(config.model).max_tokens == 64
+
+
+def test_all_recipes_are_tried():
+    from importlib import resources
+
+    shipped = {path.stem for path in (resources.files("mvcn") / "recipes").iterdir()}
+    assert shipped == set(RECIPES)
