@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainingArguments, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from mvcn.config import BadImagePolicy, ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.data.training_posts import TrainingPosts, fingerprint, read_training_posts
+from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
 from mvcn.losses.objective import Objective
@@ -99,7 +100,7 @@ def build_trainer(
         data_collator=collator,
         callbacks=[EarlyStoppingCallback(config.training.patience)],
     )
-    trainer.add_callback(build_prefill(config, objective, encoded[0], collator))
+    trainer.add_callback(build_prefill(config, model, objective, encoded[0], collator))
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines())
     return trainer
@@ -121,12 +122,16 @@ def build_objective(config: ObjectiveConfig, model: MvcnForClassification) -> Ob
 
 
 def build_prefill(
-    config: RunConfig, objective: Objective, posts: EncodedPosts, collator: Collator
+    config: RunConfig,
+    model: MvcnForClassification,
+    objective: Objective,
+    posts: EncodedPosts,
+    collator: Collator,
 ) -> QueuePrefill:
     """Build what fills the queue, with the auxiliary run's model where one is wanted.
 
     Raises:
-        ConfigError: `prefill` is ``auxiliary-run`` and no run is named.
+        ConfigError: `prefill` is ``auxiliary-run``, and no run is named or its model differs.
         RunError: What is named is not a run.
     """
     settings, auxiliary = config.objective, None
@@ -134,6 +139,7 @@ def build_prefill(
         if settings.prefill_run is None:
             raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
         auxiliary, _ = load_model(settings.prefill_run)
+        _require_alike(auxiliary, model, settings.prefill_run)
     return QueuePrefill(
         objective,
         posts,
@@ -144,6 +150,26 @@ def build_prefill(
         seed=config.training.seed,
         auxiliary=auxiliary,
     )
+
+
+def _require_alike(
+    auxiliary: MvcnForClassification, model: MvcnForClassification, run: Path
+) -> None:
+    """Raise a ConfigError unless the auxiliary model can read what the model reads."""
+    for what, one, other in (
+        ("classes", auxiliary.class_names, model.class_names),
+        ("hidden_size", auxiliary.config.hidden_size, model.config.hidden_size),
+        ("text encoder", *(_kind_of(m.config.text_config) for m in (auxiliary, model))),
+        ("image encoder", *(_kind_of(m.config.image_config) for m in (auxiliary, model))),
+    ):
+        if one != other:
+            raise ConfigError(
+                f"The run {run} cannot fill the queue: its {what} is {one}, but here it is {other}."
+            )
+
+
+def _kind_of(encoder_config: PreTrainedConfig) -> tuple[str, int]:
+    return encoder_config.model_type, token_width(encoder_config)
 
 
 def _has_heads(config: RunConfig, posts: TrainingPosts) -> bool:

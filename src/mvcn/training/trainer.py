@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import PredictionOutput
 
-from mvcn.errors import MvcnError
+from mvcn.errors import MvcnError, RunError
 from mvcn.evaluation import Evaluation, evaluate_predictions
 from mvcn.losses.objective import Objective, Targets
 from mvcn.models.batches import LABEL_FIELDS, EncodedPosts, LengthBuckets
@@ -124,6 +124,36 @@ class MvcnTrainer(Trainer):
         save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
         super()._save_checkpoint(model, trial)
         (folder / COMPLETE_FILE).touch()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Name the weights as the model does: the Trainer's own loading knows no other names."""
+        if self.args.should_save:
+            self.model.save_pretrained(output_dir, save_original_format=False)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuse a checkpoint that does not set every weight.
+
+        Raises:
+            RunError: A weight is missing or unknown.
+        """
+        if load_result.missing_keys or load_result.unexpected_keys:
+            raise RunError(
+                f"The checkpoints in {self.args.output_dir} do not fit the model: start the run "
+                "again by --overwrite."
+            )
+
+    def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
+        """Return the epochs and steps done, with all epochs done where early stopping had struck.
+
+        Beyond what the Trainer restores, the best checkpoint is found in a folder that was moved.
+        """
+        epochs, steps = super()._init_training_state(*arguments)
+        best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
+        if best.is_dir():
+            self.state.best_model_checkpoint = str(best)
+        if self.control.should_training_stop:
+            return int(self.args.num_train_epochs), 0
+        return epochs, steps
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -1,0 +1,164 @@
+"""An interrupted run that is resumed ends as if nothing had happened, bit for bit."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mvcn.training import run as training_run
+from mvcn.training.run import train
+from mvcn.training.run_folder import last_checkpoint
+from mvcn.training.trainer import COMPLETE_FILE, OBJECTIVE_FILE, MvcnTrainer
+
+SETTINGS = {
+    "model": {"freeze_image_encoder": False, "frozen_text_layers": 1},
+    "objective": {"queue_size": 20, "calibration": 0.4, "unimodal_weight": 0.5},
+    "training": {"epochs": 4, "patience": 2},
+}
+"""All that has state: trained image encoder, queue, calibration, heads, early stopping."""
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mvcn.config import read_recipe
+from mvcn.training.run import train
+from mvcn.training.trainer import MvcnTrainer
+
+recipe, *moments = sys.argv[1:]
+save, step = MvcnTrainer._save_checkpoint, MvcnTrainer.training_step
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def save_and_die(self, model, trial):
+    if when == "while saving" and self.state.epoch == float(epoch):
+        self._save_optimizer_and_scheduler = lambda folder: die()
+    save(self, model, trial)
+    if when == "after saving" and self.state.epoch == float(epoch):
+        die()
+
+def step_and_die(self, *arguments, **options):
+    loss = step(self, *arguments, **options)
+    if when == "in the middle" and self.state.epoch and self.state.epoch > float(epoch) + 0.3:
+        die()
+    return loss
+
+MvcnTrainer._save_checkpoint, MvcnTrainer.training_step = save_and_die, step_and_die
+for moment in moments:
+    when, epoch = moment.rsplit(" ", 1)
+    if os.fork() == 0:
+        train(read_recipe(recipe), Path(recipe).with_name(moment))
+    _, status = os.wait()
+    assert os.WTERMSIG(status) == signal.SIGKILL, moment
+"""
+
+COMPLETE_EPOCHS = {
+    "after saving 1": 1,
+    "in the middle 2": 2,
+    "while saving 2": 1,
+    "after saving 3": 3,
+}
+"""When a run is killed -> how many of its epochs are complete on disk."""
+
+STEPS_PER_EPOCH = 4  # 32 posts in batches of 8
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    return tiny_config(**SETTINGS)
+
+
+def train_watched(config, output, **options):
+    """Train, and return the objective's final state beside the report."""
+    seen = {}
+
+    class Watched(MvcnTrainer):
+        def judge(self, posts):
+            seen.update({name: t.clone() for name, t in self.objective.state_dict().items()})
+            return super().judge(posts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_run, "MvcnTrainer", Watched)
+        return train(config, output, **options), seen
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config, tmp_path_factory):
+    output = tmp_path_factory.mktemp("whole") / "run"
+    return output, *train_watched(config, output)
+
+
+@pytest.fixture(scope="module")
+def interrupted(config, tmp_path_factory):
+    """Folder of runs that were killed at the moments that are their names."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "recipe.yaml").write_text(config.to_yaml())
+    command = [sys.executable, "-c", KILLED, str(folder / "recipe.yaml"), *COMPLETE_EPOCHS]
+    subprocess.run(command, check=True)
+    return folder
+
+
+def assert_same_tensors(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def history(output):
+    """What was logged, without what a clock says."""
+    with (output / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    timed = ("runtime", "per_second", "total_flos", "train_loss")
+    return [{k: v for k, v in row.items() if not any(t in k for t in timed)} for row in rows]
+
+
+def assert_same_run(resumed, report, state, uninterrupted):
+    output, expected_report, expected_state = uninterrupted
+    weights = [load_file(folder / "model.safetensors") for folder in (resumed, output)]
+    assert_same_tensors(*weights)
+    assert_same_tensors(state, expected_state)
+    assert history(resumed) == history(output)
+    for key in ("dev", "posts", "removed", "bad_images", "epochs"):
+        assert report[key] == expected_report[key], key
+    assert json.loads((resumed / "metrics.json").read_text()) == report
+    for name in ("config.json", "config.yaml", "processor_config.json", "tokenizer.json"):
+        assert (resumed / name).read_bytes() == (output / name).read_bytes(), name
+
+
+def test_a_checkpoint_that_was_not_written_to_its_end_does_not_count(interrupted):
+    partial = interrupted / "while saving 2" / "checkpoints" / f"checkpoint-{2 * STEPS_PER_EPOCH}"
+    assert (partial / "model.safetensors").exists()
+    assert not (partial / COMPLETE_FILE).exists()
+
+
+@pytest.mark.parametrize("moment", COMPLETE_EPOCHS)
+def test_resumed_is_uninterrupted(config, uninterrupted, interrupted, moment):
+    killed = interrupted / moment
+    steps = COMPLETE_EPOCHS[moment] * STEPS_PER_EPOCH
+    assert last_checkpoint(killed).name == f"checkpoint-{steps}"
+    moved = shutil.move(killed, killed.with_name(f"moved {killed.name}"))
+    report, state = train_watched(config, moved, resume=True)
+    assert_same_run(moved, report, state, uninterrupted)
+
+
+def test_early_stopping_comes_at_the_epoch_of_the_last_kill(uninterrupted):
+    """So that a run killed after its last epoch trains no further one."""
+    _, report, _ = uninterrupted
+    assert report["epochs"]["trained"] == max(COMPLETE_EPOCHS.values())
+
+
+def test_the_queue_is_in_use_when_it_is_compared(uninterrupted):
+    _, _, state = uninterrupted
+    assert state["congruity_active"]
+    assert (state["queue.labels"] >= 0).all()
+    assert OBJECTIVE_FILE.endswith(".safetensors")
+
+
+def test_nothing_but_the_model_is_left_of_the_checkpoints(uninterrupted):
+    output, *_ = uninterrupted
+    assert list((output / "checkpoints").iterdir()) == []
