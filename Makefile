@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo bench seeds tables clean
+.PHONY: help setup format check test demo attention bench seeds tables clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Install the package and its tools into .venv
 
@@ -32,6 +32,9 @@ test: check  ## Everything that CI runs
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.md
 	$(BIN)/mvcn demo --output runs/demo --overwrite
+
+attention: setup  ## Repeat the demo with three seeds; writes results/attention-generated-posts.json
+	$(BIN)/python scripts/attention.py
 
 bench: setup  ## Measure speed against plain references; writes results/bench.json
 	$(BIN)/python -m benchmarks

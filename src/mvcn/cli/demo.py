@@ -1,5 +1,58 @@
 """``mvcn demo``."""
 
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
 
-def demo() -> None:
-    """Demo."""
+import typer
+
+from mvcn.cli.process import prepare_process
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for posts, runs and report.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the posts and the trainings.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the demo that is there.")
+    ] = False,
+) -> None:
+    """Train on generated posts and report whether the model looks where it should."""
+    from mvcn.experiments.demo import DemoPlan, run_demo
+
+    prepare_process()
+    numbers = run_demo(output, DemoPlan(seed=seed), overwrite=overwrite, tell=typer.echo)
+    typer.echo(_summary(numbers, output))
+
+
+def _summary(numbers: dict[str, Any], output: Path) -> str:
+    found = [_line(name, model) for name, model in numbers["models"].items()]
+    return "\n".join(
+        [
+            "",
+            *found,
+            f"By chance it would be {100 * numbers['chance']['mass']:.1f} %.",
+            f"The report is {output / 'report.md'}, its numbers are in {output / 'report.json'}.",
+            "Go on with:",
+            *(f"  {shlex.join(map(str, command))}" for command in _next_commands(numbers, output)),
+        ]
+    )
+
+
+def _line(name: str, model: dict[str, Any]) -> str:
+    mass = model["attention"]["all"]["mass"]["mean"]
+    return (
+        f"{name.capitalize()}: dev accuracy {100 * model['dev']['accuracy']:.1f} %, "
+        f"{100 * mass:.1f} % of the attention on the patch that matters."
+    )
+
+
+def _next_commands(numbers: dict[str, Any], output: Path) -> list[list[str | Path]]:
+    run, posts = output / "sparsemax", output / "posts" / "dev"
+    image = posts / "images" / f"post-{numbers['posts']['train']:05d}.png"
+    return [
+        ["mvcn", "predict", run, "--text", "just a usual day", "--image", image],
+        ["mvcn", "predict", run, posts / "posts.csv", "--output", output / "predictions.csv"],
+        ["mvcn", "evaluate", run, "--root", posts / "posts.csv"],
+    ]

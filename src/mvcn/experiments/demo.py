@@ -1,0 +1,250 @@
+"""The demonstration: train on generated posts, and see whether the fusion looks where it should."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+from transformers import set_seed
+
+from mvcn.config import AttentionKind, RunConfig, read_recipe
+from mvcn.data.merge_rule import merge_labels
+from mvcn.data.synthetic import (
+    CELL_PX,
+    GRID_CELLS,
+    LABEL_PAIR_SHARES,
+    PATCH_CELLS,
+    GeneratedPost,
+    generate_posts,
+    write_table,
+)
+from mvcn.errors import RunError
+from mvcn.evaluation import evaluate_predictions
+from mvcn.experiments.attention_mass import (
+    AttentionOnRegion,
+    Observation,
+    cover_shares,
+    measure_observations,
+    observe,
+    spread,
+    summarize,
+)
+from mvcn.experiments.demo_report import draw_attention, write_report
+from mvcn.files import write_json
+from mvcn.models import build_model, load_model
+from mvcn.training import run_folder
+from mvcn.training.run import train
+from mvcn.types import Post
+
+ATTENTIONS: tuple[AttentionKind, ...] = get_args(AttentionKind)
+RECIPE = "default"
+MARKER = "demo.json"
+POSTS, FIGURE, REPORT, NUMBERS = "posts", "attention.png", "report.md", "report.json"
+CONTENTS = (POSTS, *ATTENTIONS, FIGURE, REPORT, NUMBERS, MARKER)
+IMAGE_PX = GRID_CELLS * CELL_PX
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """How large a demonstration is."""
+
+    train_posts: int = 640
+    dev_posts: int = 200
+    seed: int = 0
+    """Of the posts, and of both trainings."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Changes to the recipe, section by section."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one trained model did with the dev posts."""
+
+    observations: Sequence[Observation]
+    measures: Sequence[AttentionOnRegion]
+    numbers: Mapping[str, Any]
+
+
+def run_demo(
+    output: Path,
+    plan: DemoPlan | None = None,
+    *,
+    overwrite: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Train the default recipe with sparsemax and with softmax attention, judge and compare both.
+
+    Args:
+        output: Folder for posts, run folders, figure and report; new, empty, or with `overwrite`
+            an earlier demonstration.
+        plan: Sizes and seed.
+        overwrite: Replace the demonstration that is there; files of others stay.
+        tell: Takes one line of progress.
+
+    Returns:
+        What is in ``report.json``.
+
+    Raises:
+        RunError: The folder holds something else.
+    """
+    started, cpu_started = time.monotonic(), time.process_time()
+    plan = plan or DemoPlan()
+    claim(output, plan, overwrite=overwrite)
+    tell(f"Generating {plan.train_posts} training and {plan.dev_posts} dev posts.")
+    dev = _write_posts(output / POSTS, plan)
+    findings: dict[str, Finding] = {}
+    for attention in ATTENTIONS:
+        tell(f"Training the {RECIPE} recipe with {attention} attention.")
+        findings[attention] = _train_and_measure(output, plan, attention, dev)
+    tell("Writing the report.")
+    numbers = _numbers(findings, plan)
+    chosen = _choose_for_figure(dev)
+    maps = {name: [finding.observations[i] for i in chosen] for name, finding in findings.items()}
+    draw_attention(output / FIGURE, [dev[i] for i in chosen], maps, IMAGE_PX)
+    numbers["seconds"] = {
+        "wall": round(time.monotonic() - started, 1),
+        "processor": round(time.process_time() - cpu_started, 1),
+    }
+    numbers["environment"] = run_folder.describe_environment()
+    write_json(output / NUMBERS, numbers)
+    write_report(output / REPORT, numbers, FIGURE)
+    return numbers
+
+
+def claim(folder: Path, plan: DemoPlan, *, overwrite: bool) -> None:
+    """Make the folder ready for a demonstration, or refuse.
+
+    Raises:
+        RunError: It holds another demonstration, or other files.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        _clear(folder, overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / MARKER, dataclasses.asdict(plan))
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    """Remove what a demonstration writes, and nothing else; the marker goes last."""
+    if not (folder / MARKER).is_file():
+        raise RunError(f"{folder} holds other files: choose a new or empty folder for the demo.")
+    if not overwrite:
+        raise RunError(
+            f"{folder} holds another demo: choose another folder, or replace it by --overwrite."
+        )
+    for path in (folder / name for name in CONTENTS):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _write_posts(folder: Path, plan: DemoPlan) -> list[GeneratedPost]:
+    """Write the tables of train and dev posts; return the dev posts with their truth."""
+    posts = generate_posts(plan.train_posts + plan.dev_posts, plan.seed)
+    train_posts, dev_posts = posts[: plan.train_posts], posts[plan.train_posts :]
+    write_table(train_posts, folder / "train")
+    write_table(dev_posts, folder / "dev")
+    return dev_posts
+
+
+def _config(posts: Path, plan: DemoPlan, attention: AttentionKind) -> RunConfig:
+    config = read_recipe(RECIPE)
+    config.update(plan.settings)
+    tables = {part: posts / part / "posts.csv" for part in ("train", "dev")}
+    config.update({"data": tables, "model": {"attention": attention}})
+    config.update({"training": {"seed": plan.seed}})
+    return config
+
+
+def _train_and_measure(
+    output: Path, plan: DemoPlan, attention: AttentionKind, dev: Sequence[GeneratedPost]
+) -> Finding:
+    """Train one model; judge it with and without images; measure its attention on the patches."""
+    config = _config(output / POSTS, plan, attention)
+    report = train(config, output / attention)
+    model, processor = load_model(output / attention)
+    posts, boxes = [one.post for one in dev], [one.patch_box_px for one in dev]
+    observations = observe(model, processor, posts)
+    measures = measure_observations(observations, boxes, IMAGE_PX)
+    imageless = [dataclasses.replace(post, image=None) for post in posts]
+    set_seed(plan.seed)
+    untrained = build_model(config.model, model.class_names, unimodal_heads=True)
+    control = measure_observations(observe(untrained, processor, posts), boxes, IMAGE_PX)
+    numbers = {
+        "dev": report["dev"],
+        "dev_without_images": _judge(
+            observe(model, processor, imageless), posts, model.class_names
+        ),
+        "attention": _attention_by_need(measures, posts) | {"untrained": summarize(control)},
+        "epochs": report["epochs"],
+        "seconds": report["seconds"],
+    }
+    return Finding(observations, measures, numbers)
+
+
+def _judge(
+    observations: Sequence[Observation], posts: Sequence[Post], class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    rows = np.stack([seen.probabilities for seen in observations])
+    labels = np.array([class_names.index(cast(str, post.label)) for post in posts])
+    return evaluate_predictions(rows, labels, class_names).to_mapping()
+
+
+def _numbers(findings: Mapping[str, Finding], plan: DemoPlan) -> dict[str, Any]:
+    """Put both models' numbers beside what chance and text alone would give."""
+    by_post = [[one.mass for one in finding.measures] for finding in findings.values()]
+    differences = [first - second for first, second in zip(*by_post, strict=True)]
+    num_patches = next(iter(findings.values())).observations[0].weights.shape[-1]
+    return {
+        "recipe": RECIPE,
+        "seed": plan.seed,
+        "posts": {"train": plan.train_posts, "dev": plan.dev_posts},
+        "chance": {
+            "mass": _chance_mass(num_patches),
+            "accuracy_from_text_alone": sum(
+                share for pair, share in LABEL_PAIR_SHARES.items() if merge_labels(*pair) == pair[0]
+            ),
+        },
+        "models": {name: finding.numbers for name, finding in findings.items()},
+        "mass_sparsemax_minus_softmax": dataclasses.asdict(spread(differences)),
+    }
+
+
+def _chance_mass(num_patches: int) -> float:
+    """Return the share of all image tokens that a patch covers, wherever it lies."""
+    anywhere = (0, 0, PATCH_CELLS * CELL_PX, PATCH_CELLS * CELL_PX)
+    return float(cover_shares(anywhere, IMAGE_PX, num_patches).mean())
+
+
+def _attention_by_need(
+    measures: Sequence[AttentionOnRegion], posts: Sequence[Post]
+) -> dict[str, Any]:
+    """Summarize all posts, and apart those whose label the text leaves to the image."""
+    needed = [_image_decides(cast(str, post.text_label)) for post in posts]
+    groups = {
+        "all": list(measures),
+        "image_decides": [
+            one for one, is_needed in zip(measures, needed, strict=True) if is_needed
+        ],
+        "text_decides": [
+            one for one, is_needed in zip(measures, needed, strict=True) if not is_needed
+        ],
+    }
+    return {name: summarize(group) for name, group in groups.items() if group}
+
+
+def _image_decides(text_label: str) -> bool:
+    """Tell whether posts with such a text can have different labels."""
+    labels = {merge_labels(*pair) for pair in LABEL_PAIR_SHARES if pair[0] == text_label}
+    return len(labels) > 1
+
+
+def _choose_for_figure(dev: Sequence[GeneratedPost]) -> list[int]:
+    """Return the first dev post of each pair of labels, those first in which the image decides."""
+    pairs = [(one.post.text_label, one.post.image_label) for one in dev]
+    first = [pairs.index(pair) for pair in LABEL_PAIR_SHARES if pair in pairs]
+    return sorted(first, key=lambda i: not _image_decides(cast(str, dev[i].post.text_label)))
