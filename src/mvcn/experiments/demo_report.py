@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -38,8 +39,7 @@ def draw_attention(
     """Draw a column for each post: its image, then each model's attention over it, as a PNG."""
     rows = 1 + len(observations)
     size = (PANEL_INCHES * len(posts) + 1.2, PANEL_INCHES * rows + 1.1)
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.08)
+    figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.08))
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, len(posts), squeeze=False)
     peak = max(float(_cells(seen).max()) for group in observations.values() for seen in group)
