@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     MODEL_MAPPING,
@@ -69,7 +68,14 @@ def load_tokenizer(name: str) -> Any:
     tokenizer = _from_pretrained(AutoTokenizer, _source(name), "tokenizer")
     if tokenizer.pad_token_id is None:
         raise ConfigError(f"The tokenizer of '{name}' has no padding token: choose another.")
+    if not has_vocabulary(tokenizer):
+        raise _damaged("tokenizer", name, "it has no vocabulary")
     return tokenizer
+
+
+def has_vocabulary(tokenizer: Any) -> bool:
+    """Tell whether a tokenizer knows words: one without its file is made of marks alone."""
+    return len(tokenizer) > len(tokenizer.all_special_ids)
 
 
 def load_image_processor(name: str) -> Any:
@@ -133,15 +139,17 @@ def _from_pretrained(auto: Any, source: str | Path, kind: str, **options: Any) -
     load: Callable[..., Any] = auto.from_pretrained
     try:
         return load(source, trust_remote_code=False, **options)
-    except (RuntimeError, SafetensorError) as error:
-        raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
     except (OSError, ValueError) as error:
         packaged = ", ".join(PACKAGED)
         raise ConfigError(
             f"No {kind} can be loaded from '{source}': give a packaged name ({packaged}), a folder "
             f"saved by save_pretrained, or a hub name that this machine can reach."
         ) from error
+    except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
+        raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
 
 
 def _damaged(kind: str, source: str | Path, why: str) -> ConfigError:
-    return ConfigError(f"The {kind} from '{source}' is damaged ({why}): get its files anew.")
+    return ConfigError(
+        f"The {kind} from '{source}' does not load ({why}): get its files anew, or choose another."
+    )

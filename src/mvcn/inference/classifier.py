@@ -108,12 +108,14 @@ class Classifier:
         """Judge the model on labelled posts; image features go through the cache.
 
         Raises:
-            DataError: A post without a label, or with one that the model does not know.
+            DataError: No post, a post without a label, or with one that the model does not know.
             BadImageError: An image cannot be read and the policy is ``error``.
         """
         images = image_inputs(self.model, self.processor)
         bad = images.prepare(posts)
         usable = apply_bad_image_policy(posts, bad, on_bad_image)
+        if not usable:
+            raise DataError("There is nothing to judge: no post is left.")
         encoded = EncodedPosts(usable, self.processor, self.model.config.label2id)
         labels = np.array([row["labels"] for row in encoded.rows])
         if NO_LABEL in labels:

@@ -5,7 +5,6 @@ Importing this package registers them with Hugging Face's Auto classes.
 
 from pathlib import Path
 
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -15,6 +14,7 @@ from transformers import (
 
 from mvcn.config import ModelConfig
 from mvcn.encoders.loading import (
+    has_vocabulary,
     load_image_encoder,
     load_image_processor,
     load_text_encoder,
@@ -109,12 +109,14 @@ def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
         raise RunError(
             f"The run in {folder} is damaged ({_first_line(error)}): train it again."
         ) from error
     if not isinstance(model, MvcnForClassification) or any(info.values()):
         raise RunError(f"The run in {folder} is damaged: its weights do not fit its config.json.")
+    if not has_vocabulary(processor.tokenizer):
+        raise RunError(f"The run in {folder} is damaged (it has no vocabulary): train it again.")
     model.eval()
     return model, processor
 

@@ -72,7 +72,7 @@ def test_what_cannot_be_found_is_told_with_the_choices(loader, tmp_path):
 def test_a_truncated_file_is_told(kind, folder, kept):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    with pytest.raises(ConfigError, match=rf"The {kind} encoder from '.*copy' is damaged"):
+    with pytest.raises(ConfigError, match=rf"The {kind} encoder from '.*copy' does not load"):
         LOADERS[kind][0](str(folder))
 
 
@@ -82,7 +82,9 @@ def test_a_missing_weight_is_told_and_not_drawn_at_random(kind, folder):
     gone = next(name for name in weights if "layernorm" in name.lower() and "0" in name)
     del weights[gone]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ConfigError, match=r"is damaged \(it lacks 1 weights such as .*(?i:norm)"):
+    with pytest.raises(
+        ConfigError, match=r"does not load \(it lacks 1 weights such as .*(?i:norm)"
+    ):
         LOADERS[kind][0](str(folder))
 
 
@@ -91,7 +93,7 @@ def test_a_wrong_size_is_told(kind, folder):
     settings = json.loads((folder / "config.json").read_text())
     settings["intermediate_size"] = 40
     (folder / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(ConfigError, match=r"is damaged \(.*size"):
+    with pytest.raises(ConfigError, match=r"does not load \(.*size"):
         LOADERS[kind][0](str(folder))
 
 
@@ -162,6 +164,21 @@ def test_what_could_not_be_rebuilt_from_a_saved_run_is_refused(tmp_path):
     transformers.SiglipModel(config).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="type 'siglip_text_model' is not an encoder that can"):
         load_text_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["text"])
+def test_a_tokenizer_without_vocabulary_is_refused(folder):
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=r"tokenizer from '.*' does not load \(it has no vocab"):
+        load_tokenizer(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["text"])
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_a_damaged_tokenizer_is_refused(folder, content):
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(ConfigError, match="tokenizer"):
+        load_tokenizer(str(folder))
 
 
 def test_a_tokenizer_without_padding_is_refused(tmp_path):

@@ -1,0 +1,150 @@
+"""One path from posts to predictions: order, policies, flat memory."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from mvcn.errors import BadImageError, DataError
+from mvcn.inference import Classifier, classifier
+from mvcn.types import Post
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_run):
+    return Classifier.from_pretrained(tiny_run)
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    """So that a few posts are many chunks and batches."""
+    monkeypatch.setattr(classifier, "POSTS_AT_ONCE", 5)
+    monkeypatch.setattr(classifier, "BATCH_SIZE", 2)
+
+
+def shares(predictions):
+    return np.array([list(p.probabilities.values()) for p in predictions])
+
+
+def test_probabilities_sum_to_one_and_the_largest_is_the_label(trained, generated_posts):
+    for prediction in trained.predict(generated_posts[:7]):
+        assert tuple(prediction.probabilities) == trained.class_names
+        assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-12)
+        assert prediction.probabilities[prediction.label] == max(prediction.probabilities.values())
+        assert prediction.image_problem is None
+
+
+def test_order_is_kept_and_chunks_change_nothing(trained, generated_posts, monkeypatch):
+    posts = generated_posts[:13]
+    in_chunks = list(trained.predict(iter(posts)))
+    assert [p.id for p in in_chunks] == [post.id for post in posts]
+    monkeypatch.setattr(classifier, "POSTS_AT_ONCE", 256)
+    monkeypatch.setattr(classifier, "BATCH_SIZE", 64)
+    np.testing.assert_allclose(shares(trained.predict(posts)), shares(in_chunks), atol=1e-6)
+    alone = [trained.predict_one(post.text, post.image) for post in posts]
+    np.testing.assert_allclose(shares(alone), shares(in_chunks), atol=1e-6)
+
+
+def test_posts_are_read_a_chunk_at_a_time(trained, generated_posts):
+    taken = []
+
+    def endless():
+        while True:
+            for post in generated_posts:
+                taken.append(post)
+                yield post
+
+    assert len(list(islice(trained.predict(endless()), 11))) == 11
+    assert len(taken) == 15  # three chunks of five
+
+
+def test_no_posts_give_no_predictions(trained):
+    assert list(trained.predict([])) == []
+
+
+def test_posts_of_one_id_each_get_their_own_prediction(trained, generated_posts):
+    first, second = generated_posts[:2]
+    twins = [Post("same", first.text, first.image), Post("same", second.text, second.image)]
+    expected = shares([trained.predict_one(p.text, p.image) for p in (first, second)])
+    np.testing.assert_allclose(shares(trained.predict(twins)), expected, atol=1e-6)
+    assert not np.allclose(*expected, atol=1e-6)
+
+
+def test_predict_one_takes_a_path_a_name_or_bytes(trained, generated_posts, tmp_path):
+    post, path = generated_posts[0], tmp_path / "a.png"
+    path.write_bytes(post.image)
+    expected = trained.predict_one(post.text, post.image)
+    assert trained.predict_one(post.text, path) == expected
+    assert trained.predict_one(post.text, str(path)) == expected
+
+
+def test_text_alone_and_image_alone_are_enough(trained, generated_posts):
+    post = generated_posts[0]
+    assert trained.predict_one(post.text).label in trained.class_names
+    assert trained.predict_one(image=post.image).label in trained.class_names
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_nothing_cannot_be_classified(trained, text):
+    with pytest.raises(DataError, match="give a text, an image, or both"):
+        trained.predict_one(text)
+
+
+class TestBadImages:
+    @pytest.fixture
+    def posts(self, generated_posts, tmp_path):
+        """Ten posts, of which numbers 1 and 7 (in two chunks) have images that cannot be read."""
+        posts = generated_posts[:10]
+        posts[1] = Post("broken", posts[1].text, b"no image", posts[1].label)
+        posts[7] = Post("absent", posts[7].text, tmp_path / "absent.jpg", posts[7].label)
+        return posts
+
+    def test_error_names_the_post(self, trained, posts):
+        with pytest.raises(BadImageError, match="post broken"):
+            list(trained.predict(posts))
+        with pytest.raises(BadImageError, match=r"2 image(?=.* post broken)(?=.* post absent)"):
+            trained.evaluate(posts)
+        with pytest.raises(BadImageError, match="not an image"):
+            trained.predict_one("text", b"no image")
+
+    def test_blank_judges_the_text_alone_and_tells_why(self, trained, posts):
+        predictions = list(trained.predict(posts, "blank"))
+        problems = {p.id: p.image_problem for p in predictions if p.image_problem}
+        assert sorted(problems) == ["absent", "broken"]
+        assert "does not exist" in problems["absent"]
+        for number in (1, 7):
+            alone = trained.predict_one(posts[number].text)
+            np.testing.assert_allclose(shares([alone]), shares([predictions[number]]), atol=1e-6)
+
+    def test_drop_leaves_posts_out_and_the_others_as_they_are(self, trained, posts):
+        predictions = list(trained.predict(posts, "drop"))
+        assert [p.id for p in predictions] == [post.id for post in posts]
+        assert [p.id for p in predictions if p.label is None] == ["broken", "absent"]
+        assert all((p.label is None) == bool(p.image_problem) for p in predictions)
+        kept = [post for post in posts if post.id not in ("broken", "absent")]
+        left = [p for p in predictions if p.label is not None]
+        np.testing.assert_allclose(shares(trained.predict(kept)), shares(left), atol=1e-6)
+
+    def test_a_chunk_may_be_dropped_altogether(self, trained, posts):
+        (prediction,) = trained.predict(posts[1:2], "drop")
+        assert prediction.label is None
+        assert prediction.probabilities == {}
+
+    def test_judging_counts_them(self, trained, posts):
+        blank, drop = trained.evaluate(posts, "blank"), trained.evaluate(posts, "drop")
+        assert (blank.evaluation.n, drop.evaluation.n) == (10, 8)
+        assert sorted(blank.bad_images) == sorted(drop.bad_images) == ["absent", "broken"]
+
+
+def test_judging_needs_labels_that_the_model_knows(trained, generated_posts):
+    post = generated_posts[0]
+    with pytest.raises(DataError, match="Post p1 has no label"):
+        trained.evaluate([post, Post("p1", "text", None)])
+    with pytest.raises(DataError, match="Post p2 has the label 'odd'"):
+        trained.evaluate([post, Post("p2", "text", None, "odd")])
+
+
+def test_judging_nothing_is_a_data_error(trained, tmp_path):
+    for posts in ([], [Post("1", "a", tmp_path / "absent.png", "positive")]):
+        with pytest.raises(DataError, match="no post is left"):
+            trained.evaluate(posts, "drop")

@@ -1,0 +1,144 @@
+"""From posts to batches: labels by name, order by seed and epoch, missing images marked."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mvcn.config import ModelConfig
+from mvcn.errors import DataError
+from mvcn.models import build_model, build_processor
+from mvcn.models.batches import Collator, EncodedPosts, LengthBuckets
+from mvcn.models.images import ImageFeatures, ImagePixels
+from mvcn.types import Post
+
+LABEL2ID = {"bad": 0, "fair": 1, "good": 2}
+lengths = st.lists(st.integers(2, 64), min_size=1, max_size=200)
+batch_sizes = st.integers(1, 7)
+
+
+@given(lengths, batch_sizes, st.integers(0, 9), st.integers(0, 9))
+def test_each_epoch_takes_each_post_once(lengths, batch_size, seed, epoch):
+    buckets = LengthBuckets(lengths, batch_size, seed)
+    buckets.set_epoch(epoch)
+    assert sorted(buckets) == list(range(len(lengths)))
+    assert len(buckets) == len(lengths)
+
+
+@given(lengths, batch_sizes)
+def test_the_order_is_a_function_of_seed_and_epoch(lengths, batch_size):
+    one, other = (LengthBuckets(lengths, batch_size, seed=4) for _ in range(2))
+    for epoch in (0, 1):
+        other.set_epoch(epoch)
+        next(iter(other))
+    torch.manual_seed(len(lengths))
+    one.set_epoch(1)
+    assert list(one) == list(other) == list(other)
+
+
+def test_seeds_and_epochs_give_other_orders():
+    first = list(LengthBuckets(range(100), 4, seed=0))
+    assert list(LengthBuckets(range(100), 4, seed=1)) != first
+    later = LengthBuckets(range(100), 4, seed=0)
+    later.set_epoch(1)
+    assert list(later) != first
+
+
+def padding(order, lengths, batch_size):
+    batches = [order[s : s + batch_size] for s in range(0, len(order), batch_size)]
+    return sum(max(lengths[i] for i in b) * len(b) - sum(lengths[i] for i in b) for b in batches)
+
+
+def test_batches_need_a_tenth_of_the_padding_of_a_random_order():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(2, 65, (1600,), generator=generator).tolist()
+    shuffled = torch.randperm(1600, generator=generator).tolist()
+    order = list(LengthBuckets(lengths, 16, seed=0))
+    assert padding(order, lengths, 16) < 0.1 * padding(shuffled, lengths, 16)
+
+
+def test_the_short_batch_comes_last():
+    lengths = list(range(10))
+    order = list(LengthBuckets(lengths, 4, seed=0))
+    for batch in (order[:4], order[4:8], order[8:]):
+        assert sorted(batch) == list(range(min(batch), min(batch) + len(batch)))
+
+
+@pytest.fixture(scope="module")
+def model_and_processor(tiny_settings):
+    torch.manual_seed(0)
+    config = ModelConfig(**tiny_settings)
+    return build_model(config, tuple(LABEL2ID)).eval(), build_processor(config)
+
+
+@pytest.fixture(params=["pixels", "kept pixels", "features"])
+def images(request, model_and_processor, tmp_path, generated_posts):
+    model, processor = model_and_processor
+    if request.param == "features":
+        made = ImageFeatures(model, processor, tmp_path)
+    else:
+        made = ImagePixels(processor, keep=request.param == "kept pixels")
+    assert made.prepare(generated_posts[:6]) == {}
+    return made
+
+
+def encoded(posts, processor, label2id=None):
+    return EncodedPosts(posts, processor, label2id)
+
+
+def without_image(post):
+    return Post(post.id, post.text, None)
+
+
+def test_labels_become_the_models_integers(model_and_processor):
+    posts = [Post("1", "x", None, "good", "bad", "fair"), Post("2", "y", None)]
+    rows = encoded(posts, model_and_processor[1], LABEL2ID).rows
+    names = ("labels", "text_labels", "image_labels")
+    assert [[row[name] for name in names] for row in rows] == [[2, 0, 1], [-1, -1, -1]]
+
+
+def test_labels_are_not_read_without_a_table(model_and_processor):
+    (row,) = encoded([Post("1", "x", None, "no such class")], model_and_processor[1]).rows
+    assert row["labels"] == -1
+
+
+@pytest.mark.parametrize(
+    ("labels", "which"),
+    [
+        (("odd", None, None), "label"),
+        (("bad", "odd", None), "text label"),
+        (("bad", None, "odd"), "image label"),
+    ],
+)
+def test_an_unknown_label_names_its_post(model_and_processor, labels, which):
+    posts = [Post("1", "x", None, "bad"), Post("post-7", "x", None, *labels)]
+    with pytest.raises(DataError, match=rf"Post post-7 has the {which} 'odd'.*bad, fair, good"):
+        encoded(posts, model_and_processor[1], LABEL2ID)
+
+
+def test_batches_hold_the_posts_in_order(model_and_processor, images, generated_posts):
+    _, processor = model_and_processor
+    posts = generated_posts[:6]
+    names = {"positive": 0, "neutral": 1, "negative": 2}
+    batch = Collator(processor, images)(encoded(posts, processor, names).rows)
+    assert batch["labels"].tolist() == [names[post.label] for post in posts]
+    assert batch["image_mask"].all()
+    assert batch["input_ids"].shape == batch["attention_mask"].shape
+    for post, image in zip(posts, batch[images.input_name], strict=True):
+        assert torch.equal(image, images[post.image])
+
+
+@pytest.mark.parametrize("missing", [(0,), (1, 3), (0, 1, 2, 3)])
+def test_missing_images_are_masked_and_change_no_logits(
+    model_and_processor, images, generated_posts, missing
+):
+    model, processor = model_and_processor
+    posts = [without_image(p) if i in missing else p for i, p in enumerate(generated_posts[:4])]
+    batch = Collator(processor, images)(encoded(posts, processor).rows)
+    assert batch["image_mask"].tolist() == [i not in missing for i in range(4)]
+    logits = [
+        model(**{name: t for name, t in part.items() if "labels" not in name}).logits
+        for part in (batch, Collator(processor, images)(encoded(posts, processor).rows[:1]))
+    ]
+    torch.testing.assert_close(logits[0][:1], logits[1], atol=1e-5, rtol=0)
+    assert logits[0].isfinite().all()

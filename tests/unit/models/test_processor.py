@@ -1,0 +1,116 @@
+"""Text and pixels become tensors in one place, the same on every machine."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoProcessor
+from transformers.image_processing_backends import PilBackend
+
+from mvcn.config import ModelConfig
+from mvcn.errors import ConfigError
+from mvcn.models import build_processor
+from mvcn.models.processor import MvcnProcessor
+
+CLS, SEP, PAD = 2, 3, 0
+
+
+@pytest.fixture(scope="module")
+def processor(tiny_settings):
+    return build_processor(ModelConfig(**tiny_settings, max_tokens=8))
+
+
+def picture(mode="RGB", size=(40, 20)):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype="uint8")
+    return Image.fromarray(pixels).convert(mode)
+
+
+def test_an_empty_text_is_its_two_marks(processor):
+    assert processor.tokenize([""]) == [[CLS, SEP]]
+
+
+def test_long_texts_are_cut_and_keep_their_marks(processor):
+    (ids,) = processor.tokenize(["abcdefghijklmnop"])
+    (whole,) = processor.tokenizer(["abcdefghijklmnop"])["input_ids"]
+    assert ids == [*whole[:7], SEP]
+    assert ids[0] == CLS
+
+
+def test_no_text_at_all_gives_no_ids(processor):
+    assert processor.tokenize([]) == []
+
+
+def test_a_text_is_never_read_as_a_mark_of_the_tokenizer_settings(processor):
+    texts = ["ab", "a b", "AB"]
+    assert [len(ids) for ids in processor.tokenize(texts)] == [4, 4, 4]
+
+
+def test_padding_goes_to_the_longest_and_is_masked(processor):
+    padded = processor.pad([[CLS, 9, SEP], [CLS, SEP]])
+    assert padded["input_ids"].tolist() == [[CLS, 9, SEP], [CLS, SEP, PAD]]
+    assert padded["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+
+
+def test_pixels_are_scaled_as_the_image_processor_says(processor):
+    # White is 1 after scaling by 1/255; less the mean 0.5, over the deviation 0.5, that is 1.
+    white = Image.new("RGB", (40, 20), "white")
+    pixels = processor.encode_images([white])["pixel_values"]
+    assert pixels.shape == (1, 3, 32, 32)
+    torch.testing.assert_close(pixels, torch.ones_like(pixels))
+
+
+def test_no_image_is_zeros_and_masked(processor):
+    encoded = processor.encode_images([None, picture(), None])
+    assert encoded["image_mask"].tolist() == [False, True, False]
+    assert not encoded["pixel_values"][[0, 2]].any()
+    alone = processor.encode_images([picture()])["pixel_values"]
+    assert torch.equal(encoded["pixel_values"][1], alone[0])
+    assert processor.encode_images([None])["pixel_values"].shape == (1, 3, 32, 32)
+
+
+def test_one_call_gives_all_inputs(processor):
+    batch = processor(["two words", ""], [picture(), None])
+    assert set(batch) == {"input_ids", "attention_mask", "pixel_values", "image_mask"}
+    assert {len(tensor) for tensor in batch.values()} == {2}
+
+
+def test_what_is_saved_loads_the_same(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    posts = (["two words", ""], [picture(), None])
+    for loaded in (
+        MvcnProcessor.from_pretrained(tmp_path),
+        MvcnProcessor.from_pretrained(str(tmp_path), local_files_only=True),
+    ):
+        assert loaded.max_tokens == 8
+        for name, tensor in processor(*posts).items():
+            assert torch.equal(loaded(*posts)[name], tensor), name
+
+
+def test_pillow_is_the_backend_whatever_is_installed(processor, tmp_path, monkeypatch):
+    processor.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "processor_config.json").read_text())
+    # The file names no backend, so that it loads where there is only one; loading names it.
+    assert saved["image_processor"]["image_processor_type"] == "ViTImageProcessor"
+    assert isinstance(MvcnProcessor.from_pretrained(tmp_path).image_processor, PilBackend)
+    asked, load = [], AutoImageProcessor.from_pretrained
+
+    def watched(folder, **options):
+        asked.append(options["backend"])
+        return load(folder, **options)
+
+    monkeypatch.setattr(AutoImageProcessor, "from_pretrained", watched)
+    MvcnProcessor.from_pretrained(tmp_path)
+    assert asked == ["pil"]
+
+
+def test_the_auto_class_finds_it_in_a_run(tiny_run):
+    loaded = AutoProcessor.from_pretrained(tiny_run)
+    assert isinstance(loaded, MvcnProcessor)
+    assert isinstance(loaded.image_processor, PilBackend)
+
+
+def test_more_tokens_than_the_encoder_reads_are_refused_at_once(tiny_settings):
+    with pytest.raises(ConfigError, match=r"'model.max_tokens' is 129, but .* at most 128"):
+        build_processor(ModelConfig(**tiny_settings, max_tokens=129))
