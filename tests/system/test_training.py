@@ -1,0 +1,231 @@
+"""A whole run: what its folder says is what the model does."""
+
+import csv
+import json
+import os
+import socket
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, f1_score
+from transformers import AutoModelForSequenceClassification
+
+from mvcn.config import read_recipe
+from mvcn.data.table import read_table
+from mvcn.errors import BadImageError, RunError
+from mvcn.inference import Classifier
+from mvcn.training import run as training_run
+from mvcn.training.run import train
+from mvcn.training.trainer import MvcnTrainer
+
+
+def history(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def column(folder, name):
+    return [float(row[name]) for row in history(folder) if row[name]]
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def dev(posts_table):
+    return read_table(posts_table / "dev" / "posts.csv").posts
+
+
+@pytest.fixture
+def one_epoch(tiny_config):
+    """Settings of a short run, with changes."""
+
+    def build(**changes):
+        return tiny_config(**changes | {"training": {"epochs": 1} | changes.get("training", {})})
+
+    return build
+
+
+def test_the_folder_holds_what_is_said(tiny_run, tiny_config):
+    assert {path.name for path in tiny_run.iterdir()} == {
+        "checkpoints",
+        "config.json",
+        "config.yaml",
+        "environment.json",
+        "history.csv",
+        "metrics.json",
+        "model.safetensors",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert read_recipe(str(tiny_run / "config.yaml")) == tiny_config()
+    environment = json.loads((tiny_run / "environment.json").read_text())
+    assert environment["seed"] == 0
+    assert set(environment["data_fingerprint"]) == {"train", "dev"}
+
+
+def test_the_dev_scores_are_those_of_the_saved_model(tiny_run, dev):
+    """By three paths: the Trainer's, the Classifier's, and scikit-learn on its predictions."""
+    classifier = Classifier.from_pretrained(tiny_run)
+    scores = metrics(tiny_run)["dev"]
+    assert classifier.evaluate(dev).evaluation.to_mapping() == scores
+    predicted = [prediction.label for prediction in classifier.predict(dev)]
+    labels = [post.label for post in dev]
+    assert scores["n"] == len(dev) == 16
+    assert scores["accuracy"] == pytest.approx(accuracy_score(labels, predicted), abs=1e-12)
+    weighted = f1_score(labels, predicted, average="weighted", zero_division=0)
+    assert scores["f1_weighted"] == pytest.approx(weighted, abs=1e-12)
+
+
+def test_cached_features_and_pixels_give_the_same_probabilities(tiny_run, dev):
+    classifier = Classifier.from_pretrained(tiny_run)
+    chances = np.array([list(p.probabilities.values()) for p in classifier.predict(dev)])
+    rows = [classifier.class_names.index(post.label) for post in dev]
+    expected = -np.log(chances[np.arange(len(dev)), rows]).mean()
+    found = metrics(tiny_run)["dev"]["negative_log_likelihood"]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_any_code_can_load_the_model_by_the_auto_classes(tiny_run):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_run, local_files_only=True)
+    weights = load_file(tiny_run / "model.safetensors")
+    assert sum(t.numel() for t in model.state_dict().values()) == sum(
+        t.numel() for t in weights.values()
+    )
+    assert not any("queue" in name for name in weights)
+
+
+def test_the_history_names_each_loss_part(tiny_run):
+    rows = [row for row in history(tiny_run) if row["loss"]]
+    assert len(rows) == 12  # 3 epochs of 4 steps
+    for row in rows:
+        parts = [float(row[name]) for name in ("cross_entropy", "congruity")]
+        assert float(row["loss"]) == pytest.approx(parts[0] + 0.1 * parts[1], abs=1e-5)
+    assert len(column(tiny_run, "eval_f1_weighted")) == 3
+
+
+def test_self_prefill_comes_before_the_constraint(tiny_run):
+    congruity = column(tiny_run, "congruity")
+    assert congruity[:4] == [0, 0, 0, 0]  # one epoch of cross-entropy alone
+    assert min(congruity[4:]) > 0  # then at once with a full queue
+
+
+def test_prefill_none_starts_with_an_empty_queue(one_epoch, tmp_path):
+    train(one_epoch(objective={"prefill": "none"}), tmp_path)
+    congruity = column(tmp_path, "congruity")
+    assert congruity[0] == 0
+    assert min(congruity[1:]) > 0
+
+
+def test_an_auxiliary_run_makes_the_constraint_start_at_once(one_epoch, tiny_run, tmp_path):
+    objective = {"prefill": "auxiliary-run", "prefill_run": str(tiny_run)}
+    train(one_epoch(objective=objective), tmp_path)
+    assert min(column(tmp_path, "congruity")) > 0
+
+
+def test_unimodal_parts_are_logged_and_learned(one_epoch, tmp_path):
+    train(one_epoch(objective={"unimodal_weight": 0.5}), tmp_path)
+    assert len(column(tmp_path, "text_cross_entropy")) == 4
+    assert len(column(tmp_path, "image_cross_entropy")) == 4
+    table = Classifier.from_pretrained(tmp_path).model.unimodal.merge_table
+    assert set(table.sum(-1).flatten().tolist()) <= {0.0, 1.0}
+    # By the merge rule two equal labels stay: classes are in the order of the alphabet.
+    assert [table[k, k, k].item() for k in range(3)] == [1, 1, 1]
+
+
+def test_the_seed_decides_the_weights(one_epoch, tmp_path):
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        torch.manual_seed(len(name) + seed)  # what was drawn before must not matter
+        train(one_epoch(training={"seed": seed}), tmp_path / name)
+    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["classifier.weight"], c["classifier.weight"])
+    assert metrics(tmp_path / "a")["dev"] == metrics(tmp_path / "b")["dev"]
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Let dev scores be given ones, and keep each epoch's weights."""
+    kept = SimpleNamespace(scores=[], weights=[])
+
+    class Scripted(MvcnTrainer):
+        def evaluate(self, *arguments, **options):
+            weights = self.model.state_dict()
+            kept.weights.append({name: t.clone() for name, t in weights.items()})
+            return super().evaluate(*arguments, **options)
+
+        def _headline_metrics(self, prediction):
+            score = kept.scores[len(kept.weights) - 1]
+            return super()._headline_metrics(prediction) | {"f1_weighted": score}
+
+    monkeypatch.setattr(training_run, "MvcnTrainer", Scripted)
+    return kept
+
+
+@pytest.mark.parametrize("trained_encoder", [False, True])
+def test_the_saved_model_is_that_of_the_best_epoch(
+    tiny_config, scripted, tmp_path, trained_encoder
+):
+    scripted.scores = [0.2, 0.6, 0.1, 0.5]
+    model = {"freeze_image_encoder": not trained_encoder}
+    report = train(tiny_config(training={"epochs": 4}, model=model), tmp_path)
+    assert report["epochs"] == {"trained": 4, "best": 2}
+    saved = Classifier.from_pretrained(tmp_path).model.state_dict()
+    assert all(torch.equal(saved[name], scripted.weights[1][name]) for name in saved)
+    assert not torch.equal(saved["classifier.weight"], scripted.weights[3]["classifier.weight"])
+    name = "image_encoder.layers.1.mlp.fc1.weight"
+    moved = not torch.equal(scripted.weights[0][name], scripted.weights[3][name])
+    assert moved == trained_encoder
+
+
+def test_training_stops_when_patience_is_over(tiny_config, scripted, tmp_path):
+    scripted.scores = [0.3, 0.5, 0.4, 0.5, 0.9]
+    report = train(tiny_config(training={"epochs": 5, "patience": 2}), tmp_path)
+    assert report["epochs"] == {"trained": 4, "best": 2}
+
+
+def test_bad_images_are_handled_as_the_settings_say(one_epoch, tmp_path, posts_table):
+    table = (posts_table / "train" / "posts.csv").read_text().splitlines()
+    lines = [line.replace("images/", f"{posts_table}/train/images/") for line in table]
+    lines[3] = lines[3].replace(".png", ".gone")
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    reports = {}
+    for policy in ("error", "blank", "drop"):
+        data = {"train": str(tmp_path / "train.csv"), "on_bad_image": policy}
+        config = one_epoch(data=data)
+        if policy == "error":
+            with pytest.raises(BadImageError, match=r"1 image.*gone does not exist"):
+                train(config, tmp_path / policy)
+        else:
+            reports[policy] = train(config, tmp_path / policy)
+    assert reports["blank"]["posts"] == {"train": 32, "dev": 16}
+    assert reports["drop"]["posts"] == {"train": 31, "dev": 16}
+    for report in reports.values():
+        assert list(report["bad_images"]["train"]) == [lines[3].split(",")[0]]
+        assert report["bad_images"]["dev"] == {}
+
+
+def test_a_run_that_failed_can_be_overwritten_but_not_taken_for_a_model(one_epoch, tmp_path):
+    broken = one_epoch(training={"fusion_learning_rate": 1e30, "encoder_learning_rate": 1e30})
+    broken.training.epochs = 2
+    output = tmp_path / "run"
+    with pytest.raises(Exception, match="not finite"):
+        train(broken, output)
+    with pytest.raises(RunError, match="is not finished"):
+        Classifier.from_pretrained(output)
+    train(one_epoch(), output, overwrite=True)
+    assert Classifier.from_pretrained(output).class_names
+
+
+def test_no_connection_is_possible():
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    with (
+        socket.socket() as connection,
+        pytest.raises(RuntimeError, match="tests run without network"),
+    ):
+        connection.connect(("127.0.0.1", 9))
