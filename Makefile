@@ -39,5 +39,11 @@ attention: setup  ## Repeat the demo with three seeds; writes results/attention-
 bench: setup  ## Measure speed against plain references; writes results/bench.json
 	$(BIN)/python -m benchmarks
 
+seeds: setup  ## Train on MVSA-Single in DATA=folder with three seeds; writes results/
+	$(BIN)/python scripts/seeds.py --root $(DATA) --splits $(DATA)/splits
+
+tables: setup  ## Write the tables of README.md from results/
+	$(BIN)/python scripts/tables.py
+
 clean:  ## Remove the environment and the runs
 	rm -rf $(VENV) runs

@@ -23,6 +23,16 @@ METRIC_NAMES = {
     "expected_calibration_error": "calibration error",
 }
 
+KINDS = ("sparsemax", "softmax")
+ATTENTION_ROWS = (
+    ("mass on the patch, posts whose image decides the label", "image_decides", "mass"),
+    ("mass on the patch, posts whose text decides it", "text_decides", "mass"),
+    ("mass on the patch, all posts", "all", "mass"),
+    ("mass on the patch, untrained", "untrained", "mass"),
+    ("strongest token on the patch, posts whose image decides", "image_decides", "hit_rate"),
+    ("weights that are exactly zero, all posts", "all", "zeros"),
+)
+
 
 def main(
     check: Annotated[
@@ -80,6 +90,20 @@ def _bench(content: Sequence[Mapping[str, Any]]) -> str:
     return _markdown(["benchmark", "ours", "reference", "unit", "times faster"], rows)
 
 
+def _attention(content: Mapping[str, Any]) -> str:
+    """Attention mass on the known patch for both normalisations, with chance and the untrained."""
+    rows = [
+        [name, *(_percent(content["summary"][kind]["attention"][key][measure]) for kind in KINDS)]
+        for name, key, measure in ATTENTION_ROWS
+    ]
+    note = (
+        f"{content['data'].capitalize()}; recipe `{content['recipe']}`, mean ± deviation over "
+        f"{len(content['seeds'])} seeds, in percent. By chance the mass would be "
+        f"{PERCENT * content['chance']['mass']:.1f}."
+    )
+    return _markdown(["", *KINDS], rows) + f"\n{note}\n"
+
+
 def _percent(spread: Mapping[str, float]) -> str:
     return f"{PERCENT * spread['mean']:.1f} ± {PERCENT * spread['deviation']:.1f}"
 
@@ -89,7 +113,11 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-TABLES: dict[str, Callable[[Any], str]] = {"default-mvsa-single": _seeds, "bench": _bench}
+TABLES: dict[str, Callable[[Any], str]] = {
+    "attention-generated-posts": _attention,
+    "bench": _bench,
+    "default-mvsa-single": _seeds,
+}
 
 if __name__ == "__main__":
     typer.run(main)

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -143,3 +144,9 @@ def test_tracked_texts_have_clean_line_ends(tracked_files):
     trailing = [name for name, text in contents.items() if re.search(rb"[ \t\r]\n", text)]
     endless = [name for name, text in contents.items() if text and not text.endswith(b"\n")]
     assert (trailing, endless) == ([], [])
+
+
+def test_tables_show_what_the_results_hold():
+    command = [sys.executable, "scripts/tables.py", "--check"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
