@@ -26,6 +26,10 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
     for module in (image_features, training_epoch):
         monkeypatch.setattr(module, "prepare_process", lambda: None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for each other are slow on a busy machine
+    yield
+    torch.set_num_threads(threads)
 
 
 def toy(higher_is_better, ours, reference):
