@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+from importlib import resources
 
 import pytest
 import torch
@@ -20,12 +21,13 @@ from mvcn.models import MODELS, build_model, build_processor, load_model
 from mvcn.models.processor import MvcnProcessor
 
 CLASSES = ("bad", "fair", "good")
-RECIPES = ("default", "paper")
+RECIPES = sorted(
+    path.name.removesuffix(".yaml") for path in (resources.files("mvcn") / "recipes").iterdir()
+)
 SETTINGS = {
     "usual": {},
-    "trained image encoder": {"freeze_image_encoder": False},
+    "trained image encoder": {"freeze_image_encoder": False, "freeze_text_embeddings": True},
     "frozen text layers": {"frozen_text_layers": 1},
-    "frozen embeddings": {"freeze_text_embeddings": True},
     "softmax, two units": {"attention": "softmax", "num_fusion_layers": 2},
     "unimodal heads": {"unimodal_heads": True},
 }
@@ -275,12 +277,14 @@ def test_eight_posts_can_be_learned_by_heart(model):
     labels = torch.arange(8) % 3
     model = copy.deepcopy(model).train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=6e-3)
-    for _ in range(40):
+    optimizer = torch.optim.Adam(trained, lr=3e-3)
+    for _ in range(100):
         loss = torch.nn.functional.cross_entropy(model(**posts).fused_logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if loss < 0.1:
+            break
     predicted = without_grad(model.eval(), posts).fused_logits.argmax(1)
     assert torch.equal(predicted, labels)
 
@@ -296,10 +300,3 @@ def test_each_recipe_builds_with_tiny_encoders(recipe, tiny_settings, batch):
     assert without_grad(model, batch).logits.isfinite().all()
     assert model.config.hidden_size == config.model.hidden_size
     assert build_processor(config.model).max_tokens == 64
-
-
-def test_all_recipes_are_tried():
-    from importlib import resources
-
-    shipped = {path.stem for path in (resources.files("mvcn") / "recipes").iterdir()}
-    assert shipped == set(RECIPES)
