@@ -1,5 +1,6 @@
 """The command line. Its modules import the heavy ones when a command runs, not for --help."""
 
+import os
 import sys
 
 import typer
@@ -11,6 +12,11 @@ from mvcn.cli.train import train
 from mvcn.errors import MvcnError
 
 EXIT_CODE = 2
+
+# Read when torch loads its threads, so it must be set before. By default a thread that waits for
+# the others keeps its core busy for milliseconds: on a machine that does other work, too, training
+# and that work then slow each other many times over.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 app = typer.Typer(
     help="Train, judge and use classifiers of posts made of text and image.",

@@ -75,7 +75,9 @@ def _from_ids(corpus: Corpus, path: Path) -> list[Post]:
 def _require_learnable(posts: TrainingPosts) -> None:
     if len(posts.class_names) < MIN_CLASSES:
         found = ", ".join(posts.class_names) or "no label"
-        raise DataError(f"A classifier needs at least two classes; the training posts have {found}.")
+        raise DataError(
+            f"A classifier needs at least two classes; the training posts have {found}."
+        )
     if not posts.dev:
         raise DataError(
             f"The {len(posts.train)} training posts are too few to take dev posts from: "
