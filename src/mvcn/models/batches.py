@@ -125,7 +125,10 @@ class LengthBuckets(Sampler[int]):
 def _label_ids(post: Post, label2id: Mapping[str, int] | None) -> dict[str, int]:
     if label2id is None:
         return dict.fromkeys(LABEL_FIELDS, NO_LABEL)
-    return {name: _label_id(post, field, label2id) for name, field in LABEL_FIELDS.items()}
+    ids = {name: _label_id(post, field, label2id) for name, field in LABEL_FIELDS.items()}
+    if post.image is None:  # a label of what is not there teaches nothing
+        ids["image_labels"] = NO_LABEL
+    return ids
 
 
 def _label_id(post: Post, field: str, label2id: Mapping[str, int]) -> int:

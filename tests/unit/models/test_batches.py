@@ -91,10 +91,16 @@ def without_image(post):
 
 
 def test_labels_become_the_models_integers(model_and_processor):
-    posts = [Post("1", "x", None, "good", "bad", "fair"), Post("2", "y", None)]
+    posts = [Post("1", "x", b"?", "good", "bad", "fair"), Post("2", "y", b"?")]
     rows = encoded(posts, model_and_processor[1], LABEL2ID).rows
     names = ("labels", "text_labels", "image_labels")
     assert [[row[name] for name in names] for row in rows] == [[2, 0, 1], [-1, -1, -1]]
+
+
+def test_the_image_label_of_a_post_without_an_image_does_not_count(model_and_processor):
+    posts = [Post("1", "x", None, "good", "bad", "fair")]
+    (row,) = encoded(posts, model_and_processor[1], LABEL2ID).rows
+    assert [row[name] for name in ("labels", "text_labels", "image_labels")] == [2, 0, -1]
 
 
 def test_labels_are_not_read_without_a_table(model_and_processor):
