@@ -6,6 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from mvcn.errors import RunError
+
+
+def require_place_for(path: Path) -> None:
+    """Raise a RunError unless a file could be written there: for before the work that fills it."""
+    if not path.parent.is_dir():
+        raise RunError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
+    if path.is_dir():
+        raise RunError(f"{path} is a folder: name a file to write to.")
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[TextIO]:

@@ -190,6 +190,27 @@ def test_an_output_folder_in_use_is_refused(fails, tiny_run, train_options, tmp_
     assert (tmp_path / "photos/holiday.jpg").exists()
 
 
+def test_a_start_that_fails_leaves_nothing_behind(fails, train_options, tiny_run, tmp_path):
+    for fault in ("model.frozen_text_layers=99", "model.text_encoder=nowhere"):
+        fails("train", *train_options, "--output", tmp_path / "new", "--set", fault)
+        assert not (tmp_path / "new").exists()
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    fault = ("--overwrite", "--set", "model.frozen_text_layers=99")
+    fails("train", *train_options, "--output", run, *fault)
+    assert Classifier.from_pretrained(run).predict_one("hello").label
+
+
+def test_results_need_a_place_and_spare_the_posts(fails, tiny_run, posts_table, tmp_path):
+    dev = shutil.copy(posts_table / "dev/posts.csv", tmp_path / "posts.csv")
+    before, nowhere = Path(dev).read_bytes(), tmp_path / "nowhere"
+    assert "nowhere" in fails("predict", tiny_run, dev, "--output", nowhere / "out.csv")
+    assert "nowhere" in fails("evaluate", tiny_run, "--root", dev, "--json", nowhere / "a.json")
+    assert "is a folder" in fails("predict", tiny_run, dev, "--output", tmp_path, "--overwrite")
+    assert "itself" in fails("predict", tiny_run, dev, "--output", dev, "--overwrite")
+    assert Path(dev).read_bytes() == before
+
+
 def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_options, tmp_path):
     new = tmp_path / "new"
     sentence = fails("train", *train_options, "--output", new, "--set", "training.epoch=3")
@@ -198,6 +219,7 @@ def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_o
     assert "nowhere" in fails("train", *train_options, "--output", new, "--recipe", "nowhere")
     assert "nowhere" in fails("evaluate", tmp_path / "nowhere", "--root", "x.csv")
     assert "not a run" in fails("predict", tmp_path, "--text", "hello")
+    assert "No data set" in fails("train", "--data", "nothing", "--output", new)
     assert "resume" in fails("train", *train_options, "--output", new, "--resume")
     assert "nothing to classify" in fails("predict", tiny_run)
     assert not new.exists()

@@ -9,7 +9,7 @@ from mvcn.cli.options import DataName, OnBadImage, Run, tell_bad_images
 from mvcn.cli.process import prepare_process
 from mvcn.data import read_corpus
 from mvcn.data.splits import read_ids, select_posts
-from mvcn.files import write_json
+from mvcn.files import require_place_for, write_json
 
 
 def evaluate(
@@ -27,6 +27,8 @@ def evaluate(
     from mvcn.inference import Classifier
 
     prepare_process()
+    if json is not None:
+        require_place_for(json)
     classifier = Classifier.from_pretrained(run)
     corpus = read_corpus(data, root)
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))

@@ -12,7 +12,7 @@ from mvcn.cli.options import OnBadImage, Run, tell_bad_images
 from mvcn.cli.process import prepare_process
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, RunError
-from mvcn.files import written_whole
+from mvcn.files import require_place_for, written_whole
 
 if TYPE_CHECKING:
     from mvcn.inference import Prediction
@@ -40,6 +40,9 @@ def predict(
         raise ConfigError("Give either a CSV of posts, or --text and --image, not both.")
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
+    require_place_for(output)
+    if output.exists() and output.samefile(posts):
+        raise ConfigError(f"{output} is the CSV of the posts itself: write to another file.")
     if output.exists() and not overwrite:
         raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
     classifier = Classifier.from_pretrained(run)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvcn.config import DataConfig
-from mvcn.data import read_corpus
+from mvcn.data import DATASETS, read_corpus
 from mvcn.data.splits import read_ids, select_posts, stratified_split
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
@@ -42,6 +42,10 @@ def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
 
 
 def _from_data_set(config: DataConfig, seed: int) -> TrainingPosts:
+    if config.name not in DATASETS:
+        raise ConfigError(
+            f"No data set is called '{config.name}': choose from {', '.join(DATASETS)}."
+        )
     corpus = read_corpus(config.name, _required(config.root, "data.root (--root)", config.name))
     if config.splits is None:
         parts = stratified_split(corpus.posts, THREE_WAY, seed)

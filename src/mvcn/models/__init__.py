@@ -111,7 +111,7 @@ def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
         raise RunError(
-            f"The run in {folder} is damaged ({_first_line(error)}): train it again."
+            f"The run in {folder} is damaged ({_first_sentence(error)}): train it again."
         ) from error
     if not isinstance(model, MvcnForClassification) or any(info.values()):
         raise RunError(f"The run in {folder} is damaged: its weights do not fit its config.json.")
@@ -121,5 +121,5 @@ def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
     return model, processor
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+def _first_sentence(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")

@@ -48,8 +48,8 @@ def train(
     Raises:
         MvcnError: Anything that a person can mend: settings, data, images, folder.
     """
+    run_folder.check_claim(output, config, resume=resume, overwrite=overwrite)
     posts = read_training_posts(config.data, config.training.seed)
-    run_folder.claim(output, config, resume=resume, overwrite=overwrite)
     set_seed(config.training.seed)
     model = build_model(config.model, posts.class_names, unimodal_heads=_has_heads(config, posts))
     processor = build_processor(config.model)
@@ -62,6 +62,7 @@ def train(
     ]
     if model.unimodal is not None:
         model.unimodal.merge_table.copy_(encoded[0].merge_table(len(posts.class_names)))
+    run_folder.claim(output, config, resume=resume, overwrite=overwrite)
     trainer = build_trainer(config, output, model, encoded, Collator(processor, images))
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))

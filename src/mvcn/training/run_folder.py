@@ -24,18 +24,26 @@ CHECKPOINTS = "checkpoints"
 RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
 
 
-def claim(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
-    """Make the folder ready for this run, or refuse.
+def check_claim(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Raise what `claim` would, and change nothing: for before the work that may fail.
 
     Raises:
-        RunError: It holds another run or other files; or there is no such run to resume, or it
-            was started with other settings.
+        RunError: The folder holds another run or other files; or there is no such run to resume,
+            or it was started with other settings.
     """
     if resume:
         _check_resumable(folder, config)
+    else:
+        _check_replaceable(folder, overwrite)
+
+
+def claim(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Make the folder ready for this run, or refuse as `check_claim` does."""
+    check_claim(folder, config, resume=resume, overwrite=overwrite)
+    if resume:
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        _clear(folder, overwrite)
+    if folder.exists():
+        shutil.rmtree(folder)
     (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(config.to_yaml(), "utf-8")
 
@@ -98,7 +106,9 @@ def _git_commit() -> str | None:
         return None
 
 
-def _clear(folder: Path, overwrite: bool) -> None:
+def _check_replaceable(folder: Path, overwrite: bool) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
     if not is_run(folder):
         raise RunError(f"{folder} holds other files: choose a new or empty folder for the run.")
     if not overwrite:
@@ -106,7 +116,6 @@ def _clear(folder: Path, overwrite: bool) -> None:
             f"{folder} holds another run: choose another folder, go on with it by --resume, "
             "or replace it by --overwrite."
         )
-    shutil.rmtree(folder)
 
 
 def _check_resumable(folder: Path, config: RunConfig) -> None:
