@@ -73,7 +73,7 @@ class FeatureCache:
 
     def _open(self, names: Path) -> None:
         """Map one shard; one that is not whole counts as absent and is computed anew."""
-        digests = names.read_text("ascii").split()
+        digests = names.read_text("ascii", errors="replace").split()
         try:
             array = np.load(names.with_suffix(".npy"), mmap_mode="r")
         except (OSError, ValueError, EOFError):

@@ -113,6 +113,13 @@ def test_an_array_that_does_not_fit_its_digests_is_ignored(tmp_path, shard):
     assert FeatureCache(tmp_path).missing(names(3)) == names(3)
 
 
+def test_digests_that_are_not_text_are_ignored(tmp_path):
+    FeatureCache(tmp_path).add(names(2), features(2))
+    (written,) = tmp_path.glob("*.txt")
+    written.write_bytes(b"\xb3\x00\xff\n" * 2)
+    assert FeatureCache(tmp_path).missing(names(2)) == names(2)
+
+
 def test_an_array_of_pickled_objects_is_ignored(tmp_path, shard):
     np.save(shard[0], np.array([{}, {}, {}], dtype=object), allow_pickle=True)
     assert FeatureCache(tmp_path).missing(names(3)) == names(3)
