@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
@@ -57,15 +57,19 @@ class DataConfig:
     """Which posts to learn from."""
 
     name: str = "table"
-    """A data set that `mvcn.data.DATASETS` knows, or `table` for CSV files."""
+    """A kind of source that `mvcn.data.DATASETS` knows; `table` is your own file."""
     root: Path | None = None
-    """Folder of the data set."""
+    """Folder or file of the posts."""
     splits: Path | None = None
-    """Folder with `train.txt` and `dev.txt`, an id a line; else a seeded stratified split."""
+    """Folder with `train.txt` and `dev.txt`, an id a line; else as the source or the seed says."""
     train: Path | None = None
-    """CSV of the training posts, for `table`."""
+    """Posts to learn from, in place of a part of `root`."""
     dev: Path | None = None
-    """CSV of the dev posts, for `table`; without it a seeded stratified part of `train`."""
+    """Posts to choose the epoch by, beside `train`; else a seeded stratified tenth of `train`."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Our name of a column (text, image, label, id, ...) -> its name in the source."""
+    images: Path | None = None
+    """Folder of the images, where it is not the one that the source implies."""
     on_bad_image: BadImagePolicy = "error"
     """A bad image stops the run, counts as no image, or takes its post out; always counted."""
 
@@ -323,18 +327,42 @@ def _require_ranges(config: Any, section: str) -> None:
 
 def _coerce(value: Any, expected: Any, name: str) -> Any:
     """Return `value` as the annotated type `expected`, or raise a ConfigError naming the field."""
-    options = typing.get_args(expected) or (expected,)
-    if typing.get_origin(expected) is Literal:
-        if value not in options:
-            raise _refusal(name, value, f"one of {', '.join(options)}")
-        return value
-    if Path in options and isinstance(value, str) and value:
-        value = Path(value)
-    if float in options and type(value) in (str, int):
+    options = _options(expected)
+    for option in options:
+        fitting = _convert(value, option)
+        if fitting is not _UNFIT:
+            return fitting
+    raise _refusal(name, value, _name_of(options))
+
+
+_UNFIT = object()
+
+
+def _options(expected: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(expected) in (typing.Union, UnionType)
+    return typing.get_args(expected) if is_union else (expected,)
+
+
+def _convert(value: Any, option: Any) -> Any:
+    """Return `value` as the one type `option`, or `_UNFIT`."""
+    kind, arguments = typing.get_origin(option) or option, typing.get_args(option)
+    if kind is Literal:
+        return value if value in arguments else _UNFIT
+    if kind is dict:
+        return _convert_mapping(value, arguments[1])
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    if kind is float and type(value) in (str, int):
         value = _as_float(value)
-    if not isinstance(value, options) or (type(value) is bool and bool not in options):
-        raise _refusal(name, value, _name_of(options))
-    return value
+    is_bool_for_number = type(value) is bool and kind is not bool
+    return value if isinstance(value, kind) and not is_bool_for_number else _UNFIT
+
+
+def _convert_mapping(value: Any, option: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return _UNFIT
+    converted = {str(key): _convert(part, option) for key, part in value.items()}
+    return _UNFIT if any(part is _UNFIT for part in converted.values()) else converted
 
 
 def _as_float(value: str | int) -> Any:
@@ -350,8 +378,16 @@ def _refusal(name: str, value: Any, allowed: str) -> ConfigError:
 
 
 def _name_of(options: Iterable[Any]) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return " or ".join(names.get(option, "a path") for option in options if option is not NoneType)
+    return " or ".join(_words_for(option) for option in options if option is not NoneType)
+
+
+def _words_for(option: Any) -> str:
+    if typing.get_origin(option) is Literal:
+        return f"one of {', '.join(typing.get_args(option))}"
+    if typing.get_origin(option) is dict:
+        return f"names, each with {_words_for(typing.get_args(option)[1])}"
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return words.get(option, "a path")
 
 
 def _plain(value: Any) -> Any:

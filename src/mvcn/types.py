@@ -3,6 +3,42 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeAlias, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is known of an image once it has been read."""
+
+    digest: str
+    """Content hash of the file; see `mvcn.data.images.image_digest`."""
+    width_px: int = 0
+    height_px: int = 0
+    perceptual_hash: int | None = None
+    """64 bits that change little when a picture is scaled or compressed; None if unreadable."""
+    contrast: float = 0.0
+    """Standard deviation of the grey values, 0 to 255; near 0 for a blank picture."""
+    problem: str | None = None
+    """Why the image cannot be decoded, where it cannot."""
+
+
+@runtime_checkable
+class StoredImage(Protocol):
+    """An image inside a larger file, hashable, and read only when it is needed.
+
+    As text it names its place for errors, as in ``row 12 of posts.parquet``.
+    """
+
+    @property
+    def facts(self) -> ImageFacts | None:
+        """What the larger file says of the image, where it says anything."""
+
+    def read(self) -> bytes:
+        """Return the bytes of the image file; raises a BadImageError where that is impossible."""
+
+
+ImageSource: TypeAlias = Path | bytes | StoredImage
+"""An image file, the bytes of one, or an image inside a larger file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +52,17 @@ class Post:
     id: str
     text: str
     """Empty where the post has no text."""
-    image: Path | bytes | None
-    """A file, the bytes of a file, or None where the post has no image."""
+    image: ImageSource | None
+    """None where the post has no image."""
     label: str | None = None
     text_label: str | None = None
     """What an annotator said who saw the text alone, where the data set has it."""
     image_label: str | None = None
     """What an annotator said who saw the image alone, where the data set has it."""
+    attributes: tuple[str, ...] = ()
+    """Words that name what is in the image, where the data set has them."""
+    split: str | None = None
+    """``train``, ``dev`` or ``test``, where the source itself says to which the post belongs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +73,5 @@ class Corpus:
     class_names: tuple[str, ...]
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Reason -> ids of the posts that the source's own rules remove."""
+    encodings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Encoding other than UTF-8 -> ids of the posts whose text was stored in it."""

@@ -5,17 +5,32 @@ from typing import Annotated
 
 import typer
 
-from mvcn.cli.options import DataName, OnBadImage, Run, tell_bad_images
+from mvcn.cli.options import (
+    Columns,
+    DataName,
+    Images,
+    OnBadImage,
+    Root,
+    Run,
+    Split,
+    Splits,
+    data_config,
+    tell_bad_images,
+)
 from mvcn.cli.process import prepare_process
-from mvcn.data import read_corpus
+from mvcn.data.sources import read_posts
 from mvcn.data.splits import read_ids, select_posts
 from mvcn.files import require_place_for, write_json
 
 
 def evaluate(
     run: Run,
-    root: Annotated[Path, typer.Option(help="Folder of the data set, or the CSV of a table.")],
+    root: Root,
     data: DataName = "table",
+    split: Split = None,
+    splits: Splits = None,
+    columns: Columns = None,
+    images: Images = None,
     ids: Annotated[
         Path | None, typer.Option(help="File with the ids to judge, one a line; default all.")
     ] = None,
@@ -29,8 +44,9 @@ def evaluate(
     prepare_process()
     if json is not None:
         require_place_for(json)
+    source = data_config(columns, name=data, root=root, splits=splits, images=images)
     classifier = Classifier.from_pretrained(run)
-    corpus = read_corpus(data, root)
+    corpus = read_posts(source, split)
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
     judged = classifier.evaluate(posts, on_bad_image)
     tell_bad_images(judged.bad_images, on_bad_image)

@@ -6,12 +6,29 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.config import BadImagePolicy
+from mvcn.config import BadImagePolicy, DataConfig, RunConfig
 from mvcn.data import DATASETS
+from mvcn.errors import ConfigError
 
 DataName = Annotated[
     str,
-    typer.Option("--data", help=f"Data set: {', '.join(DATASETS)} (CSV with text,image,label)."),
+    typer.Option(
+        "--data",
+        help=f"What the posts are: {', '.join(DATASETS)}. A table is your own file of posts.",
+    ),
+]
+Root = Annotated[Path, typer.Option(help="Folder or file of the posts.")]
+Splits = Annotated[
+    Path | None,
+    typer.Option(help="Folder with train.txt, dev.txt, test.txt, one id a line."),
+]
+Split = Annotated[str | None, typer.Option(help="Only this part of the posts: train, dev or test.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Names of columns, as in text=tweet,image=photo, where they are not ours."),
+]
+Images = Annotated[
+    Path | None, typer.Option(help="Folder of the images, where it is not beside the posts.")
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder that mvcn train has written.")]
 OnBadImage = Annotated[
@@ -28,6 +45,30 @@ OUTCOME = {"blank": "used without it", "drop": "left out"}
 def given(**values: Any) -> dict[str, Any]:
     """Return the values that were given on the command line."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def data_config(columns: str | None = None, **values: Any) -> DataConfig:
+    """Return the settings of a source from what was given on the command line."""
+    config = RunConfig()
+    config.update({"data": given(columns=parse_columns(columns), **values)})
+    return config.data
+
+
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """Return our name of a column -> its name in the source, from ``ours=theirs,ours=theirs``.
+
+    Raises:
+        ConfigError: Not of that form, or a name of ours twice.
+    """
+    if text is None:
+        return None
+    columns: dict[str, str] = {}
+    for pair in text.split(","):
+        ours, _, theirs = (part.strip() for part in pair.partition("="))
+        if not ours or not theirs or ours in columns:
+            raise ConfigError(f"--columns '{text}' must look like text=tweet,image=photo.")
+        columns[ours] = theirs
+    return columns
 
 
 def tell_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:

@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from tqdm import tqdm
 
-from mvcn.cli.options import OnBadImage, Run, tell_bad_images
+from mvcn.cli.options import (
+    Columns,
+    DataName,
+    Images,
+    OnBadImage,
+    Run,
+    Split,
+    Splits,
+    data_config,
+    tell_bad_images,
+)
 from mvcn.cli.process import prepare_process
-from mvcn.data.table import read_table
+from mvcn.data.sources import read_posts
 from mvcn.errors import ConfigError, RunError
 from mvcn.files import require_place_for, written_whole
 
@@ -21,15 +31,20 @@ if TYPE_CHECKING:
 def predict(
     run: Run,
     posts: Annotated[
-        Path | None, typer.Argument(help="CSV with the columns text, image (a path) or both.")
+        Path | None, typer.Argument(help="Folder or file of the posts; labels are not needed.")
     ] = None,
+    data: DataName = "table",
+    split: Split = None,
+    splits: Splits = None,
+    columns: Columns = None,
+    images: Images = None,
     output: Annotated[Path | None, typer.Option(help="CSV to write, one row a post.")] = None,
     text: Annotated[str, typer.Option(help="Text of a single post.")] = "",
     image: Annotated[Path | None, typer.Option(help="Image of a single post.")] = None,
     on_bad_image: OnBadImage = "error",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the CSV.")] = False,
 ) -> None:
-    """Classify a CSV of posts, or one post given by --text and --image."""
+    """Classify a table or data set of posts, or one post given by --text and --image."""
     from mvcn.inference import Classifier
 
     prepare_process()
@@ -37,16 +52,17 @@ def predict(
         _show(Classifier.from_pretrained(run).predict_one(text, image))
         return
     if text or image:
-        raise ConfigError("Give either a CSV of posts, or --text and --image, not both.")
+        raise ConfigError("Give either a file of posts, or --text and --image, not both.")
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
     require_place_for(output)
     if output.exists() and output.samefile(posts):
-        raise ConfigError(f"{output} is the CSV of the posts itself: write to another file.")
+        raise ConfigError(f"{output} is the file of the posts itself: write to another file.")
     if output.exists() and not overwrite:
         raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
+    source = data_config(columns, name=data, root=posts, splits=splits, images=images)
     classifier = Classifier.from_pretrained(run)
-    table = read_table(posts).posts
+    table = read_posts(source, split).posts
     predictions = classifier.predict(table, on_bad_image)
     bad = _write(output, classifier.class_names, tqdm(predictions, total=len(table), unit="post"))
     tell_bad_images(bad, on_bad_image)

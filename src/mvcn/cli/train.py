@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import DataName, given, tell_bad_images
+from mvcn.cli.options import (
+    Columns,
+    DataName,
+    Images,
+    Splits,
+    given,
+    parse_columns,
+    tell_bad_images,
+)
 from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy, RunConfig, read_recipe
 
@@ -13,12 +21,16 @@ from mvcn.config import BadImagePolicy, RunConfig, read_recipe
 def train(
     output: Annotated[Path, typer.Option(help="Run folder, new or empty.")],
     data: DataName = "table",
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
-    splits: Annotated[
-        Path | None, typer.Option(help="Folder with train.txt and dev.txt, one id a line.")
+    root: Annotated[
+        Path | None, typer.Option(help="Folder or file of the posts; its train and dev parts.")
     ] = None,
-    train: Annotated[Path | None, typer.Option(help="CSV of training posts, for table.")] = None,
-    dev: Annotated[Path | None, typer.Option(help="CSV of dev posts, for table.")] = None,
+    splits: Splits = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Training posts, in place of a part of --root.")
+    ] = None,
+    dev: Annotated[Path | None, typer.Option(help="Dev posts, beside --train.")] = None,
+    columns: Columns = None,
+    images: Images = None,
     recipe: Annotated[str, typer.Option(help="Recipe by name, or a YAML file.")] = "default",
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.")] = None,
     on_bad_image: Annotated[
@@ -36,7 +48,14 @@ def train(
     prepare_process()
     config = read_recipe(recipe)
     named = given(
-        name=data, root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image
+        name=data,
+        root=root,
+        splits=splits,
+        train=train,
+        dev=dev,
+        columns=parse_columns(columns),
+        images=images,
+        on_bad_image=on_bad_image,
     )
     config.update({"data": named, "training": given(seed=seed)})
     config.set(assignments or [])

@@ -1,28 +1,62 @@
 """Where posts come from: a reader for each kind of source, all returning a `Corpus`."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from mvcn.data.mvsa_single import read_mvsa_single
 from mvcn.data.table import read_table
-from mvcn.errors import DataError
+from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus
 
 __all__ = ["DATASETS", "read_corpus"]
 
-DATASETS: dict[str, Callable[[Path], Corpus]] = {
+DATASETS: dict[str, Callable[..., Corpus]] = {
     "mvsa-single": read_mvsa_single,
     "table": read_table,
 }
-"""Name of a kind of source -> what reads one from a folder or file."""
+"""Name of a kind of source -> what reads one from a folder or file.
+
+A reader takes the folder or file and, by keyword, those of the options of `read_corpus` that make
+sense for it.
+"""
+
+OPTION_OF = {"columns": "--columns", "images": "--images"}
 
 
-def read_corpus(name: str, root: Path) -> Corpus:
+def read_corpus(
+    name: str,
+    root: Path,
+    *,
+    splits: Collection[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    images: Path | None = None,
+) -> Corpus:
     """Read the posts of the source at `root` with the reader called `name`.
 
+    Args:
+        name: Key of `DATASETS`.
+        root: Folder or file of the source.
+        splits: Which of ``train``, ``dev``, ``test`` are wanted; None for all that there are. A
+            source in files of its own for each reads only those; one without any gives all posts.
+        columns: Our name of a column -> the name that it has in the source.
+        images: Folder of the images, where it is not the one that the source implies.
+
     Raises:
+        ConfigError: The reader has no use for `columns` or `images`.
         DataError: There is no such reader, or it cannot read what is at `root`.
     """
     if name not in DATASETS:
         raise DataError(f"There is no data set {name!r}: choose one of {', '.join(DATASETS)}.")
-    return DATASETS[name](root)
+    reader = DATASETS[name]
+    known = inspect.signature(reader).parameters
+    options: dict[str, Any] = {"columns": columns or None, "images": images}
+    useless = [OPTION_OF[key] for key in options if options[key] and key not in known]
+    if useless:
+        raise ConfigError(
+            f"Data set '{name}' has its own layout: leave out {' and '.join(useless)}."
+        )
+    options |= {"splits": splits}
+    given = {key: value for key, value in options.items() if value is not None and key in known}
+    return reader(root, **given)

@@ -2,12 +2,12 @@
 
 import hashlib
 from io import BufferedReader, BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mvcn.errors import BadImageError
+from mvcn.types import ImageSource, StoredImage
 
 # Where Pillow itself begins to warn: a quarter of a gigabyte at three bytes a pixel.
 MAX_IMAGE_PIXELS = 89_478_485
@@ -30,14 +30,14 @@ UPRIGHT = {
 TOO_LARGE = f"has more than the {MAX_IMAGE_PIXELS:,} pixels allowed: scale it down."
 
 
-def open_image(source: Path | bytes, size_hint_px: int | None = None) -> Image.Image:
+def open_image(source: ImageSource, size_hint_px: int | None = None) -> Image.Image:
     """Decode a picture (the first frame of an animated one) into an upright RGB image.
 
     Transparent parts are laid on white and 16-bit greys scaled to 8 bits. No global state is
     read or written, so threads may call it at the same time.
 
     Args:
-        source: An image file, or the bytes of one.
+        source: An image file, the bytes of one, or an image inside a larger file.
         size_hint_px: Sides that are enough for the caller, in pixels. A large JPEG is then decoded
             at 1/2, 1/4 or 1/8 of its size, as long as no side gets shorter than this.
 
@@ -52,12 +52,16 @@ def open_image(source: Path | bytes, size_hint_px: int | None = None) -> Image.I
         raise BadImageError(f"{_name(source)} {error}") from error.__cause__
 
 
-def image_digest(source: Path | bytes) -> str:
+def image_digest(source: ImageSource) -> str:
     """Return the content hash (BLAKE2b, 32 hexadecimal digits) of the file, decodable or not.
+
+    An image inside a larger file that states its hash is taken at its word.
 
     Raises:
         BadImageError: There is no such file.
     """
+    if isinstance(source, StoredImage) and source.facts is not None:
+        return source.facts.digest
     try:
         with _open_stream(source) as stream:
             return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -69,17 +73,19 @@ class _ImageError(Exception):
     """The end of a sentence that begins with the name of the image."""
 
 
-def _name(source: Path | bytes) -> str:
-    return f"Image {source}" if isinstance(source, Path) else "The image in the given bytes"
+def _name(source: ImageSource) -> str:
+    return "The image in the given bytes" if isinstance(source, bytes) else f"Image {source}"
 
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _open_stream(source: Path | bytes) -> BufferedReader | BytesIO:
+def _open_stream(source: ImageSource) -> BufferedReader | BytesIO:
     if isinstance(source, bytes):
         return BytesIO(source)
+    if isinstance(source, StoredImage):
+        return BytesIO(source.read())
     try:
         if source.is_file():  # a named pipe would block for ever
             return source.open("rb")

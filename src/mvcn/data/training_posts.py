@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mvcn.config import DataConfig
-from mvcn.data import DATASETS, read_corpus
-from mvcn.data.splits import read_ids, select_posts, stratified_split
+from mvcn.data import DATASETS
+from mvcn.data.sources import posts_of_id_file, read_source
+from mvcn.data.splits import stratified_split
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
@@ -29,29 +29,21 @@ class TrainingPosts:
 def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
     """Read train and dev posts as the settings say.
 
-    Splits come from id files, else from a stratified split by `seed`: 8:1:1 of a data set (whose
-    test part is left alone), 9:1 of a training table without a dev table.
+    Either `train` and `dev` name a source each (without `dev`, a tenth of `train` is taken), or
+    the parts of `root` come from id files, else from the source itself, else from a stratified
+    8:1:1 split by `seed`, whose test part is left alone.
 
     Raises:
         ConfigError: A setting is missing.
         DataError: A file cannot be read as what it should be.
     """
-    posts = _from_tables(config, seed) if config.name == "table" else _from_data_set(config, seed)
-    _require_learnable(posts)
-    return posts
-
-
-def _from_data_set(config: DataConfig, seed: int) -> TrainingPosts:
     if config.name not in DATASETS:
         raise ConfigError(
             f"No data set is called '{config.name}': choose from {', '.join(DATASETS)}."
         )
-    corpus = read_corpus(config.name, _required(config.root, "data.root (--root)", config.name))
-    if config.splits is None:
-        parts = stratified_split(corpus.posts, THREE_WAY, seed)
-    else:
-        parts = {name: _from_ids(corpus, config.splits / f"{name}.txt") for name in TWO_WAY}
-    return TrainingPosts(parts["train"], parts["dev"], corpus.class_names, corpus.removed)
+    posts = _from_one_source(config, seed) if config.train is None else _from_two(config, seed)
+    _require_learnable(posts)
+    return posts
 
 
 def fingerprint(posts: Iterable[Post]) -> str:
@@ -63,17 +55,31 @@ def fingerprint(posts: Iterable[Post]) -> str:
     return digest.hexdigest()
 
 
-def _from_tables(config: DataConfig, seed: int) -> TrainingPosts:
-    train = read_corpus("table", _required(config.train, "data.train (--train)", "table"))
+def _from_one_source(config: DataConfig, seed: int) -> TrainingPosts:
+    if config.root is None:
+        raise ConfigError(
+            f"Data set '{config.name}' needs data.root (--root) or data.train (--train)."
+        )
+    corpus = read_source(config, config.root, tuple(TWO_WAY))
+    if config.splits is not None:
+        parts = {name: posts_of_id_file(corpus, config.splits, name) for name in TWO_WAY}
+    elif any(post.split for post in corpus.posts):
+        parts = {name: [p for p in corpus.posts if p.split == name] for name in TWO_WAY}
+    else:
+        parts = stratified_split(corpus.posts, THREE_WAY, seed)
+    return _posts(corpus, parts["train"], parts["dev"])
+
+
+def _from_two(config: DataConfig, seed: int) -> TrainingPosts:
+    train = read_source(config, config.train)
     if config.dev is not None:
-        dev = read_corpus("table", config.dev)
-        return TrainingPosts(train.posts, dev.posts, train.class_names, train.removed)
+        return _posts(train, train.posts, read_source(config, config.dev).posts)
     parts = stratified_split(train.posts, TWO_WAY, seed)
-    return TrainingPosts(parts["train"], parts["dev"], train.class_names, train.removed)
+    return _posts(train, parts["train"], parts["dev"])
 
 
-def _from_ids(corpus: Corpus, path: Path) -> list[Post]:
-    return select_posts(corpus, read_ids(path), str(path))
+def _posts(corpus: Corpus, train: Sequence[Post], dev: Sequence[Post]) -> TrainingPosts:
+    return TrainingPosts(train, dev, corpus.class_names, corpus.removed)
 
 
 def _require_learnable(posts: TrainingPosts) -> None:
@@ -87,9 +93,3 @@ def _require_learnable(posts: TrainingPosts) -> None:
             f"The {len(posts.train)} training posts are too few to take dev posts from: "
             "give more, or dev posts of their own (--dev)."
         )
-
-
-def _required(path: Path | None, setting: str, name: str) -> Path:
-    if path is None:
-        raise ConfigError(f"Data set '{name}' needs the setting {setting}.")
-    return path

@@ -1,7 +1,6 @@
 """From posts to batches of tensors, the same way for training, evaluation and prediction."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mvcn.errors import DataError
 from mvcn.models.images import ImageInputs
 from mvcn.models.processor import MvcnProcessor
 from mvcn.nn.unimodal import estimate_merge_table
-from mvcn.types import Post
+from mvcn.types import ImageSource, Post
 
 NO_LABEL = -1
 LABEL_FIELDS = {"labels": "label", "text_labels": "text_label", "image_labels": "image_label"}
@@ -75,7 +74,7 @@ class Collator:
         labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
         return {**texts, **self._images([row["image"] for row in rows]), **labels}
 
-    def _images(self, images: Sequence[Path | bytes | None]) -> dict[str, Tensor]:
+    def _images(self, images: Sequence[ImageSource | None]) -> dict[str, Tensor]:
         found = [None if image is None else self.images[image] for image in images]
         shown = [tensor for tensor in found if tensor is not None]
         blank = torch.zeros_like(shown[0]) if shown else self.images.blank()

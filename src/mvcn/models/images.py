@@ -17,11 +17,9 @@ from mvcn.encoders.tokens import frozen_image_tokens, token_width
 from mvcn.errors import BadImageError
 from mvcn.models.mvcn import MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
-from mvcn.types import Post
+from mvcn.types import ImageSource, Post
 
 SHARD_IMAGES = 128
-
-ImageFile = Path | bytes
 
 
 @runtime_checkable
@@ -34,7 +32,7 @@ class ImageInputs(Protocol):
     def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
         """Read the posts' images; return post id -> what is wrong with its image."""
 
-    def __getitem__(self, image: ImageFile) -> Tensor:
+    def __getitem__(self, image: ImageSource) -> Tensor:
         """Return the input of one image, without the batch axis."""
 
     def blank(self) -> Tensor:
@@ -61,7 +59,7 @@ class ImagePixels:
     def __init__(self, processor: MvcnProcessor, keep: bool = False) -> None:
         self._processor = processor
         self._keep = keep
-        self._kept: dict[ImageFile, Tensor] = {}
+        self._kept: dict[ImageSource, Tensor] = {}
 
     def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
         """Read each image once; return post id -> what is wrong with its image."""
@@ -74,7 +72,7 @@ class ImagePixels:
                 self._kept[image] = pixels
         return bad
 
-    def __getitem__(self, image: ImageFile) -> Float[Tensor, "channel height width"]:
+    def __getitem__(self, image: ImageSource) -> Float[Tensor, "channel height width"]:
         """Return an image's pixels as the processor makes them."""
         return self._kept[image] if self._keep else _encode(image, self._processor)
 
@@ -82,7 +80,7 @@ class ImagePixels:
         """Return a picture of zeros."""
         return self._processor.encode_images([None])["pixel_values"][0]
 
-    def _read(self, images: Sequence[ImageFile]) -> Iterator[Tensor | str]:
+    def _read(self, images: Sequence[ImageSource]) -> Iterator[Tensor | str]:
         pixels = read_ahead(lambda image: _pixels_or_reason(image, self._processor), images)
         quiet = self._keep or not images
         return iter(
@@ -103,7 +101,7 @@ class ImageFeatures:
         self._processor = processor
         fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)
         self._cache = FeatureCache(root / "image-features" / fingerprint)
-        self._digests: dict[ImageFile, str] = {}
+        self._digests: dict[ImageSource, str] = {}
 
     def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
         """Make all features available; return post id -> what is wrong with its image.
@@ -111,7 +109,7 @@ class ImageFeatures:
         Work that was interrupted goes on where it was, to within one shard of images.
         """
         owners: dict[str, list[Post]] = {}
-        files: dict[str, ImageFile] = {}
+        files: dict[str, ImageSource] = {}
         bad = {}
         for post in posts:
             if post.image is not None:
@@ -126,7 +124,7 @@ class ImageFeatures:
         unreadable = self._extract(missing, [files[digest] for digest in missing])
         return bad | {post.id: why for digest, why in unreadable for post in owners[digest]}
 
-    def __getitem__(self, image: ImageFile) -> Float[Tensor, "patch dim"]:
+    def __getitem__(self, image: ImageSource) -> Float[Tensor, "patch dim"]:
         """Return the token features of an image that was prepared."""
         return torch.from_numpy(self._cache[self._digests[image]].astype("float32"))
 
@@ -134,13 +132,13 @@ class ImageFeatures:
         """Return one token of zeros."""
         return torch.zeros(1, token_width(self._encoder.config))
 
-    def _digest(self, image: ImageFile) -> str:
+    def _digest(self, image: ImageSource) -> str:
         if image not in self._digests:
             self._digests[image] = image_digest(image)
         return self._digests[image]
 
     def _extract(
-        self, digests: Sequence[str], images: Sequence[ImageFile]
+        self, digests: Sequence[str], images: Sequence[ImageSource]
     ) -> list[tuple[str, str]]:
         """Fill the cache, shard by shard; return digest and reason of what cannot be read."""
         unreadable: list[tuple[str, str]] = []
@@ -162,12 +160,12 @@ class ImageFeatures:
             self._cache.add([digest for digest, _ in shard], features)
 
 
-def _encode(image: ImageFile, processor: MvcnProcessor) -> Tensor:
+def _encode(image: ImageSource, processor: MvcnProcessor) -> Tensor:
     shown = open_image(image, size_hint_px=processor.image_size_px)
     return processor.encode_images([shown])["pixel_values"][0]
 
 
-def _pixels_or_reason(image: ImageFile, processor: MvcnProcessor) -> Tensor | str:
+def _pixels_or_reason(image: ImageSource, processor: MvcnProcessor) -> Tensor | str:
     """Return what the image encoder reads, or why there is nothing to read."""
     try:
         return _encode(image, processor)

@@ -1,0 +1,60 @@
+"""The posts that settings name: all of a source, or one split of it."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from mvcn.config import DataConfig
+from mvcn.data import read_corpus
+from mvcn.data.splits import read_ids, select_posts
+from mvcn.errors import ConfigError, DataError
+from mvcn.types import Corpus, Post
+
+
+def read_posts(config: DataConfig, split: str | None = None) -> Corpus:
+    """Read the source at `config.root`, or one split of it, by id files or by the source's own.
+
+    Raises:
+        ConfigError: No root is given.
+        DataError: A file cannot be read as what it should be, or there is no such split.
+    """
+    if split is None:
+        return read_source(config, config.root)
+    posts = (corpus := read_source(config, config.root, [split])).posts
+    if config.splits is not None:
+        posts = posts_of_id_file(corpus, config.splits, split)
+    else:
+        posts = [post for post in posts if post.split == split]
+    if not posts:
+        raise DataError(
+            f"{config.root} does not say which posts are its '{split}' part: give a folder with "
+            f"{split}.txt (--splits), as mvcn split writes it."
+        )
+    return Corpus(posts, corpus.class_names, corpus.removed, corpus.encodings)
+
+
+def read_source(
+    config: DataConfig, root: Path | None, splits: Collection[str] | None = None
+) -> Corpus:
+    """Read the source at `root` with the reader and the options that the settings name.
+
+    Args:
+        config: Settings.
+        root: Folder or file of the source.
+        splits: The parts that are wanted; see `read_corpus`.
+
+    Raises:
+        ConfigError: No root is given.
+        DataError: A file cannot be read as what it should be.
+    """
+    if root is None:
+        raise ConfigError(f"Data set '{config.name}' needs the setting data.root (--root).")
+    wanted = None if config.splits is not None else splits
+    return read_corpus(
+        config.name, root, splits=wanted, columns=config.columns, images=config.images
+    )
+
+
+def posts_of_id_file(corpus: Corpus, folder: Path, split: str) -> list[Post]:
+    """Return the posts that ``<split>.txt`` in `folder` names, in its order."""
+    path = folder / f"{split}.txt"
+    return select_posts(corpus, read_ids(path), str(path))
