@@ -1,7 +1,6 @@
 """The posts that a run learns from and is judged by."""
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mvcn.config import DataConfig
@@ -44,15 +43,6 @@ def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
     posts = _from_one_source(config, seed) if config.train is None else _from_two(config, seed)
     _require_learnable(posts)
     return posts
-
-
-def fingerprint(posts: Iterable[Post]) -> str:
-    """Return a digest of the posts' ids, texts and labels, in order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for post in posts:
-        fields = (post.id, post.text, post.label, post.text_label, post.image_label)
-        digest.update(repr(fields).encode())
-    return digest.hexdigest()
 
 
 def _from_one_source(config: DataConfig, seed: int) -> TrainingPosts:

@@ -10,7 +10,8 @@ from transformers.trainer_callback import ProgressCallback
 
 from mvcn.config import BadImagePolicy, ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.bad_images import apply_bad_image_policy
-from mvcn.data.training_posts import TrainingPosts, fingerprint, read_training_posts
+from mvcn.data.fingerprint import fingerprint
+from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
