@@ -1,0 +1,188 @@
+"""Images inside Parquet files, each read only when it is needed."""
+
+import hashlib
+import os
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mvcn.errors import BadImageError
+from mvcn.types import ImageFacts
+
+MAX_CACHED_BYTES = 64 * 2**20
+MAX_CACHED_FOOTERS = 8
+BYTES_FIELD = "bytes"
+"""Field of a struct column that holds the image file, as Hugging Face datasets name it."""
+
+FileVersion: TypeAlias = tuple[Path, int, int, int]
+"""Path, inode, size and time of the last change."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetImage:
+    """An image file inside a Parquet file: one row of a column of bytes, or of a struct with them.
+
+    Its identity is its place; what is known of it does not count. Row groups that were read are
+    kept for a while, all images together at most `MAX_CACHED_BYTES` or one row group. No file
+    stays open. Threads may read at the same time.
+    """
+
+    path: Path
+    row_group: int
+    row: int
+    """Within the row group; 0 is the first."""
+    column: str = "image"
+    """Name of a column of type binary or large_binary, or of a struct with a field ``bytes``."""
+    facts: ImageFacts | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return f"row {self.row} of row group {self.row_group} of {self.path}"
+
+    def read(self) -> bytes:
+        """Return the bytes of the image file.
+
+        Raises:
+            BadImageError: The file is missing, damaged or was changed, or has no image there.
+        """
+        try:
+            content = _ROW_GROUPS.get(self)
+        except _UnreadableError as error:
+            raise BadImageError(f"Image {self} {error}") from error.__cause__
+        if self.facts is not None and _digest(content) != self.facts.digest:
+            raise BadImageError(
+                f"Image {self} is not the one that was there before: restore the file, "
+                "or read or prepare its posts anew."
+            )
+        return content
+
+
+class _UnreadableError(Exception):
+    """The end of a sentence that begins with the place of the image."""
+
+
+class _RowGroup:
+    """The images of one row group, once they have been read."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()  # who comes while it is being read waits for it: nothing is read twice
+        self.images: pa.ChunkedArray | None = None
+
+
+class _RowGroups:
+    """The row groups that were used last."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, with locks that nobody holds."""
+        self._lock = Lock()
+        self._groups: OrderedDict[tuple[FileVersion, int, str], _RowGroup] = OrderedDict()
+        self._footers: OrderedDict[FileVersion, pq.FileMetaData] = OrderedDict()
+
+    def get(self, image: ParquetImage) -> bytes:
+        version = _version(image.path)
+        key = (version, image.row_group, image.column)
+        with self._lock:
+            group = self._groups.setdefault(key, _RowGroup())
+            self._groups.move_to_end(key)
+        with group.lock:
+            if group.images is None:
+                group.images = self._read(image, version)
+                self._make_room()
+            return _cell(group.images, image.row)
+
+    def _read(self, image: ParquetImage, version: FileVersion) -> pa.ChunkedArray:
+        try:
+            return _read_column(image, self._footer(image.path, version))
+        except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+            raise _UnreadableError(
+                f"cannot be read ({_short(error)}): restore the file or leave it out."
+            ) from error
+
+    def _footer(self, path: Path, version: FileVersion) -> pq.FileMetaData:
+        with self._lock:
+            if version not in self._footers:
+                self._footers[version] = pq.read_metadata(path)
+            self._footers.move_to_end(version)
+            while len(self._footers) > MAX_CACHED_FOOTERS:
+                self._footers.popitem(last=False)
+            return self._footers[version]
+
+    def _make_room(self) -> None:
+        with self._lock:
+            sizes = {key: _size(group) for key, group in self._groups.items()}
+            total = sum(sizes.values())
+            for key in list(self._groups)[:-1]:
+                if total <= MAX_CACHED_BYTES:
+                    break
+                total -= sizes[key]
+                del self._groups[key]
+
+
+_ROW_GROUPS = _RowGroups()
+# A process that forks while a thread reads would pass a lock on that nobody ever releases.
+os.register_at_fork(after_in_child=_ROW_GROUPS.forget)
+
+
+def _version(path: Path) -> FileVersion:
+    try:
+        if path.is_file():  # a named pipe would block for ever
+            status = path.stat()
+            return path, status.st_ino, status.st_size, status.st_mtime_ns
+    except (OSError, ValueError) as error:
+        raise _UnreadableError(f"cannot be read ({_short(error)}): restore the file.") from error
+    raise _UnreadableError("cannot be read, since there is no such file: restore it.")
+
+
+def _read_column(image: ParquetImage, footer: pq.FileMetaData) -> pa.ChunkedArray:
+    schema = footer.schema.to_arrow_schema()
+    if not 0 <= image.row_group < footer.num_row_groups or image.column not in schema.names:
+        raise _UnreadableError(f"does not exist{_CHANGED}")
+    leaf = _leaf(image.column, schema.field(image.column).type)
+    with pq.ParquetFile(
+        image.path, metadata=footer, page_checksum_verification=True, pre_buffer=False
+    ) as file:
+        table = file.read_row_group(image.row_group, columns=[leaf], use_threads=False)
+    return table.column(image.column)
+
+
+_CHANGED = ", so the file was changed: restore it, or read or prepare its posts anew."
+
+
+def _leaf(column: str, kind: pa.DataType) -> str:
+    """Return the name by which Parquet knows the bytes of the column."""
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return column
+    if pa.types.is_struct(kind) and kind.get_field_index(BYTES_FIELD) >= 0:
+        return f"{column}.{BYTES_FIELD}"
+    raise _UnreadableError(
+        f"cannot be read, since column '{column}' holds {kind} instead of bytes: name another."
+    )
+
+
+def _cell(images: pa.ChunkedArray, row: int) -> bytes:
+    if not 0 <= row < len(images):
+        raise _UnreadableError(f"does not exist{_CHANGED}")
+    value = images[row].as_py()
+    content = value[BYTES_FIELD] if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        raise _UnreadableError("is not there (the cell is empty): leave it out.")
+    return content
+
+
+def _size(group: _RowGroup) -> int:
+    return 0 if group.images is None else group.images.nbytes
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
