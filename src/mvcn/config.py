@@ -100,6 +100,10 @@ class ModelConfig:
     """Normalisation of the text-to-image attention; softmax is the ablation."""
     dropout: Dropout = 0.1
     """Dropout of the fusion and the classifier, never on sparse attention weights."""
+    modality_dropout: Dropout = 0.0
+    """Share of the training posts with both whose text or image is hidden, at each pass. Ours."""
+    mark_blanks: bool = True
+    """Show the text encoder leading, trailing and repeated blanks, which BERT's would ignore."""
     max_tokens: Tokens = 64
     """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200."""
 
@@ -122,6 +126,8 @@ class ObjectiveConfig:
     """Epochs of cross-entropy alone before the queue is filled, for `self`."""
     prefill_run: Path | None = None
     """Run folder of the auxiliary model, for `auxiliary-run`."""
+    class_weights: Literal["none", "auto"] | dict[str, float] = "none"
+    """Weight of each class's posts in the cross-entropy; auto: the rarer the heavier, mean 1."""
     unimodal_weight: NonNegative = 0.0
     """Weight of auxiliary heads on text and image alone, for posts with such labels. Ours."""
     calibration: Share = 0.0
@@ -140,6 +146,8 @@ class TrainingConfig:
     """Passes over the training posts at most."""
     batch_size: Count = 16
     """Posts per forward pass. Paper: 16."""
+    balanced_sampling: bool = False
+    """Draw each class equally often in every epoch, repeating posts of the rare ones."""
     gradient_accumulation: Count = 1
     """Forward passes per optimizer step."""
     eval_batch_size: Count = 64

@@ -58,14 +58,15 @@ def model(name, settings, tiny_settings):
 
 @pytest.fixture
 def batch():
-    """Four posts of different lengths, the last without an image."""
+    """Four posts of different lengths, the first without a text, the last without an image."""
     generator = torch.Generator().manual_seed(1)
-    lengths = torch.tensor([9, 3, 6, 4])
+    lengths = torch.tensor([2, 9, 6, 4])
     mask = (torch.arange(9) < lengths.unsqueeze(1)).long()
     return {
         "input_ids": torch.randint(5, 70, (4, 9), generator=generator) * mask,
         "attention_mask": mask,
         "pixel_values": torch.randn(4, 3, 32, 32, generator=generator),
+        "text_mask": torch.tensor([False, True, True, True]),
         "image_mask": torch.tensor([True, True, True, False]),
     }
 
@@ -161,7 +162,7 @@ def test_texts_and_images_make_a_difference(model, batch):
     before = without_grad(model, batch).logits
     other_text = batch | {"input_ids": batch["input_ids"].roll(1, 1).clamp(min=5)}
     other_image = batch | {"pixel_values": batch["pixel_values"].roll(1, 0)}
-    assert (without_grad(model, other_text).logits != before).any(1).all()
+    assert (without_grad(model, other_text).logits != before).any(1)[1:].all()
     assert (without_grad(model, other_image).logits != before).any(1)[:3].all()
 
 
@@ -174,10 +175,44 @@ def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch):
     assert torch.equal(after.fused_feature, before.fused_feature)
 
 
-def test_without_a_mask_each_post_has_its_image(model, batch):
-    masked = without_grad(model, batch | {"image_mask": torch.ones(4, dtype=torch.bool)})
-    del batch["image_mask"]
+def test_the_words_of_a_post_without_text_are_ignored_exactly(model, batch):
+    before = without_grad(model, batch)
+    ids = batch["input_ids"].clone()
+    ids[0] = ids[0].roll(1) + 7
+    after = without_grad(model, batch | {"input_ids": ids})
+    assert torch.equal(after.logits, before.logits)
+    assert torch.equal(after.fused_feature, before.fused_feature)
+
+
+def test_a_post_without_text_is_told_from_one_with_the_same_word_pieces(model, batch):
+    told = without_grad(model, batch).logits[0]
+    untold = without_grad(model, batch | {"text_mask": torch.ones(4, dtype=torch.bool)}).logits[0]
+    assert not torch.allclose(told, untold)
+
+
+def test_without_masks_each_post_has_a_text_and_an_image(model, batch):
+    everywhere = torch.ones(4, dtype=torch.bool)
+    masked = without_grad(model, batch | {"text_mask": everywhere, "image_mask": everywhere})
+    del batch["text_mask"], batch["image_mask"]
     assert torch.equal(without_grad(model, batch).logits, masked.logits)
+
+
+def test_modality_dropout_hides_one_modality_of_a_post_that_has_both(model, batch):
+    """Many copies of the batch at once, so that shares are known to a percent or two."""
+    model.config.modality_dropout = 0.6
+    many = {key: tensor.repeat(1000, *[1] * (tensor.ndim - 1)) for key, tensor in batch.items()}
+    masks = many["text_mask"], many["image_mask"]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert model._present(*masks, many["input_ids"]) == masks  # never in evaluation
+        text, image = model.train()._present(*masks, many["input_ids"])
+    has_both = masks[0] & masks[1]
+    assert torch.equal(text[~has_both], masks[0][~has_both])
+    assert torch.equal(image[~has_both], masks[1][~has_both])
+    assert (text | image).all()
+    # 2,000 draws: three standard deviations of a share of 0.3 are 0.03
+    assert text[has_both].double().mean() == pytest.approx(0.7, abs=0.03)
+    assert image[has_both].double().mean() == pytest.approx(0.7, abs=0.03)
 
 
 def test_neither_pixels_nor_features_is_an_error_of_the_caller(model, batch):

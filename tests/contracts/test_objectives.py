@@ -304,3 +304,22 @@ def test_every_post_needs_a_label(label):
 def test_refuses_values_out_of_range(option, value):
     with pytest.raises(ConfigError, match=f"The {option.replace('_', ' ')} is {value}"):
         Objective(CLASSES, DIM, **{option: value})
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.5])
+def test_class_weights_scale_the_gradient_of_a_class_posts(calibration):
+    """Doubling a class's weight doubles the gradient of its posts and of no others."""
+    gradients = []
+    for weights in (None, [1.0, 2.0, 1.0]):
+        objective = build(calibration=calibration, congruity_weight=0.0, class_weights=weights)
+        output, targets = draw()
+        objective(output, targets)["cross_entropy"].backward()
+        gradients.append(output.fused_logits.grad)
+    factors = torch.where(targets.labels == 1, 2.0, 1.0).unsqueeze(1)
+    torch.testing.assert_close(gradients[1], gradients[0] * factors)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, 0.0, 1.0]])
+def test_class_weights_must_be_one_a_class_and_above_zero(weights):
+    with pytest.raises(ConfigError, match="class weights"):
+        build(class_weights=weights)

@@ -38,7 +38,7 @@ def evaluate(
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Judge a run on labelled posts: scores with intervals, per class, confusion matrix."""
-    from mvcn.evaluation import format_evaluation
+    from mvcn.evaluation import format_evaluation, format_groups
     from mvcn.inference import Classifier
 
     prepare_process()
@@ -51,6 +51,11 @@ def evaluate(
     judged = classifier.evaluate(posts, on_bad_image)
     tell_bad_images(judged.bad_images, on_bad_image)
     typer.echo(format_evaluation(judged.evaluation))
+    if judged.by_modality:
+        typer.echo("\n" + format_groups(judged.by_modality))
     if json is not None:
-        bad = {"policy": on_bad_image, "posts": dict(judged.bad_images)}
-        write_json(json, judged.evaluation.to_mapping() | {"bad_images": bad})
+        more = {
+            "by_modality": {kind: part.to_mapping() for kind, part in judged.by_modality.items()},
+            "bad_images": {"policy": on_bad_image, "posts": dict(judged.bad_images)},
+        }
+        write_json(json, judged.evaluation.to_mapping() | more)

@@ -65,7 +65,7 @@ def train(
 
 def _tell(report: dict[str, Any], config: RunConfig, output: Path) -> None:
     for reason, count in report["removed"].items():
-        typer.echo(f"The data set's own rules remove {count} post(s): {reason}.")
+        typer.echo(f"Left out: {count} post(s), {reason}.")
     for bad in report["bad_images"].values():
         tell_bad_images(bad, config.data.on_bad_image)
     dev, epochs, posts = report["dev"], report["epochs"], report["posts"]

@@ -135,7 +135,7 @@ def _parse_post(row: _Row, folder: Path) -> Post:
         id=_filled(row, "id") if "id" in row.cells else str(row.number),
         text=row.cells.get("text", ""),
         image=_image_path(row, folder),
-        label=_filled(row, "label") if "label" in row.cells else None,
+        label=row.cells.get("label", "").strip() or None,
         text_label=row.cells.get("text_label", "").strip() or None,
         image_label=row.cells.get("image_label", "").strip() or None,
     )

@@ -13,6 +13,7 @@ from mvcn.types import Corpus, Post
 THREE_WAY = {"train": 0.8, "dev": 0.1, "test": 0.1}
 TWO_WAY = {"train": 0.9, "dev": 0.1}
 MIN_CLASSES = 2
+UNLABELLED = "without a label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +57,34 @@ def _from_one_source(config: DataConfig, seed: int) -> TrainingPosts:
     elif any(post.split for post in corpus.posts):
         parts = {name: [p for p in corpus.posts if p.split == name] for name in TWO_WAY}
     else:
-        parts = stratified_split(corpus.posts, THREE_WAY, seed)
-    return _posts(corpus, parts["train"], parts["dev"])
+        parts = stratified_split(_labelled(corpus.posts), THREE_WAY, seed)
+    return _training_posts(corpus, parts, corpus.posts)
 
 
 def _from_two(config: DataConfig, seed: int) -> TrainingPosts:
     train = read_source(config, config.train)
-    if config.dev is not None:
-        return _posts(train, train.posts, read_source(config, config.dev).posts)
-    parts = stratified_split(train.posts, TWO_WAY, seed)
-    return _posts(train, parts["train"], parts["dev"])
+    if config.dev is None:
+        return _training_posts(
+            train, stratified_split(_labelled(train.posts), TWO_WAY, seed), train.posts
+        )
+    dev = read_source(config, config.dev)
+    parts = {"train": train.posts, "dev": dev.posts}
+    return _training_posts(train, parts, [*train.posts, *dev.posts])
 
 
-def _posts(corpus: Corpus, train: Sequence[Post], dev: Sequence[Post]) -> TrainingPosts:
-    return TrainingPosts(train, dev, corpus.class_names, corpus.removed)
+def _training_posts(
+    corpus: Corpus, parts: Mapping[str, Sequence[Post]], read: Sequence[Post]
+) -> TrainingPosts:
+    """Take out, and count, the posts without a label: they wait for a prediction."""
+    waiting = tuple(post.id for post in read if post.label is None)
+    removed = {**corpus.removed, UNLABELLED: waiting} if waiting else corpus.removed
+    return TrainingPosts(
+        _labelled(parts["train"]), _labelled(parts["dev"]), corpus.class_names, removed
+    )
+
+
+def _labelled(posts: Sequence[Post]) -> list[Post]:
+    return [post for post in posts if post.label is not None]
 
 
 def _require_learnable(posts: TrainingPosts) -> None:

@@ -3,8 +3,17 @@
 from mvcn.evaluation.metrics import (
     ClassScores,
     Evaluation,
+    evaluate_groups,
     evaluate_predictions,
     format_evaluation,
+    format_groups,
 )
 
-__all__ = ["ClassScores", "Evaluation", "evaluate_predictions", "format_evaluation"]
+__all__ = [
+    "ClassScores",
+    "Evaluation",
+    "evaluate_groups",
+    "evaluate_predictions",
+    "format_evaluation",
+    "format_groups",
+]

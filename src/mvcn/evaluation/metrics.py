@@ -1,6 +1,7 @@
 """Metrics of predicted probabilities against labels, with bootstrap intervals over posts."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,41 @@ def evaluate_predictions(
         negative_log_likelihood=float(log_loss(labels, probabilities, labels=classes)),
         intervals=_bootstrap_intervals(confusion),
     )
+
+
+def evaluate_groups(
+    probabilities: Float[np.ndarray, "batch classes"],
+    labels: Int[np.ndarray, " batch"],
+    groups: Sequence[str],
+    class_names: Sequence[str],
+) -> dict[str, Evaluation]:
+    """Judge each group of posts by itself, the largest first; nothing where there is but one.
+
+    Args:
+        probabilities: As for `evaluate_predictions`.
+        labels: As for `evaluate_predictions`.
+        groups: Name of the group of each post.
+        class_names: As for `evaluate_predictions`.
+
+    Raises:
+        MvcnError: As for `evaluate_predictions`.
+    """
+    sizes = Counter(groups)
+    if len(sizes) == 1:
+        return {}
+    names = np.array(groups)
+    return {
+        group: evaluate_predictions(
+            probabilities[names == group], labels[names == group], class_names
+        )
+        for group, _ in sizes.most_common()
+    }
+
+
+def format_groups(groups: Mapping[str, Evaluation]) -> str:
+    """Return a table for a terminal: one row a group."""
+    header = ("posts with", "posts", "accuracy", "weighted F1", "macro F1")
+    return _aligned([header, *(_group_row(name, e) for name, e in groups.items())])
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
@@ -239,6 +275,11 @@ def _metrics_of_matrices(
         "f1_macro": f1.mean(axis=-1),
     }
     return metrics | ({"f1_binary": f1[..., 1]} if f1.shape[-1] == BINARY else {})
+
+
+def _group_row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
+    scores = (evaluation.accuracy, evaluation.f1_weighted, evaluation.f1_macro)
+    return name, str(evaluation.n), *(f"{score:.4f}" for score in scores)
 
 
 def _metric_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:

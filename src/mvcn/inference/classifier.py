@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.errors import DataError
-from mvcn.evaluation import Evaluation, evaluate_predictions
+from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.models import load_model
 from mvcn.models.batches import LABEL_FIELDS, NO_LABEL, Collator, EncodedPosts
 from mvcn.models.images import ImageInputs, ImagePixels, image_inputs
@@ -42,6 +42,8 @@ class JudgedPosts:
     """Scores of labelled posts, and the posts whose image could not be read."""
 
     evaluation: Evaluation
+    by_modality: Mapping[str, Evaluation]
+    """What the posts have (as in `MODALITIES`) -> their scores; empty where all have the same."""
     bad_images: Mapping[str, str]
 
 
@@ -117,11 +119,18 @@ class Classifier:
         if not usable:
             raise DataError("There is nothing to judge: no post is left.")
         encoded = EncodedPosts(usable, self.processor, self.model.config.label2id)
-        labels = np.array([row["labels"] for row in encoded.rows])
+        labels = encoded.labels
         if NO_LABEL in labels:
-            raise DataError(f"Post {usable[labels.tolist().index(NO_LABEL)].id} has no label.")
+            raise DataError(
+                f"Post {usable[labels.tolist().index(NO_LABEL)].id} has no label: only labelled "
+                "posts can be judged."
+            )
         rows = self._probabilities(encoded, images)
-        return JudgedPosts(evaluate_predictions(rows, labels, self.class_names), bad)
+        return JudgedPosts(
+            evaluate_predictions(rows, labels, self.class_names),
+            evaluate_groups(rows, labels, encoded.modalities, self.class_names),
+            bad,
+        )
 
     @torch.inference_mode()
     def _probabilities(

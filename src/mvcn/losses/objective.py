@@ -1,5 +1,6 @@
 """The training objective: cross-entropy with soft targets plus the congruity constraint."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -74,12 +75,16 @@ class Objective(nn.Module):
         calibration: e_max, the largest share of a target that `soft_targets` moves, 0 to 1.
         calibration_temperature: tau of `soft_targets`, above 0.
         unimodal_weight: mu, of the auxiliary heads on text and image alone.
+        class_weights: Factor of the cross-entropy of a post by its label, one a class, above 0;
+            1 by default. The mean is over posts, not over weights.
 
     Source:
-        Wei et al., ACL 2023, total loss.  Deviation: the unimodal term is ours, off by default.
+        Wei et al., ACL 2023, total loss.  Deviation: the unimodal term and the class weights are
+        ours, off by default.
     """
 
     congruity_active: Tensor
+    class_weights: Tensor
 
     def __init__(  # noqa: PLR0913 (one argument for each setting of the loss)
         self,
@@ -93,6 +98,7 @@ class Objective(nn.Module):
         calibration: float = 0.0,
         calibration_temperature: float = 1.0,
         unimodal_weight: float = 0.0,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         _require(congruity_weight >= 0, "congruity weight", congruity_weight, "0 or more")
@@ -118,6 +124,10 @@ class Objective(nn.Module):
             else None
         )
         self.register_buffer("congruity_active", torch.zeros((), dtype=torch.bool))
+        weights = torch.tensor(class_weights or [1.0] * num_classes, dtype=torch.float32)
+        _require(len(weights) == num_classes, "number of class weights", len(weights), num_classes)
+        _require(bool((weights > 0).all()), "class weights", class_weights, "above 0")
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def activate(self) -> None:
         """Use centroids from now on, for the constraint and for calibration."""
@@ -166,8 +176,9 @@ class Objective(nn.Module):
         centroids: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         logits = _at_least_float32(output.fused_logits)
+        weights = self.class_weights[targets.labels]
         if self.calibration == 0:
-            return F.cross_entropy(logits, targets.labels)
+            return (weights * F.cross_entropy(logits, targets.labels, reduction="none")).mean()
         q = soft_targets(
             targets.labels,
             self.num_classes,
@@ -177,7 +188,7 @@ class Objective(nn.Module):
             strength=self.calibration,
             temperature=self.calibration_temperature,
         )
-        return F.cross_entropy(logits, q.to(logits.dtype))
+        return (weights * F.cross_entropy(logits, q.to(logits.dtype), reduction="none")).mean()
 
     def _congruity(
         self,
@@ -192,7 +203,7 @@ class Objective(nn.Module):
         )
 
 
-def _require(is_valid: bool, name: str, value: object, allowed: str) -> None:
+def _require(is_valid: bool, name: str, value: object, allowed: object) -> None:
     if not is_valid:
         raise ConfigError(f"The {name} is {value}, but must be {allowed}.")
 

@@ -67,6 +67,7 @@ def build_model(
         freeze_text_embeddings=config.freeze_text_embeddings,
         freeze_image_encoder=config.freeze_image_encoder,
         unimodal_heads=unimodal_heads,
+        modality_dropout=config.modality_dropout,
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},
     )
@@ -85,7 +86,10 @@ def build_processor(config: ModelConfig) -> MvcnProcessor:
             f"'{config.text_encoder}' reads at most {tokenizer.model_max_length}."
         )
     return MvcnProcessor(
-        load_image_processor(config.image_encoder), tokenizer, max_tokens=config.max_tokens
+        load_image_processor(config.image_encoder),
+        tokenizer,
+        max_tokens=config.max_tokens,
+        mark_blanks=config.mark_blanks,
     )
 
 

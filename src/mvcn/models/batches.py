@@ -5,17 +5,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from mvcn.errors import DataError
 from mvcn.models.images import ImageInputs
-from mvcn.models.processor import MvcnProcessor
+from mvcn.models.processor import MvcnProcessor, has_text
 from mvcn.nn.unimodal import estimate_merge_table
 from mvcn.types import ImageSource, Post
 
 NO_LABEL = -1
+MODALITIES = {
+    (True, True): "text and image",
+    (True, False): "text alone",
+    (False, True): "image alone",
+    (False, False): "neither",
+}
+"""Whether a post has a text, and an image -> what that is called in reports."""
 LABEL_FIELDS = {"labels": "label", "text_labels": "text_label", "image_labels": "image_label"}
 
 
@@ -36,10 +43,25 @@ class EncodedPosts(Dataset[dict[str, Any]]):
     ) -> None:
         token_ids = processor.tokenize([post.text for post in posts])
         self.rows = [
-            {"input_ids": ids, "image": post.image, **_label_ids(post, label2id)}
+            {
+                "input_ids": ids,
+                "has_text": has_text(post.text),
+                "image": post.image,
+                **_label_ids(post, label2id),
+            }
             for post, ids in zip(posts, token_ids, strict=True)
         ]
         self.lengths = [len(ids) for ids in token_ids]
+
+    @property
+    def labels(self) -> Int[np.ndarray, " batch"]:
+        """The label of each post, -1 where it has none."""
+        return np.array([row["labels"] for row in self.rows], dtype=np.int64)
+
+    @property
+    def modalities(self) -> list[str]:
+        """What each post has, by the names of `MODALITIES`."""
+        return [MODALITIES[bool(row["has_text"]), row["image"] is not None] for row in self.rows]
 
     def merge_table(self, num_classes: int) -> Float[Tensor, "classes classes classes"]:
         """Return how these posts' labels follow from their text and image labels."""
@@ -71,6 +93,7 @@ class Collator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return one batch, texts padded to its longest."""
         texts = self.processor.pad([row["input_ids"] for row in rows])
+        texts["text_mask"] = torch.tensor([row["has_text"] for row in rows])
         labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
         return {**texts, **self._images([row["image"] for row in rows]), **labels}
 
@@ -89,14 +112,27 @@ class LengthBuckets(Sampler[int]):
     Posts are shuffled, sorted by length within groups of `BATCHES_PER_BUCKET` batches, and the
     batches are shuffled. The order is a function of seed and epoch alone: an interrupted epoch is
     taken up in the same order, which a draw from the global generator would not give.
+
+    Args:
+        lengths: Word pieces of each post.
+        batch_size: Posts per batch.
+        seed: Of the order.
+        labels: The posts' classes, to have each class equally often; by default as they come.
     """
 
     BATCHES_PER_BUCKET = 50
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        labels: Int[np.ndarray, " batch"] | None = None,
+    ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
+        self.labels = labels
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -108,7 +144,8 @@ class LengthBuckets(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng((self.seed, self.epoch))
-        order = random.permutation(len(self.lengths))
+        drawn = len(self.lengths) if self.labels is None else _balanced(self.labels, random)
+        order = random.permutation(drawn)
         bucket = self.batch_size * self.BATCHES_PER_BUCKET
         batches = []
         for start in range(0, len(order), bucket):
@@ -121,12 +158,31 @@ class LengthBuckets(Sampler[int]):
         return iter(np.concatenate(shuffled + short).tolist())
 
 
+def _balanced(
+    labels: Int[np.ndarray, " batch"], random: np.random.Generator
+) -> Int[np.ndarray, " batch"]:
+    """Return as many positions as there are labels, each class equally often to within one.
+
+    Within a class, no post comes twice more often than another.
+    """
+    classes = np.unique(labels)
+    chosen = []
+    for number, label in enumerate(classes):
+        count = len(labels) // len(classes) + (number < len(labels) % len(classes))
+        members = np.flatnonzero(labels == label)
+        rounds = [random.permutation(members) for _ in range(-(-count // len(members)))]
+        chosen.append(np.concatenate(rounds)[:count])
+    return np.concatenate(chosen)
+
+
 def _label_ids(post: Post, label2id: Mapping[str, int] | None) -> dict[str, int]:
     if label2id is None:
         return dict.fromkeys(LABEL_FIELDS, NO_LABEL)
     ids = {name: _label_id(post, field, label2id) for name, field in LABEL_FIELDS.items()}
     if post.image is None:  # a label of what is not there teaches nothing
         ids["image_labels"] = NO_LABEL
+    if not has_text(post.text):
+        ids["text_labels"] = NO_LABEL
     return ids
 
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, no_type_check
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
@@ -58,6 +59,7 @@ class MvcnConfig(PreTrainedConfig):
     freeze_text_embeddings: bool = False
     freeze_image_encoder: bool = True
     unimodal_heads: bool = False
+    modality_dropout: float = 0.0
 
 
 @dataclass
@@ -82,7 +84,8 @@ class MvcnForClassification(PreTrainedModel):
     Source:
         Wei et al., ACL 2023 (2023.acl-long.287). Its sizes are not public; ours are in the recipes.
         Deviation: which image tokens the authors used is not known to us; ours are the patches of
-        the image encoder. A post without an image attends to nothing and its text decides alone.
+        the image encoder. The paper's posts have both; here a post without an image attends to
+        nothing, and one without a text looks at its image with one learned token.
     """
 
     config_class = MvcnConfig
@@ -116,6 +119,7 @@ class MvcnForClassification(PreTrainedModel):
             if config.unimodal_heads
             else None
         )
+        self.missing_text = nn.Parameter(torch.zeros(config.hidden_size))
         self.post_init()
         self.text_encoder = text_encoder or build_encoder(config.text_config)
         self.image_encoder = image_encoder or build_encoder(config.image_config)
@@ -140,6 +144,7 @@ class MvcnForClassification(PreTrainedModel):
         attention_mask: Int[Tensor, "batch token"],
         pixel_values: Float[Tensor, "batch channel height width"] | None = None,
         image_features: Float[Tensor, "batch patch width"] | None = None,
+        text_mask: Bool[Tensor, " batch"] | None = None,
         image_mask: Bool[Tensor, " batch"] | None = None,
         output_attentions: bool = False,
     ) -> MvcnOutput:
@@ -150,27 +155,30 @@ class MvcnForClassification(PreTrainedModel):
             attention_mask: 1 for a word piece, 0 for padding.
             pixel_values: Images as the image processor makes them.
             image_features: `frozen_image_tokens` of the images, in place of the pixels.
-            image_mask: False for a post without an image, whose pixels or features are ignored;
-                by default every post has one.
+            text_mask: False for a post without a text, whose word pieces are ignored.
+            image_mask: False for a post without an image, whose pixels or features are ignored.
+                By default every post has a text and an image.
             output_attentions: Return the text-to-image attention weights.
         """
-        text_mask = attention_mask.bool()
+        has_text, has_image = self._present(text_mask, image_mask, input_ids)
+        token_mask = attention_mask.bool()
         text = self.text_projection(text_tokens(self.text_encoder, input_ids, attention_mask))
         image = self.image_projection(self._image_features(pixel_values, image_features))
+        query, query_mask = self._query(text, token_mask, has_text)
         guided, attentions = self.fusion(
-            text,
+            query,
             image,
-            text_mask=text_mask,
-            image_mask=_patch_mask(image_mask, image),
+            text_mask=query_mask,
+            image_mask=has_image.unsqueeze(1).expand(-1, image.shape[1]),
             return_weights=output_attentions,
         )
-        fused = self.reduction(guided, text_mask)
+        fused = self.reduction(guided, query_mask)
         logits = self.classifier(fused)
         if self.unimodal is None:
             return MvcnOutput(logits, fused, logits, fusion_attentions=attentions or None)
-        text_logits, image_logits = self.unimodal(text, image, text_mask)
-        by_rule = self.unimodal.merge(text_logits, image_logits)
-        verdict = _verdict(logits, by_rule, image_mask)
+        text_logits, image_logits = self.unimodal(text, image, token_mask)
+        by_rule = self.unimodal.merge(text_logits, image_logits, has_text, has_image)
+        verdict = logits.log_softmax(-1) + by_rule
         return MvcnOutput(verdict, fused, logits, text_logits, image_logits, attentions or None)
 
     @property
@@ -193,6 +201,31 @@ class MvcnForClassification(PreTrainedModel):
         for layer in lowest_layers(self.text_encoder, config.frozen_text_layers):
             freeze(layer)
 
+    def _present(
+        self, text_mask: Tensor | None, image_mask: Tensor | None, input_ids: Tensor
+    ) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
+        """Return which posts have a text and which an image, less what modality dropout hides."""
+        everywhere = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        has_text = everywhere if text_mask is None else text_mask
+        has_image = everywhere if image_mask is None else image_mask
+        if not (self.training and self.config.modality_dropout):
+            return has_text, has_image
+        chance = torch.rand(len(input_ids), device=input_ids.device) / self.config.modality_dropout
+        hides_text, hides_image = chance < 1 / 2, (chance >= 1 / 2) & (chance < 1)
+        has_both = has_text & has_image
+        return has_text & ~(hides_text & has_both), has_image & ~(hides_image & has_both)
+
+    def _query(
+        self,
+        text: Float[Tensor, "batch token dim"],
+        token_mask: Bool[Tensor, "batch token"],
+        has_text: Bool[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch token dim"], Bool[Tensor, "batch token"]]:
+        """Return the tokens that look at the image; one that stands for a text that is lacking."""
+        is_first = torch.arange(text.shape[1], device=text.device) == 0
+        query = text.where(has_text[:, None, None], self.missing_text.to(text.dtype))
+        return query, token_mask.where(has_text.unsqueeze(1), is_first)
+
     def _image_features(
         self, pixel_values: Tensor | None, image_features: Tensor | None
     ) -> Float[Tensor, "batch patch dim"]:
@@ -214,25 +247,6 @@ def _projection(in_features: int, out_features: int) -> nn.Sequential:
     """
     norm = nn.LayerNorm(in_features, elementwise_affine=False)
     return nn.Sequential(norm, nn.Linear(in_features, out_features))
-
-
-def _verdict(
-    logits: Float[Tensor, "batch classes"],
-    log_by_rule: Float[Tensor, "batch classes"],
-    image_mask: Bool[Tensor, " batch"] | None,
-) -> Float[Tensor, "batch classes"]:
-    """Multiply the fused feature's probabilities by the rule's, where there is an image."""
-    if image_mask is not None:
-        log_by_rule = log_by_rule * image_mask.unsqueeze(1)
-    return logits.log_softmax(-1) + log_by_rule
-
-
-def _patch_mask(
-    image_mask: Bool[Tensor, " batch"] | None, image: Float[Tensor, "batch patch dim"]
-) -> Bool[Tensor, "batch patch"] | None:
-    if image_mask is None:
-        return None
-    return image_mask.unsqueeze(1).expand(-1, image.shape[1])
 
 
 def probabilities(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:

@@ -1,6 +1,7 @@
 """The only place where a post's text and pixels become tensors."""
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,16 +12,34 @@ from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, Proces
 
 from mvcn.encoders.loading import IMAGE_BACKEND
 
+ODD_BLANKS = re.compile(r"^\s+|\s+$|\s{2,}")
+BLANK_MARK = " \u00b7 "
+"""A middle dot, which editors use, too, to make blanks visible."""
+
 
 class MvcnProcessor(ProcessorMixin):
     """Tokenizer and image processor of one model, saved and loaded with it.
 
     Training and serving share it, so that a post gives the same tensors everywhere.
+
+    Args:
+        image_processor: The image encoder's.
+        tokenizer: The text encoder's.
+        max_tokens: Word pieces kept of a text.
+        mark_blanks: Put a middle dot for leading, trailing and repeated blanks, for tokenizers
+            that drop them: they are a part of the text that other encoders read.
     """
 
-    def __init__(self, image_processor: Any, tokenizer: Any, max_tokens: int = 64) -> None:
+    def __init__(
+        self,
+        image_processor: Any,
+        tokenizer: Any,
+        max_tokens: int = 64,
+        mark_blanks: bool = True,
+    ) -> None:
         super().__init__(image_processor, tokenizer)
         self.max_tokens = max_tokens
+        self.mark_blanks = mark_blanks
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **options: Any) -> "MvcnProcessor":
@@ -30,6 +49,7 @@ class MvcnProcessor(ProcessorMixin):
             AutoImageProcessor.from_pretrained(folder, backend=IMAGE_BACKEND, **options),
             AutoTokenizer.from_pretrained(folder, **options),
             max_tokens=settings["max_tokens"],
+            mark_blanks=settings["mark_blanks"],
         )
 
     def __call__(self, text: Sequence[str], images: Sequence[Image.Image | None]) -> BatchFeature:
@@ -39,14 +59,19 @@ class MvcnProcessor(ProcessorMixin):
             text: One text a post, empty where it has none.
             images: One RGB image a post, as `open_image` gives it; None where it has none.
         """
-        return BatchFeature({**self.pad(self.tokenize(text)), **self.encode_images(images)})
+        texts = self.pad(self.tokenize(text))
+        texts["text_mask"] = torch.tensor([has_text(one) for one in text])
+        return BatchFeature({**texts, **self.encode_images(images)})
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the word piece ids of each text, cut to `max_tokens`, not padded."""
         if not texts:
             return []
         ids: list[list[int]] = self.tokenizer(
-            list(texts), truncation=True, max_length=self.max_tokens, return_attention_mask=False
+            [self._visible(text) for text in texts],
+            truncation=True,
+            max_length=self.max_tokens,
+            return_attention_mask=False,
         )["input_ids"]
         return ids
 
@@ -69,7 +94,15 @@ class MvcnProcessor(ProcessorMixin):
         pixels = self.image_processor(images=shown, return_tensors="pt")["pixel_values"]
         return {"pixel_values": pixels * mask[:, None, None, None], "image_mask": mask}
 
+    def _visible(self, text: str) -> str:
+        return ODD_BLANKS.sub(BLANK_MARK, text) if self.mark_blanks and has_text(text) else text
+
     @property
     def image_size_px(self) -> int:
         """The longest side, in pixels, that the image processor resizes to."""
         return max(int(side) for side in dict(self.image_processor.size).values())
+
+
+def has_text(text: str) -> bool:
+    """Tell whether a text says anything: blanks alone count as no text."""
+    return bool(text.strip())

@@ -11,10 +11,13 @@ class UnimodalHeads(nn.Module):
     r"""Classify the text alone and the image alone, and merge the two by a given rule.
 
     .. math::
-        p(k) \propto \sum_{a, b} p_{text}(a) \, p_{image}(b) \, M_{abk}
+        p(k) \propto \sum_{a, b} p_{text}(a) \, p_{image}(b) \, P(k \mid a, b)
 
     Where a data set's label is a fixed function of a text label and an image label, its
     annotators' two opinions are information that a classifier of the post's label throws away.
+    For a post that lacks one of the two, the rule is averaged over what the lacking one could
+    be: P(k | a) or P(k | b). All three come from `merge_table`, the share of training posts with
+    text label a, image label b and label k.
 
     Args:
         dim: Width of the text and image tokens.
@@ -50,23 +53,37 @@ class UnimodalHeads(nn.Module):
         self,
         text_logits: Float[Tensor, "batch classes"],
         image_logits: Float[Tensor, "batch classes"],
+        has_text: Bool[Tensor, " batch"],
+        has_image: Bool[Tensor, " batch"],
     ) -> Float[Tensor, "batch classes"]:
-        """Return the log-probabilities of the post's label by the rule."""
+        """Return the log-probabilities of the post's label by the rule; 0 without any modality."""
+        shares = self.merge_table.to(text_logits.dtype)
         text, image = text_logits.softmax(-1), image_logits.softmax(-1)
-        merged = torch.einsum("na,nb,abk->nk", text, image, self.merge_table.to(text.dtype))
+        by_both = torch.einsum("na,nb,abk->nk", text, image, _share_of_last(shares))
+        by_text = text @ _share_of_last(shares.sum(1))
+        by_image = image @ _share_of_last(shares.sum(0))
+        has_text, has_image = has_text.unsqueeze(1), has_image.unsqueeze(1)
+        merged = torch.where(has_text & has_image, by_both, by_text.where(has_text, by_image))
         probabilities = merged / merged.sum(-1, keepdim=True).clamp(min=SMALLEST_PROBABILITY)
-        return probabilities.clamp(min=SMALLEST_PROBABILITY).log()
+        logs = probabilities.clamp(min=SMALLEST_PROBABILITY).log()
+        return logs * (has_text | has_image)
 
 
 def estimate_merge_table(
     text_labels: Tensor, image_labels: Tensor, labels: Tensor, num_classes: int
 ) -> Float[Tensor, "classes classes classes"]:
-    """Return the share of each label k among posts of text label a and image label b, as [a, b, k].
+    """Return the share of posts with text label a, image label b and label k, as [a, b, k].
 
-    Posts that lack one of the two (-1) do not count; a pair that no post has gives zeros.
+    Posts that lack one of the two unimodal labels (-1) do not count; without any, all is 0.
     """
     has_both = (text_labels >= 0) & (image_labels >= 0)
     table = torch.zeros(num_classes, num_classes, num_classes)
     indices = (text_labels[has_both], image_labels[has_both], labels[has_both])
     table.index_put_(indices, torch.ones(int(has_both.sum())), accumulate=True)
-    return table / table.sum(-1, keepdim=True).clamp(min=1)
+    return table / table.sum().clamp(min=1)
+
+
+def _share_of_last(shares: Float[Tensor, "*rows classes"]) -> Float[Tensor, "*rows classes"]:
+    """Return the probability of the last index given the others; 0 where they do not occur."""
+    totals = shares.sum(-1, keepdim=True)
+    return shares / totals.where(totals > 0, 1.0)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainingArguments, set_seed
 from transformers.trainer_callback import ProgressCallback
 
@@ -67,8 +68,10 @@ def train(
     trainer = build_trainer(config, output, model, encoded, Collator(processor, images))
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    dev, dev_by_modality = trainer.judge(encoded[1])
     report = {
-        "dev": trainer.judge(encoded[1]).to_mapping(),
+        "dev": dev.to_mapping(),
+        "dev_by_modality": {kind: part.to_mapping() for kind, part in dev_by_modality.items()},
         "posts": {"train": len(train_posts), "dev": len(dev_posts)},
         "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
         "bad_images": bad,
@@ -90,12 +93,14 @@ def build_trainer(
     collator: Collator,
 ) -> MvcnTrainer:
     """Put model, objective, train and dev posts together."""
-    objective = build_objective(config.objective, model)
+    weights = _class_weights(config.objective, encoded[0], model.class_names)
+    objective = build_objective(config.objective, model, weights)
     trainer = MvcnTrainer(
         model=model,
         objective=objective,
         encoder_learning_rate=config.training.encoder_learning_rate,
         class_names=model.class_names,
+        balanced_sampling=config.training.balanced_sampling,
         args=_training_arguments(config.training, output),
         train_dataset=encoded[0],
         eval_dataset=encoded[1],
@@ -108,8 +113,12 @@ def build_trainer(
     return trainer
 
 
-def build_objective(config: ObjectiveConfig, model: MvcnForClassification) -> Objective:
-    """Build the loss for a model's classes and width."""
+def build_objective(
+    config: ObjectiveConfig,
+    model: MvcnForClassification,
+    class_weights: Sequence[float] | None = None,
+) -> Objective:
+    """Build the loss for a model's classes and width; without weights all classes count alike."""
     return Objective(
         len(model.class_names),
         model.config.hidden_size,
@@ -120,7 +129,32 @@ def build_objective(config: ObjectiveConfig, model: MvcnForClassification) -> Ob
         calibration=config.calibration,
         calibration_temperature=config.calibration_temperature,
         unimodal_weight=config.unimodal_weight if model.unimodal is not None else 0.0,
+        class_weights=class_weights,
     )
+
+
+def _class_weights(
+    config: ObjectiveConfig, posts: EncodedPosts, class_names: Sequence[str]
+) -> list[float] | None:
+    """Return one weight a class, in the order of the logits.
+
+    Raises:
+        ConfigError: A weight for a class that the posts do not have.
+    """
+    given = config.class_weights
+    if given == "none":
+        return None
+    if given == "auto":
+        counts = np.bincount(posts.labels, minlength=len(class_names)).clip(min=1)
+        return list((len(posts) / (len(class_names) * counts)).tolist())
+    assert isinstance(given, dict)  # the configuration allows nothing else
+    unknown = sorted(set(given) - set(class_names))
+    if unknown:
+        raise ConfigError(
+            f"Setting 'objective.class_weights' names {', '.join(unknown)}, but the classes are "
+            f"{', '.join(class_names)}."
+        )
+    return [given.get(name, 1.0) for name in class_names]
 
 
 def build_prefill(

@@ -11,7 +11,7 @@ from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import PredictionOutput
 
 from mvcn.errors import MvcnError, RunError
-from mvcn.evaluation import Evaluation, evaluate_predictions
+from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.losses.objective import Objective, Targets
 from mvcn.models.batches import LABEL_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.models.mvcn import probabilities
@@ -35,18 +35,23 @@ class MvcnTrainer(Trainer):
         objective: Objective,
         encoder_learning_rate: float,
         class_names: tuple[str, ...],
+        balanced_sampling: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(compute_metrics=self._headline_metrics, **options)
         self.objective = objective.to(self.args.device)
         self.encoder_learning_rate = encoder_learning_rate
         self.class_names = class_names
+        self.balanced_sampling = balanced_sampling
         self._step: tuple[Any, Targets] | None = None
         self._parts: dict[str, list[Tensor]] = {}
 
-    def judge(self, posts: EncodedPosts) -> Evaluation:
-        """Evaluate the model as it is now."""
-        return self._evaluation(self.predict(posts))
+    def judge(self, posts: EncodedPosts) -> tuple[Evaluation, dict[str, Evaluation]]:
+        """Evaluate the model as it is now: on all posts, and by what they have (`MODALITIES`)."""
+        prediction = self.predict(posts)
+        rows = probabilities(torch.from_numpy(prediction.predictions)).numpy()
+        groups = evaluate_groups(rows, posts.labels, posts.modalities, self.class_names)
+        return self._evaluation(prediction), groups
 
     def compute_loss(
         self,
@@ -120,7 +125,8 @@ class MvcnTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         posts: EncodedPosts = self.train_dataset
-        return LengthBuckets(posts.lengths, self.args.train_batch_size, self.args.seed)
+        labels = posts.labels if self.balanced_sampling else None
+        return LengthBuckets(posts.lengths, self.args.train_batch_size, self.args.seed, labels)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from mvcn.errors import MvcnError
-from mvcn.evaluation import evaluate_predictions, format_evaluation
+from mvcn.evaluation import evaluate_groups, evaluate_predictions, format_evaluation
 
 POLARITIES = ["positive", "neutral", "negative"]
 INTERVAL_METRICS = ["accuracy", "f1_weighted", "f1_macro"]
@@ -298,3 +298,17 @@ def without_shape_checks():
 def test_refuses_shapes_that_do_not_fit(probabilities, labels):
     with pytest.raises(MvcnError, match="one label and 3 probabilities per post"):
         evaluate_predictions(probabilities, np.array(labels), POLARITIES)
+
+
+def test_groups_are_judged_as_if_they_were_alone():
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet([1, 1, 1], 30)
+    labels, groups = generator.integers(0, 3, 30), ["many"] * 20 + ["few"] * 10
+    found = evaluate_groups(probabilities, labels, groups, ("a", "b", "c"))
+    assert list(found) == ["many", "few"]
+    assert found["many"] == evaluate_predictions(probabilities[:20], labels[:20], ("a", "b", "c"))
+    assert found["few"] == evaluate_predictions(probabilities[20:], labels[20:], ("a", "b", "c"))
+
+
+def test_a_single_group_is_not_judged_twice():
+    assert evaluate_groups(np.eye(2), np.array([0, 1]), ["all", "all"], ("a", "b")) == {}

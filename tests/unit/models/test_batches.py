@@ -1,5 +1,8 @@
 """From posts to batches: labels by name, order by seed and epoch, missing images marked."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -34,6 +37,21 @@ def test_the_order_is_a_function_of_seed_and_epoch(lengths, batch_size):
     torch.manual_seed(len(lengths))
     one.set_epoch(1)
     assert list(one) == list(other) == list(other)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=120), batch_sizes, st.integers(0, 9))
+def test_balanced_sampling_draws_classes_and_their_posts_equally_often(labels, batch_size, seed):
+    buckets = LengthBuckets([9] * len(labels), batch_size, seed, np.array(labels))
+    drawn = list(buckets)
+    assert len(drawn) == len(labels)
+    classes = Counter(labels[i] for i in drawn)
+    assert set(classes) <= set(labels)
+    counts = [classes[label] for label in set(labels)]
+    assert max(counts) - min(counts) <= 1
+    times = Counter(drawn)
+    for label in set(labels):
+        members = [times[i] for i, other in enumerate(labels) if other == label]
+        assert max(members) - min(members) <= 1
 
 
 def test_seeds_and_epochs_give_other_orders():
@@ -148,3 +166,17 @@ def test_missing_images_are_masked_and_change_no_logits(
     ]
     torch.testing.assert_close(logits[0][:1], logits[1], atol=1e-5, rtol=0)
     assert logits[0].isfinite().all()
+
+
+def test_the_label_of_what_is_lacking_is_not_learned(model_and_processor):
+    posts = [
+        Post("a", "words", b"x", "good", "bad", "good"),
+        Post("b", " ", b"x", "good", "bad", "good"),
+        Post("c", "words", None, "good", "bad", "good"),
+        Post("d", "", None, "good", "bad", "good"),
+    ]
+    encoded = EncodedPosts(posts, model_and_processor[1], LABEL2ID)
+    assert [row["text_labels"] for row in encoded.rows] == [0, -1, 0, -1]
+    assert [row["image_labels"] for row in encoded.rows] == [2, 2, -1, -1]
+    assert encoded.labels.tolist() == [2, 2, 2, 2]
+    assert encoded.modalities == ["text and image", "image alone", "text alone", "neither"]

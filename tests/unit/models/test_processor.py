@@ -31,6 +31,26 @@ def test_an_empty_text_is_its_two_marks(processor):
     assert processor.tokenize([""]) == [[CLS, SEP]]
 
 
+def test_odd_blanks_are_shown_to_the_encoder(processor):
+    """Leading, trailing and repeated blanks, which BERT's tokenizer drops."""
+    mark = processor.tokenize(["a \u00b7 b"])
+    assert processor.tokenize(["a  b"]) == mark
+    assert processor.tokenize(["a \t\n b"]) == mark
+    assert processor.tokenize(["a b "]) == processor.tokenize(["a b \u00b7"])
+    assert processor.tokenize([" a b"]) == processor.tokenize(["\u00b7 a b"])
+    assert processor.tokenize(["a b"]) == processor.tokenize(["a\nb"]) != mark
+
+
+def test_a_text_of_blanks_is_no_text(processor):
+    assert processor.tokenize(["  \n "]) == [[CLS, SEP]]
+    assert processor(["  \n "], [None])["text_mask"].tolist() == [False]
+
+
+def test_blanks_can_be_ignored(tiny_settings):
+    processor = build_processor(ModelConfig(**tiny_settings, mark_blanks=False))
+    assert processor.tokenize([" a  b "]) == processor.tokenize(["a b"])
+
+
 def test_long_texts_are_cut_and_keep_their_marks(processor):
     (ids,) = processor.tokenize(["abcdefghijklmnop"])
     (whole,) = processor.tokenizer(["abcdefghijklmnop"])["input_ids"]
@@ -72,7 +92,9 @@ def test_no_image_is_zeros_and_masked(processor):
 
 def test_one_call_gives_all_inputs(processor):
     batch = processor(["two words", ""], [picture(), None])
-    assert set(batch) == {"input_ids", "attention_mask", "pixel_values", "image_mask"}
+    masks = {"attention_mask", "text_mask", "image_mask"}
+    assert set(batch) == {"input_ids", "pixel_values"} | masks
+    assert batch["text_mask"].tolist() == [True, False]
     assert {len(tensor) for tensor in batch.values()} == {2}
 
 

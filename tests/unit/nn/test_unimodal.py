@@ -22,15 +22,20 @@ def published_table():
 
 
 def heads(table):
-    module = UnimodalHeads(dim=8, num_classes=3, dropout=0.0).eval()
+    module = UnimodalHeads(dim=8, num_classes=len(table), dropout=0.0).eval()
     module.merge_table.copy_(table)
     return module
+
+
+def merge(table, text, image, *, has_text=True, has_image=True):
+    masks = (torch.full((len(text),), flag) for flag in (has_text, has_image))
+    return heads(table).merge(text, image, *masks)
 
 
 def test_merge_sums_over_all_pairs_of_labels_and_leaves_contradictions_out():
     generator = torch.Generator().manual_seed(0)
     text, image = torch.randn(2, 5, 3, generator=generator)
-    merged = heads(published_table()).merge(text, image).exp()
+    merged = merge(published_table(), text, image).exp()
     p, q = text.softmax(-1), image.softmax(-1)
     for row in range(5):
         expected = [0.0, 0.0, 0.0]
@@ -44,7 +49,7 @@ def test_merge_sums_over_all_pairs_of_labels_and_leaves_contradictions_out():
 
 def test_two_sure_heads_that_contradict_each_other_say_nothing():
     sure = torch.tensor([[100.0, 0, 0]])
-    merged = heads(published_table()).merge(sure, sure.flip(-1))
+    merged = merge(published_table(), sure, sure.flip(-1))
     torch.testing.assert_close(merged, torch.full((1, 3), merged[0, 0].item()))
     assert merged.isfinite().all()
 
@@ -54,7 +59,7 @@ def test_the_published_rule_is_found_in_labelled_posts():
     labels = [NAMES.index(merge_labels(NAMES[a], NAMES[b])) for a, b in pairs]
     text, image = (torch.tensor(column) for column in zip(*pairs, strict=True))
     table = estimate_merge_table(text, image, torch.tensor(labels), 3)
-    torch.testing.assert_close(table, published_table())
+    torch.testing.assert_close(table, published_table() / 7)  # seven pairs, each once
 
 
 def test_a_rule_with_exceptions_is_a_share_and_absent_labels_do_not_count():
@@ -65,6 +70,46 @@ def test_a_rule_with_exceptions_is_a_share_and_absent_labels_do_not_count():
     expected = torch.zeros(2, 2, 2)
     expected[0, 1] = torch.tensor([2 / 3, 1 / 3])
     torch.testing.assert_close(table, expected)
+
+
+def test_a_lacking_modality_is_averaged_over_what_it_could_be():
+    """P(k | a) and P(k | b), counted by hand over ten posts of two classes."""
+    posts = [(0, 0, 0)] * 4 + [(0, 1, 1)] * 2 + [(1, 0, 0)] * 1 + [(1, 1, 1)] * 3
+    table = estimate_merge_table(*torch.tensor(posts).T, 2)
+    sure_of_0 = torch.tensor([[100.0, 0]])
+    even = torch.zeros(1, 2)
+    # Of six posts with text label 0, four have label 0; of five with image label 0, all do.
+    torch.testing.assert_close(
+        merge(table, sure_of_0, even, has_image=False).exp(), torch.tensor([[4 / 6, 2 / 6]])
+    )
+    torch.testing.assert_close(
+        merge(table, even, sure_of_0, has_text=False).exp(),
+        torch.tensor([[1, 1e-6]]),
+        atol=1e-7,
+        rtol=0,
+    )
+    # An even text: the mean of 4/6 and 1/4, the shares of label 0 for each text label.
+    share = (4 / 6 + 1 / 4) / 2
+    torch.testing.assert_close(
+        merge(table, even, even, has_image=False).exp(), torch.tensor([[share, 1 - share]])
+    )
+
+
+def test_without_any_modality_the_rule_says_nothing():
+    logits = torch.tensor([[3.0, 1.0, 2.0]])
+    merged = merge(published_table(), logits, logits, has_text=False, has_image=False)
+    assert torch.equal(merged, torch.zeros(1, 3))
+
+
+def test_what_a_lacking_modality_would_say_is_ignored():
+    generator = torch.Generator().manual_seed(0)
+    text, image, other = torch.randn(3, 5, 3, generator=generator)
+    for options in ({"has_image": False}, {"has_text": False}):
+        one, two = (text, image), (text, other)
+        if "has_text" in options:
+            one, two = one[::-1], two[::-1]
+        table = published_table() / 7
+        assert torch.equal(merge(table, *one, **options), merge(table, *two, **options))
 
 
 @pytest.mark.parametrize("padding", [1, 7])

@@ -1,0 +1,74 @@
+"""Which posts a run learns from: by files, by the source itself, or by the seed."""
+
+import pytest
+
+from mvcn.config import RunConfig
+from mvcn.data.sources import read_posts
+from mvcn.data.training_posts import read_training_posts
+from mvcn.errors import ConfigError, DataError
+
+
+def write(path, count, label=lambda number: "ab"[number % 2]):
+    rows = [f"{path.stem}-{n},text {n},{label(n)}" for n in range(count)]
+    path.write_text("\n".join(["id,text,label", *rows]) + "\n")
+    return path
+
+
+def settings(**values):
+    return RunConfig.from_mapping({"data": values}).data
+
+
+def ids(posts):
+    return [post.id for post in posts]
+
+
+def test_two_files_are_taken_as_they_are(tmp_path):
+    train, dev = write(tmp_path / "train.csv", 6), write(tmp_path / "dev.csv", 4)
+    posts = read_training_posts(settings(train=str(train), dev=str(dev)), seed=0)
+    assert ids(posts.train) == [f"train-{n}" for n in range(6)]
+    assert ids(posts.dev) == [f"dev-{n}" for n in range(4)]
+    assert posts.class_names == ("a", "b")
+
+
+def test_one_training_file_gives_a_tenth_to_dev_by_the_seed(tmp_path):
+    train = settings(train=str(write(tmp_path / "train.csv", 40)))
+    posts, again, other = (read_training_posts(train, seed=seed) for seed in (0, 0, 1))
+    assert (len(posts.train), len(posts.dev)) == (36, 4)
+    assert posts == again != other
+
+
+def test_one_source_leaves_its_test_tenth_alone(tmp_path):
+    root = settings(root=str(write(tmp_path / "posts.csv", 40)))
+    posts = read_training_posts(root, seed=0)
+    assert (len(posts.train), len(posts.dev)) == (32, 4)
+    assert not set(ids(posts.train)) & set(ids(posts.dev))
+
+
+def test_id_files_decide_over_the_seed(tmp_path):
+    root = write(tmp_path / "posts.csv", 6)
+    for name, numbers in {"train": (5, 0, 3), "dev": (1, 2)}.items():
+        (tmp_path / f"{name}.txt").write_text("".join(f"posts-{n}\n" for n in numbers))
+    config = settings(root=str(root), splits=str(tmp_path))
+    posts = read_training_posts(config, seed=0)
+    assert ids(posts.train) == ["posts-5", "posts-0", "posts-3"]
+    assert ids(posts.dev) == ids(read_posts(config, "dev").posts) == ["posts-1", "posts-2"]
+
+
+def test_posts_without_a_label_wait_and_are_counted(tmp_path):
+    root = write(tmp_path / "posts.csv", 40, lambda n: "" if n >= 20 else "ab"[n % 2])
+    posts = read_training_posts(settings(root=str(root)), seed=0)
+    assert posts.removed["without a label"] == tuple(f"posts-{n}" for n in range(20, 40))
+    assert (len(posts.train), len(posts.dev)) == (16, 2)
+
+
+def test_a_split_that_nobody_has_made_is_refused(tmp_path):
+    config = settings(root=str(write(tmp_path / "posts.csv", 6)))
+    with pytest.raises(DataError, match=r"which posts are its 'dev' part.*--splits"):
+        read_posts(config, "dev")
+
+
+def test_a_source_needs_a_place(tmp_path):
+    with pytest.raises(ConfigError, match=r"'table' needs data.root \(--root\) or data.train"):
+        read_training_posts(settings(), seed=0)
+    with pytest.raises(ConfigError, match=r"needs the setting data.root \(--root\)"):
+        read_posts(settings())
