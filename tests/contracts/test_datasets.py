@@ -1,8 +1,11 @@
 """What every reader of posts keeps to, on fixtures made here and on real data where it is there."""
 
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import pytest
 
 from mvcn.data import DATASETS, read_corpus
@@ -38,7 +41,92 @@ def write_posts_table(folder):
     return path
 
 
-FIXTURES = {"mvsa-single": write_mvsa_single, "table": write_posts_table}
+def write_mvsa_multiple(folder):
+    """Four rows: one clear, one by two of three, one without a majority, one contradictory."""
+    rows = {
+        1: "positive,positive\tpositive,positive\tpositive,positive",
+        2: "neutral,negative\tneutral,neutral\tpositive,negative",
+        3: "neutral,positive\tpositive,positive\tnegative,positive",
+        4: "positive,negative\tpositive,negative\tneutral,neutral",
+    }
+    (folder / "data").mkdir()
+    for post_id in rows:
+        (folder / "data" / f"{post_id}.txt").write_text(f"post {post_id}")
+    lines = ["ID" + 3 * "\ttext,image", *(f"{post_id}\t{row}" for post_id, row in rows.items())]
+    (folder / "labelResultAll.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def write_hfm(folder):
+    """Three parts, one post with a filtered word, one hashtag label that the human one corrects."""
+    lines = {
+        "train": [["11", "so  nice ", 1], ["12", "a day", 0], ["13", "# sarcasm here", 1]],
+        "valid2": [["21", "what a day", 1, 0], ["22", "great .", 1, 1]],
+        "test2": [["31", "well", 0, 0], ["32", "it's \\d", 1, 1]],
+    }
+    (folder / "text").mkdir()
+    (folder / "extract").mkdir()
+    for name, rows in lines.items():
+        (folder / "text" / f"{name}.txt").write_text("".join(f"{row!r}\n" for row in rows))
+    (folder / "extract" / "extract_all").write_text("['11', 'sky', 'sea']\n")
+    return folder
+
+
+def write_clmlf(folder):
+    (folder / "dataset_image").mkdir()
+    for split, labels in {"train": (0, 1, 2), "dev": (0, 1)}.items():
+        entries = [
+            {"id": f"{split}{n}", "text": "words", "emotion_label": label}
+            for n, label in enumerate(labels)
+        ]
+        (folder / f"{split}.json").write_text(json.dumps(entries))
+    return folder
+
+
+def write_qmf(folder):
+    for split, labels in {"train": ("positive", "neutral"), "test": ("positive",)}.items():
+        rows = [
+            {"id": f"{split}{n}", "label": label, "text": "words", "img": f"data/{n}.jpg"}
+            for n, label in enumerate(labels)
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def write_image_folder(folder):
+    for split, label, name in (
+        ("train", "cat", "a.png"),
+        ("train", "dog", "b.JPG"),
+        ("validation", "cat", "a.png"),
+    ):
+        (folder / split / label).mkdir(parents=True, exist_ok=True)
+        (folder / split / label / name).write_bytes(b"not looked at")
+    (folder / "train" / "cat" / "a.txt").write_text("a cat")
+    return folder
+
+
+def write_hugging_face(folder):
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    parts = {
+        name: datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+        for name in ("train", "validation")
+    }
+    datasets.DatasetDict(parts).save_to_disk(str(folder / "saved"))
+    return folder / "saved"
+
+
+FIXTURES = {
+    "mvsa-single": write_mvsa_single,
+    "mvsa-multiple": write_mvsa_multiple,
+    "hfm": write_hfm,
+    "clmlf-json": write_clmlf,
+    "qmf-jsonl": write_qmf,
+    "image-folder": write_image_folder,
+    "hugging-face": write_hugging_face,
+    "table": write_posts_table,
+}
 
 
 def test_every_data_set_has_a_fixture():
@@ -48,6 +136,11 @@ def test_every_data_set_has_a_fixture():
 @pytest.mark.parametrize("name", DATASETS)
 def test_readers_keep_the_contract(name, tmp_path):
     require_contract(name, FIXTURES[name](tmp_path))
+
+
+def plain(posts):
+    """Posts with text in place of images inside larger files, which are equal by identity."""
+    return [(str(post.image), replace(post, image=None)) for post in posts]
 
 
 def require_contract(name, root):
@@ -60,7 +153,14 @@ def require_contract(name, root):
     for post in corpus.posts:
         assert post.label in corpus.class_names
         assert {post.text_label, post.image_label} <= {None, *corpus.class_names}
-    assert again == corpus
+        assert post.split in (None, "train", "dev", "test")
+    assert plain(again.posts) == plain(corpus.posts)
+    assert replace(again, posts=()) == replace(corpus, posts=())
+    for split in {post.split for post in corpus.posts} - {None}:
+        part = read_corpus(name, root, splits=[split])
+        assert part.class_names == corpus.class_names
+        expected = [post for post in corpus.posts if post.split == split]
+        assert plain(part.posts) == plain(expected)
 
 
 def test_mvsa_single_fixture_is_read_as_written(tmp_path):
@@ -75,7 +175,9 @@ def test_mvsa_single_fixture_is_read_as_written(tmp_path):
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(DataError, match="no data set 'mvsa': choose one of mvsa-single, table"):
+    with pytest.raises(
+        DataError, match="no data set 'mvsa': choose one of mvsa-single, mvsa-multiple,"
+    ):
         read_corpus("mvsa", tmp_path)
 
 

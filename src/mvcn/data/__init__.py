@@ -5,7 +5,12 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.mvsa_single import read_mvsa_single
+from mvcn.data.clmlf import read_clmlf
+from mvcn.data.hfm import read_hfm
+from mvcn.data.hugging_face import read_hugging_face
+from mvcn.data.image_folder import read_image_folder
+from mvcn.data.mvsa import read_mvsa_multiple, read_mvsa_single
+from mvcn.data.qmf import read_qmf
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus
@@ -14,6 +19,12 @@ __all__ = ["DATASETS", "read_corpus"]
 
 DATASETS: dict[str, Callable[..., Corpus]] = {
     "mvsa-single": read_mvsa_single,
+    "mvsa-multiple": read_mvsa_multiple,
+    "hfm": read_hfm,
+    "clmlf-json": read_clmlf,
+    "qmf-jsonl": read_qmf,
+    "image-folder": read_image_folder,
+    "hugging-face": read_hugging_face,
     "table": read_table,
 }
 """Name of a kind of source -> what reads one from a folder or file.

@@ -1,157 +1,231 @@
-"""A user's own posts: a CSV table with one post a row."""
+"""A user's own posts: a CSV, TSV, JSON lines or Parquet file with one post a row."""
 
-import csv
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import StringIO
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from mvcn.errors import DataError, reason_of
+from mvcn.data.csv_rows import read_csv_rows, read_tsv_rows
+from mvcn.data.image_cells import ImageFolder, image_of_cell
+from mvcn.data.json_rows import read_json_rows
+from mvcn.data.parquet_rows import read_parquet_rows
+from mvcn.data.rows import Row
+from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
-MAX_CELL_CHARACTERS = 1_000_000
-WEB_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+ROW_READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+    ".csv": lambda path, _: read_csv_rows(path),
+    ".tsv": lambda path, _: read_tsv_rows(path),
+    ".jsonl": read_json_rows,
+    ".ndjson": read_json_rows,
+    ".parquet": read_parquet_rows,
+}
+"""How a file's name ends -> what reads its rows, given the name of the image column."""
+
+COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "attributes", "split")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+    "testing": "test",
+}
+"""What others call the parts -> what we call them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    cells: dict[str, str]
-    number: int
-    """1 is the first row below the header."""
-    where: str
-    """File, row and line, for errors."""
-
-
-def read_table(path: Path) -> Corpus:
-    """Read a comma-separated UTF-8 table with a header; one post a row, in the table's order.
+def read_table(
+    path: Path,
+    *,
+    splits: Collection[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    images: Path | None = None,
+) -> Corpus:
+    """Read a file with one post a row, in its order; the kind of file is in its name.
 
     Columns are ``text`` and ``image``, of which one may lack, and optionally ``label``, ``id``,
-    ``text_label`` and ``image_label``; others are ignored. Image paths are relative to the
-    table's folder, and an empty one means that the post has no image. Without ids, a post's id is
-    the number of its row. Classes are the labels in alphabetical order; without labels there are
-    none.
+    ``text_label``, ``image_label``, ``attributes`` (words for what is in the image) and ``split``;
+    others are ignored. An image is a path inside the file's folder, base64 text, or bytes;
+    without one the post has no image. Images inside Parquet and JSON lines are read when they are
+    needed, base64 text in CSV at once. Without ids, a post's id is the number of its row. Classes
+    are the labels in alphabetical order, numbers by size; a post may lack a label.
+
+    Args:
+        path: CSV, TSV (``.tsv``), JSON lines (``.jsonl``, ``.ndjson``) or Parquet file.
+        splits: Which posts to return, by their split, where the file has such a column.
+        columns: Our name of a column -> its name in the file.
+        images: What image paths are relative to, and must stay inside; else the file's folder.
 
     Raises:
-        DataError: Not such a table; names the file and, where there is one, the row.
+        ConfigError: `columns` names a column that is not one of ours, or one of theirs twice.
+        DataError: Not such a file; names the file and, where there is one, the row.
     """
-    posts: dict[str, Post] = {}
-    for row in _read_rows(path):
-        post = _parse_post(row, path.parent)
-        if post.id in posts:
-            raise DataError(f"{row.where}: id {post.id!r} was given before, so change one of them.")
-        posts[post.id] = post
-    if not posts:
-        raise DataError(f"{path} has no rows below its header: add one row a post.")
-    labels = {post.label for post in posts.values() if post.label is not None}
-    return Corpus(list(posts.values()), tuple(sorted(labels)))
-
-
-def _read_rows(path: Path) -> Iterator[_Row]:
-    """Yield the rows below the header, each cell under its column's name."""
-    numbered = enumerate(_read_cells(path))
-    header = _parse_header(next(numbered)[1][1], path)
-    for number, (line, cells) in numbered:
-        where = f"{path}, row {number} (line {line})"
-        if len(cells) != len(header):
-            raise DataError(
-                f"{where} has {len(cells)} cell(s), but the header has {len(header)}: "
-                "quote the cells that contain commas."
-            )
-        yield _Row(dict(zip(header, cells, strict=True)), number, where)
-
-
-def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
-    """Return line number and cells of the header and of each row; blank lines do not count."""
-    # strict: a quote that is never closed would otherwise swallow the rest of the table
-    reader = csv.reader(StringIO(_read_text(path), newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    line = 1
-    try:
-        with _long_cells():
-            for cells in reader:
-                if cells:
-                    rows.append((line, cells))
-                line = reader.line_num + 1
-    except csv.Error as error:
+    names = column_names(columns)
+    reader = ROW_READERS.get(path.suffix.lower())
+    if reader is None:
         raise DataError(
-            f"{path}, row {len(rows)} (line {line}) is not valid CSV ({error}): mend it."
-        ) from error
-    if not rows:
-        raise DataError(f"{path} is empty: it needs a header such as id,text,image,label.")
-    return rows
-
-
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    """Let the `csv` module read long texts; its limit belongs to the process, so put it back."""
-    usual = csv.field_size_limit(MAX_CELL_CHARACTERS)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(usual)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"Table {path} cannot be read ({reason_of(error)}): give a CSV file."
-        ) from error
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}, line {_line_of(content, error.start)}: byte {error.start} "
-            f"({content[error.start]:#04x}) is not UTF-8: save the table as UTF-8."
-        ) from error
-    if "\0" in text:
-        line = _line_of(content, content.index(b"\0"))
-        raise DataError(f"{path}, line {line} contains a NUL byte: save the table as UTF-8 CSV.")
-    return text.removeprefix("\ufeff")
-
-
-def _line_of(content: bytes, position: int) -> int:
-    return len((content[:position] + b".").splitlines())
-
-
-def _parse_header(cells: list[str], path: Path) -> list[str]:
-    header = [name.strip() for name in cells]
-    for name in header:
-        if name and header.count(name) > 1:
-            raise DataError(f"{path} has the column {name!r} twice: rename one of them.")
-    if not {"text", "image"}.intersection(header):
-        raise DataError(
-            f"{path} has neither a column 'text' nor 'image', only {', '.join(header)[:80]!r}: "
-            "name the columns in its first row, separated by commas."
+            f"{path} is no table that can be read: give a file whose name ends in "
+            f"{', '.join(ROW_READERS)}."
         )
-    return header
+    rows = reader(path, names["image"])
+    folder = ImageFolder(path.parent if images is None else images)
+    return corpus_of_rows(rows, str(path), folder, names, splits, required=columns or ())
 
 
-def _parse_post(row: _Row, folder: Path) -> Post:
+def column_names(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Return our name of each column -> its name in the source.
+
+    Raises:
+        ConfigError: A name that is not one of ours, or one of theirs for two of ours.
+    """
+    given = dict(columns or {})
+    unknown = [name for name in given if name not in COLUMNS]
+    if unknown:
+        raise ConfigError(
+            f"There is no column '{unknown[0]}' to map: ours are {', '.join(COLUMNS)}."
+        )
+    theirs = list(given.values())
+    if len(set(theirs)) < len(theirs):
+        twice = next(name for name in theirs if theirs.count(name) > 1)
+        raise ConfigError(f"Two of our columns are mapped to '{twice}': name another for one.")
+    taken = set(theirs)
+    return {name: given.get(name, "" if name in taken else name) for name in COLUMNS}
+
+
+def corpus_of_rows(
+    rows: Iterable[Row],
+    source: str,
+    folder: ImageFolder,
+    names: Mapping[str, str],
+    splits: Collection[str] | None = None,
+    required: Collection[str] = (),
+) -> Corpus:
+    """Make posts of rows that have columns.
+
+    Args:
+        rows: In their order.
+        source: Where they come from, for errors.
+        folder: What image paths are relative to.
+        names: Our name of each column -> theirs, as `column_names` gives it.
+        splits: Which posts to return, where the rows have a split.
+        required: Columns of ours that must be there.
+
+    Raises:
+        DataError: A row or a column is not as it should be.
+    """
+    posts: list[Post] = []
+    where_of: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    classes: set[str] = set()
+    for row in rows:
+        if not where_of:
+            _require_columns(row, source, names, required)
+        post = _parse_post(row, names, folder)
+        if post.id in where_of:
+            raise DataError(
+                f"{row.where}: id {post.id!r} was given before ({where_of[post.id]}), "
+                "so change one of them."
+            )
+        where_of[post.id] = row.where
+        for label in (post.label, post.text_label, post.image_label):
+            if label is not None:
+                labels.setdefault(label, row.where)
+        classes |= set() if post.label is None else {post.label}
+        if splits is None or post.split is None or post.split in splits:
+            posts.append(post)
+    if not where_of:
+        raise DataError(f"{source} has no rows below its header: add one row a post.")
+    _require_distinct(labels)
+    return Corpus(posts, _in_order(classes))
+
+
+def _require_columns(
+    row: Row, source: str, names: Mapping[str, str], required: Collection[str]
+) -> None:
+    there = ", ".join(map(str, row.cells))[:80]
+    for ours in required:
+        if names[ours] not in row.cells:
+            close = difflib.get_close_matches(names[ours], map(str, row.cells), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {there!r}."
+            raise DataError(f"{source} has no column {names[ours]!r} for '{ours}': {hint}")
+    if not {names["text"], names["image"]}.intersection(row.cells):
+        raise DataError(
+            f"{source} has neither a column 'text' nor 'image', only {there!r}: "
+            "rename its columns, or map them by --columns text=...,image=..."
+        )
+
+
+def _parse_post(row: Row, names: Mapping[str, str], folder: ImageFolder) -> Post:
+    cells = {ours: row.cells.get(theirs) for ours, theirs in names.items() if theirs in row.cells}
     return Post(
-        id=_filled(row, "id") if "id" in row.cells else str(row.number),
-        text=row.cells.get("text", ""),
-        image=_image_path(row, folder),
-        label=row.cells.get("label", "").strip() or None,
-        text_label=row.cells.get("text_label", "").strip() or None,
-        image_label=row.cells.get("image_label", "").strip() or None,
+        id=_id(cells["id"], row) if "id" in cells else str(row.number),
+        text=_text(cells.get("text"), row),
+        image=image_of_cell(cells.get("image"), row, folder),
+        label=_label(cells.get("label"), "label", row),
+        text_label=_label(cells.get("text_label"), "text_label", row),
+        image_label=_label(cells.get("image_label"), "image_label", row),
+        attributes=_words(cells.get("attributes"), row),
+        split=_split(cells.get("split"), row),
     )
 
 
-def _filled(row: _Row, column: str) -> str:
-    value = row.cells[column].strip()
+def _id(cell: Any, row: Row) -> str:
+    value = str(cell).strip() if type(cell) in (str, int) else ""
     if not value:
-        raise DataError(f"{row.where}: '{column}' is empty: fill it in or delete the row.")
+        raise DataError(f"{row.where}: 'id' is empty or no id: fill it in or delete the row.")
     return value
 
 
-def _image_path(row: _Row, folder: Path) -> Path | None:
-    name = row.cells.get("image", "").strip()
-    if WEB_ADDRESS.match(name):
-        raise DataError(
-            f"{row.where}: image {name[:80]!r} is a web address: download it and give its path."
-        )
-    return folder / name if name else None
+def _text(cell: Any, row: Row) -> str:
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    raise DataError(f"{row.where}: 'text' is {type(cell).__name__}, but must be text.")
+
+
+def _label(cell: Any, column: str, row: Row) -> str | None:
+    """Return a label as text: a number and true or false are names, too."""
+    if type(cell) is bool:
+        return str(cell).lower()
+    if cell is None or type(cell) in (str, int):
+        return str("" if cell is None else cell).strip() or None
+    raise DataError(
+        f"{row.where}: '{column}' is {type(cell).__name__}, but must be text or a whole number."
+    )
+
+
+def _words(cell: Any, row: Row) -> tuple[str, ...]:
+    if isinstance(cell, str):
+        return tuple(cell.split())
+    if cell is None or (isinstance(cell, list) and all(isinstance(w, str) for w in cell)):
+        return tuple(cell or ())
+    raise DataError(f"{row.where}: 'attributes' must be words.")
+
+
+def _split(cell: Any, row: Row) -> str | None:
+    name = str("" if cell is None else cell).strip()
+    if not name:
+        return None
+    if name.lower() not in SPLIT_NAMES:
+        raise DataError(f"{row.where}: 'split' is {name[:40]!r}, but must be train, dev or test.")
+    return SPLIT_NAMES[name.lower()]
+
+
+def _require_distinct(labels: Mapping[str, str]) -> None:
+    """Raise a DataError where two labels differ in case or blanks alone."""
+    seen: dict[str, str] = {}
+    for label, where in labels.items():
+        other = seen.setdefault(" ".join(label.split()).casefold(), label)
+        if other != label:
+            raise DataError(
+                f"{where}: label {label!r} differs from {other!r} ({labels[other]}) in case or "
+                "blanks alone: write them alike."
+            )
+
+
+def _in_order(names: Collection[str]) -> tuple[str, ...]:
+    """Return class names in alphabetical order; whole numbers by size."""
+    if all(name.removeprefix("-").isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data.table import MAX_CELL_CHARACTERS, read_table
+from mvcn.data.rows import MAX_CELL_CHARACTERS
+from mvcn.data.table import read_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
 
@@ -108,8 +109,9 @@ def test_says_what_is_wrong_and_where(read, tmp_path, kind):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["missing.csv", "."])
+@pytest.mark.parametrize("name", ["missing.csv", "folder.csv"])
 def test_a_table_that_cannot_be_read(tmp_path, name):
+    (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         read_table(tmp_path / name)
 

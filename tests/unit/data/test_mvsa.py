@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from mvcn.data.merge_rule import POLARITIES, merge_labels
-from mvcn.data.mvsa_single import read_mvsa_single
+from mvcn.data.mvsa import read_mvsa_single
 from mvcn.errors import DataError
 from mvcn.types import Post
 
@@ -104,7 +104,7 @@ def test_accepts_windows_line_ends_and_blank_lines(make):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("2", "'2' must be a post's number, a tab and two labels"),
+        ("2", "'2' must be a post's number and 1 pair"),
         ("2\tpositive", "must be a post's number"),
         ("2\tpositive,neutral,negative", "must be a post's number"),
         ("2\tpositive,neutral\tpositive,neutral", "must be a post's number"),

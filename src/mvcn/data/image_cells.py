@@ -1,0 +1,136 @@
+"""The image of a row: a path inside a folder, base64 text, or bytes."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mvcn.data.rows import Row
+from mvcn.errors import DataError
+from mvcn.types import ImageSource, StoredImage
+
+WEB_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+DATA_ADDRESS = re.compile(r"data:image/[\w.+-]+;base64,")
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
+SHORTEST_BASE64 = 64
+"""Characters; no image is smaller."""
+SIGNATURES = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
+    *(b"\0\0\1\0", b"\0\0\0", b"P5", b"P6"),
+)
+"""How image files begin."""
+MAX_PATH_CHARACTERS = 4096
+
+
+class ImageFolder:
+    """The folder that image paths are relative to, and must stay inside.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._resolved: dict[Path, Path] = {}
+        self._limit = root.resolve()
+
+    def path(self, name: str, where: str) -> Path:
+        """Return the path of an image, which need not be there.
+
+        Args:
+            name: As the source has it.
+            where: File and row, for errors.
+
+        Raises:
+            DataError: The path leads out of the folder, by itself or by a symbolic link, or is
+                none at all.
+        """
+        path = self.root / name
+        try:
+            if "\0" in name or len(name) > MAX_PATH_CHARACTERS:
+                raise ValueError("it is no path")
+            inside = self._resolve(path).is_relative_to(self._limit)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{where}: image {name[:80]!r} cannot be followed ({_short(error)}): "
+                "correct its path."
+            ) from error
+        if not inside:
+            raise DataError(
+                f"{where}: image {name[:80]!r} is outside of {self.root}: "
+                "name the folder that holds all images by --images."
+            )
+        return path
+
+    def _resolve(self, path: Path) -> Path:
+        """Follow all links; folders only once, since many images are in few of them."""
+        if ".." in path.parts:
+            return path.resolve()
+        if path.parent not in self._resolved:
+            self._resolved[path.parent] = path.parent.resolve()
+        return path.resolve() if path.is_symlink() else self._resolved[path.parent] / path.name
+
+
+def image_of_cell(cell: Any, row: Row, folder: ImageFolder) -> ImageSource | None:
+    """Return the image that a cell names or holds.
+
+    Args:
+        cell: Null, a path, base64 text with or without ``data:image/...;base64,`` before it, the
+            bytes of an image file, its place in a larger file, or a mapping with ``bytes`` or
+            ``path`` as Hugging Face datasets write it.
+        row: The row that it belongs to.
+        folder: What a path is relative to.
+
+    Raises:
+        DataError: None of these, a web address, or a path that leads out of the folder.
+    """
+    again = row.image
+    if isinstance(cell, Mapping):
+        content, again = cell.get("bytes"), None
+        cell = cell.get("path") if content is None else content
+    if isinstance(cell, str):
+        return _image_of_text(cell.strip(), row.where, folder, again)
+    if cell is None or isinstance(cell, bytes | StoredImage):
+        return cell
+    raise DataError(
+        f"{row.where}: the image is {type(cell).__name__}, not a path, base64 text or bytes."
+    )
+
+
+def _image_of_text(
+    text: str, where: str, folder: ImageFolder, again: StoredImage | None
+) -> ImageSource | None:
+    if not text:
+        return None
+    prefix = DATA_ADDRESS.match(text)
+    if prefix is not None or _looks_like_base64(text):
+        content = _decode(text[prefix.end() :] if prefix else text, where)
+        return content if again is None else again
+    if WEB_ADDRESS.match(text):
+        raise DataError(
+            f"{where}: image {text[:80]!r} is a web address: download it and give its path."
+        )
+    return folder.path(text, where)
+
+
+def _looks_like_base64(text: str) -> bool:
+    """Tell base64 text from a path by how image files begin."""
+    if len(text) < SHORTEST_BASE64 or not BASE64.fullmatch(text):
+        return False
+    beginning = re.sub(r"\s", "", text[:SHORTEST_BASE64])
+    return base64.b64decode(beginning[: len(beginning) // 4 * 4]).startswith(SIGNATURES)
+
+
+def _decode(text: str, where: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(
+            f"{where}: the image is not valid base64 ({_short(error)}): write it anew."
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0].rstrip(".")[:100]

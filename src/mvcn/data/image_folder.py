@@ -1,0 +1,124 @@
+"""A folder of images, with a table of metadata or with a folder for each class."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from mvcn.data.image_cells import ImageFolder
+from mvcn.data.rows import Row, read_bytes
+from mvcn.data.table import SPLIT_NAMES, column_names, corpus_of_rows, read_table
+from mvcn.errors import DataError
+from mvcn.types import Corpus, Post
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
+TEXT_SUFFIX = ".txt"
+
+
+def read_image_folder(
+    root: Path,
+    *,
+    splits: Collection[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Corpus:
+    """Read images as Hugging Face's ``imagefolder`` lays them out.
+
+    Either ``metadata.csv`` (or ``.jsonl``, ``.parquet``) names each image under ``file_name``
+    and has the columns of a table beside it; or each class has a folder of its images, an image
+    ``cat.jpg`` with its text, if it has one, in ``cat.txt`` (UTF-8) beside it. Both can be in
+    folders called ``train``, ``validation`` and ``test`` below `root`. Without an id column, the
+    id of a post is the path of its image below `root`.
+
+    Args:
+        root: The folder.
+        splits: Which of ``train``, ``dev``, ``test`` to return posts of, where there are such.
+        columns: Our name of a column of the metadata -> its name there.
+
+    Raises:
+        DataError: Not such a folder; names the file.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder: give the folder of the images.")
+    corpora = [_read_part(folder, root, split, columns) for folder, split in _parts(root)]
+    posts = [post for corpus in corpora for post in corpus.posts]
+    _require_once(posts, root)
+    names = dict.fromkeys(name for corpus in corpora for name in corpus.class_names)
+    if not posts:
+        raise DataError(f"{root} holds no images: give a folder with metadata.csv or classes.")
+    wanted = [p for p in posts if splits is None or p.split is None or p.split in splits]
+    return Corpus(wanted, tuple(sorted(names)))
+
+
+def _parts(root: Path) -> list[tuple[Path, str | None]]:
+    """Return the folders of the splits, or the whole folder where it has none."""
+    found = {
+        SPLIT_NAMES[path.name.lower()]: path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and path.name.lower() in SPLIT_NAMES
+    }
+    parts = [(found[name], name) for name in ("train", "dev", "test") if name in found]
+    return [*parts] or [(root, None)]
+
+
+def _read_part(
+    folder: Path, root: Path, split: str | None, columns: Mapping[str, str] | None
+) -> Corpus:
+    tables = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(tables) > 1:
+        raise DataError(f"{folder} has {len(tables)} tables of metadata: keep one of them.")
+    if tables:
+        corpus = read_table(tables[0], columns={"image": "file_name", **(columns or {})})
+    else:
+        rows = _rows_of_classes(folder, root)
+        corpus = corpus_of_rows(rows, str(folder), ImageFolder(root), column_names(None))
+    posts = [replace(post, split=split or post.split) for post in corpus.posts]
+    return Corpus(posts, corpus.class_names)
+
+
+def _rows_of_classes(folder: Path, root: Path) -> Iterator[Row]:
+    """Yield one row for each image in a folder of a class."""
+    number = 0
+    for path in _visible(folder):
+        if not path.is_dir():
+            raise DataError(f"{path} is in no folder of a class, and there is no metadata.csv.")
+        for image in _visible(path):
+            if image.suffix.lower() == TEXT_SUFFIX and _has_image(image):
+                continue
+            if image.suffix.lower() not in SUFFIXES:
+                raise DataError(f"{image} is neither an image nor the text of one: take it away.")
+            number += 1
+            name = image.relative_to(root).as_posix()
+            cells = {"id": name, "text": _text_beside(image, root), "image": name}
+            yield Row({**cells, "label": path.name}, number, str(image))
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "Thumbs.db")))
+
+
+def _has_image(text: Path) -> bool:
+    return any(
+        text.with_suffix(suffix).exists() for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))
+    )
+
+
+def _text_beside(image: Path, root: Path) -> str:
+    path = image.with_suffix(TEXT_SUFFIX)
+    if not path.exists() and not path.is_symlink():
+        return ""
+    ImageFolder(root).path(path.relative_to(root).as_posix(), str(path))
+    try:
+        return read_bytes(path, "text").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8: save it as UTF-8.") from error
+
+
+def _require_once(posts: list[Post], root: Path) -> None:
+    seen: dict[str, str | None] = {}
+    for post in posts:
+        if post.id in seen:
+            raise DataError(
+                f"{root}: id {post.id!r} is in {seen[post.id]} and in {post.split}: "
+                "give the posts different ids in a column 'id'."
+            )
+        seen[post.id] = post.split

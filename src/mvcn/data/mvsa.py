@@ -1,0 +1,162 @@
+"""MVSA (Niu et al., MMM 2016): tweets whose text and image were labelled separately."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mvcn.data.image_cells import ImageFolder
+from mvcn.data.merge_rule import POLARITIES, merge_labels
+from mvcn.errors import DataError
+from mvcn.types import Corpus, Post
+
+LABEL_FILE = "labelResultAll.txt"
+COLUMNS = "text,image"
+ANNOTATORS = 3
+"""Of each post of MVSA-Multiple."""
+OTHER_ENCODING = "gb18030"
+
+CONTRADICTORY = "contradictory"
+NO_MAJORITY = "without a majority"
+
+Annotation = tuple[str, str]
+"""What one annotator says of the text and of the image."""
+
+
+def read_mvsa_single(root: Path) -> Corpus:
+    """Read ``labelResultAll.txt`` and ``data/<id>.txt`` below `root`, in the file's order.
+
+    Posts whose text and image contradict each other go to ``removed["contradictory"]``. Images are
+    not looked at: a missing one is found where it is opened.
+
+    Raises:
+        DataError: `root` is not the data set, a row is malformed, or a text is missing.
+    """
+    return _read(root, "MVSA-Single", annotators=1, agree=lambda annotations: annotations[0])
+
+
+def read_mvsa_multiple(root: Path) -> Corpus:
+    """Read MVSA-Multiple, laid out as MVSA-Single with three annotations in each row.
+
+    Text and image each get the label that most of the three annotators give; posts without one
+    go to ``removed["without a majority"]``, and what contradicts itself after that to
+    ``removed["contradictory"]``.
+
+    Raises:
+        DataError: `root` is not the data set, a row is malformed, or a text is missing.
+
+    Source:
+        Xu & Mao, CIKM 2017 (MultiSentiNet), for both rules.
+    """
+    return _read(root, "MVSA-Multiple", annotators=ANNOTATORS, agree=_majorities)
+
+
+def _read(
+    root: Path,
+    name: str,
+    annotators: int,
+    agree: Callable[[list[Annotation]], Annotation | None],
+) -> Corpus:
+    posts: list[Post] = []
+    removed: dict[str, list[str]] = {CONTRADICTORY: [], NO_MAJORITY: []}
+    encoded: list[str] = []
+    folder = ImageFolder(root)
+    for post_id, annotations in _read_rows(root / LABEL_FILE, name, annotators):
+        labels = agree(annotations)
+        label = labels and merge_labels(*labels)
+        if labels is None or label is None:
+            removed[NO_MAJORITY if labels is None else CONTRADICTORY].append(post_id)
+            continue
+        text, encoding = _read_text(folder.path(f"data/{post_id}.txt", f"Post {post_id}"))
+        if encoding == OTHER_ENCODING:
+            encoded.append(post_id)
+        image = folder.path(f"data/{post_id}.jpg", f"Post {post_id}")
+        posts.append(Post(post_id, text, image, label, *labels))
+    reasons = {reason: tuple(ids) for reason, ids in removed.items() if ids}
+    return Corpus(posts, POLARITIES, reasons, {OTHER_ENCODING: tuple(encoded)} if encoded else {})
+
+
+def _majorities(annotations: list[Annotation]) -> Annotation | None:
+    """Return the text label and the image label of most annotators, if there are such."""
+    votes = [Counter(labels).most_common(1)[0] for labels in zip(*annotations, strict=True)]
+    if any(count <= len(annotations) / 2 for _, count in votes):
+        return None
+    (text, _), (image, _) = votes
+    return text, image
+
+
+def _read_rows(path: Path, name: str, annotators: int) -> Iterator[tuple[str, list[Annotation]]]:
+    """Yield post id and annotations of each row."""
+    header, *lines = _read_label_file(path, name).split("\n")
+    expected = "\t".join(["ID", *[COLUMNS] * annotators])
+    if header.strip() != expected:
+        raise DataError(
+            f"{path} begins with {header[:80]!r} instead of {expected!r}: "
+            f"give the folder of {name} as it was published."
+        )
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            continue
+        post_id, annotations = _parse_row(line, f"{path}, line {number}", annotators)
+        if post_id in line_of:
+            raise DataError(
+                f"{path}, line {number}: post {post_id} is on line {line_of[post_id]} already, "
+                "so delete one of them."
+            )
+        line_of[post_id] = number
+        yield post_id, annotations
+    if not line_of:
+        raise DataError(f"{path} has no posts below its header: restore the published file.")
+
+
+def _read_label_file(path: Path, name: str) -> str:
+    try:
+        if not path.is_file():
+            raise FileNotFoundError
+        return _decode(path.read_bytes())[0]
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read, so {path.parent} is not the folder of {name}: "
+            f"give the one that holds {LABEL_FILE} and data/."
+        ) from error
+
+
+def _parse_row(line: str, where: str, annotators: int) -> tuple[str, list[Annotation]]:
+    post_id, *columns = line.strip().split("\t")
+    annotations = [[label.strip().lower() for label in column.split(",")] for column in columns]
+    is_number = post_id.isascii() and post_id.isdecimal()
+    if not is_number or [len(labels) for labels in annotations] != [2] * annotators:
+        example = "<tab>".join(["12", *["positive,neutral"] * annotators])
+        raise DataError(
+            f"{where}: {line.strip()[:80]!r} must be a post's number and {annotators} pair(s) of "
+            f"labels, as in '{example}'."
+        )
+    for label in (label for labels in annotations for label in labels):
+        if label not in POLARITIES:
+            raise DataError(f"{where}: label {label!r} must be one of {', '.join(POLARITIES)}.")
+    return post_id, [(text, image) for text, image in annotations]
+
+
+def _read_text(path: Path) -> tuple[str, str]:
+    try:
+        if not path.is_file():
+            raise FileNotFoundError
+        text, encoding = _decode(path.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"Text {path} cannot be read: restore it, or delete its row in {LABEL_FILE}."
+        ) from error
+    return text.strip(), encoding
+
+
+def _decode(content: bytes) -> tuple[str, str]:
+    """Return text and encoding: UTF-8 where that is valid, else GB18030 as for a quarter of them.
+
+    Latin-1 would silently garble their quotes and ellipses. All published texts decode without
+    loss; a byte that is wrong in both encodings becomes a replacement character, since
+    one spoilt character does not spoil a post.
+    """
+    try:
+        return content.decode("utf-8-sig"), "utf-8"
+    except UnicodeDecodeError:
+        return content.decode(OTHER_ENCODING, errors="replace"), OTHER_ENCODING

@@ -1,0 +1,51 @@
+"""Rows of a file of posts, whatever its format: cells by the name of their column."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mvcn.errors import DataError, reason_of
+from mvcn.types import StoredImage
+
+MAX_CELL_CHARACTERS = 20_000_000
+"""Room for an image as base64 text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file."""
+
+    cells: Mapping[str, Any]
+    number: int
+    """1 is the first row."""
+    where: str
+    """File, row and line, for errors."""
+    image: StoredImage | None = None
+    """How to read the image again later, where the cell itself holds it."""
+
+
+def read_bytes(path: Path, kind: str) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        DataError: There is no such regular file, or it cannot be read.
+    """
+    require_file(path, kind)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"Table {path} cannot be read ({reason_of(error)}): give a {kind} file."
+        ) from error
+
+
+def require_file(path: Path, kind: str) -> None:
+    """Raise a DataError unless there is a regular file: a named pipe would block for ever."""
+    try:
+        if path.is_file():
+            return
+        reason = "it is a folder or a device" if path.exists() else "No such file or directory"
+    except (OSError, ValueError) as error:
+        reason = reason_of(error)
+    raise DataError(f"Table {path} cannot be read ({reason}): give a {kind} file.")
