@@ -1,0 +1,378 @@
+"""The same posts in every kind of file, files that are broken, and files of noise."""
+
+import base64
+import csv
+import json
+import os
+import re
+import sys
+from io import StringIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mvcn.data.image_cells import ImageFolder
+from mvcn.data.images import image_digest
+from mvcn.data.rows import MAX_CELL_CHARACTERS
+from mvcn.data.synthetic import generate_posts
+from mvcn.data.table import ROW_READERS, read_table
+from mvcn.errors import BadImageError, ConfigError, DataError
+
+COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "split")
+SUFFIXES = tuple(ROW_READERS)
+
+
+def as_delimited(rows, separator):
+    stream = StringIO(newline="")
+    writer = csv.DictWriter(stream, COLUMNS, delimiter=separator)
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode()
+
+
+def as_json_lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def as_parquet(rows):
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink, row_group_size=2)
+    return sink.getvalue().to_pybytes()
+
+
+WRITERS = {
+    ".csv": lambda rows: as_delimited(rows, ","),
+    ".tsv": lambda rows: as_delimited(rows, "\t"),
+    ".jsonl": as_json_lines,
+    ".ndjson": as_json_lines,
+    ".parquet": as_parquet,
+}
+
+
+@pytest.fixture(scope="module")
+def posts():
+    return [generated.post for generated in generate_posts(5, seed=0)]
+
+
+@pytest.fixture
+def rows(posts, tmp_path):
+    """Five rows with image files beside them; the last has none."""
+    (tmp_path / "images").mkdir()
+    made = []
+    for number, post in enumerate(posts):
+        name = f"images/{post.id}.png" if number < 4 else None
+        if name:
+            (tmp_path / name).write_bytes(post.image)
+        split = ("train", "train", "valid", "TEST", "dev")[number]
+        labels = (post.label, post.text_label, post.image_label, split)
+        made.append(dict(zip(COLUMNS, (post.id, post.text, name, *labels), strict=True)))
+    return made
+
+
+def write(path, rows):
+    path.write_bytes(WRITERS[path.suffix](rows))
+    return path
+
+
+def seen(corpus):
+    """All of a corpus that does not depend on where its images are."""
+    posts = [
+        (p.id, p.text, p.label, p.text_label, p.image_label, p.split, p.attributes)
+        for p in corpus.posts
+    ]
+    digests = [None if p.image is None else image_digest(p.image) for p in corpus.posts]
+    return posts, digests, corpus.class_names
+
+
+def test_every_kind_of_file_is_tried():
+    assert tuple(WRITERS) == SUFFIXES
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_all_kinds_of_files_give_the_same_posts(suffix, rows, posts, tmp_path):
+    corpus = read_table(write(tmp_path / f"posts{suffix}", rows))
+    assert [p.text for p in corpus.posts] == [p.text for p in posts]
+    assert [p.split for p in corpus.posts] == ["train", "train", "dev", "test", "dev"]
+    assert corpus.posts[4].image is None
+    assert seen(corpus) == seen(read_table(write(tmp_path / "other.csv", rows)))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_upper_case_suffixes_and_mapped_columns_are_understood(suffix, rows, tmp_path):
+    theirs = {"id": "key", "text": "tweet", "image": "photo"}
+    renamed = [{theirs.get(k, k): v for k, v in row.items()} for row in rows]
+    path = tmp_path / f"posts{suffix.upper()}"
+    if suffix in (".csv", ".tsv"):
+        stream = StringIO(newline="")
+        writer = csv.DictWriter(stream, list(renamed[0]), delimiter="," if "c" in suffix else "\t")
+        writer.writeheader()
+        writer.writerows(renamed)
+        path.write_bytes(stream.getvalue().encode())
+    else:
+        path.write_bytes(WRITERS[suffix](renamed))
+    expected = read_table(write(tmp_path / "plain.csv", rows))
+    assert seen(read_table(path, columns=theirs)) == seen(expected)
+
+
+def test_splits_choose_rows_and_not_classes(rows, tmp_path):
+    path = write(tmp_path / "posts.csv", rows)
+    whole, part = read_table(path), read_table(path, splits=["dev"])
+    assert [p.id for p in part.posts] == [rows[2]["id"], rows[4]["id"]]
+    assert part.class_names == whole.class_names
+
+
+def encoded(content, prefix=""):
+    return prefix + base64.b64encode(content).decode()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_images_can_be_base64_text(suffix, prefix, rows, posts, tmp_path):
+    inside = [
+        row | {"image": row["image"] and encoded(post.image, prefix)}
+        for row, post in zip(rows, posts, strict=True)
+    ]
+    corpus = read_table(write(tmp_path / f"inside{suffix}", inside))
+    assert seen(corpus) == seen(read_table(write(tmp_path / "posts.csv", rows)))
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_images_can_be_bytes_in_parquet(nested, rows, posts, tmp_path):
+    def cell(row, post):
+        content = row["image"] and post.image
+        return content and {"bytes": content, "path": "x.png"} if nested else content
+
+    inside = [row | {"image": cell(row, p)} for row, p in zip(rows, posts, strict=True)]
+    corpus = read_table(write(tmp_path / "inside.parquet", inside))
+    assert seen(corpus) == seen(read_table(write(tmp_path / "posts.csv", rows)))
+    assert not any(isinstance(p.image, bytes) for p in corpus.posts)  # read when needed
+
+
+def test_a_json_line_that_changed_is_a_bad_image(rows, posts, tmp_path):
+    path = write(tmp_path / "a.jsonl", [rows[0] | {"image": encoded(posts[0].image)}])
+    image = read_table(path).posts[0].image
+    path.write_text("{}\n")
+    with pytest.raises(BadImageError, match=r"a\.jsonl cannot be read again"):
+        image.read()
+
+
+def test_numbers_are_labels_in_their_own_order(tmp_path):
+    path = tmp_path / "posts.jsonl"
+    path.write_text("".join(f'{{"text": "x", "label": {n}}}\n' for n in (10, 2, -1, "null")))
+    assert read_table(path).class_names == ("-1", "2", "10")
+    path.write_text('{"text": "x", "label": true}\n{"text": "x", "label": false}\n')
+    assert read_table(path).class_names == ("false", "true")
+
+
+def test_attributes_are_words(tmp_path):
+    (tmp_path / "a.csv").write_text("text,attributes\nx,sea  sky\ny,\n")
+    (tmp_path / "a.jsonl").write_text('{"text":"x","attributes":["sea","sky"]}\n{"text":"y"}\n')
+    found = [[p.attributes for p in read_table(tmp_path / n).posts] for n in ("a.csv", "a.jsonl")]
+    assert found == [[("sea", "sky"), ()]] * 2
+
+
+ROW = {"id": "1", "text": "a", "label": "x"}
+BROKEN_ROWS = {
+    "twice": ([ROW, ROW], r"row 2.*id '1' was given before \(.*row 1"),
+    "other case": (
+        [ROW, {**ROW, "id": "2", "label": "X"}],
+        r"row 2.*'X' differs from 'x' \(.*row 1",
+    ),
+    "blanks": (
+        [{**ROW, "label": "a b"}, {**ROW, "id": "2", "label": "a  b"}],
+        "differs from 'a b'",
+    ),
+    "no such split": ([{**ROW, "split": "exam"}], r"row 1.*'split' is 'exam'"),
+    "empty id": ([{**ROW, "id": " "}], r"row 1.*'id' is empty"),
+    "outside": ([{**ROW, "image": "../x.png"}], r"row 1.*is outside of .*--images"),
+    "elsewhere": ([{**ROW, "image": "/etc/passwd"}], r"row 1.*is outside of"),
+    "web": ([{**ROW, "image": "https://a.b/c.png"}], r"row 1.*is a web address"),
+    "bad base64": ([{**ROW, "image": "data:image/png;base64,a?b"}], r"row 1.*not valid base64"),
+    "too long": ([{**ROW, "image": "x" * 5000}], r"row 1.*cannot be followed"),
+    "neither": ([{"id": "1", "label": "x"}], "neither a column 'text' nor 'image'"),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("fault", BROKEN_ROWS)
+def test_a_broken_row_is_named(suffix, fault, tmp_path):
+    rows, message = BROKEN_ROWS[fault]
+    if suffix in (".csv", ".tsv"):
+        stream = StringIO(newline="")
+        writer = csv.DictWriter(stream, list(rows[0]), delimiter="," if suffix == ".csv" else "\t")
+        writer.writeheader()
+        writer.writerows(rows)
+        content = stream.getvalue().encode()
+    else:
+        content = WRITERS[suffix](rows)
+    (tmp_path / f"posts{suffix}").write_bytes(content)
+    with pytest.raises(DataError, match=message) as error:
+        read_table(tmp_path / f"posts{suffix}")
+    assert f"posts{suffix}" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+BROKEN_LINES = {
+    "half a line": (b'{"text": "a"}\n{"text": "b', r"row 2 \(line 2\) is not a JSON object"),
+    "no object": (b'\n["a"]\n', r"row 1 \(line 2\) is not a JSON object: write one a line"),
+    "not UTF-8": (b'{"text": "\xff"}', r"row 1.*byte 10 is not UTF-8"),
+    "NUL": (b'{"text": "a\0"}', r"row 1.*is not a JSON object"),
+    "key twice": (b'{"text": "a", "text": "b"}', r"row 1.*'text' comes twice"),
+    "NaN": (b'{"text": NaN}', r"row 1.*NaN is no value"),
+    "text of numbers": (b'{"text": 3}', r"row 1.*'text' is int"),
+    "label of list": (b'{"text": "a", "label": ["b"]}', r"row 1.*'label' is list"),
+    "label of fraction": (b'{"text": "a", "label": 1.5}', r"row 1.*'label' is float"),
+    "image of number": (b'{"text": "a", "image": 7}', r"row 1.*image is int"),
+    "image with NUL": (b'{"image": "a\\u0000b"}', r"row 1.*cannot be followed \(it is no path"),
+    "deep": (b"[" * 100_000, r"row 1.*is not a JSON object"),
+    "nothing": (b"\n\n", "has no rows"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_LINES)
+def test_a_broken_json_line_is_named(fault, tmp_path):
+    content, message = BROKEN_LINES[fault]
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / "a.jsonl")
+
+
+def test_a_huge_json_line_is_refused_before_it_is_read_whole(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "' + b"a" * MAX_CELL_CHARACTERS + b'"}')
+    with pytest.raises(DataError, match="line of more than 20,000,000 bytes"):
+        read_table(tmp_path / "a.jsonl")
+
+
+def test_damaged_parquet_is_one_sentence(rows, tmp_path):
+    whole = write(tmp_path / "whole.parquet", rows).read_bytes()
+    for name, content in {"half": whole[: len(whole) // 2], "none": b"", "other": b"PAR1"}.items():
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}.parquet cannot be read as Parquet"):
+            read_table(path)
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "empty.parquet")
+    with pytest.raises(DataError, match="has no rows"):
+        read_table(tmp_path / "empty.parquet")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_pipe_or_folder_in_place_of_a_file_is_refused(suffix, tmp_path):
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name in ("pipe", "folder", "nothing"):
+        with pytest.raises(DataError, match=f"{name}{suffix} cannot be read"):
+            read_table(tmp_path / f"{name}{suffix}")
+
+
+def test_an_unknown_kind_of_file_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(DataError, match=re.escape(", ".join(SUFFIXES))):
+        read_table(tmp_path / "posts.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ({"tekst": "text"}, ConfigError, "no column 'tekst' to map: ours are id, text"),
+        ({"text": "a", "image": "a"}, ConfigError, "Two of our columns are mapped to 'a'"),
+        ({"text": "tweat"}, DataError, "no column 'tweat' for 'text': did you mean 'tweet'"),
+    ],
+)
+def test_columns_that_cannot_be_mapped(columns, error, message, tmp_path):
+    (tmp_path / "a.csv").write_text("tweet,label\na,b\n")
+    with pytest.raises(error, match=message):
+        read_table(tmp_path / "a.csv", columns=columns)
+
+
+def test_links_may_lead_anywhere_inside_and_nowhere_else(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "deep", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(b"")
+    (root / "inner.png").symlink_to(root / "deep" / "a.png")
+    (root / "outer.png").symlink_to(outside / "a.png")
+    (root / "folder").symlink_to(outside)
+    (root / "loop").symlink_to(root / "loop")
+    folder = ImageFolder(root)
+    for name in ("a.png", "deep/a.png", "inner.png", "deep/../deep/a.png", "not/there.png"):
+        assert folder.path(name, "here") == root / name
+    for name in ("outer.png", "folder/a.png", "..", "deep/../../x", str(outside / "a.png")):
+        with pytest.raises(DataError, match=r"here: .* is outside of"):
+            folder.path(name, "here")
+    for name in ("loop", "loop/a.png", "a\0b", "x" * 300 + "/" + "y" * 4000):
+        with pytest.raises(DataError, match=r"here: .* cannot be followed"):
+            folder.path(name, "here")
+    assert ImageFolder(tmp_path).path("outside/a.png", "here") == outside / "a.png"
+
+
+OPENED: list[str] = []
+IS_WATCHED = [False]
+
+
+def _note(event, arguments):
+    if IS_WATCHED[0] and event == "open" and isinstance(arguments[0], str):
+        OPENED.append(arguments[0])
+
+
+sys.addaudithook(_note)
+
+
+def read_noise(path, content):
+    """Read a file of noise: an error is a sentence, and nothing outside of its folder is opened."""
+    path.write_bytes(content)
+    OPENED.clear()
+    IS_WATCHED[0] = True
+    try:
+        corpus = read_table(path)
+    except DataError as error:
+        outcome = str(error)
+    else:
+        outcome = f"{path}: {len(corpus.posts)} posts"
+    finally:
+        IS_WATCHED[0] = False
+    assert str(path) in outcome
+    own = (str(path.parent), sys.prefix, sys.base_prefix)
+    assert [name for name in OPENED if not name.startswith(own)] == []
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    return tmp_path_factory.mktemp("noise")
+
+
+@pytest.fixture(scope="module")
+def valid():
+    rows = [
+        {"id": str(n), "text": "ab c", "image": f"{n}.png", "label": "xy"[n % 2], "split": "dev"}
+        for n in range(3)
+    ]
+    csv_text = "id,text,image,label\n" + "".join(f"{n},ab c,{n}.png,x\n" for n in range(3))
+    return {
+        ".csv": csv_text.encode(),
+        ".tsv": csv_text.replace(",", "\t").encode(),
+        ".jsonl": as_json_lines(rows),
+        ".ndjson": as_json_lines(rows),
+        ".parquet": as_parquet(rows),
+    }
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(content=st.binary(max_size=60))
+def test_noise_is_read_or_refused(noisy, suffix, content):
+    read_noise(noisy / f"noise{suffix}", content)
+
+
+edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(edits=edits, end=st.floats(0.3, 1))
+def test_files_with_some_bytes_changed_or_cut_off_are_read_or_refused(
+    noisy, valid, suffix, edits, end
+):
+    content = bytearray(valid[suffix])
+    for position, value in edits:
+        content[int(position * len(content))] = value
+    read_noise(noisy / f"edited{suffix}", bytes(content[: round(end * len(content))]))
