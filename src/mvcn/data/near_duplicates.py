@@ -1,0 +1,231 @@
+"""Posts that are nearly the same: texts that share their character shingles, look-alike pictures.
+
+Near-duplicates that straddle training and test posts make scores too good; inside the training
+posts they show where labels contradict each other.
+"""
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import combinations, pairwise
+
+import numpy as np
+from datasketch import MinHash
+from numpy.typing import NDArray
+
+from mvcn.types import ImageFacts
+
+WEB_ADDRESS = re.compile(r"https?:\S*")
+WORD = re.compile(r"\w+")
+
+SHINGLE_CHARACTERS = 5
+MIN_CHARACTERS = 20
+"""Words of a shorter text are too few to judge by: it has only equal texts for near-duplicates."""
+MIN_SIMILARITY = 0.8
+"""Jaccard similarity of the shingle sets from which on two texts are near-duplicates."""
+
+BANDS, BAND_ROWS = 25, 4
+"""Two texts of similarity s are compared with probability 1 - (1 - s**4)**25: 0.999998 at 0.8."""
+SHINGLES_AT_ONCE = 10_000
+MAX_ESTIMATE_ERROR = 0.2
+"""The share of equal MinHashes deviates from a similarity of 0.8 by 0.04 (standard deviation)."""
+
+MAX_DIFFERENT_BITS = 4
+"""Of the 64 of a perceptual hash, between pictures that are near-duplicates."""
+MIN_CONTRAST = 5.0
+"""Pictures with less, of 0 to 255, are blank: their hashes say nothing."""
+PARTS = MAX_DIFFERENT_BITS + 2
+"""Of the hash: when at most `MAX_DIFFERENT_BITS` differ, then at least two parts are equal."""
+
+
+def plain_text(text: str) -> str:
+    """Return the text in lower case, without web addresses, its words joined by single blanks."""
+    return " ".join(WEB_ADDRESS.sub("", text).lower().split())
+
+
+def near_duplicate_texts(texts: Sequence[str]) -> list[list[int]]:
+    """Return groups of texts that are near-duplicates, as positions in order.
+
+    Two texts are if their plain texts are equal and not empty, or if the sets of five-character
+    shingles of their words have a Jaccard similarity of at least `MIN_SIMILARITY`; a group is what
+    such pairs connect. Candidates come from MinHash with locality-sensitive hashing (Broder, 1997)
+    and are then compared exactly.
+    """
+    groups = _Groups(len(texts))
+    plain = [plain_text(text) for text in texts]
+    groups.join_equal([text or None for text in plain])
+    words = [" ".join(WORD.findall(unicodedata.normalize("NFKC", text))) for text in plain]
+    keys = [text if len(text) >= MIN_CHARACTERS else None for text in words]
+    groups.join_equal(keys)
+    first: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        if key is not None:
+            first.setdefault(key, i)
+    _join_similar(groups, list(first), list(first.values()))
+    return groups.of_two_or_more()
+
+
+def near_duplicate_images(facts: Sequence[ImageFacts | None]) -> list[list[int]]:
+    """Return groups of images that are near-duplicates, as positions in order.
+
+    Two images are if their files are equal, or if they are not blank and their perceptual hashes
+    differ in at most `MAX_DIFFERENT_BITS`; a group is what such pairs connect.
+
+    Args:
+        facts: What is known of each image; None where there is none.
+    """
+    groups = _Groups(len(facts))
+    groups.join_equal([fact.digest or None if fact is not None else None for fact in facts])
+    keys = [
+        fact.perceptual_hash if fact is not None and fact.contrast >= MIN_CONTRAST else None
+        for fact in facts
+    ]
+    groups.join_equal(keys)
+    first: dict[int, int] = {}
+    for i, key in enumerate(keys):
+        if key is not None:
+            first.setdefault(key, i)
+    positions = list(first.values())
+    for left, right in _pairs_of_similar_hashes(np.array(list(first), dtype=np.uint64)):
+        groups.join(positions[left], positions[right])
+    return groups.of_two_or_more()
+
+
+def exact_groups(keys: Sequence[Hashable | None]) -> list[list[int]]:
+    """Return groups of two or more positions with equal keys, in order; None equals nothing."""
+    groups = _Groups(len(keys))
+    groups.join_equal(keys)
+    return groups.of_two_or_more()
+
+
+def duplicate_groups(
+    texts: Sequence[str], facts: Sequence[ImageFacts | None] | None = None
+) -> list[int]:
+    """Return the number of each post's group; near-duplicates in text or image share one.
+
+    Groups are numbered from 0 in the order of their first posts. A post without near-duplicates
+    is a group of its own.
+
+    Args:
+        texts: Text of each post.
+        facts: What is known of each post's image; None to compare the texts alone.
+    """
+    groups = _Groups(len(texts))
+    for group in [*near_duplicate_texts(texts), *near_duplicate_images(facts or [])]:
+        for i in group:
+            groups.join(group[0], i)
+    number_of: dict[int, int] = {}
+    return [number_of.setdefault(groups.root(i), len(number_of)) for i in range(len(texts))]
+
+
+class _Groups:
+    """Positions 0 to n - 1 in groups that are joined one after the other (union-find)."""
+
+    def __init__(self, count: int) -> None:
+        self._parent = list(range(count))
+
+    def root(self, i: int) -> int:
+        """Return the first position of the group."""
+        parent = self._parent
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    def join(self, i: int, j: int) -> None:
+        first, second = sorted((self.root(i), self.root(j)))
+        self._parent[second] = first
+
+    def join_equal(self, keys: Sequence[Hashable | None]) -> None:
+        first: dict[Hashable, int] = {}
+        for i, key in enumerate(keys):
+            if key is not None:
+                self.join(first.setdefault(key, i), i)
+
+    def of_two_or_more(self) -> list[list[int]]:
+        members: dict[int, list[int]] = {}
+        for i in range(len(self._parent)):
+            members.setdefault(self.root(i), []).append(i)
+        return [group for group in members.values() if len(group) > 1]
+
+
+def _join_similar(groups: _Groups, texts: Sequence[str], positions: Sequence[int]) -> None:
+    """Join the positions of similar texts, comparing those that share a band of MinHashes."""
+    hashes = _min_hashes(texts)
+    for bucket in _buckets(hashes):
+        _join_in_bucket(groups, bucket, texts, positions, hashes)
+
+
+def _min_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
+    hashes = np.empty((len(texts), BANDS * BAND_ROWS), dtype=np.uint32)
+    empty = MinHash(BANDS * BAND_ROWS, hashfunc=zlib.crc32)
+    for row, text in enumerate(texts):
+        sketch = empty.copy()
+        shingles = [shingle.encode("utf-8", "surrogatepass") for shingle in _shingles(text)]
+        for start in range(0, len(shingles), SHINGLES_AT_ONCE):
+            sketch.update_batch(shingles[start : start + SHINGLES_AT_ONCE])
+        hashes[row] = sketch.hashvalues
+    return hashes
+
+
+def _shingles(text: str) -> set[str]:
+    return {text[i : i + SHINGLE_CHARACTERS] for i in range(len(text) - SHINGLE_CHARACTERS + 1)}
+
+
+def _buckets(hashes: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows that are equal in a band, band by band."""
+    for band in np.split(hashes, BANDS, axis=1):
+        order = np.lexsort(band.T)
+        starts = 1 + np.flatnonzero((band[order[1:]] != band[order[:-1]]).any(axis=1))
+        for bucket in np.split(order, starts):
+            if len(bucket) > 1:
+                yield bucket
+
+
+def _join_in_bucket(
+    groups: _Groups,
+    bucket: NDArray[np.intp],
+    texts: Sequence[str],
+    positions: Sequence[int],
+    hashes: NDArray[np.uint32],
+) -> None:
+    """Compare each text with those before it that are not of its group yet."""
+    roots = np.array([groups.root(positions[row]) for row in bucket])
+    if (roots == roots[0]).all():
+        return
+    for i in range(1, len(bucket)):
+        others = np.flatnonzero(roots[:i] != roots[i])
+        if not len(others):
+            continue
+        estimates = (hashes[bucket[others]] == hashes[bucket[i]]).mean(axis=1)
+        shingles = _shingles(texts[bucket[i]])
+        for other in others[estimates >= MIN_SIMILARITY - MAX_ESTIMATE_ERROR]:
+            if roots[other] != roots[i] and _is_similar(shingles, texts[bucket[other]]):
+                groups.join(positions[bucket[i]], positions[bucket[other]])
+                roots[np.isin(roots, [roots[i], roots[other]])] = min(roots[i], roots[other])
+
+
+def _is_similar(shingles: set[str], other_text: str) -> bool:
+    others = _shingles(other_text)
+    common = len(shingles & others)
+    return common / (len(shingles) + len(others) - common) >= MIN_SIMILARITY
+
+
+def _pairs_of_similar_hashes(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Yield pairs of distinct hashes that differ in few bits, some of them more than once."""
+    edges = np.linspace(0, 64, PARTS + 1).astype(int).tolist()
+    masks = [(1 << end) - (1 << start) for start, end in pairwise(edges)]
+    for first, second in combinations(masks, 2):
+        keys = hashes & np.uint64(first | second)
+        order = np.argsort(keys, kind="stable")
+        left, step = np.arange(len(order)), 1
+        while True:  # every pair in a run of equal keys, by its distance in the run
+            left = left[left + step < len(order)]
+            left = left[keys[order[left]] == keys[order[left + step]]]
+            if not len(left):
+                break
+            pairs = np.stack([order[left], order[left + step]], axis=1)
+            different = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]])
+            yield from map(tuple, pairs[different <= MAX_DIFFERENT_BITS].tolist())
+            step += 1
