@@ -37,7 +37,7 @@ def read_csv(path):
 @pytest.fixture
 def bad_images(tmp_path, posts_table):
     """Return a CSV of one good post and one post for each way in which an image can be bad."""
-    good = next((posts_table / "dev/images").iterdir())
+    good = shutil.copy(next((posts_table / "dev/images").iterdir()), tmp_path)
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "half.png").write_bytes(good.read_bytes()[:2000])
@@ -229,7 +229,7 @@ def test_ids_choose_posts_and_unknown_ones_are_named(mvcn, fails, tiny_run, post
 
 
 def test_empty_texts_and_posts_without_images_are_predicted(mvcn, tiny_run, posts_table, tmp_path):
-    image = next((posts_table / "dev/images").iterdir())
+    image = shutil.copy(next((posts_table / "dev/images").iterdir()), tmp_path)
     rows = [("a", "", str(image)), ("b", "only text", ""), ("c", "", "")]
     table = write_csv(tmp_path / "odd.csv", rows, header=("id", "text", "image"))
     assert mvcn("predict", tiny_run, table, "--output", tmp_path / "out.csv")[0] == 0
