@@ -37,7 +37,7 @@ def read_csv(path):
 @pytest.fixture
 def bad_images(tmp_path, posts_table):
     """Return a CSV of one good post and one post for each way in which an image can be bad."""
-    good = shutil.copy(next((posts_table / "dev/images").iterdir()), tmp_path)
+    good = Path(shutil.copy(next((posts_table / "dev/images").iterdir()), tmp_path))
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "half.png").write_bytes(good.read_bytes()[:2000])
