@@ -5,7 +5,6 @@ runs are kept and not trained again; an interrupted one goes on where it was.
 """
 
 import json
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 
 from mvcn.cli.process import prepare_process
 from mvcn.config import RunConfig, read_recipe
+from mvcn.data.near_duplicates import plain_text
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.files import write_json
 from mvcn.inference import Classifier
@@ -23,7 +23,6 @@ from mvcn.training.run import train
 from mvcn.types import Post
 
 METRICS = ("accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
-URL = re.compile(r"https?:\S*")
 
 
 def main(
@@ -73,12 +72,8 @@ def _run(config: RunConfig, output: Path) -> dict[str, Any]:
 
 def _without_near_duplicates(posts: TrainingPosts) -> list[Post]:
     """Return the dev posts whose text, without addresses and case, is in no training post."""
-    known = {_plain(post.text) for post in posts.train}
-    return [post for post in posts.dev if _plain(post.text) not in known]
-
-
-def _plain(text: str) -> str:
-    return " ".join(URL.sub("", text).lower().split())
+    known = {plain_text(post.text) for post in posts.train}
+    return [post for post in posts.dev if plain_text(post.text) not in known]
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mvcn.config import DataConfig
 from mvcn.data import read_corpus
-from mvcn.data.splits import read_ids, select_posts
+from mvcn.data.splits import read_ids, require_made_for, select_posts
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
@@ -55,6 +55,11 @@ def read_source(
 
 
 def posts_of_id_file(corpus: Corpus, folder: Path, split: str) -> list[Post]:
-    """Return the posts that ``<split>.txt`` in `folder` names, in its order."""
+    """Return the posts that ``<split>.txt`` in `folder` names, in its order.
+
+    Raises:
+        DataError: No such list of ids, or it was made for other posts than those of the corpus.
+    """
+    require_made_for(folder, corpus.posts)
     path = folder / f"{split}.txt"
     return select_posts(corpus, read_ids(path), str(path))

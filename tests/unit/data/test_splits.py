@@ -1,16 +1,28 @@
 """Laws of the stratified split, and lists of ids good and bad."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
 from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data.splits import read_ids, select_posts, stratified_split
-from mvcn.errors import DataError
+from mvcn.data.fingerprint import fingerprint
+from mvcn.data.sources import posts_of_id_file
+from mvcn.data.splits import (
+    k_folds,
+    read_ids,
+    require_made_for,
+    select_posts,
+    stratified_split,
+    write_splits,
+)
+from mvcn.errors import DataError, RunError
 from mvcn.types import Corpus, Post
 
 SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}
@@ -167,3 +179,190 @@ def test_names_the_first_few_unknown_ids_and_their_source():
 def test_says_why_the_data_set_removed_a_post():
     with pytest.raises(DataError, match=r"dev\.txt .* removes as contradictory \(78\)"):
         select_posts(CORPUS, ["1", "78"], "dev.txt")
+
+
+@st.composite
+def grouped_labels(draw, single_class=False):
+    """Labels of three classes and the group of each post: groups of up to three and many alone."""
+    labels, groups = [], []
+    for group in range(draw(st.integers(0, 12))):
+        label = draw(st.integers(0, 2))
+        for _ in range(draw(st.integers(2, 3))):
+            labels.append(str(label if single_class else draw(st.integers(0, 2))))
+            groups.append(group)
+    for label in range(3):
+        alone = draw(st.integers(9, 25))
+        labels += [str(label)] * alone
+        groups += range(len(groups) + 100, len(groups) + 100 + alone)
+    order = draw(st.permutations(range(len(labels))))
+    return [labels[i] for i in order], [groups[i] for i in order]
+
+
+@given(grouped_labels(), part_shares(), seeds)
+def test_a_group_stays_in_one_part(labelled, shares, seed):
+    labels, groups = labelled
+    posts = posts_labelled(labels)
+    parts = stratified_split(posts, shares, seed, groups)
+    assert sorted((p for part in parts.values() for p in part), key=posts.index) == posts
+    places = {(groups[int(post.id)], name) for name, part in parts.items() for post in part}
+    assert len(places) == len(set(groups))
+
+
+@given(grouped_labels(single_class=True), part_shares(), seeds)
+def test_small_groups_leave_each_part_its_share_to_within_one_post(labelled, shares, seed):
+    labels, groups = labelled
+    totals = Counter(labels)
+    parts = stratified_split(posts_labelled(labels), shares, seed, groups)
+    for name, part in parts.items():
+        counts = Counter(post.label for post in part)
+        for label, total in totals.items():
+            assert abs(counts[label] - Fraction(shares[name]) * total) <= 1
+
+
+@given(post_labels(), part_shares(), seeds)
+def test_groups_of_one_change_nothing(labels, shares, seed):
+    posts = posts_labelled(labels)
+    alone = stratified_split(posts, shares, seed, list(range(len(posts))))
+    assert alone == stratified_split(posts, shares, seed)
+
+
+def test_large_groups_go_where_they_fit_and_single_posts_make_up_for_them():
+    # Twelve posts, three parts of four; groups of six and three, three alone. The six overfill
+    # any part; the three leave one part lacking one and the last lacking four, for three posts.
+    posts = posts_labelled("x" * 12)
+    shares = {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}
+    parts = stratified_split(posts, shares, 0, [0] * 6 + [1] * 3 + [2, 3, 4])
+    assert sorted(len(part) for part in parts.values()) == [2, 4, 6]
+
+
+@given(post_labels(), st.integers(2, 3), seeds)
+def test_each_post_is_in_the_dev_part_of_one_fold(labels, folds, seed):
+    posts = posts_labelled(labels)
+    dealt = k_folds(posts, folds, seed)
+    assert len(dealt) == folds
+    assert sorted((p for fold in dealt for p in fold["dev"]), key=posts.index) == posts
+    for fold in dealt:
+        assert [post for post in posts if post not in fold["dev"]] == fold["train"]
+        counts = Counter(post.label for post in fold["dev"])
+        for label, total in Counter(labels).items():
+            assert abs(counts[label] - Fraction(total, folds)) <= 1
+
+
+def test_folds_keep_groups_together():
+    groups = [i // 2 for i in range(20)]
+    for fold in k_folds(posts_labelled("ab" * 10), 5, 0, groups):
+        assert [len(fold["train"]), len(fold["dev"])] == [16, 4]
+        assert len({groups[int(post.id)] for post in fold["dev"]}) == 2
+
+
+@pytest.mark.parametrize("folds", [-1, 0, 1])
+def test_refuses_fewer_than_two_folds(folds):
+    with pytest.raises(DataError, match="at least 2 folds, not"):
+        k_folds(posts_labelled("aaaa"), folds, 0)
+
+
+POSTS = posts_labelled("abab")
+PARTS = {"train": POSTS[:3], "dev": POSTS[3:]}
+
+
+def test_written_splits_are_read_again(tmp_path):
+    write_splits(tmp_path / "new" / "splits", PARTS, POSTS, {"seed": 3})
+    folder = tmp_path / "new" / "splits"
+    for name, part in PARTS.items():
+        assert select_posts(Corpus(POSTS, ()), read_ids(folder / f"{name}.txt"), "") == part
+    about = json.loads((folder / "splits.json").read_text())
+    assert about == {
+        "fingerprint": fingerprint(POSTS),
+        "counts": {"train": {"a": 2, "b": 1}, "dev": {"b": 1}},
+        "seed": 3,
+    }
+    assert sorted(path.name for path in folder.iterdir()) == ["dev.txt", "splits.json", "train.txt"]
+
+
+def fits_a_line(post_id):
+    is_one_word = post_id != "" and post_id == post_id.strip() and len(post_id.split("\n")) == 1
+    is_utf8 = post_id.encode(errors="ignore").decode() == post_id
+    return is_one_word and is_utf8 and "\r" not in post_id and post_id[0] != "\ufeff"
+
+
+@given(st.lists(st.text(st.characters(), max_size=4), min_size=1, max_size=4, unique=True))
+def test_ids_are_read_as_they_were_or_refused(ids):
+    posts = [Post(post_id, "", None, "x") for post_id in ids]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "dev.txt"
+        if all(map(fits_a_line, ids)):
+            write_splits(path.parent, {"dev": posts}, posts, {})
+            assert read_ids(path) == ids
+        else:
+            with pytest.raises(DataError, match="cannot be written on a line"):
+                write_splits(path.parent, {"dev": posts}, posts, {})
+            assert not path.exists()
+
+
+@pytest.mark.parametrize("post_id", ["", " a", "a\t", "a\nb", "a\r", "\ufeffa", "\ud800"])
+def test_refuses_ids_that_do_not_fit_a_line(tmp_path, post_id):
+    with pytest.raises(DataError, match="cannot be written on a line of its own"):
+        write_splits(tmp_path, {"dev": [Post(post_id, "", None, "x")]}, POSTS, {})
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"../up": POSTS}, "cannot be called '../up'"),
+        ({"": POSTS}, "cannot be called ''"),
+        ({"train": POSTS, "dev": []}, "Part 'dev' has no posts"),
+    ],
+)
+def test_refuses_parts_that_cannot_be_written(tmp_path, parts, message):
+    with pytest.raises(DataError, match=message):
+        write_splits(tmp_path, parts, POSTS, {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["splits.json", "dev.txt"])
+def test_does_not_overwrite_unless_told_to(tmp_path, name):
+    write_splits(tmp_path, {**PARTS, "test": POSTS[:1]}, POSTS, {})
+    for path in tmp_path.iterdir():
+        if name not in (path.name, "splits.json"):
+            path.unlink()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(RunError, match=rf"{name} exists: choose another folder"):
+        write_splits(tmp_path, PARTS, POSTS, {})
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+    write_splits(tmp_path, PARTS, POSTS, {}, overwrite=True)
+    names = {"dev.txt", "splits.json", "train.txt"}  # no test.txt is left over
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [*POSTS[:3], Post("3", "!", None, "b")],
+        [*POSTS[:3], Post("3", "", None, "a")],
+        [*POSTS[:3], Post("4", "", None, "b")],
+        [*POSTS, Post("4", "", None, "b")],
+        POSTS[:3],
+    ],
+)
+def test_splits_are_for_the_posts_that_they_were_made_for(tmp_path, changed):
+    write_splits(tmp_path, PARTS, POSTS, {})
+    assert posts_of_id_file(Corpus(POSTS, ()), tmp_path, "dev") == POSTS[3:]
+    with pytest.raises(DataError, match=r"made for other posts .* anew by mvcn split"):
+        posts_of_id_file(Corpus(changed, ()), tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"fingerprint": 1, "counts": {}}',
+        "\udcff",
+        '{"fingerprint": "", "counts": {"../a": {}}}',
+    ],
+)
+def test_refuses_a_damaged_description_of_splits(tmp_path, content):
+    (tmp_path / "splits.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match=r"splits\.json is damaged"):
+        require_made_for(tmp_path, POSTS)

@@ -1,0 +1,158 @@
+"""``mvcn split``."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mvcn.cli.options import Columns, DataName, Images, Root, data_config
+from mvcn.cli.process import prepare_process
+from mvcn.data.sources import read_source
+from mvcn.data.splits import (
+    count_labels,
+    k_folds,
+    remove_splits,
+    require_writable,
+    stratified_split,
+    write_splits,
+)
+from mvcn.errors import ConfigError, DataError, RunError
+from mvcn.types import ImageFacts, Post
+
+SHARES = "train=0.8,dev=0.1,test=0.1"
+
+
+def split(
+    root: Root,
+    output: Annotated[Path, typer.Option(help="Folder to write the lists of ids to.")],
+    data: DataName = "table",
+    columns: Columns = None,
+    images: Images = None,
+    shares: Annotated[
+        str | None, typer.Option(help="Parts and their shares of the posts.", show_default=SHARES)
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Folds of cross-validation, in place of shares.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides which post goes where.")] = 0,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--keep-duplicates-together/--ignore-duplicates",
+            help="Whether posts that are nearly the same in text or image stay in one part.",
+        ),
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier splits.")] = False,
+) -> None:
+    """Deal labelled posts out to train, dev and test, or to folds, with classes in proportion."""
+    prepare_process()
+    if folds is not None and shares is not None:
+        raise ConfigError("Give either --shares or --folds, not both.")
+    parsed = parse_shares(SHARES if shares is None else shares)
+    _require_free(output, overwrite)
+    corpus = read_source(data_config(columns, name=data, root=root, images=images), root)
+    posts = [post for post in corpus.posts if post.label is not None]
+    if not posts:
+        raise DataError(f"{root} has no labelled posts to deal out: give posts with labels.")
+
+    def deal(groups: Sequence[int] | None) -> dict[Path, dict[str, list[Post]]]:
+        if folds is None:
+            return {output: stratified_split(posts, parsed, seed, groups)}
+        in_order = enumerate(k_folds(posts, folds, seed, groups))
+        return {output / f"fold-{k}": fold for k, fold in in_order}
+
+    for parts in deal(None).values():  # says what is wrong before the long look at the images
+        require_writable(parts)
+    groups = _duplicate_groups(posts) if together else None
+    how = {"shares": parsed} if folds is None else {"folds": folds}
+    about = {"seed": seed, **how, **_about_groups(groups)}
+    dealt = deal(groups)
+    for folder in (output, *output.glob("fold-*")) if overwrite else ():
+        remove_splits(folder)
+    for folder, parts in dealt.items():
+        write_splits(folder, parts, corpus.posts, about, overwrite=overwrite)
+        typer.echo(f"{folder}\n{_table(parts)}\n")
+    _tell_rest(corpus.posts, about)
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    """Return the name of each part -> its share, from ``train=0.8,dev=0.2``.
+
+    Raises:
+        ConfigError: Not of that form, or a part twice.
+    """
+    shares: dict[str, float] = {}
+    for pair in text.split(","):
+        name, _, share = (part.strip() for part in pair.partition("="))
+        try:
+            if name in shares:
+                raise ValueError(name)
+            shares[name] = float(share)
+        except ValueError as error:
+            raise ConfigError(f"--shares '{text}' must look like {SHARES}.") from error
+    return shares
+
+
+def _require_free(output: Path, overwrite: bool) -> None:
+    if output.exists() and not output.is_dir():
+        raise RunError(f"{output} is a file: name a folder to write the splits to.")
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        raise RunError(
+            f"Folder {output} is not empty: choose another, or replace its splits by --overwrite."
+        )
+
+
+def _duplicate_groups(posts: Sequence[Post]) -> list[int]:
+    from mvcn.data.image_facts import describe_images
+    from mvcn.data.near_duplicates import duplicate_groups
+
+    images = {i: post.image for i, post in enumerate(posts) if post.image is not None}
+    facts: list[ImageFacts | None] = [None] * len(posts)
+    problems = []
+    for i, fact in zip(images, describe_images(list(images.values())), strict=True):
+        facts[i] = fact
+        if fact.problem is not None:
+            problems.append(f"  post {posts[i].id}: {fact.problem}")
+    if problems:
+        told = f"{len(problems)} image(s) could not be read; at most equal files were recognised:"
+        typer.echo("\n".join([told, *problems]), err=True)
+    return duplicate_groups([post.text for post in posts], facts)
+
+
+def _about_groups(groups: Sequence[int] | None) -> dict[str, Any]:
+    if groups is None:
+        return {"duplicates": "ignored"}
+    sizes = [n for n in Counter(groups).values() if n > 1]
+    return {
+        "duplicates": "kept together",
+        "groups_of_duplicates": len(sizes),
+        "posts_in_groups_of_duplicates": sum(sizes),
+    }
+
+
+def _table(parts: Mapping[str, Sequence[Post]]) -> str:
+    """Return the number of posts in each part, in all and per class."""
+    counts = {name: count_labels(part) for name, part in parts.items()}
+    labels = sorted({label for of_part in counts.values() for label in of_part})
+    rows = [["part", "posts", *labels]]
+    for name, of_part in counts.items():
+        cells = [sum(of_part.values()), *(of_part.get(label, 0) for label in labels)]
+        rows.append([name, *map(str, cells)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+
+
+def _tell_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
+    """Say what the tables do not: duplicates, and posts that are in no part."""
+    if "groups_of_duplicates" in about:
+        typer.echo(
+            f"{about['posts_in_groups_of_duplicates']} posts are in "
+            f"{about['groups_of_duplicates']} groups of near-duplicates, each kept in one part."
+        )
+    unlabelled = sum(post.label is None for post in posts)
+    if unlabelled:
+        typer.echo(f"{unlabelled} posts have no label, so they are in no part.")
