@@ -9,6 +9,7 @@ import datasets
 import pytest
 
 from mvcn.data import DATASETS, read_corpus
+from mvcn.data.prepared import prepare
 from mvcn.errors import DataError
 
 REAL_MVSA_SINGLE = Path(__file__).parents[3] / "shared" / "data" / "MVSA_Single"
@@ -117,6 +118,13 @@ def write_hugging_face(folder):
     return folder / "saved"
 
 
+def write_prepared(folder):
+    posts = read_corpus("qmf-jsonl", write_qmf(folder))
+    without_images = [replace(post, image=None) for post in posts.posts]
+    prepare(replace(posts, posts=without_images), folder / "prepared", source="qmf-jsonl")
+    return folder / "prepared"
+
+
 FIXTURES = {
     "mvsa-single": write_mvsa_single,
     "mvsa-multiple": write_mvsa_multiple,
@@ -125,6 +133,7 @@ FIXTURES = {
     "qmf-jsonl": write_qmf,
     "image-folder": write_image_folder,
     "hugging-face": write_hugging_face,
+    "prepared": write_prepared,
     "table": write_posts_table,
 }
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mvcn.data.prepared import prepare
 from mvcn.data.table import read_table
 from mvcn.training.run import train
 
@@ -125,6 +126,12 @@ def write_clmlf(parts, folder):
     return {"name": "clmlf-json", "root": folder}
 
 
+def write_prepared(parts, folder):
+    corpus = read_table(write_csv(parts, folder)["root"])
+    prepare(corpus, folder / "prepared", source="table")
+    return {"name": "prepared", "root": folder / "prepared"}
+
+
 WRITERS = {
     "csv": write_csv,
     "tsv": write_tsv,
@@ -132,6 +139,7 @@ WRITERS = {
     "parquet": write_parquet,
     "image-folder": write_image_folder,
     "hugging-face": write_hugging_face,
+    "prepared": write_prepared,
     "qmf": write_qmf,
     "clmlf": write_clmlf,
 }

@@ -8,6 +8,7 @@ import typer
 from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
 from mvcn.cli.predict import predict
+from mvcn.cli.prepare import prepare
 from mvcn.cli.split import split
 from mvcn.cli.train import train
 from mvcn.errors import MvcnError
@@ -26,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, train, evaluate, predict, split):
+for command in (demo, train, evaluate, predict, prepare, split):
     app.command()(command)
 
 

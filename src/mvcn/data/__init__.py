@@ -10,6 +10,7 @@ from mvcn.data.hfm import read_hfm
 from mvcn.data.hugging_face import read_hugging_face
 from mvcn.data.image_folder import read_image_folder
 from mvcn.data.mvsa import read_mvsa_multiple, read_mvsa_single
+from mvcn.data.prepared import read_prepared
 from mvcn.data.qmf import read_qmf
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, DataError
@@ -25,6 +26,7 @@ DATASETS: dict[str, Callable[..., Corpus]] = {
     "qmf-jsonl": read_qmf,
     "image-folder": read_image_folder,
     "hugging-face": read_hugging_face,
+    "prepared": read_prepared,
     "table": read_table,
 }
 """Name of a kind of source -> what reads one from a folder or file.

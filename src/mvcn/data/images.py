@@ -69,6 +69,19 @@ def image_digest(source: ImageSource) -> str:
         raise BadImageError(f"{_name(source)} {error}") from error.__cause__
 
 
+def read_image(source: ImageSource) -> bytes:
+    """Return the image file as it is, decodable or not.
+
+    Raises:
+        BadImageError: There is no such file.
+    """
+    try:
+        with _open_stream(source) as stream:
+            return stream.read()
+    except _ImageError as error:
+        raise BadImageError(f"{_name(source)} {error}") from error.__cause__
+
+
 class _ImageError(Exception):
     """The end of a sentence that begins with the name of the image."""
 

@@ -1,6 +1,7 @@
 """The posts that settings name: all of a source, or one split of it."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from mvcn.config import DataConfig
@@ -8,6 +9,8 @@ from mvcn.data import read_corpus
 from mvcn.data.splits import read_ids, require_made_for, select_posts
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
+
+PARTS = ("train", "dev", "test")
 
 
 def read_posts(config: DataConfig, split: str | None = None) -> Corpus:
@@ -30,6 +33,34 @@ def read_posts(config: DataConfig, split: str | None = None) -> Corpus:
             f"{split}.txt (--splits), as mvcn split writes it."
         )
     return Corpus(posts, corpus.class_names, corpus.removed, corpus.encodings)
+
+
+def read_all(config: DataConfig) -> Corpus:
+    """Read the whole source at `config.root`; id files, where there are some, set the parts.
+
+    Posts of a part then come in the order of its file, and last those that no file names.
+
+    Raises:
+        ConfigError: No root is given.
+        DataError: A file cannot be read as what it should be, or a post is in two parts.
+    """
+    corpus = read_source(config, config.root)
+    if config.splits is None:
+        return corpus
+    placed: dict[str, Post] = {}
+    for part in PARTS:
+        if (config.splits / f"{part}.txt").is_file():
+            for post in posts_of_id_file(corpus, config.splits, part):
+                if post.id in placed:
+                    raise DataError(
+                        f"{config.splits}: post {post.id} is in {placed[post.id].split}.txt and in "
+                        f"{part}.txt: delete one of them."
+                    )
+                placed[post.id] = replace(post, split=part)
+    if not placed:
+        raise DataError(f"{config.splits} has none of train.txt, dev.txt, test.txt: name another.")
+    rest = [replace(post, split=None) for post in corpus.posts if post.id not in placed]
+    return replace(corpus, posts=[*placed.values(), *rest])
 
 
 def read_source(

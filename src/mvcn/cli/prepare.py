@@ -1,0 +1,68 @@
+"""``mvcn prepare``."""
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mvcn.cli.options import (
+    OUTCOME,
+    Columns,
+    DataName,
+    Images,
+    OnBadImage,
+    Root,
+    Splits,
+    data_config,
+)
+from mvcn.data.prepared import FOLDER
+from mvcn.data.prepared import prepare as prepare_posts
+from mvcn.data.sources import read_all
+
+
+def prepare(
+    root: Root,
+    output: Annotated[Path, typer.Option(help="Folder to fill, new or empty.")],
+    data: DataName = "table",
+    splits: Splits = None,
+    columns: Columns = None,
+    images: Images = None,
+    on_bad_image: OnBadImage = "error",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace prepared posts that are there.")
+    ] = False,
+) -> None:
+    """Turn posts of any kind into one folder of Parquet files, with images and what is in them.
+
+    Interrupted work goes on where it was when the same command is given again.
+    """
+    started = time.monotonic()
+    corpus = read_all(data_config(columns, name=data, root=root, splits=splits, images=images))
+    index = prepare_posts(
+        corpus, output, source=data, on_bad_image=on_bad_image, overwrite=overwrite
+    )
+    seconds = time.monotonic() - started
+    _tell(index, on_bad_image)
+    size = sum(path.stat().st_size for path in (output / FOLDER).iterdir()) / 1e6
+    typer.echo(
+        f"Wrote {size:,.1f} MB to {output}, {len(corpus.posts) / seconds:,.0f} posts a second.\n"
+        f"Go on with: mvcn train --data prepared --root {shlex.quote(str(output))} --output RUN"
+    )
+
+
+def _tell(index: Mapping[str, Any], on_bad_image: str) -> None:
+    for reason, ids in index["removed"].items():
+        typer.echo(f"Left out: {len(ids)} post(s), {reason}.")
+    for post_id, why in index["bad_images"].items():
+        typer.echo(f"  post {post_id} was {OUTCOME[on_bad_image]}: {why}", err=True)
+    for part in dict.fromkeys(shard["part"] for shard in index["shards"]):
+        labels: Counter[str] = Counter()
+        for shard in index["shards"]:
+            if shard["part"] == part:
+                labels.update(shard["labels"])
+        counts = ", ".join(f"{labels[name]} {name or 'without a label'}" for name in sorted(labels))
+        typer.echo(f"{part}: {sum(labels.values())} posts ({counts})")
