@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from mvcn.cli.audit import audit
 from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
 from mvcn.cli.predict import predict
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, train, evaluate, predict, prepare, split):
+for command in (audit, demo, train, evaluate, predict, prepare, split):
     app.command()(command)
 
 

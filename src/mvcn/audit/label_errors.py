@@ -1,0 +1,118 @@
+"""Labels that are improbable to a classifier which was trained on the other posts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mvcn.audit.features import post_features
+from mvcn.audit.findings import AuditedPosts, Example, Finding
+from mvcn.data.near_duplicates import duplicate_groups
+from mvcn.errors import ConfigError, DataError
+
+FOLDS = 5
+INVERSE_PENALTY = 1e-3
+"""C of the logistic regression: standardised features outnumber the posts of small data sets."""
+MAX_ITERATIONS = 300
+
+
+def find_label_errors(audited: AuditedPosts) -> Finding:
+    """Return the posts whose label is probably wrong, the least probable label first.
+
+    A logistic regression on frozen features of text and image gives each post's probabilities from
+    the folds without the post and its near-duplicates; confident learning then decides, by each
+    class's mean probability, which labels are issues.
+
+    Raises:
+        ConfigError: cleanlab is not installed.
+        DataError: Fewer than two classes, or a class with fewer posts than folds.
+
+    Source:
+        Northcutt et al., Journal of Artificial Intelligence Research 2021 (confident learning).
+    """
+    find_label_issues = _find_label_issues()
+    positions = [i for i, post in enumerate(audited.posts) if post.label is not None]
+    posts = [audited.posts[i] for i in positions]
+    names = sorted({str(post.label) for post in posts})
+    labels = np.array([names.index(str(post.label)) for post in posts], dtype=np.int64)
+    _require_enough(names, labels)
+    facts = [audited.facts[i] for i in positions]
+    groups = duplicate_groups([post.text for post in posts], facts)
+    probabilities = out_of_fold_probabilities(post_features(posts, facts), labels, groups)
+    issues = find_label_issues(
+        labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+    ).tolist()
+    rows = [_describe(posts[i].id, names, int(labels[i]), probabilities[i]) for i in issues]
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    examples = [
+        Example(
+            (positions[i],),
+            f"{row['given']} ({row['probability_of_given']:.1%}), suggested: "
+            f"{row['suggested']} ({row['probability_of_suggested']:.1%})",
+        )
+        for i, row in zip(issues, rows, strict=True)
+    ]
+    details = {"searched": True, "out_of_fold_accuracy": accuracy, "posts": rows}
+    return Finding(len(rows), details, examples, f"out-of-fold accuracy {accuracy:.1%}")
+
+
+def out_of_fold_probabilities(
+    features: Float[np.ndarray, "posts dim"],
+    labels: Int[np.ndarray, " posts"],
+    groups: Sequence[int],
+) -> Float[np.ndarray, "posts classes"]:
+    """Return the class probabilities of each post from a classifier that has not seen its group.
+
+    Args:
+        features: One row a post.
+        labels: 0 to the number of classes - 1.
+        groups: Number of each post's group; posts of one group are in the same fold.
+    """
+    probabilities = np.zeros((len(labels), labels.max() + 1))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for seen, held_out in folds.split(features, labels, groups):
+        classifier = make_pipeline(
+            StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
+        ).fit(features[seen], labels[seen])
+        probabilities[np.ix_(held_out, classifier.classes_)] = classifier.predict_proba(
+            features[held_out]
+        )
+    return probabilities
+
+
+def _find_label_issues() -> Any:
+    try:
+        from cleanlab.filter import find_label_issues  # an extra, and slow to import
+    except ImportError as error:
+        raise ConfigError("--label-errors needs cleanlab: pip install 'mvcn[audit]'.") from error
+    return find_label_issues
+
+
+def _require_enough(names: Sequence[str], labels: Int[np.ndarray, " posts"]) -> None:
+    if len(names) < 2:  # noqa: PLR2004 - nothing to confuse
+        raise DataError("--label-errors needs posts of two classes at least: leave it out.")
+    counts = np.bincount(labels)
+    if counts.min() < FOLDS:
+        rarest = names[int(counts.argmin())]
+        raise DataError(
+            f"Class {rarest!r} has {counts.min()} post(s), too few for the {FOLDS} folds of "
+            "--label-errors: add posts, or leave it out."
+        )
+
+
+def _describe(
+    post_id: str, names: Sequence[str], label: int, probabilities: Float[np.ndarray, " classes"]
+) -> dict[str, Any]:
+    suggested = int(probabilities.argmax())
+    return {
+        "id": post_id,
+        "given": names[label],
+        "suggested": names[suggested],
+        "probability_of_given": float(probabilities[label]),
+        "probability_of_suggested": float(probabilities[suggested]),
+    }

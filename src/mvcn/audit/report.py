@@ -1,0 +1,98 @@
+"""All findings together: as a mapping for JSON, and as lines for a terminal."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mvcn.audit.cues import find_label_cues
+from mvcn.audit.findings import KINDS, AuditedPosts, Finding
+from mvcn.audit.labels import (
+    count_posts,
+    find_contradictory,
+    find_disagreement,
+    find_imbalance,
+    find_label_order,
+)
+from mvcn.audit.leakage import (
+    find_conflicting_labels,
+    find_duplicate_groups,
+    find_duplicates,
+    find_leakage,
+)
+from mvcn.audit.pictures import find_faulty_images
+from mvcn.audit.texts import find_encodings, find_mojibake, find_unusual_texts
+
+MARK = "mvcn audit"
+"""What a report of ours, JSON or page, holds near its beginning."""
+
+
+def audit(audited: AuditedPosts, label_errors: bool = False) -> dict[str, Finding]:
+    """Return the finding of each kind, in the order of `KINDS`.
+
+    Args:
+        audited: The posts.
+        label_errors: Search for wrong labels, too. It takes the encoders and some minutes.
+
+    Raises:
+        ConfigError: Label errors are wanted, but cleanlab is not installed.
+        DataError: Label errors are wanted, but there are too few posts of a class.
+    """
+    groups = find_duplicate_groups(audited)
+    found = {
+        "contradictory": find_contradictory(audited),
+        "encodings": find_encodings(audited),
+        "mojibake": find_mojibake(audited),
+        "texts": find_unusual_texts(audited),
+        "images": find_faulty_images(audited),
+        "duplicates": find_duplicates(audited, groups),
+        "leakage": find_leakage(audited, groups),
+        "conflicting_labels": find_conflicting_labels(audited, groups),
+        "disagreement": find_disagreement(audited),
+        "imbalance": find_imbalance(audited),
+        "label_order": find_label_order(audited),
+        "label_cues": find_label_cues(audited),
+        "label_errors": _label_errors(audited, label_errors),
+    }
+    return {kind: found[kind] for kind in KINDS}
+
+
+def to_mapping(audited: AuditedPosts, findings: Mapping[str, Finding]) -> dict[str, Any]:
+    """Return everything that was found, ready to be written as JSON."""
+    report: dict[str, Any] = {"report": MARK, "counts": count_posts(audited)}
+    for kind, finding in findings.items():
+        about = {**asdict(KINDS[kind]), "count": finding.count, "summary": finding.summary}
+        report[kind] = {**about, **finding.details}
+    return report
+
+
+def summary_lines(audited: AuditedPosts, findings: Mapping[str, Finding]) -> Iterator[str]:
+    """Yield a headline and a line for each finding."""
+    yield headline(audited)
+    for kind, finding in findings.items():
+        severity = severity_of(kind, finding)
+        about = f": {finding.summary}" if finding.summary and finding.count else ""
+        yield f"{severity:<12}{finding.count:>7}  {KINDS[kind].title} [{kind}]{about}"
+
+
+def headline(audited: AuditedPosts) -> str:
+    """Return how many posts there are, and in which parts."""
+    parts = [f"{part} {len(positions):,}" for part, positions in audited.parts.items()]
+    inside = f" ({', '.join(parts)})" if parts else ""
+    removed = sum(len(ids) for ids in audited.removed.values())
+    left_out = f", {removed:,} removed by the data set's rules" if removed else ""
+    return f"{len(audited.posts):,} posts{inside}{left_out}"
+
+
+def severity_of(kind: str, finding: Finding) -> str:
+    """Return how bad a finding is: the severity of its kind, unless nothing was found."""
+    if finding.details.get("searched") is False:
+        return "not searched"
+    return KINDS[kind].severity if finding.count else "none"
+
+
+def _label_errors(audited: AuditedPosts, wanted: bool) -> Finding:
+    if not wanted:
+        return Finding(0, {"searched": False})
+    from mvcn.audit.label_errors import find_label_errors  # imports torch, which takes seconds
+
+    return find_label_errors(audited)

@@ -1,0 +1,94 @@
+"""``mvcn audit``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvcn.audit.findings import KINDS
+from mvcn.cli.options import Columns, DataName, Images, Splits, data_config
+from mvcn.cli.process import prepare_process
+from mvcn.errors import ConfigError, RunError
+from mvcn.files import require_place_for, write_json
+
+HEAD_CHARACTERS = 500
+FOUND = 1
+"""Exit code when a kind named by --fail-on was found."""
+
+
+def audit(
+    data: DataName = "table",
+    root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
+    splits: Splits = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Posts to learn from, in place of --root.")
+    ] = None,
+    dev: Annotated[Path | None, typer.Option(help="Posts to judge by, beside --train.")] = None,
+    columns: Columns = None,
+    images: Images = None,
+    json: Annotated[Path | None, typer.Option(help="Write all findings here.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures of examples here.")
+    ] = None,
+    label_errors: Annotated[
+        bool, typer.Option("--label-errors", help="Search for wrong labels, too: takes minutes.")
+    ] = False,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND", help=f"End with exit code 1 if this is found: {', '.join(KINDS)}."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are no earlier report.")
+    ] = False,
+) -> None:
+    """Find faults of a data set: duplicates across parts, bad images, garbled texts, labels."""
+    from mvcn import audit as library
+
+    kinds = _known_kinds(fail_on or [], label_errors)
+    for path in (json, html):
+        if path is not None:
+            _require_place(path, overwrite, library.MARK)
+    source = data_config(
+        columns, name=data, root=root, splits=splits, train=train, dev=dev, images=images
+    )
+    if label_errors:
+        prepare_process()
+    audited = library.read_audited_posts(source)
+    findings = library.audit(audited, label_errors)
+    typer.echo("\n".join(library.summary_lines(audited, findings)))
+    if json is not None:
+        write_json(json, library.to_mapping(audited, findings))
+        typer.echo(f"All findings are in {json}.")
+    if html is not None:
+        library.write_page(html, audited, findings)
+        typer.echo(f"Open {html} in a browser to see examples.")
+    if failed := [kind for kind in kinds if findings[kind].count]:
+        typer.echo(f"Found what --fail-on names: {', '.join(failed)}.", err=True)
+        raise typer.Exit(FOUND)
+
+
+def _known_kinds(kinds: Sequence[str], label_errors: bool) -> Sequence[str]:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ConfigError(f"--fail-on '{kind}' is no finding: choose from {', '.join(KINDS)}.")
+    if "label_errors" in kinds and not label_errors:
+        raise ConfigError("--fail-on label_errors needs the search for them: add --label-errors.")
+    return kinds
+
+
+def _require_place(path: Path, overwrite: bool, mark: str) -> None:
+    """Raise a RunError unless a report can be written there without loss of another file."""
+    require_place_for(path)
+    if overwrite or not path.exists():
+        return
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if mark in file.read(HEAD_CHARACTERS):
+                return
+    raise RunError(
+        f"{path} exists and is no report of mvcn audit: choose another file, or replace it by "
+        "--overwrite."
+    )

@@ -1,0 +1,86 @@
+import sys
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from mvcn.audit import audit
+from mvcn.audit.label_errors import FOLDS, out_of_fold_probabilities
+from mvcn.data.image_facts import describe_image
+from mvcn.data.synthetic import generate_posts
+from mvcn.errors import ConfigError, DataError
+from mvcn.types import Post
+
+
+def test_probabilities_are_of_classifiers_that_have_not_seen_the_group():
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    features = generator.normal(size=(60, 4)).astype("float32") + 3 * np.eye(3, 4)[labels]
+    groups = [i // 2 for i in range(60)]
+    actual = out_of_fold_probabilities(features.astype("float32"), labels, groups)
+    np.testing.assert_allclose(actual.sum(axis=1), 1)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for seen, held_out in folds.split(features, labels, groups):
+        assert {groups[i] for i in seen}.isdisjoint(groups[i] for i in held_out)
+        scaler = StandardScaler().fit(features[seen])
+        model = LogisticRegression(C=1e-3, max_iter=300).fit(
+            scaler.transform(features[seen]), labels[seen]
+        )
+        expected = model.predict_proba(scaler.transform(features[held_out]))
+        np.testing.assert_allclose(actual[held_out], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_wrong_labels_of_generated_posts_are_suspected_more_than_right_ones(audited):
+    posts = [one.post for one in generate_posts(360, seed=2)]
+    posts = [post for post in posts if post.text_label == post.image_label != "neutral"]
+    other = {"positive": "negative", "negative": "positive"}
+    wrong = set(range(5, len(posts), 10))
+    audited_posts = audited(
+        id=[post.id for post in posts],
+        text=[post.text for post in posts],
+        label=[other[post.label] if i in wrong else post.label for i, post in enumerate(posts)],
+        class_names=tuple(other),
+    )
+    details = audit(audited_posts, True)["label_errors"].details
+    suspects = {row["id"]: row for row in details["posts"]}
+    found = [post.id in suspects for post in posts]
+    assert np.mean([found[i] for i in wrong]) > 0.5
+    assert np.mean([one for i, one in enumerate(found) if i not in wrong]) < 0.2
+    for row in suspects.values():
+        assert row["suggested"] == other[row["given"]]
+    confidences = [row["probability_of_given"] for row in details["posts"]]
+    assert confidences == sorted(confidences)
+
+
+@pytest.mark.slow
+def test_features_are_means_that_do_not_depend_on_other_posts_and_zero_where_nothing_is():
+    from mvcn.audit.features import post_features
+
+    posts = [one.post for one in generate_posts(3, seed=2)]
+    posts += [Post("text", posts[0].text, None), Post("nothing", " ", None)]
+    posts += [Post("bad", "", b"not an image")]
+    facts = [None if post.image is None else describe_image(post.image) for post in posts]
+    features = post_features(posts, facts)
+    text, image = features[:, :384], features[:, 384:]
+    np.testing.assert_allclose(text[3], text[0], atol=1e-5)
+    np.testing.assert_array_equal(features[4:], 0)
+    np.testing.assert_array_equal(image[3], 0)
+    np.testing.assert_allclose(post_features(posts[1:2], facts[1:2])[0], features[1], atol=1e-5)
+    assert len(np.unique(image[:3].sum(axis=1))) == 3
+
+
+def test_too_few_posts_and_a_missing_library_are_named(audited, monkeypatch):
+    with pytest.raises(DataError, match="'b' has 4 post"):
+        audit(audited(text=["x"] * 9, label=["a"] * 5 + ["b"] * 4), True)
+    with pytest.raises(DataError, match="two classes"):
+        audit(audited(text=["x"] * 9, label=["a"] * 9), True)
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    with pytest.raises(ConfigError, match=r"mvcn\[audit\]"):
+        audit(audited(text=["x"] * 9, label=["a"] * 9), True)
+
+
+def test_they_are_searched_only_when_wanted(audited):
+    assert audit(audited(text=["x"]))["label_errors"].details == {"searched": False}

@@ -1,0 +1,115 @@
+import random
+from itertools import groupby, permutations
+
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency
+
+from mvcn.audit.cues import find_label_cues
+from mvcn.audit.labels import (
+    count_posts,
+    find_disagreement,
+    find_imbalance,
+    find_label_order,
+    runs_of_labels,
+)
+
+
+@pytest.mark.parametrize("labels", ["ab", "aaab", "aabbc", "aabbcc", "abcd", "aaaa"])
+def test_runs_have_the_mean_and_deviation_of_all_orders(labels):
+    counts = [len(list(groupby(order))) for order in permutations(labels)]
+    runs, mean, deviation = runs_of_labels(list(labels))
+    assert runs == len(list(groupby(labels)))
+    assert mean == pytest.approx(np.mean(counts), abs=1e-12)
+    assert deviation == pytest.approx(np.std(counts), abs=1e-7)
+
+
+def test_only_sorted_parts_are_found(audited):
+    labels = ["a"] * 60 + ["b"] * 40
+    shuffled = random.Random(0).sample(range(100), 100)
+    posts = audited(label=labels, parts={"train": list(range(100)), "dev": shuffled})
+    parts = find_label_order(posts).details["parts"]
+    assert parts["train"]["ordered"]
+    assert parts["train"]["runs"] == 2
+    assert not parts["dev"]["ordered"]
+    assert find_label_order(posts).count == 1
+    assert find_label_order(audited(label=labels)).details["parts"]["all"]["ordered"]
+
+
+def test_few_or_unlabelled_posts_have_no_order(audited):
+    for labels in ([None] * 9, ["a"], ["a", "b"], ["a"] * 50):
+        assert find_label_order(audited(label=labels)).count == 0
+
+
+def test_disagreement_is_a_table_of_pairs(audited):
+    finding = find_disagreement(
+        audited(text_label=["a", "a", "b", None], image_label=["a", "b", "a", "a"])
+    )
+    assert finding.details == {
+        "share": 2 / 3,
+        "pairs_text_image": {"a": {"a": 1, "b": 1}, "b": {"a": 1}},
+        "ids": ["p1", "p2"],
+    }
+
+
+def test_balanced_parts_have_no_fault(audited):
+    posts = audited(
+        label=["a", "b"] * 40, parts={"train": list(range(60)), "dev": list(range(60, 80))}
+    )
+    finding = find_imbalance(posts)
+    assert finding.count == 0
+    assert finding.details["majority_accuracy"] == {"all": 0.5, "train": 0.5, "dev": 0.5}
+    assert finding.details["shift_p_value"] == pytest.approx(1)
+
+
+def test_rare_lacking_and_shifted_classes_are_named(audited):
+    labels = ["a"] * 80 + ["b"] * 10 + ["c"] * 10
+    posts = audited(
+        label=labels,
+        class_names=("a", "b", "c"),
+        parts={"train": list(range(95)), "dev": list(range(95, 100))},
+    )
+    finding = find_imbalance(posts)
+    assert finding.details["largest_to_smallest"] == 8
+    expected = chi2_contingency([[80, 10, 5], [0, 0, 5]])[1]
+    assert finding.details["shift_p_value"] == pytest.approx(expected)
+    assert finding.count == 4
+    for words in ("80 posts, the smallest 10", "dev lacks class a", "dev lacks class b", "differ"):
+        assert words in finding.summary
+
+
+def test_counts_add_up(audited):
+    posts = audited(text=["x", "", " "], label=["a", "b", None], parts={"train": [0, 1]})
+    assert count_posts(posts) == {
+        "posts": {"all": 3, "train": 2},
+        "classes": {"all": {"a": 1, "b": 1}, "train": {"a": 1, "b": 1}},
+        **{"with_text": 1, "without_text": 2, "with_image": 0, "without_image": 3},
+        **{"without_label": 1, "removed": {}},
+    }
+
+
+def test_a_word_of_one_class_is_a_cue_and_words_of_chance_are_not(audited):
+    generator = random.Random(1)
+    fillers = [f"filler{i}" for i in range(30)]
+    labels = ["a", "b"] * 300
+    texts = [
+        " ".join(generator.sample(fillers, 5)) + (" #" if generator.random() < odds[label] else "")
+        for odds in [{"a": 0.66, "b": 0.33}]
+        for label in labels
+    ]
+    (cue,) = find_label_cues(audited(text=texts, label=labels)).details["cues"]
+    with_mark = {
+        name: np.mean(["#" in t for t, one in zip(texts, labels, strict=True) if one == name])
+        for name in "ab"
+    }
+    assert (cue["word"], cue["class"]) == ("#", "a")
+    assert cue["share_in_class"] == pytest.approx(with_mark["a"])
+    assert cue["share_elsewhere"] == pytest.approx(with_mark["b"])
+    table = [[with_mark[name] * 300, 300 - with_mark[name] * 300] for name in "ab"]
+    p_value = chi2_contingency(table, correction=False)[1]
+    assert cue["p_value"] == pytest.approx(p_value * 31 * 2)
+
+
+@pytest.mark.parametrize("labels", [["a"] * 20, [None] * 20, ["a", "b"] * 10])
+def test_no_cues_where_words_cannot_tell(audited, labels):
+    assert find_label_cues(audited(text=["same words"] * 20, label=labels)).count == 0
