@@ -1,104 +1,327 @@
-"""Prepared data sets: one layout for every command, with the images and what is known of them.
+"""Prepared posts: one folder of Parquet files that every command reads, whatever they came from.
 
-A folder with ``data/<part>-00000-of-00003.parquet``, where a part is ``train``, ``dev``, ``test``
-or, for posts without a split, ``posts``; and ``dataset.json``, written last, which says what must
-be there. `mvcn.data.preparation` writes it.
+Images are the source's own files, byte for byte, so that every score stays the same; what is known
+of them is kept beside them, so that nothing decodes them to learn it again. The columns are also
+what Hugging Face's library `datasets` expects of posts with images.
 """
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mvcn.errors import DataError, reason_of
-from mvcn.types import Corpus
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
 
-FORMAT = "mvcn prepared posts"
-FORMAT_VERSION = 1
-MANIFEST_FILE = "dataset.json"
-PROGRESS_FILE = "prepare.json"
-SPLITS = ("train", "dev", "test")
+from mvcn.config import BadImagePolicy
+from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.data.fingerprint import fingerprint
+from mvcn.data.image_facts import describe_image
+from mvcn.data.images import read_image
+from mvcn.data.parquet_images import ParquetImage
+from mvcn.data.read_ahead import read_ahead
+from mvcn.errors import BadImageError, DataError, RunError
+from mvcn.files import write_json
+from mvcn.types import Corpus, ImageFacts, Post
+
+FORMAT = 1
+INDEX_FILE = "dataset.json"
+PLAN_FILE = "plan.json"
+"""There while the folder is being filled; says of which posts."""
+FOLDER = "data"
 UNSPLIT = "posts"
-"""Part of the posts without a split."""
+"""What files of posts that belong to no part are called."""
+PARTS = ("train", "dev", "test", UNSPLIT)
+SHARD_POSTS = 2048
+ROW_GROUP_POSTS = 32
+"""Few, so that a single image costs little to read."""
+BAD_IMAGE = "with a bad image"
+
+FACTS = ("digest", "width_px", "height_px", "perceptual_hash", "contrast", "problem")
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("label", pa.string()),
+        ("text_label", pa.string()),
+        ("image_label", pa.string()),
+        ("attributes", pa.list_(pa.string())),
+        ("image_digest", pa.string()),
+        ("image_width_px", pa.int32()),
+        ("image_height_px", pa.int32()),
+        ("image_perceptual_hash", pa.uint64()),
+        ("image_contrast", pa.float64()),
+        ("image_problem", pa.string()),
+    ],
+    # Tells `datasets` that the column is one of images.
+    metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    part: str
+    number: int
+    of: int
+    posts: Sequence[Post]
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}-{self.number:05d}-of-{self.of:05d}.parquet"
+
+
+def prepare(
+    corpus: Corpus,
+    output: Path,
+    *,
+    source: str,
+    on_bad_image: BadImagePolicy = "error",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write posts and their images into the folder `output`, shard by shard.
+
+    Work that was interrupted goes on at the next shard when it is called for the same posts.
+
+    Args:
+        corpus: The posts, with their parts in `Post.split`.
+        output: Folder, new or empty, or with the beginning of the same work.
+        source: Name of the kind of source, to be kept.
+        on_bad_image: For images that cannot be decoded; see `apply_bad_image_policy`.
+        overwrite: Replace what is there.
+
+    Returns:
+        What is in the folder's ``dataset.json``.
+
+    Raises:
+        RunError: The folder holds something else.
+        BadImageError: The policy is ``error`` and an image is bad.
+    """
+    plan = {"posts": fingerprint(corpus.posts), "on_bad_image": on_bad_image, "format": FORMAT}
+    _claim(output, plan, overwrite)
+    records = []
+    with tqdm(total=len(corpus.posts), desc="Posts", unit="post") as progress:
+        for shard in _plan(corpus.posts):
+            records.append(_write_shard(shard, output, on_bad_image))
+            progress.update(len(shard.posts))
+    index = _index(corpus, source, records, on_bad_image)
+    write_json(output / INDEX_FILE, index)
+    (output / PLAN_FILE).unlink()
+    for record in (output / FOLDER).glob("*.json"):
+        record.unlink()
+    return index
 
 
 def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpus:
-    """Read a folder that ``mvcn prepare`` has written; images are read only when needed.
-
-    Posts come part by part (train, dev, test, those without a split), each in its order. Images
-    bring their facts along, so that none has to be decoded to be told from the others.
+    """Read a folder that `prepare` has filled; images are read when they are needed.
 
     Args:
         root: The folder.
-        splits: The parts that are wanted; None for all. A folder without any gives all its posts.
+        splits: Which of ``train``, ``dev``, ``test`` to read; by default all posts.
 
     Raises:
-        DataError: Not such a folder, or one that is unfinished or damaged, or of another version.
+        DataError: Not such a folder, or one that is not whole.
     """
-    from mvcn.data.shards import read_shard  # takes half a second; --help must not wait for it
+    index = _read_index(root)
+    try:
+        posts = [
+            post
+            for record in index["shards"]
+            if splits is None or record["part"] in (*splits, UNSPLIT)
+            for post in _read_shard(root / FOLDER / str(record["file"]), record)
+        ]
+        removed, encodings = (
+            {str(reason): tuple(ids) for reason, ids in index[key].items()}
+            for key in ("removed", "encodings")
+        )
+        return Corpus(posts, tuple(index["class_names"]), removed, encodings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(root / INDEX_FILE, f"{type(error).__name__}: {error}") from error
 
-    manifest = read_manifest(root)
-    wanted = _wanted_parts(manifest["parts"], splits)
-    posts = [
-        post
-        for shard in manifest["shards"]
-        if shard["part"] in wanted
-        for post in read_shard(root / shard["file"], shard["posts"], shard["fingerprint"])
-    ]
-    return Corpus(
-        posts,
-        tuple(manifest["class_names"]),
-        {reason: tuple(ids) for reason, ids in manifest["removed"].items()},
-        {encoding: tuple(ids) for encoding, ids in manifest["encodings"].items()},
+
+def _plan(posts: Sequence[Post]) -> list[_Shard]:
+    """Deal the posts out to files, part by part, in their order."""
+    shards = []
+    for part in PARTS:
+        own = [post for post in posts if (post.split or UNSPLIT) == part]
+        chunks = [own[i : i + SHARD_POSTS] for i in range(0, len(own), SHARD_POSTS)]
+        shards += [_Shard(part, n, len(chunks), chunk) for n, chunk in enumerate(chunks)]
+    return shards
+
+
+def _claim(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
+    """Make the folder ready, or refuse one that holds something else."""
+    if overwrite and ((output / INDEX_FILE).is_file() or (output / PLAN_FILE).is_file()):
+        shutil.rmtree(output)
+    if (output / PLAN_FILE).is_file():
+        if json.loads((output / PLAN_FILE).read_text("utf-8")) != plan:
+            raise RunError(
+                f"{output} holds the beginning of other posts: choose another folder, or replace "
+                "it by --overwrite."
+            )
+        return
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        is_prepared = (output / INDEX_FILE).is_file()
+        raise RunError(
+            f"{output} holds prepared posts: choose another folder, or replace it by --overwrite."
+            if is_prepared
+            else f"{output} holds other files: choose a new or empty folder."
+        )
+    (output / FOLDER).mkdir(parents=True, exist_ok=True)
+    write_json(output / PLAN_FILE, plan)
+
+
+def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[str, Any]:
+    """Write a shard unless it is there; return what the index says of it.
+
+    The record is written after the shard, so it stands for one that is whole.
+    """
+    path = output / FOLDER / shard.name
+    record_path = path.with_suffix(".json")
+    if record_path.is_file():
+        record: dict[str, Any] = json.loads(record_path.read_text("utf-8"))
+        return record
+    partial = path.with_suffix(".partial")
+    bad: dict[str, str] = {}
+    labels: dict[str, int] = {}
+    digest = hashlib.blake2b(digest_size=16)
+    with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
+        for rows in _row_groups(shard.posts, bad, policy):
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            for row in rows:
+                digest.update(repr([v for name, v in row.items() if name != "image"]).encode())
+                label = row["label"] or ""
+                labels[label] = labels.get(label, 0) + 1
+    partial.replace(path)
+    record = {
+        "file": shard.name,
+        "part": shard.part,
+        "posts": sum(labels.values()),
+        "labels": labels,
+        "fingerprint": digest.hexdigest(),
+        "bad_images": bad,
+    }
+    write_json(record_path, record)
+    return record
+
+
+def _row_groups(
+    posts: Sequence[Post], bad: dict[str, str], policy: BadImagePolicy
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows, a group at a time, and note bad images; images are read a few ahead."""
+    loaded = read_ahead(_load, posts)
+    for start in range(0, len(posts), ROW_GROUP_POSTS):
+        chunk = posts[start : start + ROW_GROUP_POSTS]
+        found = {post.id: next(loaded) for post in chunk}
+        problems = {i: f.problem for i, (_, f) in found.items() if f is not None and f.problem}
+        bad |= problems
+        usable = apply_bad_image_policy(chunk, problems, policy)
+        if usable:
+            yield [_row(post, *found[post.id]) for post in usable]
+
+
+def _load(post: Post) -> tuple[bytes | None, ImageFacts | None]:
+    """Return the image's file and what is known of it."""
+    if post.image is None:
+        return None, None
+    try:
+        content = read_image(post.image)
+    except BadImageError as error:
+        return None, ImageFacts("", problem=str(error))
+    facts = describe_image(content)
+    if facts.problem is not None:  # once more, for a sentence that says where the image is
+        facts = replace(facts, problem=describe_image(post.image).problem)
+    return content, facts
+
+
+def _row(post: Post, content: bytes | None, facts: ImageFacts | None) -> dict[str, Any]:
+    is_usable = facts is not None and facts.problem is None
+    name = post.image.name if isinstance(post.image, Path) else None
+    return {
+        "id": post.id,
+        "text": post.text,
+        "image": {"bytes": content, "path": name} if is_usable else None,
+        "label": post.label,
+        "text_label": post.text_label,
+        "image_label": post.image_label,
+        "attributes": list(post.attributes),
+        **{f"image_{name}": facts and getattr(facts, name) for name in FACTS},
+    }
+
+
+def _index(
+    corpus: Corpus, source: str, records: Sequence[Mapping[str, Any]], policy: BadImagePolicy
+) -> dict[str, Any]:
+    bad = {i: why for record in records for i, why in record["bad_images"].items()}
+    removed = {reason: list(ids) for reason, ids in corpus.removed.items()}
+    if bad and policy == "drop":
+        removed[BAD_IMAGE] = list(bad)
+    digests = " ".join(str(record["fingerprint"]) for record in records)
+    return {
+        "format": FORMAT,
+        "source": source,
+        "class_names": list(corpus.class_names),
+        "fingerprint": hashlib.blake2b(digests.encode(), digest_size=16).hexdigest(),
+        "removed": removed,
+        "bad_images": bad,
+        "encodings": {name: list(ids) for name, ids in corpus.encodings.items()},
+        "shards": [{k: v for k, v in r.items() if k != "bad_images"} for r in records],
+    }
+
+
+def _read_index(root: Path) -> Mapping[str, Any]:
+    path = root / INDEX_FILE
+    if (root / PLAN_FILE).is_file():
+        raise DataError(f"{root} is not finished: go on by the same mvcn prepare as before.")
+    if not path.is_file():
+        raise DataError(
+            f"{root} holds no prepared posts, since it has no {INDEX_FILE}: run mvcn prepare."
+        )
+    try:
+        index = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise DataError(f"{path} is of a format that is not known here: prepare the posts anew.")
+    return index
+
+
+def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[Post]:
+    """Yield the posts of one file without reading any image."""
+    if "/" in str(record["file"]) or not path.is_file():
+        raise DataError(f"{path} is missing: prepare the posts anew.")
+    columns = [name for name in SCHEMA.names if name != "image"]
+    part = None if record["part"] == UNSPLIT else str(record["part"])
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if file.metadata.num_rows != record["posts"] or file.schema_arrow.names != SCHEMA.names:
+                raise _damaged(path, "it does not hold what was prepared")
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group, columns=columns).to_pylist()
+                for number, row in enumerate(rows):
+                    yield _post(row, ParquetImage(path, group, number), part)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise _damaged(path, " ".join(str(error).split())[:150]) from error
+
+
+def _post(row: Mapping[str, Any], place: ParquetImage, part: str | None) -> Post:
+    facts = ImageFacts(*(row[f"image_{name}"] for name in FACTS)) if row["image_digest"] else None
+    has_image = facts is not None and facts.problem is None
+    return Post(
+        row["id"],
+        row["text"],
+        replace(place, facts=facts) if has_image else None,
+        row["label"],
+        row["text_label"],
+        row["image_label"],
+        tuple(row["attributes"]),
+        part,
     )
 
 
-def read_manifest(root: Path) -> dict[str, Any]:
-    """Read and check ``dataset.json``.
-
-    Raises:
-        DataError: Missing, damaged, edited, or of another version.
-    """
-    path = root / MANIFEST_FILE
-    if not path.is_file():
-        if (root / PROGRESS_FILE).is_file():
-            raise DataError(
-                f"The preparation of {root} is not finished: give its mvcn prepare command again."
-            )
-        raise DataError(
-            f"{root} is not a folder of prepared posts (it has no {MANIFEST_FILE}): "
-            "make one with mvcn prepare."
-        )
-    content = _parse(path)
-    if content.get("format_version") != FORMAT_VERSION:
-        raise DataError(
-            f"{path} has format version {str(content.get('format_version'))[:20]}, but this mvcn "
-            f"reads {FORMAT_VERSION}: prepare the posts anew with it."
-        )
-    if content.get("fingerprint") != manifest_fingerprint(content):
-        raise DataError(f"{path} was edited or is damaged: prepare the posts anew.")
-    return content
-
-
-def manifest_fingerprint(content: Mapping[str, Any]) -> str:
-    """Return a digest of all of ``dataset.json`` but its own fingerprint."""
-    rest = {key: value for key, value in content.items() if key != "fingerprint"}
-    return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path} cannot be read ({reason_of(error)[:100]}): prepare the posts anew."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DataError(f"{path} does not describe prepared posts: make a folder by mvcn prepare.")
-    return content
-
-
-def _wanted_parts(parts: Collection[str], splits: Collection[str] | None) -> Collection[str]:
-    has_splits = any(part != UNSPLIT for part in parts)
-    return parts if splits is None or not has_splits else splits
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path} is damaged ({why}): prepare the posts anew.")
