@@ -82,6 +82,8 @@ def _join(corpora: Mapping[str, Corpus]) -> tuple[Corpus, Parts]:
 def _describe(posts: Sequence[Post]) -> list[ImageFacts | None]:
     shown = [(i, post.image) for i, post in enumerate(posts) if post.image is not None]
     facts: list[ImageFacts | None] = [None] * len(posts)
+    if not shown:
+        return facts
     found = describe_images([image for _, image in shown], "Images")
     for (i, _), fact in zip(shown, found, strict=True):
         facts[i] = fact
