@@ -28,8 +28,6 @@ MIN_SIMILARITY = 0.8
 BANDS, BAND_ROWS = 25, 4
 """Two texts of similarity s are compared with probability 1 - (1 - s**4)**25: 0.999998 at 0.8."""
 SHINGLES_AT_ONCE = 10_000
-MAX_ESTIMATE_ERROR = 0.2
-"""The share of equal MinHashes deviates from a similarity of 0.8 by 0.04 (standard deviation)."""
 
 MAX_DIFFERENT_BITS = 4
 """Of the 64 of a perceptual hash, between pictures that are near-duplicates."""
@@ -152,9 +150,8 @@ class _Groups:
 
 def _join_similar(groups: _Groups, texts: Sequence[str], positions: Sequence[int]) -> None:
     """Join the positions of similar texts, comparing those that share a band of MinHashes."""
-    hashes = _min_hashes(texts)
-    for bucket in _buckets(hashes):
-        _join_in_bucket(groups, bucket, texts, positions, hashes)
+    for bucket in _buckets(_min_hashes(texts)):
+        _join_in_bucket(groups, [texts[i] for i in bucket], [positions[i] for i in bucket])
 
 
 def _min_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
@@ -183,33 +180,35 @@ def _buckets(hashes: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
                 yield bucket
 
 
-def _join_in_bucket(
-    groups: _Groups,
-    bucket: NDArray[np.intp],
-    texts: Sequence[str],
-    positions: Sequence[int],
-    hashes: NDArray[np.uint32],
-) -> None:
-    """Compare each text with those before it that are not of its group yet."""
-    roots = np.array([groups.root(positions[row]) for row in bucket])
+def _join_in_bucket(groups: _Groups, texts: Sequence[str], positions: Sequence[int]) -> None:
+    """Compare each text with all before it at once, unless they are of its group already."""
+    roots = np.array([groups.root(position) for position in positions])
     if (roots == roots[0]).all():
         return
-    for i in range(1, len(bucket)):
-        others = np.flatnonzero(roots[:i] != roots[i])
-        if not len(others):
+    shingles, starts, sizes = _numbered_shingles(texts)
+    is_in_text = np.zeros(shingles.max() + 1, dtype=np.int32)
+    for i in range(1, len(texts)):
+        if (roots[:i] == roots[i]).all():
             continue
-        estimates = (hashes[bucket[others]] == hashes[bucket[i]]).mean(axis=1)
-        shingles = _shingles(texts[bucket[i]])
-        for other in others[estimates >= MIN_SIMILARITY - MAX_ESTIMATE_ERROR]:
-            if roots[other] != roots[i] and _is_similar(shingles, texts[bucket[other]]):
-                groups.join(positions[bucket[i]], positions[bucket[other]])
-                roots[np.isin(roots, [roots[i], roots[other]])] = min(roots[i], roots[other])
+        own = shingles[starts[i] : starts[i] + sizes[i]]
+        is_in_text[own] = 1
+        common = np.add.reduceat(is_in_text[shingles[: starts[i]]], starts[:i])
+        is_in_text[own] = 0
+        similarity = common / (sizes[:i] + sizes[i] - common)
+        for other in np.unique(roots[:i][similarity >= MIN_SIMILARITY]):
+            groups.join(positions[i], int(other))
+            roots[(roots == other) | (roots == roots[i])] = min(other, roots[i])
 
 
-def _is_similar(shingles: set[str], other_text: str) -> bool:
-    others = _shingles(other_text)
-    common = len(shingles & others)
-    return common / (len(shingles) + len(others) - common) >= MIN_SIMILARITY
+def _numbered_shingles(texts: Sequence[str]) -> tuple[NDArray[np.intp], ...]:
+    """Return the shingles of all texts as numbers, each text's start among them, and its count."""
+    numbers: dict[str, int] = {}
+    rows = [
+        np.array([numbers.setdefault(shingle, len(numbers)) for shingle in _shingles(text)])
+        for text in texts
+    ]
+    sizes = np.array([len(row) for row in rows])
+    return np.concatenate(rows), np.cumsum(sizes) - sizes, sizes
 
 
 def _pairs_of_similar_hashes(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:

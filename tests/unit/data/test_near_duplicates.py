@@ -113,6 +113,20 @@ def test_many_variants_of_a_template_take_seconds():
     assert time.monotonic() - start < 20
 
 
+def test_texts_that_share_a_template_without_being_alike_take_seconds():
+    pick = np.random.default_rng(0)
+    tails = pick.integers(10_000, 99_999, (2000, 3)).tolist()
+    texts = [f"{LONG} today {' '.join(map(str, tail))}" for tail in tails]
+    start = time.monotonic()
+    groups = near_duplicate_texts(texts)
+    assert time.monotonic() - start < 20
+    few = texts[:150]
+    assert near_duplicate_texts(few) == connected(
+        len(few), lambda i, j: similarity(few[i], few[j]) >= Fraction(4, 5)
+    )
+    assert all(len(group) < 20 for group in groups)
+
+
 def facts_of(hash_, digest="", contrast=50.0):
     return ImageFacts(digest, 9, 9, hash_, contrast)
 
