@@ -1,4 +1,4 @@
-"""Single words that tell the label."""
+"""Single words, and blanks, that tell the label."""
 
 import re
 from collections import Counter
@@ -10,8 +10,11 @@ from jaxtyping import Float
 from scipy.stats import chi2
 
 from mvcn.audit.findings import AuditedPosts, Finding
+from mvcn.data.blanks import ODD_BLANKS
 
 WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
+BLANKS = "leading, trailing or repeated blanks"
+"""Listed like a word: where something was cut out of a text, they may tell what it was."""
 MIN_POSTS = 10
 """Words in fewer posts are left aside."""
 MIN_DIFFERENCE = 0.05
@@ -36,7 +39,7 @@ def find_label_cues(audited: AuditedPosts) -> Finding:
     counts = {name: Counter[str]() for name in names}
     for post in labelled:
         if post.label in counts:
-            counts[post.label].update(set(WORD_OR_MARK.findall(post.text.lower())))
+            counts[post.label].update(_words(post.text))
     totals = sum(counts.values(), Counter[str]())
     words = sorted(word for word, count in totals.items() if count >= MIN_POSTS)
     if not words:
@@ -57,6 +60,12 @@ def find_label_cues(audited: AuditedPosts) -> Finding:
         if _is_strong(cue):
             cues.append(cue)
     return Finding(len(cues), {"cues": cues}, summary=", ".join(map(_shown, cues[:NAMED])))
+
+
+def _words(text: str) -> set[str]:
+    """Return the words and marks of a text, and whether it has odd blanks."""
+    blanks = {BLANKS} if ODD_BLANKS.search(text) else set()
+    return set(WORD_OR_MARK.findall(text.lower())) | blanks
 
 
 def _compare(

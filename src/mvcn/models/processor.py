@@ -1,7 +1,6 @@
 """The only place where a post's text and pixels become tensors."""
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +9,9 @@ from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, ProcessorMixin
 
+from mvcn.data.blanks import ODD_BLANKS
 from mvcn.encoders.loading import IMAGE_BACKEND
 
-ODD_BLANKS = re.compile(r"^\s+|\s+$|\s{2,}")
 BLANK_MARK = " \u00b7 "
 """A middle dot, which editors use, too, to make blanks visible."""
 

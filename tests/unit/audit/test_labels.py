@@ -113,3 +113,12 @@ def test_a_word_of_one_class_is_a_cue_and_words_of_chance_are_not(audited):
 @pytest.mark.parametrize("labels", [["a"] * 20, [None] * 20, ["a", "b"] * 10])
 def test_no_cues_where_words_cannot_tell(audited, labels):
     assert find_label_cues(audited(text=["same words"] * 20, label=labels)).count == 0
+
+
+def test_blanks_that_tell_the_label_are_a_cue(audited):
+    """Where a word was cut out of the posts of one class, its blanks are left."""
+    labels = ["yes", "no"] * 20
+    texts = ["what a  day", "what a day"] * 20
+    (cue,) = find_label_cues(audited(text=texts, label=labels)).details["cues"]
+    assert cue["word"] == "leading, trailing or repeated blanks"
+    assert (cue["class"], cue["share_in_class"], cue["share_elsewhere"]) == ("yes", 1.0, 0.0)
