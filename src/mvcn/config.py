@@ -65,7 +65,7 @@ class DataConfig:
     train: Path | None = None
     """Posts to learn from, in place of a part of `root`."""
     dev: Path | None = None
-    """Posts to choose the epoch by, beside `train`; else a seeded stratified tenth of `train`."""
+    """Posts to choose the epoch by, beside `train`; else a seeded tenth of `train`."""
     columns: dict[str, str] = field(default_factory=dict)
     """Our name of a column (text, image, label, id, ...) -> its name in the source."""
     images: Path | None = None
@@ -335,7 +335,8 @@ def _require_ranges(config: Any, section: str) -> None:
 
 def _coerce(value: Any, expected: Any, name: str) -> Any:
     """Return `value` as the annotated type `expected`, or raise a ConfigError naming the field."""
-    options = _options(expected)
+    is_union = typing.get_origin(expected) in (typing.Union, UnionType)
+    options = typing.get_args(expected) if is_union else (expected,)
     for option in options:
         fitting = _convert(value, option)
         if fitting is not _UNFIT:
@@ -344,11 +345,6 @@ def _coerce(value: Any, expected: Any, name: str) -> Any:
 
 
 _UNFIT = object()
-
-
-def _options(expected: Any) -> tuple[Any, ...]:
-    is_union = typing.get_origin(expected) in (typing.Union, UnionType)
-    return typing.get_args(expected) if is_union else (expected,)
 
 
 def _convert(value: Any, option: Any) -> Any:
