@@ -7,7 +7,6 @@ what Hugging Face's library `datasets` expects of posts with images.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_facts import describe_image
-from mvcn.data.images import read_image
+from mvcn.data.images import image_digest, read_image
 from mvcn.data.parquet_images import ParquetImage
 from mvcn.data.read_ahead import read_ahead
 from mvcn.errors import BadImageError, DataError, RunError
@@ -98,14 +97,17 @@ def prepare(
         What is in the folder's ``dataset.json``.
 
     Raises:
-        RunError: The folder holds something else.
+        RunError: The folder holds something else, or the images themselves.
+        DataError: A post is in a part that is none of ours, or cannot be written.
         BadImageError: The policy is ``error`` and an image is bad.
     """
-    plan = {"posts": fingerprint(corpus.posts), "on_bad_image": on_bad_image, "format": FORMAT}
+    shards = _plan(corpus.posts)
+    _require_elsewhere(corpus.posts, output)
+    plan = {"posts": _identity(corpus.posts), "on_bad_image": on_bad_image, "format": FORMAT}
     _claim(output, plan, overwrite)
     records = []
     with tqdm(total=len(corpus.posts), desc="Posts", unit="post") as progress:
-        for shard in _plan(corpus.posts):
+        for shard in shards:
             records.append(_write_shard(shard, output, on_bad_image))
             progress.update(len(shard.posts))
     index = _index(corpus, source, records, on_bad_image)
@@ -145,6 +147,9 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
 
 def _plan(posts: Sequence[Post]) -> list[_Shard]:
     """Deal the posts out to files, part by part, in their order."""
+    for post in posts:
+        if post.split not in (*PARTS[:-1], None):
+            raise DataError(f"Post {post.id} is in part {post.split!r}: use train, dev or test.")
     shards = []
     for part in PARTS:
         own = [post for post in posts if (post.split or UNSPLIT) == part]
@@ -153,12 +158,30 @@ def _plan(posts: Sequence[Post]) -> list[_Shard]:
     return shards
 
 
+def _identity(posts: Sequence[Post]) -> str:
+    """Return a digest of all that decides what is written, but for the bytes of image files."""
+    digest = hashlib.blake2b(fingerprint(posts).encode(), digest_size=16)
+    for post in posts:
+        place = image_digest(post.image) if isinstance(post.image, bytes) else str(post.image)
+        digest.update(repr((post.split, post.attributes, place)).encode())
+    return digest.hexdigest()
+
+
+def _require_elsewhere(posts: Sequence[Post], output: Path) -> None:
+    """Raise a RunError where the images that are to be copied are in the output folder itself."""
+    folder = output.resolve()
+    for post in posts:
+        place = post.image.path if isinstance(post.image, ParquetImage) else post.image
+        if isinstance(place, Path) and place.absolute().is_relative_to(folder):
+            raise RunError(f"{output} holds the images that it is to be filled with: name another.")
+
+
 def _claim(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
     """Make the folder ready, or refuse one that holds something else."""
-    if overwrite and ((output / INDEX_FILE).is_file() or (output / PLAN_FILE).is_file()):
-        shutil.rmtree(output)
+    if overwrite:
+        _remove_prepared(output)
     if (output / PLAN_FILE).is_file():
-        if json.loads((output / PLAN_FILE).read_text("utf-8")) != plan:
+        if _parse(output / PLAN_FILE) != plan:
             raise RunError(
                 f"{output} holds the beginning of other posts: choose another folder, or replace "
                 "it by --overwrite."
@@ -175,6 +198,18 @@ def _claim(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
     write_json(output / PLAN_FILE, plan)
 
 
+def _remove_prepared(output: Path) -> None:
+    """Take away what `prepare` writes, and nothing else."""
+    if (output / INDEX_FILE).is_file() or (output / PLAN_FILE).is_file():
+        for part in PARTS:
+            for path in (output / FOLDER).glob(f"{part}-?????-of-?????.*"):
+                path.unlink()
+        for name in (INDEX_FILE, PLAN_FILE):
+            (output / name).unlink(missing_ok=True)
+        if (output / FOLDER).is_dir() and not any((output / FOLDER).iterdir()):
+            (output / FOLDER).rmdir()
+
+
 def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[str, Any]:
     """Write a shard unless it is there; return what the index says of it.
 
@@ -182,8 +217,8 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
     """
     path = output / FOLDER / shard.name
     record_path = path.with_suffix(".json")
-    if record_path.is_file():
-        record: dict[str, Any] = json.loads(record_path.read_text("utf-8"))
+    if record_path.is_file() and path.is_file():
+        record: dict[str, Any] = _parse(record_path)
         return record
     partial = path.with_suffix(".partial")
     bad: dict[str, str] = {}
@@ -191,9 +226,9 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
     digest = hashlib.blake2b(digest_size=16)
     with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
         for rows in _row_groups(shard.posts, bad, policy):
-            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            writer.write_table(_table(rows))
             for row in rows:
-                digest.update(repr([v for name, v in row.items() if name != "image"]).encode())
+                digest.update(_canonical(row))
                 label = row["label"] or ""
                 labels[label] = labels.get(label, 0) + 1
     partial.replace(path)
@@ -207,6 +242,21 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
     }
     write_json(record_path, record)
     return record
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        raise DataError(
+            f"One of the posts {rows[0]['id']} to {rows[-1]['id']} cannot be written ({error}): "
+            "mend its text."
+        ) from error
+
+
+def _canonical(row: Mapping[str, Any]) -> bytes:
+    """Return what a row says, its image by the digest."""
+    return repr([row[name] for name in SCHEMA.names if name != "image"]).encode()
 
 
 def _row_groups(
@@ -260,17 +310,23 @@ def _index(
     removed = {reason: list(ids) for reason, ids in corpus.removed.items()}
     if bad and policy == "drop":
         removed[BAD_IMAGE] = list(bad)
-    digests = " ".join(str(record["fingerprint"]) for record in records)
-    return {
+    index = {
         "format": FORMAT,
         "source": source,
         "class_names": list(corpus.class_names),
-        "fingerprint": hashlib.blake2b(digests.encode(), digest_size=16).hexdigest(),
         "removed": removed,
         "bad_images": bad,
         "encodings": {name: list(ids) for name, ids in corpus.encodings.items()},
         "shards": [{k: v for k, v in r.items() if k != "bad_images"} for r in records],
     }
+    return index | {"fingerprint": _digest_of(index)}
+
+
+def _digest_of(index: Mapping[str, Any]) -> str:
+    """Return a digest of an index, its own digest aside; it covers those of all shards."""
+    content = {key: value for key, value in index.items() if key != "fingerprint"}
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _read_index(root: Path) -> Mapping[str, Any]:
@@ -281,13 +337,22 @@ def _read_index(root: Path) -> Mapping[str, Any]:
         raise DataError(
             f"{root} holds no prepared posts, since it has no {INDEX_FILE}: run mvcn prepare."
         )
-    try:
-        index = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
+    index = _parse(path)
+    if index.get("format") != FORMAT:
         raise DataError(f"{path} is of a format that is not known here: prepare the posts anew.")
+    if index.get("fingerprint") != _digest_of(index):
+        raise _damaged(path, "it was changed since it was written")
     return index
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, " ".join(str(error).split())) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, "it holds no mapping")
+    return content
 
 
 def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[Post]:
@@ -296,6 +361,7 @@ def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[Post]:
         raise DataError(f"{path} is missing: prepare the posts anew.")
     columns = [name for name in SCHEMA.names if name != "image"]
     part = None if record["part"] == UNSPLIT else str(record["part"])
+    digest = hashlib.blake2b(digest_size=16)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if file.metadata.num_rows != record["posts"] or file.schema_arrow.names != SCHEMA.names:
@@ -303,9 +369,12 @@ def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[Post]:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=columns).to_pylist()
                 for number, row in enumerate(rows):
+                    digest.update(_canonical(row))
                     yield _post(row, ParquetImage(path, group, number), part)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _damaged(path, " ".join(str(error).split())[:150]) from error
+    if digest.hexdigest() != record["fingerprint"]:
+        raise _damaged(path, "its posts are not those that were prepared")
 
 
 def _post(row: Mapping[str, Any], place: ParquetImage, part: str | None) -> Post:

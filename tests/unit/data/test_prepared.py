@@ -200,18 +200,31 @@ def test_hugging_face_reads_prepared_posts(corpus, tmp_path):
     assert found["train"][0]["image"].size == (224, 224)
 
 
+def signed(index):
+    """An index that somebody changed with care."""
+    return index | {"fingerprint": prepared._digest_of(index)}
+
+
 FAULTS = {
     "no index": (lambda index: None, "holds no prepared posts"),
     "no JSON": (lambda index: "{", r"dataset\.json is damaged"),
     "other format": (lambda index: index | {"format": 99}, "of a format that is not known"),
-    "no classes": (lambda index: {k: v for k, v in index.items() if k != "class_names"}, "damaged"),
+    "no classes": (
+        lambda index: signed({k: v for k, v in index.items() if k != "class_names"}),
+        "damaged",
+    ),
+    "other classes": (lambda index: index | {"class_names": ["a", "b"]}, "was changed since"),
     "other count": (
-        lambda index: index | {"shards": [index["shards"][0] | {"posts": 3}]},
+        lambda index: signed(index | {"shards": [index["shards"][0] | {"posts": 3}]}),
         "does not hold what was prepared",
     ),
     "other file": (
-        lambda index: index | {"shards": [index["shards"][0] | {"file": "../../x.parquet"}]},
+        lambda index: signed(index | {"shards": [index["shards"][0] | {"file": "../x.parquet"}]}),
         "is missing",
+    ),
+    "other posts": (
+        lambda index: signed(index | {"shards": [index["shards"][0] | {"fingerprint": "0"}]}),
+        "not those that were prepared",
     ),
 }
 
@@ -259,3 +272,47 @@ def test_changed_bytes_are_read_or_refused(noisy, which, edits, end):
     finally:
         path.write_bytes(files[path])
         parquet_images._ROW_GROUPS.forget()
+
+
+def test_overwriting_takes_nothing_else_away(corpus, tmp_path):
+    prepare(corpus, tmp_path, source="table")
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="holds other files"):
+        prepare(corpus, tmp_path, source="table", overwrite=True)
+    assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_posts_are_not_prepared_into_their_own_folder(corpus, folder, tmp_path):
+    prepare(corpus, tmp_path, source="table")
+    for posts, output in ((read_prepared(tmp_path), tmp_path), (corpus, folder)):
+        with pytest.raises(RunError, match="holds the images that it is to be filled with"):
+            prepare(posts, output, source="prepared", overwrite=True)
+    assert len(read_prepared(tmp_path).posts) == 40
+
+
+@pytest.mark.parametrize(
+    "change", [{"split": "dev"}, {"attributes": ("tree",)}, {"image": None}, {"text": "other"}]
+)
+def test_work_that_was_begun_for_other_posts_is_not_gone_on_with(change, corpus, tmp_path):
+    bad = Post("bad", "", tmp_path / "nowhere.png", "positive", split="test")
+    begun = replace(corpus, posts=[*corpus.posts, bad])
+    with pytest.raises(BadImageError):
+        prepare(begun, tmp_path / "out", source="table")
+    other = replace(begun, posts=[replace(begun.posts[0], **change), *begun.posts[1:]])
+    with pytest.raises(RunError, match="holds the beginning of other posts"):
+        prepare(other, tmp_path / "out", source="table")
+
+
+def test_posts_that_cannot_be_written_are_refused(corpus, tmp_path):
+    strange = replace(corpus.posts[0], split="exam")
+    with pytest.raises(DataError, match="Post post-00000 is in part 'exam'"):
+        prepare(replace(corpus, posts=[strange]), tmp_path / "a", source="table")
+    broken = replace(corpus.posts[0], text="\ud800")
+    with pytest.raises(DataError, match="post-00000 cannot be written"):
+        prepare(replace(corpus, posts=[broken]), tmp_path / "b", source="table")
+
+
+def test_a_damaged_plan_is_one_sentence(corpus, tmp_path):
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(DataError, match=r"plan\.json is damaged"):
+        prepare(corpus, tmp_path, source="table")
