@@ -117,8 +117,8 @@ def test_no_cues_where_words_cannot_tell(audited, labels):
 
 def test_blanks_that_tell_the_label_are_a_cue(audited):
     """Where a word was cut out of the posts of one class, its blanks are left."""
-    labels = ["yes", "no"] * 20
+    labels = ["b", "a"] * 20
     texts = ["what a  day", "what a day"] * 20
     (cue,) = find_label_cues(audited(text=texts, label=labels)).details["cues"]
     assert cue["word"] == "leading, trailing or repeated blanks"
-    assert (cue["class"], cue["share_in_class"], cue["share_elsewhere"]) == ("yes", 1.0, 0.0)
+    assert (cue["class"], cue["share_in_class"], cue["share_elsewhere"]) == ("b", 1.0, 0.0)
