@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench seeds tables clean
+.PHONY: help setup format check test demo attention bench seeds missing blanks tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ bench: setup  ## Measure speed against plain references; writes results/bench.js
 
 seeds: setup  ## Train on MVSA-Single in DATA=folder with three seeds; writes results/
 	$(BIN)/python scripts/seeds.py --root $(DATA) --splits $(DATA)/splits
+
+missing: setup  ## Take parts of MVSA-Single in DATA=folder away and train; writes results/
+	$(BIN)/python scripts/missing.py --root $(DATA) --splits $(DATA)/splits
+
+blanks: setup  ## Measure what blanks tell of HFM in DATA=folder; writes results/hfm-blanks.json
+	$(BIN)/python scripts/blanks.py --root $(DATA)
 
 tables: setup  ## Write the tables of README.md from results/
 	$(BIN)/python scripts/tables.py
