@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench seeds missing blanks tables clean
+.PHONY: help setup format check test demo attention bench seeds missing blanks scale tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ missing: setup  ## Take parts of MVSA-Single in DATA=folder away and train; writ
 
 blanks: setup  ## Measure what blanks tell of HFM in DATA=folder; writes results/hfm-blanks.json
 	$(BIN)/python scripts/blanks.py --root $(DATA)
+
+scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
+	$(BIN)/python scripts/scale.py
 
 tables: setup  ## Write the tables of README.md from results/
 	$(BIN)/python scripts/tables.py
