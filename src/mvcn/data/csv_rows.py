@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
-from mvcn.data.rows import MAX_CELL_CHARACTERS, Row, read_bytes
+from mvcn.data.rows import MAX_CELL_CHARACTERS, Row, read_bytes, repeated_name
 from mvcn.errors import DataError
 
 COMMA, TAB = ",", "\t"
 
 
 def read_csv_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows below the header of a comma-separated UTF-8 file.
+    """Yield the rows below the header of a comma-separated UTF-8 file, which is read whole.
 
     Raises:
         DataError: Not such a file; names it, the row and the line.
@@ -24,7 +24,8 @@ def read_csv_rows(path: Path) -> Iterator[Row]:
 def read_tsv_rows(path: Path) -> Iterator[Row]:
     """Yield the rows below the header of a tab-separated UTF-8 file.
 
-    A cell may be quoted as in CSV, the way that spreadsheets write one with a tab or a line break.
+    A cell may be quoted as in CSV, the way that spreadsheets and pandas write one
+    with a tab or a line break; a quote inside a cell that does not begin with one is literal.
 
     Raises:
         DataError: Not such a file; names it, the row and the line.
@@ -99,7 +100,7 @@ def _line_of(content: bytes, position: int) -> int:
 
 def _parse_header(cells: list[str], path: Path) -> list[str]:
     header = [name.strip() for name in cells]
-    for name in header:
-        if name and header.count(name) > 1:
-            raise DataError(f"{path} has the column {name!r} twice: rename one of them.")
+    twice = repeated_name(filter(None, header))
+    if twice is not None:
+        raise DataError(f"{path} has the column {twice!r} twice: rename one of them.")
     return header

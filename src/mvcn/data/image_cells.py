@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.rows import Row
-from mvcn.errors import DataError
+from mvcn.errors import DataError, reason_of
 from mvcn.types import ImageSource, StoredImage
 
 WEB_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-DATA_ADDRESS = re.compile(r"data:image/[\w.+-]+;base64,")
-BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
+DATA_ADDRESS = re.compile(r"data:image/[\w.+-]++(;[\w.+-]++=[\w.+-]++)*+;base64,", re.IGNORECASE)
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]++=*+\s*+")
+"""Possessive, so that a long text of blanks takes no more time than another."""
 SHORTEST_BASE64 = 64
 """Characters; no image is smaller."""
 SIGNATURES = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
-    *(b"\0\0\1\0", b"\0\0\0", b"P5", b"P6"),
+    *(b"\0\0\1\0", b"P5", b"P6", b"\xffO\xff"),
 )
 """How image files begin."""
+BOXES = (b"ftyp", b"jP  ")
+"""What AVIF and JPEG 2000 have instead, behind four bytes."""
 MAX_PATH_CHARACTERS = 4096
 
 
@@ -29,12 +32,20 @@ class ImageFolder:
 
     Args:
         root: The folder.
+
+    Raises:
+        DataError: The path of the folder cannot be followed.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._resolved: dict[Path, Path] = {}
-        self._limit = root.resolve()
+        self._is_folder_inside: dict[str, bool] = {}
+        try:
+            self._limit = root.resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"Folder {root} cannot be followed ({_short(error)}): correct its path."
+            ) from error
 
     def path(self, name: str, where: str) -> Path:
         """Return the path of an image, which need not be there.
@@ -51,7 +62,7 @@ class ImageFolder:
         try:
             if "\0" in name or len(name) > MAX_PATH_CHARACTERS:
                 raise ValueError("it is no path")
-            inside = self._resolve(path).is_relative_to(self._limit)
+            inside = self._is_inside(path, name)
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"{where}: image {name[:80]!r} cannot be followed ({_short(error)}): "
@@ -64,13 +75,15 @@ class ImageFolder:
             )
         return path
 
-    def _resolve(self, path: Path) -> Path:
+    def _is_inside(self, path: Path, name: str) -> bool:
         """Follow all links; folders only once, since many images are in few of them."""
-        if ".." in path.parts:
-            return path.resolve()
-        if path.parent not in self._resolved:
-            self._resolved[path.parent] = path.parent.resolve()
-        return path.resolve() if path.is_symlink() else self._resolved[path.parent] / path.name
+        last = name.rpartition("/")[2]
+        if last in ("", ".", "..") or path.is_symlink():
+            return path.resolve().is_relative_to(self._limit)
+        folder = name[: len(name) - len(last)]
+        if folder not in self._is_folder_inside:
+            self._is_folder_inside[folder] = path.parent.resolve().is_relative_to(self._limit)
+        return self._is_folder_inside[folder]
 
 
 def image_of_cell(cell: Any, row: Row, folder: ImageFolder) -> ImageSource | None:
@@ -105,6 +118,11 @@ def _image_of_text(
     if not text:
         return None
     prefix = DATA_ADDRESS.match(text)
+    if prefix is None and text[:5].lower() == "data:":
+        raise DataError(
+            f"{where}: image {text[:80]!r} is not valid as data: write it as "
+            "data:image/png;base64,... or give a path."
+        )
     if prefix is not None or _looks_like_base64(text):
         content = _decode(text[prefix.end() :] if prefix else text, where)
         return content if again is None else again
@@ -119,8 +137,9 @@ def _looks_like_base64(text: str) -> bool:
     """Tell base64 text from a path by how image files begin."""
     if len(text) < SHORTEST_BASE64 or not BASE64.fullmatch(text):
         return False
-    beginning = re.sub(r"\s", "", text[:SHORTEST_BASE64])
-    return base64.b64decode(beginning[: len(beginning) // 4 * 4]).startswith(SIGNATURES)
+    beginning = re.sub(r"[\s=]", "", text[:SHORTEST_BASE64])
+    content = base64.b64decode(beginning[: len(beginning) // 4 * 4])
+    return content.startswith(SIGNATURES) or content[4:8] in BOXES
 
 
 def _decode(text: str, where: str) -> bytes:
@@ -133,4 +152,4 @@ def _decode(text: str, where: str) -> bytes:
 
 
 def _short(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).splitlines()[0].rstrip(".")[:100]
+    return " ".join(reason_of(error).split()).rstrip(".")[:100]

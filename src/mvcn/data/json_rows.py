@@ -1,14 +1,13 @@
 """Rows of JSON lines: one object a line."""
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.rows import MAX_CELL_CHARACTERS, Row, require_file
+from mvcn.data.rows import MAX_CELL_CHARACTERS, Row, repeated_name, require_file
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import ImageFacts
 
@@ -39,17 +38,19 @@ class JsonLineImage:
             BadImageError: The file was changed since its lines were read.
         """
         try:
+            require_file(self.path, "JSON lines")  # a named pipe would block for ever
             with self.path.open("rb") as file:
                 file.seek(self.offset)
                 cell = json.loads(file.read(self.length))[self.column]
             return base64.b64decode(cell.partition(",")[2] or cell, validate=False)
         except (
+            DataError,
             OSError,
             ValueError,
+            RecursionError,
             LookupError,
             AttributeError,
             TypeError,
-            binascii.Error,
         ) as error:
             raise BadImageError(
                 f"Image {self} cannot be read again: was the file changed? Restore it."
@@ -93,11 +94,10 @@ def _next_line(file: Any, path: Path) -> bytes:
 def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_refuse)
+        if b"\\ud" in line.lower():
+            json.dumps(row, ensure_ascii=False).encode()  # half a pair is no character
     except (ValueError, RecursionError) as error:
-        reason = (
-            f"byte {error.start} is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
-        )
-        raise DataError(f"{where} is not a JSON object ({reason}): mend it.") from error
+        raise DataError(f"{where} is not a JSON object ({_reason(error)}): mend it.") from error
     if not isinstance(row, dict):
         raise DataError(
             f'{where} is not a JSON object: write one a line, as in {{"text": ..., "label": ...}}.'
@@ -105,11 +105,18 @@ def _parse(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    if isinstance(error, UnicodeEncodeError):
+        return f"\\u{ord(error.object[error.start]):04x} is half a character"
+    return str(error)
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} comes twice")
+        raise ValueError(f"the key {repeated_name(name for name, _ in pairs)!r} comes twice")
     return row
 
 

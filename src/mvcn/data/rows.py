@@ -1,6 +1,6 @@
 """Rows of a file of posts, whatever its format: cells by the name of their column."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,16 @@ class Row:
     """File, row and line, for errors."""
     image: StoredImage | None = None
     """How to read the image again later, where the cell itself holds it."""
+
+
+def repeated_name(names: Iterable[str]) -> str | None:
+    """Return the first name that comes a second time, None if there is none."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def read_bytes(path: Path, kind: str) -> bytes:

@@ -9,19 +9,21 @@ from mvcn.data.csv_rows import read_csv_rows, read_tsv_rows
 from mvcn.data.image_cells import ImageFolder, image_of_cell
 from mvcn.data.json_rows import read_json_rows
 from mvcn.data.parquet_rows import read_parquet_rows
-from mvcn.data.rows import Row
+from mvcn.data.rows import Row, repeated_name
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
-ROW_READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+ROW_READERS: dict[str, Callable[[Path, Mapping[str, str]], Iterator[Row]]] = {
     ".csv": lambda path, _: read_csv_rows(path),
     ".tsv": lambda path, _: read_tsv_rows(path),
-    ".jsonl": read_json_rows,
-    ".ndjson": read_json_rows,
-    ".parquet": read_parquet_rows,
+    ".jsonl": lambda path, names: read_json_rows(path, names["image"]),
+    ".ndjson": lambda path, names: read_json_rows(path, names["image"]),
+    ".parquet": lambda path, names: read_parquet_rows(path, names["image"], set(names.values())),
 }
-"""How a file's name ends -> what reads its rows, given the name of the image column."""
+"""How a file's name ends -> what reads its rows, given our name of each column -> theirs."""
 
+MAX_DIGITS = 1000
+"""Of a label that counts as a number; Python refuses to read much longer ones."""
 COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "attributes", "split")
 SPLIT_NAMES = {
     "train": "train",
@@ -54,7 +56,8 @@ def read_table(
 
     Args:
         path: CSV, TSV (``.tsv``), JSON lines (``.jsonl``, ``.ndjson``) or Parquet file.
-        splits: Which posts to return, by their split, where the file has such a column.
+        splits: Which posts to return, by their split, where any row has one; a row without one
+            then belongs to none.
         columns: Our name of a column -> its name in the file.
         images: What image paths are relative to, and must stay inside; else the file's folder.
 
@@ -69,7 +72,9 @@ def read_table(
             f"{path} is no table that can be read: give a file whose name ends in "
             f"{', '.join(ROW_READERS)}."
         )
-    rows = reader(path, names["image"])
+    rows = reader(path, names)
+    if images is not None and not images.is_dir():
+        raise DataError(f"There is no folder {images} of images: correct --images.")
     folder = ImageFolder(path.parent if images is None else images)
     return corpus_of_rows(rows, str(path), folder, names, splits, required=columns or ())
 
@@ -86,11 +91,10 @@ def column_names(columns: Mapping[str, str] | None) -> dict[str, str]:
         raise ConfigError(
             f"There is no column '{unknown[0]}' to map: ours are {', '.join(COLUMNS)}."
         )
-    theirs = list(given.values())
-    if len(set(theirs)) < len(theirs):
-        twice = next(name for name in theirs if theirs.count(name) > 1)
+    twice = repeated_name(given.values())
+    if twice is not None:
         raise ConfigError(f"Two of our columns are mapped to '{twice}': name another for one.")
-    taken = set(theirs)
+    taken = set(given.values())
     return {name: given.get(name, "" if name in taken else name) for name in COLUMNS}
 
 
@@ -109,7 +113,7 @@ def corpus_of_rows(
         source: Where they come from, for errors.
         folder: What image paths are relative to.
         names: Our name of each column -> theirs, as `column_names` gives it.
-        splits: Which posts to return, where the rows have a split.
+        splits: Which posts to return, where any row has a split.
         required: Columns of ours that must be there.
 
     Raises:
@@ -119,13 +123,13 @@ def corpus_of_rows(
     where_of: dict[str, str] = {}
     labels: dict[str, str] = {}
     classes: set[str] = set()
+    there: dict[str, None] = {}  # rows of JSON lines need not have the same ones
     for row in rows:
-        if not where_of:
-            _require_columns(row, source, names, required)
+        there |= dict.fromkeys(map(str, row.cells))
         post = _parse_post(row, names, folder)
         if post.id in where_of:
             raise DataError(
-                f"{row.where}: id {post.id!r} was given before ({where_of[post.id]}), "
+                f"{row.where}: id {post.id[:80]!r} was given before ({where_of[post.id]}), "
                 "so change one of them."
             )
         where_of[post.id] = row.where
@@ -133,24 +137,26 @@ def corpus_of_rows(
             if label is not None:
                 labels.setdefault(label, row.where)
         classes |= set() if post.label is None else {post.label}
-        if splits is None or post.split is None or post.split in splits:
-            posts.append(post)
+        posts.append(post)
     if not where_of:
         raise DataError(f"{source} has no rows below its header: add one row a post.")
+    _require_columns(there, source, names, required)
     _require_distinct(labels)
+    if splits is not None and any(post.split for post in posts):
+        posts = [post for post in posts if post.split in splits]
     return Corpus(posts, _in_order(classes))
 
 
 def _require_columns(
-    row: Row, source: str, names: Mapping[str, str], required: Collection[str]
+    columns: Collection[str], source: str, names: Mapping[str, str], required: Collection[str]
 ) -> None:
-    there = ", ".join(map(str, row.cells))[:80]
+    there = ", ".join(columns)[:80]
     for ours in required:
-        if names[ours] not in row.cells:
-            close = difflib.get_close_matches(names[ours], map(str, row.cells), n=1)
+        if not names[ours] or names[ours] not in columns:
+            close = difflib.get_close_matches(names[ours], columns, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {there!r}."
             raise DataError(f"{source} has no column {names[ours]!r} for '{ours}': {hint}")
-    if not {names["text"], names["image"]}.intersection(row.cells):
+    if not {names["text"], names["image"]}.intersection(columns):
         raise DataError(
             f"{source} has neither a column 'text' nor 'image', only {there!r}: "
             "rename its columns, or map them by --columns text=...,image=..."
@@ -158,7 +164,10 @@ def _require_columns(
 
 
 def _parse_post(row: Row, names: Mapping[str, str], folder: ImageFolder) -> Post:
-    cells = {ours: row.cells.get(theirs) for ours, theirs in names.items() if theirs in row.cells}
+    # A column without a name, as that of a data frame's index, is nobody's.
+    cells = {
+        ours: row.cells[theirs] for ours, theirs in names.items() if theirs and theirs in row.cells
+    }
     return Post(
         id=_id(cells["id"], row) if "id" in cells else str(row.number),
         text=_text(cells.get("text"), row),
@@ -219,13 +228,13 @@ def _require_distinct(labels: Mapping[str, str]) -> None:
         other = seen.setdefault(" ".join(label.split()).casefold(), label)
         if other != label:
             raise DataError(
-                f"{where}: label {label!r} differs from {other!r} ({labels[other]}) in case or "
-                "blanks alone: write them alike."
+                f"{where}: label {label[:80]!r} differs from {other[:80]!r} ({labels[other]}) "
+                "in case or blanks alone: write them alike."
             )
 
 
 def _in_order(names: Collection[str]) -> tuple[str, ...]:
     """Return class names in alphabetical order; whole numbers by size."""
-    if all(name.removeprefix("-").isdecimal() for name in names):
+    if all(len(n) < MAX_DIGITS and n.removeprefix("-").isdecimal() for n in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))

@@ -1,0 +1,160 @@
+"""Corners of the reader of tables: what hides, costs time or memory, or is said twice."""
+
+import base64
+import os
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mvcn.data.image_cells import ImageFolder
+from mvcn.data.images import read_image
+from mvcn.data.synthetic import generate_posts
+from mvcn.data.table import read_table
+from mvcn.errors import BadImageError, ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def png():
+    return generate_posts(1, seed=4)[0].post.image
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write_and_read(name, content, **options):
+        (tmp_path / name).write_text(content)
+        return read_table(tmp_path / name, **options)
+
+    return write_and_read
+
+
+def test_a_post_without_a_split_is_in_no_part(read):
+    rows = "text,split\na,train\nb,\nc,dev\n"
+    parts = {name: read("a.csv", rows, splits=[name]).posts for name in ("train", "dev", "test")}
+    assert {name: [p.text for p in posts] for name, posts in parts.items()} == {
+        "train": ["a"],
+        "dev": ["c"],
+        "test": [],
+    }
+    assert [p.text for p in read("a.csv", rows).posts] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("rows", ["text\na\n", "text,split\na,\n"])
+def test_a_table_without_splits_gives_all_posts_to_each(rows, read):
+    assert len(read("a.csv", rows, splits=["train"]).posts) == 1
+
+
+def test_json_lines_may_leave_out_what_is_null(read):
+    rows = '{"text": "a"}\n{"text": "b", "photo": "b.png"}\n'
+    posts = read("a.jsonl", rows, columns={"image": "photo"}).posts
+    assert [p.image and p.image.name for p in posts] == [None, "b.png"]
+
+
+def test_a_column_without_a_name_is_nobodys(read):
+    posts = read("a.csv", ",text,label\n0,good,yes\n", columns={"text": "label"}).posts
+    assert [(p.text, p.label) for p in posts] == [("yes", None)]
+    with pytest.raises((ConfigError, DataError), match="no column '' for 'text'"):
+        read("a.csv", ",text,label\n0,good,yes\n", columns={"text": ""})
+
+
+def test_very_long_numbers_are_labels(read):
+    long = "7" * 5000  # Python refuses to read it as a number
+    assert read("a.csv", f"text,label\na,{long}\nb,8\n").class_names == (long, "8")
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00x"])
+def test_half_a_character_in_json_is_named(half, read):
+    with pytest.raises(DataError, match=r"row 1.*\\ud.{3} is half a character") as error:
+        read("a.jsonl", f'{{"text": "{half}"}}')
+    str(error.value).encode()
+    assert read("a.jsonl", '{"text": "\\ud83d\\ude00"}').posts[0].text == "\N{GRINNING FACE}"
+
+
+MALFORMED = {
+    "no base64": "data:image/png,abc",
+    "no image": "data:text/plain;base64,YQ==",
+    "nothing": "data:",
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_malformed_data_address_is_no_path(kind, read):
+    with pytest.raises(DataError, match=r"row 1.*is not valid as data:"):
+        read("a.jsonl", f'{{"image": "{MALFORMED[kind]}"}}')
+
+
+@pytest.mark.parametrize("prefix", ["DATA:IMAGE/PNG;BASE64,", "data:image/png;name=a.png;base64,"])
+def test_data_addresses_may_have_capitals_and_parameters(prefix, png, read):
+    cell = prefix + base64.b64encode(png).decode()
+    assert read_image(read("a.jsonl", f'{{"image": "{cell}"}}').posts[0].image) == png
+
+
+@pytest.mark.parametrize("name", ["A" * 61 + "===", "A" * 64, "9j/" + "pics/" * 12 + "a.jpg"])
+def test_what_only_resembles_base64_is_a_path(name, tmp_path, read):
+    assert read("a.csv", f"image\n{name}\n").posts[0].image == tmp_path / name
+
+
+def test_blanks_and_many_columns_take_no_time(read):
+    begin = time.perf_counter()
+    with pytest.raises(DataError, match="cannot be followed"):
+        read("a.csv", f"image\na{' ' * 1_000_000}!\n")
+    names = ",".join(f"c{number}" for number in range(100_000))
+    with pytest.raises(DataError, match="neither a column"):
+        read("b.csv", f"{names}\n{names}\n")
+    assert time.perf_counter() - begin < 5  # a square of either number would take minutes
+
+
+def test_many_images_in_few_folders_are_checked_quickly(tmp_path):
+    for number in range(10):
+        (tmp_path / str(number)).mkdir()
+    folder = ImageFolder(tmp_path)
+    begin = time.perf_counter()
+    for number in range(100_000):
+        folder.path(f"{number % 10}/{number}.jpg", "here")
+    assert time.perf_counter() - begin < 15  # 2 on a computer that is not busy
+
+
+def test_a_folder_of_images_must_be_there(tmp_path, read):
+    with pytest.raises(DataError, match=r"no folder .*nowhere of images"):
+        read("a.csv", "text\na\n", images=tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match="cannot be"):
+        read_table(tmp_path / "loop" / "a.csv")
+
+
+def test_a_pipe_in_place_of_json_lines_is_a_bad_image(tmp_path, png, read):
+    image = read("a.jsonl", f'{{"image": "{base64.b64encode(png).decode()}"}}').posts[0].image
+    (tmp_path / "a.jsonl").unlink()
+    os.mkfifo(tmp_path / "a.jsonl")
+    with pytest.raises(BadImageError, match="cannot be read again"):
+        image.read()
+
+
+def test_quotes_in_tab_separated_files(read):
+    rows = 'text\tlabel\nso "cool" "\tx\n"a\tb ""c"""\ty\n'
+    assert [p.text for p in read("a.tsv", rows).posts] == ['so "cool" "', 'a\tb "c"']
+    with pytest.raises(DataError, match=r"row 1 \(line 2\) is not valid"):
+        read("a.tsv", 'text\tlabel\n"so cool\tx\nb\ty\n')
+
+
+def test_bytes_win_over_a_path_in_parquet_and_either_may_lack(tmp_path, png):
+    cells = [
+        {"bytes": png, "path": "a.png"},
+        {"bytes": None, "path": "b.png"},
+        {"bytes": None, "path": None},
+        None,
+    ]
+    pq.write_table(pa.table({"photo": cells}), tmp_path / "a.parquet", row_group_size=2)
+    posts = read_table(tmp_path / "a.parquet", columns={"image": "photo"}).posts
+    assert read_image(posts[0].image) == png
+    assert [p.image for p in posts[1:]] == [tmp_path / "b.png", None, None]
+
+
+def test_parquet_text_as_bytes_is_refused_and_other_columns_are_not_read(tmp_path):
+    far = pa.array([2**40], pa.timestamp("s"))  # beyond what Python can express
+    pq.write_table(pa.table({"text": ["a"], "when": far}), tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet").posts[0].text == "a"
+    pq.write_table(pa.table({"text": [b"a"]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"row 1: 'text' is bytes"):
+        read_table(tmp_path / "b.parquet")
