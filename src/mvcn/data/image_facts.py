@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mvcn.data.images import ORIENTATION_TAG, image_digest, open_image
+from mvcn.data.images import ORIENTATION_TAG, image_digest, open_image, read_image
 from mvcn.data.read_ahead import read_ahead
 from mvcn.errors import BadImageError
 from mvcn.types import ImageFacts, ImageSource, StoredImage
@@ -31,7 +31,7 @@ def describe_image(image: ImageSource) -> ImageFacts:
         return image.facts
     digest = ""
     try:
-        content = _read(image)
+        content = read_image(image)
         held = content if isinstance(image, bytes) else _HeldImage(str(image), content)
         digest = image_digest(held)
         picture = open_image(held, DECODED_SIZE_PX)
@@ -68,20 +68,6 @@ class _HeldImage:
 
     def read(self) -> bytes:
         return self.content
-
-
-def _read(image: ImageSource) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, StoredImage):
-        return image.read()
-    try:
-        if image.is_file():  # a named pipe would block for ever
-            return image.read_bytes()
-    except (OSError, ValueError):
-        pass
-    image_digest(image)  # says why it cannot be read
-    raise BadImageError(f"Image {image} could not be read at first: try again.")
 
 
 def _full_size(content: bytes, picture: Image.Image) -> tuple[int, int]:
