@@ -7,9 +7,8 @@ import dataclasses
 import difflib
 import math
 import reprlib
-import sys
 import typing
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -19,7 +18,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import yaml
 
 from mvcn.errors import ConfigError
+from mvcn.strict_yaml import parse_yaml
 
+FusionKind = Literal["text-guided", "equal"]
 AttentionKind = Literal["sparsemax", "softmax"]
 BadImagePolicy = Literal["error", "blank", "drop"]
 CongruityForm = Literal["ratio", "share", "absolute"]
@@ -95,7 +96,9 @@ class ModelConfig:
     num_heads: Count = 6
     """Attention heads of each text-guided unit."""
     num_fusion_layers: Count = 1
-    """Stacked text-guided units L. Not given, ours."""
+    """Stacked units L of the fusion. Not given, ours."""
+    fusion: FusionKind = "text-guided"
+    """Who looks at whom: the text at the image, or (the ablation MFS) all tokens at each other."""
     attention: AttentionKind = "sparsemax"
     """Normalisation of the text-to-image attention; softmax is the ablation."""
     dropout: Dropout = 0.1
@@ -213,7 +216,7 @@ class RunConfig:
             section, dot, key = path.strip().partition(".")
             if not (equals and dot):
                 raise ConfigError(f"--set '{assignment}' must look like section.key=value.")
-            value = _parse_yaml(text, f"The value in --set '{assignment}'")
+            value = parse_yaml(text, f"The value in --set '{assignment}'")
             mapping.setdefault(section, {})[key] = value
         self.update(mapping)
 
@@ -269,7 +272,7 @@ def read_config(text: str, where: str) -> RunConfig:
     Raises:
         ConfigError: Not YAML, not a mapping, or a setting that does not exist.
     """
-    mapping = _parse_yaml(text, where)
+    mapping = parse_yaml(text, where)
     if mapping is None:
         return RunConfig()
     if not isinstance(mapping, Mapping):
@@ -278,38 +281,6 @@ def read_config(text: str, where: str) -> RunConfig:
         return RunConfig.from_mapping(mapping)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which no key may silently override an earlier one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
-    number = int(loader.construct_yaml_int(node))
-    if abs(number) > sys.maxsize:
-        raise ValueError(f"a whole number of {number.bit_length()} bits is too large")
-    return number
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)
-    except Exception as error:  # PyYAML lets many errors of its constructors through
-        problem = " ".join(str(error).split())
-        raise ConfigError(f"{where} cannot be read as YAML: {problem}.") from error
 
 
 def _require_known(name: str, config: Any, prefix: str) -> None:

@@ -22,13 +22,16 @@ from mvcn.models.processor import MvcnProcessor
 
 CLASSES = ("bad", "fair", "good")
 RECIPES = sorted(
-    path.name.removesuffix(".yaml") for path in (resources.files("mvcn") / "recipes").iterdir()
+    path.name.removesuffix(".yaml")
+    for path in (resources.files("mvcn") / "recipes").iterdir()
+    if path.is_file()
 )
 SETTINGS = {
     "usual": {},
     "trained image encoder": {"freeze_image_encoder": False, "freeze_text_embeddings": True},
     "frozen text layers": {"frozen_text_layers": 1},
     "softmax, two units": {"attention": "softmax", "num_fusion_layers": 2},
+    "equal fusion": {"fusion": "equal"},
     "unimodal heads": {"unimodal_heads": True},
 }
 FREE_OF_LOSS = ("text_logits", "image_logits")
@@ -313,7 +316,7 @@ def test_eight_posts_can_be_learned_by_heart(model):
     model = copy.deepcopy(model).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=3e-3)
-    for _ in range(100):
+    for _ in range(200):
         loss = torch.nn.functional.cross_entropy(model(**posts).fused_logits, labels)
         optimizer.zero_grad()
         loss.backward()

@@ -61,6 +61,7 @@ def build_model(
         feedforward_size=config.feedforward_size,
         num_heads=config.num_heads,
         num_fusion_layers=config.num_fusion_layers,
+        fusion=config.fusion,
         attention=config.attention,
         dropout=config.dropout,
         frozen_text_layers=config.frozen_text_layers,

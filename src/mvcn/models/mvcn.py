@@ -14,7 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import ModelOutput
 
-from mvcn.config import AttentionKind
+from mvcn.config import AttentionKind, FusionKind
 from mvcn.encoders.loading import build_encoder
 from mvcn.encoders.tokens import (
     freeze,
@@ -25,7 +25,7 @@ from mvcn.encoders.tokens import (
     text_tokens,
     token_width,
 )
-from mvcn.nn.fusion import TextGuidedFusion
+from mvcn.nn.fusion import EqualFusion, TextGuidedFusion
 from mvcn.nn.reduction import ReductionUnit
 from mvcn.nn.unimodal import UnimodalHeads
 
@@ -53,6 +53,7 @@ class MvcnConfig(PreTrainedConfig):
     feedforward_size: int = 768
     num_heads: int = 6
     num_fusion_layers: int = 1
+    fusion: FusionKind = "text-guided"
     attention: AttentionKind = "sparsemax"
     dropout: float = 0.1
     frozen_text_layers: int = 0
@@ -104,14 +105,7 @@ class MvcnForClassification(PreTrainedModel):
         super().__init__(config)
         self.text_projection = _projection(token_width(config.text_config), config.hidden_size)
         self.image_projection = _projection(token_width(config.image_config), config.hidden_size)
-        self.fusion = TextGuidedFusion(
-            num_units=config.num_fusion_layers,
-            dim=config.hidden_size,
-            num_heads=config.num_heads,
-            feedforward_dim=config.feedforward_size,
-            dropout=config.dropout,
-            attention=config.attention,
-        )
+        self.fusion = _fusion(config)
         self.reduction = ReductionUnit(config.hidden_size, dropout=config.dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.unimodal = (
@@ -158,21 +152,21 @@ class MvcnForClassification(PreTrainedModel):
             text_mask: False for a post without a text, whose word pieces are ignored.
             image_mask: False for a post without an image, whose pixels or features are ignored.
                 By default every post has a text and an image.
-            output_attentions: Return the text-to-image attention weights.
+            output_attentions: Return the text-to-image attention weights; equal fusion has none.
         """
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
         token_mask = attention_mask.bool()
         text = self.text_projection(text_tokens(self.text_encoder, input_ids, attention_mask))
         image = self.image_projection(self._image_features(pixel_values, image_features))
         query, query_mask = self._query(text, token_mask, has_text)
-        guided, attentions = self.fusion(
-            query,
-            image,
-            text_mask=query_mask,
-            image_mask=has_image.unsqueeze(1).expand(-1, image.shape[1]),
-            return_weights=output_attentions,
-        )
-        fused = self.reduction(guided, query_mask)
+        image_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
+        tokens = (query, image, query_mask, image_mask)
+        if isinstance(self.fusion, EqualFusion):
+            attentions = ()
+            fused = self.reduction(*self.fusion(*tokens))
+        else:
+            guided, attentions = self.fusion(*tokens, return_weights=output_attentions)
+            fused = self.reduction(guided, query_mask)
         logits = self.classifier(fused)
         if self.unimodal is None:
             return MvcnOutput(logits, fused, logits, fusion_attentions=attentions or None)
@@ -238,6 +232,19 @@ class MvcnForClassification(PreTrainedModel):
         if self.config.freeze_image_encoder:
             return frozen_image_tokens(self.image_encoder, pixel_values)
         return image_tokens(self.image_encoder, pixel_values)
+
+
+def _fusion(config: MvcnConfig) -> TextGuidedFusion | EqualFusion:
+    sizes: tuple[int, int, int, int, float] = (
+        config.num_fusion_layers,
+        config.hidden_size,
+        config.num_heads,
+        config.feedforward_size,
+        config.dropout,
+    )
+    if config.fusion == "equal":
+        return EqualFusion(*sizes)
+    return TextGuidedFusion(*sizes, config.attention)
 
 
 def _projection(in_features: int, out_features: int) -> nn.Sequential:

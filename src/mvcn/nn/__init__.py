@@ -1,11 +1,13 @@
 """The building blocks of the network, named as in the paper's figure."""
 
 from mvcn.nn.attention import MultiHeadAttention, Normalizer, masked_softmax
-from mvcn.nn.fusion import TextGuidedFusion, TextGuidedUnit
+from mvcn.nn.fusion import EqualFusion, EqualUnit, TextGuidedFusion, TextGuidedUnit
 from mvcn.nn.reduction import ReductionUnit
 from mvcn.nn.sparsemax import sparsemax
 
 __all__ = [
+    "EqualFusion",
+    "EqualUnit",
     "MultiHeadAttention",
     "Normalizer",
     "ReductionUnit",

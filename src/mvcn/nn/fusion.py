@@ -1,5 +1,9 @@
-"""Text-guided fusion (TGF): the text looks at the image and keeps what it needs."""
+"""Text-guided fusion (TGF): the text looks at the image and keeps what it needs.
 
+Beside it the fusion that it is compared with, in which text and image tokens are equals.
+"""
+
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -41,12 +45,7 @@ class TextGuidedUnit(nn.Module):
         super().__init__()
         self.self_attention = MultiHeadAttention(dim, num_heads, "softmax")
         self.image_attention = MultiHeadAttention(dim, num_heads, attention)
-        self.feedforward = nn.Sequential(
-            nn.Linear(dim, feedforward_dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(feedforward_dim, dim),
-        )
+        self.feedforward = _feedforward(dim, feedforward_dim, dropout)
         self.self_attention_norm = nn.LayerNorm(dim)
         self.image_attention_norm = nn.LayerNorm(dim)
         self.feedforward_norm = nn.LayerNorm(dim)
@@ -95,8 +94,7 @@ class TextGuidedFusion(nn.Module):
         attention: Normalizer = "sparsemax",
     ) -> None:
         super().__init__()
-        if num_units < 1:
-            raise ConfigError(f"Text-guided fusion needs at least 1 unit, not {num_units}.")
+        _require_units(num_units)
         self.units = nn.ModuleList(
             TextGuidedUnit(dim, num_heads, feedforward_dim, dropout, attention)
             for _ in range(num_units)
@@ -120,3 +118,87 @@ class TextGuidedFusion(nn.Module):
             if weights is not None:
                 collected.append(weights)
         return text, tuple(collected)
+
+
+class EqualUnit(nn.Module):
+    r"""One round of self-attention over all tokens.
+
+    .. math::
+        X &\leftarrow \mathrm{LN}(X + \mathrm{SelfAttention}(X, X, X)) \\
+        X &\leftarrow \mathrm{LN}(X + \mathrm{FFN}(X))
+
+    Args:
+        dim: Width d of the tokens.
+        num_heads: Attention heads.
+        feedforward_dim: Width between the two layers of FFN.
+        dropout: Share dropped inside FFN and of what each step adds; never of attention weights.
+
+    Source:
+        Vaswani et al., NeurIPS 2017, section 3.1.
+    """
+
+    def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(dim, num_heads, "softmax")
+        self.feedforward = _feedforward(dim, feedforward_dim, dropout)
+        self.self_attention_norm = nn.LayerNorm(dim)
+        self.feedforward_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
+    ) -> Float[Tensor, "batch token dim"]:
+        """Return the tokens after they have looked at each other."""
+        read, _ = self.self_attention(tokens, tokens, mask)
+        tokens = self.self_attention_norm(tokens + self.dropout(read))
+        mixed: Tensor = self.feedforward_norm(tokens + self.dropout(self.feedforward(tokens)))
+        return mixed
+
+
+class EqualFusion(nn.Module):
+    """Multimodal fusion without a guide: text and image tokens in one row look at each other.
+
+    Args:
+        num_units: Units; at least 1.
+        dim: Width d of text and image tokens.
+        num_heads: Attention heads of each unit.
+        feedforward_dim: Width between the two feed-forward layers of each unit.
+        dropout: Share dropped in each unit, never of attention weights.
+
+    Source:
+        Wei et al., ACL 2023, the first row (MFS) of the ablation study.  Deviation: the paper's
+        layers are not public; these are our reading of "equal".
+    """
+
+    def __init__(
+        self, num_units: int, dim: int, num_heads: int, feedforward_dim: int, dropout: float
+    ) -> None:
+        super().__init__()
+        _require_units(num_units)
+        self.units = nn.ModuleList(
+            EqualUnit(dim, num_heads, feedforward_dim, dropout) for _ in range(num_units)
+        )
+
+    def forward(
+        self,
+        text: Float[Tensor, "batch token dim"],
+        image: Float[Tensor, "batch patch dim"],
+        text_mask: Bool[Tensor, "batch token"],
+        image_mask: Bool[Tensor, "batch patch"],
+    ) -> tuple[Float[Tensor, "batch both dim"], Bool[Tensor, "batch both"]]:
+        """Return the text tokens followed by the image tokens, and which of them are real."""
+        tokens, mask = torch.cat([text, image], 1), torch.cat([text_mask, image_mask], 1)
+        for unit in self.units:
+            tokens = unit(tokens, mask)
+        return tokens, mask
+
+
+def _feedforward(dim: int, inner_dim: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(dim, inner_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner_dim, dim)
+    )
+
+
+def _require_units(num_units: int) -> None:
+    if num_units < 1:
+        raise ConfigError(f"Fusion needs at least 1 unit, not {num_units}.")

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from mvcn.errors import ConfigError
-from mvcn.nn.fusion import TextGuidedFusion, TextGuidedUnit
+from mvcn.nn.fusion import EqualFusion, EqualUnit, TextGuidedFusion, TextGuidedUnit
 
 TEXT_MASK = torch.arange(6) < torch.tensor([6, 3, 2]).unsqueeze(1)
 IMAGE_MASK = torch.arange(4) < torch.tensor([4, 2, 4]).unsqueeze(1)
@@ -131,3 +131,45 @@ def test_every_parameter_gets_a_gradient():
 def test_needs_a_unit():
     with pytest.raises(ConfigError, match="at least 1 unit"):
         TextGuidedFusion(0, 12, 3, 20, 0.1)
+
+
+def test_equal_unit_agrees_with_torch_s_encoder_layer():
+    unit = randomize(EqualUnit(12, 3, 20, 0.1))
+    layer = torch.nn.TransformerEncoderLayer(12, 3, 20, 0.1, F.gelu, batch_first=True).double()
+    attention = unit.self_attention
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            parts = [
+                getattr(part, name) for part in (attention.query, attention.key, attention.value)
+            ]
+            getattr(layer.self_attn, f"in_proj_{name}").copy_(torch.cat(parts))
+            for theirs, ours in (
+                (layer.self_attn.out_proj, attention.out),
+                (layer.linear1, unit.feedforward[0]),
+                (layer.linear2, unit.feedforward[-1]),
+                (layer.norm1, unit.self_attention_norm),
+                (layer.norm2, unit.feedforward_norm),
+            ):
+                getattr(theirs, name).copy_(getattr(ours, name))
+        tokens = normal(3, 6, 12)
+        expected = layer.eval()(tokens, src_key_padding_mask=~TEXT_MASK)
+        actual = unit(tokens, TEXT_MASK)
+    torch.testing.assert_close(actual[TEXT_MASK], expected[TEXT_MASK], atol=1e-12, rtol=0)
+
+
+def test_equal_fusion_reads_text_and_image_in_one_row():
+    fusion = randomize(EqualFusion(2, 12, 3, 20, 0.1))
+    text, image = normal(3, 6, 12), normal(3, 4, 12, seed=1)
+    tokens, mask = fusion(text, image, TEXT_MASK, IMAGE_MASK)
+    row = torch.cat([text, image], 1)
+    for unit in fusion.units:
+        row = unit(row, mask)
+    assert torch.equal(mask, torch.cat([TEXT_MASK, IMAGE_MASK], 1))
+    torch.testing.assert_close(tokens, row, atol=0, rtol=0)
+    turned, _ = fusion(text, image.flip(1), TEXT_MASK, IMAGE_MASK.flip(1))
+    torch.testing.assert_close(turned[:, :6], tokens[:, :6], atol=1e-12, rtol=0)
+
+
+def test_equal_fusion_needs_a_unit():
+    with pytest.raises(ConfigError, match="at least 1 unit, not 0"):
+        EqualFusion(0, 12, 3, 20, 0.1)
