@@ -68,10 +68,10 @@ def train(
     trainer = build_trainer(config, output, model, encoded, Collator(processor, images))
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-    dev, dev_by_modality = trainer.judge(encoded[1])
+    dev = trainer.judge(encoded[1])
     report = {
-        "dev": dev.to_mapping(),
-        "dev_by_modality": {kind: part.to_mapping() for kind, part in dev_by_modality.items()},
+        "dev": dev.evaluation.to_mapping(),
+        "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
         "posts": {"train": len(train_posts), "dev": len(dev_posts)},
         "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
         "bad_images": bad,
@@ -81,6 +81,7 @@ def train(
             "training": round(time.monotonic() - features_ready, 1),
         },
     }
+    run_folder.write_dev_predictions(output, dev_posts, dev.probabilities, posts.class_names)
     _finish(output, model, processor, trainer, posts, report)
     return report
 

@@ -1,6 +1,7 @@
 """What a run leaves on disk, and how one run is kept from overwriting another."""
 
 import csv
+import json
 import platform
 import re
 import shutil
@@ -10,15 +11,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from mvcn.config import RunConfig, read_config
 from mvcn.errors import RunError
 from mvcn.files import written_whole
 from mvcn.training.trainer import COMPLETE_FILE
+from mvcn.types import Post
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
 ENVIRONMENT_FILE = "environment.json"
+DEV_PREDICTIONS_FILE = "dev_predictions.csv"
 CHECKPOINTS = "checkpoints"
 
 RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
@@ -82,6 +88,37 @@ def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(log)
+
+
+def write_dev_predictions(
+    folder: Path,
+    posts: Sequence[Post],
+    probabilities: Float[np.ndarray, "batch classes"],
+    class_names: Sequence[str],
+) -> None:
+    """Write what the model says of each dev post beside its label, for a look at the errors."""
+    with written_whole(folder / DEV_PREDICTIONS_FILE) as file:
+        writer = csv.writer(file)
+        columns = [f"probability_{name}" for name in class_names]
+        writer.writerow(["id", "label", "predicted", *columns])
+        for post, row in zip(posts, probabilities, strict=True):
+            writer.writerow([post.id, post.label, class_names[row.argmax()], *row.tolist()])
+
+
+def read_dev_predictions(folder: Path) -> list[dict[str, str]]:
+    """Return the rows that `write_dev_predictions` wrote, by column."""
+    with (folder / DEV_PREDICTIONS_FILE).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return what `train` reported of a finished run."""
+    return dict(json.loads((folder / METRICS_FILE).read_text("utf-8")))
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Return versions, seed, commit and digests of the posts of a finished run."""
+    return dict(json.loads((folder / ENVIRONMENT_FILE).read_text("utf-8")))
 
 
 def describe_environment() -> dict[str, Any]:

@@ -1,9 +1,13 @@
 """The Hugging Face Trainer, with the objective in place of a loss inside the model."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
@@ -19,6 +23,16 @@ from mvcn.models.mvcn import probabilities
 OBJECTIVE_FILE = "objective.safetensors"
 COMPLETE_FILE = "complete"
 HEADLINE_METRICS = ("accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a model says of labelled posts, and how good that is."""
+
+    probabilities: Float[np.ndarray, "batch classes"]
+    evaluation: Evaluation
+    by_modality: Mapping[str, Evaluation]
+    """What posts have (as in `MODALITIES`) -> their scores; empty where all have the same."""
 
 
 class MvcnTrainer(Trainer):
@@ -46,12 +60,12 @@ class MvcnTrainer(Trainer):
         self._step: tuple[Any, Targets] | None = None
         self._parts: dict[str, list[Tensor]] = {}
 
-    def judge(self, posts: EncodedPosts) -> tuple[Evaluation, dict[str, Evaluation]]:
-        """Evaluate the model as it is now: on all posts, and by what they have (`MODALITIES`)."""
+    def judge(self, posts: EncodedPosts) -> Judgement:
+        """Evaluate the model as it is now."""
         prediction = self.predict(posts)
         rows = probabilities(torch.from_numpy(prediction.predictions)).numpy()
         groups = evaluate_groups(rows, posts.labels, posts.modalities, self.class_names)
-        return self._evaluation(prediction), groups
+        return Judgement(rows, self._evaluation(prediction), groups)
 
     def compute_loss(
         self,
