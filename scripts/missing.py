@@ -34,7 +34,13 @@ WITHOUT_IMAGE, WITHOUT_TEXT = 0.3, 0.1
 METRICS = ("accuracy", "f1_weighted", "f1_macro")
 ZERO_TEXT = "[PAD]"
 """The token whose number is 0."""
-TOLD, ZEROS = "told", "zeros"
+ZEROS = "zeros"
+WAYS: dict[str, dict[str, Any]] = {
+    "told": {},
+    "told-and-dropout": {"model": {"modality_dropout": 0.2}},
+    ZEROS: {},
+}
+"""Way to deal with what is missing -> settings that go with it."""
 COLUMNS = ("id", "text", "image", "label", "text_label", "image_label")
 
 
@@ -45,11 +51,11 @@ def main(
     runs: Annotated[Path, typer.Option(help="Where the run folders go.")] = Path("runs/missing"),
     results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
 ) -> None:
-    """Train both models with each seed and judge them on the dev posts, by what those have."""
+    """Train all models with each seed and judge them on the dev posts, by what those have."""
     prepare_process()
     config = read_recipe("default")
     config.update({"data": {"name": "mvsa-single", "root": root, "splits": splits}})
-    rows = {TOLD: [], ZEROS: []}
+    rows: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for seed in seeds or [0, 1, 2]:
         parts = {part: _take_away(read_posts(config.data, part).posts) for part in ("train", "dev")}
         for way in rows:
@@ -85,6 +91,7 @@ def _run(
     tables = {part: _write(posts, runs / f"{way}-{part}.csv", way) for part, posts in parts.items()}
     config = read_recipe("default")
     config.update({"data": {**tables, "images": images}, "training": {"seed": seed}})
+    config.update(WAYS[way])
     if not run_folder.is_finished(output):
         train(config, output, resume=run_folder.is_run(output))
     return {"seed": seed, **_judge(config, output, parts["dev"])}
