@@ -8,6 +8,7 @@ import typer
 from mvcn.cli.audit import audit
 from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
+from mvcn.cli.experiment import experiment
 from mvcn.cli.predict import predict
 from mvcn.cli.prepare import prepare
 from mvcn.cli.split import split
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (audit, demo, train, evaluate, predict, prepare, split):
+for command in (audit, demo, evaluate, experiment, predict, prepare, split, train):
     app.command()(command)
 
 

@@ -19,7 +19,7 @@ from mvcn.data.splits import (
     write_splits,
 )
 from mvcn.errors import ConfigError, DataError, RunError
-from mvcn.types import ImageFacts, Post
+from mvcn.types import Post
 
 SHARES = "train=0.8,dev=0.1,test=0.1"
 
@@ -105,16 +105,15 @@ def _require_free(output: Path, overwrite: bool) -> None:
 
 
 def _duplicate_groups(posts: Sequence[Post]) -> list[int]:
-    from mvcn.data.image_facts import describe_images
+    from mvcn.data.image_facts import describe_images_of
     from mvcn.data.near_duplicates import duplicate_groups
 
-    images = {i: post.image for i, post in enumerate(posts) if post.image is not None}
-    facts: list[ImageFacts | None] = [None] * len(posts)
-    problems = []
-    for i, fact in zip(images, describe_images(list(images.values())), strict=True):
-        facts[i] = fact
-        if fact.problem is not None:
-            problems.append(f"  post {posts[i].id}: {fact.problem}")
+    facts = describe_images_of(posts)
+    problems = [
+        f"  post {post.id}: {fact.problem}"
+        for post, fact in zip(posts, facts, strict=True)
+        if fact is not None and fact.problem is not None
+    ]
     if problems:
         told = f"{len(problems)} image(s) could not be read; at most equal files were recognised:"
         typer.echo("\n".join([told, *problems]), err=True)

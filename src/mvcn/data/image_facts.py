@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mvcn.data.images import ORIENTATION_TAG, image_digest, open_image, read_image
 from mvcn.data.read_ahead import read_ahead
 from mvcn.errors import BadImageError
-from mvcn.types import ImageFacts, ImageSource, StoredImage
+from mvcn.types import ImageFacts, ImageSource, Post, StoredImage
 
 GREY_SIZE_PX = 32
 """Sides of the grey picture from which the hash and the contrast are computed."""
@@ -53,6 +53,15 @@ def describe_images(images: Sequence[ImageSource], label: str = "Images") -> Ite
     """
     facts = read_ahead(describe_image, images)
     yield from tqdm(facts, total=len(images), desc=label, unit="image")
+
+
+def describe_images_of(posts: Sequence[Post]) -> list[ImageFacts | None]:
+    """Return what is known of each post's image, good or bad; None for a post without one."""
+    images = {i: post.image for i, post in enumerate(posts) if post.image is not None}
+    facts: list[ImageFacts | None] = [None] * len(posts)
+    for i, fact in zip(images, describe_images(list(images.values())), strict=True):
+        facts[i] = fact
+    return facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,223 @@
+"""Run an experiment: its cells in processes of their own, finished ones never again."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from mvcn.data.fingerprint import fingerprint
+from mvcn.data.near_duplicates import near_duplicate_texts
+from mvcn.data.training_posts import read_training_posts
+from mvcn.errors import MvcnError, RunError
+from mvcn.experiments.cell import CellResult, read_cell, write_cell
+from mvcn.experiments.folds import deal_folds
+from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of
+from mvcn.training import run_folder
+from mvcn.training.run import train
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where an experiment's files go; each is the folder of this experiment alone."""
+
+    results: Path
+    """A small JSON file for each finished cell."""
+    runs: Path
+    """Run folders and logs of cells that are not finished."""
+
+
+def run_experiment(
+    experiment: Experiment, places: Places, *, jobs: int = 1, prepare: Callable[[], None]
+) -> Sequence[Path]:
+    """Train every cell that is not finished; return the files of all results.
+
+    A cell that was cut goes on at its last checkpoint. A cell's run folder is removed when its
+    result is written.
+
+    Args:
+        experiment: What to train.
+        places: Where its files go.
+        jobs: Cells at a time, which share the cores between them.
+        prepare: Called first in each process; a function of a module.
+
+    Raises:
+        MvcnError: The experiment runs already, a result was made with other settings, or a cell
+            cannot be trained.
+    """
+    places.runs.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(places.runs / "lock", blocking=False):
+            cells = _with_folds(experiment, places)
+            pending = [cell for cell in cells if not _is_finished(cell, places)]
+            _run_all(experiment.name, pending, len(cells), places, jobs, prepare)
+    except Timeout as error:
+        raise RunError(
+            f"Experiment '{experiment.name}' is running in another process: wait for it, or end it."
+        ) from error
+    return [_result_path(cell, places) for cell in cells]
+
+
+def _with_folds(experiment: Experiment, places: Places) -> list[Cell]:
+    """Return the cells; those of folds with the lists of ids that say which posts they have."""
+    if experiment.folds is None:
+        return cells_of(experiment)
+    folders = {
+        name: deal_folds(data, experiment.folds, places.runs / name / "folds")
+        for name, data in experiment.data.items()
+    }
+    cells = []
+    for cell in cells_of(experiment):
+        assert cell.fold is not None  # the experiment has folds
+        data = replace(cell.config.data, splits=folders[cell.data][cell.fold])
+        cells.append(replace(cell, config=replace(cell.config, data=data)))
+    return cells
+
+
+def _is_finished(cell: Cell, places: Places) -> bool:
+    """Tell whether the cell has a result.
+
+    Raises:
+        RunError: It was made with other settings.
+    """
+    path = _result_path(cell, places)
+    if not path.is_file():
+        return False
+    before, now = read_cell(path).settings, settings_of(cell.config)
+    changed = [f"{s}.{k}" for s in now for k in now[s] if before.get(s, {}).get(k) != now[s][k]]
+    if changed:
+        raise RunError(
+            f"{path} was made with other settings ({', '.join(changed)}): delete it to run the "
+            "cell again, or give the experiment another name."
+        )
+    return True
+
+
+def _run_all(
+    name: str,
+    pending: Sequence[Cell],
+    total: int,
+    places: Places,
+    jobs: int,
+    prepare: Callable[[], None],
+) -> None:
+    """Train the pending cells in fresh processes, and show how far the work has got."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with (
+        ProcessPoolExecutor(
+            jobs,
+            get_context("spawn"),
+            _begin,
+            (os.getpid(), threads, prepare),
+            max_tasks_per_child=1,
+        ) as pool,
+        tqdm(total=total, initial=total - len(pending), desc=name, unit="cell") as progress,
+    ):
+        work = {pool.submit(_run_cell, name, cell, places): cell for cell in pending}
+        try:
+            for future in as_completed(work):
+                _finish(future, work[future], places)
+                progress.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _finish(future: Future[None], cell: Cell, places: Places) -> None:
+    try:
+        future.result()
+    except BrokenProcessPool as error:
+        raise MvcnError(
+            "A process of the experiment was killed, perhaps for want of memory: run the command "
+            "again to go on, with fewer --jobs if need be."
+        ) from error
+    except MvcnError as error:
+        raise MvcnError(f"Cell {cell.path}: {error}") from error
+    except Exception as error:
+        log = _run_path(cell, places).with_suffix(".log")
+        raise MvcnError(f"Cell {cell.path} failed ({error!r}): its log is {log}.") from error
+
+
+def _begin(parent: int, threads: int, prepare: Callable[[], None]) -> None:
+    """Make a process ready: it ends with its parent, and takes no more than its share of cores."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    prepare()
+    torch.set_num_threads(threads)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, so that no two ever train the same cell."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
+
+
+def _run_cell(name: str, cell: Cell, places: Places) -> None:
+    """Train the cell, write its result, and remove its run folder."""
+    run = _run_path(cell, places)
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        run.with_suffix(".log").open("a", encoding="utf-8") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        if not run_folder.is_finished(run):
+            train(cell.config, run, resume=run_folder.is_run(run))
+        write_cell(_result_path(cell, places), _result(name, cell, run))
+    shutil.rmtree(run)
+
+
+def _result(name: str, cell: Cell, run: Path) -> CellResult:
+    report, environment = run_folder.read_report(run), run_folder.read_environment(run)
+    posts = read_training_posts(cell.config.data, cell.seed)
+    rows = run_folder.read_dev_predictions(run)
+    judged = {row["id"] for row in rows}
+    numbers = {label: number for number, label in enumerate(posts.class_names)}
+    is_near = _near_duplicates(
+        [post.text for post in posts.train], [post.text for post in posts.dev]
+    )
+    return CellResult(
+        name,
+        cell.row,
+        cell.data,
+        cell.seed,
+        cell.fold,
+        posts.class_names,
+        labels=np.array([numbers[row["label"]] for row in rows]),
+        predicted=np.array([numbers[row["predicted"]] for row in rows]),
+        has_near_duplicate=np.array(
+            [near for post, near in zip(posts.dev, is_near, strict=True) if post.id in judged]
+        ),
+        posts_digest=fingerprint(post for post in posts.dev if post.id in judged),
+        metrics=report["dev"],
+        settings=settings_of(cell.config),
+        seconds=report["seconds"],
+        environment=environment,
+    )
+
+
+def _near_duplicates(train: Sequence[str], dev: Sequence[str]) -> list[bool]:
+    """Return whether each dev text is nearly the same as a training text."""
+    count = len(train)
+    near = {i for group in near_duplicate_texts([*train, *dev]) if group[0] < count for i in group}
+    return [count + i in near for i in range(len(dev))]
+
+
+def _result_path(cell: Cell, places: Places) -> Path:
+    return (places.results / cell.path).with_suffix(".json")
+
+
+def _run_path(cell: Cell, places: Places) -> Path:
+    return places.runs / cell.path

@@ -1,0 +1,58 @@
+"""The file of a cell holds all that the cell does."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from mvcn.errors import MvcnError
+from mvcn.experiments.cell import CellResult, read_cell, read_cells, write_cell
+
+CELL = CellResult(
+    experiment="e",
+    row="r",
+    data="d",
+    seed=2,
+    fold=None,
+    class_names=("bad", "good"),
+    labels=np.array([0, 1, 1]),
+    predicted=np.array([1, 1, 0]),
+    has_near_duplicate=np.array([True, False, False]),
+    posts_digest="abc",
+    metrics={"accuracy": 1 / 3},
+    settings={"training": {"epochs": 2}},
+    seconds={"training": 1.5},
+    environment={"python": "3"},
+)
+
+
+def test_reading_gives_what_was_written(tmp_path):
+    write_cell(tmp_path / "new" / "cell.json", CELL)
+    found = read_cell(tmp_path / "new" / "cell.json")
+    for field in dataclasses.fields(CellResult):
+        one, other = getattr(CELL, field.name), getattr(found, field.name)
+        assert type(one) is type(other), field.name
+        assert np.array_equal(one, other), field.name
+
+
+def test_many_posts_take_one_line(tmp_path):
+    write_cell(tmp_path / "cell.json", CELL)
+    assert '  "labels": "0 1 1",' in (tmp_path / "cell.json").read_text().splitlines()
+
+
+def test_all_cells_of_a_folder_are_read_in_order(tmp_path):
+    for seed in (1, 0):
+        write_cell(tmp_path / f"seed-{seed}.json", dataclasses.replace(CELL, seed=seed))
+    assert [cell.seed for cell in read_cells(tmp_path)] == [0, 1]
+
+
+def test_says_what_is_no_result(tmp_path):
+    with pytest.raises(MvcnError, match="holds no results"):
+        read_cells(tmp_path)
+    write_cell(path := tmp_path / "cell.json", CELL)
+    whole = json.loads(path.read_text())
+    for broken in ("{", "[]", json.dumps({"labels": "1"}), json.dumps(whole | {"more": 1})):
+        path.write_text(broken)
+        with pytest.raises(MvcnError, match=r"cell\.json is no result of mvcn experiment"):
+            read_cell(path)

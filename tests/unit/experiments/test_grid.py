@@ -1,0 +1,114 @@
+"""What an experiment's file means, and what is wrong with one that means nothing."""
+
+from importlib import resources
+
+import pytest
+import yaml
+
+from mvcn.config import read_recipe
+from mvcn.errors import ConfigError
+from mvcn.experiments.grid import cells_of, read_experiment, settings_of
+
+SHIPPED = sorted(
+    path.name.removesuffix(".yaml")
+    for path in (resources.files("mvcn") / "recipes" / "experiments").iterdir()
+)
+CONTENT = {
+    "name": "two-rows",
+    "seeds": [3, 1],
+    "data": {"mine": {"root": "posts.csv"}, "theirs": {"name": "hfm"}},
+    "rows": {"plain": None, "published": {"recipe": "paper", "training": {"epochs": 7}}},
+}
+
+
+def write(tmp_path, **changes):
+    path = tmp_path / "experiment.yaml"
+    content = {key: value for key, value in (CONTENT | changes).items() if value != "none"}
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    return str(path)
+
+
+def test_a_grid_has_each_row_with_each_data_and_seed(tmp_path):
+    cells = cells_of(read_experiment(write(tmp_path)))
+    assert [(cell.seed, cell.data, cell.row) for cell in cells] == [
+        (seed, data, row)
+        for seed in (3, 1)
+        for data in ("mine", "theirs")
+        for row in ("plain", "published")
+    ]
+    assert len({cell.path for cell in cells}) == 8
+    assert all(cell.fold is None for cell in cells)
+
+
+def test_a_cell_has_the_settings_of_its_recipe_and_row(tmp_path):
+    first, second = cells_of(read_experiment(write(tmp_path)))[:2]
+    expected = read_recipe("default")
+    expected.update({"data": CONTENT["data"]["mine"], "training": {"seed": 3}})
+    assert first.config == expected
+    expected = read_recipe("paper")
+    expected.update({"data": CONTENT["data"]["mine"], "training": {"seed": 3, "epochs": 7}})
+    assert second.config == expected
+
+
+def test_all_rows_start_from_the_recipe_of_the_experiment(tmp_path):
+    experiment = read_experiment(write(tmp_path, recipe="paper"))
+    assert settings_of(experiment.rows["plain"]) == settings_of(read_recipe("paper"))
+
+
+def test_folds_multiply_the_cells(tmp_path):
+    cells = cells_of(read_experiment(write(tmp_path, folds=3, seeds=[0])))
+    assert [cell.fold for cell in cells[:6]] == [0, 0, 1, 1, 2, 2]
+    assert len({cell.path for cell in cells}) == 12
+
+
+def test_what_makes_a_row_is_neither_data_nor_seed(tmp_path):
+    cells = cells_of(read_experiment(write(tmp_path)))
+    settings = [settings_of(cell.config) for cell in cells if cell.row == "plain"]
+    assert settings == settings[:1] * 4
+    assert "data" not in settings[0]
+    assert "seed" not in settings[0]["training"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_experiment_is_found_by_name_and_has_one(name):
+    assert read_experiment(name).name == name
+    assert cells_of(read_experiment(name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rows": "none"}, "lacks 'rows'"),
+        ({"row": 1}, "has the key 'row'"),
+        ({"name": "a/b"}, "'a/b' would become a folder"),
+        ({"rows": {"..": {}}}, "would become a folder"),
+        ({"rows": {}}, "'rows' must name at least one"),
+        ({"data": []}, "'data' must name at least one"),
+        ({"rows": {"a": {"modle": {}}}}, "no setting 'modle'"),
+        ({"rows": {"a": {"training": {"epochs": 0}}}}, "'training.epochs' is 0"),
+        ({"rows": {"a": {"data": {}}}}, "cannot have data of its own"),
+        ({"rows": {"a": 3}}, "a row must hold sections"),
+        ({"rows": {"a": {"recipe": "nothing"}}}, "No recipe 'nothing'"),
+        ({"data": {"a": {"rot": "x"}}}, "did you mean 'data.root'"),
+        ({"seeds": []}, "'seeds' must be a list of different whole numbers"),
+        ({"seeds": [1, 1]}, "'seeds' must be"),
+        ({"seeds": [True]}, "'seeds' must be"),
+        ({"seeds": [-1]}, None),
+        ({"folds": 1}, "'folds' must be a whole number from 2 on"),
+        ({"folds": True}, "'folds' must be"),
+    ],
+)
+def test_says_what_is_wrong_with_an_experiment(tmp_path, changes, words):
+    path = write(tmp_path, **changes)
+    with pytest.raises(ConfigError, match=words) as caught:
+        cells_of(read_experiment(path))
+    assert words is None or path in str(caught.value)
+
+
+def test_says_which_experiments_there_are(tmp_path):
+    with pytest.raises(ConfigError, match=r"No experiment 'nothing': .* ablation"):
+        read_experiment("nothing")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("rows: [", "utf-8")
+    with pytest.raises(ConfigError, match=r"broken.yaml' cannot be read as YAML"):
+        read_experiment(str(broken))
