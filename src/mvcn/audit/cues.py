@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import chi2
 
-from mvcn.audit.findings import AuditedPosts, Finding
+from mvcn.audit.findings import AuditedPosts, Finding, Severity
 from mvcn.data.blanks import ODD_BLANKS
 
 WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
@@ -22,6 +22,8 @@ MIN_DIFFERENCE = 0.05
 any model."""
 MAX_P_VALUE = 0.001
 """After Bonferroni's correction for the number of words and classes."""
+GIVES_AWAY = 0.8
+"""Difference of the shares from which on a word is as good as the label: an error."""
 MAX_CUES = 50
 NAMED = 5
 """Words in the summary."""
@@ -59,7 +61,10 @@ def find_label_cues(audited: AuditedPosts) -> Finding:
         }
         if _is_strong(cue):
             cues.append(cue)
-    return Finding(len(cues), {"cues": cues}, summary=", ".join(map(_shown, cues[:NAMED])))
+    summary = ", ".join(map(_shown, cues[:NAMED]))
+    gives_away = any(_difference(cue) >= GIVES_AWAY for cue in cues)
+    severity: Severity | None = "error" if gives_away else None
+    return Finding(len(cues), {"cues": cues}, summary=summary, severity=severity)
 
 
 def _words(text: str) -> set[str]:
@@ -90,8 +95,11 @@ def _compare(
 
 
 def _is_strong(cue: Mapping[str, Any]) -> bool:
-    difference: float = cue["share_in_class"] - cue["share_elsewhere"]
-    return difference >= MIN_DIFFERENCE and cue["p_value"] < MAX_P_VALUE
+    return _difference(cue) >= MIN_DIFFERENCE and cue["p_value"] < MAX_P_VALUE
+
+
+def _difference(cue: Mapping[str, Any]) -> float:
+    return float(cue["share_in_class"] - cue["share_elsewhere"])
 
 
 def _shown(cue: Mapping[str, Any]) -> str:

@@ -142,3 +142,5 @@ class Finding:
     examples: Sequence[Example] = ()
     summary: str = ""
     """Half a sentence with the numbers that matter, for people."""
+    severity: Severity | None = None
+    """Where it is not that of the kind."""

@@ -60,7 +60,12 @@ def to_mapping(audited: AuditedPosts, findings: Mapping[str, Finding]) -> dict[s
     """Return everything that was found, ready to be written as JSON."""
     report: dict[str, Any] = {"report": MARK, "counts": count_posts(audited)}
     for kind, finding in findings.items():
-        about = {**asdict(KINDS[kind]), "count": finding.count, "summary": finding.summary}
+        about = {
+            **asdict(KINDS[kind]),
+            "severity": finding.severity or KINDS[kind].severity,
+            "count": finding.count,
+            "summary": finding.summary,
+        }
         report[kind] = {**about, **finding.details}
     return report
 
@@ -84,10 +89,10 @@ def headline(audited: AuditedPosts) -> str:
 
 
 def severity_of(kind: str, finding: Finding) -> str:
-    """Return how bad a finding is: the severity of its kind, unless nothing was found."""
+    """Return how bad a finding is: its own severity or its kind's, unless nothing was found."""
     if finding.details.get("searched") is False:
         return "not searched"
-    return KINDS[kind].severity if finding.count else "none"
+    return (finding.severity or KINDS[kind].severity) if finding.count else "none"
 
 
 def _label_errors(audited: AuditedPosts, wanted: bool) -> Finding:

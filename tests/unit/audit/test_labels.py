@@ -13,6 +13,7 @@ from mvcn.audit.labels import (
     find_label_order,
     runs_of_labels,
 )
+from mvcn.audit.report import severity_of, to_mapping
 
 
 @pytest.mark.parametrize("labels", ["ab", "aaab", "aabbc", "aabbcc", "abcd", "aaaa"])
@@ -97,7 +98,9 @@ def test_a_word_of_one_class_is_a_cue_and_words_of_chance_are_not(audited):
         for odds in [{"a": 0.66, "b": 0.33}]
         for label in labels
     ]
-    (cue,) = find_label_cues(audited(text=texts, label=labels)).details["cues"]
+    finding = find_label_cues(audited(text=texts, label=labels))
+    (cue,) = finding.details["cues"]
+    assert severity_of("label_cues", finding) == "information"
     with_mark = {
         name: np.mean(["#" in t for t, one in zip(texts, labels, strict=True) if one == name])
         for name in "ab"
@@ -119,6 +122,10 @@ def test_blanks_that_tell_the_label_are_a_cue(audited):
     """Where a word was cut out of the posts of one class, its blanks are left."""
     labels = ["b", "a"] * 20
     texts = ["what a  day", "what a day"] * 20
-    (cue,) = find_label_cues(audited(text=texts, label=labels)).details["cues"]
+    posts = audited(text=texts, label=labels)
+    finding = find_label_cues(posts)
+    (cue,) = finding.details["cues"]
+    assert severity_of("label_cues", finding) == "error"  # as good as the label itself
+    assert to_mapping(posts, {"label_cues": finding})["label_cues"]["severity"] == "error"
     assert cue["word"] == "leading, trailing or repeated blanks"
     assert (cue["class"], cue["share_in_class"], cue["share_elsewhere"]) == ("b", 1.0, 0.0)
