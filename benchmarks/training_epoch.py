@@ -183,7 +183,7 @@ def _read(
 def _model_and_processor(
     config: RunConfig, class_names: tuple[str, ...]
 ) -> tuple[MvcnForClassification, MvcnProcessor]:
-    model = build_model(config.model, class_names, unimodal_heads=True)
+    model = build_model(config.model, class_names, annotation_head=True)
     return model, build_processor(config.model)
 
 

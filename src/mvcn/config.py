@@ -131,8 +131,8 @@ class ObjectiveConfig:
     """Run folder of the auxiliary model, for `auxiliary-run`."""
     class_weights: Literal["none", "auto"] | dict[str, float] = "none"
     """Weight of each class's posts in the cross-entropy; auto: the rarer the heavier, mean 1."""
-    unimodal_weight: NonNegative = 0.0
-    """Weight of auxiliary heads on text and image alone, for posts with such labels. Ours."""
+    annotation_weight: NonNegative = 0.0
+    """Weight of an auxiliary head on the labels of text and image, for posts with both. Ours."""
     calibration: Share = 0.0
     """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off."""
     calibration_temperature: Positive = 1.0

@@ -32,9 +32,10 @@ SETTINGS = {
     "frozen text layers": {"frozen_text_layers": 1},
     "softmax, two units": {"attention": "softmax", "num_fusion_layers": 2},
     "equal fusion": {"fusion": "equal"},
-    "unimodal heads": {"unimodal_heads": True},
+    "annotation head": {"annotation_head": True},
+    "annotation head, equal fusion": {"annotation_head": True, "fusion": "equal"},
 }
-FREE_OF_LOSS = ("text_logits", "image_logits")
+FREE_OF_LOSS = ("pair_logits",)
 """Outputs that an objective may leave out of the loss."""
 
 
@@ -51,11 +52,11 @@ def settings(request):
 @pytest.fixture
 def model(name, settings, tiny_settings):
     torch.manual_seed(0)
-    heads = settings.pop("unimodal_heads", False)
-    built = build_model(ModelConfig(**tiny_settings | settings), CLASSES, unimodal_heads=heads)
+    head = settings.pop("annotation_head", False)
+    built = build_model(ModelConfig(**tiny_settings | settings), CLASSES, annotation_head=head)
     assert isinstance(built, MODELS[name])
-    if heads:  # a rule that says something
-        built.unimodal.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
+    if head:  # a rule that says something
+        built.annotation.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
     return built.eval()
 
 
@@ -109,9 +110,10 @@ def test_every_trainable_weight_gets_a_gradient(model, batch):
     parts = [output.logits, *(getattr(output, part) for part in FREE_OF_LOSS)]
     sum(part.square().sum() for part in parts if part is not None).backward()
     trained = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
-    # The bias of a key shifts all scores of a query alike: softmax and sparsemax ignore that.
+    # These biases shift all scores of a row alike: softmax and sparsemax ignore that.
+    shifts = ("key.bias", "k_proj.bias", "reduction.score.3.bias")
     zero = [key for key, grad in trained.items() if grad is None or not grad.any()]
-    assert [key for key in zero if "key.bias" not in key and "k_proj.bias" not in key] == []
+    assert [key for key in zero if not key.endswith(shifts)] == []
     assert all(grad.isfinite().all() for grad in trained.values() if grad is not None)
 
 
@@ -333,8 +335,8 @@ def test_each_recipe_builds_with_tiny_encoders(recipe, tiny_settings, batch):
     encoders = {key: tiny_settings[key] for key in ("text_encoder", "image_encoder")}
     layers = {"frozen_text_layers": min(config.model.frozen_text_layers, 2)}
     config.update({"model": encoders | layers | {"max_tokens": 64}})
-    heads = config.objective.unimodal_weight > 0
-    model = build_model(config.model, CLASSES, unimodal_heads=heads).eval()
+    head = config.objective.annotation_weight > 0
+    model = build_model(config.model, CLASSES, annotation_head=head).eval()
     assert without_grad(model, batch).logits.isfinite().all()
     assert model.config.hidden_size == config.model.hidden_size
     assert build_processor(config.model).max_tokens == 64

@@ -19,8 +19,8 @@ SETTINGS = {
     "batch centroids": {"centroids": "batch"},
     "calibration": {"calibration": 0.5},
     "calibration alone": {"calibration": 0.5, "congruity_weight": 0.0},
-    "unimodal heads": {"unimodal_weight": 0.3},
-    "everything": {"calibration": 0.5, "unimodal_weight": 0.3, "congruity_weight": 0.7},
+    "annotation head": {"annotation_weight": 0.3},
+    "everything": {"calibration": 0.5, "annotation_weight": 0.3, "congruity_weight": 0.7},
 }
 
 
@@ -28,8 +28,7 @@ SETTINGS = {
 class Output:
     fused_logits: Tensor
     fused_feature: Tensor
-    text_logits: Tensor | None
-    image_logits: Tensor | None
+    pair_logits: Tensor | None
 
     def require_grad(self):
         for tensor in vars(self).values():
@@ -43,8 +42,8 @@ class Output:
 def draw(seed=0, batch=BATCH):
     """Return an output that a model might give, and targets, some of them absent."""
     generator = torch.Generator().manual_seed(seed)
-    widths = (CLASSES, DIM, CLASSES, CLASSES)
-    output = Output(*(torch.randn(batch, width, generator=generator) for width in widths))
+    shapes = ((CLASSES,), (DIM,), (CLASSES, CLASSES))
+    output = Output(*(torch.randn(batch, *shape, generator=generator) for shape in shapes))
     labels = torch.randint(CLASSES, (batch,), generator=generator)
     unimodal = torch.randint(-1, CLASSES, (2, batch), generator=generator)
     return output.require_grad(), Targets(labels, unimodal[0], unimodal[1])
@@ -91,8 +90,7 @@ def test_loss_is_the_weighted_sum_of_its_parts(options):
     weights = {
         "cross_entropy": 1.0,
         "congruity": options.get("congruity_weight", 0.1),
-        "text_cross_entropy": options.get("unimodal_weight", 0.0),
-        "image_cross_entropy": options.get("unimodal_weight", 0.0),
+        "annotation_cross_entropy": options.get("annotation_weight", 0.0),
     }
     expected = sum(weights[name] * part.item() for name, part in parts.items() if name != "loss")
     assert parts["loss"].item() == pytest.approx(expected, rel=1e-6)
@@ -101,8 +99,8 @@ def test_loss_is_the_weighted_sum_of_its_parts(options):
 @settings
 def test_part_names_follow_from_the_settings(options):
     names = ["loss", "cross_entropy", "congruity"]
-    if "unimodal_weight" in options:
-        names += ["text_cross_entropy", "image_cross_entropy"]
+    if "annotation_weight" in options:
+        names += ["annotation_cross_entropy"]
     assert list(build(**options)(*draw())) == names
 
 
@@ -171,7 +169,7 @@ def test_takes_a_single_post(options):
     [
         {"congruity_weight": 0.0},
         {"congruity_weight": 0.0, "centroids": "batch"},
-        {"congruity_weight": 0.0, "congruity_form": "absolute", "unimodal_weight": 0.0},
+        {"congruity_weight": 0.0, "congruity_form": "absolute", "annotation_weight": 0.0},
         {"congruity_weight": 0.0, "calibration": 0.0, "calibration_temperature": 9.0},
     ],
 )
@@ -180,8 +178,8 @@ def test_zero_weights_have_zero_effect(zero):
     parts = build(**zero)(output, targets)
     parts["loss"].backward()
     plain, _ = draw()
-    expected = torch.nn.functional.cross_entropy(plain.fused_logits, targets.labels)
-    expected.backward()
+    terms = torch.nn.functional.cross_entropy(plain.fused_logits, targets.labels, reduction="none")
+    (expected := terms.mean()).backward()
     assert parts["loss"].item() == parts["cross_entropy"].item() == expected.item()
     assert_same(output.gradients(), plain.gradients())
 
@@ -250,36 +248,41 @@ def test_calibration_asks_distances_only_when_each_class_has_a_centroid():
     torch.testing.assert_close(without, hard, atol=1e-6, rtol=0)
 
 
-def test_unimodal_parts_average_the_posts_that_have_the_label():
+def test_the_annotation_part_sums_over_what_is_not_annotated():
     output, targets = draw()
-    parts = build(unimodal_weight=0.3)(output, targets)
-    for name in ("text", "image"):
-        logits, labels = getattr(output, f"{name}_logits"), getattr(targets, f"{name}_labels")
-        terms = [
-            row.logsumexp(0) - row[label]
-            for row, label in zip(logits, labels, strict=True)
-            if label >= 0
-        ]
-        assert 0 < len(terms) < BATCH
-        torch.testing.assert_close(parts[f"{name}_cross_entropy"], torch.stack(terms).mean())
+    parts = build(annotation_weight=0.3)(output, targets)
+    terms = []
+    for pairs, text, image in zip(
+        output.pair_logits, targets.text_labels, targets.image_labels, strict=True
+    ):
+        fitting = sum(
+            pairs[a, b].exp()
+            for a in range(CLASSES)
+            for b in range(CLASSES)
+            if text in (a, -1) and image in (b, -1)
+        )
+        terms.append(pairs.exp().sum().log() - fitting.log())
+    assert {-1} < set(targets.text_labels.tolist())
+    assert {-1} < set(targets.image_labels.tolist())
+    torch.testing.assert_close(parts["annotation_cross_entropy"], torch.stack(terms).mean())
 
 
-def test_unimodal_parts_are_zero_where_no_post_has_the_label():
+def test_posts_without_annotations_teach_the_head_nothing():
     output, targets = draw()
-    absent = targets._replace(text_labels=torch.full((BATCH,), -1))
-    parts = build(unimodal_weight=0.3)(output, absent)
+    nothing = torch.full((BATCH,), -1)
+    absent = targets._replace(text_labels=nothing, image_labels=nothing)
+    parts = build(annotation_weight=0.3)(output, absent)
     parts["loss"].backward()
-    assert parts["text_cross_entropy"] == 0
-    assert (output.text_logits.grad == 0).all()
+    assert parts["annotation_cross_entropy"].abs() < 1e-6
+    assert output.pair_logits.grad.abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("missing", ["text_logits", "image_logits"])
-def test_unimodal_weight_needs_unimodal_heads(missing):
+def test_an_annotation_weight_needs_an_annotation_head():
     output, targets = draw()
-    setattr(output, missing, None)
+    output.pair_logits = None
     assert build()(output, targets)["loss"].isfinite()
-    with pytest.raises(ConfigError, match="no heads for text and image alone"):
-        build(unimodal_weight=0.3)(output, targets)
+    with pytest.raises(ConfigError, match="this model has no such head"):
+        build(annotation_weight=0.3)(output, targets)
 
 
 @pytest.mark.parametrize("label", [-1, CLASSES])
@@ -294,7 +297,7 @@ def test_every_post_needs_a_label(label):
     ("option", "value"),
     [
         ("congruity_weight", -0.1),
-        ("unimodal_weight", -1.0),
+        ("annotation_weight", -1.0),
         ("calibration", 1.5),
         ("calibration", -0.1),
         ("calibration_temperature", 0.0),

@@ -16,10 +16,12 @@ from transformers import AutoModelForSequenceClassification
 
 from mvcn.config import read_recipe
 from mvcn.data.table import read_table
+from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import BadImageError, RunError
 from mvcn.inference import Classifier
 from mvcn.training import run as training_run
 from mvcn.training.run import train
+from mvcn.training.run_folder import read_dev_predictions
 from mvcn.training.trainer import MvcnTrainer
 
 
@@ -56,6 +58,7 @@ def test_the_folder_holds_what_is_said(tiny_run, tiny_config):
         "checkpoints",
         "config.json",
         "config.yaml",
+        "dev_predictions.csv",
         "environment.json",
         "history.csv",
         "metrics.json",
@@ -129,11 +132,20 @@ def test_an_auxiliary_run_makes_the_constraint_start_at_once(one_epoch, tiny_run
     assert min(column(tmp_path, "congruity")) > 0
 
 
-def test_unimodal_parts_are_logged_and_learned(one_epoch, tmp_path):
-    train(one_epoch(objective={"unimodal_weight": 0.5}), tmp_path)
-    assert len(column(tmp_path, "text_cross_entropy")) == 4
-    assert len(column(tmp_path, "image_cross_entropy")) == 4
-    table = Classifier.from_pretrained(tmp_path).model.unimodal.merge_table
+def test_dev_predictions_are_those_of_the_saved_model(tiny_run, tiny_config):
+    dev = read_training_posts(tiny_config().data, seed=0).dev
+    rows = read_dev_predictions(tiny_run)
+    assert [(row["id"], row["label"]) for row in rows] == [(post.id, post.label) for post in dev]
+    for row, expected in zip(rows, Classifier.from_pretrained(tiny_run).predict(dev), strict=True):
+        assert row["predicted"] == expected.label
+        for name, probability in expected.probabilities.items():
+            assert float(row[f"probability_{name}"]) == pytest.approx(probability, abs=1e-5)
+
+
+def test_what_annotators_said_is_learned(one_epoch, tmp_path):
+    train(one_epoch(objective={"annotation_weight": 0.5}), tmp_path)
+    assert len(column(tmp_path, "annotation_cross_entropy")) == 4
+    table = Classifier.from_pretrained(tmp_path).model.annotation.merge_table
     assert table.sum().item() == pytest.approx(1)  # shares of all training posts
     assert ((table > 0).sum(-1) <= 1).all()  # two unimodal labels decide the post's
     # By the merge rule two equal labels stay: classes are in the order of the alphabet.

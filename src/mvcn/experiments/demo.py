@@ -172,7 +172,7 @@ def _train_and_measure(
     measures = measure_observations(observations, boxes, IMAGE_PX)
     imageless = [dataclasses.replace(post, image=None) for post in posts]
     set_seed(plan.seed)
-    untrained = build_model(config.model, model.class_names, unimodal_heads=True)
+    untrained = build_model(config.model, model.class_names, annotation_head=True)
     control = measure_observations(observe(untrained, processor, posts), boxes, IMAGE_PX)
     numbers = {
         "dev": report["dev"],

@@ -46,12 +46,11 @@ class ClassifierOutput(Protocol):
         """The joint vector z, ``(batch, dim)``."""
 
     @property
-    def text_logits(self) -> Tensor | None:
-        """Scores of the text alone, ``(batch, classes)``, from a model with such a head."""
+    def pair_logits(self) -> Tensor | None:
+        """Scores of each pair of text and image label, ``(batch, classes, classes)``.
 
-    @property
-    def image_logits(self) -> Tensor | None:
-        """Scores of the image alone, ``(batch, classes)``, from a model with such a head."""
+        None from a model without an annotation head.
+        """
 
 
 class Objective(nn.Module):
@@ -59,7 +58,7 @@ class Objective(nn.Module):
 
     .. math::
         \mathcal{L} = \mathrm{CE}(q, \mathrm{logits}) + \lambda \mathcal{L}_{scc}
-            + \mu \, (\mathrm{CE}_{text} + \mathrm{CE}_{image})
+            + \mu \, \mathrm{CE}_{pair}
 
     It never sees a model. `forward` only reads; the training loop calls `after_step` once for
     each batch after its backward pass, and `activate` when the queue is filled. All state is in
@@ -74,12 +73,12 @@ class Objective(nn.Module):
         queue_size: Posts remembered, N.
         calibration: e_max, the largest share of a target that `soft_targets` moves, 0 to 1.
         calibration_temperature: tau of `soft_targets`, above 0.
-        unimodal_weight: mu, of the auxiliary heads on text and image alone.
+        annotation_weight: mu, of the auxiliary head on the pair of text label and image label.
         class_weights: Factor of the cross-entropy of a post by its label, one a class, above 0;
             1 by default. The mean is over posts, not over weights.
 
     Source:
-        Wei et al., ACL 2023, total loss.  Deviation: the unimodal term and the class weights are
+        Wei et al., ACL 2023, total loss.  Deviation: the annotation term and the class weights are
         ours, off by default.
     """
 
@@ -97,12 +96,12 @@ class Objective(nn.Module):
         queue_size: int = 3600,
         calibration: float = 0.0,
         calibration_temperature: float = 1.0,
-        unimodal_weight: float = 0.0,
+        annotation_weight: float = 0.0,
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         _require(congruity_weight >= 0, "congruity weight", congruity_weight, "0 or more")
-        _require(unimodal_weight >= 0, "unimodal weight", unimodal_weight, "0 or more")
+        _require(annotation_weight >= 0, "annotation weight", annotation_weight, "0 or more")
         _require(0 <= calibration <= 1, "calibration", calibration, "from 0 to 1")
         _require(
             calibration_temperature > 0,
@@ -116,7 +115,7 @@ class Objective(nn.Module):
         self.congruity_form: CongruityForm = congruity_form
         self.calibration = calibration
         self.calibration_temperature = calibration_temperature
-        self.unimodal_weight = unimodal_weight
+        self.annotation_weight = annotation_weight
         self.needs_centroids = congruity_weight > 0 or calibration > 0
         self.queue = (
             CentroidQueue(queue_size, feature_dim, num_classes)
@@ -149,10 +148,9 @@ class Objective(nn.Module):
         loss = parts["cross_entropy"]
         if self.congruity_weight > 0:
             loss = loss + self.congruity_weight * parts["congruity"]
-        if self.unimodal_weight > 0:
-            unimodal = _unimodal_cross_entropies(output, targets)
-            loss = loss + self.unimodal_weight * torch.stack(list(unimodal.values())).sum()
-            parts |= unimodal
+        if self.annotation_weight > 0:
+            parts["annotation_cross_entropy"] = _pair_cross_entropy(output, targets)
+            loss = loss + self.annotation_weight * parts["annotation_cross_entropy"]
         return {"loss": loss, **parts}
 
     def after_step(self, output: ClassifierOutput, targets: Targets) -> None:
@@ -221,18 +219,23 @@ def _distances_if_all_known(
     return squared_distances(features, centroids[0])
 
 
-def _unimodal_cross_entropies(output: ClassifierOutput, targets: Targets) -> dict[str, Tensor]:
-    if output.text_logits is None or output.image_logits is None:
-        raise ConfigError(
-            "The unimodal weight is above 0, but this model has no heads for text and image alone."
-        )
-    return {
-        "text_cross_entropy": _mean_over_labelled(output.text_logits, targets.text_labels),
-        "image_cross_entropy": _mean_over_labelled(output.image_logits, targets.image_labels),
-    }
+def _pair_cross_entropy(output: ClassifierOutput, targets: Targets) -> Tensor:
+    """Return the mean over posts of -log p of what their annotators said.
 
+    Of a post with one unimodal label, that is the sum over what the other could be; a post
+    without any counts as 0.
 
-def _mean_over_labelled(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of the posts with a label; 0 where no post has one."""
-    total = F.cross_entropy(_at_least_float32(logits), labels, ignore_index=-1, reduction="sum")
-    return total / (labels >= 0).sum().clamp(min=1)
+    Raises:
+        ConfigError: The model does not predict pairs.
+    """
+    if output.pair_logits is None:
+        raise ConfigError("The annotation weight is above 0, but this model has no such head.")
+    pairs = _at_least_float32(output.pair_logits)
+    logs = pairs.flatten(1).log_softmax(-1).view_as(pairs)
+    classes = torch.arange(pairs.shape[1], device=pairs.device)
+    fits_text, fits_image = (
+        (labels.unsqueeze(1) == classes) | (labels.unsqueeze(1) < 0)
+        for labels in (targets.text_labels, targets.image_labels)
+    )
+    fits = fits_text.unsqueeze(2) & fits_image.unsqueeze(1)
+    return -logs.masked_fill(~fits, -torch.inf).flatten(1).logsumexp(-1).mean()

@@ -42,14 +42,14 @@ AutoProcessor.register(MvcnConfig, MvcnProcessor)
 
 
 def build_model(
-    config: ModelConfig, class_names: tuple[str, ...], *, unimodal_heads: bool = False
+    config: ModelConfig, class_names: tuple[str, ...], *, annotation_head: bool = False
 ) -> MvcnForClassification:
     """Build the model around its published encoders; all else is drawn from torch's generator.
 
     Args:
         config: Sizes and switches.
         class_names: Classes in the order of the logits.
-        unimodal_heads: Classify text and image alone, too.
+        annotation_head: Predict what annotators said of text and image, too.
 
     Raises:
         ConfigError: An encoder cannot be loaded, or sizes do not fit each other.
@@ -67,7 +67,7 @@ def build_model(
         frozen_text_layers=config.frozen_text_layers,
         freeze_text_embeddings=config.freeze_text_embeddings,
         freeze_image_encoder=config.freeze_image_encoder,
-        unimodal_heads=unimodal_heads,
+        annotation_head=annotation_head,
         modality_dropout=config.modality_dropout,
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from mvcn.errors import DataError
 from mvcn.models.images import ImageInputs
 from mvcn.models.processor import MvcnProcessor, has_text
-from mvcn.nn.unimodal import estimate_merge_table
+from mvcn.nn.annotations import estimate_merge_table
 from mvcn.types import ImageSource, Post
 
 NO_LABEL = -1
@@ -178,12 +178,7 @@ def _balanced(
 def _label_ids(post: Post, label2id: Mapping[str, int] | None) -> dict[str, int]:
     if label2id is None:
         return dict.fromkeys(LABEL_FIELDS, NO_LABEL)
-    ids = {name: _label_id(post, field, label2id) for name, field in LABEL_FIELDS.items()}
-    if post.image is None:  # a label of what is not there teaches nothing
-        ids["image_labels"] = NO_LABEL
-    if not has_text(post.text):
-        ids["text_labels"] = NO_LABEL
-    return ids
+    return {name: _label_id(post, field, label2id) for name, field in LABEL_FIELDS.items()}
 
 
 def _label_id(post: Post, field: str, label2id: Mapping[str, int]) -> int:

@@ -25,9 +25,9 @@ from mvcn.encoders.tokens import (
     text_tokens,
     token_width,
 )
+from mvcn.nn.annotations import AnnotationHead
 from mvcn.nn.fusion import EqualFusion, TextGuidedFusion
 from mvcn.nn.reduction import ReductionUnit
-from mvcn.nn.unimodal import UnimodalHeads
 
 
 @no_type_check  # Hugging Face makes its constructor take keywords that it does not declare
@@ -42,8 +42,7 @@ class MvcnConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = [  # noqa: RUF012
         "fused_feature",
         "fused_logits",
-        "text_logits",
-        "image_logits",
+        "pair_logits",
         "fusion_attentions",
     ]
 
@@ -59,7 +58,7 @@ class MvcnConfig(PreTrainedConfig):
     frozen_text_layers: int = 0
     freeze_text_embeddings: bool = False
     freeze_image_encoder: bool = True
-    unimodal_heads: bool = False
+    annotation_head: bool = False
     modality_dropout: float = 0.0
 
 
@@ -72,9 +71,9 @@ class MvcnOutput(ModelOutput):
     fused_feature: Float[Tensor, "batch dim"] | None = None
     """z of the paper, what the semantic congruity constraint pulls together."""
     fused_logits: Float[Tensor, "batch classes"] | None = None
-    """Of the fused feature alone; with unimodal heads the verdict has other parts, too."""
-    text_logits: Float[Tensor, "batch classes"] | None = None
-    image_logits: Float[Tensor, "batch classes"] | None = None
+    """Of the fused feature alone; with an annotation head the verdict has another part, too."""
+    pair_logits: Float[Tensor, "batch classes classes"] | None = None
+    """Of each pair of text label and image label, with an annotation head."""
     fusion_attentions: tuple[Float[Tensor, "batch head token patch"], ...] | None = None
     """Text-to-image attention weights of each text-guided unit, where asked for."""
 
@@ -108,9 +107,9 @@ class MvcnForClassification(PreTrainedModel):
         self.fusion = _fusion(config)
         self.reduction = ReductionUnit(config.hidden_size, dropout=config.dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.unimodal = (
-            UnimodalHeads(config.hidden_size, config.num_labels, config.dropout)
-            if config.unimodal_heads
+        self.annotation = (
+            AnnotationHead(config.hidden_size, config.num_labels, config.dropout)
+            if config.annotation_head
             else None
         )
         self.missing_text = nn.Parameter(torch.zeros(config.hidden_size))
@@ -168,12 +167,12 @@ class MvcnForClassification(PreTrainedModel):
             guided, attentions = self.fusion(*tokens, return_weights=output_attentions)
             fused = self.reduction(guided, query_mask)
         logits = self.classifier(fused)
-        if self.unimodal is None:
+        if self.annotation is None:
             return MvcnOutput(logits, fused, logits, fusion_attentions=attentions or None)
-        text_logits, image_logits = self.unimodal(text, image, token_mask)
-        by_rule = self.unimodal.merge(text_logits, image_logits, has_text, has_image)
-        verdict = logits.log_softmax(-1) + by_rule
-        return MvcnOutput(verdict, fused, logits, text_logits, image_logits, attentions or None)
+        text_mask = token_mask & has_text.unsqueeze(1)
+        pair_logits = self.annotation(text, image, fused, text_mask, image_mask)
+        verdict = logits.log_softmax(-1) + self.annotation.merge(pair_logits)
+        return MvcnOutput(verdict, fused, logits, pair_logits, attentions or None)
 
     @property
     def class_names(self) -> tuple[str, ...]:

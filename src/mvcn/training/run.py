@@ -53,7 +53,7 @@ def train(
     run_folder.check_claim(output, config, resume=resume, overwrite=overwrite)
     posts = read_training_posts(config.data, config.training.seed)
     set_seed(config.training.seed)
-    model = build_model(config.model, posts.class_names, unimodal_heads=_has_heads(config, posts))
+    model = build_model(config.model, posts.class_names, annotation_head=_has_head(config, posts))
     processor = build_processor(config.model)
     started = time.monotonic()
     images = image_inputs(model, processor)
@@ -62,8 +62,8 @@ def train(
     encoded = [
         EncodedPosts(part, processor, model.config.label2id) for part in (train_posts, dev_posts)
     ]
-    if model.unimodal is not None:
-        model.unimodal.merge_table.copy_(encoded[0].merge_table(len(posts.class_names)))
+    if model.annotation is not None:
+        model.annotation.merge_table.copy_(encoded[0].merge_table(len(posts.class_names)))
     run_folder.claim(output, config, resume=resume, overwrite=overwrite)
     trainer = build_trainer(config, output, model, encoded, Collator(processor, images))
     checkpoint = run_folder.last_checkpoint(output) if resume else None
@@ -129,7 +129,7 @@ def build_objective(
         queue_size=config.queue_size,
         calibration=config.calibration,
         calibration_temperature=config.calibration_temperature,
-        unimodal_weight=config.unimodal_weight if model.unimodal is not None else 0.0,
+        annotation_weight=config.annotation_weight if model.annotation is not None else 0.0,
         class_weights=class_weights,
     )
 
@@ -209,10 +209,10 @@ def _kind_of(encoder_config: PreTrainedConfig) -> tuple[str, int]:
     return encoder_config.model_type, token_width(encoder_config)
 
 
-def _has_heads(config: RunConfig, posts: TrainingPosts) -> bool:
-    """Tell whether unimodal heads are wanted and the posts have the labels that they learn."""
+def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:
+    """Tell whether an annotation head is wanted and the posts have the labels that it learns."""
     has_labels = any(post.text_label and post.image_label for post in posts.train)
-    return config.objective.unimodal_weight > 0 and has_labels
+    return config.objective.annotation_weight > 0 and has_labels
 
 
 def _usable(

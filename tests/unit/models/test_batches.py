@@ -115,12 +115,6 @@ def test_labels_become_the_models_integers(model_and_processor):
     assert [[row[name] for name in names] for row in rows] == [[2, 0, 1], [-1, -1, -1]]
 
 
-def test_the_image_label_of_a_post_without_an_image_does_not_count(model_and_processor):
-    posts = [Post("1", "x", None, "good", "bad", "fair")]
-    (row,) = encoded(posts, model_and_processor[1], LABEL2ID).rows
-    assert [row[name] for name in ("labels", "text_labels", "image_labels")] == [2, 0, -1]
-
-
 def test_labels_are_not_read_without_a_table(model_and_processor):
     (row,) = encoded([Post("1", "x", None, "no such class")], model_and_processor[1]).rows
     assert row["labels"] == -1
@@ -168,15 +162,15 @@ def test_missing_images_are_masked_and_change_no_logits(
     assert logits[0].isfinite().all()
 
 
-def test_the_label_of_what_is_lacking_is_not_learned(model_and_processor):
+def test_labels_of_what_is_lacking_are_taken_as_given(model_and_processor):
     posts = [
         Post("a", "words", b"x", "good", "bad", "good"),
-        Post("b", " ", b"x", "good", "bad", "good"),
+        Post("b", " ", b"x", "good", None, "good"),
         Post("c", "words", None, "good", "bad", "good"),
-        Post("d", "", None, "good", "bad", "good"),
+        Post("d", "", None, "good", None, None),
     ]
     encoded = EncodedPosts(posts, model_and_processor[1], LABEL2ID)
     assert [row["text_labels"] for row in encoded.rows] == [0, -1, 0, -1]
-    assert [row["image_labels"] for row in encoded.rows] == [2, 2, -1, -1]
+    assert [row["image_labels"] for row in encoded.rows] == [2, 2, 2, -1]
     assert encoded.labels.tolist() == [2, 2, 2, 2]
     assert encoded.modalities == ["text and image", "image alone", "text alone", "neither"]
