@@ -163,6 +163,8 @@ class TrainingConfig:
     """AdamW, not on biases and norms."""
     warmup_fraction: Share = 0.1
     """Share of the steps with a rising learning rate, before it falls linearly to zero."""
+    weight_average_decay: Dropout = 0.0
+    """Of a moving average over the steps, judged and kept in place of the last weights. Ours."""
     max_gradient_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
     patience: Count = 3

@@ -23,6 +23,7 @@ from mvcn.models.images import ImageInputs, image_inputs
 from mvcn.models.mvcn import MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
 from mvcn.training import run_folder
+from mvcn.training.averaging import WeightAverage
 from mvcn.training.prefill import QueuePrefill
 from mvcn.training.progress import EpochLines
 from mvcn.training.trainer import MvcnTrainer
@@ -102,6 +103,7 @@ def build_trainer(
         encoder_learning_rate=config.training.encoder_learning_rate,
         class_names=model.class_names,
         balanced_sampling=config.training.balanced_sampling,
+        average=_weight_average(config.training, model),
         args=_training_arguments(config.training, output),
         train_dataset=encoded[0],
         eval_dataset=encoded[1],
@@ -132,6 +134,11 @@ def build_objective(
         annotation_weight=config.annotation_weight if model.annotation is not None else 0.0,
         class_weights=class_weights,
     )
+
+
+def _weight_average(config: TrainingConfig, model: MvcnForClassification) -> WeightAverage | None:
+    decay = config.weight_average_decay
+    return WeightAverage(model, decay) if decay > 0 else None
 
 
 def _class_weights(

@@ -1,6 +1,7 @@
 """The Hugging Face Trainer, with the objective in place of a loss inside the model."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.losses.objective import Objective, Targets
 from mvcn.models.batches import LABEL_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.models.mvcn import probabilities
+from mvcn.training.averaging import WeightAverage
 
 OBJECTIVE_FILE = "objective.safetensors"
+RUNNING_WEIGHTS_FILE = "running.safetensors"
 COMPLETE_FILE = "complete"
 HEADLINE_METRICS = ("accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
 
@@ -40,7 +43,8 @@ class MvcnTrainer(Trainer):
 
     What differs from the Trainer: the loss comes from outside the model and its parts are logged
     by name, the queue takes each micro-batch once after its backward pass, encoders have a
-    learning rate of their own, and the order of posts is a function of seed and epoch.
+    learning rate of their own, the order of posts is a function of seed and epoch, and averaged
+    weights, where there are any, are what is judged and saved.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class MvcnTrainer(Trainer):
         encoder_learning_rate: float,
         class_names: tuple[str, ...],
         balanced_sampling: bool = False,
+        average: WeightAverage | None = None,
         **options: Any,
     ) -> None:
         super().__init__(compute_metrics=self._headline_metrics, **options)
@@ -57,6 +62,9 @@ class MvcnTrainer(Trainer):
         self.encoder_learning_rate = encoder_learning_rate
         self.class_names = class_names
         self.balanced_sampling = balanced_sampling
+        self.average = average
+        if average is not None:
+            self.add_callback(average)
         self._step: tuple[Any, Targets] | None = None
         self._parts: dict[str, list[Tensor]] = {}
 
@@ -142,10 +150,17 @@ class MvcnTrainer(Trainer):
         labels = posts.labels if self.balanced_sampling else None
         return LengthBuckets(posts.lengths, self.args.train_batch_size, self.args.seed, labels)
 
+    def _maybe_log_save_evaluate(self, *arguments: Any, **options: Any) -> None:
+        is_due = self.control.should_evaluate or self.control.should_save
+        with self.average.applied() if self.average and is_due else nullcontext():
+            super()._maybe_log_save_evaluate(*arguments, **options)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
+        if self.average is not None:
+            save_file(self.average.running_weights(), folder / RUNNING_WEIGHTS_FILE)
         super()._save_checkpoint(model, trial)
         (folder / COMPLETE_FILE).touch()
 
@@ -181,7 +196,10 @@ class MvcnTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.objective.load_state_dict(load_file(Path(resume_from_checkpoint) / OBJECTIVE_FILE))
+        folder = Path(resume_from_checkpoint)
+        self.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE))
+        if self.average is not None:
+            self.average.restore(load_file(folder / RUNNING_WEIGHTS_FILE))
 
     def _headline_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         evaluation = self._evaluation(prediction)

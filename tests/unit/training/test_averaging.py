@@ -1,0 +1,93 @@
+"""The average of weights: by its definition, and never mixed up with the weights in training."""
+
+import pytest
+import torch
+from torch import nn
+
+from mvcn.training.averaging import WeightAverage
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    built = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
+    built[0].requires_grad_(False)
+    return built
+
+
+def weights_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def train(model, average, steps=5):
+    """Take some steps; return the weight of the last layer before them and after each."""
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.1)
+    seen = [model[1].weight.detach().clone()]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.ones(1, 3, dtype=torch.float64)).square().sum().backward()
+        optimizer.step()
+        average.on_step_end(None, None, None)
+        seen.append(model[1].weight.detach().clone())
+    return seen
+
+
+def test_average_is_the_weighted_sum_of_all_steps(model):
+    average = WeightAverage(model, decay=0.9)
+    seen = train(model, average)
+    shares = [0.9**5, *(0.1 * 0.9 ** (5 - step) for step in range(1, 6))]
+    assert sum(shares) == pytest.approx(1)
+    expected = sum(share * weight for share, weight in zip(shares, seen, strict=True))
+    with average.applied():
+        torch.testing.assert_close(model[1].weight.detach(), expected, atol=1e-12, rtol=0)
+    assert torch.equal(model[1].weight, seen[-1])
+
+
+def test_training_goes_on_as_if_it_had_not_been_judged(model):
+    average = WeightAverage(model, decay=0.9)
+    train(model, average)
+    before = weights_of(model)
+    with average.applied():
+        assert not torch.equal(model[1].weight, before["1.weight"])
+    assert_same(weights_of(model), before)
+
+
+def test_an_error_while_judging_changes_no_weights(model):
+    average = WeightAverage(model, decay=0.9)
+    train(model, average)
+    before = weights_of(model)
+
+    def judge():
+        with average.applied():
+            raise RuntimeError("while judging")
+
+    with pytest.raises(RuntimeError, match="while judging"):
+        judge()
+    assert_same(weights_of(model), before)
+
+
+def test_frozen_weights_are_not_copied(model):
+    assert set(WeightAverage(model, 0.9).averages) == {"1.weight", "1.bias"}
+
+
+def test_restoring_gives_back_both_kinds_of_weights(model):
+    average = WeightAverage(model, decay=0.9)
+    train(model, average)
+    running = weights_of(model)
+    with average.applied():
+        averaged = weights_of(model)
+        kept = {name: tensor.clone() for name, tensor in average.running_weights().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    other = WeightAverage(model, decay=0.9)
+    model.load_state_dict(averaged)  # as a checkpoint holds them
+    other.restore(kept)
+    assert_same(weights_of(model), running)
+    with other.applied():
+        assert_same(weights_of(model), averaged)
