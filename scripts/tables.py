@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-PAGES = (Path("README.md"),)
+PAGES = (Path("README.md"), Path("docs/data.md"))
 RESULTS = Path("results")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PERCENT = 100
@@ -22,6 +22,14 @@ METRIC_NAMES = {
     "f1_macro": "macro F1",
     "expected_calibration_error": "calibration error",
 }
+
+SCALE_ROWS = {
+    "prepare": "`mvcn prepare` of a CSV with image files",
+    "audit": "`mvcn audit` of what it wrote",
+    "audit_of_files": "`mvcn audit` of the CSV itself",
+}
+WAYS = (("told", "told"), ("told-and-dropout", "told, modality dropout"), ("zeros", "zeros"))
+TWO = ("accuracy", "f1_weighted")
 
 KINDS = ("sparsemax", "softmax")
 ATTENTION_ROWS = (
@@ -106,6 +114,42 @@ def _attention(content: Mapping[str, Any]) -> str:
     return _markdown(["", *KINDS], rows) + f"\n{note}\n"
 
 
+def _scale(content: Mapping[str, Any]) -> str:
+    """Time and memory of the commands that read a whole data set."""
+    rows = [
+        [
+            words,
+            f"{content[name]['seconds']:.0f}",
+            f"{content[name]['posts_per_second']:.0f}",
+            f"{content[name]['peak_memory_mb'] / 1000:.2f}",
+        ]
+        for name, words in SCALE_ROWS.items()
+    ]
+    header = [f"{content['posts']:,} generated posts", "seconds", "posts/s", "GB of memory"]
+    return _markdown(header, rows) + "\nMemory is the largest process's peak, on two cores.\n"
+
+
+def _missing(content: Mapping[str, Any]) -> str:
+    """Scores by what posts have, for each way to deal with what they lack."""
+    kinds = list(next(iter(content["summary"].values())))
+    counts = content["seeds"][WAYS[0][0]][0]
+    rows = [
+        [
+            f"{kind} ({counts[kind]['n']} posts)",
+            *(_percent(content["summary"][way][kind][metric]) for way, _ in WAYS for metric in TWO),
+        ]
+        for kind in kinds
+    ]
+    header = [f"{words}, {METRIC_NAMES[metric]}" for _, words in WAYS for metric in TWO]
+    taken = content["taken_away"]
+    note = (
+        f"{content['data']}; {PERCENT * taken['image']:.0f} % of the posts without their image and "
+        f"{PERCENT * taken['text']:.0f} % without their text, in train and dev alike. Mean ± "
+        f"deviation over {len(content['seeds'][WAYS[0][0]])} seeds, in percent."
+    )
+    return _markdown(["dev posts", *header], rows) + f"\n{note}\n"
+
+
 def _percent(spread: Mapping[str, float]) -> str:
     return f"{PERCENT * spread['mean']:.1f} ± {PERCENT * spread['deviation']:.1f}"
 
@@ -119,6 +163,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
     "bench": _bench,
     "default-mvsa-single": _seeds,
+    "missing-modality": _missing,
+    "scale": _scale,
 }
 
 if __name__ == "__main__":
