@@ -1,0 +1,180 @@
+"""Whether a difference between two systems is more than noise of posts and seeds."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import binomtest
+
+from mvcn.errors import MvcnError
+
+RESAMPLES = 5_000
+BOOTSTRAP_SEED = 0
+INTERVAL_PERCENT = 95
+MAX_EXACT_SEEDS = 16
+"""2 ** 16 assignments of signs are counted one by one."""
+
+Confusion: TypeAlias = Float[np.ndarray, "*rows classes classes"]
+Metric: TypeAlias = Callable[[Confusion], Float[np.ndarray, "*rows"]]
+
+
+def accuracy(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the share of right predictions of each confusion matrix (true class in the row)."""
+    correct: np.ndarray = confusion.diagonal(axis1=-2, axis2=-1).sum(-1)
+    return np.asarray(correct / confusion.sum((-2, -1)))
+
+
+def f1_weighted(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the mean F1 of the classes, weighted by their posts."""
+    support = confusion.sum(-1)
+    return np.asarray((_f1(confusion) * support).sum(-1) / support.sum(-1))
+
+
+def f1_macro(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the plain mean F1 of all classes; a class that never occurs counts as 0."""
+    return np.asarray(_f1(confusion).mean(-1))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "f1_weighted": f1_weighted,
+    "f1_macro": f1_macro,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much better the second of two systems is."""
+
+    mean: float
+    """Mean over seeds of the second system's metric, less that of the first."""
+    interval: tuple[float, float]
+    """95 % of what other posts and other seeds would give."""
+    p_value: float
+    """Two-sided; how often resampling turns the sign."""
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the interval holds 0."""
+        return self.interval[0] <= 0 <= self.interval[1]
+
+
+def paired_bootstrap(
+    labels: Int[np.ndarray, " batch"],
+    first: Int[np.ndarray, "seeds batch"],
+    second: Int[np.ndarray, "others batch"],
+    num_classes: int,
+    metric: Metric,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """Compare two systems over the same posts, each trained with several seeds.
+
+    Each resample draws posts with replacement, the same ones for both systems, and a seed of each
+    for each of its trainings: so the interval covers both what other posts and what other seeds
+    would give.
+
+    Args:
+        labels: True classes.
+        first: Predicted classes of the first system, a row a seed.
+        second: Those of the second; as many seeds or not.
+        num_classes: Classes K.
+        metric: What is compared; see `METRICS`.
+        resamples: More make interval and p-value smoother.
+
+    Source:
+        Efron & Tibshirani 1993, chapter 13 (percentile interval) and 16 (p-value), with 1 added
+        to both counts. Deviation: seeds are resampled beside posts; ours.
+    """
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    cells = [labels * num_classes + predicted for predicted in (first, second)]
+    once = np.ones(len(labels))
+    observed = [metric(_confusions(of_one, once, num_classes)).mean() for of_one in cells]
+    differences = np.empty(resamples)
+    for i in range(resamples):
+        counts = np.bincount(
+            generator.integers(len(labels), size=len(labels)), minlength=len(labels)
+        )
+        drawn = [of_one[generator.integers(len(of_one), size=len(of_one))] for of_one in cells]
+        scores = [metric(_confusions(of_one, counts, num_classes)).mean() for of_one in drawn]
+        differences[i] = scores[1] - scores[0]
+    tail = (100 - INTERVAL_PERCENT) / 2
+    low, high = np.percentile(differences, [tail, 100 - tail])
+    turned = min((differences <= 0).sum(), (differences >= 0).sum())
+    p_value = min(1.0, 2 * (int(turned) + 1) / (resamples + 1))
+    return Difference(float(observed[1] - observed[0]), (float(low), float(high)), p_value)
+
+
+def sign_flip_test(differences: Sequence[float]) -> float:
+    """Return the exact two-sided p-value that paired differences are symmetric around 0.
+
+    All 2 ** n signs are tried; with n seeds p is never below 2 / 2 ** n (0.0625 for five), so
+    that five seeds alone cannot reach 0.05 by this test.
+
+    Args:
+        differences: One a seed, at most 16.
+
+    Raises:
+        MvcnError: No differences, or too many to try all signs.
+
+    Source:
+        Fisher 1935, section 21.
+    """
+    if not 1 <= len(differences) <= MAX_EXACT_SEEDS:
+        raise MvcnError(
+            f"The test over seeds takes 1 to {MAX_EXACT_SEEDS}, not {len(differences)}."
+        )
+    observed = abs(sum(differences))
+    signs = np.array(list(itertools.product((1, -1), repeat=len(differences))))
+    sums = abs(signs @ np.array(differences))
+    return float((sums >= observed * (1 - 1e-12)).mean())
+
+
+def mcnemar_test(
+    labels: Int[np.ndarray, " batch"],
+    first: Int[np.ndarray, " batch"],
+    second: Int[np.ndarray, " batch"],
+) -> float:
+    """Return the exact two-sided p-value that two predictions are right equally often.
+
+    Only posts that one predicts rightly and the other wrongly count; without any it is 1.
+
+    Source:
+        McNemar, Psychometrika 1947; exact by the binomial distribution.
+    """
+    is_right = first == labels, second == labels
+    gained, lost = int((is_right[1] & ~is_right[0]).sum()), int((is_right[0] & ~is_right[1]).sum())
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for the number of comparisons, in the same order.
+
+    Source:
+        Holm, Scandinavian Journal of Statistics 1979.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def _f1(confusion: np.ndarray) -> np.ndarray:
+    correct = confusion.diagonal(axis1=-2, axis2=-1)
+    return np.asarray(2 * correct / np.maximum(confusion.sum(-1) + confusion.sum(-2), 1))
+
+
+def _confusions(cells: np.ndarray, counts: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return a confusion matrix for each seed, in which post i counts `counts[i]` times.
+
+    Args:
+        cells: For each seed and post, the number of its place in the flattened matrix.
+        counts: How often each post was drawn.
+        num_classes: Classes K.
+    """
+    size = num_classes**2
+    rows = [np.bincount(of_seed, weights=counts, minlength=size) for of_seed in cells]
+    return np.array(rows).reshape(-1, num_classes, num_classes)
