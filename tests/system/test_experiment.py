@@ -229,3 +229,17 @@ def test_results_are_plain_json(uninterrupted):
     content = json.loads(path.read_text())
     assert content["settings"]["training"]["epochs"] == 2
     assert content["environment"]["packages"]["torch"]
+
+
+def test_results_are_compared_and_written_once(uninterrupted, tmp_path):
+    command = [*COMMAND[:-1], "compare", str(places(uninterrupted).results)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| soft | 1 |" in shown
+    assert "sparse against soft" in shown
+    table = tmp_path / "table.tex"
+    again = [*command, "--format", "latex", "--output", str(table)]
+    subprocess.run(again, check=True, capture_output=True)
+    assert table.read_text().count(r"\toprule") == 2
+    refused = subprocess.run(again, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "table.tex exists: choose another file" in refused.stderr

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from mvcn.cli.audit import audit
+from mvcn.cli.compare import compare
 from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
 from mvcn.cli.experiment import experiment
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (audit, demo, evaluate, experiment, predict, prepare, split, train):
+for command in (audit, compare, demo, evaluate, experiment, predict, prepare, split, train):
     app.command()(command)
 
 

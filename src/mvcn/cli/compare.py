@@ -1,0 +1,41 @@
+"""``mvcn compare``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mvcn.errors import RunError
+from mvcn.files import require_place_for, written_whole
+
+
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(help="Folders of results that mvcn experiment has written.")
+    ],
+    baseline: Annotated[
+        str | None, typer.Option(help="Row that the others are compared with; the first.")
+    ] = None,
+    form: Annotated[
+        Literal["markdown", "latex", "csv"], typer.Option("--format", help="Of the tables.")
+    ] = "markdown",
+    output: Annotated[Path | None, typer.Option(help="Write here, not to the terminal.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Show the rows of experiments side by side, and say which differences are noise."""
+    from mvcn.experiments.cell import read_cells
+    from mvcn.experiments.compare import compare as compare_cells
+    from mvcn.experiments.comparison_tables import render
+
+    if output is not None:
+        require_place_for(output)
+        if output.exists() and not overwrite:
+            raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
+    cells = [cell for folder in results for cell in read_cells(folder)]
+    text = render(compare_cells(cells, baseline), form)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    with written_whole(output) as file:
+        file.write(text)
+    typer.echo(f"Wrote {output}.")
