@@ -11,7 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-PAGES = (Path("README.md"), Path("docs/data.md"))
+from mvcn.experiments.cell import read_cells
+from mvcn.experiments.compare import compare
+from mvcn.experiments.comparison_tables import differences_table, scores_table, sentences
+
+PAGES = (Path("README.md"), Path("docs/data.md"), Path("docs/reproduction.md"))
 RESULTS = Path("results")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PERCENT = 100
@@ -58,8 +62,27 @@ def main(
 
 
 def _table(name: str) -> str:
+    """Return the table of a file of results, or of a folder that mvcn experiment has written."""
     path = RESULTS / f"{name}.json"
-    return TABLES[name](json.loads(path.read_text("utf-8"))) if path.is_file() else ""
+    if path.is_file():
+        return TABLES[name](json.loads(path.read_text("utf-8")))
+    return _experiment(RESULTS / name) if (RESULTS / name).is_dir() else ""
+
+
+def _experiment(folder: Path) -> str:
+    """Scores of each row, and its difference to the first one, with a sentence for each."""
+    (results,) = compare(read_cells(folder))
+    part = f"{results.num_folds} folds of train and dev" if results.num_folds else "dev part"
+    blocks = [
+        f"{results.data}, {part}, {results.num_posts} posts; mean ± deviation over seeds, in %.",
+        *(
+            _markdown(table.header, table.rows)
+            for table in (scores_table(results), differences_table(results))
+            if table.rows
+        ),
+        "\n".join(f"- {sentence}" for sentence in sentences(results)),
+    ]
+    return "\n".join([*(f"{block.rstrip()}\n" for block in blocks if block)])
 
 
 def _seeds(content: Mapping[str, Any]) -> str:
