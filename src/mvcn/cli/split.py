@@ -148,9 +148,12 @@ def _table(parts: Mapping[str, Sequence[Post]]) -> str:
 def _tell_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
     """Say what the tables do not: duplicates, and posts that are in no part."""
     if "groups_of_duplicates" in about:
+        groups = about["groups_of_duplicates"]
         typer.echo(
-            f"{about['posts_in_groups_of_duplicates']} posts are in "
-            f"{about['groups_of_duplicates']} groups of near-duplicates, each kept in one part."
+            f"{about['posts_in_groups_of_duplicates']} posts are in {groups} group"
+            f"{'' if groups == 1 else 's'} of near-duplicates, each kept in one part."
+            if groups
+            else "No two posts are near-duplicates."
         )
     unlabelled = sum(post.label is None for post in posts)
     if unlabelled:

@@ -25,6 +25,16 @@ ROW_READERS: dict[str, Callable[[Path, Mapping[str, str]], Iterator[Row]]] = {
 MAX_DIGITS = 1000
 """Of a label that counts as a number; Python refuses to read much longer ones."""
 COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "attributes", "split")
+MIN_LIKENESS = 0.8
+"""Of a column's name to one of ours, from which on it must be a slip of the keyboard."""
+KINDS_OF_CELLS = {
+    dict: "an object",
+    list: "a list",
+    float: "a number with a fraction",
+    int: "a number",
+    bool: "true or false",
+    bytes: "bytes",
+}
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -161,6 +171,20 @@ def _require_columns(
             f"{source} has neither a column 'text' nor 'image', only {there!r}: "
             "rename its columns, or map them by --columns text=...,image=..."
         )
+    _require_well_spelt(columns, source, names)
+
+
+def _require_well_spelt(columns: Collection[str], source: str, names: Mapping[str, str]) -> None:
+    """Raise a DataError where a column is nearly called text or image: all posts would lack it."""
+    free = {name.lower(): name for name in columns if name not in names.values()}
+    for ours in ("text", "image"):
+        similar = difflib.get_close_matches(ours, free, n=1, cutoff=MIN_LIKENESS)
+        if names[ours] == ours and ours not in columns and similar:
+            theirs = free[similar[0]]
+            raise DataError(
+                f"{source} has no column '{ours}', but one called {theirs!r}: rename it, or map it "
+                f"by --columns {ours}={theirs}."
+            )
 
 
 def _parse_post(row: Row, names: Mapping[str, str], folder: ImageFolder) -> Post:
@@ -190,7 +214,7 @@ def _id(cell: Any, row: Row) -> str:
 def _text(cell: Any, row: Row) -> str:
     if cell is None or isinstance(cell, str):
         return cell or ""
-    raise DataError(f"{row.where}: 'text' is {type(cell).__name__}, but must be text.")
+    raise DataError(f"{row.where}: 'text' is {_kind_of(cell)}, but must be text.")
 
 
 def _label(cell: Any, column: str, row: Row) -> str | None:
@@ -200,8 +224,12 @@ def _label(cell: Any, column: str, row: Row) -> str | None:
     if cell is None or type(cell) in (str, int):
         return str("" if cell is None else cell).strip() or None
     raise DataError(
-        f"{row.where}: '{column}' is {type(cell).__name__}, but must be text or a whole number."
+        f"{row.where}: '{column}' is {_kind_of(cell)}, but must be text or a whole number."
     )
+
+
+def _kind_of(cell: Any) -> str:
+    return KINDS_OF_CELLS.get(type(cell), f"of the type {type(cell).__name__}")
 
 
 def _words(cell: Any, row: Row) -> tuple[str, ...]:
