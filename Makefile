@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench seeds missing blanks scale tables clean
+.PHONY: help setup format check test demo attention bench missing blanks scale tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,9 +39,6 @@ attention: setup  ## Repeat the demo with three seeds; writes results/attention-
 
 bench: setup  ## Measure speed against plain references; writes results/bench.json
 	$(BIN)/python -m benchmarks
-
-seeds: setup  ## Train on MVSA-Single in DATA=folder with three seeds; writes results/
-	$(BIN)/python scripts/seeds.py --root $(DATA) --splits $(DATA)/splits
 
 missing: setup  ## Take parts of MVSA-Single in DATA=folder away and train; writes results/
 	$(BIN)/python scripts/missing.py --root $(DATA) --splits $(DATA)/splits

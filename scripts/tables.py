@@ -23,8 +23,6 @@ PERCENT = 100
 METRIC_NAMES = {
     "accuracy": "accuracy",
     "f1_weighted": "weighted F1",
-    "f1_macro": "macro F1",
-    "expected_calibration_error": "calibration error",
 }
 
 SCALE_ROWS = {
@@ -83,30 +81,6 @@ def _experiment(folder: Path) -> str:
         "\n".join(f"- {sentence}" for sentence in sentences(results)),
     ]
     return "\n".join([*(f"{block.rstrip()}\n" for block in blocks if block)])
-
-
-def _seeds(content: Mapping[str, Any]) -> str:
-    """Mean and deviation over seeds, for all dev posts and without near-duplicates."""
-    summary, first = content["summary"], content["seeds"][0]
-    seeds = ", ".join(str(row["seed"]) for row in content["seeds"])
-    counts = {
-        f"{first['n']} dev posts": summary["all"],
-        f"{first['without_near_duplicates']['n']} without near-duplicates of training texts": (
-            summary["without_near_duplicates"]
-        ),
-    }
-    rows = [
-        [name, *(_percent(scores[metric]) for metric in METRIC_NAMES)]
-        for name, scores in counts.items()
-    ]
-    seconds = summary["training_seconds"]
-    first_features = max(row["seconds"]["image_features"] for row in content["seeds"])
-    note = (
-        f"Recipe `{content['recipe']}`, mean ± deviation over seeds {seeds}, in percent. On two "
-        f"cores without a graphics card the image features took {first_features:.0f} s, once, and "
-        f"each training {seconds['mean']:.0f} ± {seconds['deviation']:.0f} s."
-    )
-    return _markdown(["dev part", *METRIC_NAMES.values()], rows) + f"\n{note}\n"
 
 
 def _bench(content: Sequence[Mapping[str, Any]]) -> str:
@@ -185,7 +159,6 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
     "bench": _bench,
-    "default-mvsa-single": _seeds,
     "missing-modality": _missing,
     "scale": _scale,
 }
