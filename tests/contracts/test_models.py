@@ -340,3 +340,16 @@ def test_each_recipe_builds_with_tiny_encoders(recipe, tiny_settings, batch):
     assert without_grad(model, batch).logits.isfinite().all()
     assert model.config.hidden_size == config.model.hidden_size
     assert build_processor(config.model).max_tokens == 64
+
+
+def test_the_verdict_is_the_geometric_mean_of_two_opinions(tiny_settings, batch):
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(**tiny_settings), CLASSES, annotation_head=True).eval()
+    for label in range(3):  # the image decides
+        model.annotation.merge_table[:, label, label] = 1 / 9
+    output = without_grad(model, batch)
+    by_rule = output.pair_logits.flatten(1).softmax(-1).view(4, 3, 3).sum(1)
+    expected = (output.fused_logits.softmax(-1) * by_rule).sqrt()
+    torch.testing.assert_close(
+        output.logits.softmax(-1), expected / expected.sum(-1, keepdim=True), atol=1e-5, rtol=0
+    )

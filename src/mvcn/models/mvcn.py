@@ -171,7 +171,8 @@ class MvcnForClassification(PreTrainedModel):
             return MvcnOutput(logits, fused, logits, fusion_attentions=attentions or None)
         text_mask = token_mask & has_text.unsqueeze(1)
         pair_logits = self.annotation(text, image, fused, text_mask, image_mask)
-        verdict = logits.log_softmax(-1) + self.annotation.merge(pair_logits)
+        # The geometric mean of the two: a product would count what they share twice over.
+        verdict = (logits.log_softmax(-1) + self.annotation.merge(pair_logits)) / 2
         return MvcnOutput(verdict, fused, logits, pair_logits, attentions or None)
 
     @property
