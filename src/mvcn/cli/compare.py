@@ -14,7 +14,8 @@ def compare(
         list[Path], typer.Argument(help="Folders of results that mvcn experiment has written.")
     ],
     baseline: Annotated[
-        str | None, typer.Option(help="Row that the others are compared with; the first.")
+        str | None,
+        typer.Option(help="Row that the others are compared with; default the first by name."),
     ] = None,
     form: Annotated[
         Literal["markdown", "latex", "csv"], typer.Option("--format", help="Of the tables.")

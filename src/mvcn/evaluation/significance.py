@@ -1,6 +1,7 @@
 """Whether a difference between two systems is more than noise of posts and seeds."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,8 +15,12 @@ from mvcn.errors import MvcnError
 RESAMPLES = 5_000
 BOOTSTRAP_SEED = 0
 INTERVAL_PERCENT = 95
-MAX_EXACT_SEEDS = 16
-"""2 ** 16 assignments of signs are counted one by one."""
+MAX_EXACT_SEEDS = 20
+"""2 ** 20 assignments of signs are counted one by one."""
+MAX_EXACT_CHOICES = 2**20
+"""Ways to deal all seeds out to two systems that are counted one by one."""
+ROUNDING = 1e-12
+"""Of sums, as a share of the sum of sizes; sums that differ by less are equal."""
 
 Confusion: TypeAlias = Float[np.ndarray, "*rows classes classes"]
 Metric: TypeAlias = Callable[[Confusion], Float[np.ndarray, "*rows"]]
@@ -88,18 +93,11 @@ def paired_bootstrap(
         Efron & Tibshirani 1993, chapter 13 (percentile interval) and 16 (p-value), with 1 added
         to both counts. Deviation: seeds are resampled beside posts; ours.
     """
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
     cells = [labels * num_classes + predicted for predicted in (first, second)]
     once = np.ones(len(labels))
     observed = [metric(_confusions(of_one, once, num_classes)).mean() for of_one in cells]
-    differences = np.empty(resamples)
-    for i in range(resamples):
-        counts = np.bincount(
-            generator.integers(len(labels), size=len(labels)), minlength=len(labels)
-        )
-        drawn = [of_one[generator.integers(len(of_one), size=len(of_one))] for of_one in cells]
-        scores = [metric(_confusions(of_one, counts, num_classes)).mean() for of_one in drawn]
-        differences[i] = scores[1] - scores[0]
+    drawn = [metric(matrices).mean(-1) for matrices in _resampled(cells, num_classes, resamples)]
+    differences = drawn[1] - drawn[0]
     tail = (100 - INTERVAL_PERCENT) / 2
     low, high = np.percentile(differences, [tail, 100 - tail])
     turned = min((differences <= 0).sum(), (differences >= 0).sum())
@@ -114,7 +112,7 @@ def sign_flip_test(differences: Sequence[float]) -> float:
     that five seeds alone cannot reach 0.05 by this test.
 
     Args:
-        differences: One a seed, at most 16.
+        differences: One a seed, at most 20.
 
     Raises:
         MvcnError: No differences, or too many to try all signs.
@@ -126,10 +124,41 @@ def sign_flip_test(differences: Sequence[float]) -> float:
         raise MvcnError(
             f"The test over seeds takes 1 to {MAX_EXACT_SEEDS}, not {len(differences)}."
         )
-    observed = abs(sum(differences))
-    signs = np.array(list(itertools.product((1, -1), repeat=len(differences))))
-    sums = abs(signs @ np.array(differences))
-    return float((sums >= observed * (1 - 1e-12)).mean())
+    sums = np.zeros(1)
+    for difference in differences:
+        sums = np.concatenate([sums + difference, sums - difference])
+    least = abs(sum(differences)) - ROUNDING * sum(map(abs, differences))
+    return float((abs(sums) >= least).mean())
+
+
+def two_sample_test(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Return the exact two-sided p-value that two sets of unpaired scores are of one kind.
+
+    All ways to deal the scores out to two sets of the same sizes are tried; p is never below one
+    over their number, or two over it where the sets are of one size (0.0079 for five and five).
+
+    Args:
+        first: Scores of one system, one a seed.
+        second: Those of the other, of other seeds.
+
+    Returns:
+        The p-value; None where there are more than 2 ** 20 ways.
+
+    Raises:
+        MvcnError: A set is empty.
+
+    Source:
+        Fisher 1935; Efron & Tibshirani 1993, chapter 15.
+    """
+    if not first or not second:
+        raise MvcnError("The test of unpaired seeds takes one score or more of each system.")
+    scores, size = [*first, *second], len(first)
+    if math.comb(len(scores), size) > MAX_EXACT_CHOICES:
+        return None
+    sums = np.array([sum(chosen) for chosen in itertools.combinations(scores, size)])
+    gaps = abs(sums / size - (sum(scores) - sums) / len(second))
+    least = abs(sum(first) / size - sum(second) / len(second)) - ROUNDING * sum(map(abs, scores))
+    return float((gaps >= least).mean())
 
 
 def mcnemar_test(
@@ -167,6 +196,21 @@ def _f1(confusion: np.ndarray) -> np.ndarray:
     return np.asarray(2 * correct / np.maximum(confusion.sum(-1) + confusion.sum(-2), 1))
 
 
+def _resampled(
+    cells: Sequence[np.ndarray], num_classes: int, resamples: int
+) -> list[Float[np.ndarray, "resamples seeds classes classes"]]:
+    """Return the confusion matrices of each system: posts drawn for both, seeds for each."""
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    posts = cells[0].shape[1]
+    drawn = [np.empty((resamples, len(of_one), num_classes, num_classes)) for of_one in cells]
+    for i in range(resamples):
+        counts = np.bincount(generator.integers(posts, size=posts), minlength=posts)
+        for of_one, matrices in zip(cells, drawn, strict=True):
+            chosen = generator.integers(len(of_one), size=len(of_one))
+            matrices[i] = _confusions(of_one, counts, num_classes)[chosen]
+    return drawn
+
+
 def _confusions(cells: np.ndarray, counts: np.ndarray, num_classes: int) -> np.ndarray:
     """Return a confusion matrix for each seed, in which post i counts `counts[i]` times.
 
@@ -176,5 +220,7 @@ def _confusions(cells: np.ndarray, counts: np.ndarray, num_classes: int) -> np.n
         num_classes: Classes K.
     """
     size = num_classes**2
-    rows = [np.bincount(of_seed, weights=counts, minlength=size) for of_seed in cells]
-    return np.array(rows).reshape(-1, num_classes, num_classes)
+    places = cells + size * np.arange(len(cells))[:, None]
+    weights = np.broadcast_to(counts, cells.shape).ravel()
+    found = np.bincount(places.ravel(), weights=weights, minlength=size * len(cells))
+    return found.reshape(-1, num_classes, num_classes)

@@ -2,18 +2,22 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
+from mvcn.evaluation.significance import Difference
 from mvcn.experiments.compare import Comparison, Results, Row, Spread
 from mvcn.strict_yaml import parse_yaml
 
 Format = Literal["markdown", "latex", "csv"]
 PERCENT = 100
 SMALLEST_P = 0.001
+SIGNIFICANT_P = 0.05
 COLUMNS = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1"}
+FRESH = ("accuracy", "f1_weighted")
+"""Metrics that are shown without the posts that have a near-duplicate in train, too."""
 LATEX_SIGNS = str.maketrans(
     {
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -21,11 +25,14 @@ LATEX_SIGNS = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"$\pm$",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
     }
 )
 CAUTION = (
-    "Published numbers are of the test part, ours of dev posts or folds: neither is a claim to "
-    "beat the other."
+    "Published numbers are of test parts, ours of dev posts or folds: neither is a claim to "
+    "beat the other. Whether a published number is a mean or one run is not known."
 )
 
 
@@ -49,14 +56,21 @@ def render(results: Sequence[Results], form: Format) -> str:
 
 
 def sentences(results: Results) -> Iterator[str]:
-    """Yield what each comparison means, and what was left out."""
+    """Yield what each comparison means, what the tests cannot show, and what was left out."""
     for comparison in results.comparisons:
-        yield _sentence(comparison)
-    if results.comparisons and all(c.seeds_p is not None for c in results.comparisons):
-        seeds = len(results.rows[0].seeds)
+        yield _sentence(comparison, len(results.comparisons))
+    if any(comparison.fewest_seeds == 1 for comparison in results.comparisons):
         yield (
-            f"With {seeds} seeds the exact test over seeds cannot give less than "
-            f"p = {_p(min(1.0, 2 / 2**seeds))}."
+            "Where a row has one seed, nothing tells how much its scores change with the seed: "
+            "a difference may be no more than that."
+        )
+    tested = {c.shared_seeds for c in results.comparisons if c.seeds_p is not None}
+    if 0 in tested:
+        yield "Rows that share no seed are tested over seeds as if unpaired."
+    for seeds in sorted(tested - {0}):
+        yield (
+            f"With {seeds} shared seed{'s' if seeds > 1 else ''} the exact test over seeds cannot "
+            f"give less than p = {min(1.0, 2 / 2**seeds):.3g}."
         )
     if results.incomplete:
         yield f"Left out, since folds lack: {'; '.join(results.incomplete)}."
@@ -64,33 +78,35 @@ def sentences(results: Results) -> Iterator[str]:
 
 def scores_table(results: Results) -> Table:
     """Return the scores of each row, mean ± deviation over seeds in percent."""
-    header = [
-        "row",
-        "seeds",
-        *COLUMNS.values(),
-        "weighted F1 without near-duplicates",
-        "training, s",
-    ]
-    return Table(header, [_scores(row) for row in results.rows])
+    header = ["row", "seeds", *COLUMNS.values()]
+    header += [f"{COLUMNS[metric]} without near-duplicates" for metric in FRESH]
+    if _has_calibration(results):
+        header.append("calibration error")
+    header.append("training, s")
+    return Table(header, [_scores(row, _has_calibration(results)) for row in results.rows])
 
 
 def differences_table(results: Results) -> Table:
-    """Return each row beside the baseline, in percentage points of weighted F1."""
-    header = ["weighted F1 beside the baseline", "difference", "95 % interval", "p (Holm)"]
-    header += ["p over seeds", "p over posts"]
+    """Return each row beside the baseline, in percentage points; p-values of weighted F1."""
+    header = ["beside the baseline", "accuracy", "95 % interval", "weighted F1", "95 % interval"]
+    header += ["p (Holm)", "p over seeds", "p over posts"]
     return Table(header, [_differences(comparison) for comparison in results.comparisons])
 
 
 def published_table(data: str) -> Table | None:
-    """Return published numbers for a data set, with split and F1 convention in the header."""
+    """Return published numbers for a data set, each with its split and F1 convention."""
     text = (resources.files("mvcn") / "experiments" / "published.yaml").read_text("utf-8")
     about = parse_yaml(text, "published.yaml").get(data)
     if about is None:
         return None
-    rows = [
-        [name, f"{accuracy:.2f}", f"{f1:.2f}"] for name, (accuracy, f1) in about["systems"].items()
-    ]
-    return Table([f"published ({about['split']})", "accuracy", about["f1"]], rows)
+    header = ["published", "accuracy", "F1", "which F1", "split"]
+    return Table(header, [_published(name, about, s) for name, s in about["systems"].items()])
+
+
+def _published(name: str, about: Mapping[str, Any], system: Mapping[str, Any]) -> list[str]:
+    scores = [f"{system[metric]:.2f}" for metric in ("accuracy", "f1")]
+    which, split = (system.get(key, about[key]) for key in ("which", "split"))
+    return [name, *scores, which, split]
 
 
 def _blocks(results: Results, form: Format) -> Iterator[str]:
@@ -109,41 +125,60 @@ def _blocks(results: Results, form: Format) -> Iterator[str]:
         yield text(CAUTION)
 
 
-def _scores(row: Row) -> list[str]:
-    metrics = [_percent(row.spread(metric)) for metric in COLUMNS]
-    fresh = _percent(row.spread("f1_weighted", fresh=True)) if row.is_fresh.any() else "-"
-    return [row.name, str(len(row.seeds)), *metrics, fresh, f"{row.seconds.mean:.0f}"]
+def _has_calibration(results: Results) -> bool:
+    return any(row.calibration_error is not None for row in results.rows)
+
+
+def _scores(row: Row, with_calibration: bool) -> list[str]:
+    cells = [_percent(row.spread(metric)) for metric in COLUMNS]
+    has_fresh = row.is_fresh.any()
+    cells += [_percent(row.spread(metric, fresh=True)) if has_fresh else "-" for metric in FRESH]
+    if with_calibration:
+        cells.append("-" if row.calibration_error is None else _percent(row.calibration_error))
+    return [row.name, str(len(row.seeds)), *cells, f"{row.seconds.mean:.0f}"]
 
 
 def _differences(comparison: Comparison) -> list[str]:
-    low, high = comparison.difference.interval
     return [
         f"{comparison.row} against {comparison.baseline}",
-        _points(comparison.difference.mean),
-        f"{_points(low)} to {_points(high)}",
+        *(_points(comparison.accuracy.mean), _interval(comparison.accuracy)),
+        *(_points(comparison.difference.mean), _interval(comparison.difference)),
         _p(comparison.corrected_p),
         "-" if comparison.seeds_p is None else _p(comparison.seeds_p),
         _p(comparison.posts_p),
     ]
 
 
-def _sentence(comparison: Comparison) -> str:
-    mean, (low, high) = comparison.difference.mean, comparison.difference.interval
-    interval = f"95 % interval {_points(low)} to {_points(high)}"
+def _sentence(comparison: Comparison, count: int) -> str:
+    """Return what a comparison means; `count` rows are compared with the baseline at once."""
+    row, baseline, mean = comparison.row, comparison.baseline, comparison.difference.mean
+    over = " over posts alone" if comparison.fewest_seeds == 1 else ""
+    interval = f"95 % interval{over} {_interval(comparison.difference)}"
     if comparison.difference.is_noise:
         return (
-            f"{comparison.row} against {comparison.baseline}: {_points(mean)} points of weighted "
-            f"F1 ({interval}) is within noise."
+            f"{row} against {baseline}: {_points(mean)} points of weighted F1 ({interval}) is "
+            "within noise."
+        )
+    if comparison.corrected_p > SIGNIFICANT_P:
+        return (
+            f"{row} against {baseline}: {_points(mean)} points of weighted F1 ({interval}) may be "
+            f"chance: p = {_p(comparison.corrected_p)} after correction for {count} comparisons."
         )
     word = "better" if mean > 0 else "worse"
     return (
-        f"{comparison.row} is {word} than {comparison.baseline} by {PERCENT * abs(mean):.1f} "
-        f"points of weighted F1 ({interval})."
+        f"{row} is {word} than {baseline} by {PERCENT * abs(mean):.1f} points of weighted F1 "
+        f"({interval})."
     )
 
 
+def _interval(difference: Difference) -> str:
+    return f"{_points(difference.interval[0])} to {_points(difference.interval[1])}"
+
+
 def _percent(spread: Spread) -> str:
-    return f"{PERCENT * spread.mean:.1f} ± {PERCENT * spread.deviation:.1f}"
+    """Return mean ± deviation; of a single seed the mean alone."""
+    mean = f"{PERCENT * spread.mean:.1f}"
+    return mean if spread.deviation is None else f"{mean} ± {PERCENT * spread.deviation:.1f}"
 
 
 def _points(share: float) -> str:

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
@@ -14,6 +16,7 @@ from mvcn.evaluation.significance import (
     mcnemar_test,
     paired_bootstrap,
     sign_flip_test,
+    two_sample_test,
 )
 
 SKLEARN = {
@@ -106,14 +109,63 @@ def test_sign_flips_agree_with_scipy(differences):
     assert sign_flip_test(differences) == pytest.approx(expected)
 
 
+def test_equal_sums_are_equal_however_they_round():
+    """Accuracies of 450 posts: as whole numbers of posts all signs give |sum| >= 0."""
+    posts = [3, 2, -3, -1, 4, -5]
+    assert sign_flip_test([(300 + n) / 450 - 300 / 450 for n in posts]) == 1
+
+
+@given(st.lists(st.integers(-6, 6), min_size=1, max_size=7))
+def test_sign_flips_agree_with_whole_numbers(posts):
+    signs = itertools.product((1, -1), repeat=len(posts))
+    sums = [abs(sum(s * n for s, n in zip(way, posts, strict=True))) for way in signs]
+    expected = np.mean([total >= abs(sum(posts)) for total in sums])
+    assert sign_flip_test([(300 + n) / 450 - 300 / 450 for n in posts]) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([0.71, 0.74, 0.73], [0.75, 0.76, 0.72, 0.78]),
+        ([1.0, 2.0], [3.0, 1.0]),
+        ([0.5, 0.5], [0.5, 0.5]),
+    ],
+)
+def test_unpaired_seeds_agree_with_scipy(first, second):
+    expected = stats.permutation_test(
+        (np.array(first), np.array(second)),
+        lambda x, y: abs(np.mean(x) - np.mean(y)),
+        permutation_type="independent",
+        alternative="greater",
+        n_resamples=np.inf,
+    ).pvalue
+    assert two_sample_test(first, second) == pytest.approx(expected)
+    assert two_sample_test(second, first) == pytest.approx(expected)
+
+
+def test_five_and_five_unpaired_seeds_reach_two_in_252_at_best():
+    assert two_sample_test([0.1, 0.2, 0.3, 0.4, 0.5], [1.1, 1.2, 1.3, 1.4, 1.5]) == 2 / 252
+
+
+def test_unpaired_seeds_by_hand():
+    # {1, 2} against 3 and {2, 3} against 1 have a gap of 1.5, {1, 3} against 2 has none.
+    assert two_sample_test([1.0, 2.0], [3.0]) == pytest.approx(2 / 3)
+
+
+def test_unpaired_seeds_without_an_answer():
+    assert two_sample_test([0.1] * 15, [0.2] * 15) is None  # 155 million ways
+    with pytest.raises(MvcnError, match="one score or more of each system"):
+        two_sample_test([], [0.1])
+
+
 def test_five_seeds_reach_two_in_thirty_two_at_best():
     assert sign_flip_test([0.1, 0.2, 0.3, 0.4, 0.5]) == 2 / 32
     assert sign_flip_test([0.1]) == 1
 
 
-@pytest.mark.parametrize("count", [0, 17])
+@pytest.mark.parametrize("count", [0, 21])
 def test_the_test_over_seeds_says_how_many_it_takes(count):
-    with pytest.raises(MvcnError, match=f"takes 1 to 16, not {count}"):
+    with pytest.raises(MvcnError, match=f"takes 1 to 20, not {count}"):
         sign_flip_test([0.1] * count)
 
 

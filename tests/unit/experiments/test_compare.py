@@ -1,6 +1,7 @@
 """Rows of an experiment side by side: pooled folds, differences, words, tables."""
 
 import csv
+import dataclasses
 import io
 import re
 
@@ -9,6 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from mvcn.errors import MvcnError
+from mvcn.evaluation.significance import MAX_EXACT_SEEDS
 from mvcn.experiments.cell import CellResult
 from mvcn.experiments.compare import compare
 from mvcn.experiments.comparison_tables import (
@@ -24,12 +26,14 @@ LABELS = np.random.default_rng(5).choice(3, size=120, p=[0.5, 0.3, 0.2])
 NEAR = np.arange(120) % 10 == 0
 
 
-def cell(row, seed=0, *, right=0.6, fold=None, posts=slice(None), data="mine", digest="same"):
+def cell(
+    row, seed=0, *, right=0.6, fold=None, posts=slice(None), data="mine", digest="same", **more
+):
     """Return a cell whose predictions are right with the given probability."""
     generator = np.random.default_rng([seed, len(row), sum(map(ord, row))])
     guess = generator.integers(3, size=120)
     predicted = np.where(generator.random(120) < right, LABELS, guess)
-    return CellResult(
+    made = CellResult(
         experiment="e",
         row=row,
         data=data,
@@ -45,6 +49,7 @@ def cell(row, seed=0, *, right=0.6, fold=None, posts=slice(None), data="mine", d
         seconds={"training": 10.0 + seed},
         environment={},
     )
+    return dataclasses.replace(made, **more)
 
 
 def rows(*names, seeds=(0, 1, 2), **options):
@@ -100,7 +105,7 @@ def test_a_better_row_is_called_better_and_an_equal_one_noise():
     assert other.endswith("is within noise.")
     assert re.match(r"good is better than plain by \d\d\.\d points of weighted F1 \(95 % ", good)
     assert bad.startswith("bad is worse than plain by ")
-    assert note.endswith("cannot give less than p = 0.250.")
+    assert note.endswith("cannot give less than p = 0.25.")
     assert [c.baseline for c in results.comparisons] == ["plain"] * 3
     assert [c.seeds_p for c in results.comparisons][1:] == [0.25, 0.25]
     assert results.comparisons[1].posts_p < 0.001
@@ -109,25 +114,120 @@ def test_a_better_row_is_called_better_and_an_equal_one_noise():
     assert corrected[1] == pytest.approx(3 * raw[1])
 
 
+def test_what_correction_makes_insignificant_is_not_called_better():
+    """Four posts gained, none lost: one resample in e**4 has none of them; times 2, times 3."""
+    base = np.where(np.arange(120) < 30, (LABELS + 1) % 3, LABELS)
+    gained = np.where(np.arange(120) < 4, LABELS, base)
+    one = [cell("base", seed, predicted=base) for seed in range(3)]
+    more = [cell("more", seed, predicted=gained) for seed in range(3)]
+    same = [cell(f"same{i}", seed, predicted=base) for i in range(2) for seed in range(3)]
+    (alone,), (among,) = compare(one + more), compare(one + more + same)
+    found = [results.comparisons[0] for results in (alone, among)]
+    assert found[0].difference == found[1].difference
+    assert not found[0].difference.is_noise
+    assert found[0].corrected_p < 0.05 < found[1].corrected_p
+    assert next(sentences(alone)).startswith("more is better than base by ")
+    assert next(sentences(among)).endswith(
+        f" may be chance: p = {found[1].corrected_p:.3f} after correction for 3 comparisons."
+    )
+
+
+def test_one_seed_has_no_deviation_and_its_words_say_so():
+    (results,) = compare([cell("plain"), cell("good", right=0.95)])
+    assert "±" not in "".join(scores_table(results).rows[0])
+    better, caution, note = sentences(results)
+    assert "(95 % interval over posts alone +" in better
+    assert caution.startswith("Where a row has one seed, nothing tells how much")
+    assert note == "With 1 shared seed the exact test over seeds cannot give less than p = 1."
+
+
+def test_the_smallest_p_is_said_for_each_number_of_shared_seeds():
+    (results,) = compare(rows("one", "two", seeds=range(5)) + rows("three", seeds=(3, 4, 9)))
+    assert [c.shared_seeds for c in results.comparisons] == [5, 2]
+    assert [c.fewest_seeds for c in results.comparisons] == [5, 3]
+    notes = [s for s in sentences(results) if s.startswith("With")]
+    assert [s.split()[1] for s in notes] == ["2", "5"]
+    assert notes[1].endswith("p = 0.0625.")
+
+
+def test_too_many_seeds_for_the_exact_test_have_all_but_it():
+    (results,) = compare(rows("one", "two", seeds=range(MAX_EXACT_SEEDS + 1)))
+    assert results.comparisons[0].seeds_p is None
+    assert differences_table(results).rows[0][6] == "-"
+
+
+def test_accuracy_is_compared_too():
+    cells = rows("one", "two")
+    (results,) = compare(cells)
+    means = [
+        np.mean([accuracy_score(c.labels, c.predicted) for c in cells if c.row == name])
+        for name in ("one", "two")
+    ]
+    found = results.comparisons[0].accuracy
+    assert found.mean == pytest.approx(means[1] - means[0])
+    assert differences_table(results).rows[0][1] == f"{100 * found.mean:+.1f}"
+
+
+def test_calibration_error_is_that_of_the_runs_but_never_of_folds():
+    errors = {"expected_calibration_error": 0.04}, {"expected_calibration_error": 0.06}
+    (results,) = compare([cell("one", seed, metrics=errors[seed]) for seed in (0, 1)])
+    table = scores_table(results)
+    assert table.header[-2] == "calibration error"
+    assert table.rows[0][-2] == "5.0 ± 1.4"  # sqrt(2 * 0.01 ** 2) = 0.0141
+    (folds,) = compare([cell("one", fold=k, digest=f"{k}", metrics=errors[k]) for k in (0, 1)])
+    assert "calibration error" not in scores_table(folds).header
+
+
+def test_a_fold_that_lacks_in_all_rows_is_missed():
+    (results,) = compare([cell(row, fold=k, digest=f"{k}") for row in "ab" for k in (0, 2)])
+    assert (results.num_folds, results.rows) == (3, [])
+    assert list(sentences(results)) == ["Left out, since folds lack: a, seed 0; b, seed 0."]
+
+
 def test_the_baseline_can_be_chosen():
     (results,) = compare(rows("plain", "good"), baseline="good")
     assert [(c.row, c.baseline) for c in results.comparisons] == [("plain", "good")]
     assert differences_table(results).rows[0][0] == "plain against good"
 
 
-def test_rows_without_a_common_seed_have_no_test_over_seeds():
-    (results,) = compare([cell("one", 0), cell("two", 1)])
-    assert results.comparisons[0].seeds_p is None
-    assert differences_table(results).rows[0][4] == "-"
-    assert not any("over seeds" in sentence for sentence in sentences(results))
+def test_rows_without_a_common_seed_are_tested_unpaired():
+    cells = [*rows("one", seeds=(0, 1)), *rows("good", seeds=(2, 3), right=0.95)]
+    (results,) = compare(cells)
+    # Of the 6 ways to choose 2 of 4 scores, the one found and its reverse are the most extreme.
+    assert results.comparisons[0].seeds_p == pytest.approx(2 / 6)
+    assert differences_table(results).rows[0][6] == "0.333"
+    assert "Rows that share no seed are tested over seeds as if unpaired." in sentences(results)
+    assert not any("shared seed" in sentence for sentence in sentences(results))
 
 
 @pytest.mark.parametrize(
     ("cells", "baseline", "words"),
     [
-        (rows("one", "two"), "three", "There is no row 'three': the rows are one, two."),
+        (rows("one", "two"), "three", "On mine there is no row 'three': the rows are one, two."),
         ([cell("one"), cell("two", digest="else")], None, "'two' with seed 0 judges other posts"),
         ([cell("one"), cell("one", fold=0)], None, "mix folds and a fixed split"),
+        ([], None, "There are no results to compare"),
+        (rows("one") * 2, None, "2 results of row 'one', seed 0: name each folder once"),
+        (
+            [cell("one", fold=0), cell("one", fold=0)],
+            None,
+            "2 results of row 'one', seed 0, fold 0",
+        ),
+        (
+            [cell("one"), cell("one", 1, experiment="f", settings={"model": {"heads": 2}})],
+            None,
+            "row 'one' of experiment 'f' has other settings than that of experiment 'e'",
+        ),
+        (
+            [cell("one"), cell("two", class_names=("b", "a", "c"))],
+            None,
+            "'two' with seed 0 judges other posts or classes",
+        ),
+        (
+            [cell("one", fold=0), *(cell("two", fold=k) for k in (0, 1))],
+            "one",
+            "folds lack in every seed of row 'one'",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_an_error(cells, baseline, words):
@@ -148,8 +248,8 @@ def test_markdown_has_a_cell_for_each_column():
     tables = [line for line in text.splitlines() if line.startswith("|")]
     widths = [line.count("|") for line in tables]
     assert len(tables) == 4 + 3
-    assert set(widths[:4]) == {8}
-    assert set(widths[4:]) == {7}
+    assert set(widths[:4]) == {9}
+    assert set(widths[4:]) == {9}
 
 
 def test_latex_escapes_what_means_something_to_it():
@@ -161,11 +261,31 @@ def test_latex_escapes_what_means_something_to_it():
     assert not re.search(r"(?<!\\)[%_#±]", text)
 
 
+def test_latex_has_no_sign_that_its_default_fonts_show_as_another():
+    text = render(compare(rows("plain") + rows("good", right=0.95)), "latex")
+    assert r"\textless{} 0.001" in text
+    assert not re.search(r"[<>|]", text)
+
+
 def test_published_numbers_come_with_split_and_convention():
     table = published_table("mvsa-single")
-    assert ["MVCN", "76.06", "74.55"] in table.rows
-    assert table.header == ["published (3611 / 450 / 450, test part)", "accuracy", "weighted F1"]
+    assert table.header == ["published", "accuracy", "F1", "which F1", "split"]
+    assert ["CLMLF", "75.33", "73.46", "weighted", "3611 / 450 / 450"] in table.rows
+    assert ["MVCN", "76.06", "74.55", "weighted", "a mean of runs or another"] in table.rows
     assert published_table("mine") is None
     text = render(compare(rows("one", data="mvsa-single")), "markdown")
     assert text.endswith(f"{CAUTION}\n")
     assert CAUTION not in render(compare(rows("one")), "markdown")
+
+
+@pytest.mark.parametrize(("data", "posts"), [("mvsa-single", 450), ("mvsa-multiple", 1700)])
+def test_a_published_split_is_said_only_where_the_accuracy_can_be_of_it(data, posts):
+    """An accuracy with two digits is a whole number of right posts, or of another split."""
+    for name, accuracy, *_, split in published_table(data).rows:
+        right = round(float(accuracy) * posts / 100)
+        possible = f"{100 * right / posts:.2f}" == accuracy
+        assert possible == (split == f"{published_split(data)} / {posts} / {posts}"), name
+
+
+def published_split(data):
+    return {"mvsa-single": 3611, "mvsa-multiple": 13624}[data]
