@@ -114,8 +114,8 @@ def summarize(measures: Sequence[AttentionOnRegion]) -> dict[str, Any]:
     """Return the means over posts as plain values."""
     return {
         "mass": dataclasses.asdict(spread([measure.mass for measure in measures])),
-        "hit_rate": statistics.mean(measure.is_hit for measure in measures),
-        "zeros": statistics.mean(measure.zeros for measure in measures),
+        "hit_rate": statistics.fmean(measure.is_hit for measure in measures),
+        "zeros": statistics.fmean(measure.zeros for measure in measures),
         "posts": len(measures),
     }
 
