@@ -29,7 +29,7 @@ check: setup  ## Format check, lint, layers and types (the quick part of `make t
 	$(BIN)/python scripts/tables.py --check
 
 test: check  ## Everything that CI runs
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.md
 	$(BIN)/mvcn demo --output runs/demo --overwrite

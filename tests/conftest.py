@@ -7,7 +7,9 @@ import string
 import pytest
 from hypothesis import settings
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports a library that reads it
+# Before anything imports a library that reads them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, on tiny models
 
 settings.register_profile("mvcn", deadline=None, derandomize=True)
 settings.load_profile("mvcn")
