@@ -243,3 +243,15 @@ def test_no_connection_is_possible():
         pytest.raises(RuntimeError, match="tests run without network"),
     ):
         connection.connect(("127.0.0.1", 9))
+
+
+def test_states_of_frozen_layers_change_nothing_but_the_time(tmp_path, one_epoch, monkeypatch):
+    config = one_epoch(model={"frozen_text_layers": 1})
+    weights = []
+    for name, most_bytes in (("held", 2**30), ("run", 0)):
+        monkeypatch.setattr("mvcn.models.texts.MOST_BYTES", most_bytes)
+        train(config, tmp_path / name)
+        weights.append(load_file(tmp_path / name / "model.safetensors"))
+    held, run = weights
+    for name in held:
+        torch.testing.assert_close(held[name], run[name], rtol=0, atol=1e-4, msg=name)

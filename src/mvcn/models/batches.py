@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from mvcn.errors import DataError
 from mvcn.models.images import ImageInputs
 from mvcn.models.processor import MvcnProcessor, has_text
+from mvcn.models.texts import FrozenTexts
 from mvcn.nn.annotations import estimate_merge_table
 from mvcn.types import ImageSource, Post
 
@@ -51,6 +52,7 @@ class EncodedPosts(Dataset[dict[str, Any]]):
             }
             for post, ids in zip(posts, token_ids, strict=True)
         ]
+        self.token_ids = token_ids
         self.lengths = [len(ids) for ids in token_ids]
 
     @property
@@ -84,15 +86,22 @@ class Collator:
     Args:
         processor: The model's own.
         images: The posts' images, prepared.
+        texts: What frozen layers make of the posts' texts, prepared, where that is known.
     """
 
-    def __init__(self, processor: MvcnProcessor, images: ImageInputs) -> None:
+    def __init__(
+        self, processor: MvcnProcessor, images: ImageInputs, texts: FrozenTexts | None = None
+    ) -> None:
         self.processor = processor
         self.images = images
+        self.texts = texts
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return one batch, texts padded to its longest."""
-        texts = self.processor.pad([row["input_ids"] for row in rows])
+        token_ids = [row["input_ids"] for row in rows]
+        texts = self.processor.pad(token_ids)
+        if self.texts is not None:
+            texts["text_states"] = self.texts.pad(token_ids)
         texts["text_mask"] = torch.tensor([row["has_text"] for row in rows])
         labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
         return {**texts, **self._images([row["image"] for row in rows]), **labels}

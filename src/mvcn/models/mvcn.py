@@ -5,6 +5,7 @@ The model never sees a label; what is done with its output is the objective's bu
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, no_type_check
 
 import torch
@@ -15,6 +16,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import ModelOutput
 
 from mvcn.config import AttentionKind, FusionKind
+from mvcn.encoders.frozen_text import FrozenTextLayers
 from mvcn.encoders.loading import build_encoder
 from mvcn.encoders.tokens import (
     freeze,
@@ -139,6 +141,7 @@ class MvcnForClassification(PreTrainedModel):
         image_features: Float[Tensor, "batch patch width"] | None = None,
         text_mask: Bool[Tensor, " batch"] | None = None,
         image_mask: Bool[Tensor, " batch"] | None = None,
+        text_states: Float[Tensor, "batch token text_width"] | None = None,
         output_attentions: bool = False,
     ) -> MvcnOutput:
         """Classify posts, from pixels or from the frozen image encoder's cached features.
@@ -151,11 +154,12 @@ class MvcnForClassification(PreTrainedModel):
             text_mask: False for a post without a text, whose word pieces are ignored.
             image_mask: False for a post without an image, whose pixels or features are ignored.
                 By default every post has a text and an image.
+            text_states: `FrozenTextLayers.states` of the texts, which then are not run again.
             output_attentions: Return the text-to-image attention weights; equal fusion has none.
         """
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
         token_mask = attention_mask.bool()
-        text = self.text_projection(text_tokens(self.text_encoder, input_ids, attention_mask))
+        text = self.text_projection(self._text_tokens(input_ids, attention_mask, text_states))
         image = self.image_projection(self._image_features(pixel_values, image_features))
         query, query_mask = self._query(text, token_mask, has_text)
         image_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
@@ -179,6 +183,12 @@ class MvcnForClassification(PreTrainedModel):
     def class_names(self) -> tuple[str, ...]:
         """The classes in the order of the logits."""
         return tuple(self.config.id2label[index] for index in range(self.config.num_labels))
+
+    @cached_property
+    def frozen_text_layers(self) -> FrozenTextLayers | None:
+        """The frozen lower layers of the text encoder, if there are any."""
+        count = self.config.frozen_text_layers
+        return FrozenTextLayers(self.text_encoder, count) if count else None
 
     def train(self, mode: bool = True) -> "MvcnForClassification":
         """Switch dropout on or off; frozen parts stay as they are when used."""
@@ -219,6 +229,13 @@ class MvcnForClassification(PreTrainedModel):
         is_first = torch.arange(text.shape[1], device=text.device) == 0
         query = text.where(has_text[:, None, None], self.missing_text.to(text.dtype))
         return query, token_mask.where(has_text.unsqueeze(1), is_first)
+
+    def _text_tokens(
+        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None
+    ) -> Float[Tensor, "batch token dim"]:
+        if states is None or self.frozen_text_layers is None:
+            return text_tokens(self.text_encoder, input_ids, attention_mask)
+        return self.frozen_text_layers.tokens(states, input_ids, attention_mask)
 
     def _image_features(
         self, pixel_values: Tensor | None, image_features: Tensor | None

@@ -22,6 +22,7 @@ from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.images import ImageInputs, image_inputs
 from mvcn.models.mvcn import MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
+from mvcn.models.texts import frozen_texts
 from mvcn.training import run_folder
 from mvcn.training.averaging import WeightAverage
 from mvcn.training.prefill import QueuePrefill
@@ -66,7 +67,9 @@ def train(
     if model.annotation is not None:
         model.annotation.merge_table.copy_(encoded[0].merge_table(len(posts.class_names)))
     run_folder.claim(output, config, resume=resume, overwrite=overwrite)
-    trainer = build_trainer(config, output, model, encoded, Collator(processor, images))
+    texts = frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
+    collator = Collator(processor, images, texts)
+    trainer = build_trainer(config, output, model, encoded, collator)
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     dev = trainer.judge(encoded[1])

@@ -1,0 +1,66 @@
+"""States of texts below the first trained layer stand for the texts."""
+
+import pytest
+import torch
+
+from mvcn.config import ModelConfig
+from mvcn.models import build_model, build_processor, texts
+from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.models.images import ImagePixels
+from mvcn.models.texts import frozen_texts
+
+
+@pytest.fixture(scope="module")
+def build(tiny_settings):
+    """Return a function from the number of frozen layers to a model and its processor."""
+
+    def build(frozen_text_layers):
+        torch.manual_seed(0)
+        config = ModelConfig(**tiny_settings, frozen_text_layers=frozen_text_layers)
+        return build_model(config, ("bad", "good")), build_processor(config)
+
+    return build
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_batch_with_states_gives_the_same_scores(build, layers, generated_posts):
+    (model, processor), posts = build(layers), generated_posts[:6]
+    encoded = EncodedPosts(posts, processor)
+    images = ImagePixels(processor)
+    rows = [encoded[index] for index in (4, 0, 2)]
+    found = frozen_texts(model, processor, encoded.token_ids)
+    with_states, without = (
+        Collator(processor, images, found)(rows),
+        Collator(processor, images)(rows),
+    )
+    assert set(with_states) - set(without) == {"text_states"}
+    labels = ("labels", "text_labels", "image_labels")
+    model.eval()
+    logits = [
+        model(**{name: value for name, value in batch.items() if name not in labels}).logits
+        for batch in (with_states, without)
+    ]
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-5)
+
+
+def test_each_text_is_run_once_with_others_of_like_length(build, monkeypatch):
+    model, processor = build(1)
+    batches, states = [], model.frozen_text_layers.states
+    monkeypatch.setattr(texts, "TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(
+        model.frozen_text_layers, "states", lambda **batch: batches.append(batch) or states(**batch)
+    )
+    found = frozen_texts(model, processor, [[5] * 9, [5, 6], [7] * 8, [5, 6], [6, 5]])
+    assert [batch["attention_mask"].sum(1).tolist() for batch in batches] == [[2, 2], [8, 9]]
+    padded = found.pad([[5] * 9, [5, 6]])
+    assert padded.shape[:2] == (2, 9)
+    assert (padded[1, 2:] == 0).all()
+    assert (padded[0].abs().sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize(("layers", "most_bytes"), [(0, 2**30), (1, 100)])
+def test_none_are_held_without_frozen_layers_or_beyond_the_memory(
+    build, layers, most_bytes, monkeypatch
+):
+    monkeypatch.setattr(texts, "MOST_BYTES", most_bytes)
+    assert frozen_texts(*build(layers), [[5, 6]]) is None
