@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,14 @@ def _experiment(content: Any) -> Experiment:
         wrong = f"has the key '{min(map(str, unknown))}'" if unknown else f"lacks '{min(lacking)}'"
         raise ConfigError(f"it {wrong}, but its keys are {', '.join(KEYS)}.")
     recipe = content.get("recipe", "default")
+    rows = {_name(name): _row(values, recipe) for name, values in _named(content, "rows").items()}
+    _require_different(rows)
     return Experiment(
         _name(content["name"]),
         {_name(name): _data(values) for name, values in _named(content, "data").items()},
-        {_name(name): _row(values, recipe) for name, values in _named(content, "rows").items()},
-        _seeds(content["seeds"]),
-        _folds(content.get("folds")),
+        rows,
+        seeds_of(content["seeds"]),
+        folds_of(content.get("folds")),
     )
 
 
@@ -149,14 +152,25 @@ def _row(values: Any, recipe: Any) -> RunConfig:
     return config
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
+def _require_different(rows: Mapping[str, RunConfig]) -> None:
+    for (first, one), (second, other) in combinations(rows.items(), 2):
+        if settings_of(one) == settings_of(other):
+            raise ConfigError(
+                f"the rows '{first}' and '{second}' have the same settings: take one away, or "
+                "look for the setting that the recipe gives both of them."
+            )
+
+
+def seeds_of(value: Any) -> tuple[int, ...]:
+    """Return the seeds that a file gives, or raise a ConfigError."""
     seeds = value if isinstance(value, list) else []
     if not seeds or any(type(seed) is not int for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ConfigError(f"'seeds' must be a list of different whole numbers, not {value!r}.")
     return tuple(seeds)
 
 
-def _folds(value: Any) -> int | None:
+def folds_of(value: Any) -> int | None:
+    """Return the number of folds that a file gives, or raise a ConfigError."""
     if value is not None and (type(value) is not int or value < MIN_FOLDS):
         raise ConfigError(f"'folds' must be a whole number from {MIN_FOLDS} on, not {value!r}.")
     return value

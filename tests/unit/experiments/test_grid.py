@@ -75,9 +75,23 @@ def test_a_shipped_experiment_is_found_by_name_and_has_one(name):
     assert cells_of(read_experiment(name))
 
 
+def test_the_ablation_adds_one_part_at_a_time():
+    objective = {
+        row: settings_of(config)["objective"]
+        for row, config in read_experiment("ablation").rows.items()
+    }
+    assert [row for row, parts in objective.items() if parts["calibration"]] == ["mvcn"]
+    assert [row for row, parts in objective.items() if not parts["congruity_weight"]] == [
+        "mfs",
+        "tgf-softmax",
+        "tgf",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"rows": {"a": None, "b": None}}, "the rows 'a' and 'b' have the same settings"),
         ({"rows": "none"}, "lacks 'rows'"),
         ({"row": 1}, "has the key 'row'"),
         ({"name": "a/b"}, "'a/b' would become a folder"),
