@@ -14,6 +14,7 @@ from mvcn.cli.predict import predict
 from mvcn.cli.prepare import prepare
 from mvcn.cli.split import split
 from mvcn.cli.train import train
+from mvcn.cli.tune import tune
 from mvcn.errors import MvcnError
 
 EXIT_CODE = 2
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (audit, compare, demo, evaluate, experiment, predict, prepare, split, train):
+for command in (audit, compare, demo, evaluate, experiment, predict, prepare, split, train, tune):
     app.command()(command)
 
 

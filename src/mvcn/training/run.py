@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainingArguments, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedConfig,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_callback import ProgressCallback
 
 from mvcn.config import BadImagePolicy, ObjectiveConfig, RunConfig, TrainingConfig
@@ -35,7 +41,12 @@ KEPT_CHECKPOINTS = 2
 
 
 def train(
-    config: RunConfig, output: Path, *, resume: bool = False, overwrite: bool = False
+    config: RunConfig,
+    output: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train, keep the epoch of the best dev weighted F1, and write the run folder.
 
@@ -45,6 +56,7 @@ def train(
         resume: Go on from the last complete checkpoint. The end is the same as without the
             interruption, bit for bit on the same processor.
         overwrite: Replace the run that is there.
+        callbacks: What else looks on; one that stops the training ends the run as if by itself.
 
     Returns:
         What is in the run folder's ``metrics.json``.
@@ -69,7 +81,7 @@ def train(
     run_folder.claim(output, config, resume=resume, overwrite=overwrite)
     texts = frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
     collator = Collator(processor, images, texts)
-    trainer = build_trainer(config, output, model, encoded, collator)
+    trainer = build_trainer(config, output, model, encoded, collator, callbacks=callbacks)
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     dev = trainer.judge(encoded[1])
@@ -96,6 +108,8 @@ def build_trainer(
     model: MvcnForClassification,
     encoded: Sequence[EncodedPosts],
     collator: Collator,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> MvcnTrainer:
     """Put model, objective, train and dev posts together."""
     weights = _class_weights(config.objective, encoded[0], model.class_names)
@@ -111,7 +125,7 @@ def build_trainer(
         train_dataset=encoded[0],
         eval_dataset=encoded[1],
         data_collator=collator,
-        callbacks=[EarlyStoppingCallback(config.training.patience)],
+        callbacks=[EarlyStoppingCallback(config.training.patience), *callbacks],
     )
     trainer.add_callback(build_prefill(config, model, objective, encoded[0], collator))
     trainer.remove_callback(ProgressCallback)

@@ -1,0 +1,329 @@
+"""Search for settings: trials one after another, each going on where it was cut."""
+
+import gc
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+from mvcn.errors import ConfigError, MvcnError, RunError
+from mvcn.experiments.folds import deal_folds
+from mvcn.experiments.grid import Cell
+from mvcn.experiments.tuning_results import (
+    RECIPE_FILE,
+    TRIALS_FILE,
+    Trial,
+    best_of,
+    write_recipe,
+    write_trials,
+)
+from mvcn.experiments.tuning_space import Choices, SearchSpace, Span
+from mvcn.experiments.tuning_study import LOCK_FILE, load_library, opened_study, require_unused
+from mvcn.training import run_folder
+from mvcn.training.run import train
+
+SEED = 0
+"""Of the sampler, with the number of the trial."""
+STEPS = 10_000
+"""Parts of a trial. Trials are compared after the same part, as rates fall over the whole."""
+MIN_TRIALS_FOR_IMPORTANCE = 10
+RUNS = "runs"
+PRUNED, SECONDS, REASON = "pruned", "seconds", "reason"
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search has found."""
+
+    best: Trial
+    counts: Mapping[str, int]
+    """State -> number of trials."""
+    importance: Mapping[str, float]
+    """Setting -> share of the differences that it explains (fANOVA); empty for few trials."""
+    runs: tuple[Path, ...]
+    """Run folders of the best trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    space: SearchSpace
+    output: Path
+    library: Any
+    study: Any
+    folds: Sequence[Path]
+
+    def run_of(self, cell: Cell) -> Path:
+        return self.output / RUNS / cell.row / cell.path.name
+
+
+class _TrialError(Exception):
+    """The settings of a trial cannot be trained; those of others may be."""
+
+
+def tune(space: SearchSpace, output: Path, trials: int) -> Outcome:
+    """Try settings until there are so many trials; return the best.
+
+    After each trial, `output` holds the best settings as a recipe, a table of all trials, and the
+    run folders of the best. A search that was cut goes on at the last checkpoint of its trial, and
+    ends as it would have without the interruption.
+
+    Args:
+        space: What to search, and how to judge it.
+        output: Folder of this search alone, new or that of the search to go on with.
+        trials: How many to have in the end, with those that are there.
+
+    Raises:
+        MvcnError: The folder holds other files or another search, or is in use; optuna is not
+            installed; posts cannot be read; or no trial came to its end.
+    """
+    library = load_library()
+    require_unused(output)
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            FileLock(output / LOCK_FILE, blocking=False),
+            opened_study(library, space, output) as study,
+        ):
+            folds = _folds(space, output)
+            search = _Search(space, output, library, study, folds)
+            _run_all(search, trials)
+            return _outcome(search)
+    except Timeout as error:
+        raise RunError(
+            f"The search in {output} is running in another process: wait for it, or end it."
+        ) from error
+
+
+def _folds(space: SearchSpace, output: Path) -> Sequence[Path]:
+    return [] if space.folds is None else deal_folds(space.data, space.folds, output / "folds")
+
+
+def _run_all(search: _Search, trials: int) -> None:
+    done = len(_trials(search))
+    _settle(search)
+    with tqdm(
+        total=max(trials, done), initial=done, desc=search.space.name, unit="trial"
+    ) as progress:
+        while (trial := _next_trial(search, trials)) is not None:
+            _run_trial(search, trial, progress)
+            _settle(search)
+            progress.update()
+
+
+def _next_trial(search: _Search, trials: int) -> Any:
+    """Return the trial that was cut, else a new one; None when there are enough.
+
+    Each trial has a sampler of its own seed: what is drawn depends on the trials before, and not
+    on when the search was cut.
+    """
+    states, samplers = search.library.trial.TrialState, search.library.samplers
+    known = search.study.get_trials(deepcopy=False)
+    cut = [trial for trial in known if trial.state == states.RUNNING]
+    if not cut and len(known) >= trials:
+        return None
+    number = cut[0].number if cut else len(known)
+    seed = int(np.random.SeedSequence([SEED, number]).generate_state(1)[0])
+    search.study.sampler = samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
+    if cut:
+        return search.library.trial.Trial(search.study, cut[0]._trial_id)
+    return search.study.ask()
+
+
+def _run_trial(search: _Search, trial: Any, progress: Any) -> None:
+    states = search.library.trial.TrialState
+    try:
+        reports = _train_all(search, trial, progress)
+    except _TrialError as failure:
+        trial.set_user_attr(REASON, str(failure))
+        search.study.tell(trial, state=states.FAIL)
+        return
+    seconds = sum(sum(report["seconds"].values()) for report in reports)
+    trial.set_user_attr(SECONDS, round(seconds, 1))
+    if trial.user_attrs.get(PRUNED):
+        search.study.tell(trial, state=states.PRUNED)
+    else:
+        search.study.tell(trial, fmean(r["dev"][search.space.metric] for r in reports))
+
+
+def _train_all(search: _Search, trial: Any, progress: Any) -> list[Mapping[str, Any]]:
+    """Return the reports of the trial's trainings, as far as it was not pruned."""
+    values = _suggest(trial, search.space)
+    try:
+        config = search.space.config_of(values)
+    except ConfigError as error:
+        raise _TrialError(str(error)) from error
+    cells = search.space.cells_of(f"trial-{trial.number}", config)
+    reports: list[Mapping[str, Any]] = []
+    for cell in cells:
+        before = [report["dev"][search.space.metric] for report in reports]
+        scores = DevScores(trial, search.space.metric, before, len(cells), progress)
+        if trial.user_attrs.get(PRUNED):
+            break
+        reports.append(_train(search, cell, scores))
+    return reports
+
+
+def _suggest(trial: Any, space: SearchSpace) -> dict[str, Any]:
+    """Return a value for each setting; those that the trial has already stay."""
+    values = {}
+    for name, domain in space.settings.items():
+        if isinstance(domain, Choices):
+            label = trial.suggest_categorical(name, domain.labels)
+            values[name] = _value(domain, label)
+        elif isinstance(domain.low, int):
+            step = 1 if domain.step is None else domain.step
+            values[name] = trial.suggest_int(
+                name, domain.low, domain.high, step=step, log=domain.log
+            )
+        else:
+            values[name] = trial.suggest_float(
+                name, domain.low, domain.high, step=domain.step, log=domain.log
+            )
+    return values
+
+
+def _value(domain: Span | Choices, stored: Any) -> Any:
+    if isinstance(domain, Choices):
+        return domain.values[domain.labels.index(stored)]
+    return stored
+
+
+def _train(search: _Search, cell: Cell, scores: "DevScores") -> Mapping[str, Any]:
+    """Train one cell, or go on with it; its bars and lines go to a log beside its run folder."""
+    if cell.fold is not None:
+        data = replace(cell.config.data, splits=search.folds[cell.fold])
+        cell = replace(cell, config=replace(cell.config, data=data))
+    run = search.run_of(cell)
+    log_path = run.with_suffix(".log")
+    run.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            log_path.open("a", encoding="utf-8") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+        ):
+            return _train_run(cell, run, scores)
+    except MvcnError as error:
+        if type(error) is MvcnError:  # neither settings nor files: the training came to nothing
+            raise _TrialError(str(error)) from error
+        raise type(error)(f"Trial {scores.trial.number}: {error}") from error
+    except Exception as error:
+        raise MvcnError(
+            f"Trial {scores.trial.number} failed ({error!r}): its log is {log_path}."
+        ) from error
+    finally:
+        gc.collect()  # the Trainer and its callbacks refer to each other, and to the model
+
+
+def _train_run(cell: Cell, run: Path, scores: "DevScores") -> Mapping[str, Any]:
+    if run_folder.is_finished(run):
+        run_folder.drop_checkpoints(run)
+        return run_folder.read_report(run)
+    resume = run_folder.is_run(run) and run_folder.last_checkpoint(run) is not None
+    if run.exists() and not resume:
+        shutil.rmtree(run)
+    return train(cell.config, run, resume=resume, callbacks=[scores])
+
+
+class DevScores(TrainerCallback):
+    """Tells the study each epoch's dev score, and ends the training of a trial that is pruned.
+
+    The value is the mean over the trial's trainings so far, this epoch's for the present one.
+    """
+
+    def __init__(
+        self, trial: Any, metric: str, before: Sequence[float], trainings: int, progress: Any
+    ) -> None:
+        self.trial = trial
+        self.metric = metric
+        self.before = before
+        self.trainings = trainings
+        self.progress = progress
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **kwargs: Any
+    ) -> None:
+        """Report the score once, though an epoch may be repeated after an interruption."""
+        epoch, epochs = round(state.epoch), round(args.num_train_epochs)
+        done = len(self.before)
+        step = round(STEPS * (done + epoch / epochs) / self.trainings)
+        value = fmean([*self.before, metrics[f"eval_{self.metric}"]])
+        if step not in self.trial.study.trials[self.trial.number].intermediate_values:
+            self.trial.report(value, step)
+        self.progress.set_postfix_str(
+            f"trial {self.trial.number}, training {done + 1} of {self.trainings}, "
+            f"epoch {epoch} of {epochs}: {100 * value:.1f}"
+        )
+        is_last = control.should_training_stop or epoch == epochs
+        if not (is_last and done + 1 == self.trainings) and self.trial.should_prune():
+            self.trial.set_user_attr(PRUNED, True)
+            control.should_training_stop = True
+
+
+def _settle(search: _Search) -> None:
+    """Write what is known by now, and remove the run folders that are of no more use."""
+    trials = _trials(search)
+    best = best_of(trials)
+    write_trials(search.output / TRIALS_FILE, trials, tuple(search.space.settings))
+    if best is not None:
+        write_recipe(search.output / RECIPE_FILE, search.space, trials, best)
+    for trial in trials:
+        if trial is not best:
+            shutil.rmtree(search.output / RUNS / f"trial-{trial.number}", ignore_errors=True)
+
+
+def _trials(search: _Search) -> list[Trial]:
+    """Return the trials that came to an end, by number."""
+    known = search.study.get_trials(deepcopy=False)
+    return [
+        Trial(
+            frozen.number,
+            STATES[frozen.state.name],
+            frozen.value,
+            frozen.user_attrs.get(SECONDS),
+            {
+                name: _value(domain, frozen.params[name])
+                for name, domain in search.space.settings.items()
+            },
+            frozen.user_attrs.get(REASON),
+        )
+        for frozen in known
+        if frozen.state.name in STATES
+    ]
+
+
+def _outcome(search: _Search) -> Outcome:
+    trials = _trials(search)
+    best = best_of(trials)
+    if best is None:
+        raise MvcnError(
+            f"None of the {len(trials)} trials came to its end; {search.output / TRIALS_FILE} says "
+            f"why, of the first: {trials[0].reason}"
+        )
+    counts = Counter(trial.state for trial in trials)
+    cells = search.space.cells_of(f"trial-{best.number}", search.space.start)
+    runs = tuple(search.run_of(cell) for cell in cells)
+    return Outcome(best, counts, _importance(search, counts["complete"]), runs)
+
+
+def _importance(search: _Search, complete: int) -> Mapping[str, float]:
+    if complete < MIN_TRIALS_FOR_IMPORTANCE:
+        return {}
+    importance = search.library.importance
+    try:
+        found = importance.get_param_importances(
+            search.study, evaluator=importance.FanovaImportanceEvaluator(seed=SEED)
+        )
+    except (RuntimeError, ValueError):  # all trials are equally good
+        return {}
+    return {name: float(share) for name, share in found.items()}

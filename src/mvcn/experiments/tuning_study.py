@@ -1,0 +1,120 @@
+"""The study of a search: a data base in its folder, which knows what the search is about."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mvcn.config import RunConfig
+from mvcn.data.fingerprint import fingerprint
+from mvcn.data.training_posts import read_training_posts
+from mvcn.errors import ConfigError, RunError
+from mvcn.experiments.grid import settings_of
+from mvcn.experiments.tuning_space import SearchSpace
+
+STUDY_FILE = "study.db"
+LOCK_FILE = "lock"
+SEARCH = "search"
+MIN_TRIALS_TO_PRUNE = 5
+"""Complete trials before any is cut short."""
+MIN_TRIALS_AT_STEP = 3
+"""Complete trials that were judged after the same part, before any is cut short there."""
+
+
+def load_library() -> Any:
+    """Import optuna, which is an extra, and keep it silent.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError("mvcn tune needs optuna: pip install 'mvcn[tune]'.") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def require_unused(output: Path) -> None:
+    """Raise a RunError if the folder holds neither a study nor nothing.
+
+    What a search leaves that was cut early counts as nothing.
+    """
+    if not output.is_dir() or (output / STUDY_FILE).is_file():
+        return
+    own = (LOCK_FILE, f"{STUDY_FILE}.partial", f"{STUDY_FILE}.partial-journal")
+    if any(path.name not in own for path in output.iterdir()):
+        raise RunError(f"{output} holds other files: choose a new or empty folder for the search.")
+
+
+@contextmanager
+def opened_study(library: Any, space: SearchSpace, output: Path) -> Iterator[Any]:
+    """Open the study of this search, after making it where there is none.
+
+    Raises:
+        RunError: The study is of another search, or the file is no study.
+    """
+    path, about = output / STUDY_FILE, _about(space)
+    if not path.is_file():
+        partial_path = path.with_name(f"{STUDY_FILE}.partial")
+        for left in output.glob(f"{STUDY_FILE}.partial*"):
+            left.unlink()
+        with _storage(library, partial_path) as storage:
+            study = library.create_study(
+                storage=storage, study_name=space.name, direction="maximize"
+            )
+            study.set_user_attr(SEARCH, about)
+        partial_path.replace(path)
+    pruner = library.pruners.MedianPruner(MIN_TRIALS_TO_PRUNE, n_min_trials=MIN_TRIALS_AT_STEP)
+    with _storage(library, path) as storage:
+        study = library.load_study(study_name=None, storage=storage, pruner=pruner)
+        _require_same(study.user_attrs.get(SEARCH, {}), about, output)
+        yield study
+
+
+@contextmanager
+def _storage(library: Any, path: Path) -> Iterator[Any]:
+    """Open a database; the path goes past the address, in which some characters mean something."""
+    options = {"creator": partial(sqlite3.connect, path)}
+    try:
+        storage = library.storages.RDBStorage(f"sqlite:///{STUDY_FILE}", options)
+    except Exception as error:  # of sqlite, of its wrapper, or of the study's version
+        reason = " ".join(str(error).split())[:150].rstrip(".")
+        raise RunError(
+            f"{path} cannot be read as a study ({reason}): choose another folder, or delete it."
+        ) from error
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _about(space: SearchSpace) -> dict[str, Any]:
+    """Return what must not change while a search is under way, as JSON gives it back."""
+    posts = read_training_posts(space.data, space.seeds[0])
+    data = replace(RunConfig(), data=space.data).to_mapping()["data"]
+    content = {
+        "name": space.name,
+        "recipe": settings_of(space.start),
+        "data": data,
+        "posts": [fingerprint(posts.train), fingerprint(posts.dev)],
+        "seeds": space.seeds,
+        "folds": space.folds,
+        "metric": space.metric,
+        "space": {name: domain.to_mapping() for name, domain in space.settings.items()},
+    }
+    return dict(json.loads(json.dumps(content)))
+
+
+def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        raise RunError(
+            f"The search in {output} was started with other settings ({', '.join(changed)}): go "
+            "on with the same ones, or choose another folder."
+        )
