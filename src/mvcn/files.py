@@ -1,12 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and never in the place of somebody else's."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from mvcn.errors import RunError
+
+HEAD_CHARACTERS = 500
 
 
 def require_place_for(path: Path) -> None:
@@ -15,16 +18,44 @@ def require_place_for(path: Path) -> None:
         raise RunError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
     if path.is_dir():
         raise RunError(f"{path} is a folder: name a file to write to.")
+    if path.is_symlink() and not path.exists():
+        raise RunError(f"{path} is a link that leads nowhere: name another file.")
+    target = path.resolve()
+    if not os.access(path if _is_special(path) else target.parent, os.W_OK):
+        raise RunError(f"{target} may not be written by you: name another file.")
+
+
+def require_replaceable(path: Path, mark: str, kind: str) -> None:
+    """Raise a RunError where a file is in the way that is not an earlier one of the same kind.
+
+    Args:
+        path: Where to write.
+        mark: What files of that kind, and no others, hold in their first characters.
+        kind: How such a file is called in a sentence.
+    """
+    if path.exists() and not _is_special(path):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if mark not in file.read(HEAD_CHARACTERS):
+                raise RunError(f"{path} exists and is no {kind}: choose another file.")
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[TextIO]:
-    """Open a text file for writing that takes the place of `path` only when the block succeeds."""
-    partial = path.with_name(f"{path.name}.partial")
+    """Open a text file for writing that takes the place of `path` only when the block succeeds.
+
+    Where `path` is a link, the file that it leads to is replaced; a pipe or a device is written
+    as the text comes.
+    """
+    if _is_special(path):
+        with path.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        return
+    target = path.resolve()
+    partial = target.with_name(f"{target.name}.partial")
     try:
         with partial.open("w", newline="", encoding="utf-8") as file:
             yield file
-        partial.replace(path)
+        partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -34,3 +65,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     with written_whole(path) as file:
         json.dump(content, file, indent=2)
         file.write("\n")
+
+
+def _is_special(path: Path) -> bool:
+    """Tell a pipe or a device from a file, and from nothing."""
+    return path.exists() and not path.is_file() and not path.is_dir()

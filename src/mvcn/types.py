@@ -75,3 +75,5 @@ class Corpus:
     """Reason -> ids of the posts that the source's own rules remove."""
     encodings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Encoding other than UTF-8 -> ids of the posts whose text was stored in it."""
+    faulty_images: Mapping[str, ImageFacts] = field(default_factory=dict)
+    """Id of a post whose image was taken away when posts were prepared -> what is known of it."""

@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from mvcn.data import DATASETS, read_corpus
-from mvcn.data.prepared import prepare
+from mvcn.data.prepare import prepare
 from mvcn.errors import DataError
 
 REAL_MVSA_SINGLE = Path(__file__).parents[3] / "shared" / "data" / "MVSA_Single"

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from mvcn.audit import KINDS
 from mvcn.cli import app
+from mvcn.data.splits import write_splits
 from mvcn.data.synthetic import generate_posts
+from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, MvcnError, RunError
 
 REAL_MVSA_SINGLE = Path("../shared/data/MVSA_Single")
@@ -205,6 +207,24 @@ def test_id_files_are_parts_and_an_id_in_two_of_them_leaks(tmp_path):
     assert leakage["same_id"] == [[{"id": "2", "part": "train"}, {"id": "2", "part": "test"}]]
 
 
+def test_splits_of_other_posts_are_refused(tmp_path):
+    table = write_rows(tmp_path / "a.csv", [(f"words of {i}", "ab"[i % 2]) for i in range(20)])
+    posts = read_table(table).posts
+    write_splits(tmp_path / "splits", {"train": posts[:16], "dev": posts[16:]}, posts, {})
+    assert run("--root", table, "--splits", tmp_path / "splits").exit_code == 0
+    write_rows(table, [(f"other words of {i}", "ab"[i % 2]) for i in range(20)])
+    told = fails(MvcnError, "--root", table, "--splits", tmp_path / "splits")
+    assert "made for other posts" in told
+
+
+def test_the_console_says_what_lacks_and_which_few_images_are_broken(tmp_path):
+    rows = [("words", "none.png", "a"), ("more words", "", ""), ("", "", "b")]
+    table = write_rows(tmp_path / "a.csv", rows, ("text", "image", "label"))
+    output = run("--root", table).output
+    assert "3 posts\nWithout label: 1, text: 1, image: 2.\n" in output
+    assert "[images]: 1 missing (1)" in output
+
+
 def test_fail_on_ends_with_1_and_says_what_was_found(tmp_path):
     table = write_rows(tmp_path / "a.csv", [("the same", "a"), ("the same", "b")])
     result = run("--root", table, "--fail-on", "duplicates", "--fail-on", "images")
@@ -234,15 +254,15 @@ def test_only_reports_are_replaced(tmp_path):
     table = write_rows(tmp_path / "a.csv", [("one", "a"), ("two", "b")])
     before = table.read_bytes()
     for option in ("--json", "--html"):
-        assert "--overwrite" in fails(RunError, "--root", table, option, table)
+        assert "is no report" in fails(RunError, "--root", table, option, table)
         report = tmp_path / "report"
         assert run("--root", table, option, report).exit_code == 0
         assert run("--root", table, option, report).exit_code == 0
         assert "no folder" in fails(RunError, "--root", table, option, tmp_path / "x" / "y")
         assert "is a folder" in fails(RunError, "--root", table, option, tmp_path)
     assert table.read_bytes() == before
-    report.write_text("my notes")
-    assert run("--root", table, "--json", report, "--overwrite").exit_code == 0
+    same = fails(ConfigError, "--root", table, "--json", report, "--html", report)
+    assert "both name" in same
 
 
 @pytest.mark.skipif(not REAL_MVSA_SINGLE.is_dir(), reason="the real posts are not here")

@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -174,8 +176,56 @@ def test_results_need_a_place_and_spare_the_posts(fails, tiny_run, posts_table, 
     assert "nowhere" in fails("predict", tiny_run, dev, "--output", nowhere / "out.csv")
     assert "nowhere" in fails("evaluate", tiny_run, "--root", dev, "--json", nowhere / "a.json")
     assert "is a folder" in fails("predict", tiny_run, dev, "--output", tmp_path, "--overwrite")
-    assert "itself" in fails("predict", tiny_run, dev, "--output", dev, "--overwrite")
     assert Path(dev).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["posts.csv", "model.safetensors", "photo.png"])
+def test_no_command_replaces_what_it_did_not_write(fails, tiny_run, posts_table, tmp_path, name):
+    table, other = posts_table / "dev/posts.csv", tmp_path / name
+    source = table if name == "posts.csv" else tiny_run / "model.safetensors"
+    other.write_bytes(source.read_bytes())
+    before, link = other.read_bytes(), tmp_path / "link"
+    link.symlink_to(other)
+    for path in (other, link):
+        assert "is no" in fails("predict", tiny_run, table, "--output", path, "--overwrite")
+        assert "is no" in fails("evaluate", tiny_run, "--root", table, "--json", path)
+        assert "is no" in fails("audit", "--root", table, "--html", path)
+    assert other.read_bytes() == before
+
+
+def test_scores_are_written_anew(mvcn, tiny_run, posts_table, tmp_path):
+    arguments = ("evaluate", tiny_run, "--root", posts_table / "dev/posts.csv")
+    scores, link = tmp_path / "scores.json", tmp_path / "link"
+    link.symlink_to(scores)
+    assert mvcn(*arguments, "--json", scores)[0] == 0
+    before = scores.read_text()
+    assert mvcn(*arguments, "--json", link)[0] == 0
+    assert link.is_symlink()
+    assert scores.read_text() == before
+
+
+def test_predictions_go_through_a_pipe(mvcn, tiny_run, posts_table, tmp_path):
+    dev, pipe = posts_table / "dev/posts.csv", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True)
+    assert mvcn("predict", tiny_run, dev, "--output", pipe)[0] == 0
+    read, _ = reader.communicate(timeout=60)
+    assert len(read.splitlines()) == 17
+    assert pipe.is_fifo()
+
+
+def test_one_post_with_a_bad_image_follows_the_policy(mvcn, fails, tiny_run, tmp_path):
+    image = tmp_path / "broken.jpg"
+    image.write_bytes(b"no image")
+    arguments = ("predict", tiny_run, "--text", "a lovely day", "--image", image)
+    assert "broken.jpg" in fails(*arguments)
+    code, output, errors = mvcn(*arguments, "--on-bad-image", "blank")
+    expected = Classifier.from_pretrained(tiny_run).predict_one("a lovely day")
+    assert (code, output.split("\n")[0]) == (0, expected.label)
+    assert "broken.jpg" in errors
+    code, output, errors = mvcn(*arguments, "--on-bad-image", "drop")
+    assert (code, output) == (0, "")
+    assert "left out" in errors
 
 
 def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_options, tmp_path):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mvcn.data.prepared import prepare
+from mvcn.data.prepare import prepare
 from mvcn.data.table import read_table
 from mvcn.training.run import train
 

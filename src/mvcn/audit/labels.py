@@ -54,8 +54,11 @@ def find_imbalance(audited: AuditedPosts) -> Finding:
     whole = counts[WHOLE]
     faults = []
     smallest, largest = min(whole.values(), default=0), max(whole.values(), default=0)
+    if len(whole) == 1:
+        faults.append(f"all labels are {next(iter(whole))}: there is nothing to tell apart")
     if largest > MAX_CLASS_RATIO * smallest:
-        faults.append(f"the largest class has {largest} posts, the smallest {smallest}")
+        most, least = max(whole, key=whole.__getitem__), min(whole, key=whole.__getitem__)
+        faults.append(f"class {most} has {largest} posts, {least} only {smallest}")
     parts = {part: table for part, table in counts.items() if part != WHOLE}
     for part, table in parts.items():
         lacking = [name for name in audited.class_names if not table[name] and whole[name]]

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from mvcn.audit.findings import PARTS, AuditedPosts
 from mvcn.config import DataConfig
-from mvcn.data.image_facts import describe_images
-from mvcn.data.sources import read_source
-from mvcn.data.splits import read_ids, select_posts
+from mvcn.data.image_facts import describe_images_of
+from mvcn.data.sources import posts_of_id_file, read_source
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, ImageFacts, Post
 
@@ -34,7 +33,10 @@ def read_audited_posts(config: DataConfig) -> AuditedPosts:
     else:
         corpus = read_source(config, config.root)
         parts = _parts_of_source(corpus, config.splits)
-    facts = _describe(corpus.posts)
+    facts = [
+        facts or corpus.faulty_images.get(post.id)
+        for post, facts in zip(corpus.posts, describe_images_of(corpus.posts), strict=True)
+    ]
     return AuditedPosts(
         corpus.posts, corpus.class_names, facts, parts, corpus.removed, corpus.encodings
     )
@@ -51,14 +53,14 @@ def _parts_of_source(corpus: Corpus, splits: Path | None) -> Parts:
 
 
 def _parts_of_id_files(corpus: Corpus, folder: Path) -> Parts:
-    there = {part: path for part in PARTS if (path := folder / f"{part}.txt").is_file()}
+    there = [part for part in PARTS if (folder / f"{part}.txt").is_file()]
     if not there:
         names = ", ".join(f"{part}.txt" for part in PARTS)
         raise DataError(f"{folder} has none of {names}: give the folder of id files to --splits.")
     position = {post.id: i for i, post in enumerate(corpus.posts)}
     return {
-        part: [position[post.id] for post in select_posts(corpus, read_ids(path), str(path))]
-        for part, path in there.items()
+        part: [position[post.id] for post in posts_of_id_file(corpus, folder, part)]
+        for part in there
     }
 
 
@@ -69,22 +71,13 @@ def _join(corpora: Mapping[str, Corpus]) -> tuple[Corpus, Parts]:
     names: list[str] = []
     removed: dict[str, tuple[str, ...]] = {}
     encodings: dict[str, tuple[str, ...]] = {}
+    faulty: dict[str, ImageFacts] = {}
     for part, corpus in corpora.items():
+        faulty |= {f"{part}:{post_id}": facts for post_id, facts in corpus.faulty_images.items()}
         parts[part] = range(len(posts), len(posts) + len(corpus.posts))
         posts += [dataclasses.replace(post, id=f"{part}:{post.id}") for post in corpus.posts]
         names += corpus.class_names
         for found, joined in ((corpus.removed, removed), (corpus.encodings, encodings)):
             for key, ids in found.items():
                 joined[key] = joined.get(key, ()) + tuple(f"{part}:{post_id}" for post_id in ids)
-    return Corpus(posts, tuple(dict.fromkeys(names)), removed, encodings), parts
-
-
-def _describe(posts: Sequence[Post]) -> list[ImageFacts | None]:
-    shown = [(i, post.image) for i, post in enumerate(posts) if post.image is not None]
-    facts: list[ImageFacts | None] = [None] * len(posts)
-    if not shown:
-        return facts
-    found = describe_images([image for _, image in shown], "Images")
-    for (i, _), fact in zip(shown, found, strict=True):
-        facts[i] = fact
-    return facts
+    return Corpus(posts, tuple(dict.fromkeys(names)), removed, encodings, faulty), parts

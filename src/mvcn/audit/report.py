@@ -73,6 +73,8 @@ def to_mapping(audited: AuditedPosts, findings: Mapping[str, Finding]) -> dict[s
 def summary_lines(audited: AuditedPosts, findings: Mapping[str, Finding]) -> Iterator[str]:
     """Yield a headline and a line for each finding."""
     yield headline(audited)
+    if lacking := _lacking(audited):
+        yield f"Without {', '.join(lacking)}."
     for kind, finding in findings.items():
         severity = severity_of(kind, finding)
         about = f": {finding.summary}" if finding.summary and finding.count else ""
@@ -85,7 +87,15 @@ def headline(audited: AuditedPosts) -> str:
     inside = f" ({', '.join(parts)})" if parts else ""
     removed = sum(len(ids) for ids in audited.removed.values())
     left_out = f", {removed:,} removed by the data set's rules" if removed else ""
-    return f"{len(audited.posts):,} posts{inside}{left_out}"
+    number = len(audited.posts)
+    return f"{number:,} post{'' if number == 1 else 's'}{inside}{left_out}"
+
+
+def _lacking(audited: AuditedPosts) -> list[str]:
+    """Return of how many posts something is not there, where it lacks in any."""
+    counts = count_posts(audited)
+    numbers = {name: counts[f"without_{name}"] for name in ("label", "text", "image")}
+    return [f"{name}: {number:,}" for name, number in numbers.items() if number]
 
 
 def severity_of(kind: str, finding: Finding) -> str:

@@ -15,6 +15,9 @@ MENTION = re.compile(r"(?<!\w)@\w+|\bRT\b")
 SHORT_CHARACTERS = 10
 """Texts with fewer letters and digits, without addresses and mentions, are very short."""
 LONG_CHARACTERS = 1000
+MAX_NAMED = 3
+"""Posts that a summary names; the report has them all."""
+MAX_ID_CHARACTERS = 40
 """Texts with more are very long: text encoders cut them."""
 
 
@@ -86,8 +89,14 @@ def by_fault(
     ]
     count = len({i for positions in found.values() for i in positions})
     details = {fault: audited.ids(positions) for fault, positions in found.items()}
-    parts = [f"{len(ids)} {fault.replace('_', ' ')}" for fault, ids in details.items() if ids]
+    parts = [_count(fault, ids) for fault, ids in details.items() if ids]
     return Finding(count, details, examples, ", ".join(parts))
+
+
+def _count(fault: str, ids: Sequence[str]) -> str:
+    """Return how many posts have a fault, and which, where they are few."""
+    named = f" ({', '.join(post_id[:MAX_ID_CHARACTERS] for post_id in ids)})"
+    return f"{len(ids)} {fault.replace('_', ' ')}{named if len(ids) <= MAX_NAMED else ''}"
 
 
 def _fault(text: str) -> str | None:

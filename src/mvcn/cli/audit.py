@@ -9,10 +9,9 @@ import typer
 from mvcn.audit.findings import KINDS
 from mvcn.cli.options import Columns, DataName, Images, Splits, data_config
 from mvcn.cli.process import prepare_process
-from mvcn.errors import ConfigError, RunError
-from mvcn.files import require_place_for, write_json
+from mvcn.errors import ConfigError
+from mvcn.files import require_place_for, require_replaceable, write_json
 
-HEAD_CHARACTERS = 500
 FOUND = 1
 """Exit code when a kind named by --fail-on was found."""
 
@@ -27,7 +26,9 @@ def audit(
     dev: Annotated[Path | None, typer.Option(help="Posts to judge by, beside --train.")] = None,
     columns: Columns = None,
     images: Images = None,
-    json: Annotated[Path | None, typer.Option(help="Write all findings here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write all findings here; replaces an earlier report.")
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with pictures of examples here.")
     ] = None,
@@ -40,17 +41,12 @@ def audit(
             metavar="KIND", help=f"End with exit code 1 if this is found: {', '.join(KINDS)}."
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are no earlier report.")
-    ] = False,
 ) -> None:
     """Find faults of a data set: duplicates across parts, bad images, garbled texts, labels."""
     from mvcn import audit as library
 
     kinds = _known_kinds(fail_on or [], label_errors)
-    for path in (json, html):
-        if path is not None:
-            _require_place(path, overwrite, library.MARK)
+    _require_places([path for path in (json, html) if path is not None], library.MARK)
     source = data_config(
         columns, name=data, root=root, splits=splits, train=train, dev=dev, images=images
     )
@@ -79,16 +75,10 @@ def _known_kinds(kinds: Sequence[str], label_errors: bool) -> Sequence[str]:
     return kinds
 
 
-def _require_place(path: Path, overwrite: bool, mark: str) -> None:
-    """Raise a RunError unless a report can be written there without loss of another file."""
-    require_place_for(path)
-    if overwrite or not path.exists():
-        return
-    if path.is_file():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if mark in file.read(HEAD_CHARACTERS):
-                return
-    raise RunError(
-        f"{path} exists and is no report of mvcn audit: choose another file, or replace it by "
-        "--overwrite."
-    )
+def _require_places(paths: Sequence[Path], mark: str) -> None:
+    """Raise an error unless the reports can be written there without loss of another file."""
+    for path in paths:
+        require_place_for(path)
+        require_replaceable(path, mark, "report of mvcn audit")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError(f"--json and --html both name {paths[0]}: name two files.")

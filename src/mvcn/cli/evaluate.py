@@ -20,7 +20,10 @@ from mvcn.cli.options import (
 from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_posts
 from mvcn.data.splits import read_ids, select_posts
-from mvcn.files import require_place_for, write_json
+from mvcn.files import require_place_for, require_replaceable, write_json
+
+MARK = "mvcn evaluate"
+"""What a file of scores holds at its beginning."""
 
 
 def evaluate(
@@ -34,7 +37,9 @@ def evaluate(
     ids: Annotated[
         Path | None, typer.Option(help="File with the ids to judge, one a line; default all.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the scores here, too.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the scores here, too; replaces earlier ones.")
+    ] = None,
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Judge a run on labelled posts: scores with intervals, per class, confusion matrix."""
@@ -44,6 +49,7 @@ def evaluate(
     prepare_process()
     if json is not None:
         require_place_for(json)
+        require_replaceable(json, MARK, "file of scores by mvcn evaluate")
     source = data_config(columns, name=data, root=root, splits=splits, images=images)
     classifier = Classifier.from_pretrained(run)
     corpus = read_posts(source, split)
@@ -54,8 +60,10 @@ def evaluate(
     if judged.by_modality:
         typer.echo("\n" + format_groups(judged.by_modality))
     if json is not None:
-        more = {
+        content = {
+            "report": MARK,
+            **judged.evaluation.to_mapping(),
             "by_modality": {kind: part.to_mapping() for kind, part in judged.by_modality.items()},
             "bad_images": {"policy": on_bad_image, "posts": dict(judged.bad_images)},
         }
-        write_json(json, judged.evaluation.to_mapping() | more)
+        write_json(json, content)

@@ -20,12 +20,16 @@ from mvcn.cli.options import (
     tell_bad_images,
 )
 from mvcn.cli.process import prepare_process
+from mvcn.config import BadImagePolicy
 from mvcn.data.sources import read_posts
 from mvcn.errors import ConfigError, RunError
-from mvcn.files import require_place_for, written_whole
+from mvcn.files import require_place_for, require_replaceable, written_whole
 
 if TYPE_CHECKING:
     from mvcn.inference import Prediction
+
+HEADER = "id,label,probability_"
+"""How a CSV of predictions begins."""
 
 
 def predict(
@@ -42,23 +46,24 @@ def predict(
     text: Annotated[str, typer.Option(help="Text of a single post.")] = "",
     image: Annotated[Path | None, typer.Option(help="Image of a single post.")] = None,
     on_bad_image: OnBadImage = "error",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the CSV.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier CSV of predictions.")
+    ] = False,
 ) -> None:
     """Classify a table or data set of posts, or one post given by --text and --image."""
     from mvcn.inference import Classifier
 
     prepare_process()
     if posts is None:
-        _show(Classifier.from_pretrained(run).predict_one(text, image))
+        _show(Classifier.from_pretrained(run).predict_one(text, image, on_bad_image), on_bad_image)
         return
     if text or image:
         raise ConfigError("Give either a file of posts, or --text and --image, not both.")
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
     require_place_for(output)
-    if output.exists() and output.samefile(posts):
-        raise ConfigError(f"{output} is the file of the posts itself: write to another file.")
-    if output.exists() and not overwrite:
+    require_replaceable(output, HEADER, "CSV of predictions by mvcn predict")
+    if output.is_file() and not overwrite:
         raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
     source = data_config(columns, name=data, root=posts, splits=splits, images=images)
     classifier = Classifier.from_pretrained(run)
@@ -88,7 +93,10 @@ def _write(
     return bad
 
 
-def _show(prediction: "Prediction") -> None:
-    typer.echo(prediction.label)
+def _show(prediction: "Prediction", policy: BadImagePolicy) -> None:
+    if prediction.image_problem is not None:
+        tell_bad_images({prediction.id: prediction.image_problem}, policy)
+    if prediction.label is not None:
+        typer.echo(prediction.label)
     for name, probability in prediction.probabilities.items():
         typer.echo(f"  {name:<12} {probability:.3f}")

@@ -19,8 +19,8 @@ from mvcn.cli.options import (
     Splits,
     data_config,
 )
+from mvcn.data.prepare import prepare as prepare_posts
 from mvcn.data.prepared import FOLDER
-from mvcn.data.prepared import prepare as prepare_posts
 from mvcn.data.sources import read_all
 
 

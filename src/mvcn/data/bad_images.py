@@ -37,5 +37,5 @@ def _explain(bad: Mapping[str, str]) -> str:
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
     return (
         f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} "
-        "Mend them, or choose on_bad_image 'blank' (no image) or 'drop' (no post)."
+        "Mend them, or go on by --on-bad-image blank (without image) or drop (without post)."
     )

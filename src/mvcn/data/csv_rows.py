@@ -1,5 +1,6 @@
 """Rows of comma- and tab-separated files."""
 
+import codecs
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,8 @@ def _long_cells() -> Iterator[None]:
 
 def _read_text(path: Path) -> str:
     content = read_bytes(path, "CSV")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path} is UTF-16, as spreadsheets call Unicode text: save it as UTF-8.")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

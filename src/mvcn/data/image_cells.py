@@ -25,6 +25,8 @@ SIGNATURES = (
 BOXES = (b"ftyp", b"jP  ")
 """What AVIF and JPEG 2000 have instead, behind four bytes."""
 MAX_PATH_CHARACTERS = 4096
+MAX_NAME_CHARACTERS = 255
+"""Of a file, on every usual system."""
 
 
 class ImageFolder:
@@ -60,8 +62,8 @@ class ImageFolder:
         """
         path = self.root / name
         try:
-            if "\0" in name or len(name) > MAX_PATH_CHARACTERS:
-                raise ValueError("it is no path")
+            if "\0" in name or _is_too_long(name):
+                raise ValueError("it is neither a path nor an image as base64 text")
             inside = self._is_inside(path, name)
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
@@ -101,6 +103,10 @@ def image_of_cell(cell: Any, row: Row, folder: ImageFolder) -> ImageSource | Non
     """
     again = row.image
     if isinstance(cell, Mapping):
+        if not {"bytes", "path"}.intersection(cell):
+            raise DataError(
+                f"{row.where}: the image is an object without 'path' and 'bytes': give one of them."
+            )
         content, again = cell.get("bytes"), None
         cell = cell.get("path") if content is None else content
     if isinstance(cell, str):
@@ -131,6 +137,12 @@ def _image_of_text(
             f"{where}: image {text[:80]!r} is a web address: download it and give its path."
         )
     return folder.path(text, where)
+
+
+def _is_too_long(name: str) -> bool:
+    """Tell whether no file can be called this, as of base64 text that is no image."""
+    names = name.split("/")
+    return len(name) > MAX_PATH_CHARACTERS or max(map(len, names)) > MAX_NAME_CHARACTERS
 
 
 def _looks_like_base64(text: str) -> bool:

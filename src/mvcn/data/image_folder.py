@@ -13,6 +13,7 @@ from mvcn.types import Corpus, Post
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 TEXT_SUFFIX = ".txt"
+HIDDEN = "hidden by the dot before its name"
 
 
 def read_image_folder(
@@ -27,7 +28,7 @@ def read_image_folder(
     and has the columns of a table beside it; or each class has a folder of its images, an image
     ``cat.jpg`` with its text, if it has one, in ``cat.txt`` (UTF-8) beside it. Both can be in
     folders called ``train``, ``validation`` and ``test`` below `root`. Without an id column, the
-    id of a post is the path of its image below `root`.
+    id of a post is the path of its image below `root`. Hidden images count as removed.
 
     Args:
         root: The folder.
@@ -46,7 +47,8 @@ def read_image_folder(
     if not posts:
         raise DataError(f"{root} holds no images: give a folder with metadata.csv or classes.")
     wanted = [p for p in posts if splits is None or p.split is None or p.split in splits]
-    return Corpus(wanted, tuple(sorted(names)))
+    hidden = tuple(name for corpus in corpora for name in corpus.removed.get(HIDDEN, ()))
+    return Corpus(wanted, tuple(sorted(names)), {HIDDEN: hidden} if hidden else {})
 
 
 def _parts(root: Path) -> list[tuple[Path, str | None]]:
@@ -71,8 +73,9 @@ def _read_part(
     else:
         rows = _rows_of_classes(folder, root)
         corpus = corpus_of_rows(rows, str(folder), ImageFolder(root), column_names(None))
+        corpus = replace(corpus, removed={HIDDEN: _hidden_images(folder, root)})
     posts = [replace(post, split=split or post.split) for post in corpus.posts]
-    return Corpus(posts, corpus.class_names)
+    return replace(corpus, posts=posts)
 
 
 def _rows_of_classes(folder: Path, root: Path) -> Iterator[Row]:
@@ -81,7 +84,10 @@ def _rows_of_classes(folder: Path, root: Path) -> Iterator[Row]:
     for path in _visible(folder):
         if not path.is_dir():
             raise DataError(f"{path} is in no folder of a class, and there is no metadata.csv.")
-        for image in _visible(path):
+        images = _visible(path)
+        if not images:
+            raise DataError(f"{path} holds no images of its class: fill it or take it away.")
+        for image in images:
             if image.suffix.lower() == TEXT_SUFFIX and _has_image(image):
                 continue
             if image.suffix.lower() not in SUFFIXES:
@@ -94,6 +100,15 @@ def _rows_of_classes(folder: Path, root: Path) -> Iterator[Row]:
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "Thumbs.db")))
+
+
+def _hidden_images(folder: Path, root: Path) -> tuple[str, ...]:
+    """Return what would be images of posts but for their names, as paths below `root`."""
+    return tuple(
+        path.relative_to(root).as_posix()
+        for path in sorted(folder.glob("*/.*"))
+        if path.suffix.lower() in SUFFIXES
+    )
 
 
 def _has_image(text: Path) -> bool:

@@ -6,6 +6,7 @@ from io import BufferedReader, BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mvcn.data.rows import why_no_file
 from mvcn.errors import BadImageError
 from mvcn.types import ImageSource, StoredImage
 
@@ -104,7 +105,7 @@ def _open_stream(source: ImageSource) -> BufferedReader | BytesIO:
             return source.open("rb")
     except (OSError, ValueError) as error:
         raise _ImageError(f"cannot be opened ({_short(error)}): correct its path.") from error
-    raise _ImageError("does not exist or is not a file: correct its path or leave it out.")
+    raise _ImageError(f"cannot be opened ({why_no_file(source)}): correct its path.")
 
 
 def _decode(stream: BufferedReader | BytesIO, size_hint_px: int | None) -> Image.Image:

@@ -7,24 +7,16 @@ what Hugging Face's library `datasets` expects of posts with images.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
-from mvcn.config import BadImagePolicy
-from mvcn.data.bad_images import apply_bad_image_policy
-from mvcn.data.fingerprint import fingerprint
-from mvcn.data.image_facts import describe_image
-from mvcn.data.images import image_digest, read_image
 from mvcn.data.parquet_images import ParquetImage
-from mvcn.data.read_ahead import read_ahead
-from mvcn.errors import BadImageError, DataError, RunError
-from mvcn.files import write_json
+from mvcn.errors import DataError
 from mvcn.types import Corpus, ImageFacts, Post
 
 FORMAT = 1
@@ -35,10 +27,6 @@ FOLDER = "data"
 UNSPLIT = "posts"
 """What files of posts that belong to no part are called."""
 PARTS = ("train", "dev", "test", UNSPLIT)
-SHARD_POSTS = 2048
-ROW_GROUP_POSTS = 32
-"""Few, so that a single image costs little to read."""
-BAD_IMAGE = "with a bad image"
 
 FACTS = ("digest", "width_px", "height_px", "perceptual_hash", "contrast", "problem")
 SCHEMA = pa.schema(
@@ -62,62 +50,6 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Shard:
-    part: str
-    number: int
-    of: int
-    posts: Sequence[Post]
-
-    @property
-    def name(self) -> str:
-        return f"{self.part}-{self.number:05d}-of-{self.of:05d}.parquet"
-
-
-def prepare(
-    corpus: Corpus,
-    output: Path,
-    *,
-    source: str,
-    on_bad_image: BadImagePolicy = "error",
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Write posts and their images into the folder `output`, shard by shard.
-
-    Work that was interrupted goes on at the next shard when it is called for the same posts.
-
-    Args:
-        corpus: The posts, with their parts in `Post.split`.
-        output: Folder, new or empty, or with the beginning of the same work.
-        source: Name of the kind of source, to be kept.
-        on_bad_image: For images that cannot be decoded; see `apply_bad_image_policy`.
-        overwrite: Replace what is there.
-
-    Returns:
-        What is in the folder's ``dataset.json``.
-
-    Raises:
-        RunError: The folder holds something else, or the images themselves.
-        DataError: A post is in a part that is none of ours, or cannot be written.
-        BadImageError: The policy is ``error`` and an image is bad.
-    """
-    shards = _plan(corpus.posts)
-    _require_elsewhere(corpus.posts, output)
-    plan = {"posts": _identity(corpus.posts), "on_bad_image": on_bad_image, "format": FORMAT}
-    _claim(output, plan, overwrite)
-    records = []
-    with tqdm(total=len(corpus.posts), desc="Posts", unit="post") as progress:
-        for shard in shards:
-            records.append(_write_shard(shard, output, on_bad_image))
-            progress.update(len(shard.posts))
-    index = _index(corpus, source, records, on_bad_image)
-    write_json(output / INDEX_FILE, index)
-    (output / PLAN_FILE).unlink()
-    for record in (output / FOLDER).glob("*.json"):
-        record.unlink()
-    return index
-
-
 def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpus:
     """Read a folder that `prepare` has filled; images are read when they are needed.
 
@@ -130,203 +62,21 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
     """
     index = _read_index(root)
     try:
-        posts = [
-            post
+        rows = [
+            row
             for record in index["shards"]
             if splits is None or record["part"] in (*splits, UNSPLIT)
-            for post in _read_shard(root / FOLDER / str(record["file"]), record)
+            for row in _read_shard(root / FOLDER / str(record["file"]), record)
         ]
+        faulty = {post.id: facts for post, facts in rows if facts is not None and facts.problem}
         removed, encodings = (
             {str(reason): tuple(ids) for reason, ids in index[key].items()}
             for key in ("removed", "encodings")
         )
-        return Corpus(posts, tuple(index["class_names"]), removed, encodings)
+        names = tuple(index["class_names"])
+        return Corpus([post for post, _ in rows], names, removed, encodings, faulty)
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(root / INDEX_FILE, f"{type(error).__name__}: {error}") from error
-
-
-def _plan(posts: Sequence[Post]) -> list[_Shard]:
-    """Deal the posts out to files, part by part, in their order."""
-    for post in posts:
-        if post.split not in (*PARTS[:-1], None):
-            raise DataError(f"Post {post.id} is in part {post.split!r}: use train, dev or test.")
-    shards = []
-    for part in PARTS:
-        own = [post for post in posts if (post.split or UNSPLIT) == part]
-        chunks = [own[i : i + SHARD_POSTS] for i in range(0, len(own), SHARD_POSTS)]
-        shards += [_Shard(part, n, len(chunks), chunk) for n, chunk in enumerate(chunks)]
-    return shards
-
-
-def _identity(posts: Sequence[Post]) -> str:
-    """Return a digest of all that decides what is written, but for the bytes of image files."""
-    digest = hashlib.blake2b(fingerprint(posts).encode(), digest_size=16)
-    for post in posts:
-        place = image_digest(post.image) if isinstance(post.image, bytes) else str(post.image)
-        digest.update(repr((post.split, post.attributes, place)).encode())
-    return digest.hexdigest()
-
-
-def _require_elsewhere(posts: Sequence[Post], output: Path) -> None:
-    """Raise a RunError where the images that are to be copied are in the output folder itself."""
-    folder = output.resolve()
-    for post in posts:
-        place = post.image.path if isinstance(post.image, ParquetImage) else post.image
-        if isinstance(place, Path) and place.absolute().is_relative_to(folder):
-            raise RunError(f"{output} holds the images that it is to be filled with: name another.")
-
-
-def _claim(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
-    """Make the folder ready, or refuse one that holds something else."""
-    if overwrite:
-        _remove_prepared(output)
-    if (output / PLAN_FILE).is_file():
-        if _parse(output / PLAN_FILE) != plan:
-            raise RunError(
-                f"{output} holds the beginning of other posts: choose another folder, or replace "
-                "it by --overwrite."
-            )
-        return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        is_prepared = (output / INDEX_FILE).is_file()
-        raise RunError(
-            f"{output} holds prepared posts: choose another folder, or replace it by --overwrite."
-            if is_prepared
-            else f"{output} holds other files: choose a new or empty folder."
-        )
-    (output / FOLDER).mkdir(parents=True, exist_ok=True)
-    write_json(output / PLAN_FILE, plan)
-
-
-def _remove_prepared(output: Path) -> None:
-    """Take away what `prepare` writes, and nothing else."""
-    if (output / INDEX_FILE).is_file() or (output / PLAN_FILE).is_file():
-        for part in PARTS:
-            for path in (output / FOLDER).glob(f"{part}-?????-of-?????.*"):
-                path.unlink()
-        for name in (INDEX_FILE, PLAN_FILE):
-            (output / name).unlink(missing_ok=True)
-        if (output / FOLDER).is_dir() and not any((output / FOLDER).iterdir()):
-            (output / FOLDER).rmdir()
-
-
-def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[str, Any]:
-    """Write a shard unless it is there; return what the index says of it.
-
-    The record is written after the shard, so it stands for one that is whole.
-    """
-    path = output / FOLDER / shard.name
-    record_path = path.with_suffix(".json")
-    if record_path.is_file() and path.is_file():
-        record: dict[str, Any] = _parse(record_path)
-        return record
-    partial = path.with_suffix(".partial")
-    bad: dict[str, str] = {}
-    labels: dict[str, int] = {}
-    digest = hashlib.blake2b(digest_size=16)
-    with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
-        for rows in _row_groups(shard.posts, bad, policy):
-            writer.write_table(_table(rows))
-            for row in rows:
-                digest.update(_canonical(row))
-                label = row["label"] or ""
-                labels[label] = labels.get(label, 0) + 1
-    partial.replace(path)
-    record = {
-        "file": shard.name,
-        "part": shard.part,
-        "posts": sum(labels.values()),
-        "labels": labels,
-        "fingerprint": digest.hexdigest(),
-        "bad_images": bad,
-    }
-    write_json(record_path, record)
-    return record
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    try:
-        return pa.Table.from_pylist(rows, schema=SCHEMA)
-    except (ValueError, OverflowError, pa.ArrowException) as error:
-        raise DataError(
-            f"One of the posts {rows[0]['id']} to {rows[-1]['id']} cannot be written ({error}): "
-            "mend its text."
-        ) from error
-
-
-def _canonical(row: Mapping[str, Any]) -> bytes:
-    """Return what a row says, its image by the digest."""
-    return repr([row[name] for name in SCHEMA.names if name != "image"]).encode()
-
-
-def _row_groups(
-    posts: Sequence[Post], bad: dict[str, str], policy: BadImagePolicy
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows, a group at a time, and note bad images; images are read a few ahead."""
-    loaded = read_ahead(_load, posts)
-    for start in range(0, len(posts), ROW_GROUP_POSTS):
-        chunk = posts[start : start + ROW_GROUP_POSTS]
-        found = {post.id: next(loaded) for post in chunk}
-        problems = {i: f.problem for i, (_, f) in found.items() if f is not None and f.problem}
-        bad |= problems
-        usable = apply_bad_image_policy(chunk, problems, policy)
-        if usable:
-            yield [_row(post, *found[post.id]) for post in usable]
-
-
-def _load(post: Post) -> tuple[bytes | None, ImageFacts | None]:
-    """Return the image's file and what is known of it."""
-    if post.image is None:
-        return None, None
-    try:
-        content = read_image(post.image)
-    except BadImageError as error:
-        return None, ImageFacts("", problem=str(error))
-    facts = describe_image(content)
-    if facts.problem is not None:  # once more, for a sentence that says where the image is
-        facts = replace(facts, problem=describe_image(post.image).problem)
-    return content, facts
-
-
-def _row(post: Post, content: bytes | None, facts: ImageFacts | None) -> dict[str, Any]:
-    is_usable = facts is not None and facts.problem is None
-    name = post.image.name if isinstance(post.image, Path) else None
-    return {
-        "id": post.id,
-        "text": post.text,
-        "image": {"bytes": content, "path": name} if is_usable else None,
-        "label": post.label,
-        "text_label": post.text_label,
-        "image_label": post.image_label,
-        "attributes": list(post.attributes),
-        **{f"image_{name}": facts and getattr(facts, name) for name in FACTS},
-    }
-
-
-def _index(
-    corpus: Corpus, source: str, records: Sequence[Mapping[str, Any]], policy: BadImagePolicy
-) -> dict[str, Any]:
-    bad = {i: why for record in records for i, why in record["bad_images"].items()}
-    removed = {reason: list(ids) for reason, ids in corpus.removed.items()}
-    if bad and policy == "drop":
-        removed[BAD_IMAGE] = list(bad)
-    index = {
-        "format": FORMAT,
-        "source": source,
-        "class_names": list(corpus.class_names),
-        "removed": removed,
-        "bad_images": bad,
-        "encodings": {name: list(ids) for name, ids in corpus.encodings.items()},
-        "shards": [{k: v for k, v in r.items() if k != "bad_images"} for r in records],
-    }
-    return index | {"fingerprint": _digest_of(index)}
-
-
-def _digest_of(index: Mapping[str, Any]) -> str:
-    """Return a digest of an index, its own digest aside; it covers those of all shards."""
-    content = {key: value for key, value in index.items() if key != "fingerprint"}
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _read_index(root: Path) -> Mapping[str, Any]:
@@ -337,26 +87,16 @@ def _read_index(root: Path) -> Mapping[str, Any]:
         raise DataError(
             f"{root} holds no prepared posts, since it has no {INDEX_FILE}: run mvcn prepare."
         )
-    index = _parse(path)
+    index = parse_json(path)
     if index.get("format") != FORMAT:
         raise DataError(f"{path} is of a format that is not known here: prepare the posts anew.")
-    if index.get("fingerprint") != _digest_of(index):
+    if index.get("fingerprint") != digest_of(index):
         raise _damaged(path, "it was changed since it was written")
     return index
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, " ".join(str(error).split())) from error
-    if not isinstance(content, dict):
-        raise _damaged(path, "it holds no mapping")
-    return content
-
-
-def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[Post]:
-    """Yield the posts of one file without reading any image."""
+def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[tuple[Post, ImageFacts | None]]:
+    """Yield each post of one file, and what is known of its image, without reading any image."""
     if "/" in str(record["file"]) or not path.is_file():
         raise DataError(f"{path} is missing: prepare the posts anew.")
     columns = [name for name in SCHEMA.names if name != "image"]
@@ -369,7 +109,7 @@ def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[Post]:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=columns).to_pylist()
                 for number, row in enumerate(rows):
-                    digest.update(_canonical(row))
+                    digest.update(canonical(row))
                     yield _post(row, ParquetImage(path, group, number), part)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _damaged(path, " ".join(str(error).split())[:150]) from error
@@ -377,10 +117,13 @@ def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[Post]:
         raise _damaged(path, "its posts are not those that were prepared")
 
 
-def _post(row: Mapping[str, Any], place: ParquetImage, part: str | None) -> Post:
-    facts = ImageFacts(*(row[f"image_{name}"] for name in FACTS)) if row["image_digest"] else None
+def _post(
+    row: Mapping[str, Any], place: ParquetImage, part: str | None
+) -> tuple[Post, ImageFacts | None]:
+    has_facts = row["image_digest"] is not None
+    facts = ImageFacts(*(row[f"image_{name}"] for name in FACTS)) if has_facts else None
     has_image = facts is not None and facts.problem is None
-    return Post(
+    post = Post(
         row["id"],
         row["text"],
         replace(place, facts=facts) if has_image else None,
@@ -390,6 +133,30 @@ def _post(row: Mapping[str, Any], place: ParquetImage, part: str | None) -> Post
         tuple(row["attributes"]),
         part,
     )
+    return post, facts
+
+
+def canonical(row: Mapping[str, Any]) -> bytes:
+    """Return what a row says, its image by the digest."""
+    return repr([row[name] for name in SCHEMA.names if name != "image"]).encode()
+
+
+def digest_of(index: Mapping[str, Any]) -> str:
+    """Return a digest of an index, its own digest aside; it covers those of all shards."""
+    content = {key: value for key, value in index.items() if key != "fingerprint"}
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def parse_json(path: Path) -> dict[str, Any]:
+    """Return the mapping in a file that `prepare` has written; raises a DataError otherwise."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, " ".join(str(error).split())) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, "it holds no mapping")
+    return content
 
 
 def _damaged(path: Path, why: str) -> DataError:

@@ -55,7 +55,14 @@ def require_file(path: Path, kind: str) -> None:
     try:
         if path.is_file():
             return
-        reason = "it is a folder or a device" if path.exists() else "No such file or directory"
+        reason = why_no_file(path)
     except (OSError, ValueError) as error:
         reason = reason_of(error)
     raise DataError(f"Table {path} cannot be read ({reason}): give a {kind} file.")
+
+
+def why_no_file(path: Path) -> str:
+    """Return what a path is that is no regular file: the inside of a bracket."""
+    if path.exists():
+        return "it is a folder or a device"
+    return "it is a link that leads nowhere" if path.is_symlink() else "it does not exist"

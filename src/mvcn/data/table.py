@@ -1,6 +1,8 @@
 """A user's own posts: a CSV, TSV, JSON lines or Parquet file with one post a row."""
 
 import difflib
+import shlex
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ ROW_READERS: dict[str, Callable[[Path, Mapping[str, str]], Iterator[Row]]] = {
 }
 """How a file's name ends -> what reads its rows, given our name of each column -> theirs."""
 
-MAX_DIGITS = 1000
-"""Of a label that counts as a number; Python refuses to read much longer ones."""
+NOT_A_LABEL = ("nan", "<na>")
+MAX_LABEL_CHARACTERS = 200
 COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "attributes", "split")
 MIN_LIKENESS = 0.8
 """Of a column's name to one of ours, from which on it must be a slip of the keyboard."""
@@ -77,6 +79,11 @@ def read_table(
     """
     names = column_names(columns)
     reader = ROW_READERS.get(path.suffix.lower())
+    if reader is None and path.is_dir():
+        raise DataError(
+            f"{path} is a folder, not a table: say by --data what it holds, such as image-folder "
+            "or prepared."
+        )
     if reader is None:
         raise DataError(
             f"{path} is no table that can be read: give a file whose name ends in "
@@ -166,25 +173,31 @@ def _require_columns(
             close = difflib.get_close_matches(names[ours], columns, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {there!r}."
             raise DataError(f"{source} has no column {names[ours]!r} for '{ours}': {hint}")
+    _require_well_spelt(columns, source, names)
     if not {names["text"], names["image"]}.intersection(columns):
         raise DataError(
             f"{source} has neither a column 'text' nor 'image', only {there!r}: "
             "rename its columns, or map them by --columns text=...,image=..."
         )
-    _require_well_spelt(columns, source, names)
 
 
 def _require_well_spelt(columns: Collection[str], source: str, names: Mapping[str, str]) -> None:
-    """Raise a DataError where a column is nearly called text or image: all posts would lack it."""
+    """Raise a DataError where a column is nearly called as one of ours: all posts would lack it."""
     free = {name.lower(): name for name in columns if name not in names.values()}
-    for ours in ("text", "image"):
-        similar = difflib.get_close_matches(ours, free, n=1, cutoff=MIN_LIKENESS)
+    slips = {}
+    for ours in COLUMNS:
+        cutoff = 1.0 if ours == "id" else MIN_LIKENESS  # else it would be taken for uid
+        similar = difflib.get_close_matches(ours, free, n=1, cutoff=cutoff)
         if names[ours] == ours and ours not in columns and similar:
-            theirs = free[similar[0]]
-            raise DataError(
-                f"{source} has no column '{ours}', but one called {theirs!r}: rename it, or map it "
-                f"by --columns {ours}={theirs}."
-            )
+            slips[ours] = free.pop(similar[0])
+    if slips:
+        pairs = ",".join(f"{ours}={theirs}" for ours, theirs in slips.items())
+        lacks = [f"no column '{ours}', but one called {theirs!r}" for ours, theirs in slips.items()]
+        it = "it" if len(slips) == 1 else "them"
+        raise DataError(
+            f"{source} has {', '.join(lacks)}: rename {it}, or map {it} by --columns "
+            f"{shlex.quote(pairs)}."
+        )
 
 
 def _parse_post(row: Row, names: Mapping[str, str], folder: ImageFolder) -> Post:
@@ -207,7 +220,8 @@ def _parse_post(row: Row, names: Mapping[str, str], folder: ImageFolder) -> Post
 def _id(cell: Any, row: Row) -> str:
     value = str(cell).strip() if type(cell) in (str, int) else ""
     if not value:
-        raise DataError(f"{row.where}: 'id' is empty or no id: fill it in or delete the row.")
+        what = _kind_of(cell) if cell is not None and type(cell) is not str else "empty"
+        raise DataError(f"{row.where}: 'id' is {what}: make it text or a whole number.")
     return value
 
 
@@ -222,10 +236,36 @@ def _label(cell: Any, column: str, row: Row) -> str | None:
     if type(cell) is bool:
         return str(cell).lower()
     if cell is None or type(cell) in (str, int):
-        return str("" if cell is None else cell).strip() or None
+        name = str("" if cell is None else cell).strip()
+        _require_name(name, column, row)
+        return name or None
     raise DataError(
         f"{row.where}: '{column}' is {_kind_of(cell)}, but must be text or a whole number."
     )
+
+
+def _require_name(label: str, column: str, row: Row) -> None:
+    """Raise a DataError for what is a slip, not the name of a class."""
+    if label.lower() in NOT_A_LABEL:
+        raise DataError(
+            f"{row.where}: '{column}' is {label!r}, as programs write a value that lacks: leave "
+            "the cell empty."
+        )
+    is_long = len(label) > MAX_LABEL_CHARACTERS
+    if is_long or _has_hidden_characters(label):
+        what = "too long a text" if is_long else "a text with hidden characters"
+        raise DataError(
+            f"{row.where}: '{column}' is {what} to name a class ({label[:40]!r}): correct it, or "
+            "map the right column by --columns."
+        )
+
+
+def _has_hidden_characters(label: str) -> bool:
+    """Tell line breaks and the like; joiners inside a word belong to how it is written."""
+    kinds = [unicodedata.category(character) for character in label]
+    if not kinds:
+        return False
+    return not {"Cc", "Zl", "Zp"}.isdisjoint(kinds) or "Cf" in (kinds[0], kinds[-1])
 
 
 def _kind_of(cell: Any) -> str:
@@ -263,6 +303,6 @@ def _require_distinct(labels: Mapping[str, str]) -> None:
 
 def _in_order(names: Collection[str]) -> tuple[str, ...]:
     """Return class names in alphabetical order; whole numbers by size."""
-    if all(len(n) < MAX_DIGITS and n.removeprefix("-").isdecimal() for n in names):
+    if all(n.removeprefix("-").isdecimal() for n in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))

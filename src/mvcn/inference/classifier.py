@@ -14,7 +14,7 @@ from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.errors import DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.models import load_model
-from mvcn.models.batches import LABEL_FIELDS, NO_LABEL, Collator, EncodedPosts
+from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.images import ImageInputs, ImagePixels, image_inputs
 from mvcn.models.mvcn import MvcnForClassification, probabilities
 from mvcn.models.processor import MvcnProcessor
@@ -74,17 +74,22 @@ class Classifier:
         names: tuple[str, ...] = self.model.class_names
         return names
 
-    def predict_one(self, text: str = "", image: Path | str | bytes | None = None) -> Prediction:
+    def predict_one(
+        self,
+        text: str = "",
+        image: Path | str | bytes | None = None,
+        on_bad_image: BadImagePolicy = "error",
+    ) -> Prediction:
         """Classify one post.
 
         Raises:
-            BadImageError: The image cannot be read.
+            BadImageError: The image cannot be read and the policy is ``error``.
             DataError: There is neither text nor image.
         """
         if not text.strip() and image is None:
             raise DataError("There is nothing to classify: give a text, an image, or both.")
         post = Post("post", text, Path(image) if isinstance(image, str) else image)
-        return next(self.predict([post]))
+        return next(self.predict([post], on_bad_image))
 
     def predict(
         self, posts: Iterable[Post], on_bad_image: BadImagePolicy = "error"
@@ -113,24 +118,26 @@ class Classifier:
             DataError: No post, a post without a label, or with one that the model does not know.
             BadImageError: An image cannot be read and the policy is ``error``.
         """
+        encoded = self._encode_labelled(posts)  # first: images take much longer
         images = image_inputs(self.model, self.processor)
         bad = images.prepare(posts)
-        usable = apply_bad_image_policy(posts, bad, on_bad_image)
-        if not usable:
-            raise DataError("There is nothing to judge: no post is left.")
-        encoded = EncodedPosts(usable, self.processor, self.model.config.label2id)
+        if bad:
+            encoded = self._encode_labelled(apply_bad_image_policy(posts, bad, on_bad_image))
         labels = encoded.labels
-        if NO_LABEL in labels:
-            raise DataError(
-                f"Post {usable[labels.tolist().index(NO_LABEL)].id} has no label: only labelled "
-                "posts can be judged."
-            )
         rows = self._probabilities(encoded, images)
         return JudgedPosts(
             evaluate_predictions(rows, labels, self.class_names),
             evaluate_groups(rows, labels, encoded.modalities, self.class_names),
             bad,
         )
+
+    def _encode_labelled(self, posts: Sequence[Post]) -> EncodedPosts:
+        if not posts:
+            raise DataError("There is nothing to judge: no post is left.")
+        for post in posts:
+            if post.label is None:
+                raise DataError(f"Post {post.id} has no label: only labelled posts can be judged.")
+        return EncodedPosts(posts, self.processor, self.model.config.label2id)
 
     @torch.inference_mode()
     def _probabilities(

@@ -75,8 +75,19 @@ def test_rare_lacking_and_shifted_classes_are_named(audited):
     expected = chi2_contingency([[80, 10, 5], [0, 0, 5]])[1]
     assert finding.details["shift_p_value"] == pytest.approx(expected)
     assert finding.count == 4
-    for words in ("80 posts, the smallest 10", "dev lacks class a", "dev lacks class b", "differ"):
+    for words in (
+        "class a has 80 posts, b only 10",
+        "dev lacks class a",
+        "dev lacks class b",
+        "differ",
+    ):
         assert words in finding.summary
+
+
+def test_a_single_class_is_a_fault(audited):
+    finding = find_imbalance(audited(label=["a"] * 9, class_names=("a",)))
+    assert finding.count == 1
+    assert finding.summary == "all labels are a: there is nothing to tell apart"
 
 
 def test_counts_add_up(audited):

@@ -226,7 +226,10 @@ BROKEN_LINES = {
     "label of list": (b'{"text": "a", "label": ["b"]}', r"row 1.*'label' is a list"),
     "label of fraction": (b'{"text": "a", "label": 1.5}', r"row 1.*'label' is a number with"),
     "image of number": (b'{"text": "a", "image": 7}', r"row 1.*image is int"),
-    "image with NUL": (b'{"image": "a\\u0000b"}', r"row 1.*cannot be followed \(it is no path"),
+    "image with NUL": (
+        b'{"image": "a\\u0000b"}',
+        r"row 1.*it is neither a path",
+    ),
     "deep": (b"[" * 100_000, r"row 1.*is not a JSON object"),
     "nothing": (b"\n\n", "has no rows"),
 }

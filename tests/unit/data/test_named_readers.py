@@ -155,7 +155,9 @@ def test_qmf_of_other_labels_keeps_them(tmp_path):
 
 def test_classes_are_folders_and_texts_are_beside_images(tmp_path):
     files = {"cat/b.png": b"", "cat/a.jpg": b"", "cat/a.txt": "a cät", "dog/c.PNG": b""}
-    corpus = read_corpus("image-folder", write(tmp_path, files | {".DS_Store": b""}))
+    hidden = {".DS_Store": b"", "cat/.c.png": b"", "dog/.notes": b""}
+    corpus = read_corpus("image-folder", write(tmp_path, files | hidden))
+    assert corpus.removed == {"hidden by the dot before its name": ("cat/.c.png",)}
     assert [(post.id, post.text, post.label) for post in corpus.posts] == [
         ("cat/a.jpg", "a cät", "cat"),
         ("cat/b.png", "", "cat"),
@@ -298,7 +300,11 @@ BROKEN = {
         "two tables": ({"metadata.csv": "", "metadata.jsonl": ""}, "has 2 tables of metadata"),
         "no file_name": ({"metadata.csv": "text\na\n"}, "no column 'file_name' for 'image'"),
         "outside": ({"metadata.csv": "file_name\n../a.png\n"}, r"row 1 .* is outside of"),
-        "nothing": ({"cat/.hidden": b""}, "has no rows"),
+        "nothing": ({".hidden": b""}, "has no rows"),
+        "class of nothing": (
+            {"cat/a.png": b"", "dog/.hidden": b""},
+            "dog holds no images of its class: fill it or take it away",
+        ),
     },
 }
 

@@ -14,10 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mvcn.audit.parts import read_audited_posts
+from mvcn.audit.pictures import find_faulty_images
+from mvcn.config import DataConfig
 from mvcn.data import parquet_images, prepared
 from mvcn.data.image_facts import describe_image
 from mvcn.data.images import image_digest
-from mvcn.data.prepared import prepare, read_prepared
+from mvcn.data.prepare import prepare
+from mvcn.data.prepared import read_prepared
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, DataError, MvcnError, RunError
@@ -57,8 +61,8 @@ def plain(posts):
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(prepared, "SHARD_POSTS", 6)
-    monkeypatch.setattr(prepared, "ROW_GROUP_POSTS", 4)
+    monkeypatch.setattr("mvcn.data.prepare.SHARD_POSTS", 6)
+    monkeypatch.setattr("mvcn.data.prepare.ROW_GROUP_POSTS", 4)
 
 
 def test_what_goes_in_comes_out(corpus, tmp_path):
@@ -136,6 +140,15 @@ def test_a_bad_image_is_left_out_and_kept_in_mind(with_bad_images, tmp_path):
     assert len(posts) == 42
 
 
+def test_an_audit_finds_what_was_wrong_before(with_bad_images, tmp_path):
+    prepare(with_bad_images, tmp_path, source="table", on_bad_image="blank")
+    audited = read_audited_posts(DataConfig(name="prepared", root=tmp_path))
+    found = find_faulty_images(audited).details
+    assert found["missing"] == ["missing"]
+    assert found["broken"] == ["broken"]
+    assert str(with_bad_images.posts[-1].image) in found["reasons"]["broken"]
+
+
 def test_a_post_with_a_bad_image_is_dropped_and_counted(with_bad_images, tmp_path):
     prepare(with_bad_images, tmp_path, source="table", on_bad_image="drop")
     corpus = read_prepared(tmp_path)
@@ -146,15 +159,15 @@ def test_a_post_with_a_bad_image_is_dropped_and_counted(with_bad_images, tmp_pat
 WORK = """
 import sys, time
 from pathlib import Path
-from mvcn.data import prepared
+from mvcn.data import prepare
 from mvcn.data.table import read_table
-prepared.SHARD_POSTS, prepared.ROW_GROUP_POSTS = 6, 4
-usual = prepared._load
+prepare.SHARD_POSTS, prepare.ROW_GROUP_POSTS = 6, 4
+usual = prepare._load
 def slowly(post):
     time.sleep(0.05)
     return usual(post)
-prepared._load = slowly
-prepared.prepare(read_table(Path(sys.argv[1])), Path(sys.argv[2]), source="table")
+prepare._load = slowly
+prepare.prepare(read_table(Path(sys.argv[1])), Path(sys.argv[2]), source="table")
 """
 
 
@@ -202,7 +215,7 @@ def test_hugging_face_reads_prepared_posts(corpus, tmp_path):
 
 def signed(index):
     """An index that somebody changed with care."""
-    return index | {"fingerprint": prepared._digest_of(index)}
+    return index | {"fingerprint": prepared.digest_of(index)}
 
 
 FAULTS = {

@@ -94,7 +94,19 @@ BAD_TABLES = {
     "open quote": ('text\na\n"b\nc\nd\n', r"row 2 \(line 3\) is not valid CSV"),
     "text after a quote": ('text\n"b"c\n', r"row 1 \(line 2\) is not valid CSV"),
     "NUL": (b"text\na\nb\0c\n", "line 3 contains a NUL byte"),
-    "UTF-16": ("text\na\n".encode("utf-16"), r"line 1: byte 0 \(0xff\) is not UTF-8"),
+    "UTF-16": ("text\na\n".encode("utf-16"), "is UTF-16, as spreadsheets call"),
+    "UTF-16, the other way round": ("\ufefftext\na\n".encode("utf-16-be"), "is UTF-16"),
+    "all in capitals": (
+        "ID,Text,Image,Label\n1,a,b.png,x\n",
+        "map them by --columns id=ID,text=Text,image=Image,label=Label",
+    ),
+    "label misspelt": ("text,lable\na,x\n", "no column 'label', but one called 'lable'"),
+    "split misspelt": ("text,label,splits\na,x,dev\n", "map it by --columns split=splits"),
+    "label of a data frame": ("text,label\na,x\nb,nan\n", r"row 2 \(line 3\): 'label' is 'nan'"),
+    "label of two lines": ('text,label\na,"x\ny"\n', r"row 1 .*a text with hidden characters"),
+    "label that cannot be seen": ("text,label\na,\u200b\n", r"row 1 .*hidden characters"),
+    "label with a hidden end": ("text,label\na,x\u200b\n", r"row 1 .*hidden characters"),
+    "a novel for a label": (f"text,label\na,{'x' * 201}\n", r"row 1 .*too long a text to name"),
     "Latin-1": ("text\nok\ncafé\n".encode("latin-1"), r"line 3: byte 11 \(0xe9\) is not UTF-8"),
     "huge cell": (
         f"text\na\n{'x' * (MAX_CELL_CHARACTERS + 1)}\n",
@@ -157,6 +169,7 @@ def test_rows_of_random_cells_are_read_as_written_or_refused(fuzzed, rows):
             len({row[0] for row in stripped}) < len(rows)
             or any(not row[0] or not row[2] for row in stripped)
             or any("://" in row[1] for row in stripped)
+            or not all(row[2].isprintable() for row in stripped)
         )
         return
     assert [post.text for post in corpus.posts] == [row[1] for row in rows]

@@ -58,9 +58,35 @@ def test_a_column_without_a_name_is_nobodys(read):
         read("a.csv", ",text,label\n0,good,yes\n", columns={"text": ""})
 
 
-def test_very_long_numbers_are_labels(read):
-    long = "7" * 5000  # Python refuses to read it as a number
-    assert read("a.csv", f"text,label\na,{long}\nb,8\n").class_names == (long, "8")
+def test_a_folder_is_no_table(tmp_path):
+    with pytest.raises(DataError, match=r"is a folder.*--data.*image-folder"):
+        read_table(tmp_path)
+
+
+def test_long_numbers_are_labels(read):
+    long = "7" * 200
+    assert read("a.csv", f"text,label\na,{long}\nb,8\n").class_names == ("8", long)
+
+
+def test_a_joiner_inside_a_label_is_part_of_it(read):
+    word = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # Persian, with a non-joiner
+    assert read("a.csv", f"text,label\na,{word}\nb,x\n").posts[0].label == word
+
+
+def test_a_column_that_is_far_from_ours_is_nobodys(read):
+    assert read("a.csv", "text,uid,label_source\na,7,me\n").posts[0].id == "1"
+
+
+@pytest.mark.parametrize("cell", ["{}", '{"a": 1}'])
+def test_an_image_object_says_where_the_image_is(read, cell):
+    with pytest.raises(DataError, match=r"row 1.*without 'path' and 'bytes'"):
+        read("a.jsonl", f'{{"text": "a", "image": {cell}}}')
+    assert read("a.jsonl", '{"text": "a", "image": {"path": null}}').posts[0].image is None
+
+
+def test_base64_text_that_is_no_image_is_no_path(read):
+    with pytest.raises(DataError, match=r"row 1.*neither a path nor an image as base64"):
+        read("a.csv", f"text,image\na,{'QUJD' * 100}\n")
 
 
 @pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00x"])
