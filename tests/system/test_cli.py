@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ def test_help_explains_each_command(mvcn):
         code, output, _ = mvcn(command, "--help")
         assert code == 0
         assert "--help" in output
+
+
+def test_the_package_is_the_command():
+    command = [sys.executable, "-m", "mvcn", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Train, judge and use classifiers" in done.stdout
 
 
 def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_path):

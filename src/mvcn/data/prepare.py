@@ -132,11 +132,12 @@ def _claim(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
     if overwrite:
         _remove_prepared(output)
     if (output / PLAN_FILE).is_file():
-        if parse_json(output / PLAN_FILE) != plan:
+        if not _continues(plan, parse_json(output / PLAN_FILE)):
             raise RunError(
                 f"{output} holds the beginning of other posts: choose another folder, or replace "
                 "it by --overwrite."
             )
+        write_json(output / PLAN_FILE, plan)
         return
     if output.exists() and not output.is_dir():
         raise RunError(f"{output} is a file: name a folder to fill.")
@@ -149,6 +150,16 @@ def _claim(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
         )
     (output / FOLDER).mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_FILE, plan)
+
+
+def _continues(plan: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Tell whether the work goes on with what is there.
+
+    Where bad images were errors, no file that is there has any, whatever becomes of those to come.
+    """
+    if before.get("on_bad_image") == "error":
+        before = {**before, "on_bad_image": plan["on_bad_image"]}
+    return plan == before
 
 
 def _remove_prepared(output: Path) -> None:

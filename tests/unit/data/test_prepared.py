@@ -131,6 +131,28 @@ def test_a_bad_image_stops(with_bad_images, tmp_path):
         read_prepared(tmp_path / "out")
 
 
+def test_work_that_a_bad_image_stopped_goes_on_with_another_policy(with_bad_images, tmp_path):
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    with pytest.raises(BadImageError):
+        prepare(with_bad_images, cut, source="table")
+    done = {path: path.stat().st_mtime_ns for path in cut.glob("data/*.parquet")}
+    assert done
+    index = prepare(with_bad_images, cut, source="table", on_bad_image="blank")
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert index == prepare(with_bad_images, whole, source="table", on_bad_image="blank")
+    with pytest.raises(RunError, match="holds prepared posts"):
+        prepare(with_bad_images, cut, source="table", on_bad_image="drop")
+
+
+def test_work_begun_with_another_policy_is_refused(with_bad_images, tmp_path):
+    with pytest.raises(BadImageError):
+        prepare(with_bad_images, tmp_path, source="table")
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(plan | {"on_bad_image": "blank"}))
+    with pytest.raises(RunError, match="holds the beginning of other posts"):
+        prepare(with_bad_images, tmp_path, source="table", on_bad_image="drop")
+
+
 def test_a_bad_image_is_left_out_and_kept_in_mind(with_bad_images, tmp_path):
     index = prepare(with_bad_images, tmp_path, source="table", on_bad_image="blank")
     assert list(index["bad_images"]) == ["missing", "broken"]
