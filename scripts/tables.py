@@ -5,6 +5,7 @@ Run from the repository's root: ``python scripts/tables.py [--check]``.
 
 import json
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -147,6 +148,27 @@ def _missing(content: Mapping[str, Any]) -> str:
     return _markdown(["dev posts", *header], rows) + f"\n{note}\n"
 
 
+def _ideas(content: Mapping[str, Any]) -> str:
+    """What was tried for the best recipe: scores in the mean of folds, beside a reference."""
+    rows = [
+        [
+            idea["idea"],
+            idea["model"],
+            str(len(idea["accuracy"])),
+            *(_beside(idea[metric], idea["reference"][metric]) for metric in TWO),
+        ]
+        for idea in content["ideas"]
+    ]
+    header = ["idea", "model", "folds", *(METRIC_NAMES[metric] for metric in TWO)]
+    return _markdown(header, rows) + f"\n{content['protocol']}\n"
+
+
+def _beside(scores: Sequence[float], reference: Sequence[float]) -> str:
+    """Return the mean in percent, and how far it is from that of the same folds' reference."""
+    mean, other = statistics.fmean(scores), statistics.fmean(reference)
+    return f"{PERCENT * mean:.1f} ({PERCENT * (mean - other):+.1f})"
+
+
 def _percent(spread: Mapping[str, float]) -> str:
     return f"{PERCENT * spread['mean']:.1f} ± {PERCENT * spread['deviation']:.1f}"
 
@@ -159,6 +181,7 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
     "bench": _bench,
+    "ideas": _ideas,
     "missing-modality": _missing,
     "scale": _scale,
 }

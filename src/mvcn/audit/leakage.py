@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, zip_longest
+from statistics import fmean
 from typing import Any
 
 from mvcn.audit.findings import AuditedPosts, Example, Finding
@@ -89,7 +90,11 @@ def find_leakage(audited: AuditedPosts, groups: Mapping[str, Groups]) -> Finding
 
 
 def find_conflicting_labels(audited: AuditedPosts, groups: Mapping[str, Groups]) -> Finding:
-    """Return groups of equal texts or images whose labels differ, and what is equal in them."""
+    """Return groups of equal texts or images whose labels differ, and what is equal in them.
+
+    Beside them stands how often two posts of such a group agree: no model that sees nothing else
+    can be right more often than the labels allow.
+    """
     texts = _group_numbers(groups["equal_text"])
     images = _group_numbers(groups["equal_image"])
     both = exact_groups(
@@ -98,16 +103,18 @@ def find_conflicting_labels(audited: AuditedPosts, groups: Mapping[str, Groups])
             for i in range(len(audited.posts))
         ]
     )
-    found, seen = {}, set()
-    for kind, members in {
+    equal = {
         "text_and_image": both,
         "text": groups["equal_text"],
         "image": groups["equal_image"],
-    }.items():
+    }
+    found, seen = {}, set()
+    for kind, members in equal.items():
         new = [tuple(g) for g in members if tuple(g) not in seen and len(_labels(audited, g)) > 1]
         seen.update(new)
         found[kind] = new
-    details = {
+    agreement = {kind: _agreement(audited, members) for kind, members in equal.items()}
+    conflicts = {
         kind: [{audited.posts[i].id: audited.posts[i].label for i in group} for group in members]
         for kind, members in found.items()
     }
@@ -119,7 +126,13 @@ def find_conflicting_labels(audited: AuditedPosts, groups: Mapping[str, Groups])
         for group in members
     ]
     posts = {i for members in found.values() for group in members for i in group}
-    shown = [f"{len(g)} groups of equal {k.replace('_', ' ')}" for k, g in found.items() if g]
+    shown = [
+        f"{len(g)} groups of equal {k.replace('_', ' ')} (two posts of such groups agree in "
+        f"{agreement[k]['share']:.0%})"
+        for k, g in found.items()
+        if g
+    ]
+    details = {**conflicts, "agreement": agreement}
     return Finding(len(posts), details, examples, ", ".join(shown))
 
 
@@ -172,6 +185,17 @@ def _sentence(earlier: str, later: str, affected: Mapping[str, Sequence[int]]) -
 
 def _group_numbers(groups: Groups) -> dict[int, int]:
     return {i: number for number, group in enumerate(groups) for i in group}
+
+
+def _agreement(audited: AuditedPosts, groups: Groups) -> dict[str, Any]:
+    """Return the share of pairs with one label, in the mean of groups with two labels or more."""
+    shares = []
+    for group in groups:
+        labels = [label for i in group if (label := audited.posts[i].label) is not None]
+        pairs = list(combinations(labels, 2))
+        if pairs:
+            shares.append(fmean(one == other for one, other in pairs))
+    return {"groups": len(shares), "share": fmean(shares) if shares else None}
 
 
 def _labels(audited: AuditedPosts, group: Sequence[int]) -> list[str]:

@@ -96,8 +96,23 @@ def test_conflicting_labels_say_what_is_equal(audited):
         "text_and_image": [{"p0": "a", "p1": "b"}],
         "text": [{"p2": "a", "p3": "b"}],
         "image": [{"p4": "a", "p5": "b"}],
+        "agreement": {
+            "text_and_image": {"groups": 1, "share": 0},
+            "text": {"groups": 3, "share": pytest.approx(1 / 3)},
+            "image": {"groups": 2, "share": 0},
+        },
     }
     assert finding.count == 6
+
+
+def test_each_group_counts_once_in_the_agreement(audited):
+    posts = audited(
+        text=["one"] * 4 + ["two"] * 2 + ["three"] * 2,
+        label=["a", "a", "b", None, "a", "a", "a", None],
+    )
+    agreement = find_conflicting_labels(posts, find_duplicate_groups(posts)).details["agreement"]
+    assert agreement["text"] == {"groups": 2, "share": pytest.approx((1 / 3 + 1) / 2)}
+    assert agreement["image"] == {"groups": 0, "share": None}
 
 
 def test_an_unknown_label_conflicts_with_none(audited):
