@@ -133,6 +133,8 @@ class ObjectiveConfig:
     """Weight of each class's posts in the cross-entropy; auto: the rarer the heavier, mean 1."""
     annotation_weight: NonNegative = 0.0
     """Weight of an auxiliary head on the labels of text and image, for posts with both. Ours."""
+    distillation_weight: Share = 0.0
+    """Share of each target that a linear teacher's out-of-fold probabilities take over. Ours."""
     calibration: Share = 0.0
     """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off."""
     calibration_temperature: Positive = 1.0

@@ -20,7 +20,13 @@ SETTINGS = {
     "calibration": {"calibration": 0.5},
     "calibration alone": {"calibration": 0.5, "congruity_weight": 0.0},
     "annotation head": {"annotation_weight": 0.3},
-    "everything": {"calibration": 0.5, "annotation_weight": 0.3, "congruity_weight": 0.7},
+    "distillation": {"distillation_weight": 0.4},
+    "everything": {
+        "calibration": 0.5,
+        "annotation_weight": 0.3,
+        "congruity_weight": 0.7,
+        "distillation_weight": 0.4,
+    },
 }
 
 
@@ -46,7 +52,10 @@ def draw(seed=0, batch=BATCH):
     output = Output(*(torch.randn(batch, *shape, generator=generator) for shape in shapes))
     labels = torch.randint(CLASSES, (batch,), generator=generator)
     unimodal = torch.randint(-1, CLASSES, (2, batch), generator=generator)
-    return output.require_grad(), Targets(labels, unimodal[0], unimodal[1])
+    teacher = torch.randn(batch, CLASSES, generator=generator).softmax(-1)
+    pairs = torch.randn(batch, CLASSES**2, generator=generator).softmax(-1)
+    taught = (teacher, pairs.view(batch, CLASSES, CLASSES))
+    return output.require_grad(), Targets(labels, unimodal[0], unimodal[1], *taught)
 
 
 def build(steps=3, **settings):
@@ -285,6 +294,34 @@ def test_an_annotation_weight_needs_an_annotation_head():
         build(annotation_weight=0.3)(output, targets)
 
 
+def test_the_teacher_takes_over_its_share_of_the_targets():
+    # The gradient of cross-entropy in the logits is p less the target, whatever the target.
+    options = {"congruity_weight": 0.0, "annotation_weight": 1.0, "distillation_weight": 0.3}
+    output, targets = draw()
+    targets = targets._replace(
+        text_labels=targets.labels, image_labels=(targets.labels + 1) % CLASSES
+    )
+    build(**options)(output, targets)["loss"].backward()
+    label = torch.nn.functional.one_hot(targets.labels, CLASSES)
+    expected = output.fused_logits.softmax(-1) - (0.7 * label + 0.3 * targets.teacher)
+    torch.testing.assert_close(output.fused_logits.grad, expected / BATCH)
+    image = torch.nn.functional.one_hot(targets.image_labels, CLASSES)
+    pair = (label.unsqueeze(2) * image.unsqueeze(1)).flatten(1)
+    logits = output.pair_logits.flatten(1)
+    expected = logits.softmax(-1) - (0.7 * pair + 0.3 * targets.teacher_pairs.flatten(1))
+    torch.testing.assert_close(output.pair_logits.grad.flatten(1), expected / BATCH)
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.5])
+def test_without_a_teacher_distillation_changes_nothing(calibration):
+    options = {"calibration": calibration, "annotation_weight": 0.3}
+    output, targets = draw()
+    absent = targets._replace(teacher=None, teacher_pairs=None)
+    assert_same(
+        build(distillation_weight=0.4, **options)(output, absent), build(**options)(output, targets)
+    )
+
+
 @pytest.mark.parametrize("label", [-1, CLASSES])
 def test_every_post_needs_a_label(label):
     output, targets = draw()
@@ -298,6 +335,7 @@ def test_every_post_needs_a_label(label):
     [
         ("congruity_weight", -0.1),
         ("annotation_weight", -1.0),
+        ("distillation_weight", 1.1),
         ("calibration", 1.5),
         ("calibration", -0.1),
         ("calibration_temperature", 0.0),

@@ -17,7 +17,12 @@ from mvcn.training.trainer import COMPLETE_FILE, OBJECTIVE_FILE, MvcnTrainer
 
 SETTINGS = {
     "model": {"freeze_image_encoder": False, "frozen_text_layers": 1},
-    "objective": {"queue_size": 20, "calibration": 0.4, "annotation_weight": 0.5},
+    "objective": {
+        "queue_size": 20,
+        "calibration": 0.4,
+        "annotation_weight": 0.5,
+        "distillation_weight": 0.3,
+    },
     "training": {"epochs": 4, "patience": 2, "weight_average_decay": 0.9},
 }
 """All that has state: trained image encoder, queue, heads, early stopping, averaged weights."""

@@ -152,6 +152,14 @@ def test_what_annotators_said_is_learned(one_epoch, tmp_path):
     assert all(table[k, k, k] == table[k, k].sum() > 0 for k in range(3))
 
 
+def test_a_teacher_makes_the_targets_softer(one_epoch, tmp_path):
+    for name, weight in (("alone", 0.0), ("taught", 0.5)):
+        objective = {"annotation_weight": 0.5, "distillation_weight": weight}
+        train(one_epoch(objective=objective), tmp_path / name)
+    for part in ("cross_entropy", "annotation_cross_entropy"):
+        assert column(tmp_path / "alone", part) != column(tmp_path / "taught", part)
+
+
 def test_the_seed_decides_the_weights(one_epoch, tmp_path):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         torch.manual_seed(len(name) + seed)  # what was drawn before must not matter
@@ -213,7 +221,7 @@ def test_bad_images_are_handled_as_the_settings_say(one_epoch, tmp_path, posts_t
         data = {"train": str(tmp_path / "train.csv"), "on_bad_image": policy}
         config = one_epoch(data=data)
         if policy == "error":
-            with pytest.raises(BadImageError, match=r"1 image.*gone does not exist"):
+            with pytest.raises(BadImageError, match=r"1 image.*gone cannot be opened"):
                 train(config, tmp_path / policy)
         else:
             reports[policy] = train(config, tmp_path / policy)

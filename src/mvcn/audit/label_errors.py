@@ -5,20 +5,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from mvcn.audit.features import post_features
 from mvcn.audit.findings import AuditedPosts, Example, Finding
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.errors import ConfigError, DataError
-
-FOLDS = 5
-INVERSE_PENALTY = 1e-3
-"""C of the logistic regression: standardised features outnumber the posts of small data sets."""
-MAX_ITERATIONS = 300
+from mvcn.training.teacher import FOLDS, out_of_fold_probabilities
 
 
 def find_label_errors(audited: AuditedPosts) -> Finding:
@@ -43,7 +35,8 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     _require_enough(names, labels)
     facts = [audited.facts[i] for i in positions]
     groups = duplicate_groups([post.text for post in posts], facts)
-    probabilities = out_of_fold_probabilities(post_features(posts, facts), labels, groups)
+    features = post_features(posts, facts)
+    probabilities = out_of_fold_probabilities(features, labels, groups, len(names))
     issues = find_label_issues(
         labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
     ).tolist()
@@ -59,30 +52,6 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     ]
     details = {"searched": True, "out_of_fold_accuracy": accuracy, "posts": rows}
     return Finding(len(rows), details, examples, f"out-of-fold accuracy {accuracy:.1%}")
-
-
-def out_of_fold_probabilities(
-    features: Float[np.ndarray, "posts dim"],
-    labels: Int[np.ndarray, " posts"],
-    groups: Sequence[int],
-) -> Float[np.ndarray, "posts classes"]:
-    """Return the class probabilities of each post from a classifier that has not seen its group.
-
-    Args:
-        features: One row a post.
-        labels: 0 to the number of classes - 1.
-        groups: Number of each post's group; posts of one group are in the same fold.
-    """
-    probabilities = np.zeros((len(labels), labels.max() + 1))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    for seen, held_out in folds.split(features, labels, groups):
-        classifier = make_pipeline(
-            StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
-        ).fit(features[seen], labels[seen])
-        probabilities[np.ix_(held_out, classifier.classes_)] = classifier.predict_proba(
-            features[held_out]
-        )
-    return probabilities
 
 
 def _find_label_issues() -> Any:

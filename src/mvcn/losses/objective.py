@@ -31,6 +31,10 @@ class Targets(NamedTuple):
     """The label given to the text alone; -1 where absent."""
     image_labels: Int[Tensor, " batch"]
     """The label given to the image alone; -1 where absent."""
+    teacher: Float[Tensor, "batch classes"] | None = None
+    """What a teacher thinks of each post, as probabilities."""
+    teacher_pairs: Float[Tensor, "batch classes classes"] | None = None
+    """What it thinks of each post's pair of text and image label, as probabilities."""
 
 
 @runtime_checkable
@@ -73,13 +77,15 @@ class Objective(nn.Module):
         queue_size: Posts remembered, N.
         calibration: e_max, the largest share of a target that `soft_targets` moves, 0 to 1.
         calibration_temperature: tau of `soft_targets`, above 0.
+        distillation_weight: Share of each target that the teacher's probabilities take over, where
+            the targets have them, 0 to 1.
         annotation_weight: mu, of the auxiliary head on the pair of text label and image label.
         class_weights: Factor of the cross-entropy of a post by its label, one a class, above 0;
             1 by default. The mean is over posts, not over weights.
 
     Source:
-        Wei et al., ACL 2023, total loss.  Deviation: the annotation term and the class weights are
-        ours, off by default.
+        Wei et al., ACL 2023, total loss.  Deviation: the annotation term, the class weights and
+        distillation (Hinton et al., 2015, at temperature 1) are ours, off by default.
     """
 
     congruity_active: Tensor
@@ -96,12 +102,19 @@ class Objective(nn.Module):
         queue_size: int = 3600,
         calibration: float = 0.0,
         calibration_temperature: float = 1.0,
+        distillation_weight: float = 0.0,
         annotation_weight: float = 0.0,
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         _require(congruity_weight >= 0, "congruity weight", congruity_weight, "0 or more")
         _require(annotation_weight >= 0, "annotation weight", annotation_weight, "0 or more")
+        _require(
+            0 <= distillation_weight <= 1,
+            "distillation weight",
+            distillation_weight,
+            "from 0 to 1",
+        )
         _require(0 <= calibration <= 1, "calibration", calibration, "from 0 to 1")
         _require(
             calibration_temperature > 0,
@@ -115,6 +128,7 @@ class Objective(nn.Module):
         self.congruity_form: CongruityForm = congruity_form
         self.calibration = calibration
         self.calibration_temperature = calibration_temperature
+        self.distillation_weight = distillation_weight
         self.annotation_weight = annotation_weight
         self.needs_centroids = congruity_weight > 0 or calibration > 0
         self.queue = (
@@ -149,7 +163,7 @@ class Objective(nn.Module):
         if self.congruity_weight > 0:
             loss = loss + self.congruity_weight * parts["congruity"]
         if self.annotation_weight > 0:
-            parts["annotation_cross_entropy"] = _pair_cross_entropy(output, targets)
+            parts["annotation_cross_entropy"] = self._annotation_cross_entropy(output, targets)
             loss = loss + self.annotation_weight * parts["annotation_cross_entropy"]
         return {"loss": loss, **parts}
 
@@ -174,10 +188,21 @@ class Objective(nn.Module):
         centroids: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         logits = _at_least_float32(output.fused_logits)
-        weights = self.class_weights[targets.labels]
+        q = self._soft_targets(logits, output, targets, centroids)
+        losses = F.cross_entropy(logits, targets.labels if q is None else q, reduction="none")
+        losses = self._distilled(losses, logits, targets.teacher)
+        return (self.class_weights[targets.labels] * losses).mean()
+
+    def _soft_targets(
+        self,
+        logits: Tensor,
+        output: ClassifierOutput,
+        targets: Targets,
+        centroids: tuple[Tensor, Tensor] | None,
+    ) -> Tensor | None:
         if self.calibration == 0:
-            return (weights * F.cross_entropy(logits, targets.labels, reduction="none")).mean()
-        q = soft_targets(
+            return None
+        return soft_targets(
             targets.labels,
             self.num_classes,
             unimodal_labels=torch.stack([targets.text_labels, targets.image_labels], 1),
@@ -185,8 +210,22 @@ class Objective(nn.Module):
             distances=_distances_if_all_known(output.fused_feature.detach(), centroids),
             strength=self.calibration,
             temperature=self.calibration_temperature,
-        )
-        return (weights * F.cross_entropy(logits, q.to(logits.dtype), reduction="none")).mean()
+        ).to(logits.dtype)
+
+    def _distilled(self, losses: Tensor, logits: Tensor, teacher: Tensor | None) -> Tensor:
+        """Return each post's cross-entropy against its target and its teacher: linear in both."""
+        if teacher is None or self.distillation_weight == 0:
+            return losses
+        taught = F.cross_entropy(logits, teacher.to(logits.dtype), reduction="none")
+        return losses.lerp(taught, self.distillation_weight)
+
+    def _annotation_cross_entropy(self, output: ClassifierOutput, targets: Targets) -> Tensor:
+        if output.pair_logits is None:
+            raise ConfigError("The annotation weight is above 0, but this model has no such head.")
+        pairs = _at_least_float32(output.pair_logits)
+        teacher = None if targets.teacher_pairs is None else targets.teacher_pairs.flatten(1)
+        losses = _pair_cross_entropy(pairs, targets.text_labels, targets.image_labels)
+        return self._distilled(losses, pairs.flatten(1), teacher).mean()
 
     def _congruity(
         self,
@@ -219,23 +258,21 @@ def _distances_if_all_known(
     return squared_distances(features, centroids[0])
 
 
-def _pair_cross_entropy(output: ClassifierOutput, targets: Targets) -> Tensor:
-    """Return the mean over posts of -log p of what their annotators said.
+def _pair_cross_entropy(
+    pairs: Float[Tensor, "batch classes classes"],
+    text_labels: Int[Tensor, " batch"],
+    image_labels: Int[Tensor, " batch"],
+) -> Float[Tensor, " batch"]:
+    """Return -log p of what each post's annotators said.
 
     Of a post with one unimodal label, that is the sum over what the other could be; a post
     without any counts as 0.
-
-    Raises:
-        ConfigError: The model does not predict pairs.
     """
-    if output.pair_logits is None:
-        raise ConfigError("The annotation weight is above 0, but this model has no such head.")
-    pairs = _at_least_float32(output.pair_logits)
     logs = pairs.flatten(1).log_softmax(-1).view_as(pairs)
     classes = torch.arange(pairs.shape[1], device=pairs.device)
     fits_text, fits_image = (
         (labels.unsqueeze(1) == classes) | (labels.unsqueeze(1) < 0)
-        for labels in (targets.text_labels, targets.image_labels)
+        for labels in (text_labels, image_labels)
     )
     fits = fits_text.unsqueeze(2) & fits_image.unsqueeze(1)
-    return -logs.masked_fill(~fits, -torch.inf).flatten(1).logsumexp(-1).mean()
+    return -logs.masked_fill(~fits, -torch.inf).flatten(1).logsumexp(-1)

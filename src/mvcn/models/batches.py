@@ -25,6 +25,9 @@ MODALITIES = {
 }
 """Whether a post has a text, and an image -> what that is called in reports."""
 LABEL_FIELDS = {"labels": "label", "text_labels": "text_label", "image_labels": "image_label"}
+TEACHER_FIELDS = ("teacher", "teacher_pairs")
+TARGET_FIELDS = (*LABEL_FIELDS, *TEACHER_FIELDS)
+"""What a batch holds that is not for the model's eyes; the teacher's may lack."""
 
 
 class EncodedPosts(Dataset[dict[str, Any]]):
@@ -65,6 +68,24 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         """What each post has, by the names of `MODALITIES`."""
         return [MODALITIES[bool(row["has_text"]), row["image"] is not None] for row in self.rows]
 
+    def pairs(self, num_classes: int) -> Int[np.ndarray, " batch"]:
+        """Return ``text label * classes + image label`` of each post, -1 where one is absent."""
+        text, image = (
+            np.array([row[name] for row in self.rows]) for name in ("text_labels", "image_labels")
+        )
+        return np.where((text < 0) | (image < 0), NO_LABEL, text * num_classes + image)
+
+    def teach(
+        self,
+        probabilities: Float[np.ndarray, "batch classes"],
+        pairs: Float[np.ndarray, "batch classes classes"] | None = None,
+    ) -> None:
+        """Give each post what a teacher thinks of its label, and of its text and image label."""
+        for i, row in enumerate(self.rows):
+            row["teacher"] = probabilities[i]
+            if pairs is not None:
+                row["teacher_pairs"] = pairs[i]
+
     def merge_table(self, num_classes: int) -> Float[Tensor, "classes classes classes"]:
         """Return how these posts' labels follow from their text and image labels."""
         text, image, post = (
@@ -81,7 +102,7 @@ class EncodedPosts(Dataset[dict[str, Any]]):
 
 
 class Collator:
-    """Puts encoded posts together: the model's inputs, and targets by the names of `LABEL_FIELDS`.
+    """Puts encoded posts together: the model's inputs, and targets by the names of `TARGET_FIELDS`.
 
     Args:
         processor: The model's own.
@@ -104,7 +125,12 @@ class Collator:
             texts["text_states"] = self.texts.pad(token_ids)
         texts["text_mask"] = torch.tensor([row["has_text"] for row in rows])
         labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
-        return {**texts, **self._images([row["image"] for row in rows]), **labels}
+        taught = {
+            name: torch.tensor(np.stack([row[name] for row in rows]), dtype=torch.float32)
+            for name in TEACHER_FIELDS
+            if name in rows[0]
+        }
+        return {**texts, **self._images([row["image"] for row in rows]), **labels, **taught}
 
     def _images(self, images: Sequence[ImageSource | None]) -> dict[str, Tensor]:
         found = [None if image is None else self.images[image] for image in images]

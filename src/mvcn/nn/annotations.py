@@ -50,7 +50,7 @@ class AnnotationHead(nn.Module):
         image_mask: Bool[Tensor, "batch patch"],
     ) -> Float[Tensor, "batch classes classes"]:
         """Return the logits of each pair of text label and image label."""
-        means = [_masked_mean(text, text_mask), _masked_mean(image, image_mask)]
+        means = [masked_mean(text, text_mask), masked_mean(image, image_mask)]
         logits: Tensor = self.classifier(torch.cat([*means, fused], -1))
         return logits.view(-1, self.num_classes, self.num_classes)
 
@@ -82,7 +82,7 @@ def estimate_merge_table(
     return table / table.sum().clamp(min=1)
 
 
-def _masked_mean(
+def masked_mean(
     tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
 ) -> Float[Tensor, "batch dim"]:
     """Return the mean of the real tokens; zeros where there are none."""

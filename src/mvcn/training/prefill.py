@@ -7,8 +7,9 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback
 
 from mvcn.config import Prefill
-from mvcn.losses.objective import Objective, Targets
-from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.losses.objective import Objective
+from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.training.trainer import split_targets
 
 
 class QueuePrefill(TrainerCallback):
@@ -79,8 +80,8 @@ class QueuePrefill(TrainerCallback):
         self.objective.train()
         for rows in self._batches(self.objective.queue.size):
             batch = {name: tensor.to(model.device) for name, tensor in self.collator(rows).items()}
-            targets = Targets(**{name: batch.pop(name) for name in LABEL_FIELDS})
-            self.objective.after_step(model(**batch), targets)
+            inputs, targets = split_targets(batch)
+            self.objective.after_step(model(**inputs), targets)
         model.train(was_training)
 
     def _batches(self, queue_size: int) -> list[list[dict[str, Any]]]:

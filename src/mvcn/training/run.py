@@ -33,6 +33,7 @@ from mvcn.training import run_folder
 from mvcn.training.averaging import WeightAverage
 from mvcn.training.prefill import QueuePrefill
 from mvcn.training.progress import EpochLines
+from mvcn.training.teacher import teach
 from mvcn.training.trainer import MvcnTrainer
 from mvcn.types import Post
 
@@ -81,6 +82,8 @@ def train(
     run_folder.claim(output, config, resume=resume, overwrite=overwrite)
     texts = frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
     collator = Collator(processor, images, texts)
+    if config.objective.distillation_weight > 0:
+        teach(encoded[0], train_posts, model, collator)
     trainer = build_trainer(config, output, model, encoded, collator, callbacks=callbacks)
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
@@ -148,6 +151,7 @@ def build_objective(
         queue_size=config.queue_size,
         calibration=config.calibration,
         calibration_temperature=config.calibration_temperature,
+        distillation_weight=config.distillation_weight,
         annotation_weight=config.annotation_weight if model.annotation is not None else 0.0,
         class_weights=class_weights,
     )

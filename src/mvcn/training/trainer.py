@@ -18,7 +18,7 @@ from transformers.trainer_utils import PredictionOutput
 from mvcn.errors import MvcnError, RunError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.losses.objective import Objective, Targets
-from mvcn.models.batches import LABEL_FIELDS, EncodedPosts, LengthBuckets
+from mvcn.models.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.models.mvcn import probabilities
 from mvcn.training.averaging import WeightAverage
 
@@ -36,6 +36,12 @@ class Judgement:
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
     """What posts have (as in `MODALITIES`) -> their scores; empty where all have the same."""
+
+
+def split_targets(batch: Mapping[str, Any]) -> tuple[dict[str, Any], Targets]:
+    """Return what a batch holds for the model, and what for the objective."""
+    targets = Targets(**{name: batch[name] for name in TARGET_FIELDS if name in batch})
+    return {key: value for key, value in batch.items() if key not in TARGET_FIELDS}, targets
 
 
 class MvcnTrainer(Trainer):
@@ -83,8 +89,8 @@ class MvcnTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the objective's loss of a batch, averaged over its posts."""
-        targets = Targets(**{name: inputs[name] for name in LABEL_FIELDS})
-        output = model(**{key: value for key, value in inputs.items() if key not in LABEL_FIELDS})
+        inputs, targets = split_targets(inputs)
+        output = model(**inputs)
         parts = self.objective.train(model.training)(output, targets)
         if model.training:
             self._step = output, targets

@@ -2,34 +2,12 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.preprocessing import StandardScaler
 
 from mvcn.audit import audit
-from mvcn.audit.label_errors import FOLDS, out_of_fold_probabilities
 from mvcn.data.image_facts import describe_image
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Post
-
-
-def test_probabilities_are_of_classifiers_that_have_not_seen_the_group():
-    generator = np.random.default_rng(0)
-    labels = np.arange(60) % 3
-    features = generator.normal(size=(60, 4)).astype("float32") + 3 * np.eye(3, 4)[labels]
-    groups = [i // 2 for i in range(60)]
-    actual = out_of_fold_probabilities(features.astype("float32"), labels, groups)
-    np.testing.assert_allclose(actual.sum(axis=1), 1)
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    for seen, held_out in folds.split(features, labels, groups):
-        assert {groups[i] for i in seen}.isdisjoint(groups[i] for i in held_out)
-        scaler = StandardScaler().fit(features[seen])
-        model = LogisticRegression(C=1e-3, max_iter=300).fit(
-            scaler.transform(features[seen]), labels[seen]
-        )
-        expected = model.predict_proba(scaler.transform(features[held_out]))
-        np.testing.assert_allclose(actual[held_out], expected, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,0 +1,51 @@
+"""What the encoders say of posts before anything is learned from the posts: mean tokens."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from mvcn.encoders.tokens import token_width
+from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.models.mvcn import MvcnForClassification
+from mvcn.nn.annotations import masked_mean
+
+BATCH_SIZE = 64
+
+
+@torch.no_grad()
+def pooled_features(
+    model: MvcnForClassification, posts: EncodedPosts, collator: Collator
+) -> Float[np.ndarray, "posts dim"]:
+    """Return each post's mean text token beside its mean image token; zeros for what it lacks.
+
+    Args:
+        model: Its encoders are used as they are, without dropout.
+        posts: Posts in any order; texts of like length share a batch.
+        collator: Makes their batches.
+    """
+    was_training = model.training
+    model.eval()
+    width = token_width(model.config.text_config) + token_width(model.config.image_config)
+    features = np.zeros((len(posts), width), dtype=np.float32)
+    order = sorted(range(len(posts)), key=posts.lengths.__getitem__)
+    with tqdm(total=len(order), desc="Encoder features", unit="post") as progress:
+        for start in range(0, len(order), BATCH_SIZE):
+            chosen = order[start : start + BATCH_SIZE]
+            features[chosen] = _pool(model, collator([posts[i] for i in chosen])).cpu().numpy()
+            progress.update(len(chosen))
+    model.train(was_training)
+    return features
+
+
+def _pool(
+    model: MvcnForClassification, batch: dict[str, Tensor]
+) -> Float[Tensor, "batch text_and_image"]:
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    mask = batch["attention_mask"]
+    text = model.encode_texts(batch["input_ids"], mask, batch.get("text_states"))
+    image = model.encode_images(batch.get("pixel_values"), batch.get("image_features"))
+    has_image = batch["image_mask"].unsqueeze(1).expand(-1, image.shape[1])
+    has_text = mask.bool() & batch["text_mask"].unsqueeze(1)
+    return torch.cat([masked_mean(text, has_text), masked_mean(image, has_image)], dim=1)

@@ -1,0 +1,118 @@
+"""The teacher says of each post what posts other than it and its near-duplicates suggest."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from mvcn.models import build_model, build_processor
+from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.models.images import ImagePixels
+from mvcn.models.pooled import pooled_features
+from mvcn.models.texts import frozen_texts
+from mvcn.training.teacher import FOLDS, out_of_fold_probabilities, teach
+
+CLASSES = ("negative", "neutral", "positive")
+
+
+def draw(count=60):
+    generator = np.random.default_rng(0)
+    labels = np.arange(count) % 3
+    features = generator.normal(size=(count, 4)) + 3 * np.eye(3, 4)[labels]
+    return features.astype(np.float32), labels
+
+
+def test_each_fold_is_judged_by_a_logistic_regression_on_the_others():
+    features, labels = draw()
+    groups = [i // 2 for i in range(60)]
+    actual = out_of_fold_probabilities(features, labels, groups, 3)
+    np.testing.assert_allclose(actual.sum(axis=1), 1)
+    # A fold is what changes together with the label of one of its posts: nothing of its own.
+    for fold in _folds(features, labels, groups, actual):
+        seen = np.setdiff1d(np.arange(60), fold)
+        assert {groups[i] for i in seen}.isdisjoint(groups[i] for i in fold)
+        scaler = StandardScaler().fit(features[seen])
+        model = LogisticRegression(C=1e-3, max_iter=300).fit(
+            scaler.transform(features[seen]), labels[seen]
+        )
+        expected = model.predict_proba(scaler.transform(features[fold]))
+        np.testing.assert_allclose(actual[fold], expected, atol=1e-5)
+
+
+def _folds(features, labels, groups, before):
+    """Return the posts of each fold: those whose probabilities do not hang on a post's label."""
+    folds, left = [], set(range(len(labels)))
+    while left:
+        changed = labels.copy()
+        changed[min(left)] = (changed[min(left)] + 1) % 3
+        after = out_of_fold_probabilities(features, changed, groups, 3)
+        folds.append([i for i in range(len(labels)) if (after[i] == before[i]).all()])
+        left -= set(folds[-1])
+    assert len(folds) == FOLDS
+    assert sorted(i for fold in folds for i in fold) == list(range(len(labels)))
+    return folds
+
+
+def test_what_no_classifier_can_say_are_the_shares_of_the_classes():
+    features, _ = draw(6)
+    alone = out_of_fold_probabilities(features, np.array([1, 1, 1, 1, 1, 1]), range(6), 3)
+    np.testing.assert_array_equal(alone, np.tile([0, 1, 0], (6, 1)))
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    one_group = out_of_fold_probabilities(features, labels, [0] * 6, 3)
+    np.testing.assert_array_equal(one_group, np.tile([1 / 2, 1 / 3, 1 / 6], (6, 1)))
+
+
+@pytest.fixture
+def reading(tiny_config, generated_posts):
+    """Return a model with an annotation head, the posts as it reads them, and their collator."""
+    config = tiny_config(model={"frozen_text_layers": 1})
+    torch.manual_seed(0)
+    model = build_model(config.model, CLASSES, annotation_head=True)
+    processor = build_processor(config.model)
+    encoded = EncodedPosts(generated_posts, processor, model.config.label2id)
+    model.annotation.merge_table.copy_(encoded.merge_table(3))
+    images = ImagePixels(processor, keep=True)
+    images.prepare(generated_posts)
+    return model, encoded, Collator(processor, images)
+
+
+def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading, generated_posts):
+    model, encoded, collator = reading
+    teach(encoded, generated_posts, model, collator)
+    batch = collator(encoded.rows)
+    pairs, merged = batch["teacher_pairs"], batch["teacher"]
+    torch.testing.assert_close(pairs.sum((1, 2)), torch.ones(len(pairs)))
+    table = model.annotation.merge_table
+    rule = table / table.sum(-1, keepdim=True).clamp(min=1e-12)
+    expected = torch.einsum("nab,abk->nk", pairs, rule)
+    expected /= expected.sum(-1, keepdim=True)
+    torch.testing.assert_close(merged, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("lacking", ["head", "label"])
+def test_without_pairs_the_label_is_taught(reading, generated_posts, lacking):
+    model, encoded, collator = reading
+    posts = list(generated_posts)
+    if lacking == "head":
+        model.annotation = None
+    else:
+        posts[3] = replace(posts[3], image_label=None)
+        encoded = EncodedPosts(posts, collator.processor, model.config.label2id)
+    teach(encoded, posts, model, collator)
+    batch = collator(encoded.rows)
+    assert "teacher_pairs" not in batch
+    torch.testing.assert_close(batch["teacher"].sum(-1), torch.ones(len(posts)))
+
+
+def test_features_do_not_depend_on_who_shares_a_batch_or_what_is_kept(reading):
+    model, encoded, collator = reading
+    features = pooled_features(model, encoded, collator)
+    texts = frozen_texts(model, collator.processor, encoded.token_ids)
+    kept = pooled_features(model, encoded, Collator(collator.processor, collator.images, texts))
+    np.testing.assert_allclose(kept, features, atol=1e-5)
+    encoded.rows, encoded.lengths = encoded.rows[5:6], encoded.lengths[5:6]
+    np.testing.assert_allclose(pooled_features(model, encoded, collator), features[5:6], atol=1e-5)
+    assert features.std(axis=0).min() > 0
