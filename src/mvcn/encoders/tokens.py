@@ -39,6 +39,17 @@ def text_tokens(
     return output
 
 
+def upper_text_tokens(
+    encoder: PreTrainedModel,
+    input_ids: Int[Tensor, "batch token"],
+    attention_mask: Int[Tensor, "batch token"],
+    layers: int,
+) -> Float[Tensor, "batch token layers_dim"]:
+    """Return the token features of the uppermost layers side by side, fewer if there are fewer."""
+    output = encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+    return torch.cat(output.hidden_states[-layers:], dim=-1)
+
+
 def image_tokens(
     encoder: PreTrainedModel, pixel_values: Float[Tensor, "batch channel height width"]
 ) -> Float[Tensor, "batch patch dim"]:

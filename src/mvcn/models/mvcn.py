@@ -159,7 +159,7 @@ class MvcnForClassification(PreTrainedModel):
         """
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
         token_mask = attention_mask.bool()
-        text = self.text_projection(self.encode_texts(input_ids, attention_mask, text_states))
+        text = self.text_projection(self._encode_texts(input_ids, attention_mask, text_states))
         image = self.image_projection(self.encode_images(pixel_values, image_features))
         query, query_mask = self._query(text, token_mask, has_text)
         image_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
@@ -189,14 +189,6 @@ class MvcnForClassification(PreTrainedModel):
         """The frozen lower layers of the text encoder, if there are any."""
         count = self.config.frozen_text_layers
         return FrozenTextLayers(self.text_encoder, count) if count else None
-
-    def encode_texts(
-        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None
-    ) -> Float[Tensor, "batch token text_width"]:
-        """Return the text encoder's tokens, from what its frozen layers made of them or anew."""
-        if states is None or self.frozen_text_layers is None:
-            return text_tokens(self.text_encoder, input_ids, attention_mask)
-        return self.frozen_text_layers.tokens(states, input_ids, attention_mask)
 
     def encode_images(
         self, pixel_values: Tensor | None = None, image_features: Tensor | None = None
@@ -251,6 +243,13 @@ class MvcnForClassification(PreTrainedModel):
         is_first = torch.arange(text.shape[1], device=text.device) == 0
         query = text.where(has_text[:, None, None], self.missing_text.to(text.dtype))
         return query, token_mask.where(has_text.unsqueeze(1), is_first)
+
+    def _encode_texts(
+        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None
+    ) -> Float[Tensor, "batch token text_width"]:
+        if states is None or self.frozen_text_layers is None:
+            return text_tokens(self.text_encoder, input_ids, attention_mask)
+        return self.frozen_text_layers.tokens(states, input_ids, attention_mask)
 
 
 def _fusion(config: MvcnConfig) -> TextGuidedFusion | EqualFusion:

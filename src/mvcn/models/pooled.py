@@ -6,19 +6,23 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mvcn.encoders.tokens import token_width
+from mvcn.encoders.tokens import upper_text_tokens
 from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.mvcn import MvcnForClassification
 from mvcn.nn.annotations import masked_mean
 
 BATCH_SIZE = 64
+TEXT_LAYERS = 4
+"""Lower layers than the last tell more of a tone: it was trained to tell topics apart."""
 
 
 @torch.no_grad()
 def pooled_features(
     model: MvcnForClassification, posts: EncodedPosts, collator: Collator
 ) -> Float[np.ndarray, "posts dim"]:
-    """Return each post's mean text token beside its mean image token; zeros for what it lacks.
+    """Return each post's mean text token, of several layers, beside its mean image token.
+
+    What a post lacks is zeros.
 
     Args:
         model: Its encoders are used as they are, without dropout.
@@ -27,16 +31,15 @@ def pooled_features(
     """
     was_training = model.training
     model.eval()
-    width = token_width(model.config.text_config) + token_width(model.config.image_config)
-    features = np.zeros((len(posts), width), dtype=np.float32)
     order = sorted(range(len(posts)), key=posts.lengths.__getitem__)
+    rows: list[Tensor] = []
     with tqdm(total=len(order), desc="Encoder features", unit="post") as progress:
         for start in range(0, len(order), BATCH_SIZE):
-            chosen = order[start : start + BATCH_SIZE]
-            features[chosen] = _pool(model, collator([posts[i] for i in chosen])).cpu().numpy()
-            progress.update(len(chosen))
+            batch = collator([posts[i] for i in order[start : start + BATCH_SIZE]])
+            rows += _pool(model, batch).cpu()
+            progress.update(len(rows) - start)
     model.train(was_training)
-    return features
+    return torch.stack(rows)[np.argsort(order)].numpy()
 
 
 def _pool(
@@ -44,7 +47,7 @@ def _pool(
 ) -> Float[Tensor, "batch text_and_image"]:
     batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     mask = batch["attention_mask"]
-    text = model.encode_texts(batch["input_ids"], mask, batch.get("text_states"))
+    text = upper_text_tokens(model.text_encoder, batch["input_ids"], mask, TEXT_LAYERS)
     image = model.encode_images(batch.get("pixel_values"), batch.get("image_features"))
     has_image = batch["image_mask"].unsqueeze(1).expand(-1, image.shape[1])
     has_text = mask.bool() & batch["text_mask"].unsqueeze(1)

@@ -42,7 +42,7 @@ def test_features_are_means_that_do_not_depend_on_other_posts_and_zero_where_not
     posts += [Post("bad", "", b"not an image")]
     facts = [None if post.image is None else describe_image(post.image) for post in posts]
     features = post_features(posts, facts)
-    text, image = features[:, :384], features[:, 384:]
+    text, image = features[:, : 4 * 384], features[:, 4 * 384 :]
     np.testing.assert_allclose(text[3], text[0], atol=1e-5)
     np.testing.assert_array_equal(features[4:], 0)
     np.testing.assert_array_equal(image[3], 0)

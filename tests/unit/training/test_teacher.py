@@ -12,7 +12,6 @@ from mvcn.models import build_model, build_processor
 from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.images import ImagePixels
 from mvcn.models.pooled import pooled_features
-from mvcn.models.texts import frozen_texts
 from mvcn.training.teacher import FOLDS, out_of_fold_probabilities, teach
 
 CLASSES = ("negative", "neutral", "positive")
@@ -107,12 +106,10 @@ def test_without_pairs_the_label_is_taught(reading, generated_posts, lacking):
     torch.testing.assert_close(batch["teacher"].sum(-1), torch.ones(len(posts)))
 
 
-def test_features_do_not_depend_on_who_shares_a_batch_or_what_is_kept(reading):
+def test_features_do_not_depend_on_who_shares_a_batch(reading):
     model, encoded, collator = reading
     features = pooled_features(model, encoded, collator)
-    texts = frozen_texts(model, collator.processor, encoded.token_ids)
-    kept = pooled_features(model, encoded, Collator(collator.processor, collator.images, texts))
-    np.testing.assert_allclose(kept, features, atol=1e-5)
+    assert features.shape == (48, 3 * 32 + 32)  # word embeddings, two layers, and the image
     encoded.rows, encoded.lengths = encoded.rows[5:6], encoded.lengths[5:6]
     np.testing.assert_allclose(pooled_features(model, encoded, collator), features[5:6], atol=1e-5)
     assert features.std(axis=0).min() > 0
