@@ -74,11 +74,7 @@ def train(
     images = image_inputs(model, processor)
     train_posts, dev_posts, bad = _usable(posts, images, config.data.on_bad_image)
     features_ready = time.monotonic()
-    encoded = [
-        EncodedPosts(part, processor, model.config.label2id) for part in (train_posts, dev_posts)
-    ]
-    if model.annotation is not None:
-        model.annotation.merge_table.copy_(encoded[0].merge_table(len(posts.class_names)))
+    encoded = _encode((train_posts, dev_posts), model, processor)
     run_folder.claim(output, config, resume=resume, overwrite=overwrite)
     texts = frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
     collator = Collator(processor, images, texts)
@@ -250,6 +246,16 @@ def _usable(
     bad = {"train": images.prepare(posts.train), "dev": images.prepare(posts.dev)}
     train = apply_bad_image_policy(posts.train, bad["train"], policy)
     return train, apply_bad_image_policy(posts.dev, bad["dev"], policy), bad
+
+
+def _encode(
+    parts: Sequence[Sequence[Post]], model: MvcnForClassification, processor: MvcnProcessor
+) -> list[EncodedPosts]:
+    """Return the parts as the model reads them; it learns the merge rule from the first."""
+    encoded = [EncodedPosts(part, processor, model.config.label2id) for part in parts]
+    if model.annotation is not None:
+        model.annotation.merge_table.copy_(encoded[0].merge_table(len(model.class_names)))
+    return encoded
 
 
 def _training_arguments(config: TrainingConfig, output: Path) -> TrainingArguments:
