@@ -36,4 +36,5 @@ def post_features(
         for post, fact in zip(posts, facts, strict=True)
     ]
     usable = apply_bad_image_policy(shown, images.prepare(shown), "blank")
-    return pooled_features(model, EncodedPosts(usable, processor), Collator(processor, images))
+    encoded, collator = EncodedPosts(usable, processor), Collator(processor, images)
+    return pooled_features(model, encoded, collator, range(len(posts)))

@@ -1,5 +1,7 @@
 """What the encoders say of posts before anything is learned from the posts: mean tokens."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -18,7 +20,10 @@ TEXT_LAYERS = 4
 
 @torch.no_grad()
 def pooled_features(
-    model: MvcnForClassification, posts: EncodedPosts, collator: Collator
+    model: MvcnForClassification,
+    posts: EncodedPosts,
+    collator: Collator,
+    positions: Sequence[int],
 ) -> Float[np.ndarray, "posts dim"]:
     """Return each post's mean text token, of several layers, beside its mean image token.
 
@@ -26,17 +31,18 @@ def pooled_features(
 
     Args:
         model: Its encoders are used as they are, without dropout.
-        posts: Posts in any order; texts of like length share a batch.
+        posts: Where the posts are; those with texts of like length share a batch.
         collator: Makes their batches.
+        positions: Whose features are wanted, in this order.
     """
     was_training = model.training
     model.eval()
-    order = sorted(range(len(posts)), key=posts.lengths.__getitem__)
+    order = sorted(range(len(positions)), key=lambda i: posts.lengths[positions[i]])
     rows: list[Tensor] = []
     with tqdm(total=len(order), desc="Encoder features", unit="post") as progress:
         for start in range(0, len(order), BATCH_SIZE):
-            batch = collator([posts[i] for i in order[start : start + BATCH_SIZE]])
-            rows += _pool(model, batch).cpu()
+            chosen = order[start : start + BATCH_SIZE]
+            rows += _pool(model, collator([posts[positions[i]] for i in chosen])).cpu()
             progress.update(len(rows) - start)
     model.train(was_training)
     return torch.stack(rows)[np.argsort(order)].numpy()

@@ -79,7 +79,7 @@ def train(
     texts = frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
     collator = Collator(processor, images, texts)
     if config.objective.distillation_weight > 0:
-        teach(encoded[0], train_posts, model, collator)
+        teach(encoded[0], train_posts, model, collator, config.training.seed)
     trainer = build_trainer(config, output, model, encoded, collator, callbacks=callbacks)
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))

@@ -20,10 +20,16 @@ FOLDS = 5
 INVERSE_PENALTY = 1e-3
 """C of the logistic regression: standardised features outnumber the posts of small data sets."""
 MAX_ITERATIONS = 300
+MOST_POSTS = 20_000
+"""That the teacher learns, and whose features are held at a time: half a gigabyte."""
 
 
 def teach(
-    encoded: EncodedPosts, posts: Sequence[Post], model: MvcnForClassification, collator: Collator
+    encoded: EncodedPosts,
+    posts: Sequence[Post],
+    model: MvcnForClassification,
+    collator: Collator,
+    seed: int,
 ) -> None:
     """Give each training post the probabilities that a linear teacher has for it.
 
@@ -36,22 +42,82 @@ def teach(
         posts: The same posts.
         model: Its encoders make the features.
         collator: Makes the posts' batches.
+        seed: Of the choice of posts that are learned, where they are too many.
 
     Source:
         Not in Wei et al., ACL 2023; ours. Distillation: Hinton et al., 2015. A teacher that has
         not seen the post: Dao et al., ICLR 2021 (cross-fitting).
     """
-    features = pooled_features(model, encoded, collator)
-    groups = duplicate_groups([post.text for post in posts])
     classes = len(model.class_names)
     pairs = encoded.pairs(classes)
-    if model.annotation is None or NO_LABEL in pairs:
-        encoded.teach(out_of_fold_probabilities(features, encoded.labels, groups, classes))
+    has_pairs = model.annotation is not None and NO_LABEL not in pairs
+    labels, count = (pairs, classes**2) if has_pairs else (encoded.labels, classes)
+    folds = fold_numbers(duplicate_groups([post.text for post in posts]))
+    taught = np.zeros((len(posts), count))
+    order, teacher = np.random.default_rng(seed).permutation(len(posts)), None
+    for start in range(0, len(order), MOST_POSTS):
+        chosen = np.sort(order[start : start + MOST_POSTS])
+        features = pooled_features(model, encoded, collator, chosen.tolist())
+        if teacher is None:
+            teacher = OutOfFoldTeacher(features, labels[chosen], folds[chosen], count)
+        taught[chosen] = teacher.probabilities(features, folds[chosen])
+    if model.annotation is None or not has_pairs:
+        encoded.teach(taught)
         return
-    taught = out_of_fold_probabilities(features, pairs, groups, classes**2)
     shaped = torch.from_numpy(taught).view(-1, classes, classes)
-    merged = model.annotation.merge(shaped.log()).exp()
-    encoded.teach(merged.numpy(), shaped.numpy())
+    encoded.teach(model.annotation.merge(shaped.log()).exp().numpy(), shaped.numpy())
+
+
+def fold_numbers(groups: Sequence[int]) -> Int[np.ndarray, " posts"]:
+    """Return the fold of each post, those of one group in the same, folds of about equal size."""
+    folds = np.zeros(len(groups), dtype=np.int64)
+    count = min(FOLDS, len(set(groups)))
+    if count > 1:
+        splitter = GroupKFold(count, shuffle=True, random_state=0)
+        for number, (_, held_out) in enumerate(splitter.split(folds, groups=groups)):
+            folds[held_out] = number
+    return folds
+
+
+class OutOfFoldTeacher:
+    """A logistic regression for each fold, fitted on the posts of the other folds.
+
+    Where the others are of one class, or there are none, the classes' shares take its place.
+
+    Args:
+        features: One row a post.
+        labels: 0 to `num_classes` - 1.
+        folds: Number of each post's fold, from 0.
+        num_classes: Classes, of which some may lack.
+    """
+
+    def __init__(
+        self,
+        features: Float[np.ndarray, "posts dim"],
+        labels: Int[np.ndarray, " posts"],
+        folds: Int[np.ndarray, " posts"],
+        num_classes: int,
+    ) -> None:
+        self.shares = np.bincount(labels, minlength=num_classes) / len(labels)
+        self.classifiers = {
+            fold: make_pipeline(
+                StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
+            ).fit(features[folds != fold], labels[folds != fold])
+            for fold in np.unique(folds).tolist()
+            if len(np.unique(labels[folds != fold])) > 1
+        }
+
+    def probabilities(
+        self, features: Float[np.ndarray, "posts dim"], folds: Int[np.ndarray, " posts"]
+    ) -> Float[np.ndarray, "posts classes"]:
+        """Return the class probabilities of posts by what has not seen their fold."""
+        found = np.tile(self.shares, (len(features), 1))
+        for fold, classifier in self.classifiers.items():
+            own = np.flatnonzero(folds == fold)
+            if len(own):
+                found[own] = 0
+                found[np.ix_(own, classifier.classes_)] = classifier.predict_proba(features[own])
+        return found
 
 
 def out_of_fold_probabilities(
@@ -62,28 +128,11 @@ def out_of_fold_probabilities(
 ) -> Float[np.ndarray, "posts classes"]:
     """Return the class probabilities of each post from a classifier that has not seen its group.
 
-    Where the other posts are of one class, or there are none, the classes' shares take its place.
-
     Args:
         features: One row a post.
         labels: 0 to `num_classes` - 1.
         groups: Number of each post's group; posts of one group are in the same fold.
         num_classes: Classes, of which some may lack.
     """
-    shares = np.bincount(labels, minlength=num_classes) / len(labels)
-    probabilities = np.tile(shares, (len(labels), 1))
-    count = min(FOLDS, len(set(groups)))
-    if count == 1:
-        return probabilities
-    for seen, held_out in GroupKFold(count, shuffle=True, random_state=0).split(
-        features, groups=groups
-    ):
-        if len(np.unique(labels[seen])) > 1:
-            classifier = make_pipeline(
-                StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
-            ).fit(features[seen], labels[seen])
-            probabilities[held_out] = 0
-            probabilities[np.ix_(held_out, classifier.classes_)] = classifier.predict_proba(
-                features[held_out]
-            )
-    return probabilities
+    folds = fold_numbers(groups)
+    return OutOfFoldTeacher(features, labels, folds, num_classes).probabilities(features, folds)

@@ -12,7 +12,7 @@ from mvcn.models import build_model, build_processor
 from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.images import ImagePixels
 from mvcn.models.pooled import pooled_features
-from mvcn.training.teacher import FOLDS, out_of_fold_probabilities, teach
+from mvcn.training.teacher import FOLDS, OutOfFoldTeacher, out_of_fold_probabilities, teach
 
 CLASSES = ("negative", "neutral", "positive")
 
@@ -80,7 +80,7 @@ def reading(tiny_config, generated_posts):
 
 def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading, generated_posts):
     model, encoded, collator = reading
-    teach(encoded, generated_posts, model, collator)
+    teach(encoded, generated_posts, model, collator, seed=0)
     batch = collator(encoded.rows)
     pairs, merged = batch["teacher_pairs"], batch["teacher"]
     torch.testing.assert_close(pairs.sum((1, 2)), torch.ones(len(pairs)))
@@ -100,16 +100,33 @@ def test_without_pairs_the_label_is_taught(reading, generated_posts, lacking):
     else:
         posts[3] = replace(posts[3], image_label=None)
         encoded = EncodedPosts(posts, collator.processor, model.config.label2id)
-    teach(encoded, posts, model, collator)
+    teach(encoded, posts, model, collator, seed=0)
     batch = collator(encoded.rows)
     assert "teacher_pairs" not in batch
     torch.testing.assert_close(batch["teacher"].sum(-1), torch.ones(len(posts)))
 
 
+def test_of_many_posts_some_are_learned_and_all_are_taught(reading, generated_posts, monkeypatch):
+    model, encoded, collator = reading
+    teach(encoded, generated_posts, model, collator, seed=0)
+    by_all = collator(encoded.rows)["teacher"]
+    monkeypatch.setattr("mvcn.training.teacher.MOST_POSTS", 20)
+    learned = []
+    fit = OutOfFoldTeacher.__init__
+    monkeypatch.setattr(
+        OutOfFoldTeacher, "__init__", lambda *given: learned.append(given[1]) or fit(*given)
+    )
+    teach(encoded, generated_posts, model, collator, seed=0)
+    by_some = collator(encoded.rows)["teacher"]
+    assert [len(features) for features in learned] == [20]
+    torch.testing.assert_close(by_some.sum(-1), torch.ones(48))
+    assert (by_some - by_all).abs().amax(-1).min() > 0
+
+
 def test_features_do_not_depend_on_who_shares_a_batch(reading):
     model, encoded, collator = reading
-    features = pooled_features(model, encoded, collator)
+    features = pooled_features(model, encoded, collator, range(48))
     assert features.shape == (48, 3 * 32 + 32)  # word embeddings, two layers, and the image
-    encoded.rows, encoded.lengths = encoded.rows[5:6], encoded.lengths[5:6]
-    np.testing.assert_allclose(pooled_features(model, encoded, collator), features[5:6], atol=1e-5)
+    few = pooled_features(model, encoded, collator, [7, 5])
+    np.testing.assert_allclose(few, features[[7, 5]], atol=1e-5)
     assert features.std(axis=0).min() > 0
