@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench missing blanks scale tables clean
+.PHONY: help setup format check test demo attention bench missing blanks faults scale tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ missing: setup  ## Take parts of MVSA-Single in DATA=folder away and train; writ
 
 blanks: setup  ## Measure what blanks tell of HFM in DATA=folder; writes results/hfm-blanks.json
 	$(BIN)/python scripts/blanks.py --root $(DATA)
+
+faults: setup  ## Audit MVSA-Single in DATA=folder; writes results/mvsa-single-faults.json
+	$(BIN)/python scripts/faults.py --root $(DATA) --splits $(DATA)/splits
 
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
 	$(BIN)/python scripts/scale.py

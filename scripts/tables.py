@@ -62,7 +62,7 @@ def main(
 
 def _table(name: str) -> str:
     """Return the table of a file of results, or of a folder that mvcn experiment has written."""
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / f"{SOURCES.get(name, name)}.json"
     if path.is_file():
         return TABLES[name](json.loads(path.read_text("utf-8")))
     return _experiment(RESULTS / name) if (RESULTS / name).is_dir() else ""
@@ -148,6 +148,26 @@ def _missing(content: Mapping[str, Any]) -> str:
     return _markdown(["dev posts", *header], rows) + f"\n{note}\n"
 
 
+def _faults(content: Mapping[str, Any]) -> str:
+    """What the audit finds, and how far the labels of equal posts agree."""
+    rows = [
+        [finding["title"], str(finding["count"]), finding["summary"]]
+        for finding in content["findings"]
+    ]
+    parts = ", ".join(f"{part} {count:,}" for part, count in content["posts"].items())
+    return _markdown(["finding", "number", ""], rows) + f"\n{parts} posts.\n"
+
+
+def _agreement(content: Mapping[str, Any]) -> str:
+    """How often two posts that are equal carry the same label."""
+    rows = [
+        [kind.replace("_", " "), str(found["groups"]), f"{PERCENT * found['share']:.0f}"]
+        for kind, found in content["agreement"].items()
+    ]
+    header = ["equal", "groups of posts", "two posts of a group have one label, %"]
+    return _markdown(header, rows)
+
+
 def _ideas(content: Mapping[str, Any]) -> str:
     """What was tried for the best recipe: scores in the mean of folds, beside a reference."""
     rows = [
@@ -180,11 +200,16 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
+    "agreement": _agreement,
     "bench": _bench,
     "ideas": _ideas,
     "missing-modality": _missing,
+    "mvsa-single-faults": _faults,
     "scale": _scale,
 }
+
+SOURCES = {"agreement": "mvsa-single-faults"}
+"""Name of a table -> the file of results that it is of, where that has another name."""
 
 if __name__ == "__main__":
     typer.run(main)
