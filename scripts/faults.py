@@ -1,4 +1,4 @@
-"""What `mvcn audit` finds in MVSA-Single, as numbers without posts: results/mvsa-single-faults.json.
+"""What `mvcn audit` finds in MVSA-Single, without posts: results/mvsa-single-faults.json.
 
 Run from the repository's root: ``python scripts/faults.py --root DIR --splits DIR/splits``.
 """
