@@ -32,8 +32,8 @@ from mvcn.data import read_corpus
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.models import build_model, build_processor
 from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.images import ImageFeatures
-from mvcn.models.mvcn import MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
 from mvcn.models.texts import frozen_texts
 from mvcn.training.run import build_trainer

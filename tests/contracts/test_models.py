@@ -1,4 +1,4 @@
-"""What every entry of `MODELS` must keep to, so that a new model needs no tests of its own."""
+"""What a classifier with any of `NETWORKS` must keep to: a new one needs no tests of its own."""
 
 import copy
 import inspect
@@ -17,7 +17,14 @@ from transformers import (
 )
 
 from mvcn.config import ModelConfig, read_recipe
-from mvcn.models import MODELS, build_model, build_processor, load_model
+from mvcn.models import (
+    NETWORKS,
+    MvcnConfig,
+    MvcnForClassification,
+    build_model,
+    build_processor,
+    load_model,
+)
 from mvcn.models.processor import MvcnProcessor
 
 CLASSES = ("bad", "fair", "good")
@@ -39,7 +46,7 @@ FREE_OF_LOSS = ("pair_logits",)
 """Outputs that an objective may leave out of the loss."""
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=NETWORKS)
 def name(request):
     return request.param
 
@@ -54,7 +61,7 @@ def model(name, settings, tiny_settings):
     torch.manual_seed(0)
     head = settings.pop("annotation_head", False)
     built = build_model(ModelConfig(**tiny_settings | settings), CLASSES, annotation_head=head)
-    assert isinstance(built, MODELS[name])
+    assert built.config.network == name
     if head:  # a rule that says something
         built.annotation.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
     return built.eval()
@@ -229,10 +236,10 @@ def test_neither_pixels_nor_features_is_an_error_of_the_caller(model, batch):
 def test_saving_and_loading_is_exact(name, model, batch, tmp_path):
     model.save_pretrained(tmp_path)
     expected = without_grad(model, batch)
-    for loader in (MODELS[name], AutoModelForSequenceClassification):
+    for loader in (MvcnForClassification, AutoModelForSequenceClassification):
         loaded, info = loader.from_pretrained(tmp_path, output_loading_info=True)
         assert not any(info.values())
-        assert type(loaded) is MODELS[name]
+        assert type(loaded) is MvcnForClassification
         assert not loaded.training
         assert_same_weights(loaded.state_dict(), model.state_dict())
         assert [p.requires_grad for p in loaded.parameters()] == [
@@ -246,7 +253,7 @@ def test_saving_and_loading_is_exact(name, model, batch, tmp_path):
 def test_nothing_that_is_not_in_the_file_is_garbage_after_loading(name, model, tmp_path):
     """Loading builds on the meta device: a buffer that nobody sets holds random memory."""
     model.save_pretrained(tmp_path)
-    loaded = MODELS[name].from_pretrained(tmp_path)
+    loaded = MvcnForClassification.from_pretrained(tmp_path)
     for kind in ("named_buffers", "named_parameters"):
         expected, found = (dict(getattr(m, kind)()) for m in (model, loaded))
         assert_same_weights(expected, found)
@@ -255,16 +262,16 @@ def test_nothing_that_is_not_in_the_file_is_garbage_after_loading(name, model, t
 def test_configuration_is_loaded_with_its_encoders(name, model, tmp_path):
     model.save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
-    assert type(config) is MODELS[name].config_class
+    assert type(config) is MvcnConfig
     assert config.id2label == dict(enumerate(CLASSES))
     assert config.text_config.to_dict() == model.config.text_config.to_dict()
     assert config.image_config.to_dict() == model.config.image_config.to_dict()
-    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == name
+    assert json.loads((tmp_path / "config.json").read_text())["network"] == name
 
 
 def test_encoders_keep_their_attention_kernels(name, model, tmp_path):
     model.save_pretrained(tmp_path)
-    for one in (model, MODELS[name].from_pretrained(tmp_path)):
+    for one in (model, MvcnForClassification.from_pretrained(tmp_path)):
         for encoder in (one.text_encoder, one.image_encoder):
             assert encoder.config._attn_implementation == "sdpa"
 

@@ -166,7 +166,7 @@ def test_the_seed_decides_the_weights(one_epoch, tmp_path):
         train(one_epoch(training={"seed": seed}), tmp_path / name)
     a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert not torch.equal(a["classifier.weight"], c["classifier.weight"])
+    assert not torch.equal(a["network.classifier.weight"], c["network.classifier.weight"])
     assert metrics(tmp_path / "a")["dev"] == metrics(tmp_path / "b")["dev"]
 
 
@@ -199,7 +199,9 @@ def test_the_saved_model_is_that_of_the_best_epoch(
     assert report["epochs"] == {"trained": 4, "best": 2}
     saved = Classifier.from_pretrained(tmp_path).model.state_dict()
     assert all(torch.equal(saved[name], scripted.weights[1][name]) for name in saved)
-    assert not torch.equal(saved["classifier.weight"], scripted.weights[3]["classifier.weight"])
+    assert not torch.equal(
+        saved["network.classifier.weight"], scripted.weights[3]["network.classifier.weight"]
+    )
     name = "image_encoder.layers.1.mlp.fc1.weight"
     moved = not torch.equal(scripted.weights[0][name], scripted.weights[3][name])
     assert moved == trained_encoder

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from mvcn.data.drawings import Box
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.images import image_inputs
-from mvcn.models.mvcn import MvcnForClassification, probabilities
+from mvcn.models.network import probabilities
 from mvcn.models.processor import MvcnProcessor
 from mvcn.types import Post
 

@@ -15,8 +15,9 @@ from mvcn.errors import DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.models import load_model
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.images import ImageInputs, ImagePixels, image_inputs
-from mvcn.models.mvcn import MvcnForClassification, probabilities
+from mvcn.models.network import probabilities
 from mvcn.models.processor import MvcnProcessor
 from mvcn.types import Post
 

@@ -9,7 +9,6 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoProcessor,
-    PreTrainedModel,
 )
 
 from mvcn.config import ModelConfig
@@ -21,11 +20,13 @@ from mvcn.encoders.loading import (
     load_tokenizer,
 )
 from mvcn.errors import ConfigError, RunError
-from mvcn.models.mvcn import MvcnConfig, MvcnForClassification
+from mvcn.models.classification import MvcnForClassification
+from mvcn.models.configuration import MvcnConfig
+from mvcn.models.networks import NETWORKS
 from mvcn.models.processor import MvcnProcessor
 
 __all__ = [
-    "MODELS",
+    "NETWORKS",
     "MvcnConfig",
     "MvcnForClassification",
     "MvcnProcessor",
@@ -33,8 +34,6 @@ __all__ = [
     "build_processor",
     "load_model",
 ]
-
-MODELS: dict[str, type[PreTrainedModel]] = {"mvcn": MvcnForClassification}
 
 AutoConfig.register(MvcnConfig.model_type, MvcnConfig)
 AutoModelForSequenceClassification.register(MvcnConfig, MvcnForClassification)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from mvcn.encoders.frozen_text import FrozenTextLayers
 from mvcn.encoders.tokens import token_width
-from mvcn.models.mvcn import MvcnForClassification
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
 
 TEXTS_AT_ONCE = 32

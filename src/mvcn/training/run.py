@@ -25,8 +25,8 @@ from mvcn.files import write_json
 from mvcn.losses.objective import Objective
 from mvcn.models import build_model, build_processor, load_model
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.images import ImageInputs, image_inputs
-from mvcn.models.mvcn import MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
 from mvcn.models.texts import frozen_texts
 from mvcn.training import run_folder

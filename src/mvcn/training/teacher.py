@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.models.batches import NO_LABEL, Collator, EncodedPosts
-from mvcn.models.mvcn import MvcnForClassification
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.pooled import pooled_features
 from mvcn.types import Post
 

@@ -19,7 +19,7 @@ from mvcn.errors import MvcnError, RunError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.losses.objective import Objective, Targets
 from mvcn.models.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
-from mvcn.models.mvcn import probabilities
+from mvcn.models.network import probabilities
 from mvcn.training.averaging import WeightAverage
 
 OBJECTIVE_FILE = "objective.safetensors"
@@ -45,7 +45,7 @@ def split_targets(batch: Mapping[str, Any]) -> tuple[dict[str, Any], Targets]:
 
 
 class MvcnTrainer(Trainer):
-    """Trains any model of `MODELS` by an `Objective`, and keeps its state with each checkpoint.
+    """Trains any classifier by an `Objective`, and keeps its state with each checkpoint.
 
     What differs from the Trainer: the loss comes from outside the model and its parts are logged
     by name, the queue takes each micro-batch once after its backward pass, encoders have a

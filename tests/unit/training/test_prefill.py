@@ -96,7 +96,7 @@ def test_it_happens_once(parts):
     callback = build(parts, "self")
     step(callback, parts, 1.0)
     before = state(parts.objective)
-    torch.nn.init.normal_(parts.model.text_projection[1].weight)
+    torch.nn.init.normal_(parts.model.network.text_projection[1].weight)
     step(callback, parts, 1.25)
     after = state(parts.objective)
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -180,11 +180,11 @@ class TestLoading:
     def test_weights_that_do_not_fit_are_told(self, finished, change):
         weights = load_file(finished / "model.safetensors")
         if change == "missing":
-            del weights["classifier.weight"]
+            del weights["network.classifier.weight"]
         elif change == "unexpected":
             weights["other.weight"] = torch.zeros(2)
         else:
-            weights["classifier.weight"] = torch.zeros(4, 24)
+            weights["network.classifier.weight"] = torch.zeros(4, 24)
         save_file(weights, finished / "model.safetensors", {"format": "pt"})
         assert "is damaged" in load_error(finished)
 

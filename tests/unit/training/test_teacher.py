@@ -96,7 +96,7 @@ def test_without_pairs_the_label_is_taught(reading, generated_posts, lacking):
     model, encoded, collator = reading
     posts = list(generated_posts)
     if lacking == "head":
-        model.annotation = None
+        model.network.annotation = None
     else:
         posts[3] = replace(posts[3], image_label=None)
         encoded = EncodedPosts(posts, collator.processor, model.config.label2id)

@@ -114,7 +114,7 @@ def test_a_batch_is_judged_by_the_queue_before_it_is_in_it(build):
 def test_a_loss_that_is_not_finite_stops_the_run(build, accumulation):
     trainer = build(training={"batch_size": 4, "gradient_accumulation": accumulation})
     with torch.no_grad():
-        trainer.model.classifier.weight[0, 0] = float("nan")
+        trainer.model.network.classifier.weight[0, 0] = float("nan")
     with pytest.raises(MvcnError, match=r"not finite at step 0: lower training\.encoder_learning"):
         trainer.train()
 

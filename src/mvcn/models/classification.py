@@ -1,0 +1,166 @@
+"""Classifiers of posts as Hugging Face models: encoders, and a network on their tokens."""
+
+from copy import deepcopy
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mvcn.encoders.frozen_text import FrozenTextLayers
+from mvcn.encoders.loading import build_encoder
+from mvcn.encoders.tokens import (
+    freeze,
+    frozen_image_tokens,
+    image_tokens,
+    lowest_layers,
+    text_embeddings,
+    text_tokens,
+)
+from mvcn.models.configuration import MvcnConfig
+from mvcn.models.network import MvcnOutput, Tokens
+from mvcn.models.networks import NETWORKS
+from mvcn.nn.annotations import AnnotationHead
+
+
+class MvcnForClassification(PreTrainedModel):
+    """A text encoder, an image encoder, and a network of `NETWORKS` on their tokens.
+
+    The model never sees a label; what is done with its output is the objective's business.
+    """
+
+    config_class = MvcnConfig
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    accepts_loss_kwargs = False
+    """The Trainer divides the loss by the accumulation steps itself."""
+    supports_gradient_checkpointing = True
+
+    def __init__(
+        self,
+        config: MvcnConfig,
+        text_encoder: PreTrainedModel | None = None,
+        image_encoder: PreTrainedModel | None = None,
+    ) -> None:
+        super().__init__(config)
+        self.network = NETWORKS[config.network](config)
+        self.post_init()
+        self.text_encoder = text_encoder or build_encoder(config.text_config)
+        self.image_encoder = image_encoder or build_encoder(config.image_config)
+        self._freeze()
+
+    @classmethod
+    def from_encoders(
+        cls, text_encoder: PreTrainedModel, image_encoder: PreTrainedModel, **settings: Any
+    ) -> "MvcnForClassification":
+        """Build around encoders that keep their weights; `settings` are fields of `MvcnConfig`."""
+        # Copies: a configuration resets its parts' choice of attention kernel when it is made.
+        config = cls.config_class(
+            text_config=deepcopy(text_encoder.config),
+            image_config=deepcopy(image_encoder.config),
+            **settings,
+        )
+        return cls(config, text_encoder, image_encoder)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch token"],
+        attention_mask: Int[Tensor, "batch token"],
+        pixel_values: Float[Tensor, "batch channel height width"] | None = None,
+        image_features: Float[Tensor, "batch patch width"] | None = None,
+        text_mask: Bool[Tensor, " batch"] | None = None,
+        image_mask: Bool[Tensor, " batch"] | None = None,
+        text_states: Float[Tensor, "batch token text_width"] | None = None,
+        output_attentions: bool = False,
+    ) -> MvcnOutput:
+        """Classify posts, from pixels or from the frozen image encoder's cached features.
+
+        Args:
+            input_ids: Word pieces.
+            attention_mask: 1 for a word piece, 0 for padding.
+            pixel_values: Images as the image processor makes them.
+            image_features: `frozen_image_tokens` of the images, in place of the pixels.
+            text_mask: False for a post without a text, whose word pieces are ignored.
+            image_mask: False for a post without an image, whose pixels or features are ignored.
+                By default every post has a text and an image.
+            text_states: `FrozenTextLayers.states` of the texts, which then are not run again.
+            output_attentions: Return the text-to-image attention weights; equal fusion has none.
+        """
+        has_text, has_image = self._present(text_mask, image_mask, input_ids)
+        image = self.encode_images(pixel_values, image_features)
+        tokens = Tokens(
+            self._encode_texts(input_ids, attention_mask, text_states),
+            image,
+            attention_mask.bool() & has_text.unsqueeze(1),
+            has_image.unsqueeze(1).expand(-1, image.shape[1]),
+        )
+        output: MvcnOutput = self.network(tokens, output_attentions)
+        return output
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the logits."""
+        return tuple(self.config.id2label[index] for index in range(self.config.num_labels))
+
+    @property
+    def annotation(self) -> AnnotationHead | None:
+        """The head on pairs of text and image label, where the network has one."""
+        return getattr(self.network, "annotation", None)
+
+    @cached_property
+    def frozen_text_layers(self) -> FrozenTextLayers | None:
+        """The frozen lower layers of the text encoder, if there are any."""
+        count = self.config.frozen_text_layers
+        return FrozenTextLayers(self.text_encoder, count) if count else None
+
+    def encode_images(
+        self, pixel_values: Tensor | None = None, image_features: Tensor | None = None
+    ) -> Float[Tensor, "batch patch image_width"]:
+        """Return the image encoder's tokens; raises a ValueError without pixels and features."""
+        if image_features is not None:
+            return image_features
+        if pixel_values is None:
+            raise ValueError(
+                "Give pixel_values or image_features; image_mask marks missing images."
+            )
+        if self.config.freeze_image_encoder:
+            return frozen_image_tokens(self.image_encoder, pixel_values)
+        return image_tokens(self.image_encoder, pixel_values)
+
+    def train(self, mode: bool = True) -> "MvcnForClassification":
+        """Switch dropout on or off; frozen parts stay as they are when used."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def _freeze(self) -> None:
+        config = self.config
+        if config.freeze_image_encoder:
+            freeze(self.image_encoder)
+        if config.freeze_text_embeddings or config.frozen_text_layers:
+            freeze(text_embeddings(self.text_encoder))
+        for layer in lowest_layers(self.text_encoder, config.frozen_text_layers):
+            freeze(layer)
+
+    def _present(
+        self, text_mask: Tensor | None, image_mask: Tensor | None, input_ids: Tensor
+    ) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
+        """Return which posts have a text and which an image, less what modality dropout hides."""
+        everywhere = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        has_text = everywhere if text_mask is None else text_mask
+        has_image = everywhere if image_mask is None else image_mask
+        if not (self.training and self.config.modality_dropout):
+            return has_text, has_image
+        chance = torch.rand(len(input_ids), device=input_ids.device) / self.config.modality_dropout
+        hides_text, hides_image = chance < 1 / 2, (chance >= 1 / 2) & (chance < 1)
+        has_both = has_text & has_image
+        return has_text & ~(hides_text & has_both), has_image & ~(hides_image & has_both)
+
+    def _encode_texts(
+        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None
+    ) -> Float[Tensor, "batch token text_width"]:
+        if states is None or self.frozen_text_layers is None:
+            return text_tokens(self.text_encoder, input_ids, attention_mask)
+        return self.frozen_text_layers.tokens(states, input_ids, attention_mask)

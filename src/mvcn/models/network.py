@@ -1,0 +1,40 @@
+"""What goes into the network of a classifier, and what comes out."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+
+class Tokens(NamedTuple):
+    """What the encoders make of a batch of posts, and what of it is there."""
+
+    text: Float[Tensor, "batch token text_width"]
+    image: Float[Tensor, "batch patch image_width"]
+    text_mask: Bool[Tensor, "batch token"]
+    """False for padding, and for all word pieces of a post without a text."""
+    image_mask: Bool[Tensor, "batch patch"]
+    """False for all patches of a post without an image."""
+
+
+@dataclass
+class MvcnOutput(ModelOutput):
+    """What a classifier says of a batch of posts."""
+
+    logits: Float[Tensor, "batch classes"] | None = None
+    """The verdict on the post."""
+    fused_feature: Float[Tensor, "batch dim"] | None = None
+    """z of the paper, what the semantic congruity constraint pulls together."""
+    fused_logits: Float[Tensor, "batch classes"] | None = None
+    """Of the fused feature alone; with an annotation head the verdict has another part, too."""
+    pair_logits: Float[Tensor, "batch classes classes"] | None = None
+    """Of each pair of text label and image label, with an annotation head."""
+    fusion_attentions: tuple[Float[Tensor, "batch head token patch"], ...] | None = None
+    """Text-to-image attention weights of each text-guided unit, where asked for."""
+
+
+def probabilities(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+    """Return class probabilities in double precision, the same for training and serving."""
+    return logits.double().softmax(-1)
