@@ -37,15 +37,19 @@ def pooled_features(
     """
     was_training = model.training
     model.eval()
-    order = sorted(range(len(positions)), key=lambda i: posts.lengths[positions[i]])
-    rows: list[Tensor] = []
+    # The longest first: what they took in memory has room for all others.
+    order = sorted(range(len(positions)), key=lambda i: -posts.lengths[positions[i]])
+    features = np.zeros((0, 0), dtype=np.float32)
     with tqdm(total=len(order), desc="Encoder features", unit="post") as progress:
         for start in range(0, len(order), BATCH_SIZE):
             chosen = order[start : start + BATCH_SIZE]
-            rows += _pool(model, collator([posts[positions[i]] for i in chosen])).cpu()
-            progress.update(len(rows) - start)
+            found = _pool(model, collator([posts[positions[i]] for i in chosen])).cpu().numpy()
+            if not start:
+                features = np.zeros((len(positions), found.shape[1]), dtype=np.float32)
+            features[chosen] = found
+            progress.update(len(chosen))
     model.train(was_training)
-    return torch.stack(rows)[np.argsort(order)].numpy()
+    return features
 
 
 def _pool(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -26,31 +27,36 @@ class FrozenTexts:
     Args:
         layers: The model's frozen text layers.
         processor: The model's own.
+        width: Of their states.
     """
 
-    def __init__(self, layers: FrozenTextLayers, processor: MvcnProcessor) -> None:
+    def __init__(self, layers: FrozenTextLayers, processor: MvcnProcessor, width: int) -> None:
         self._layers = layers
         self._processor = processor
+        self._width = width
         self._states: dict[tuple[int, ...], Tensor] = {}
 
     def prepare(self, texts: Iterable[Sequence[int]]) -> None:
         """Compute the states of texts, given as word pieces, those of like length together."""
-        order = sorted({tuple(text) for text in texts}, key=len)
+        # The longest first, and one piece of memory for all: thousands of small ones between what
+        # comes and goes would leave gaps, more than twice their own size.
+        order = sorted({tuple(text) for text in texts} - self._states.keys(), key=len, reverse=True)
+        memory = torch.empty(sum(map(len, order)), self._width)
+        places = iter(torch.split(memory, [len(text) for text in order]))
         with tqdm(total=len(order), desc="Text features", unit="text") as progress:
             for start in range(0, len(order), TEXTS_AT_ONCE):
                 chosen = order[start : start + TEXTS_AT_ONCE]
-                self._add(chosen)
+                for text, state in zip(chosen, self._compute(chosen), strict=True):
+                    self._states[text] = next(places).copy_(state[: len(text)])
                 progress.update(len(chosen))
 
     def pad(self, texts: Iterable[Sequence[int]]) -> Float[Tensor, "batch token width"]:
         """Return the states of texts that were prepared, padded to the longest."""
         return pad_sequence([self._states[tuple(text)] for text in texts], batch_first=True)
 
-    def _add(self, texts: Sequence[tuple[int, ...]]) -> None:
+    def _compute(self, texts: Sequence[tuple[int, ...]]) -> Float[Tensor, "batch token width"]:
         batch = self._processor.pad([list(text) for text in texts])
-        states = self._layers.states(**batch)
-        for text, state in zip(texts, states, strict=True):
-            self._states[text] = state[: len(text)].clone()
+        return self._layers.states(**batch)
 
 
 def frozen_texts(
@@ -65,6 +71,6 @@ def frozen_texts(
     is_small = sum(map(len, texts)) * width * FLOAT_BYTES <= MOST_BYTES
     if layers is None or not layers.are_constant or not is_small:
         return None
-    found = FrozenTexts(layers, processor)
+    found = FrozenTexts(layers, processor, width)
     found.prepare(texts)
     return found

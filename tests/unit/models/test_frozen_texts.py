@@ -51,7 +51,7 @@ def test_each_text_is_run_once_with_others_of_like_length(build, monkeypatch):
         model.frozen_text_layers, "states", lambda **batch: batches.append(batch) or states(**batch)
     )
     found = frozen_texts(model, processor, [[5] * 9, [5, 6], [7] * 8, [5, 6], [6, 5]])
-    assert [batch["attention_mask"].sum(1).tolist() for batch in batches] == [[2, 2], [8, 9]]
+    assert [batch["attention_mask"].sum(1).tolist() for batch in batches] == [[9, 8], [2, 2]]
     padded = found.pad([[5] * 9, [5, 6]])
     assert padded.shape[:2] == (2, 9)
     assert (padded[1, 2:] == 0).all()
