@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,11 +11,9 @@ import time
 import numpy as np
 import pytest
 import yaml
-from filelock import FileLock
 
 from mvcn.cli.process import prepare_process
 from mvcn.data.training_posts import read_training_posts
-from mvcn.errors import MvcnError
 from mvcn.experiments.cell import read_cell, read_cells
 from mvcn.experiments.grid import cells_of, read_experiment
 from mvcn.experiments.runner import Places, run_experiment
@@ -27,21 +24,6 @@ TIMELESS = [
     for field in dataclasses.fields(read_cell.__annotations__["return"])
     if field.name not in ("seconds", "environment")
 ]
-
-
-@pytest.fixture(scope="module")
-def experiment_file(tiny_config, posts_table, tmp_path_factory):
-    """Two rows of a tiny model."""
-    sections = tiny_config(training={"epochs": 2}).to_mapping()
-    data = {"mine": {name: sections["data"][name] for name in ("train", "dev")}}
-    base = {name: sections[name] for name in ("model", "objective", "training")}
-    del base["training"]["seed"]
-    softmax = base | {"model": base["model"] | {"attention": "softmax"}}
-    path = tmp_path_factory.mktemp("experiment") / "tiny.yaml"
-    rows = {"sparse": base, "soft": softmax}
-    content = {"name": "tiny", "seeds": [4], "data": data, "rows": rows}
-    path.write_text(yaml.safe_dump(content), "utf-8")
-    return path
 
 
 def places(folder):
@@ -105,33 +87,6 @@ def test_killed_in_the_middle_of_a_cell_it_ends_with_the_same_results(
     assert_same(read_cells(tmp_path / "results"), read_cells(places(uninterrupted).results))
 
 
-def test_workers_end_when_their_parent_is_killed(experiment_file, tmp_path):
-    command = [*COMMAND, str(experiment_file), *options(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    log = tmp_path / "runs/tiny/mine/sparse/seed-4.log"
-    wait_until(log.exists)
-    worker = int(
-        subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(process.pid), "--sort", "-rss"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()[0]
-    )
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    wait_until(lambda: not is_alive(worker))
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] != "Z"
-
-
 def wait_until(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
@@ -164,64 +119,6 @@ def test_a_result_of_other_settings_is_neither_kept_nor_overwritten(
     )
     assert done.returncode == 2
     assert "was made with other settings (training.epochs): delete it" in done.stderr
-
-
-def test_two_processes_cannot_run_one_experiment(experiment_file, tmp_path):
-    experiment = read_experiment(str(experiment_file))
-    places(tmp_path).runs.mkdir(parents=True)
-    with (
-        FileLock(places(tmp_path).runs / "lock"),
-        pytest.raises(MvcnError, match="is running in another process"),
-    ):
-        run_experiment(experiment, places(tmp_path), prepare=prepare_process)
-
-
-def test_a_cell_that_cannot_be_trained_is_named(experiment_file, tmp_path):
-    content = yaml.safe_load(experiment_file.read_text())
-    content["data"]["mine"]["train"] = str(tmp_path / "nothing.csv")
-    path = tmp_path / "lost.yaml"
-    path.write_text(yaml.safe_dump(content), "utf-8")
-    done = subprocess.run([*COMMAND, str(path), *options(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "Error: Cell mine/soft/seed-4: " in done.stderr
-    assert "nothing.csv" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_folds_judge_each_post_once_by_a_model_that_did_not_see_it(
-    experiment_file, posts_table, tmp_path
-):
-    content = yaml.safe_load(experiment_file.read_text())
-    content |= {"name": "folds", "folds": 3, "seeds": [4]}
-    content["data"] = {"mine": {}}
-    del content["rows"]["soft"]
-    path = tmp_path / "folds.yaml"
-    path.write_text(yaml.safe_dump(content), "utf-8")
-    table = posts_table / "train" / "posts.csv"
-    done = subprocess.run(
-        [*COMMAND, str(path), "--root", f"mine={table}", *options(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    cells = read_cells(tmp_path / "results")
-    assert [cell.fold for cell in cells] == [0, 1, 2]
-    folds = tmp_path / "runs/folds/mine/folds"
-    dev = [set((folds / f"fold-{k}/dev.txt").read_text().split()) for k in range(3)]
-    assert sum(map(len, dev)) == len(set.union(*dev)) == sum(len(cell.labels) for cell in cells)
-    for k in range(3):
-        assert not dev[k] & set((folds / f"fold-{k}/train.txt").read_text().split())
-
-
-@pytest.mark.parametrize("option", ["--root", "--splits"])
-def test_data_of_another_name_is_refused(experiment_file, tmp_path, option):
-    done = subprocess.run(
-        [*COMMAND, str(experiment_file), option, f"yours={tmp_path}", *options(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "the experiment's data are called mine" in done.stderr
 
 
 def test_results_are_plain_json(uninterrupted):
