@@ -8,15 +8,19 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+ETA = 3
+
 
 class WeightAverage(TrainerCallback):
     r"""Exponential moving average of the trained weights.
 
     .. math::
-        \bar w \leftarrow \beta \bar w + (1 - \beta) \, w
+        \bar w \leftarrow (1 - s_t) \, \bar w + s_t \, w, \qquad
+        s_t = \max\Bigl(1 - \beta, \frac{\eta + 1}{t + \eta}\Bigr)
 
-    after each optimizer step, from the weights before the first one on. It takes one more copy of
-    the trained weights in memory, and none of the frozen ones.
+    after optimizer step t = 1, 2, ...; eta is 3. A run of few steps would else keep mostly what it
+    began with: so the average is about the last quarter of the steps, and never more than beta
+    says. It takes one more copy of the trained weights in memory, and none of the frozen ones.
 
     Args:
         model: Its weights are averaged.
@@ -24,7 +28,8 @@ class WeightAverage(TrainerCallback):
 
     Source:
         Polyak & Juditsky, SIAM J. Control Optim. 1992; as a moving average, Tarvainen & Valpola,
-        NeurIPS 2017.  Not in Wei et al., ACL 2023; ours, and off by default.
+        NeurIPS 2017; its beginning, Shamir & Zhang, ICML 2013 (polynomial decay).  Not in Wei et
+        al., ACL 2023; ours, and off by default.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -35,9 +40,8 @@ class WeightAverage(TrainerCallback):
     @torch.no_grad()
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the weights of one optimizer step into the average."""
-        torch._foreach_lerp_(
-            list(self.averages.values()), list(self.weights.values()), 1 - self.decay
-        )
+        share = max(1 - self.decay, (ETA + 1) / (state.global_step + ETA))
+        torch._foreach_lerp_(list(self.averages.values()), list(self.weights.values()), share)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

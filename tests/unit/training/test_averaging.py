@@ -1,8 +1,11 @@
 """The average of weights: by its definition, and never mixed up with the weights in training."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
+from transformers import TrainerState
 
 from mvcn.training.averaging import WeightAverage
 
@@ -28,21 +31,23 @@ def train(model, average, steps=5):
     """Take some steps; return the weight of the last layer before them and after each."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.1)
     seen = [model[1].weight.detach().clone()]
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         optimizer.zero_grad()
         model(torch.ones(1, 3, dtype=torch.float64)).square().sum().backward()
         optimizer.step()
-        average.on_step_end(None, None, None)
+        average.on_step_end(None, TrainerState(global_step=step), None)
         seen.append(model[1].weight.detach().clone())
     return seen
 
 
 def test_average_is_the_weighted_sum_of_all_steps(model):
-    average = WeightAverage(model, decay=0.9)
+    average = WeightAverage(model, decay=0.5)
     seen = train(model, average)
-    shares = [0.9**5, *(0.1 * 0.9 ** (5 - step) for step in range(1, 6))]
+    # New weights take 4 / (t + 3), from the fifth step on 1 - decay: 1, 4/5, 2/3, 4/7, 1/2.
+    taken = [1, 4 / 5, 2 / 3, 4 / 7, 1 / 2]
+    shares = [share * math.prod(1 - s for s in taken[i + 1 :]) for i, share in enumerate(taken)]
     assert sum(shares) == pytest.approx(1)
-    expected = sum(share * weight for share, weight in zip(shares, seen, strict=True))
+    expected = sum(share * weight for share, weight in zip(shares, seen[1:], strict=True))
     with average.applied():
         torch.testing.assert_close(model[1].weight.detach(), expected, atol=1e-12, rtol=0)
     assert torch.equal(model[1].weight, seen[-1])
