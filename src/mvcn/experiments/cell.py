@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from mvcn.config import RunConfig
 from mvcn.errors import MvcnError
+from mvcn.experiments.grid import settings_of
 from mvcn.files import write_json
 
 NUMBER_LISTS = ("labels", "predicted", "has_near_duplicate")
@@ -54,7 +56,7 @@ def write_cell(path: Path, cell: CellResult) -> None:
 
 
 def read_cell(path: Path) -> CellResult:
-    """Read what `write_cell` wrote.
+    """Read what `write_cell` wrote; settings that came after it have their defaults.
 
     Raises:
         MvcnError: The file is no such cell.
@@ -63,7 +65,8 @@ def read_cell(path: Path) -> CellResult:
         content = json.loads(path.read_text("utf-8"))
         lists = {name: np.array(content[name].split(), dtype=np.int64) for name in NUMBER_LISTS}
         lists["has_near_duplicate"] = lists["has_near_duplicate"].astype(bool)
-        content |= {"class_names": tuple(content["class_names"]), **lists}
+        settings = _with_defaults(content["settings"])
+        content |= {"class_names": tuple(content["class_names"]), "settings": settings, **lists}
         return CellResult(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MvcnError(
@@ -81,3 +84,9 @@ def read_cells(results: Path) -> Sequence[CellResult]:
     if not cells:
         raise MvcnError(f"{results} holds no results: name a folder that mvcn experiment wrote.")
     return cells
+
+
+def _with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Add settings that did not exist when the cell was written: a default changes nothing."""
+    defaults = settings_of(RunConfig())
+    return {name: {**defaults[name], **settings.get(name, {})} for name in defaults}

@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from mvcn.config import RunConfig
 from mvcn.errors import MvcnError
 from mvcn.experiments.cell import CellResult, read_cell, read_cells, write_cell
+from mvcn.experiments.grid import settings_of
 
 CELL = CellResult(
     experiment="e",
@@ -21,7 +23,7 @@ CELL = CellResult(
     has_near_duplicate=np.array([True, False, False]),
     posts_digest="abc",
     metrics={"accuracy": 1 / 3},
-    settings={"training": {"epochs": 2}},
+    settings=settings_of(RunConfig.from_mapping({"training": {"epochs": 2}})),
     seconds={"training": 1.5},
     environment={"python": "3"},
 )
@@ -34,6 +36,15 @@ def test_reading_gives_what_was_written(tmp_path):
         one, other = getattr(CELL, field.name), getattr(found, field.name)
         assert type(one) is type(other), field.name
         assert np.array_equal(one, other), field.name
+
+
+def test_a_setting_that_came_later_has_its_default(tmp_path):
+    """Else each new setting would make all finished cells worthless."""
+    write_cell(path := tmp_path / "cell.json", CELL)
+    content = json.loads(path.read_text())
+    del content["settings"]["training"]["patience"], content["settings"]["objective"]
+    path.write_text(json.dumps(content))
+    assert read_cell(path).settings == CELL.settings
 
 
 def test_many_posts_take_one_line(tmp_path):
