@@ -4,20 +4,17 @@ Configuration stops here and at the builders: modules take plain keyword argumen
 """
 
 import dataclasses
-import difflib
 import math
-import reprlib
-import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import yaml
 
 from mvcn.errors import ConfigError
+from mvcn.strict_settings import Range, require_known, require_ranges, set_field
 from mvcn.strict_yaml import parse_yaml
 
 FusionKind = Literal["text-guided", "equal"]
@@ -31,16 +28,11 @@ NUM_SPECIAL_TOKENS = 2
 """Tokens that text encoders add to each text; `max_tokens` counts them."""
 
 
-class Range(NamedTuple):
-    """The numbers that a setting allows, beside the type in its annotation."""
-
-    words: str
-    """Completes "must be"."""
-    allows: Callable[[float], bool]
-
-
 Count = Annotated[int, Range("at least 1", lambda number: number >= 1)]
 CountOrZero = Annotated[int, Range("at least 0", lambda number: number >= 0)]
+CountOrAll = Annotated[
+    int | None, Range("at least 0", lambda number: number is None or number >= 0)
+]
 Seed = Annotated[int, Range("from 0 to 4294967295", lambda number: 0 <= number < 2**32)]
 Tokens = Annotated[int, Range("at least 3", lambda number: number > NUM_SPECIAL_TOKENS)]
 Positive = Annotated[
@@ -79,10 +71,16 @@ class DataConfig:
 class ModelConfig:
     """The network. Sizes that the paper does not give are ours."""
 
+    network: str = "mvcn"
+    """One of `mvcn models`, each of which has a recipe of its name."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What this network alone can be told; see its file in `mvcn.models`."""
     text_encoder: str = "minilm-l6"
     """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
     image_encoder: str = "efficientnet-lite0"
     """Packaged name, folder, or Hugging Face hub name. The paper's is not known to us."""
+    text_layers: CountOrAll = None
+    """Lowest layers of the text encoder to keep; 0 keeps vectors of words. By default all."""
     frozen_text_layers: CountOrZero = 0
     """The lowest layers of the text encoder not to train; above 0 freezes the embeddings too."""
     freeze_text_embeddings: bool = False
@@ -201,11 +199,11 @@ class RunConfig:
         """
         for section, values in mapping.items():
             name = str(section)
-            _require_known(name, self, prefix="")
+            require_known(name, self, prefix="")
             if not isinstance(values, Mapping):
                 raise ConfigError(f"'{name}' is a section: give it keys, as in {name}.key.")
             for key, value in values.items():
-                _set_field(getattr(self, name), name, str(key), value)
+                set_field(getattr(self, name), name, str(key), value)
         self.validate()
 
     def set(self, assignments: Iterable[str]) -> None:
@@ -231,7 +229,7 @@ class RunConfig:
             ConfigError: A number out of its range, or sizes that do not fit each other.
         """
         for section in dataclasses.fields(self):
-            _require_ranges(getattr(self, section.name), section.name)
+            require_ranges(getattr(self, section.name), section.name)
         if self.model.hidden_size % self.model.num_heads:
             raise ConfigError(
                 f"Setting 'model.hidden_size' is {self.model.hidden_size}, but must be a multiple "
@@ -285,88 +283,6 @@ def read_config(text: str, where: str) -> RunConfig:
         return RunConfig.from_mapping(mapping)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-def _require_known(name: str, config: Any, prefix: str) -> None:
-    known = [f.name for f in dataclasses.fields(config)]
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{prefix}{close[0]}'?" if close else f"known are {', '.join(known)}."
-        raise ConfigError(f"There is no setting '{prefix}{name}': {hint}")
-
-
-def _set_field(config: Any, section: str, key: str, value: Any) -> None:
-    _require_known(key, config, prefix=f"{section}.")
-    expected = typing.get_type_hints(type(config))[key]
-    setattr(config, key, _coerce(value, expected, f"{section}.{key}"))
-
-
-def _require_ranges(config: Any, section: str) -> None:
-    for key, annotation in typing.get_type_hints(type(config), include_extras=True).items():
-        for allowed in getattr(annotation, "__metadata__", ()):
-            if not allowed.allows(getattr(config, key)):
-                raise _refusal(f"{section}.{key}", getattr(config, key), allowed.words)
-
-
-def _coerce(value: Any, expected: Any, name: str) -> Any:
-    """Return `value` as the annotated type `expected`, or raise a ConfigError naming the field."""
-    is_union = typing.get_origin(expected) in (typing.Union, UnionType)
-    options = typing.get_args(expected) if is_union else (expected,)
-    for option in options:
-        fitting = _convert(value, option)
-        if fitting is not _UNFIT:
-            return fitting
-    raise _refusal(name, value, _name_of(options))
-
-
-_UNFIT = object()
-
-
-def _convert(value: Any, option: Any) -> Any:
-    """Return `value` as the one type `option`, or `_UNFIT`."""
-    kind, arguments = typing.get_origin(option) or option, typing.get_args(option)
-    if kind is Literal:
-        return value if value in arguments else _UNFIT
-    if kind is dict:
-        return _convert_mapping(value, arguments[1])
-    if kind is Path and isinstance(value, str) and value:
-        return Path(value)
-    if kind is float and type(value) in (str, int):
-        value = _as_float(value)
-    is_bool_for_number = type(value) is bool and kind is not bool
-    return value if isinstance(value, kind) and not is_bool_for_number else _UNFIT
-
-
-def _convert_mapping(value: Any, option: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return _UNFIT
-    converted = {str(key): _convert(part, option) for key, part in value.items()}
-    return _UNFIT if any(part is _UNFIT for part in converted.values()) else converted
-
-
-def _as_float(value: str | int) -> Any:
-    """YAML 1.1 reads 5e-5 as text; take it as the number that the writer meant."""
-    try:
-        return float(value)
-    except (OverflowError, ValueError):
-        return value
-
-
-def _refusal(name: str, value: Any, allowed: str) -> ConfigError:
-    return ConfigError(f"Setting '{name}' is {reprlib.repr(value)}, but must be {allowed}.")
-
-
-def _name_of(options: Iterable[Any]) -> str:
-    return " or ".join(_words_for(option) for option in options if option is not NoneType)
-
-
-def _words_for(option: Any) -> str:
-    if typing.get_origin(option) is Literal:
-        return f"one of {', '.join(typing.get_args(option))}"
-    if typing.get_origin(option) is dict:
-        return f"names, each with {_words_for(typing.get_args(option)[1])}"
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return words.get(option, "a path")
 
 
 def _plain(value: Any) -> Any:

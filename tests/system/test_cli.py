@@ -61,6 +61,39 @@ def test_help_explains_each_command(mvcn):
         assert "--help" in output
 
 
+def test_models_are_listed_and_trained_by_name(mvcn, train_options, tmp_path):
+    code, output, _ = mvcn("models", "--json")
+    assert code == 0
+    entries = {entry["name"]: entry for entry in json.loads(output)}
+    assert entries["mvcn"]["inputs"] == ["text", "image"]
+    assert entries["mvcn"]["published"]["mvsa-single"]["f1"] == 74.55
+    code, output, _ = mvcn("models")
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()[1:]] == list(entries)
+    assert "76.06 / 74.55" in output
+
+    run = tmp_path / "run"
+    code, _, _ = mvcn("train", "--model", "mfs", *train_options, "--output", run)
+    assert code == 0
+    assert json.loads((run / "config.json").read_text())["network"] == "mfs"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "mvnc"], "There is no model 'mvnc': did you mean 'mvcn'?"),
+        (["--model", "tgf", "--recipe", "best"], "Give --model or --recipe, not both"),
+        (["--set", "model.network=bret"], "There is no model 'bret'"),
+        (["--set", "model.options={hops: 3}"], "no setting 'model.options.hops': known are none"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_an_error(mvcn, train_options, tmp_path, options, message):
+    code, _, errors = mvcn("train", *train_options, *options, "--output", tmp_path / "run")
+    assert code == 2
+    assert message in errors
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_package_is_the_command():
     command = [sys.executable, "-m", "mvcn", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

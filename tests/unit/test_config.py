@@ -126,6 +126,7 @@ def test_a_wrong_type_is_refused_with_the_right_one(section, key, value, expecte
         ("training", "warmup_fraction", [-0.1, 1.1, "nan"], "from 0 to 1"),
         ("training", "max_gradient_norm", [0, "nan"], "finite and above 0"),
         ("training", "patience", [0], "at least 1"),
+        ("model", "text_layers", [-1], "at least 0"),
     ],
 )
 def test_a_number_out_of_range_is_refused_with_the_range(section, key, values, words):
@@ -138,7 +139,7 @@ def test_every_number_has_a_range():
     for section, build in SECTIONS.items():
         plain = typing.get_type_hints(build)
         ranged = typing.get_type_hints(build, include_extras=True)
-        numbers = {key for key, kind in plain.items() if kind in (int, float)}
+        numbers = {key for key, kind in plain.items() if kind in (int, float, int | None)}
         assert numbers == {key for key in plain if ranged[key] != plain[key]}, section
 
 

@@ -16,6 +16,7 @@ from mvcn.cli.options import (
 )
 from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy, RunConfig, read_recipe
+from mvcn.errors import ConfigError
 
 
 def train(
@@ -31,7 +32,12 @@ def train(
     dev: Annotated[Path | None, typer.Option(help="Dev posts, beside --train.")] = None,
     columns: Columns = None,
     images: Images = None,
-    recipe: Annotated[str, typer.Option(help="Recipe by name, or a YAML file.")] = "default",
+    model: Annotated[
+        str | None, typer.Option(help="A model of mvcn models, by its own recipe.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe by name, or a YAML file; else the default one.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.")] = None,
     on_bad_image: Annotated[
         BadImagePolicy | None, typer.Option(help="For images that cannot be read.")
@@ -46,7 +52,7 @@ def train(
     from mvcn.training.run import train as run_training
 
     prepare_process()
-    config = read_recipe(recipe)
+    config = read_recipe(_recipe_for(model, recipe))
     named = given(
         name=data,
         root=root,
@@ -61,6 +67,17 @@ def train(
     config.set(assignments or [])
     report = run_training(config, output, resume=resume, overwrite=overwrite)
     _tell(report, config, output)
+
+
+def _recipe_for(model: str | None, recipe: str | None) -> str:
+    from mvcn.models import system
+
+    if model is None:
+        return recipe or "default"
+    if recipe is not None:
+        raise ConfigError("Give --model or --recipe, not both: each model has a recipe of its own.")
+    system(model)
+    return model
 
 
 def _tell(report: dict[str, Any], config: RunConfig, output: Path) -> None:

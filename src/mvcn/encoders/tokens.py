@@ -1,7 +1,5 @@
 """Run an encoder: what comes in are ids or pixels, what goes out are token features."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -101,10 +99,33 @@ def lowest_layers(encoder: PreTrainedModel, count: int) -> list[nn.Module]:
     Raises:
         ConfigError: The encoder has no stack of `count` layers.
     """
-    stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
-    layers: Any = max(stacks, key=len, default=[])
+    layers = _layers(encoder)
     if count > len(layers):
         raise ConfigError(
             f"The text encoder has {len(layers)} layers: frozen_text_layers can't be {count}."
         )
     return list(layers[:count])
+
+
+def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
+    """Take all but the lowest `count` layers away for good; without any, words alone are left.
+
+    Raises:
+        ConfigError: The encoder has fewer layers, or its configuration does not count them.
+    """
+    layers = _layers(encoder)
+    if count > len(layers):
+        raise ConfigError(f"The text encoder has {len(layers)} layers: it cannot keep {count}.")
+    if getattr(encoder.config, "num_hidden_layers", None) != len(layers):
+        raise ConfigError(
+            f"Text encoder type '{encoder.config.model_type}' does not tell its layers: leave "
+            "text_layers out."
+        )
+    del layers[count:]
+    encoder.config.num_hidden_layers = count
+
+
+def _layers(encoder: PreTrainedModel) -> nn.ModuleList:
+    """Return the longest stack of layers of an encoder, empty where there is none."""
+    stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
+    return max(stacks, key=len, default=nn.ModuleList())

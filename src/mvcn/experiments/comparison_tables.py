@@ -4,12 +4,11 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Literal
 
 from mvcn.evaluation.significance import Difference
 from mvcn.experiments.compare import Comparison, Results, Row, Spread
-from mvcn.strict_yaml import parse_yaml
+from mvcn.experiments.published import published_results
 
 Format = Literal["markdown", "latex", "csv"]
 PERCENT = 100
@@ -95,18 +94,16 @@ def differences_table(results: Results) -> Table:
 
 def published_table(data: str) -> Table | None:
     """Return published numbers for a data set, each with its split and F1 convention."""
-    text = (resources.files("mvcn") / "experiments" / "published.yaml").read_text("utf-8")
-    about = parse_yaml(text, "published.yaml").get(data)
-    if about is None:
+    systems = published_results().get(data)
+    if systems is None:
         return None
     header = ["published", "accuracy", "F1", "which F1", "split"]
-    return Table(header, [_published(name, about, s) for name, s in about["systems"].items()])
+    return Table(header, [_published(name, result) for name, result in systems.items()])
 
 
-def _published(name: str, about: Mapping[str, Any], system: Mapping[str, Any]) -> list[str]:
-    scores = [f"{system[metric]:.2f}" for metric in ("accuracy", "f1")]
-    which, split = (system.get(key, about[key]) for key in ("which", "split"))
-    return [name, *scores, which, split]
+def _published(name: str, result: Mapping[str, Any]) -> list[str]:
+    scores = [f"{result[metric]:.2f}" for metric in ("accuracy", "f1")]
+    return [name, *scores, result["which"], result["split"]]
 
 
 def _blocks(results: Results, form: Format) -> Iterator[str]:

@@ -16,7 +16,7 @@ from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.models import load_model
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.images import ImageInputs, ImagePixels, image_inputs
+from mvcn.models.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.models.network import probabilities
 from mvcn.models.processor import MvcnProcessor
 from mvcn.types import Post
@@ -100,7 +100,7 @@ class Classifier:
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
         """
-        waiting, pixels = iter(posts), ImagePixels(self.processor, keep=True)
+        waiting, pixels = iter(posts), pixel_inputs(self.model, self.processor)
         while chunk := list(islice(waiting, POSTS_AT_ONCE)):
             bad = pixels.prepare(chunk)
             usable = apply_bad_image_policy(chunk, bad, on_bad_image)

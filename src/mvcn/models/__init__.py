@@ -3,12 +3,15 @@
 Importing this package registers them with Hugging Face's Auto classes.
 """
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoProcessor,
+    PreTrainedModel,
 )
 
 from mvcn.config import ModelConfig
@@ -19,20 +22,23 @@ from mvcn.encoders.loading import (
     load_text_encoder,
     load_tokenizer,
 )
+from mvcn.encoders.tokens import keep_lowest_layers
 from mvcn.errors import ConfigError, RunError
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.networks import NETWORKS
 from mvcn.models.processor import MvcnProcessor
+from mvcn.models.systems import MODELS, system
+from mvcn.strict_settings import read_options
 
 __all__ = [
-    "NETWORKS",
+    "MODELS",
     "MvcnConfig",
     "MvcnForClassification",
     "MvcnProcessor",
     "build_model",
     "build_processor",
     "load_model",
+    "system",
 ]
 
 AutoConfig.register(MvcnConfig.model_type, MvcnConfig)
@@ -51,11 +57,16 @@ def build_model(
         annotation_head: Predict what annotators said of text and image, too.
 
     Raises:
-        ConfigError: An encoder cannot be loaded, or sizes do not fit each other.
+        ConfigError: An encoder cannot be loaded, sizes do not fit each other, or there is no
+            such network or option of it.
     """
+    kind = system(config.network).options
+    options: Any = read_options(kind, config.options, "model.options")
     return MvcnForClassification.from_encoders(
-        load_text_encoder(config.text_encoder),
+        _text_encoder(config),
         load_image_encoder(config.image_encoder),
+        network=config.network,
+        options=asdict(options),
         hidden_size=config.hidden_size,
         feedforward_size=config.feedforward_size,
         num_heads=config.num_heads,
@@ -71,6 +82,13 @@ def build_model(
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},
     )
+
+
+def _text_encoder(config: ModelConfig) -> PreTrainedModel:
+    encoder = load_text_encoder(config.text_encoder)
+    if config.text_layers is not None:
+        keep_lowest_layers(encoder, config.text_layers)
+    return encoder
 
 
 def build_processor(config: ModelConfig) -> MvcnProcessor:

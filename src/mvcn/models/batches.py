@@ -133,6 +133,8 @@ class Collator:
         return {**texts, **self._images([row["image"] for row in rows]), **labels, **taught}
 
     def _images(self, images: Sequence[ImageSource | None]) -> dict[str, Tensor]:
+        if self.images.input_name is None:
+            return {}
         found = [None if image is None else self.images[image] for image in images]
         shown = [tensor for tensor in found if tensor is not None]
         blank = torch.zeros_like(shown[0]) if shown else self.images.blank()

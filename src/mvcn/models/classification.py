@@ -21,12 +21,12 @@ from mvcn.encoders.tokens import (
 )
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Tokens
-from mvcn.models.networks import NETWORKS
+from mvcn.models.systems import system
 from mvcn.nn.annotations import AnnotationHead
 
 
 class MvcnForClassification(PreTrainedModel):
-    """A text encoder, an image encoder, and a network of `NETWORKS` on their tokens.
+    """The encoders that a system of `MODELS` reads, and its network on their tokens.
 
     The model never sees a label; what is done with its output is the objective's business.
     """
@@ -45,10 +45,17 @@ class MvcnForClassification(PreTrainedModel):
         image_encoder: PreTrainedModel | None = None,
     ) -> None:
         super().__init__(config)
-        self.network = NETWORKS[config.network](config)
+        about = system(config.network)
+        self.reads = about.reads
+        self.network = about.build(config)
         self.post_init()
-        self.text_encoder = text_encoder or build_encoder(config.text_config)
-        self.image_encoder = image_encoder or build_encoder(config.image_config)
+        self.text_encoder, self.image_encoder = (
+            encoder or build_encoder(encoder_config) if kind in self.reads else None
+            for kind, encoder, encoder_config in (
+                ("text", text_encoder, config.text_config),
+                ("image", image_encoder, config.image_config),
+            )
+        )
         self._freeze()
 
     @classmethod
@@ -89,7 +96,7 @@ class MvcnForClassification(PreTrainedModel):
             output_attentions: Return the text-to-image attention weights; equal fusion has none.
         """
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
-        image = self.encode_images(pixel_values, image_features)
+        image = self._encode_images(pixel_values, image_features, len(input_ids))
         tokens = Tokens(
             self._encode_texts(input_ids, attention_mask, text_states),
             image,
@@ -113,12 +120,15 @@ class MvcnForClassification(PreTrainedModel):
     def frozen_text_layers(self) -> FrozenTextLayers | None:
         """The frozen lower layers of the text encoder, if there are any."""
         count = self.config.frozen_text_layers
-        return FrozenTextLayers(self.text_encoder, count) if count else None
+        if not count or self.text_encoder is None:
+            return None
+        return FrozenTextLayers(self.text_encoder, count)
 
     def encode_images(
         self, pixel_values: Tensor | None = None, image_features: Tensor | None = None
     ) -> Float[Tensor, "batch patch image_width"]:
         """Return the image encoder's tokens; raises a ValueError without pixels and features."""
+        assert self.image_encoder is not None  # only systems that read images are asked
         if image_features is not None:
             return image_features
         if pixel_values is None:
@@ -137,8 +147,10 @@ class MvcnForClassification(PreTrainedModel):
 
     def _freeze(self) -> None:
         config = self.config
-        if config.freeze_image_encoder:
+        if config.freeze_image_encoder and self.image_encoder is not None:
             freeze(self.image_encoder)
+        if self.text_encoder is None:
+            return
         if config.freeze_text_embeddings or config.frozen_text_layers:
             freeze(text_embeddings(self.text_encoder))
         for layer in lowest_layers(self.text_encoder, config.frozen_text_layers):
@@ -158,9 +170,18 @@ class MvcnForClassification(PreTrainedModel):
         has_both = has_text & has_image
         return has_text & ~(hides_text & has_both), has_image & ~(hides_image & has_both)
 
+    def _encode_images(
+        self, pixel_values: Tensor | None, image_features: Tensor | None, num_posts: int
+    ) -> Float[Tensor, "batch patch image_width"]:
+        if self.image_encoder is None:
+            return torch.zeros(num_posts, 1, 0, device=self.device)
+        return self.encode_images(pixel_values, image_features)
+
     def _encode_texts(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None
     ) -> Float[Tensor, "batch token text_width"]:
+        if self.text_encoder is None:
+            return torch.zeros(*input_ids.shape, 0, device=input_ids.device)
         if states is None or self.frozen_text_layers is None:
             return text_tokens(self.text_encoder, input_ids, attention_mask)
         return self.frozen_text_layers.tokens(states, input_ids, attention_mask)

@@ -25,6 +25,8 @@ class MvcnConfig(PreTrainedConfig):
     ]
 
     network: str = "mvcn"
+    options: dict[str, Any] | None = None
+    """All options of the network with their values."""
     text_config: PreTrainedConfig | dict[str, Any] | None = None
     image_config: PreTrainedConfig | dict[str, Any] | None = None
     hidden_size: int = 384

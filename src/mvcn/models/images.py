@@ -26,8 +26,9 @@ SHARD_IMAGES = 128
 class ImageInputs(Protocol):
     """Makes one of the model's inputs from images that were prepared before."""
 
-    input_name: str
-    """``image_features`` or ``pixel_values``."""
+    @property
+    def input_name(self) -> str | None:
+        """``image_features`` or ``pixel_values``; None for a model that looks at no images."""
 
     def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
         """Read the posts' images; return post id -> what is wrong with its image."""
@@ -41,9 +42,34 @@ class ImageInputs(Protocol):
 
 def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> ImageInputs:
     """Return cached features for a model with a frozen image encoder, else pixels."""
+    if model.image_encoder is None:
+        return NoImages()
     if model.config.freeze_image_encoder:
         return ImageFeatures(model, processor, default_cache_root())
     return ImagePixels(processor)
+
+
+def pixel_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> ImageInputs:
+    """Return pixels, each image's read once, for posts that are seen once."""
+    return NoImages() if model.image_encoder is None else ImagePixels(processor, keep=True)
+
+
+class NoImages:
+    """For a model of texts: images are not opened, so nothing can be wrong with them."""
+
+    input_name = None
+
+    def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
+        """Return that nothing is wrong."""
+        return {}
+
+    def __getitem__(self, image: ImageSource) -> Tensor:
+        """Return an image without pixels."""
+        return self.blank()
+
+    def blank(self) -> Tensor:
+        """Return an image without pixels."""
+        return torch.zeros(0)
 
 
 class ImagePixels:
@@ -97,6 +123,7 @@ class ImageFeatures:
     input_name = "image_features"
 
     def __init__(self, model: MvcnForClassification, processor: MvcnProcessor, root: Path) -> None:
+        assert model.image_encoder is not None  # else it needs no features
         self._encoder = model.image_encoder
         self._processor = processor
         fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mvcn.config import AttentionKind, FusionKind
 from mvcn.encoders.tokens import token_width
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.network import MvcnOutput, Tokens
+from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.annotations import AnnotationHead
 from mvcn.nn.fusion import EqualFusion, TextGuidedFusion
 from mvcn.nn.reduction import ReductionUnit
@@ -15,6 +15,15 @@ from mvcn.nn.reduction import ReductionUnit
 
 def build(config: MvcnConfig) -> "MultiViewNetwork":
     """Build the network for the widths of its encoders."""
+    return _build(config, config.fusion)
+
+
+def build_equal(config: MvcnConfig) -> "MultiViewNetwork":
+    """Build the ablation in which text and image tokens are equals."""
+    return _build(config, "equal")
+
+
+def _build(config: MvcnConfig, fusion: FusionKind) -> "MultiViewNetwork":
     return MultiViewNetwork(
         token_width(config.text_config),
         token_width(config.image_config),
@@ -23,14 +32,14 @@ def build(config: MvcnConfig) -> "MultiViewNetwork":
         feedforward_size=config.feedforward_size,
         num_heads=config.num_heads,
         num_fusion_layers=config.num_fusion_layers,
-        fusion=config.fusion,
+        fusion=fusion,
         attention=config.attention,
         dropout=config.dropout,
         annotation_head=config.annotation_head,
     )
 
 
-class MultiViewNetwork(nn.Module):
+class MultiViewNetwork(Network):
     """The network of MVCN.
 
     Args:
@@ -69,6 +78,7 @@ class MultiViewNetwork(nn.Module):
         annotation_head: bool,
     ) -> None:
         super().__init__()
+        self.feature_size = hidden_size
         sizes = (num_fusion_layers, hidden_size, num_heads, feedforward_size, dropout)
         self.text_projection = _projection(text_width, hidden_size)
         self.image_projection = _projection(image_width, hidden_size)

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 
 class Tokens(NamedTuple):
-    """What the encoders make of a batch of posts, and what of it is there."""
+    """What the encoders make of a batch of posts, and what of it is there.
+
+    What a system does not read has width 0.
+    """
 
     text: Float[Tensor, "batch token text_width"]
     image: Float[Tensor, "batch patch image_width"]
@@ -33,6 +36,17 @@ class MvcnOutput(ModelOutput):
     """Of each pair of text label and image label, with an annotation head."""
     fusion_attentions: tuple[Float[Tensor, "batch head token patch"], ...] | None = None
     """Text-to-image attention weights of each text-guided unit, where asked for."""
+
+
+class Network(nn.Module):
+    """What all networks have in common: see `mvcn.models.systems` for what there is."""
+
+    feature_size: int
+    """Width of the fused feature."""
+
+    def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
+        """Classify posts; `output_attentions` asks for attention weights, where there are any."""
+        raise NotImplementedError
 
 
 def probabilities(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:

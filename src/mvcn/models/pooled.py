@@ -55,6 +55,7 @@ def pooled_features(
 def _pool(
     model: MvcnForClassification, batch: dict[str, Tensor]
 ) -> Float[Tensor, "batch text_and_image"]:
+    assert model.text_encoder is not None  # only systems that read both have a teacher
     batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     mask = batch["attention_mask"]
     text = upper_text_tokens(model.text_encoder, batch["input_ids"], mask, TEXT_LAYERS)

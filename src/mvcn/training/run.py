@@ -23,7 +23,7 @@ from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
 from mvcn.losses.objective import Objective
-from mvcn.models import build_model, build_processor, load_model
+from mvcn.models import build_model, build_processor, load_model, system
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.images import ImageInputs, image_inputs
@@ -65,6 +65,7 @@ def train(
     Raises:
         MvcnError: Anything that a person can mend: settings, data, images, folder.
     """
+    _require_fitting(config)
     run_folder.check_claim(output, config, resume=resume, overwrite=overwrite)
     posts = read_training_posts(config.data, config.training.seed)
     set_seed(config.training.seed)
@@ -140,7 +141,7 @@ def build_objective(
     """Build the loss for a model's classes and width; without weights all classes count alike."""
     return Objective(
         len(model.class_names),
-        model.config.hidden_size,
+        model.network.feature_size,
         congruity_weight=config.congruity_weight,
         congruity_form=config.congruity_form,
         centroids=config.centroids,
@@ -219,7 +220,7 @@ def _require_alike(
     """Raise a ConfigError unless the auxiliary model can read what the model reads."""
     for what, one, other in (
         ("classes", auxiliary.class_names, model.class_names),
-        ("hidden_size", auxiliary.config.hidden_size, model.config.hidden_size),
+        ("feature size", auxiliary.network.feature_size, model.network.feature_size),
         ("text encoder", *(_kind_of(m.config.text_config) for m in (auxiliary, model))),
         ("image encoder", *(_kind_of(m.config.image_config) for m in (auxiliary, model))),
     ):
@@ -237,6 +238,21 @@ def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:
     """Tell whether an annotation head is wanted and the posts have the labels that it learns."""
     has_labels = any(post.text_label and post.image_label for post in posts.train)
     return config.objective.annotation_weight > 0 and has_labels
+
+
+def _require_fitting(config: RunConfig) -> None:
+    """Raise a ConfigError where the objective asks for what the network does not have."""
+    about, name = system(config.model.network), config.model.network
+    lacking = {
+        "annotation_weight": not about.has_annotation_head,
+        "distillation_weight": not {"text", "image"} <= set(about.reads),
+    }
+    for setting, is_lacking in lacking.items():
+        if is_lacking and getattr(config.objective, setting) > 0:
+            raise ConfigError(
+                f"Setting 'objective.{setting}' is above 0, but model '{name}' cannot learn by it: "
+                f"start from the model's own recipe (--model {name}), or set it to 0."
+            )
 
 
 def _usable(

@@ -159,7 +159,7 @@ class TestAuxiliaryRun:
     @pytest.mark.parametrize(
         ("classes", "settings", "what"),
         [
-            (CLASSES, {"hidden_size": 16}, "hidden_size is 24, but here it is 16"),
+            (CLASSES, {"hidden_size": 16}, "feature size is 24, but here it is 16"),
             (("a", "b", "c"), {}, "classes is .*negative"),
             (("positive", "neutral", "negative"), {}, "classes is .*negative"),
         ],
