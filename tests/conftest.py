@@ -64,14 +64,16 @@ def tiny_text_encoder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_image_encoder(tmp_path_factory):
-    """Folder of a random ViT of 2 layers that sees 4 x 4 patches of 8 pixels."""
+    """Folder of a random ViT of 2 layers, with 7 objects, that sees 4 x 4 patches of 8 pixels."""
     torch, transformers = _libraries()
     from transformers.models.vit import ViTImageProcessorPil
 
     folder = tmp_path_factory.mktemp("tiny-vit")
     sizes = {**TINY, "intermediate_size": 48, "image_size": 32, "patch_size": 8}
     torch.manual_seed(2)
-    transformers.ViTModel(transformers.ViTConfig(**sizes)).save_pretrained(folder)
+    names = {number: f"thing {number}" for number in range(7)}
+    config = transformers.ViTConfig(**sizes, id2label=names)
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
 

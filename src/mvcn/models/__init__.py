@@ -22,11 +22,13 @@ from mvcn.encoders.loading import (
     load_text_encoder,
     load_tokenizer,
 )
+from mvcn.encoders.objects import load_object_classifier, sentiment_words
 from mvcn.encoders.tokens import keep_lowest_layers
 from mvcn.errors import ConfigError, RunError
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.processor import MvcnProcessor
+from mvcn.models.image_words import pad_pieces
+from mvcn.models.processor import MvcnProcessor, word_pieces
 from mvcn.models.systems import MODELS, system
 from mvcn.strict_settings import read_options
 
@@ -62,7 +64,8 @@ def build_model(
     """
     kind = system(config.network).options
     options: Any = read_options(kind, config.options, "model.options")
-    return MvcnForClassification.from_encoders(
+    sizes, fill = _image_words(config)
+    model = MvcnForClassification.from_encoders(
         _text_encoder(config),
         load_image_encoder(config.image_encoder),
         network=config.network,
@@ -81,7 +84,31 @@ def build_model(
         modality_dropout=config.modality_dropout,
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},
+        image_words=sizes,
     )
+    if model.image_words is not None:
+        model.image_words.fill(*fill)
+    return model
+
+
+def _image_words(config: ModelConfig) -> tuple[dict[str, Any] | None, tuple[Any, ...]]:
+    """Return the sizes of `ImageWords` and what fills it, where the network reads its words."""
+    reads = set(system(config.network).reads)
+    if not reads & {"objects", "attributes", "pairs"}:
+        return None, ()
+    published = load_object_classifier(config.image_encoder)
+    tokenizer = load_tokenizer(config.text_encoder)
+    words = (published.names, sentiment_words() if "pairs" in reads else [])
+    names, sentiments = (pad_pieces(word_pieces(tokenizer, part)) for part in words)
+    sizes = {
+        "num_objects": len(names),
+        "image_width": published.weight.shape[1],
+        "name_length": names.shape[1],
+        "num_sentiments": len(sentiments),
+        "sentiment_length": sentiments.shape[1],
+        "reads_first_token": published.reads_first_token,
+    }
+    return sizes, (published, names, sentiments)
 
 
 def _text_encoder(config: ModelConfig) -> PreTrainedModel:

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from mvcn.errors import DataError
+from mvcn.models.image_words import pad_pieces
 from mvcn.models.images import ImageInputs
-from mvcn.models.processor import MvcnProcessor, has_text
+from mvcn.models.processor import MvcnProcessor, has_text, word_pieces
 from mvcn.models.texts import FrozenTexts
 from mvcn.nn.annotations import estimate_merge_table
 from mvcn.types import ImageSource, Post
@@ -46,11 +47,14 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         label2id: Mapping[str, int] | None = None,
     ) -> None:
         token_ids = processor.tokenize([post.text for post in posts])
+        words = {word for post in posts for word in post.attributes}
+        pieces = dict(zip(words, word_pieces(processor.tokenizer, list(words)), strict=True))
         self.rows = [
             {
                 "input_ids": ids,
                 "has_text": has_text(post.text),
                 "image": post.image,
+                "attributes": [pieces[word] for word in post.attributes],
                 **_label_ids(post, label2id),
             }
             for post, ids in zip(posts, token_ids, strict=True)
@@ -124,6 +128,8 @@ class Collator:
         if self.texts is not None:
             texts["text_states"] = self.texts.pad(token_ids)
         texts["text_mask"] = torch.tensor([row["has_text"] for row in rows])
+        if any(row["attributes"] for row in rows):
+            texts["attribute_ids"] = _attribute_ids([row["attributes"] for row in rows])
         labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
         taught = {
             name: torch.tensor(np.stack([row[name] for row in rows]), dtype=torch.float32)
@@ -210,6 +216,15 @@ def _balanced(
         rounds = [random.permutation(members) for _ in range(-(-count // len(members)))]
         chosen.append(np.concatenate(rounds)[:count])
     return np.concatenate(chosen)
+
+
+def _attribute_ids(
+    posts: Sequence[Sequence[Sequence[int]]],
+) -> Int[Tensor, "batch attribute piece"]:
+    """Return the word pieces of each post's attributes, filled up with `NO_PIECE`."""
+    most = max(len(words) for words in posts)
+    rows = [word for words in posts for word in [*words, *[[]] * (most - len(words))]]
+    return pad_pieces(rows).view(len(posts), most, -1)
 
 
 def _label_ids(post: Post, label2id: Mapping[str, int] | None) -> dict[str, int]:

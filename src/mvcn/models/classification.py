@@ -20,9 +20,19 @@ from mvcn.encoders.tokens import (
     text_tokens,
 )
 from mvcn.models.configuration import MvcnConfig
+from mvcn.models.image_words import (
+    NO_PIECE,
+    ImageWords,
+    prefer_given,
+    with_nearest,
+    word_vectors,
+)
 from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.systems import system
 from mvcn.nn.annotations import AnnotationHead
+
+
+ALIGNMENT_BYTES = 64
 
 
 class MvcnForClassification(PreTrainedModel):
@@ -56,6 +66,7 @@ class MvcnForClassification(PreTrainedModel):
                 ("image", image_encoder, config.image_config),
             )
         )
+        self.image_words = ImageWords(**config.image_words) if config.image_words else None
         self._freeze()
 
     @classmethod
@@ -71,7 +82,20 @@ class MvcnForClassification(PreTrainedModel):
         )
         return cls(config, text_encoder, image_encoder)
 
-    def forward(
+    @classmethod
+    def from_pretrained(cls, *arguments: Any, **options: Any) -> Any:
+        """Load as Hugging Face does, then move weights to where computing puts its own.
+
+        In a file they lie anywhere; an LSTM rounds otherwise where its weights are not aligned.
+        """
+        loaded = super().from_pretrained(*arguments, **options)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for weight in model.parameters():
+            if weight.data_ptr() % ALIGNMENT_BYTES:
+                weight.data = weight.data.clone()
+        return loaded
+
+    def forward(  # noqa: PLR0913, PLR0917 (one argument for each input)
         self,
         input_ids: Int[Tensor, "batch token"],
         attention_mask: Int[Tensor, "batch token"],
@@ -80,6 +104,7 @@ class MvcnForClassification(PreTrainedModel):
         text_mask: Bool[Tensor, " batch"] | None = None,
         image_mask: Bool[Tensor, " batch"] | None = None,
         text_states: Float[Tensor, "batch token text_width"] | None = None,
+        attribute_ids: Int[Tensor, "batch attribute piece"] | None = None,
         output_attentions: bool = False,
     ) -> MvcnOutput:
         """Classify posts, from pixels or from the frozen image encoder's cached features.
@@ -93,15 +118,20 @@ class MvcnForClassification(PreTrainedModel):
             image_mask: False for a post without an image, whose pixels or features are ignored.
                 By default every post has a text and an image.
             text_states: `FrozenTextLayers.states` of the texts, which then are not run again.
+            attribute_ids: Word pieces of words for what is in each image, -1 for none; where a post
+                has none, they are found in the image. Ignored by networks that read none.
             output_attentions: Return the text-to-image attention weights; equal fusion has none.
         """
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
         image = self._encode_images(pixel_values, image_features, len(input_ids))
+        image_token_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
         tokens = Tokens(
             self._encode_texts(input_ids, attention_mask, text_states),
             image,
             attention_mask.bool() & has_text.unsqueeze(1),
-            has_image.unsqueeze(1).expand(-1, image.shape[1]),
+            image_token_mask,
+            input_ids,
+            *self._words(image, image_token_mask, attribute_ids),
         )
         output: MvcnOutput = self.network(tokens, output_attentions)
         return output
@@ -176,6 +206,25 @@ class MvcnForClassification(PreTrainedModel):
         if self.image_encoder is None:
             return torch.zeros(num_posts, 1, 0, device=self.device)
         return self.encode_images(pixel_values, image_features)
+
+    def _words(
+        self, image: Tensor, mask: Tensor, given: Tensor | None
+    ) -> tuple[
+        Float[Tensor, "batch object"],
+        Float[Tensor, "batch attribute text_width"],
+        Bool[Tensor, "batch attribute"],
+    ]:
+        """Return objects, and the vectors of given words or of the likeliest objects' names."""
+        if self.image_words is None or self.text_encoder is None:
+            return image.new_zeros(len(image), 0), image.new_zeros(len(image), 1, 0), mask[:, :1]
+        objects = self.image_words.objects(image, mask)
+        pieces = prefer_given(given, self.image_words.name_pieces(objects))
+        embeddings = self.text_encoder.get_input_embeddings()
+        words = word_vectors(pieces, embeddings)
+        if "pairs" in self.reads:
+            sentiments = word_vectors(self.image_words.sentiments, embeddings)
+            words = with_nearest(words, sentiments)
+        return objects, words, (pieces != NO_PIECE).any(-1)
 
     def _encode_texts(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None

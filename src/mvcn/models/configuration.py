@@ -41,3 +41,5 @@ class MvcnConfig(PreTrainedConfig):
     freeze_image_encoder: bool = True
     annotation_head: bool = False
     modality_dropout: float = 0.0
+    image_words: dict[str, Any] | None = None
+    """Sizes of `ImageWords`, for a network that reads words for what is in an image."""

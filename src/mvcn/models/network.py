@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
@@ -20,6 +20,14 @@ class Tokens(NamedTuple):
     """False for padding, and for all word pieces of a post without a text."""
     image_mask: Bool[Tensor, "batch patch"]
     """False for all patches of a post without an image."""
+    word_ids: Int[Tensor, "batch token"]
+    """Word pieces of the text, as numbers."""
+    objects: Float[Tensor, "batch object"]
+    """Probability of each object that the image encoder was trained to name; zeros for no image."""
+    attributes: Float[Tensor, "batch attribute text_width"]
+    """Words for what is in the image, or pairs of a sentiment and such a word, as vectors."""
+    attribute_mask: Bool[Tensor, "batch attribute"]
+    """False where a post has fewer."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mvcn.encoders.tokens import upper_text_tokens
 from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
-from mvcn.nn.annotations import masked_mean
+from mvcn.nn.pooling import masked_mean
 
 BATCH_SIZE = 64
 TEXT_LAYERS = 4

@@ -102,6 +102,16 @@ class MvcnProcessor(ProcessorMixin):
         return max(int(side) for side in dict(self.image_processor.size).values())
 
 
+def word_pieces(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
+    """Return the word piece ids of each word, without the marks that begin and end a text."""
+    if not words:
+        return []
+    ids: list[list[int]] = tokenizer(
+        list(words), add_special_tokens=False, return_attention_mask=False
+    )["input_ids"]
+    return ids
+
+
 def has_text(text: str) -> bool:
     """Tell whether a text says anything: blanks alone count as no text."""
     return bool(text.strip())

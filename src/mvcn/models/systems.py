@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mvcn.errors import ConfigError
-from mvcn.models import mvcn
+from mvcn.models import bilstm, mvcn, one_token, text_cnn, vit
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import Network
 
@@ -22,7 +22,8 @@ class System:
     build: Callable[[MvcnConfig], Network]
     """Builds the network, which maps `Tokens` to an `MvcnOutput`."""
     reads: tuple[str, ...]
-    """What it looks at: ``text``, ``image``, ``objects``, ``attributes``."""
+    """What it looks at: ``text``, ``image``, and what the image encoder was trained to name:
+    ``objects`` as probabilities, ``attributes`` as words, ``pairs`` of a sentiment and a word."""
     source: str
     """Where it was published, or that it is ours."""
     published: str | None = None
@@ -35,7 +36,13 @@ class System:
 
 BOTH = ("text", "image")
 WEI = "Wei et al., ACL 2023"
+TEXT, IMAGE = ("text",), ("image",)
 MODELS: dict[str, System] = {
+    "text-cnn": System(text_cnn.build, TEXT, "Kim, EMNLP 2014", "CNN"),
+    "bilstm": System(bilstm.build, TEXT, "Zhou et al., ACL 2016", "Bi-LSTM", bilstm.BiLstmOptions),
+    "bert": System(one_token.build_bert, TEXT, "Devlin et al., NAACL 2019", "BERT"),
+    "resnet": System(one_token.build_resnet, IMAGE, "He et al., CVPR 2016", "ResNet-50"),
+    "vit": System(vit.build, IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"),
     "mvcn": System(mvcn.build, BOTH, WEI, "MVCN", has_annotation_head=True),
     "tgf": System(mvcn.build, BOTH, f"{WEI}, without its losses", has_annotation_head=True),
     "mfs": System(mvcn.build_equal, BOTH, f"{WEI}, ablation", has_annotation_head=True),

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mvcn.nn.pooling import masked_mean
+
 SMALLEST_PROBABILITY = 1e-6
 
 
@@ -80,16 +82,6 @@ def estimate_merge_table(
     indices = (text_labels[has_both], image_labels[has_both], labels[has_both])
     table.index_put_(indices, torch.ones(int(has_both.sum())), accumulate=True)
     return table / table.sum().clamp(min=1)
-
-
-def masked_mean(
-    tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
-) -> Float[Tensor, "batch dim"]:
-    """Return the mean of the real tokens; zeros where there are none."""
-    weights = mask.to(tokens.dtype).unsqueeze(-1)
-    # What is masked may hold anything, but zero times infinity would be no number.
-    total = tokens.masked_fill(~mask.unsqueeze(-1), 0).sum(1)
-    return total / weights.sum(1).clamp(min=1)
 
 
 def _share_of_last(shares: Float[Tensor, "*rows classes"]) -> Float[Tensor, "*rows classes"]:

@@ -1,0 +1,115 @@
+"""Words for what is in an image, and words of sentiment to go with them."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mvcn.encoders.objects import ObjectClassifier
+from mvcn.nn.pooling import masked_mean
+
+NO_PIECE = -1
+TOP = 5
+"""Words for an image, as many as HFM has."""
+
+
+class ImageWords(nn.Module):
+    """Names objects from image tokens, with the published layer of the image encoder.
+
+    Args:
+        num_objects: Objects that it knows.
+        image_width: Width of the image encoder's tokens.
+        name_length: Word pieces of the longest name.
+        num_sentiments: Words of sentiment.
+        sentiment_length: Word pieces of the longest.
+        reads_first_token: Whether it reads the first image token, or the mean of all.
+    """
+
+    names: Tensor
+    sentiments: Tensor
+
+    def __init__(
+        self,
+        num_objects: int,
+        image_width: int,
+        name_length: int,
+        num_sentiments: int,
+        sentiment_length: int,
+        reads_first_token: bool,
+    ) -> None:
+        super().__init__()
+        self.reads_first_token = reads_first_token
+        self.classifier = nn.Linear(image_width, num_objects).requires_grad_(False)
+        for name, shape in (
+            ("names", (num_objects, name_length)),
+            ("sentiments", (num_sentiments, sentiment_length)),
+        ):
+            self.register_buffer(name, torch.full(shape, NO_PIECE))
+
+    def fill(
+        self,
+        published: ObjectClassifier,
+        names: Int[Tensor, "object piece"],
+        sentiments: Int[Tensor, "sentiment sentiment_piece"],
+    ) -> None:
+        """Take over a published classifier, and the word pieces of all names."""
+        self.classifier.load_state_dict({"weight": published.weight, "bias": published.bias})
+        self.names.copy_(names)
+        self.sentiments.copy_(sentiments)
+
+    def objects(
+        self, image: Float[Tensor, "batch patch dim"], mask: Bool[Tensor, "batch patch"]
+    ) -> Float[Tensor, "batch object"]:
+        """Return the probability of each object; zeros for a post without an image."""
+        pooled = image[:, 0] if self.reads_first_token else masked_mean(image, mask)
+        found: Tensor = self.classifier(pooled).softmax(-1)
+        return found.masked_fill(~mask.any(1, keepdim=True), 0)
+
+    def name_pieces(self, objects: Float[Tensor, "batch object"]) -> Int[Tensor, "batch top piece"]:
+        """Return the word pieces of the names of the likeliest objects, the likeliest first."""
+        top = min(TOP, objects.shape[1])
+        found = self.names[objects.topk(top, dim=1).indices]
+        return found.masked_fill(~objects.any(1)[:, None, None], NO_PIECE)
+
+
+def prefer_given(
+    given: Int[Tensor, "batch word piece"] | None, found: Int[Tensor, "batch top name_piece"]
+) -> Int[Tensor, "batch any_word any_piece"]:
+    """Return the words that were given, and those found for posts that were given none."""
+    if given is None:
+        return found
+    words, pieces = (max(given.shape[axis], found.shape[axis]) for axis in (1, 2))
+    one, other = (
+        nn.functional.pad(ids, (0, pieces - ids.shape[2], 0, words - ids.shape[1]), value=NO_PIECE)
+        for ids in (given, found)
+    )
+    has_any = (one != NO_PIECE).flatten(1).any(1)
+    return torch.where(has_any[:, None, None], one, other)
+
+
+def word_vectors(
+    pieces: Int[Tensor, "*words piece"], embeddings: nn.Module
+) -> Float[Tensor, "*words dim"]:
+    """Return the mean vector of each word's pieces, zeros for none; without gradients."""
+    flat = pieces.flatten(0, -2)
+    is_real = flat != NO_PIECE
+    with torch.no_grad():
+        vectors = masked_mean(embeddings(flat.clamp(min=0)), is_real)
+    return vectors.view(*pieces.shape[:-1], -1)
+
+
+def with_nearest(
+    words: Float[Tensor, "batch word dim"], others: Float[Tensor, "other dim"]
+) -> Float[Tensor, "batch word dim"]:
+    """Return the mean of each word and the one of the others that is most like it, by cosine."""
+    normed = nn.functional.normalize(others, dim=-1)
+    nearest = (nn.functional.normalize(words, dim=-1) @ normed.T).argmax(-1)
+    return (words + others[nearest]) / 2
+
+
+def pad_pieces(words: Sequence[Sequence[int]]) -> Int[Tensor, "word piece"]:
+    """Return the word pieces of words side by side, filled up with `NO_PIECE`."""
+    longest = max((len(word) for word in words), default=0)
+    rows = [[*word, *[NO_PIECE] * (longest - len(word))] for word in words]
+    return torch.tensor(rows, dtype=torch.long).view(len(words), longest)

@@ -1,0 +1,92 @@
+"""From tokens to one vector: means and learned attention, over what is real."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mvcn.nn.attention import masked_softmax
+
+
+def masked_mean(
+    tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
+) -> Float[Tensor, "batch dim"]:
+    """Return the mean of the real tokens; zeros where there are none."""
+    weights = mask.to(tokens.dtype).unsqueeze(-1)
+    # What is masked may hold anything, but zero times infinity would be no number.
+    total = tokens.masked_fill(~mask.unsqueeze(-1), 0).sum(1)
+    return total / weights.sum(1).clamp(min=1)
+
+
+def weighted_sum(
+    tokens: Float[Tensor, "batch token dim"],
+    scores: Float[Tensor, "batch token"],
+    mask: Bool[Tensor, "batch token"],
+) -> Float[Tensor, "batch dim"]:
+    """Return the mean of the real tokens by the softmax of their scores; zeros without any."""
+    weights = masked_softmax(scores, mask).unsqueeze(-1)
+    return (weights * tokens.masked_fill(~mask.unsqueeze(-1), 0)).sum(1)
+
+
+class ContextAttention(nn.Module):
+    r"""Pool tokens by how well they answer a question that is learned.
+
+    .. math::
+        u_t = \tanh(W h_t + b), \quad a = \mathrm{softmax}(u^\top q), \quad s = \sum_t a_t h_t
+
+    Args:
+        dim: Width of the tokens.
+
+    Source:
+        Yang et al., NAACL 2016, equations 5 to 7.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim, dim)
+        self.question = nn.Parameter(torch.empty(dim).normal_(std=dim**-0.5))
+
+    def forward(
+        self, tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Return one vector for each row of tokens; zeros where there are none."""
+        scores = torch.tanh(self.hidden(tokens)) @ self.question
+        return weighted_sum(tokens, scores, mask)
+
+
+class GuidedAttention(nn.Module):
+    r"""Pool tokens by how well each fits a vector that guides.
+
+    .. math::
+        a = \mathrm{softmax}_t \bigl(w^\top \tanh(W h_t + U g)\bigr), \quad s = \sum_t a_t h_t
+
+    Args:
+        dim: Width of the tokens.
+        guide_dim: Width of the vector that guides.
+        hidden_dim: Width in which the two meet.
+
+    Source:
+        Bahdanau et al., ICLR 2015, appendix A.1.2.
+    """
+
+    def __init__(self, dim: int, guide_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.token = nn.Linear(dim, hidden_dim)
+        self.guide = nn.Linear(guide_dim, hidden_dim, bias=False)
+        self.score = nn.Linear(hidden_dim, 1, bias=False)
+
+    def scores(
+        self, tokens: Float[Tensor, "batch token dim"], guide: Float[Tensor, "batch guide_dim"]
+    ) -> Float[Tensor, "batch token"]:
+        """Return how well each token fits, before the softmax."""
+        hidden = torch.tanh(self.token(tokens) + self.guide(guide).unsqueeze(1))
+        scores: Tensor = self.score(hidden).squeeze(-1)
+        return scores
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch token dim"],
+        guide: Float[Tensor, "batch guide_dim"],
+        mask: Bool[Tensor, "batch token"],
+    ) -> Float[Tensor, "batch dim"]:
+        """Return one vector for each row of tokens; zeros where there are none."""
+        return weighted_sum(tokens, self.scores(tokens, guide), mask)
