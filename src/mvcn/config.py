@@ -22,6 +22,7 @@ AttentionKind = Literal["sparsemax", "softmax"]
 BadImagePolicy = Literal["error", "blank", "drop"]
 CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
+ContrastForm = Literal["corrected", "faithful"]
 Prefill = Literal["none", "self", "auxiliary-run"]
 
 NUM_SPECIAL_TOKENS = 2
@@ -133,6 +134,16 @@ class ObjectiveConfig:
     """Weight of an auxiliary head on the labels of text and image, for posts with both. Ours."""
     distillation_weight: Share = 0.0
     """Share of each target that a linear teacher's out-of-fold probabilities take over. Ours."""
+    label_contrast_weight: NonNegative = 0.0
+    """Weight of the contrast between posts of different labels, for CLMLF."""
+    data_contrast_weight: NonNegative = 0.0
+    """Weight of the contrast between two views of a post and of others, for CLMLF."""
+    contrast_temperature: Positive = 0.07
+    """tau of both contrasts."""
+    contrast_form: ContrastForm = "corrected"
+    """As contrasts are understood, or (faithful) as the authors of CLMLF wrote them."""
+    penalty_weight: NonNegative = 0.0
+    """Weight of what a network's own weights cost, for D&R Net."""
     calibration: Share = 0.0
     """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off."""
     calibration_temperature: Positive = 1.0

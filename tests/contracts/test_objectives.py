@@ -9,6 +9,7 @@ from torch import Tensor
 from mvcn.errors import ConfigError, DataError
 from mvcn.losses import Objective, Targets
 from mvcn.losses.congruity import congruity_loss
+from mvcn.losses.contrast import Contrast
 
 BATCH, DIM, CLASSES = 8, 6, 3
 SETTINGS = {
@@ -21,13 +22,19 @@ SETTINGS = {
     "calibration alone": {"calibration": 0.5, "congruity_weight": 0.0},
     "annotation head": {"annotation_weight": 0.3},
     "distillation": {"distillation_weight": 0.4},
+    "contrast": {"contrast": Contrast(0.2, 0.6, 0.1, "corrected")},
+    "faithful contrast": {"contrast": Contrast(0.2, 0.6, 0.1, "faithful")},
+    "penalty": {"penalty_weight": 0.3},
     "everything": {
         "calibration": 0.5,
         "annotation_weight": 0.3,
         "congruity_weight": 0.7,
         "distillation_weight": 0.4,
+        "contrast": Contrast(0.2, 0.6, 0.1, "corrected"),
+        "penalty_weight": 0.3,
     },
 }
+NOTHING = Contrast(0.0, 0.0, 0.1, "corrected")
 
 
 @dataclass
@@ -35,6 +42,8 @@ class Output:
     fused_logits: Tensor
     fused_feature: Tensor
     pair_logits: Tensor | None
+    views: Tensor | None
+    penalty: Tensor | None
 
     def require_grad(self):
         for tensor in vars(self).values():
@@ -49,7 +58,9 @@ def draw(seed=0, batch=BATCH):
     """Return an output that a model might give, and targets, some of them absent."""
     generator = torch.Generator().manual_seed(seed)
     shapes = ((CLASSES,), (DIM,), (CLASSES, CLASSES))
-    output = Output(*(torch.randn(batch, *shape, generator=generator) for shape in shapes))
+    tensors = [torch.randn(batch, *shape, generator=generator) for shape in shapes]
+    views = torch.randn(2, batch, DIM, generator=generator)
+    output = Output(*tensors, views, torch.rand((), generator=generator))
     labels = torch.randint(CLASSES, (batch,), generator=generator)
     unimodal = torch.randint(-1, CLASSES, (2, batch), generator=generator)
     teacher = torch.randn(batch, CLASSES, generator=generator).softmax(-1)
@@ -100,6 +111,9 @@ def test_loss_is_the_weighted_sum_of_its_parts(options):
         "cross_entropy": 1.0,
         "congruity": options.get("congruity_weight", 0.1),
         "annotation_cross_entropy": options.get("annotation_weight", 0.0),
+        "label_contrast": options.get("contrast", NOTHING).label_weight,
+        "data_contrast": options.get("contrast", NOTHING).data_weight,
+        "penalty": options.get("penalty_weight", 0.0),
     }
     expected = sum(weights[name] * part.item() for name, part in parts.items() if name != "loss")
     assert parts["loss"].item() == pytest.approx(expected, rel=1e-6)
@@ -110,6 +124,8 @@ def test_part_names_follow_from_the_settings(options):
     names = ["loss", "cross_entropy", "congruity"]
     if "annotation_weight" in options:
         names += ["annotation_cross_entropy"]
+    names += ["label_contrast", "data_contrast"] if "contrast" in options else []
+    names += ["penalty"] if "penalty_weight" in options else []
     assert list(build(**options)(*draw())) == names
 
 

@@ -18,6 +18,7 @@ from mvcn.losses.congruity import (
     require_labels,
     squared_distances,
 )
+from mvcn.losses.contrast import Contrast
 
 CentroidSource = Literal["queue", "batch"]
 
@@ -50,6 +51,14 @@ class ClassifierOutput(Protocol):
         """The joint vector z, ``(batch, dim)``."""
 
     @property
+    def views(self) -> Tensor | None:
+        """Two views of each post, ``(2, batch, dim)``, in training; None from most models."""
+
+    @property
+    def penalty(self) -> Tensor | None:
+        """What the model's own weights cost, in training; None from most models."""
+
+    @property
     def pair_logits(self) -> Tensor | None:
         """Scores of each pair of text and image label, ``(batch, classes, classes)``.
 
@@ -63,6 +72,7 @@ class Objective(nn.Module):
     .. math::
         \mathcal{L} = \mathrm{CE}(q, \mathrm{logits}) + \lambda \mathcal{L}_{scc}
             + \mu \, \mathrm{CE}_{pair}
+            + w_l \mathcal{L}_{label} + w_d \mathcal{L}_{data} + w_p \mathcal{L}_{penalty}
 
     It never sees a model. `forward` only reads; the training loop calls `after_step` once for
     each batch after its backward pass, and `activate` when the queue is filled. All state is in
@@ -80,12 +90,15 @@ class Objective(nn.Module):
         distillation_weight: Share of each target that the teacher's probabilities take over, where
             the targets have them, 0 to 1.
         annotation_weight: mu, of the auxiliary head on the pair of text label and image label.
+        contrast: w_l and w_d, and how the two contrasts are taken; by default without them.
+        penalty_weight: w_p, of what the model's own weights cost.
         class_weights: Factor of the cross-entropy of a post by its label, one a class, above 0;
             1 by default. The mean is over posts, not over weights.
 
     Source:
         Wei et al., ACL 2023, total loss.  Deviation: the annotation term, the class weights and
-        distillation (Hinton et al., 2015, at temperature 1) are ours, off by default.
+        distillation (Hinton et al., 2015, at temperature 1) are ours, contrasts and penalty belong
+        to the systems that MVCN is compared with; all are off by default.
     """
 
     congruity_active: Tensor
@@ -104,6 +117,8 @@ class Objective(nn.Module):
         calibration_temperature: float = 1.0,
         distillation_weight: float = 0.0,
         annotation_weight: float = 0.0,
+        contrast: Contrast | None = None,
+        penalty_weight: float = 0.0,
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
@@ -130,6 +145,8 @@ class Objective(nn.Module):
         self.calibration_temperature = calibration_temperature
         self.distillation_weight = distillation_weight
         self.annotation_weight = annotation_weight
+        self.contrast = contrast
+        self.penalty_weight = penalty_weight
         self.needs_centroids = congruity_weight > 0 or calibration > 0
         self.queue = (
             CentroidQueue(queue_size, feature_dim, num_classes)
@@ -151,7 +168,7 @@ class Objective(nn.Module):
 
         Raises:
             DataError: A post without a label.
-            ConfigError: A weight for unimodal heads that the model does not have.
+            ConfigError: A weight for what the model does not have.
         """
         require_labels(targets.labels, self.num_classes)
         centroids = self._centroids(output, targets)
@@ -165,6 +182,8 @@ class Objective(nn.Module):
         if self.annotation_weight > 0:
             parts["annotation_cross_entropy"] = self._annotation_cross_entropy(output, targets)
             loss = loss + self.annotation_weight * parts["annotation_cross_entropy"]
+        if self.training:
+            loss = loss + self._of_training(output, targets, parts)
         return {"loss": loss, **parts}
 
     def after_step(self, output: ClassifierOutput, targets: Targets) -> None:
@@ -226,6 +245,23 @@ class Objective(nn.Module):
         teacher = None if targets.teacher_pairs is None else targets.teacher_pairs.flatten(1)
         losses = _pair_cross_entropy(pairs, targets.text_labels, targets.image_labels)
         return self._distilled(losses, pairs.flatten(1), teacher).mean()
+
+    def _of_training(
+        self, output: ClassifierOutput, targets: Targets, parts: dict[str, Tensor]
+    ) -> Tensor | float:
+        """Add what models say in training alone to the parts, and return its weighted sum."""
+        total: Tensor | float = 0.0
+        if self.contrast is not None:
+            if output.views is None:
+                raise ConfigError("A contrast is wanted, but this model has no views of posts.")
+            parts |= self.contrast.parts(_at_least_float32(output.views), targets.labels)
+            total = self.contrast.total(parts)
+        if self.penalty_weight > 0:
+            if output.penalty is None:
+                raise ConfigError("The penalty weight is above 0, but this model has no penalty.")
+            parts["penalty"] = _at_least_float32(output.penalty)
+            total = total + self.penalty_weight * parts["penalty"]
+        return total
 
     def _congruity(
         self,

@@ -31,7 +31,6 @@ from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.systems import system
 from mvcn.nn.annotations import AnnotationHead
 
-
 ALIGNMENT_BYTES = 64
 
 
@@ -57,13 +56,14 @@ class MvcnForClassification(PreTrainedModel):
         super().__init__(config)
         about = system(config.network)
         self.reads = about.reads
+        self.image_encoder_is_frozen = config.freeze_image_encoder or "image" not in self.reads
         self.network = about.build(config)
         self.post_init()
         self.text_encoder, self.image_encoder = (
-            encoder or build_encoder(encoder_config) if kind in self.reads else None
-            for kind, encoder, encoder_config in (
-                ("text", text_encoder, config.text_config),
-                ("image", image_encoder, config.image_config),
+            encoder or build_encoder(encoder_config) if is_read else None
+            for is_read, encoder, encoder_config in (
+                ("text" in self.reads, text_encoder, config.text_config),
+                (about.reads_image, image_encoder, config.image_config),
             )
         )
         self.image_words = ImageWords(**config.image_words) if config.image_words else None
@@ -165,7 +165,7 @@ class MvcnForClassification(PreTrainedModel):
             raise ValueError(
                 "Give pixel_values or image_features; image_mask marks missing images."
             )
-        if self.config.freeze_image_encoder:
+        if self.image_encoder_is_frozen:
             return frozen_image_tokens(self.image_encoder, pixel_values)
         return image_tokens(self.image_encoder, pixel_values)
 
@@ -177,8 +177,10 @@ class MvcnForClassification(PreTrainedModel):
 
     def _freeze(self) -> None:
         config = self.config
-        if config.freeze_image_encoder and self.image_encoder is not None:
+        if self.image_encoder is not None and self.image_encoder_is_frozen:
             freeze(self.image_encoder)
+        if self.image_words is not None:
+            freeze(self.image_words)
         if self.text_encoder is None:
             return
         if config.freeze_text_embeddings or config.frozen_text_layers:
@@ -211,12 +213,14 @@ class MvcnForClassification(PreTrainedModel):
         self, image: Tensor, mask: Tensor, given: Tensor | None
     ) -> tuple[
         Float[Tensor, "batch object"],
+        Float[Tensor, "object text_width"],
         Float[Tensor, "batch attribute text_width"],
         Bool[Tensor, "batch attribute"],
     ]:
-        """Return objects, and the vectors of given words or of the likeliest objects' names."""
+        """Return objects, their names, and given words or the likeliest objects' names."""
         if self.image_words is None or self.text_encoder is None:
-            return image.new_zeros(len(image), 0), image.new_zeros(len(image), 1, 0), mask[:, :1]
+            none = image.new_zeros(len(image), 0)
+            return none, image.new_zeros(0, 0), none.unsqueeze(1), mask[:, :1]
         objects = self.image_words.objects(image, mask)
         pieces = prefer_given(given, self.image_words.name_pieces(objects))
         embeddings = self.text_encoder.get_input_embeddings()
@@ -224,7 +228,8 @@ class MvcnForClassification(PreTrainedModel):
         if "pairs" in self.reads:
             sentiments = word_vectors(self.image_words.sentiments, embeddings)
             words = with_nearest(words, sentiments)
-        return objects, words, (pieces != NO_PIECE).any(-1)
+        names = word_vectors(self.image_words.names, embeddings)
+        return objects, names, words, (pieces != NO_PIECE).any(-1)
 
     def _encode_texts(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None

@@ -22,6 +22,8 @@ class MvcnConfig(PreTrainedConfig):
         "fused_logits",
         "pair_logits",
         "fusion_attentions",
+        "views",
+        "penalty",
     ]
 
     network: str = "mvcn"

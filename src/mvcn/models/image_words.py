@@ -40,7 +40,7 @@ class ImageWords(nn.Module):
     ) -> None:
         super().__init__()
         self.reads_first_token = reads_first_token
-        self.classifier = nn.Linear(image_width, num_objects).requires_grad_(False)
+        self.classifier = nn.Linear(image_width, num_objects)
         for name, shape in (
             ("names", (num_objects, name_length)),
             ("sentiments", (num_sentiments, sentiment_length)),

@@ -44,7 +44,7 @@ def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> Imag
     """Return cached features for a model with a frozen image encoder, else pixels."""
     if model.image_encoder is None:
         return NoImages()
-    if model.config.freeze_image_encoder:
+    if model.image_encoder_is_frozen:
         return ImageFeatures(model, processor, default_cache_root())
     return ImagePixels(processor)
 

@@ -24,6 +24,8 @@ class Tokens(NamedTuple):
     """Word pieces of the text, as numbers."""
     objects: Float[Tensor, "batch object"]
     """Probability of each object that the image encoder was trained to name; zeros for no image."""
+    object_names: Float[Tensor, "object text_width"]
+    """What the objects are called, as vectors."""
     attributes: Float[Tensor, "batch attribute text_width"]
     """Words for what is in the image, or pairs of a sentiment and such a word, as vectors."""
     attribute_mask: Bool[Tensor, "batch attribute"]
@@ -44,6 +46,10 @@ class MvcnOutput(ModelOutput):
     """Of each pair of text label and image label, with an annotation head."""
     fusion_attentions: tuple[Float[Tensor, "batch head token patch"], ...] | None = None
     """Text-to-image attention weights of each text-guided unit, where asked for."""
+    views: Float[Tensor, "view batch dim"] | None = None
+    """Two views of each post, in training, from networks that learn by contrast."""
+    penalty: Float[Tensor, ""] | None = None
+    """What the network's own weights cost, in training, for networks that constrain them."""
 
 
 class Network(nn.Module):

@@ -5,7 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mvcn.errors import ConfigError
-from mvcn.models import bilstm, mvcn, one_token, text_cnn, vit
+from mvcn.models import (
+    bilstm,
+    clmlf,
+    co_mn,
+    dr_net,
+    hsan,
+    mgnns,
+    mmsd,
+    multisentinet,
+    mvcn,
+    one_token,
+    references,
+    text_cnn,
+    vit,
+)
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import Network
 
@@ -22,19 +36,28 @@ class System:
     build: Callable[[MvcnConfig], Network]
     """Builds the network, which maps `Tokens` to an `MvcnOutput`."""
     reads: tuple[str, ...]
-    """What it looks at: ``text``, ``image``, and what the image encoder was trained to name:
-    ``objects`` as probabilities, ``attributes`` as words, ``pairs`` of a sentiment and a word."""
+    """What it looks at: ``text``, ``image`` (its tokens), and what the image encoder was trained to
+    name: ``objects`` as probabilities, ``attributes`` as words, ``pairs`` of a sentiment and such
+    a word."""
     source: str
     """Where it was published, or that it is ours."""
     published: str | None = None
     """Its name in `published.yaml`, where it has published results."""
     options: type = NoOptions
     """Dataclass of what its network alone can be told."""
-    has_annotation_head: bool = False
-    """Whether it can learn the labels of text and image, too."""
+    learns_by: tuple[str, ...] = ()
+    """Weights of the objective that concern what its network alone has."""
+
+    @property
+    def reads_image(self) -> bool:
+        """Whether it looks at the image, if only for what the image encoder names in it."""
+        return set(self.reads) != {"text"}
 
 
 BOTH = ("text", "image")
+PAIRS = ("annotation_weight",)
+CONTRAST = ("label_contrast_weight", "data_contrast_weight")
+CAI = "Cai et al., ACL 2019"
 WEI = "Wei et al., ACL 2023"
 TEXT, IMAGE = ("text",), ("image",)
 MODELS: dict[str, System] = {
@@ -43,9 +66,39 @@ MODELS: dict[str, System] = {
     "bert": System(one_token.build_bert, TEXT, "Devlin et al., NAACL 2019", "BERT"),
     "resnet": System(one_token.build_resnet, IMAGE, "He et al., CVPR 2016", "ResNet-50"),
     "vit": System(vit.build, IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"),
-    "mvcn": System(mvcn.build, BOTH, WEI, "MVCN", has_annotation_head=True),
-    "tgf": System(mvcn.build, BOTH, f"{WEI}, without its losses", has_annotation_head=True),
-    "mfs": System(mvcn.build_equal, BOTH, f"{WEI}, ablation", has_annotation_head=True),
+    "multisentinet": System(
+        multisentinet.build, (*BOTH, "objects"), "Xu and Mao, CIKM 2017", "MultiSentiNet"
+    ),
+    "hsan": System(hsan.build, ("text", "attributes"), "Xu, ISI 2017", "HSAN"),
+    "co-mn-hop6": System(
+        co_mn.build, BOTH, "Xu et al., SIGIR 2018", "Co-MN-Hop6", co_mn.CoMemoryOptions
+    ),
+    "mgnns": System(
+        mgnns.build, (*BOTH, "objects"), "Yang et al., ACL 2021", "MGNNS", mgnns.MgnnsOptions
+    ),
+    "clmlf": System(
+        clmlf.build,
+        BOTH,
+        "Li et al., Findings of NAACL 2022",
+        "CLMLF",
+        clmlf.ClmlfOptions,
+        learns_by=CONTRAST,
+    ),
+    "concat2": System(mmsd.build_concat2, BOTH, f"{CAI}, ablation", "Concat(2)"),
+    "concat3": System(mmsd.build_concat3, (*BOTH, "attributes"), f"{CAI}, ablation", "Concat(3)"),
+    "mmsd": System(mmsd.build, (*BOTH, "attributes"), CAI, "MMSD"),
+    "dr-net": System(
+        dr_net.build,
+        (*BOTH, "pairs"),
+        "Xu et al., ACL 2020",
+        "D&R Net",
+        learns_by=("penalty_weight",),
+    ),
+    "logreg": System(references.build_logreg, BOTH, "a reference, ours"),
+    "late-fusion": System(references.build_late_fusion, BOTH, "a reference, ours"),
+    "mvcn": System(mvcn.build, BOTH, WEI, "MVCN", learns_by=PAIRS),
+    "tgf": System(mvcn.build, BOTH, f"{WEI}, without its losses", learns_by=PAIRS),
+    "mfs": System(mvcn.build_equal, BOTH, f"{WEI}, ablation", learns_by=PAIRS),
 }
 """Name -> system; each has a recipe of its name, too."""
 

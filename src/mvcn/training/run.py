@@ -22,6 +22,7 @@ from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
+from mvcn.losses.contrast import Contrast
 from mvcn.losses.objective import Objective
 from mvcn.models import build_model, build_processor, load_model, system
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
@@ -38,6 +39,12 @@ from mvcn.training.trainer import MvcnTrainer
 from mvcn.types import Post
 
 LOGS_PER_EPOCH = 10
+BOTH = ("text", "image")
+SPECIAL_WEIGHTS = (
+    *("annotation_weight", "distillation_weight", "penalty_weight"),
+    *("label_contrast_weight", "data_contrast_weight"),
+)
+"""Settings of the objective that not every network can learn by."""
 KEPT_CHECKPOINTS = 2
 
 
@@ -150,8 +157,17 @@ def build_objective(
         calibration_temperature=config.calibration_temperature,
         distillation_weight=config.distillation_weight,
         annotation_weight=config.annotation_weight if model.annotation is not None else 0.0,
+        contrast=_contrast(config),
+        penalty_weight=config.penalty_weight,
         class_weights=class_weights,
     )
+
+
+def _contrast(config: ObjectiveConfig) -> Contrast | None:
+    weights = config.label_contrast_weight, config.data_contrast_weight
+    if not any(weights):
+        return None
+    return Contrast(*weights, config.contrast_temperature, config.contrast_form)
 
 
 def _weight_average(config: TrainingConfig, model: MvcnForClassification) -> WeightAverage | None:
@@ -243,12 +259,12 @@ def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:
 def _require_fitting(config: RunConfig) -> None:
     """Raise a ConfigError where the objective asks for what the network does not have."""
     about, name = system(config.model.network), config.model.network
-    lacking = {
-        "annotation_weight": not about.has_annotation_head,
-        "distillation_weight": not {"text", "image"} <= set(about.reads),
+    possible = {
+        *about.learns_by,
+        *(["distillation_weight"] if set(BOTH) <= set(about.reads) else []),
     }
-    for setting, is_lacking in lacking.items():
-        if is_lacking and getattr(config.objective, setting) > 0:
+    for setting in SPECIAL_WEIGHTS:
+        if setting not in possible and getattr(config.objective, setting) > 0:
             raise ConfigError(
                 f"Setting 'objective.{setting}' is above 0, but model '{name}' cannot learn by it: "
                 f"start from the model's own recipe (--model {name}), or set it to 0."

@@ -1,0 +1,85 @@
+"""Co-memory network: text and image question each other's memory (Xu, Mao and Chen 2018)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mvcn.config import Count
+from mvcn.encoders.tokens import token_width
+from mvcn.models.configuration import MvcnConfig
+from mvcn.models.network import MvcnOutput, Network, Tokens
+from mvcn.nn.pooling import GuidedAttention, masked_mean
+from mvcn.nn.recurrent import MaskedLstm
+
+SIZE = 128
+"""Of both memories; our choice."""
+
+
+@dataclass
+class CoMemoryOptions:
+    """What this network alone can be told."""
+
+    hops: Count = 6
+    """How often the two question each other."""
+
+
+def build(config: MvcnConfig) -> "CoMemoryNetwork":
+    """Build the network for the widths of its encoders."""
+    return CoMemoryNetwork(
+        token_width(config.text_config),
+        token_width(config.image_config),
+        config.num_labels,
+        dropout=config.dropout,
+        **(config.options or {}),
+    )
+
+
+class CoMemoryNetwork(Network):
+    r"""A memory of words M and one of image regions V, which are read in turns.
+
+    .. math::
+        q_v^{k+1} = q_v^k + \mathrm{att}(V; q_t^k), \quad q_t^{k+1} = q_t^k + \mathrm{att}(M; q_v^k)
+
+    beginning with the mean of each memory.
+
+    Args:
+        text_width: Width of the text encoder's tokens.
+        image_width: Width of the image encoder's tokens.
+        num_classes: Classes K.
+        hops: Turns.
+        dropout: Before the classifier.
+
+    Source:
+        Xu, Mao and Chen, SIGIR 2018. No code is public; sizes, and whether hops share their
+        weights, are not known: here they do.  Deviation: words are the text encoder's tokens and
+        not GloVe.
+    """
+
+    def __init__(
+        self, text_width: int, image_width: int, num_classes: int, *, hops: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.feature_size = 2 * SIZE
+        self.hops = hops
+        self.words = MaskedLstm(text_width, SIZE // 2)
+        self.regions = nn.Linear(image_width, SIZE)
+        self.read_words = GuidedAttention(SIZE, SIZE, SIZE)
+        self.read_regions = GuidedAttention(SIZE, SIZE, SIZE)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(2 * SIZE, num_classes)
+
+    def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
+        """Classify posts."""
+        words = self.words(tokens.text, tokens.text_mask)
+        regions = torch.tanh(self.regions(tokens.image))
+        text = masked_mean(words, tokens.text_mask)
+        image = masked_mean(regions, tokens.image_mask)
+        for _ in range(self.hops):
+            text, image = (
+                text + self.read_words(words, image, tokens.text_mask),
+                image + self.read_regions(regions, text, tokens.image_mask),
+            )
+        feature = torch.cat([text, image], 1)
+        logits = self.classifier(self.dropout(feature))
+        return MvcnOutput(logits, feature, logits)

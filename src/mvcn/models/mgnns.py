@@ -1,0 +1,150 @@
+"""MGNNS: graphs of words and of objects, whose vectors ask each other (Yang et al. 2021)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mvcn.config import Count
+from mvcn.encoders.tokens import token_width
+from mvcn.models.configuration import MvcnConfig
+from mvcn.models.network import MvcnOutput, Network, Tokens
+from mvcn.nn.attention import MultiHeadAttention
+from mvcn.nn.graphs import ObjectGraph, WordGraph
+from mvcn.nn.recurrent import MaskedLstm
+
+SIZE = 300
+NUM_HEADS = 4
+NUM_BLOCKS = 2
+DROPOUT = 0.5
+
+
+@dataclass
+class MgnnsOptions:
+    """What this network alone can be told."""
+
+    window: Count = 4
+    """How far apart two words may be to be neighbours."""
+
+
+def build(config: MvcnConfig) -> "Mgnns":
+    """Build the network for the widths of its encoders."""
+    assert config.image_words is not None  # it reads objects
+    return Mgnns(
+        token_width(config.text_config),
+        token_width(config.image_config),
+        config.image_words["num_objects"],
+        config.num_labels,
+        **(config.options or {}),
+    )
+
+
+class Mgnns(Network):
+    """Text, objects and scene as graphs, whose vectors then ask each other's tokens.
+
+    Args:
+        text_width: Width of the text encoder's tokens, and of names of objects.
+        image_width: Width of the image encoder's tokens.
+        num_objects: Objects that the image encoder was trained to name.
+        num_classes: Classes K.
+        window: How far apart two words may be to be neighbours.
+
+    Source:
+        Yang et al., ACL 2021, and the authors' code.  Deviations: objects are the image encoder's
+        own classes, where the authors use YOLO's; scenes are the same objects again, for want of a
+        network trained on scenes; which of them occur together is counted while training, and not
+        before; two word pairs may share a weight, and rare pairs have one, too; one width of 256
+        inside the graph of objects; words are the text encoder's tokens; all weights are trained,
+        where the authors' optimizer leaves some out.
+    """
+
+    def __init__(
+        self, text_width: int, image_width: int, num_objects: int, num_classes: int, *, window: int
+    ) -> None:
+        super().__init__()
+        self.feature_size = SIZE
+        self.word_graph = WordGraph(text_width, SIZE, window, DROPOUT)
+        self.object_graph = ObjectGraph(text_width, image_width, num_objects)
+        self.labels = nn.ModuleList(LabelAttention(num_objects, num_classes) for _ in range(2))
+        self.words = MaskedLstm(text_width, SIZE // 2, num_layers=2, dropout=DROPOUT)
+        self.regions = nn.Linear(image_width, SIZE)
+        self.text_asks, self.image_asks = (
+            nn.ModuleList(Questions() for _ in range(2)) for _ in range(2)
+        )
+        self.mix = nn.Linear(4 * SIZE, SIZE)
+        self.dropout = nn.Dropout(DROPOUT)
+        self.classifier = nn.Linear(SIZE, num_classes)
+
+    def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
+        """Classify posts."""
+        text = self.word_graph(tokens.text, tokens.word_ids, tokens.text_mask)
+        scores = self.object_graph(
+            tokens.image, tokens.image_mask, tokens.objects, tokens.object_names
+        )
+        words = self.words(tokens.text, tokens.text_mask)
+        regions = self.regions(tokens.image)
+        answers = [ask(text, regions, tokens.image_mask) for ask in self.text_asks]
+        for labels, ask in zip(self.labels, self.image_asks, strict=True):
+            answers.append(ask(labels(scores), words, tokens.text_mask))
+        feature = self.mix(torch.cat(answers, 1))
+        logits = self.classifier(self.dropout(feature))
+        return MvcnOutput(logits, feature, logits)
+
+
+class LabelAttention(nn.Module):
+    """What the scores of objects say of each class, as one vector.
+
+    Args:
+        num_objects: Scores.
+        num_classes: Classes.
+
+    Source:
+        Yang et al., ACL 2021, and the authors' code.  Deviation: the classes' vectors are learned
+        and not GloVe's.
+    """
+
+    HIDDEN = 100
+
+    def __init__(self, num_objects: int, num_classes: int) -> None:
+        super().__init__()
+        self.scores = nn.Sequential(nn.LayerNorm(num_objects), nn.Linear(num_objects, SIZE))
+        self.classes = nn.Parameter(torch.empty(num_classes, SIZE).normal_())
+        self.hidden = nn.Linear(SIZE, self.HIDDEN)
+        self.out = nn.Linear(num_classes * self.HIDDEN, SIZE)
+
+    def forward(self, scores: Float[Tensor, "batch object"]) -> Float[Tensor, "batch size"]:
+        """Return one vector for each row of scores."""
+        seen = self.scores(scores).unsqueeze(1)
+        heads = (seen * self.classes).unflatten(-1, (NUM_HEADS, -1)).softmax(-1).flatten(2)
+        answer: Tensor = self.out(self.hidden(heads * seen).flatten(1))
+        return answer
+
+
+class Questions(nn.Module):
+    """A vector that asks tokens, twice, and is changed by what they answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.ModuleList(
+            MultiHeadAttention(SIZE, NUM_HEADS) for _ in range(NUM_BLOCKS)
+        )
+        self.feedforward = nn.ModuleList(
+            nn.Sequential(nn.Linear(SIZE, SIZE), nn.ReLU(), nn.Linear(SIZE, SIZE))
+            for _ in range(NUM_BLOCKS)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(SIZE) for _ in range(2 * NUM_BLOCKS))
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch size"],
+        tokens: Float[Tensor, "batch token size"],
+        mask: Bool[Tensor, "batch token"],
+    ) -> Float[Tensor, "batch size"]:
+        """Return the vector after both rounds."""
+        asking = query.unsqueeze(1)
+        norms = iter(self.norms)
+        for attention, feedforward in zip(self.attention, self.feedforward, strict=True):
+            asking = next(norms)(asking + attention(asking, tokens, mask)[0])
+            asking = next(norms)(asking + feedforward(asking))
+        return asking.squeeze(1)
