@@ -4,10 +4,14 @@ import pytest
 import torch
 import transformers
 
+from mvcn.config import ModelConfig
 from mvcn.encoders.efficientnet_lite import BATCH_NORM_EPS
 from mvcn.encoders.loading import load_image_encoder, load_text_encoder, load_tokenizer
+from mvcn.encoders.objects import load_object_classifier, sentiment_words
 from mvcn.encoders.packaged import PACKAGED, packaged_folder
 from mvcn.encoders.tokens import image_tokens, text_tokens
+from mvcn.errors import ConfigError
+from mvcn.models import build_model
 
 STAGES = {"hidden_sizes": [8, 16], "depths": [1, 1]}
 
@@ -77,3 +81,47 @@ def test_an_image_encoder_by_folder_agrees_with_hugging_face(config, tmp_path):
         theirs = torch.stack(cells, 1)
     ours = image_tokens(load_image_encoder(str(tmp_path)).eval(), pixels)
     torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+
+
+def test_objects_are_those_of_the_package_that_published_the_image_encoder():
+    from efficientnet_lite_pytorch import EfficientNet
+
+    (file,) = PACKAGED["efficientnet-lite0"].sha256
+    published = EfficientNet.from_name("efficientnet-lite0").eval()
+    path = packaged_folder("efficientnet-lite0") / file
+    published.load_state_dict(torch.load(path, weights_only=True))
+    ours = build_model(ModelConfig(network="multisentinet"), ("a", "b")).eval()
+    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        image = ours.encode_images(pixels)
+        objects = ours.image_words.objects(image, torch.ones(2, 49, dtype=torch.bool))
+        theirs = published(pixels).softmax(-1)
+    # Ours go through features of half precision.
+    torch.testing.assert_close(objects, theirs, atol=1e-3, rtol=0)
+    assert len(objects[0]) == 1000
+
+
+def test_names_of_objects_are_those_of_imagenet():
+    published = load_object_classifier("efficientnet-lite0")
+    assert (published.names[1], published.names[207]) == ("goldfish", "Golden Retriever")
+    assert len(set(sentiment_words())) == len(sentiment_words()) > 500
+    assert "horrible" in sentiment_words()
+
+
+def test_a_vision_transformer_names_objects_from_its_first_token(tiny_image_encoder):
+    ours = build_model(
+        ModelConfig(network="multisentinet", image_encoder=str(tiny_image_encoder)), ("a", "b")
+    ).eval()
+    theirs = transformers.ViTForImageClassification.from_pretrained(tiny_image_encoder).eval()
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        image = ours.encode_images(pixels)
+        objects = ours.image_words.objects(image, torch.ones(image.shape[:2], dtype=torch.bool))
+        torch.testing.assert_close(objects, theirs(pixels).logits.softmax(-1), atol=1e-3, rtol=0)
+
+
+def test_an_image_encoder_that_names_nothing_is_refused(tiny_text_encoder, tmp_path):
+    config = transformers.ResNetConfig(**STAGES, num_labels=3)
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="has no layer that names objects"):
+        load_object_classifier(str(tmp_path))
