@@ -58,11 +58,8 @@ def sentiment_words() -> list[str]:
     (file,) = PACKAGED["vader-lexicon"].sha256
     lines = (packaged_folder("vader-lexicon") / file).read_text("utf-8").splitlines()
     rows = [line.split("\t") for line in lines]
-    return [
-        word
-        for word, valence, *_ in rows
-        if word.isalpha() and word.isascii() and abs(float(valence)) >= STRONG_VALENCE
-    ]
+    strong = (word for word, valence, *_ in rows if abs(float(valence)) >= STRONG_VALENCE)
+    return [*dict.fromkeys(word for word in strong if word.isalpha() and word.isascii())]
 
 
 def _lite0_classifier() -> ObjectClassifier:

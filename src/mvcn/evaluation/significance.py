@@ -43,10 +43,16 @@ def f1_macro(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
     return np.asarray(_f1(confusion).mean(-1))
 
 
+def f1_binary(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the F1 of the second class, as is usual where it is the one looked for."""
+    return _f1(confusion)[..., 1]
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "f1_weighted": f1_weighted,
     "f1_macro": f1_macro,
+    "f1_binary": f1_binary,
 }
 
 

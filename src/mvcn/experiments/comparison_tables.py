@@ -15,6 +15,9 @@ PERCENT = 100
 SMALLEST_P = 0.001
 SIGNIFICANT_P = 0.05
 COLUMNS = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1"}
+BINARY = {"f1_binary": "F1 of the second class"}
+"""Shown beside the others where there are two classes."""
+TWO = 2
 FRESH = ("accuracy", "f1_weighted")
 """Metrics that are shown without the posts that have a near-duplicate in train, too."""
 LATEX_SIGNS = str.maketrans(
@@ -77,12 +80,13 @@ def sentences(results: Results) -> Iterator[str]:
 
 def scores_table(results: Results) -> Table:
     """Return the scores of each row, mean ± deviation over seeds in percent."""
-    header = ["row", "seeds", *COLUMNS.values()]
+    header = ["row", "seeds", *_columns(results).values()]
     header += [f"{COLUMNS[metric]} without near-duplicates" for metric in FRESH]
     if _has_calibration(results):
         header.append("calibration error")
     header.append("training, s")
-    return Table(header, [_scores(row, _has_calibration(results)) for row in results.rows])
+    metrics, has_calibration = list(_columns(results)), _has_calibration(results)
+    return Table(header, [_scores(row, metrics, has_calibration) for row in results.rows])
 
 
 def differences_table(results: Results) -> Table:
@@ -122,12 +126,16 @@ def _blocks(results: Results, form: Format) -> Iterator[str]:
         yield text(CAUTION)
 
 
+def _columns(results: Results) -> dict[str, str]:
+    return COLUMNS | (BINARY if results.rows and results.rows[0].num_classes == TWO else {})
+
+
 def _has_calibration(results: Results) -> bool:
     return any(row.calibration_error is not None for row in results.rows)
 
 
-def _scores(row: Row, with_calibration: bool) -> list[str]:
-    cells = [_percent(row.spread(metric)) for metric in COLUMNS]
+def _scores(row: Row, metrics: Sequence[str], with_calibration: bool) -> list[str]:
+    cells = [_percent(row.spread(metric)) for metric in metrics]
     has_fresh = row.is_fresh.any()
     cells += [_percent(row.spread(metric, fresh=True)) if has_fresh else "-" for metric in FRESH]
     if with_calibration:
@@ -225,10 +233,12 @@ FORMS: dict[str, tuple[Callable[[Table], str], Callable[[str], str]]] = {
 def _csv(results: Sequence[Results]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["data", "row", "seed", "posts", *COLUMNS])
+    metrics = list(dict.fromkeys(metric for one in results for metric in _columns(one)))
+    writer.writerow(["data", "row", "seed", "posts", *metrics])
     for one in results:
+        own = list(_columns(one))
         for row in one.rows:
-            scores = zip(*(row.scores(metric).tolist() for metric in COLUMNS), strict=True)
+            scores = zip(*(row.scores(metric).tolist() for metric in own), strict=True)
             for seed, values in zip(row.seeds, scores, strict=True):
                 writer.writerow([one.data, row.name, seed, one.num_posts, *map(repr, values)])
     return stream.getvalue()

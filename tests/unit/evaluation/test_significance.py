@@ -25,6 +25,7 @@ SKLEARN = {
         y, p, labels=range(3), average="weighted", zero_division=0
     ),
     "f1_macro": lambda y, p: f1_score(y, p, labels=range(3), average="macro", zero_division=0),
+    "f1_binary": lambda y, p: f1_score(y, p, labels=[1], average="macro", zero_division=0),
 }
 
 

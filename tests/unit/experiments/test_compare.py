@@ -235,6 +235,27 @@ def test_what_cannot_be_compared_is_an_error(cells, baseline, words):
         compare(cells, baseline)
 
 
+def test_two_classes_have_a_binary_f1_too():
+    two = [
+        dataclasses.replace(
+            c,
+            class_names=("no", "yes"),
+            labels=c.labels.clip(max=1),
+            predicted=c.predicted.clip(max=1),
+        )
+        for c in rows("one", data="theirs", digest="other")
+    ]
+    found = compare([*rows("one"), *two])
+    expected = np.mean([f1_score(c.labels, c.predicted) for c in two])
+    table = scores_table(found[1])
+    shown = dict(zip(table.header, table.rows[0], strict=True))["F1 of the second class"]
+    assert shown.startswith(f"{100 * expected:.1f} ±")
+    assert "F1 of the second class" not in scores_table(found[0]).header
+    read = list(csv.DictReader(io.StringIO(render(found, "csv"))))
+    assert not read[0]["f1_binary"]
+    assert float(read[3]["f1_binary"]) == f1_score(two[0].labels, two[0].predicted)
+
+
 def test_csv_holds_every_seed_with_all_digits():
     cells = rows("one", "two")
     read = list(csv.DictReader(io.StringIO(render(compare(cells), "csv"))))
