@@ -13,10 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.experiments.cell import read_cells
-from mvcn.experiments.compare import compare
+from mvcn.experiments.compare import Spread, compare
 from mvcn.experiments.comparison_tables import differences_table, scores_table, sentences
+from mvcn.experiments.published import published_results
+from mvcn.models import MODELS
 
-PAGES = (Path("README.md"), Path("docs/data.md"), Path("docs/reproduction.md"))
+PAGES = (*map(Path, ("README.md", "docs/data.md", "docs/models.md", "docs/reproduction.md")),)
 RESULTS = Path("results")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PERCENT = 100
@@ -24,7 +26,12 @@ PERCENT = 100
 METRIC_NAMES = {
     "accuracy": "accuracy",
     "f1_weighted": "weighted F1",
+    "f1_macro": "macro F1",
+    "f1_binary": "binary F1",
 }
+ALL_F1 = ("accuracy", "f1_weighted", "f1_macro")
+BINARY = 2
+MILLION = 1e6
 
 SCALE_ROWS = {
     "prepare": "`mvcn prepare` of a CSV with image files",
@@ -62,6 +69,8 @@ def main(
 
 def _table(name: str) -> str:
     """Return the table of a file of results, or of a folder that mvcn experiment has written."""
+    if name in TABLES_OF_CELLS:
+        return TABLES_OF_CELLS[name]()
     path = RESULTS / f"{SOURCES.get(name, name)}.json"
     if path.is_file():
         return TABLES[name](json.loads(path.read_text("utf-8")))
@@ -82,6 +91,59 @@ def _experiment(folder: Path) -> str:
         "\n".join(f"- {sentence}" for sentence in sentences(results)),
     ]
     return "\n".join([*(f"{block.rstrip()}\n" for block in blocks if block)])
+
+
+def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
+    """Each system's scores on one data set, with its size and speed, and what was published."""
+    cells = [
+        cell
+        for folder in folders
+        if (RESULTS / folder).is_dir()
+        for cell in read_cells(RESULTS / folder)
+        if cell.data == data and cell.fold is None and cell.row in models
+    ]
+    if not cells:
+        return ""
+    (results,) = compare(cells)
+    speed = json.loads((RESULTS / "model-speed.json").read_text("utf-8"))["models"]
+    rows = {row.name: row for row in results.rows}
+    metrics = [*ALL_F1, "f1_binary"] if len(cells[0].class_names) == BINARY else ALL_F1
+    lines = [
+        [
+            name,
+            str(len(rows[name].seeds)),
+            *(_spread(rows[name].spread(metric)) for metric in metrics),
+            f"{rows[name].seconds.mean:.0f}",
+            *_size_and_speed(speed.get(name.removesuffix("-faithful"))),
+            *_published(name, data),
+        ]
+        for name in models
+        if name in rows
+    ]
+    header = ["model", "seeds", *(METRIC_NAMES[metric] for metric in metrics), "training, s"]
+    header += ["parameters, M", "posts/s", "published accuracy / F1", "which F1, split"]
+    note = f"{data}, dev part, {results.num_posts} posts; mean ± deviation over seeds, in %."
+    return _markdown(header, lines) + f"\n{note}\n"
+
+
+def _size_and_speed(about: Mapping[str, Any] | None) -> list[str]:
+    if about is None:
+        return ["-", "-"]
+    return [f"{about['parameters'] / MILLION:.1f}", f"{about['posts_per_second']:.0f}"]
+
+
+def _published(name: str, data: str) -> list[str]:
+    about = MODELS.get(name.removesuffix("-faithful"))
+    result = published_results()[data].get(about.published or "") if about else None
+    if result is None:
+        return ["-", "-"]
+    scores = f"{result['accuracy']:.2f} / {result['f1']:.2f}"
+    return [scores, f"{result['which']}, {result['split']}"]
+
+
+def _spread(spread: Spread) -> str:
+    mean = f"{PERCENT * spread.mean:.1f}"
+    return mean if spread.deviation is None else f"{mean} ± {PERCENT * spread.deviation:.1f}"
 
 
 def _bench(content: Sequence[Mapping[str, Any]]) -> str:
@@ -207,6 +269,18 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "mvsa-single-faults": _faults,
     "scale": _scale,
 }
+
+MVSA_ROWS = (
+    *("text-cnn", "bilstm", "bert", "resnet", "vit", "multisentinet", "hsan", "co-mn-hop6"),
+    *("mgnns", "clmlf", "clmlf-faithful", "concat2", "concat3", "mmsd", "dr-net"),
+    *("logreg", "late-fusion", "mfs", "tgf", "mvcn", "default", "best"),
+)
+HFM_ROWS = ("text-cnn", "bilstm", "bert", "concat3", "mmsd")
+TABLES_OF_CELLS: dict[str, Callable[[], str]] = {
+    "systems": lambda: _systems("mvsa-single", ("published-table", "ablation", "best"), MVSA_ROWS),
+    "systems-hfm": lambda: _systems("hfm", ("published-hfm",), HFM_ROWS),
+}
+"""Tables made of several experiments."""
 
 SOURCES = {"agreement": "mvsa-single-faults"}
 """Name of a table -> the file of results that it is of, where that has another name."""
