@@ -80,6 +80,9 @@ class ModelConfig:
     """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
     image_encoder: str = "efficientnet-lite0"
     """Packaged name, folder, or Hugging Face hub name. The paper's is not known to us."""
+    image_describer: str | None = None
+    """Image classifier or captioner, by folder or Hugging Face hub name, whose words stand for what
+    is in an image where the data has none; by default the image encoder's own objects."""
     text_layers: CountOrAll = None
     """Lowest layers of the text encoder to keep; 0 keeps vectors of words. By default all."""
     frozen_text_layers: CountOrZero = 0

@@ -135,6 +135,15 @@ def _source(name: str) -> str | Path:
     return packaged_folder(name) if name in PACKAGED else name
 
 
+def load_part(auto: Any, name: str, kind: str) -> Any:
+    """Return what one of Hugging Face's Auto classes loads that has no weights.
+
+    Raises:
+        ConfigError: It cannot be loaded.
+    """
+    return _from_pretrained(auto, name, kind)
+
+
 def load_pretrained(auto: Any, name: str, kind: str) -> Any:
     """Return what one of Hugging Face's Auto classes loads, with every weight set.
 

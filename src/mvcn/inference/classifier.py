@@ -16,6 +16,7 @@ from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.models import load_model
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
+from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.models.network import probabilities
 from mvcn.models.processor import MvcnProcessor
@@ -56,9 +57,15 @@ class Classifier:
     'positive'
     """
 
-    def __init__(self, model: MvcnForClassification, processor: MvcnProcessor) -> None:
+    def __init__(
+        self,
+        model: MvcnForClassification,
+        processor: MvcnProcessor,
+        describer: ImageDescriber | None = None,
+    ) -> None:
         self.model = model.eval()
         self.processor = processor
+        self.describer = describer
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "Classifier":
@@ -67,7 +74,9 @@ class Classifier:
         Raises:
             RunError: The folder is not a finished run, or a file in it is damaged.
         """
-        return cls(*load_model(Path(folder)))
+        place = Path(folder) / DESCRIBER
+        parts = load_model(Path(folder))
+        return cls(*parts, ImageDescriber.load(place) if place.is_dir() else None)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -104,6 +113,8 @@ class Classifier:
         while chunk := list(islice(waiting, POSTS_AT_ONCE)):
             bad = pixels.prepare(chunk)
             usable = apply_bad_image_policy(chunk, bad, on_bad_image)
+            if self.describer is not None:
+                usable = self.describer.describe(usable)
             rows = iter(self._probabilities(EncodedPosts(usable, self.processor), pixels))
             dropped = set(bad) if on_bad_image == "drop" else set()
             for post in chunk:
@@ -122,8 +133,11 @@ class Classifier:
         encoded = self._encode_labelled(posts)  # first: images take much longer
         images = image_inputs(self.model, self.processor)
         bad = images.prepare(posts)
-        if bad:
-            encoded = self._encode_labelled(apply_bad_image_policy(posts, bad, on_bad_image))
+        usable = apply_bad_image_policy(posts, bad, on_bad_image)
+        if self.describer is not None:
+            usable = self.describer.describe(usable, self.describer.cache())
+        if bad or self.describer is not None:
+            encoded = self._encode_labelled(usable)
         labels = encoded.labels
         rows = self._probabilities(encoded, images)
         return JudgedPosts(

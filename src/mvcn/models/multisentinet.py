@@ -17,7 +17,6 @@ def build(config: MvcnConfig) -> "MultiSentiNet":
     assert config.image_words is not None  # it reads objects
     return MultiSentiNet(
         token_width(config.text_config),
-        token_width(config.image_config),
         config.image_words["num_objects"],
         config.num_labels,
         dropout=config.dropout,
@@ -34,23 +33,22 @@ class MultiSentiNet(Network):
     with the states h of an LSTM.
 
     Args:
-        text_width: Width of the text encoder's tokens.
-        image_width: Width of the image encoder's tokens.
+        text_width: Width of the text encoder's tokens, and of the scene's words.
         num_objects: Objects that the image encoder was trained to name.
         num_classes: Classes K.
         dropout: Before the classifier.
 
     Source:
         Xu and Mao, CIKM 2017, with the sizes of the authors' code.  Deviations: objects are the
-        probabilities of the image encoder's own classes, where the authors take a vector of VGG;
-        the scene vector is the image's mean token, for want of a network that was trained on
-        scenes; words are the text encoder's tokens and not GloVe; padding gets no attention.
+        probabilities of the image encoder's own classes, and the scene is the mean vector of words
+        for the image (those of an image describer that was trained on scenes, else of the data
+        set, else the likeliest objects), where the authors take vectors of two VGG; words of the
+        text are the text encoder's tokens and not GloVe; padding gets no attention.
     """
 
     def __init__(
         self,
         text_width: int,
-        image_width: int,
         num_objects: int,
         num_classes: int,
         *,
@@ -59,7 +57,7 @@ class MultiSentiNet(Network):
         super().__init__()
         self.feature_size = SIZE
         self.object = nn.Linear(num_objects, SIZE)
-        self.scene = nn.Linear(image_width, SIZE)
+        self.scene = nn.Linear(text_width, SIZE)
         self.lstm = MaskedLstm(text_width, SIZE, bidirectional=False)
         self.attention = GuidedAttention(SIZE, 2 * SIZE, SIZE)
         self.mix = nn.Sequential(nn.Linear(3 * SIZE, SIZE), nn.ReLU())
@@ -68,7 +66,7 @@ class MultiSentiNet(Network):
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts."""
-        scene = self.scene(masked_mean(tokens.image, tokens.image_mask)).relu()
+        scene = self.scene(masked_mean(tokens.attributes, tokens.attribute_mask)).relu()
         guide = torch.cat([self.object(tokens.objects).relu(), scene], 1)
         states = self.lstm(tokens.text, tokens.text_mask)
         text = self.attention(states, guide, tokens.text_mask)

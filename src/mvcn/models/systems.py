@@ -67,7 +67,10 @@ MODELS: dict[str, System] = {
     "resnet": System(one_token.build_resnet, IMAGE, "He et al., CVPR 2016", "ResNet-50"),
     "vit": System(vit.build, IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"),
     "multisentinet": System(
-        multisentinet.build, (*BOTH, "objects"), "Xu and Mao, CIKM 2017", "MultiSentiNet"
+        multisentinet.build,
+        ("text", "objects", "attributes"),
+        "Xu and Mao, CIKM 2017",
+        "MultiSentiNet",
     ),
     "hsan": System(hsan.build, ("text", "attributes"), "Xu, ISI 2017", "HSAN"),
     "co-mn-hop6": System(

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.trainer_callback import ProgressCallback
 
-from mvcn.config import BadImagePolicy, ObjectiveConfig, RunConfig, TrainingConfig
+from mvcn.config import BadImagePolicy, ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
@@ -27,6 +27,7 @@ from mvcn.losses.objective import Objective
 from mvcn.models import build_model, build_processor, load_model, system
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
+from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs
 from mvcn.models.processor import MvcnProcessor
 from mvcn.models.texts import frozen_texts
@@ -35,7 +36,7 @@ from mvcn.training.averaging import WeightAverage
 from mvcn.training.prefill import QueuePrefill
 from mvcn.training.progress import EpochLines
 from mvcn.training.teacher import teach
-from mvcn.training.trainer import MvcnTrainer
+from mvcn.training.trainer import Judgement, MvcnTrainer
 from mvcn.types import Post
 
 LOGS_PER_EPOCH = 10
@@ -81,6 +82,8 @@ def train(
     started = time.monotonic()
     images = image_inputs(model, processor)
     train_posts, dev_posts, bad = _usable(posts, images, config.data.on_bad_image)
+    describer = _describer(config.model)
+    train_posts, dev_posts = _describe(describer, [train_posts, dev_posts])
     features_ready = time.monotonic()
     encoded = _encode((train_posts, dev_posts), model, processor)
     run_folder.claim(output, config, resume=resume, overwrite=overwrite)
@@ -92,19 +95,14 @@ def train(
     checkpoint = run_folder.last_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     dev = trainer.judge(encoded[1])
-    report = {
-        "dev": dev.evaluation.to_mapping(),
-        "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
-        "posts": {"train": len(train_posts), "dev": len(dev_posts)},
-        "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
-        "bad_images": bad,
-        "epochs": _epochs(trainer),
-        "seconds": {
-            "image_features": round(features_ready - started, 1),
-            "training": round(time.monotonic() - features_ready, 1),
-        },
+    report = _report(posts, bad, encoded, trainer, dev)
+    report["seconds"] = {
+        "image_features": round(features_ready - started, 1),
+        "training": round(time.monotonic() - features_ready, 1),
     }
     run_folder.write_dev_predictions(output, dev_posts, dev.probabilities, posts.class_names)
+    if describer is not None:
+        describer.save(output / DESCRIBER)
     _finish(output, model, processor, trainer, posts, report)
     return report
 
@@ -269,6 +267,45 @@ def _require_fitting(config: RunConfig) -> None:
                 f"Setting 'objective.{setting}' is above 0, but model '{name}' cannot learn by it: "
                 f"start from the model's own recipe (--model {name}), or set it to 0."
             )
+
+
+def _describer(config: ModelConfig) -> ImageDescriber | None:
+    """Return what finds words for images, where one is wanted.
+
+    Raises:
+        ConfigError: The network reads no such words.
+    """
+    if config.image_describer is None:
+        return None
+    if not {"attributes", "pairs"} & set(system(config.network).reads):
+        raise ConfigError(
+            f"Model '{config.network}' reads no words for images: leave model.image_describer out."
+        )
+    return ImageDescriber.load(config.image_describer)
+
+
+def _describe(describer: ImageDescriber | None, parts: list[list[Post]]) -> list[list[Post]]:
+    if describer is None:
+        return parts
+    words = describer.cache()
+    return [describer.describe(part, words) for part in parts]
+
+
+def _report(
+    posts: TrainingPosts,
+    bad: Mapping[str, Mapping[str, str]],
+    encoded: Sequence[EncodedPosts],
+    trainer: MvcnTrainer,
+    dev: Judgement,
+) -> dict[str, Any]:
+    return {
+        "dev": dev.evaluation.to_mapping(),
+        "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
+        "posts": {"train": len(encoded[0]), "dev": len(encoded[1])},
+        "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
+        "bad_images": bad,
+        "epochs": _epochs(trainer),
+    }
 
 
 def _usable(

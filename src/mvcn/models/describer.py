@@ -1,0 +1,146 @@
+"""Words for what is in an image from any image classifier or captioner of Hugging Face."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+
+from mvcn.data.images import image_digest, open_image
+from mvcn.encoders.feature_cache import default_cache_root, encoder_fingerprint
+from mvcn.encoders.loading import load_image_processor, load_part, load_pretrained
+from mvcn.files import write_json
+from mvcn.types import Post
+
+DESCRIBER = "describer"
+"""Name of its folder within a run's."""
+KIND = "image describer"
+IMAGES_AT_ONCE = 16
+TOP = 5
+MAX_CAPTION_TOKENS = 30
+Words = tuple[str, ...]
+
+
+class ImageDescriber:
+    """Gives posts words for their images, where they have none of their own.
+
+    Of a classifier these are the names of its likeliest classes, of a captioner the words of its
+    caption.
+
+    Args:
+        model: An image classifier, or a model that writes a text for an image.
+        image_processor: Its own.
+        tokenizer: Of a captioner.
+    """
+
+    def __init__(self, model: PreTrainedModel, image_processor: Any, tokenizer: Any = None) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.image_processor = image_processor
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, name: str | Path) -> "ImageDescriber":
+        """Load a classifier or captioner by folder or hub name.
+
+        Raises:
+            ConfigError: There is none, or it is neither.
+        """
+        config = load_part(AutoConfig, str(name), KIND)
+        processor = load_image_processor(str(name))
+        if type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+            auto = AutoModelForImageClassification
+            return cls(load_pretrained(auto, str(name), KIND), processor)
+        model = load_pretrained(AutoModelForImageTextToText, str(name), KIND)
+        return cls(model, processor, load_part(AutoTokenizer, str(name), KIND))
+
+    def save(self, folder: Path) -> None:
+        """Write all that `load` needs."""
+        for part in (self.model, self.image_processor, self.tokenizer):
+            if part is not None:
+                part.save_pretrained(folder)
+
+    def describe(self, posts: Sequence[Post], cache: "WordCache | None" = None) -> list[Post]:
+        """Return the posts, those with an image and no words with words for it.
+
+        Args:
+            posts: Their images can be read.
+            cache: Where words are kept from one call to the next.
+        """
+        words = WordCache(None) if cache is None else cache
+        shown = {
+            i: image_digest(post.image)
+            for i, post in enumerate(posts)
+            if post.image is not None and not post.attributes
+        }
+        missing = {digest: i for i, digest in shown.items() if digest not in words}
+        with tqdm(
+            total=len(missing), desc="Image words", unit="image", disable=cache is None
+        ) as progress:
+            for start in range(0, len(missing), IMAGES_AT_ONCE):
+                chosen = list(missing)[start : start + IMAGES_AT_ONCE]
+                found = self._words([posts[missing[digest]].image for digest in chosen])
+                words.add(dict(zip(chosen, found, strict=True)))
+                progress.update(len(chosen))
+        return [
+            replace(post, attributes=words[shown[i]]) if i in shown else post
+            for i, post in enumerate(posts)
+        ]
+
+    def cache(self) -> "WordCache":
+        """Return where words of this model are kept for all runs."""
+        fingerprint = encoder_fingerprint(self.model, self.image_processor)
+        return WordCache(default_cache_root() / "image-words" / fingerprint)
+
+    @torch.inference_mode()
+    def _words(self, images: Sequence[Any]) -> list[Words]:
+        opened = [open_image(image) for image in images]
+        pixels = self.image_processor(images=opened, return_tensors="pt")["pixel_values"]
+        pixels = pixels.to(self.model.device)
+        if self.tokenizer is not None:
+            ids = self.model.generate(pixel_values=pixels, max_new_tokens=MAX_CAPTION_TOKENS)
+            captions = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+            return [tuple(caption.split()) for caption in captions]
+        logits = self.model(pixel_values=pixels).logits
+        top = logits.topk(min(TOP, logits.shape[1]), dim=1).indices.tolist()
+        return [tuple(self.model.config.id2label[index] for index in row) for row in top]
+
+
+class WordCache:
+    """Words by the digest of the image, in files that are each there whole or not at all.
+
+    Args:
+        folder: Where; None keeps them in memory alone.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._words: dict[str, Words] = {}
+        for path in sorted(folder.glob("*.json")) if folder is not None else ():
+            found = json.loads(path.read_text("utf-8"))
+            self._words |= {digest: tuple(words) for digest, words in found.items()}
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._words
+
+    def __getitem__(self, digest: str) -> Words:
+        """Return the words of an image."""
+        return self._words[digest]
+
+    def add(self, words: Mapping[str, Words]) -> None:
+        """Keep words by digest."""
+        self._words |= words
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_json(self._folder / f"{uuid.uuid4().hex}.json", words)

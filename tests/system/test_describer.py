@@ -1,0 +1,108 @@
+"""Words for images from a classifier or a captioner, in training and in what is left of it."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+import transformers
+
+from mvcn.data.table import read_table
+from mvcn.errors import ConfigError
+from mvcn.inference import Classifier
+from mvcn.models.describer import ImageDescriber, WordCache
+from mvcn.training.run import train
+
+
+@pytest.fixture(scope="module")
+def posts(posts_table):
+    return list(read_table(posts_table / "dev" / "posts.csv").posts)[:6]
+
+
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory, tiny_text_encoder, tiny_image_encoder):
+    """Folder of a random model that writes a text for an image."""
+    folder = tmp_path_factory.mktemp("captioner")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_text_encoder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    decoder = transformers.BertConfig(
+        vocab_size=len(tokenizer),
+        intermediate_size=48,
+        is_decoder=True,
+        add_cross_attention=True,
+        **sizes,
+    )
+    torch.manual_seed(3)
+    model = transformers.VisionEncoderDecoderModel(
+        encoder=transformers.ViTModel.from_pretrained(tiny_image_encoder),
+        decoder=transformers.BertLMHeadModel(decoder),
+    )
+    model.config.decoder_start_token_id = tokenizer.cls_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.decoder_start_token_id = tokenizer.cls_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    shutil.copy(tiny_image_encoder / "preprocessor_config.json", folder)
+    return folder
+
+
+def test_a_classifier_names_what_it_finds_likeliest(tiny_image_encoder, posts):
+    describer = ImageDescriber.load(tiny_image_encoder)
+    described = describer.describe(posts)
+    assert [replace(post, attributes=()) for post in described] == posts
+    pixels = describer.image_processor(
+        images=[transformers.image_utils.load_image(str(posts[0].image))], return_tensors="pt"
+    )
+    with torch.no_grad():
+        order = describer.model(**pixels).logits[0].argsort(descending=True)
+    assert described[0].attributes == tuple(f"thing {index}" for index in order[:5])
+
+
+def test_a_captioner_gives_the_words_of_its_caption(captioner, posts):
+    describer = ImageDescriber.load(captioner)
+    described = describer.describe(posts)
+    assert all(post.attributes for post in described)
+    assert all(" " not in word for post in described for word in post.attributes)
+    assert describer.describe(posts) == described
+
+
+def test_words_of_the_data_stay_and_without_an_image_there_are_none(tiny_image_encoder, posts):
+    mine = [replace(posts[0], attributes=("dog",)), replace(posts[1], image=None), posts[2]]
+    described = ImageDescriber.load(tiny_image_encoder).describe(mine)
+    assert described[:2] == mine[:2]
+    assert len(described[2].attributes) == 5
+
+
+def test_an_image_is_described_once(tiny_image_encoder, posts, tmp_path, monkeypatch):
+    describer = ImageDescriber.load(tiny_image_encoder)
+    first = describer.describe(posts, WordCache(tmp_path))
+    monkeypatch.setattr(describer, "_words", lambda images: pytest.fail("described again"))
+    assert describer.describe(posts, WordCache(tmp_path)) == first
+
+
+def test_a_run_keeps_its_describer(tiny_config, captioner, posts, tmp_path):
+    source = shutil.copytree(captioner, tmp_path / "describer")
+    changes = {"network": "concat3", "image_describer": str(source)}
+    config = tiny_config(model=changes, objective={"congruity_weight": 0.0}, training={"epochs": 1})
+    report = train(config, tmp_path / "run")
+    shutil.rmtree(source)  # nothing but the run's own folder is needed
+    classifier = Classifier.from_pretrained(tmp_path / "run")
+    dev = list(read_table(config.data.dev).posts)
+    judged = classifier.evaluate(dev)
+    assert judged.evaluation.accuracy == report["dev"]["accuracy"]
+    before = [p.probabilities for p in classifier.predict(posts)]
+    assert before != [
+        p.probabilities for p in Classifier(classifier.model, classifier.processor).predict(posts)
+    ]
+
+
+def test_a_model_that_reads_no_words_takes_no_describer(tiny_config, tiny_image_encoder, tmp_path):
+    config = tiny_config(model={"image_describer": str(tiny_image_encoder)})
+    with pytest.raises(ConfigError, match="'mvcn' reads no words for images"):
+        train(config, tmp_path / "run")
+
+
+def test_what_describes_no_image_is_refused(tiny_text_encoder):
+    with pytest.raises(ConfigError, match="image"):
+        ImageDescriber.load(tiny_text_encoder)
