@@ -38,7 +38,12 @@ EVERY_MODEL = {
     "trained image encoder": {"freeze_image_encoder": False, "freeze_text_embeddings": True},
     "frozen text layers": {"frozen_text_layers": 1},
 }
+WORDS_ALONE = {"vectors of words": {"text_layers": 0}}
 SPECIAL = {
+    "text-cnn": WORDS_ALONE,
+    "bilstm": WORDS_ALONE | {"mean of states": {"options": {"attention": False}}},
+    "co-mn-hop6": {"two hops": {"options": {"hops": 2}}},
+    "clmlf": {"faithful": {"options": {"faithful": True}}},
     "mvcn": {
         "softmax, two units": {"attention": "softmax", "num_fusion_layers": 2},
         "equal fusion": {"fusion": "equal"},

@@ -111,7 +111,8 @@ def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
     """Take all but the lowest `count` layers away for good; without any, words alone are left.
 
     Raises:
-        ConfigError: The encoder has fewer layers, or its configuration does not count them.
+        ConfigError: The encoder has fewer layers, its configuration does not count them, or it
+            cannot do without any.
     """
     layers = _layers(encoder)
     if count > len(layers):
@@ -123,6 +124,14 @@ def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
         )
     del layers[count:]
     encoder.config.num_hidden_layers = count
+    token = torch.zeros(1, 1, dtype=torch.long, device=encoder.device)
+    try:
+        text_tokens(encoder, token, torch.ones_like(token))
+    except UnboundLocalError as error:  # some loop over their layers and use what the last left
+        raise ConfigError(
+            f"Text encoder type '{encoder.config.model_type}' cannot do without layers: set "
+            "text_layers to 1 or more."
+        ) from error
 
 
 def _layers(encoder: PreTrainedModel) -> nn.ModuleList:

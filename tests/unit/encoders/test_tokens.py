@@ -1,5 +1,7 @@
 """What is read of any encoder's configuration and layers."""
 
+import copy
+
 import pytest
 import torch
 import transformers
@@ -10,8 +12,10 @@ from mvcn.encoders.tokens import (
     freeze,
     frozen_image_tokens,
     image_tokens,
+    keep_lowest_layers,
     lowest_layers,
     text_embeddings,
+    text_tokens,
     token_width,
 )
 from mvcn.errors import ConfigError
@@ -42,7 +46,7 @@ text_encoders = pytest.mark.parametrize("kind", TEXT_CONFIGS)
 
 def build(kind):
     torch.manual_seed(0)
-    return transformers.AutoModel.from_config(TEXT_CONFIGS[kind])
+    return transformers.AutoModel.from_config(copy.deepcopy(TEXT_CONFIGS[kind]))
 
 
 @text_encoders
@@ -72,6 +76,33 @@ def test_lowest_layers_are_the_first_to_read_the_embeddings(kind):
 def test_more_layers_than_there_are_is_a_config_error(kind):
     with pytest.raises(ConfigError, match="has 3 layers: frozen_text_layers can't be 4"):
         lowest_layers(build(kind), 4)
+
+
+@text_encoders
+@pytest.mark.parametrize("count", [0, 2])
+def test_an_encoder_keeps_its_lowest_layers_and_is_built_again_like_that(kind, count):
+    encoder = build(kind).eval()
+    kept = lowest_layers(encoder, count)
+    if kind == "deberta" and count == 0:
+        with pytest.raises(ConfigError, match="type 'deberta-v2' cannot do without layers"):
+            keep_lowest_layers(encoder, count)
+        return
+    keep_lowest_layers(encoder, count)
+    assert lowest_layers(encoder, count) == kept
+    again = transformers.AutoModel.from_config(encoder.config).eval()
+    again.load_state_dict(encoder.state_dict())
+    ids = torch.tensor([[1, 2, 3]])
+    mask = torch.ones_like(ids)
+    assert torch.equal(text_tokens(again, ids, mask), text_tokens(encoder, ids, mask))
+    with pytest.raises(ConfigError, match=f"has {count} layers: it cannot keep {count + 1}"):
+        keep_lowest_layers(encoder, count + 1)
+
+
+def test_an_encoder_that_does_not_count_its_layers_keeps_all():
+    encoder = build("bert")
+    encoder.config.num_hidden_layers = 7
+    with pytest.raises(ConfigError, match="does not tell its layers"):
+        keep_lowest_layers(encoder, 1)
 
 
 def test_an_encoder_that_hides_its_embeddings_is_a_config_error(monkeypatch):
