@@ -124,5 +124,7 @@ def _words_for(option: Any) -> str:
         return f"one of {', '.join(typing.get_args(option))}"
     if typing.get_origin(option) is dict:
         return f"names, each with {_words_for(typing.get_args(option)[1])}"
+    if option is Any:
+        return "a value"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return words.get(option, "a path")

@@ -32,6 +32,7 @@ AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig)
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
+ENCODERS = ("minilm-l6", EFFICIENTNET_LITE0)
 
 # Decoders and resamplers differ between backends, so the same post would score differently on
 # two machines; Pillow is on all of them.
@@ -163,7 +164,7 @@ def _from_pretrained(auto: Any, source: str | Path, kind: str, **options: Any) -
     try:
         return load(source, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
-        packaged = ", ".join(PACKAGED)
+        packaged = ", ".join(ENCODERS)
         raise ConfigError(
             f"No {kind} can be loaded from '{source}': give a packaged name ({packaged}), a folder "
             f"saved by save_pretrained, or a hub name that this machine can reach."

@@ -94,10 +94,14 @@ class Classifier:
 
         Raises:
             BadImageError: The image cannot be read and the policy is ``error``.
-            DataError: There is neither text nor image.
+            DataError: There is neither text nor image, or nothing that the model reads.
         """
         if not text.strip() and image is None:
             raise DataError("There is nothing to classify: give a text, an image, or both.")
+        if self.model.image_encoder is None and not text.strip():
+            raise DataError("This model reads texts alone: give a text.")
+        if self.model.text_encoder is None and image is None:
+            raise DataError("This model reads images alone: give an image.")
         post = Post("post", text, Path(image) if isinstance(image, str) else image)
         return next(self.predict([post], on_bad_image))
 

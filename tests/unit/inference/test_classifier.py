@@ -1,12 +1,15 @@
 """One path from posts to predictions: order, policies, flat memory."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
+from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, DataError
 from mvcn.inference import Classifier, classifier
+from mvcn.models import build_model, build_processor
 from mvcn.types import Post
 
 
@@ -148,3 +151,28 @@ def test_judging_nothing_is_a_data_error(trained, tmp_path):
     for posts in ([], [Post("1", "a", tmp_path / "absent.png", "positive")]):
         with pytest.raises(DataError, match="no post is left"):
             trained.evaluate(posts, "drop")
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "message"),
+    [
+        ("bert", {"image": b"never opened"}, "reads texts alone: give a text"),
+        ("resnet", {"text": "a day"}, "reads images alone: give an image"),
+    ],
+)
+def test_a_post_of_which_the_model_reads_nothing_is_an_error(
+    tiny_settings, network, given, message
+):
+    config = ModelConfig(network=network, **tiny_settings)
+    trained = Classifier(build_model(config, ("a", "b")), build_processor(config))
+    with pytest.raises(DataError, match=message):
+        trained.predict_one(**given)
+
+
+def test_a_model_of_texts_opens_no_image(tiny_settings, generated_posts, tmp_path):
+    config = ModelConfig(network="bert", **tiny_settings)
+    trained = Classifier(build_model(config, ("a", "b")), build_processor(config))
+    posts = [replace(post, image=tmp_path / "nowhere.jpg") for post in generated_posts[:7]]
+    found = list(trained.predict(posts))
+    assert [p.image_problem for p in found] == [None] * 7
+    np.testing.assert_array_equal(shares(found), shares(trained.predict(generated_posts[:7])))
