@@ -1,6 +1,7 @@
 """What a classifier with any of `MODELS` must keep to: a new one needs no tests of its own."""
 
 import copy
+import functools
 import inspect
 import json
 from importlib import resources
@@ -70,14 +71,26 @@ def name(settings):
     return settings["network"]
 
 
+@pytest.fixture(scope="session")
+def build(tiny_settings):
+    """Return a function from settings to a model of them, which is built once."""
+
+    @functools.cache
+    def build_once(items):
+        torch.manual_seed(0)
+        settings = json.loads(items)
+        head = settings.pop("annotation_head", False)
+        built = build_model(ModelConfig(**tiny_settings | settings), CLASSES, annotation_head=head)
+        if head:  # a rule that says something
+            built.annotation.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
+        return built.eval()
+
+    return lambda settings: copy.deepcopy(build_once(json.dumps(settings)))
+
+
 @pytest.fixture
-def model(settings, tiny_settings):
-    torch.manual_seed(0)
-    head = settings.pop("annotation_head", False)
-    built = build_model(ModelConfig(**tiny_settings | settings), CLASSES, annotation_head=head)
-    if head:  # a rule that says something
-        built.annotation.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
-    return built.eval()
+def model(settings, build):
+    return build(settings)
 
 
 @pytest.fixture

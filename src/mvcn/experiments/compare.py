@@ -61,6 +61,16 @@ class Row:
         ]
         return METRICS[metric](np.array(matrices, dtype=float))
 
+    def vote(self) -> Int[np.ndarray, " batch"]:
+        """Return the class that most seeds predict; of equals, the first."""
+        votes = (self.predicted[:, :, None] == np.arange(self.num_classes)).sum(0)
+        return np.asarray(votes.argmax(-1))
+
+    def vote_score(self, metric: str) -> float:
+        """Return a metric of `METRICS` of the vote: of an ensemble, not of a model."""
+        matrix = confusion_matrix(self.labels, self.vote(), labels=range(self.num_classes))
+        return float(METRICS[metric](matrix.astype(float)))
+
     def spread(self, metric: str, *, fresh: bool = False) -> Spread:
         """Return mean and deviation of `scores`."""
         return _spread(self.scores(metric, fresh=fresh).tolist())
@@ -272,13 +282,7 @@ def _seeds_p(first: Row, second: Row) -> float | None:
 
 
 def _posts_p(first: Row, second: Row) -> float:
-    return mcnemar_test(first.labels, _majority(first), _majority(second))
-
-
-def _majority(row: Row) -> Int[np.ndarray, " batch"]:
-    """Return the class that most seeds predict; of equals, the first."""
-    votes = (row.predicted[:, :, None] == np.arange(row.num_classes)).sum(0)
-    return np.asarray(votes.argmax(-1))
+    return mcnemar_test(first.labels, first.vote(), second.vote())
 
 
 def _spread(values: Sequence[float]) -> Spread:

@@ -18,6 +18,7 @@ COLUMNS = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "ma
 BINARY = {"f1_binary": "F1 of the second class"}
 """Shown beside the others where there are two classes."""
 TWO = 2
+FEWEST_VOTERS = 3
 FRESH = ("accuracy", "f1_weighted")
 """Metrics that are shown without the posts that have a near-duplicate in train, too."""
 LATEX_SIGNS = str.maketrans(
@@ -74,6 +75,9 @@ def sentences(results: Results) -> Iterator[str]:
             f"With {seeds} shared seed{'s' if seeds > 1 else ''} the exact test over seeds cannot "
             f"give less than p = {min(1.0, 2 / 2**seeds):.3g}."
         )
+    ensembles = [_ensemble(row) for row in results.rows if len(row.seeds) >= FEWEST_VOTERS]
+    if ensembles:
+        yield f"A vote of all seeds, accuracy / weighted F1: {', '.join(ensembles)}."
     if results.incomplete:
         yield f"Left out, since folds lack: {'; '.join(results.incomplete)}."
 
@@ -128,6 +132,11 @@ def _blocks(results: Results, form: Format) -> Iterator[str]:
 
 def _columns(results: Results) -> dict[str, str]:
     return COLUMNS | (BINARY if results.rows and results.rows[0].num_classes == TWO else {})
+
+
+def _ensemble(row: Row) -> str:
+    accuracy, f1 = (PERCENT * row.vote_score(metric) for metric in FRESH)
+    return f"{row.name} {accuracy:.1f} / {f1:.1f}"
 
 
 def _has_calibration(results: Results) -> bool:

@@ -100,7 +100,7 @@ def test_each_data_set_has_tables_of_its_own():
 
 def test_a_better_row_is_called_better_and_an_equal_one_noise():
     (results,) = compare(rows("plain", "other") + rows("good", right=0.95) + rows("bad", right=0.1))
-    other, good, bad, note = sentences(results)
+    other, good, bad, note, _ = sentences(results)
     assert other.startswith("other against plain: ")
     assert other.endswith("is within noise.")
     assert re.match(r"good is better than plain by \d\d\.\d points of weighted F1 \(95 % ", good)
@@ -254,6 +254,19 @@ def test_two_classes_have_a_binary_f1_too():
     read = list(csv.DictReader(io.StringIO(render(found, "csv"))))
     assert not read[0]["f1_binary"]
     assert float(read[3]["f1_binary"]) == f1_score(two[0].labels, two[0].predicted)
+
+
+def test_a_vote_of_the_seeds_is_told_apart_from_their_mean():
+    cells = rows("one")
+    (results,) = compare(cells)
+    votes = [np.bincount(column).argmax() for column in np.array([c.predicted for c in cells]).T]
+    accuracy, f1 = accuracy_score(LABELS, votes), f1_score(LABELS, votes, average="weighted")
+    said = (
+        f"A vote of all seeds, accuracy / weighted F1: one {100 * accuracy:.1f} / {100 * f1:.1f}."
+    )
+    assert said in list(sentences(results))
+    (of_two,) = compare(rows("one", seeds=(0, 1)))
+    assert not any("vote" in sentence for sentence in sentences(of_two))
 
 
 def test_csv_holds_every_seed_with_all_digits():
