@@ -55,7 +55,7 @@ class System:
 
 
 BOTH = ("text", "image")
-PAIRS = ("annotation_weight",)
+ANNOTATIONS = ("annotation_weight",)
 CONTRAST = ("label_contrast_weight", "data_contrast_weight")
 CAI = "Cai et al., ACL 2019"
 WEI = "Wei et al., ACL 2023"
@@ -99,9 +99,9 @@ MODELS: dict[str, System] = {
     ),
     "logreg": System(references.build_logreg, BOTH, "a reference, ours"),
     "late-fusion": System(references.build_late_fusion, BOTH, "a reference, ours"),
-    "mvcn": System(mvcn.build, BOTH, WEI, "MVCN", learns_by=PAIRS),
-    "tgf": System(mvcn.build, BOTH, f"{WEI}, without its losses", learns_by=PAIRS),
-    "mfs": System(mvcn.build_equal, BOTH, f"{WEI}, ablation", learns_by=PAIRS),
+    "mvcn": System(mvcn.build, BOTH, WEI, "MVCN", learns_by=ANNOTATIONS),
+    "tgf": System(mvcn.build, BOTH, f"{WEI}, without its losses", learns_by=ANNOTATIONS),
+    "mfs": System(mvcn.build_equal, BOTH, f"{WEI}, ablation", learns_by=ANNOTATIONS),
 }
 """Name -> system; each has a recipe of its name, too."""
 
