@@ -211,6 +211,15 @@ def test_what_is_read_makes_a_difference_and_nothing_else_does(model, batch):
         assert changes.tolist() == expected
 
 
+def test_words_for_images_make_a_difference_to_those_who_read_them(model, batch):
+    before = without_grad(model, batch).logits
+    ids = torch.randint(5, 70, (4, 3, 2), generator=torch.Generator().manual_seed(4))
+    ids[2] = -1  # the third post has none: they are found in its image
+    changes = (without_grad(model, batch | {"attribute_ids": ids}).logits != before).any(1)
+    reads_words = bool({"attributes", "pairs"} & set(model.reads))
+    assert changes.tolist() == [reads_words, reads_words, False, reads_words]
+
+
 def test_a_model_has_no_encoder_that_it_does_not_read(model):
     assert (model.text_encoder is not None) == ("text" in model.reads)
     assert (model.image_encoder is None) == (model.reads == ("text",))
