@@ -45,8 +45,8 @@ def require_known(name: str, config: Any, prefix: str) -> None:
     known = [f.name for f in dataclasses.fields(config)]
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
-        names = ", ".join(known) or "none"
-        hint = f"did you mean '{prefix}{close[0]}'?" if close else f"known are {names}."
+        others = f"known are {', '.join(known)}." if known else "there is none to set here."
+        hint = f"did you mean '{prefix}{close[0]}'?" if close else others
         raise ConfigError(f"There is no setting '{prefix}{name}': {hint}")
 
 

@@ -84,11 +84,29 @@ def test_models_are_listed_and_trained_by_name(mvcn, train_options, tmp_path):
         (["--model", "mvnc"], "There is no model 'mvnc': did you mean 'mvcn'?"),
         (["--model", "tgf", "--recipe", "best"], "Give --model or --recipe, not both"),
         (["--set", "model.network=bret"], "There is no model 'bret'"),
-        (["--set", "model.options={hops: 3}"], "no setting 'model.options.hops': known are none"),
+        (["--set", "model.options={hops: 3}"], "no setting 'model.options.hops': there is none"),
     ],
 )
 def test_a_model_that_does_not_exist_is_an_error(mvcn, train_options, tmp_path, options, message):
     code, _, errors = mvcn("train", *train_options, *options, "--output", tmp_path / "run")
+    assert code == 2
+    assert message in errors
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "header", "cell", "message"),
+    [
+        ("resnet", "text", "a fine day", "'resnet' reads images alone, but no training post has"),
+        ("text-cnn", "image", "patch.png", "'text-cnn' reads texts alone, but no training post"),
+    ],
+)
+def test_posts_that_a_model_cannot_read_are_refused(mvcn, tmp_path, model, header, cell, message):
+    Image.new("RGB", (32, 32)).save(tmp_path / "patch.png")
+    rows = [f"{cell},{label}" for label in ("good", "bad") * 20]
+    (tmp_path / "posts.csv").write_text("\n".join([f"{header},label", *rows]))
+    table = ["--train", tmp_path / "posts.csv", "--output", tmp_path / "run"]
+    code, _, errors = mvcn("train", "--model", model, *table)
     assert code == 2
     assert message in errors
     assert not (tmp_path / "run").exists()

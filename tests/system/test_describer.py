@@ -103,6 +103,12 @@ def test_a_model_that_reads_no_words_takes_no_describer(tiny_config, tiny_image_
         train(config, tmp_path / "run")
 
 
+def test_a_describer_that_is_nowhere_is_refused_without_talk_of_encoders(tmp_path):
+    with pytest.raises(ConfigError, match="No image describer can be loaded") as refusal:
+        ImageDescriber.load(tmp_path / "nowhere")
+    assert "packaged" not in str(refusal.value)
+
+
 def test_what_describes_no_image_is_refused(tiny_text_encoder):
     with pytest.raises(ConfigError, match="image"):
         ImageDescriber.load(tiny_text_encoder)

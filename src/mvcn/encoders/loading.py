@@ -164,10 +164,10 @@ def _from_pretrained(auto: Any, source: str | Path, kind: str, **options: Any) -
     try:
         return load(source, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
-        packaged = ", ".join(ENCODERS)
+        packaged = f"a packaged name ({', '.join(ENCODERS)}), " if "encoder" in kind else ""
         raise ConfigError(
-            f"No {kind} can be loaded from '{source}': give a packaged name ({packaged}), a folder "
-            f"saved by save_pretrained, or a hub name that this machine can reach."
+            f"No {kind} can be loaded from '{source}': give {packaged}a folder saved by "
+            f"save_pretrained, or a hub name that this machine can reach."
         ) from error
     except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
         raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error

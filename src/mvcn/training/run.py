@@ -24,7 +24,7 @@ from mvcn.errors import ConfigError
 from mvcn.files import write_json
 from mvcn.losses.contrast import Contrast
 from mvcn.losses.objective import Objective
-from mvcn.models import build_model, build_processor, load_model, system
+from mvcn.models import build_model, build_processor, load_model
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
@@ -33,6 +33,7 @@ from mvcn.models.processor import MvcnProcessor
 from mvcn.models.texts import frozen_texts
 from mvcn.training import run_folder
 from mvcn.training.averaging import WeightAverage
+from mvcn.training.fitting import require_fitting, require_readable
 from mvcn.training.prefill import QueuePrefill
 from mvcn.training.progress import EpochLines
 from mvcn.training.teacher import teach
@@ -40,12 +41,6 @@ from mvcn.training.trainer import Judgement, MvcnTrainer
 from mvcn.types import Post
 
 LOGS_PER_EPOCH = 10
-BOTH = ("text", "image")
-SPECIAL_WEIGHTS = (
-    *("annotation_weight", "distillation_weight", "penalty_weight"),
-    *("label_contrast_weight", "data_contrast_weight"),
-)
-"""Settings of the objective that not every network can learn by."""
 KEPT_CHECKPOINTS = 2
 
 
@@ -73,9 +68,10 @@ def train(
     Raises:
         MvcnError: Anything that a person can mend: settings, data, images, folder.
     """
-    _require_fitting(config)
+    require_fitting(config)
     run_folder.check_claim(output, config, resume=resume, overwrite=overwrite)
     posts = read_training_posts(config.data, config.training.seed)
+    require_readable(config.model.network, posts.train)
     set_seed(config.training.seed)
     model = build_model(config.model, posts.class_names, annotation_head=_has_head(config, posts))
     processor = build_processor(config.model)
@@ -254,34 +250,9 @@ def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:
     return config.objective.annotation_weight > 0 and has_labels
 
 
-def _require_fitting(config: RunConfig) -> None:
-    """Raise a ConfigError where the objective asks for what the network does not have."""
-    about, name = system(config.model.network), config.model.network
-    possible = {
-        *about.learns_by,
-        *(["distillation_weight"] if set(BOTH) <= set(about.reads) else []),
-    }
-    for setting in SPECIAL_WEIGHTS:
-        if setting not in possible and getattr(config.objective, setting) > 0:
-            raise ConfigError(
-                f"Setting 'objective.{setting}' is above 0, but model '{name}' cannot learn by it: "
-                f"start from the model's own recipe (--model {name}), or set it to 0."
-            )
-
-
 def _describer(config: ModelConfig) -> ImageDescriber | None:
-    """Return what finds words for images, where one is wanted.
-
-    Raises:
-        ConfigError: The network reads no such words.
-    """
-    if config.image_describer is None:
-        return None
-    if not {"attributes", "pairs"} & set(system(config.network).reads):
-        raise ConfigError(
-            f"Model '{config.network}' reads no words for images: leave model.image_describer out."
-        )
-    return ImageDescriber.load(config.image_describer)
+    """Return what finds words for images, where one is wanted."""
+    return ImageDescriber.load(config.image_describer) if config.image_describer else None
 
 
 def _describe(describer: ImageDescriber | None, parts: list[list[Post]]) -> list[list[Post]]:
