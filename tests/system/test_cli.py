@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mvcn.data.table import read_table
-from mvcn.inference import Classifier
+from mvcn.inference import Classifier, read_threshold
 
 
 @pytest.fixture
@@ -143,6 +143,37 @@ def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_
     for row, prediction in zip(rows, python, strict=True):
         for name, probability in prediction.probabilities.items():
             assert float(row[f"probability_{name}"]) == probability
+
+
+def test_a_wished_precision_leaves_unsure_posts_without_a_label(
+    mvcn, tiny_run, posts_table, tmp_path
+):
+    dev, every, sure = posts_table / "dev/posts.csv", tmp_path / "every.csv", tmp_path / "sure.csv"
+    assert mvcn("predict", tiny_run, dev, "--output", every)[0] == 0
+    code, output, errors = mvcn("predict", tiny_run, dev, "--output", sure, "--precision", 0.05)
+    assert code == 0
+    least = read_threshold(tiny_run, 0.05).confidence
+    assert f"from a probability of {least:.3f} on" in errors
+    without = 0
+    for row, before in zip(read_csv(sure), read_csv(every), strict=True):
+        probable = max(float(v) for k, v in before.items() if k.startswith("probability_"))
+        assert row == before | ({} if probable >= least else {"label": ""})
+        without += probable < least
+    assert f"{without} of them have no label" in output
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [(0.999, "cannot be promised from 16 dev posts"), (1.5, "must be above 0 and below 1")],
+)
+def test_a_precision_that_cannot_be_had_is_refused(
+    mvcn, tiny_run, posts_table, tmp_path, precision, message
+):
+    options = ["--output", tmp_path / "out.csv", "--precision", precision]
+    code, _, errors = mvcn("predict", tiny_run, posts_table / "dev/posts.csv", *options)
+    assert code == 2
+    assert message in errors
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_one_post_from_the_command_line_equals_python(mvcn, tiny_run, posts_table):

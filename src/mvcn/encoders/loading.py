@@ -142,7 +142,7 @@ def load_part(auto: Any, name: str, kind: str) -> Any:
     Raises:
         ConfigError: It cannot be loaded.
     """
-    return _from_pretrained(auto, name, kind)
+    return _from_pretrained(auto, name, kind, choices="")
 
 
 def load_pretrained(auto: Any, name: str, kind: str) -> Any:
@@ -152,21 +152,27 @@ def load_pretrained(auto: Any, name: str, kind: str) -> Any:
         ConfigError: It cannot be loaded, or weights are lacking.
     """
     loaded, found = _from_pretrained(
-        auto, name, kind, use_safetensors=True, output_loading_info=True
+        auto, name, kind, choices="", use_safetensors=True, output_loading_info=True
     )
     if lacking := sorted(found["missing_keys"]):
         raise _damaged(kind, name, f"it lacks {len(lacking)} weights such as {lacking[0]}")
     return loaded
 
 
-def _from_pretrained(auto: Any, source: str | Path, kind: str, **options: Any) -> Any:
+def _from_pretrained(
+    auto: Any,
+    source: str | Path,
+    kind: str,
+    *,
+    choices: str = f"a packaged name ({', '.join(ENCODERS)}), ",
+    **options: Any,
+) -> Any:
     load: Callable[..., Any] = auto.from_pretrained
     try:
         return load(source, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
-        packaged = f"a packaged name ({', '.join(ENCODERS)}), " if "encoder" in kind else ""
         raise ConfigError(
-            f"No {kind} can be loaded from '{source}': give {packaged}a folder saved by "
+            f"No {kind} can be loaded from '{source}': give {choices}a folder saved by "
             f"save_pretrained, or a hub name that this machine can reach."
         ) from error
     except Exception as error:  # Hugging Face lets nearly every kind through for damaged files

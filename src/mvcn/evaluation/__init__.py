@@ -1,5 +1,6 @@
 """How good predictions are: metrics with intervals, and their table for a terminal."""
 
+from mvcn.evaluation.abstention import Threshold, choose_threshold
 from mvcn.evaluation.metrics import (
     ClassScores,
     Evaluation,
@@ -8,10 +9,15 @@ from mvcn.evaluation.metrics import (
     format_evaluation,
     format_groups,
 )
+from mvcn.evaluation.temperature import Calibration, calibrate
 
 __all__ = [
+    "Calibration",
     "ClassScores",
     "Evaluation",
+    "Threshold",
+    "calibrate",
+    "choose_threshold",
     "evaluate_groups",
     "evaluate_predictions",
     "format_evaluation",

@@ -108,7 +108,7 @@ def evaluate_predictions(
         f1_binary=per_class[class_names[1]].f1 if len(classes) == BINARY else None,
         per_class=per_class,
         confusion_matrix=tuple(tuple(row) for row in confusion.tolist()),
-        expected_calibration_error=_calibration_error(probabilities, labels),
+        expected_calibration_error=calibration_error(probabilities, labels),
         negative_log_likelihood=float(log_loss(labels, probabilities, labels=classes)),
         intervals=_bootstrap_intervals(confusion),
     )
@@ -225,7 +225,7 @@ def _scores_per_class(
     }
 
 
-def _calibration_error(
+def calibration_error(
     probabilities: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
 ) -> float:
     r"""Return how far confidence is from accuracy, averaged over bins of confidence.

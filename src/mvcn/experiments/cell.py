@@ -39,7 +39,8 @@ class CellResult:
     posts_digest: str
     """Equal where two cells judged the same posts in the same order."""
     metrics: Mapping[str, Any]
-    """`Evaluation.to_mapping` of the dev posts."""
+    """`Evaluation.to_mapping` of the dev posts, but for the calibration error: it is that of the
+    network before its temperature, which was fitted on the same posts."""
     settings: Mapping[str, Mapping[str, Any]]
     """All settings but those of the data, as `RunConfig.to_mapping` has them."""
     seconds: Mapping[str, float]

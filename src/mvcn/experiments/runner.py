@@ -201,7 +201,8 @@ def _result(name: str, cell: Cell, run: Path) -> CellResult:
             [near for post, near in zip(posts.dev, is_near, strict=True) if post.id in judged]
         ),
         posts_digest=fingerprint(post for post in posts.dev if post.id in judged),
-        metrics=report["dev"],
+        metrics=report["dev"]
+        | {"expected_calibration_error": report["calibration"]["error_before"]},
         settings=settings_of(cell.config),
         seconds=report["seconds"],
         environment=environment,

@@ -32,9 +32,10 @@ class Prediction:
 
     id: str
     label: str | None
-    """The most probable class; None for a post that the policy ``drop`` leaves out."""
+    """The most probable class; None where it is not probable enough, and for a post that the
+    policy ``drop`` leaves out, which has no probabilities either."""
     probabilities: Mapping[str, float]
-    """Class name -> probability, in the model's order; they sum to 1."""
+    """Class name -> calibrated probability, in the model's order; they sum to 1."""
     image_problem: str | None = None
     """Why the image could not be read, where it could not."""
 
@@ -89,8 +90,9 @@ class Classifier:
         text: str = "",
         image: Path | str | bytes | None = None,
         on_bad_image: BadImagePolicy = "error",
+        min_probability: float = 0.0,
     ) -> Prediction:
-        """Classify one post.
+        """Classify one post; see `predict`.
 
         Raises:
             BadImageError: The image cannot be read and the policy is ``error``.
@@ -103,12 +105,20 @@ class Classifier:
         if self.model.text_encoder is None and image is None:
             raise DataError("This model reads images alone: give an image.")
         post = Post("post", text, Path(image) if isinstance(image, str) else image)
-        return next(self.predict([post], on_bad_image))
+        return next(self.predict([post], on_bad_image, min_probability))
 
     def predict(
-        self, posts: Iterable[Post], on_bad_image: BadImagePolicy = "error"
+        self,
+        posts: Iterable[Post],
+        on_bad_image: BadImagePolicy = "error",
+        min_probability: float = 0.0,
     ) -> Iterator[Prediction]:
         """Yield one prediction for each post, in order; memory stays flat, however many they are.
+
+        Args:
+            posts: Labels are not read.
+            on_bad_image: What to do with an image that cannot be read.
+            min_probability: A class that is less probable is not given; see `read_threshold`.
 
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
@@ -123,7 +133,7 @@ class Classifier:
             dropped = set(bad) if on_bad_image == "drop" else set()
             for post in chunk:
                 row = None if post.id in dropped else next(rows)
-                yield self._prediction(post.id, row, bad.get(post.id))
+                yield self._prediction(post.id, row, bad.get(post.id), min_probability)
 
     def evaluate(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy = "error"
@@ -170,13 +180,20 @@ class Classifier:
             chosen = order[start : start + BATCH_SIZE]
             batch = collate([posts[index] for index in chosen])
             inputs = {k: v.to(self.model.device) for k, v in batch.items() if k not in LABEL_FIELDS}
-            rows[chosen] = probabilities(self.model(**inputs).logits).cpu().numpy()
+            logits = self.model(**inputs).logits
+            rows[chosen] = probabilities(logits, self.model.config.temperature).cpu().numpy()
         return rows
 
     def _prediction(
-        self, post_id: str, row: Float[np.ndarray, " classes"] | None, problem: str | None
+        self,
+        post_id: str,
+        row: Float[np.ndarray, " classes"] | None,
+        problem: str | None,
+        min_probability: float,
     ) -> Prediction:
         if row is None:
             return Prediction(post_id, None, {}, problem)
         by_class = dict(zip(self.class_names, row.tolist(), strict=True))
-        return Prediction(post_id, max(by_class, key=by_class.__getitem__), by_class, problem)
+        best = max(by_class, key=by_class.__getitem__)
+        label = best if by_class[best] >= min_probability else None
+        return Prediction(post_id, label, by_class, problem)

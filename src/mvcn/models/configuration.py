@@ -43,5 +43,7 @@ class MvcnConfig(PreTrainedConfig):
     freeze_image_encoder: bool = True
     annotation_head: bool = False
     modality_dropout: float = 0.0
+    temperature: float = 1.0
+    """What logits are divided by for probabilities; fitted on dev posts at the end of training."""
     image_words: dict[str, Any] | None = None
     """Sizes of `ImageWords`, for a network that reads words for what is in an image."""

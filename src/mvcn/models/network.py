@@ -63,6 +63,8 @@ class Network(nn.Module):
         raise NotImplementedError
 
 
-def probabilities(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+def probabilities(
+    logits: Float[Tensor, "batch classes"], temperature: float = 1.0
+) -> Float[Tensor, "batch classes"]:
     """Return class probabilities in double precision, the same for training and serving."""
-    return logits.double().softmax(-1)
+    return (logits.double() / temperature).softmax(-1)

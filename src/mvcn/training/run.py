@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,7 @@ def _report(
 ) -> dict[str, Any]:
     return {
         "dev": dev.evaluation.to_mapping(),
+        "calibration": asdict(dev.calibration),
         "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
         "posts": {"train": len(encoded[0]), "dev": len(encoded[1])},
         "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
@@ -337,6 +339,7 @@ def _finish(
     report: Mapping[str, Any],
 ) -> None:
     """Write the model, then everything about it; the metrics come last and mark the end."""
+    model.config.temperature = report["calibration"]["temperature"]
     model.save_pretrained(output)
     processor.save_pretrained(output)
     run_folder.write_history(output / run_folder.HISTORY_FILE, trainer.state.log_history)

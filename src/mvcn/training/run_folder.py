@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mvcn.config import RunConfig, read_config
 from mvcn.errors import RunError
@@ -26,6 +26,7 @@ HISTORY_FILE = "history.csv"
 ENVIRONMENT_FILE = "environment.json"
 DEV_PREDICTIONS_FILE = "dev_predictions.csv"
 CHECKPOINTS = "checkpoints"
+PROBABILITY = "probability_"
 
 RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
 
@@ -99,7 +100,7 @@ def write_dev_predictions(
     """Write what the model says of each dev post beside its label, for a look at the errors."""
     with written_whole(folder / DEV_PREDICTIONS_FILE) as file:
         writer = csv.writer(file)
-        columns = [f"probability_{name}" for name in class_names]
+        columns = [f"{PROBABILITY}{name}" for name in class_names]
         writer.writerow(["id", "label", "predicted", *columns])
         for post, row in zip(posts, probabilities, strict=True):
             writer.writerow([post.id, post.label, class_names[row.argmax()], *row.tolist()])
@@ -109,6 +110,17 @@ def read_dev_predictions(folder: Path) -> list[dict[str, str]]:
     """Return the rows that `write_dev_predictions` wrote, by column."""
     with (folder / DEV_PREDICTIONS_FILE).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def read_dev_confidence(
+    folder: Path,
+) -> tuple[Float[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
+    """Return the top probability of each dev post, and whether it was predicted rightly."""
+    rows = read_dev_predictions(folder)
+    names = [name for name in rows[0] if name.startswith(PROBABILITY)]
+    confidence = [max(float(row[name]) for name in names) for row in rows]
+    is_right = [row["predicted"] == row["label"] for row in rows]
+    return np.array(confidence), np.array(is_right)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -13,10 +13,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import EvalPrediction, Trainer
-from transformers.trainer_utils import PredictionOutput
 
 from mvcn.errors import MvcnError, RunError
-from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
+from mvcn.evaluation import (
+    Calibration,
+    Evaluation,
+    calibrate,
+    evaluate_groups,
+    evaluate_predictions,
+)
 from mvcn.losses.objective import Objective, Targets
 from mvcn.models.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.models.network import probabilities
@@ -33,6 +38,9 @@ class Judgement:
     """What a model says of labelled posts, and how good that is."""
 
     probabilities: Float[np.ndarray, "batch classes"]
+    """At the temperature of `calibration`, as the saved model gives them."""
+    calibration: Calibration
+    """Fitted on these posts."""
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
     """What posts have (as in `MODALITIES`) -> their scores; empty where all have the same."""
@@ -75,11 +83,17 @@ class MvcnTrainer(Trainer):
         self._parts: dict[str, list[Tensor]] = {}
 
     def judge(self, posts: EncodedPosts) -> Judgement:
-        """Evaluate the model as it is now."""
+        """Evaluate the model as it is now, and fit its temperature."""
         prediction = self.predict(posts)
-        rows = probabilities(torch.from_numpy(prediction.predictions)).numpy()
-        groups = evaluate_groups(rows, posts.labels, posts.modalities, self.class_names)
-        return Judgement(rows, self._evaluation(prediction), groups)
+        logits = torch.from_numpy(prediction.predictions)
+        calibration = calibrate(logits.double().numpy(), posts.labels)
+        rows = probabilities(logits, calibration.temperature).numpy()
+        return Judgement(
+            rows,
+            calibration,
+            evaluate_predictions(rows, posts.labels, self.class_names),
+            evaluate_groups(rows, posts.labels, posts.modalities, self.class_names),
+        )
 
     def compute_loss(
         self,
@@ -211,7 +225,7 @@ class MvcnTrainer(Trainer):
         evaluation = self._evaluation(prediction)
         return {name: getattr(evaluation, name) for name in HEADLINE_METRICS}
 
-    def _evaluation(self, prediction: EvalPrediction | PredictionOutput) -> Evaluation:
+    def _evaluation(self, prediction: EvalPrediction) -> Evaluation:
         logits = torch.from_numpy(prediction.predictions)
         labels, *_ = prediction.label_ids
         return evaluate_predictions(probabilities(logits).numpy(), labels, self.class_names)

@@ -37,6 +37,17 @@ def test_probabilities_sum_to_one_and_the_largest_is_the_label(trained, generate
         assert prediction.image_problem is None
 
 
+def test_a_class_that_is_not_probable_enough_is_not_given(trained, generated_posts):
+    every = list(trained.predict(generated_posts[:7]))
+    least = sorted(max(p.probabilities.values()) for p in every)[3]
+    sure = list(trained.predict(generated_posts[:7], min_probability=least))
+    assert [p.probabilities for p in sure] == [p.probabilities for p in every]
+    assert [p.label for p in sure] == [
+        p.label if max(p.probabilities.values()) >= least else None for p in every
+    ]
+    assert [p.label for p in sure].count(None) == 3
+
+
 def test_order_is_kept_and_chunks_change_nothing(trained, generated_posts, monkeypatch):
     posts = generated_posts[:13]
     in_chunks = list(trained.predict(iter(posts)))
