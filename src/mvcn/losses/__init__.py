@@ -9,6 +9,7 @@ from mvcn.losses.congruity import (
     squared_distances,
 )
 from mvcn.losses.objective import CentroidSource, ClassifierOutput, Objective, Targets
+from mvcn.losses.semantic_congruity import SemanticCongruityLoss
 
 __all__ = [
     "CentroidQueue",
@@ -16,6 +17,7 @@ __all__ = [
     "ClassifierOutput",
     "CongruityForm",
     "Objective",
+    "SemanticCongruityLoss",
     "Targets",
     "batch_centroids",
     "congruity_loss",

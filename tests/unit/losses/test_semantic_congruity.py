@@ -1,0 +1,166 @@
+"""The constraint with its queue as one loss: what it remembers, when, and across processes."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from mvcn.errors import DataError
+from mvcn.losses import CentroidQueue, SemanticCongruityLoss, batch_centroids, congruity_loss
+from mvcn.losses.gathering import gather_batch
+
+DIM, CLASSES = 5, 3
+
+
+def draw(posts, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(posts) % CLASSES
+    return torch.randn(posts, DIM, generator=generator), labels
+
+
+def test_measures_against_what_was_remembered_before():
+    constraint = SemanticCongruityLoss(CLASSES, DIM, queue_size=12)
+    remembered, features = draw(12, seed=1), draw(6, seed=2)
+    constraint(*remembered)
+    expected = congruity_loss(*features, *batch_centroids(*remembered, CLASSES), "ratio")
+    assert constraint(*features).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_is_zero_with_zero_gradients_until_the_queue_is_full():
+    constraint = SemanticCongruityLoss(CLASSES, DIM, queue_size=12)
+    for seed in range(2):
+        features, labels = draw(6, seed)
+        loss = constraint(features.requires_grad_(), labels)
+        loss.backward()
+        assert (loss.item(), features.grad.abs().max().item()) == (0, 0)
+    assert constraint(*draw(6, seed=2)).item() > 0
+
+
+def test_evaluation_measures_and_remembers_nothing():
+    constraint = SemanticCongruityLoss(CLASSES, DIM, queue_size=6)
+    constraint(*draw(6))
+    before = {name: value.clone() for name, value in constraint.state_dict().items()}
+    assert constraint.eval()(*draw(6, seed=1)).item() > 0
+    after = constraint.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_micro_batches_leave_the_queue_of_one_batch():
+    whole, parts = (SemanticCongruityLoss(CLASSES, DIM, queue_size=10) for _ in range(2))
+    features, labels = draw(24)
+    whole(features, labels)
+    for start in range(0, 24, 6):
+        parts(features[start : start + 6], labels[start : start + 6])
+    rows = [torch.cat([x.queue.features, x.queue.labels.unsqueeze(1)], 1) for x in (whole, parts)]
+    assert sorted(rows[0].tolist()) == sorted(rows[1].tolist())
+    for one, other in zip(whole.queue.centroids(), parts.queue.centroids(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_module_that_holds_it_saves_it():
+    module = nn.ModuleDict({"constraint": SemanticCongruityLoss(CLASSES, DIM, queue_size=6)})
+    module["constraint"](*draw(9))
+    again = nn.ModuleDict({"constraint": SemanticCongruityLoss(CLASSES, DIM, queue_size=6)})
+    again.load_state_dict(module.state_dict())
+    batch = draw(4, seed=1)
+    assert again["constraint"](*batch).item() == module["constraint"](*batch).item()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_is_computed_in_single(dtype):
+    single, mixed = (SemanticCongruityLoss(CLASSES, DIM, queue_size=6) for _ in range(2))
+    batches = [draw(6, seed) for seed in range(2)]
+    losses = []
+    for features, labels in batches:
+        rounded = features.to(dtype).requires_grad_()
+        with torch.autocast("cpu", dtype):
+            losses.append(mixed(rounded, labels))
+        expected = single(rounded.detach().float(), labels)
+    assert losses[1].dtype == torch.float32
+    assert losses[1].item() == expected.item()
+    losses[1].backward()
+    assert rounded.grad.dtype == dtype
+    assert mixed.queue.features.dtype == torch.float32
+
+
+@pytest.mark.parametrize("label", [-1, CLASSES])
+def test_what_is_no_class_is_refused_and_not_remembered(label):
+    constraint = SemanticCongruityLoss(CLASSES, DIM)
+    features, labels = draw(3)
+    with pytest.raises(DataError, match=f"Post 1 of the batch has label {label}"):
+        constraint(features, labels.index_fill(0, torch.tensor([1]), label))
+    assert constraint.queue.num_filled() == 0
+
+
+def test_needs_neither_transformers_nor_scikit_learn():
+    code = "import sys, mvcn.losses; print({'transformers', 'sklearn'} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
+
+
+def test_one_process_gathers_its_own_batch():
+    features, labels = draw(4)
+    for one, other in zip(gather_batch(features, labels), (features, labels), strict=True):
+        assert torch.equal(one, other)
+
+
+def _process(rank, folder, sizes, steps):
+    """Train a linear layer on this rank's share of each batch, and keep what came of it."""
+    meeting = f"file://{folder}/meeting"
+    torch.distributed.init_process_group("gloo", meeting, world_size=len(sizes), rank=rank)
+    layer = _layer()
+    model = nn.parallel.DistributedDataParallel(layer)
+    constraint = SemanticCongruityLoss(CLASSES, DIM, queue_size=7)
+    start = sum(sizes[:rank])
+    losses = _train(model, constraint, steps, slice(start, start + sizes[rank]))
+    kept = {"layer": layer.state_dict(), "queue": constraint.state_dict(), "losses": losses}
+    torch.save(kept, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def _layer():
+    layer = nn.Linear(DIM, DIM)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(DIM))
+        layer.bias.zero_()
+    return layer
+
+
+def _train(model, constraint, steps, share):
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1), []
+    for step in range(steps):
+        features, labels = draw(8, seed=step)
+        loss = constraint(model(features[share]), labels[share])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(4, 4), (5, 3)])
+def test_two_processes_remember_what_one_does(sizes, tmp_path):
+    torch.multiprocessing.spawn(_process, (tmp_path, sizes, 6), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for name, value in ranks[0]["queue"].items():
+        assert torch.equal(value, ranks[1]["queue"][name]), name
+    if sizes[0] != sizes[1]:  # the mean over ranks is the mean over posts only where all have alike
+        return
+    layer, constraint = _layer(), SemanticCongruityLoss(CLASSES, DIM, queue_size=7)
+    losses = _train(layer, constraint, 6, slice(0, 8))
+    assert losses[-1] > 0
+    means = [sum(pair) / 2 for pair in zip(*(rank["losses"] for rank in ranks), strict=True)]
+    assert means == pytest.approx(losses, rel=1e-5)
+    for kept, name in ((layer, "layer"), (constraint, "queue")):
+        for key, value in kept.state_dict().items():
+            torch.testing.assert_close(ranks[0][name][key], value, rtol=1e-5, atol=1e-5)
+
+
+def test_is_one_of_the_public_names():
+    import mvcn
+
+    assert mvcn.SemanticCongruityLoss is SemanticCongruityLoss
+    assert mvcn.CentroidQueue is CentroidQueue
