@@ -26,6 +26,7 @@ from mvcn.losses.objective import Objective, Targets
 from mvcn.models.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.models.network import probabilities
 from mvcn.training.averaging import WeightAverage
+from mvcn.training.loss_parts import LossParts
 
 OBJECTIVE_FILE = "objective.safetensors"
 RUNNING_WEIGHTS_FILE = "running.safetensors"
@@ -80,7 +81,7 @@ class MvcnTrainer(Trainer):
         if average is not None:
             self.add_callback(average)
         self._step: tuple[Any, Targets] | None = None
-        self._parts: dict[str, list[Tensor]] = {}
+        self._parts = LossParts()
 
     def judge(self, posts: EncodedPosts) -> Judgement:
         """Evaluate the model as it is now, and fit its temperature."""
@@ -108,8 +109,7 @@ class MvcnTrainer(Trainer):
         parts = self.objective.train(model.training)(output, targets)
         if model.training:
             self._step = output, targets
-            for name, value in parts.items():
-                self._parts.setdefault(name, []).append(value.detach())
+            self._parts.add(parts)
         return (parts["loss"], output) if return_outputs else parts["loss"]
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
@@ -132,9 +132,8 @@ class MvcnTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the mean of each loss part since the last log."""
         if "loss" in logs:
-            means = {name: torch.stack(v).mean().item() for name, v in self._parts.items()}
+            means = self._parts.pop_means()
             logs |= {name: value for name, value in means.items() if name != "loss"}
-            self._parts.clear()
         super().log(logs, start_time)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:

@@ -1,0 +1,131 @@
+"""The semantic congruity constraint for any Hugging Face classifier of texts or images."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Trainer
+
+from mvcn.errors import ConfigError
+from mvcn.losses.congruity import CongruityForm
+from mvcn.losses.semantic_congruity import SemanticCongruityLoss
+from mvcn.training.loss_parts import LossParts
+
+CONGRUITY_FILE = "congruity.safetensors"
+
+
+class SemanticCongruityTrainer(Trainer):
+    """The Trainer, with the constraint added to the loss that the model returns.
+
+    It constrains what the model's output layer reads, one vector a sample. The queue is saved with
+    each checkpoint and restored with it, takes each micro-batch once, and is the same on all
+    processes. Under gradient accumulation the loss is the mean over micro-batches, whatever the
+    model would make of ``num_items_in_batch``.
+
+    Args:
+        model: A classifier that returns its loss and is given ``labels``, one class a sample.
+        congruity_weight: lambda, the factor of the constraint.
+        queue_size: Samples remembered, N; see `SemanticCongruityLoss`.
+        congruity_form: Which distance to the own centroid; see `congruity_loss`.
+        output_layer: The layer whose input is constrained; by default the last linear layer with
+            as many outputs as ``model.config.num_labels``.
+        options: As for the Trainer.
+
+    Raises:
+        ConfigError: The model has no such layer.
+
+    Source:
+        Wei et al., ACL 2023, who constrain one model of texts and images. That the constraint
+        helps other classifiers is their outlook; weight and default layer are our choice.
+    """
+
+    loss_is_scaled_for_ga = False
+    """The Trainer divides by the accumulation steps itself."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *arguments: Any,
+        congruity_weight: float = 0.1,
+        queue_size: int = 3600,
+        congruity_form: CongruityForm = "ratio",
+        output_layer: nn.Linear | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, *arguments, **options)
+        layer = output_layer or find_output_layer(model)
+        self.congruity_weight = congruity_weight
+        self.congruity = SemanticCongruityLoss(
+            layer.out_features, layer.in_features, queue_size, congruity_form
+        ).to(self.args.device)
+        layer.register_forward_pre_hook(self._keep_features)
+        self._features: Tensor | None = None
+        self._parts = LossParts()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the model's own loss, in training with the constraint.
+
+        Raises:
+            ConfigError: The output layer does not read one vector a sample.
+            DataError: A label is not a class.
+        """
+        labels = inputs.get("labels")
+        if labels is None:
+            raise ConfigError("The constraint needs the key 'labels' in each batch.")
+        loss, output = super().compute_loss(model, inputs, return_outputs=True)
+        if model.training:
+            congruity = self.congruity(self._take_features(labels), labels)
+            self._parts.add({"congruity": congruity})
+            loss = loss + self.congruity_weight * congruity
+        return (loss, output) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean of the constraint since the last log."""
+        if "loss" in logs:
+            logs |= self._parts.pop_means()
+        super().log(logs, start_time)
+
+    def _keep_features(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (self._features,) = inputs
+
+    def _take_features(self, labels: Tensor) -> Tensor:
+        features, self._features = self._features, None
+        if features is None or features.shape[:-1] != labels.shape:
+            shape = None if features is None else tuple(features.shape)
+            raise ConfigError(
+                f"The output layer reads {shape} for {len(labels)} samples, but the constraint "
+                "needs one vector each: name the layer that does by output_layer."
+            )
+        return features
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        save_file(self.congruity.state_dict(), folder / CONGRUITY_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.congruity.load_state_dict(load_file(Path(resume_from_checkpoint) / CONGRUITY_FILE))
+
+
+def find_output_layer(model: nn.Module) -> nn.Linear:
+    """Return the last linear layer with one output a class.
+
+    Raises:
+        ConfigError: There is none, or the model does not say how many classes it has.
+    """
+    num_labels = getattr(getattr(model, "config", None), "num_labels", None)
+    for layer in reversed(list(model.modules())):
+        if isinstance(layer, nn.Linear) and layer.out_features == num_labels:
+            return layer
+    raise ConfigError(
+        f"{type(model).__name__} has no linear layer with one output for each of {num_labels} "
+        "classes: name its last layer by output_layer."
+    )
