@@ -4,16 +4,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mvcn.inference import Classifier, Prediction
+    from mvcn.losses import CentroidQueue, SemanticCongruityLoss
     from mvcn.models import MvcnConfig, MvcnForClassification, MvcnProcessor
+    from mvcn.sklearn import CongruityClassifier
+    from mvcn.training.congruity_trainer import SemanticCongruityTrainer
 
-__all__ = ["Classifier", "MvcnConfig", "MvcnForClassification", "MvcnProcessor", "Prediction"]
+__all__ = [
+    "CentroidQueue",
+    "Classifier",
+    "CongruityClassifier",
+    "MvcnConfig",
+    "MvcnForClassification",
+    "MvcnProcessor",
+    "Prediction",
+    "SemanticCongruityLoss",
+    "SemanticCongruityTrainer",
+]
 
 HOMES = {
+    "CentroidQueue": "mvcn.losses",
     "Classifier": "mvcn.inference",
+    "CongruityClassifier": "mvcn.sklearn",
     "MvcnConfig": "mvcn.models",
     "MvcnForClassification": "mvcn.models",
     "MvcnProcessor": "mvcn.models",
     "Prediction": "mvcn.inference",
+    "SemanticCongruityLoss": "mvcn.losses",
+    "SemanticCongruityTrainer": "mvcn.training.congruity_trainer",
 }
 
 

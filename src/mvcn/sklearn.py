@@ -1,0 +1,189 @@
+"""A scikit-learn classifier of rows of numbers, trained with the semantic congruity constraint."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, get_args, no_type_check
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvcn.losses.congruity import CongruityForm
+from mvcn.losses.semantic_congruity import SemanticCongruityLoss
+
+MAX_SEED = 2**31 - 1
+ONE_OR_MORE = [Interval(Integral, 1, None, closed="left")]
+ZERO_OR_MORE = [Interval(Real, 0, None, closed="left")]
+FLOATS = (np.float64, np.float32)
+"""Types that rows may have; the network computes in theirs."""
+
+
+class CongruityClassifier(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+):
+    """Multi-layer perceptron whose last hidden layer is pulled toward the centroid of its class.
+
+    Parameters are named as those of `sklearn.neural_network.MLPClassifier`. As there, inputs
+    should be scaled, for instance by a StandardScaler before it in a pipeline. `transform` gives
+    the features that the constraint shapes.
+
+    Args:
+        hidden_layer_sizes: Width of each hidden layer; the last is the feature.
+        congruity_weight: lambda, the factor of the constraint; 0 trains by cross-entropy alone.
+        congruity_form: Which distance to the own centroid; see `congruity_loss`.
+        queue_size: Rows remembered for the centroids; never more than there are.
+        alpha: Weight decay of AdamW.
+        batch_size: Rows in a step.
+        learning_rate_init: Of AdamW; it falls to 0 along a cosine.
+        max_iter: Epochs.
+        random_state: Seed of weights and order.
+
+    Attributes:
+        classes_: The classes in the order of the probabilities.
+        n_iter_: Epochs trained.
+        loss_curve_: Mean loss of each epoch.
+    """
+
+    hidden_layer_sizes: Sequence[int]
+    congruity_weight: float
+    congruity_form: CongruityForm
+    queue_size: int
+    alpha: float
+    batch_size: int
+    learning_rate_init: float
+    max_iter: int
+    random_state: Any
+
+    _parameter_constraints: ClassVar[Mapping[str, Any]] = {
+        "hidden_layer_sizes": ["array-like"],
+        "congruity_weight": ZERO_OR_MORE,
+        "congruity_form": [StrOptions(set(get_args(CongruityForm)))],
+        "queue_size": ONE_OR_MORE,
+        "alpha": ZERO_OR_MORE,
+        "batch_size": ONE_OR_MORE,
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": ONE_OR_MORE,
+        "random_state": ["random_state"],
+    }
+
+    @no_type_check  # scikit-learn makes estimators of anything, and `fit` refuses it
+    def __init__(  # noqa: PLR0913 (scikit-learn wants one argument for each setting)
+        self,
+        hidden_layer_sizes: Sequence[int] = (100,),
+        *,
+        congruity_weight: float = 0.1,
+        congruity_form: CongruityForm = "ratio",
+        queue_size: int = 3600,
+        alpha: float = 1e-4,
+        batch_size: int = 64,
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 100,
+        random_state: Any = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.congruity_weight = congruity_weight
+        self.congruity_form = congruity_form
+        self.queue_size = queue_size
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> "CongruityClassifier":  # noqa: N803 (scikit-learn's name)
+        """Train anew on rows X, ``(rows, columns)``, of classes y.
+
+        Raises:
+            ValueError: A parameter is out of range, or rows and classes do not fit.
+        """
+        self._validate_params()
+        X, y = validate_data(self, X, y, dtype=FLOATS)  # noqa: N806
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        self._dtype = X.dtype
+        seed = check_random_state(self.random_state).randint(MAX_SEED)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._train(torch.tensor(X), torch.from_numpy(codes))
+        self.n_iter_ = self.max_iter
+        return self
+
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        """Return the most probable class of each row."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(1)]
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        """Return the probability of each class of each row, ``(rows, classes)``."""
+        with torch.inference_mode():
+            features = self._features(X)
+            return self._output(features).softmax(1).numpy()
+
+    def transform(self, X: Any) -> Any:  # noqa: N803
+        """Return the last hidden layer of each row, ``(rows, hidden_layer_sizes[-1])``."""
+        with torch.inference_mode():
+            return self._features(X).numpy()
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.hidden_layer_sizes[-1]
+
+    def _features(self, X: Any) -> Tensor:  # noqa: N803
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=self._dtype, reset=False)  # noqa: N806
+        features: Tensor = self._body(torch.tensor(X))
+        return features
+
+    def _train(self, rows: Tensor, labels: Tensor) -> None:
+        width = self.hidden_layer_sizes[-1]
+        self._body = _hidden_layers(rows.shape[1], self.hidden_layer_sizes).to(rows.dtype)
+        self._output = nn.Linear(width, len(self.classes_), dtype=rows.dtype)
+        constraint = SemanticCongruityLoss(
+            len(self.classes_),
+            width,
+            min(self.queue_size, len(rows)),
+            self.congruity_form,
+        )
+        parameters = [*self._body.parameters(), *self._output.parameters()]
+        optimizer = torch.optim.AdamW(
+            parameters, self.learning_rate_init, weight_decay=self.alpha, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.max_iter)
+        self.loss_curve_ = []
+        for _ in range(self.max_iter):
+            losses = []
+            for chosen in torch.split(torch.randperm(len(rows)), self.batch_size):
+                loss = self._loss(rows[chosen], labels[chosen], constraint)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses.append(loss.item() * len(chosen))
+            schedule.step()
+            self.loss_curve_.append(sum(losses) / len(rows))
+
+    def _loss(self, rows: Tensor, labels: Tensor, constraint: SemanticCongruityLoss) -> Tensor:
+        features = self._body(rows)
+        loss = F.cross_entropy(self._output(features), labels)
+        if self.congruity_weight > 0:
+            loss = loss + self.congruity_weight * constraint(features, labels)
+        return loss
+
+
+def _hidden_layers(width: int, sizes: Sequence[int]) -> nn.Sequential:
+    """Return linear layers with GELU after each."""
+    layers: list[nn.Module] = []
+    for size in sizes:
+        layers += [nn.Linear(width, size), nn.GELU()]
+        width = size
+    return nn.Sequential(*layers)
