@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench missing blanks faults model-speed scale tables clean
+.PHONY: help setup format check test demo attention bench missing blanks faults model-speed explanations scale tables clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Install the package and its tools into .venv
 
@@ -51,6 +51,9 @@ faults: setup  ## Audit MVSA-Single in DATA=folder; writes results/mvsa-single-f
 
 model-speed: setup  ## Size and speed of each model; writes results/model-speed.json
 	$(BIN)/python scripts/model_speed.py
+
+explanations: setup  ## Explanations of WITH=run and WITHOUT=run, with and without the constraint
+	$(BIN)/python scripts/explanations.py $(WITH) $(WITHOUT)
 
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
 	$(BIN)/python scripts/scale.py

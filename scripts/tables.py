@@ -18,7 +18,8 @@ from mvcn.experiments.comparison_tables import differences_table, scores_table, 
 from mvcn.experiments.published import published_results
 from mvcn.models import MODELS
 
-PAGES = (*map(Path, ("README.md", "docs/data.md", "docs/models.md", "docs/reproduction.md")),)
+DOCS = ("data", "explain", "models", "reproduction")
+PAGES = (Path("README.md"), *(Path("docs") / f"{name}.md" for name in DOCS))
 RESULTS = Path("results")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PERCENT = 100
@@ -261,10 +262,40 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _faithfulness(results: Mapping[str, Any]) -> str:
+    rows = [
+        [name, method, f"{curve['gap']:+.3f}", "{:+.3f} to {:+.3f}".format(*curve["interval"])]
+        for name, run in results["runs"].items()
+        for method, curve in run["faithfulness"].items()
+        if method != "posts"
+    ]
+    count = next(iter(results["runs"].values()))["faithfulness"]["posts"]
+    head = ("model", "explanation", "insertion less deletion", "95 % over posts")
+    note = f"{count} dev posts of {results['data']}, one training each; larger is more faithful."
+    return f"{_markdown(head, rows)}\n{note}\n"
+
+
+def _clusters(results: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            f"{PERCENT * run['dev_accuracy']:.1f}",
+            f"{run['clusters']['silhouette']:.3f}",
+            f"{run['clusters']['within_between']:.2f}",
+            f"{PERCENT * run['zeros_in_attention']:.1f}",
+        ]
+        for name, run in results["runs"].items()
+    ]
+    head = ("model", "accuracy", "silhouette", "within / between", "zeros in the attention, %")
+    return f"{_markdown(head, rows)}\n{results['data']}, dev posts, one training each.\n"
+
+
 TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
     "agreement": _agreement,
     "bench": _bench,
+    "clusters": _clusters,
+    "faithfulness": _faithfulness,
     "ideas": _ideas,
     "missing-modality": _missing,
     "mvsa-single-faults": _faults,
@@ -283,7 +314,11 @@ TABLES_OF_CELLS: dict[str, Callable[[], str]] = {
 }
 """Tables made of several experiments."""
 
-SOURCES = {"agreement": "mvsa-single-faults"}
+SOURCES = {
+    "agreement": "mvsa-single-faults",
+    "clusters": "explanations",
+    "faithfulness": "explanations",
+}
 """Name of a table -> the file of results that it is of, where that has another name."""
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from mvcn.cli import main
 @pytest.fixture
 def mvcn(monkeypatch, capsys):
     """Return a function that runs a command line and gives exit code, output and errors."""
-    monkeypatch.setattr("mvcn.cli.process.warnings.filterwarnings", lambda *_: None)
+    monkeypatch.setattr("mvcn.cli.process.warnings.filterwarnings", lambda *_, **__: None)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["mvcn", *map(str, arguments)])

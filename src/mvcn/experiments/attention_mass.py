@@ -7,20 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mvcn.data.drawings import Box
-from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
-from mvcn.models.classification import MvcnForClassification
-from mvcn.models.images import image_inputs
-from mvcn.models.network import probabilities
-from mvcn.models.processor import MvcnProcessor
-from mvcn.types import Post
+from mvcn.explain.observation import Observation, mean_attention
 
-BATCH_SIZE = 50
 HALF = 0.5
 NORMAL_95 = 1.96
 """Standard errors on each side of a mean that make its 95 % interval."""
@@ -49,15 +42,6 @@ class Spread:
     """95 % by the normal approximation: what other posts would give, not other trainings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What a model did with one post."""
-
-    weights: Float[Tensor, "head token patch"]
-    """Text-to-image attention of the last text-guided unit, padding removed."""
-    probabilities: Float[np.ndarray, " classes"]
-
-
 def cover_shares(box_px: Box, image_px: int, num_tokens: int) -> Float[Tensor, " patch"]:
     """Return the share of each image token's cell that a box covers.
 
@@ -80,14 +64,6 @@ def _overlap(start: float, end: float, cells: int) -> Float[Tensor, " cells"]:
     """Return how much of each unit cell 0..1, 1..2, ... lies between `start` and `end`."""
     lower = torch.arange(cells, dtype=torch.float64)
     return ((lower + 1).clamp(max=end) - lower.clamp(min=start)).clamp(min=0)
-
-
-def mean_attention(
-    weights: Float[Tensor, "head token patch"], text_mask: Bool[Tensor, " token"] | None = None
-) -> Float[Tensor, " patch"]:
-    """Return the weight of each image token, averaged over heads and real text tokens."""
-    real = weights if text_mask is None else weights[:, text_mask]
-    return real.double().mean((0, 1))
 
 
 def measure_attention(
@@ -129,37 +105,13 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, deviation, (mean - margin, mean + margin))
 
 
-@torch.inference_mode()
-def observe(
-    model: MvcnForClassification, processor: MvcnProcessor, posts: Sequence[Post]
-) -> list[Observation]:
-    """Run a model in evaluation mode on posts and keep its attention; features are cached.
-
-    Raises:
-        BadImageError: An image cannot be read.
-    """
-    images = image_inputs(model.eval(), processor)
-    images.prepare(posts)
-    encoded, collate = EncodedPosts(posts, processor), Collator(processor, images)
-    observations = []
-    for start in range(0, len(posts), BATCH_SIZE):
-        chosen = range(start, min(start + BATCH_SIZE, len(posts)))
-        batch = collate([encoded[index] for index in chosen])
-        inputs = {name: value for name, value in batch.items() if name not in LABEL_FIELDS}
-        output = model(**inputs, output_attentions=True)
-        rows = probabilities(output.logits).numpy()
-        lengths = inputs["attention_mask"].sum(1).tolist()
-        for weights, length, row in zip(output.fusion_attentions[-1], lengths, rows, strict=True):
-            observations.append(Observation(weights[:, :length].clone(), row))
-    return observations
-
-
 def measure_observations(
     observations: Sequence[Observation], boxes_px: Sequence[Box], image_px: int
 ) -> list[AttentionOnRegion]:
     """Measure each post's attention on its own box."""
     measures = []
     for seen, box in zip(observations, boxes_px, strict=True):
+        assert seen.weights is not None  # the demonstration trains text-guided units
         _, num_tokens, num_patches = seen.weights.shape
         region = cover_shares(box, image_px, num_patches)
         everything = torch.ones(num_tokens, dtype=torch.bool)

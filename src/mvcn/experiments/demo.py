@@ -26,16 +26,15 @@ from mvcn.errors import RunError
 from mvcn.evaluation import evaluate_predictions
 from mvcn.experiments.attention_mass import (
     AttentionOnRegion,
-    Observation,
     cover_shares,
     measure_observations,
-    observe,
     spread,
     summarize,
 )
 from mvcn.experiments.demo_report import draw_attention, write_report
+from mvcn.explain.observation import Observation, PreparedPosts, observe
 from mvcn.files import write_json
-from mvcn.models import build_model, load_model
+from mvcn.models import MvcnForClassification, MvcnProcessor, build_model, load_model
 from mvcn.training import run_folder
 from mvcn.training.run import train
 from mvcn.types import Post
@@ -168,22 +167,28 @@ def _train_and_measure(
     report = train(config, output / attention)
     model, processor = load_model(output / attention)
     posts, boxes = [one.post for one in dev], [one.patch_box_px for one in dev]
-    observations = observe(model, processor, posts)
+    observations = _observe(model, processor, posts)
     measures = measure_observations(observations, boxes, IMAGE_PX)
     imageless = [dataclasses.replace(post, image=None) for post in posts]
     set_seed(plan.seed)
     untrained = build_model(config.model, model.class_names, annotation_head=True)
-    control = measure_observations(observe(untrained, processor, posts), boxes, IMAGE_PX)
+    control = measure_observations(_observe(untrained, processor, posts), boxes, IMAGE_PX)
     numbers = {
         "dev": report["dev"],
         "dev_without_images": _judge(
-            observe(model, processor, imageless), posts, model.class_names
+            _observe(model, processor, imageless), posts, model.class_names
         ),
         "attention": _attention_by_need(measures, posts) | {"untrained": summarize(control)},
         "epochs": report["epochs"],
         "seconds": report["seconds"],
     }
     return Finding(observations, measures, numbers)
+
+
+def _observe(
+    model: MvcnForClassification, processor: MvcnProcessor, posts: Sequence[Post]
+) -> list[Observation]:
+    return list(observe(model, PreparedPosts(model, processor, posts)))
 
 
 def _judge(
@@ -198,13 +203,14 @@ def _numbers(findings: Mapping[str, Finding], plan: DemoPlan) -> dict[str, Any]:
     """Put both models' numbers beside what chance and text alone would give."""
     by_post = [[one.mass for one in finding.measures] for finding in findings.values()]
     differences = [first - second for first, second in zip(*by_post, strict=True)]
-    num_patches = next(iter(findings.values())).observations[0].weights.shape[-1]
+    weights = next(iter(findings.values())).observations[0].weights
+    assert weights is not None  # text-guided units have them
     return {
         "recipe": RECIPE,
         "seed": plan.seed,
         "posts": {"train": plan.train_posts, "dev": plan.dev_posts},
         "chance": {
-            "mass": _chance_mass(num_patches),
+            "mass": _chance_mass(weights.shape[-1]),
             "accuracy_from_text_alone": sum(
                 share for pair, share in LABEL_PAIR_SHARES.items() if merge_labels(*pair) == pair[0]
             ),

@@ -14,11 +14,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from mvcn.data.synthetic import GeneratedPost
-from mvcn.experiments.attention_mass import (
-    Observation,
-    mean_attention,
-    measure_observations,
-)
+from mvcn.experiments.attention_mass import measure_observations
+from mvcn.explain.observation import Observation, mean_attention
 from mvcn.files import written_whole
 
 PERCENT = 100
@@ -97,6 +94,7 @@ def _outline(axis: Any, generated: GeneratedPost) -> None:
 
 def _cells(seen: Observation) -> np.ndarray:
     """Return the mean weights as a square, without tokens that stand for no cell."""
+    assert seen.weights is not None  # the demonstration trains text-guided units
     weights = mean_attention(seen.weights).numpy()
     side = int(len(weights) ** 0.5)
     cells: np.ndarray = weights[len(weights) - side * side :].reshape(side, side)

@@ -120,12 +120,38 @@ class MvcnForClassification(PreTrainedModel):
             text_states: `FrozenTextLayers.states` of the texts, which then are not run again.
             attribute_ids: Word pieces of words for what is in each image, -1 for none; where a post
                 has none, they are found in the image. Ignored by networks that read none.
-            output_attentions: Return the text-to-image attention weights; equal fusion has none.
+            output_attentions: Return the text-to-image attention weights and the text tokens'
+                shares in the fused feature; equal fusion has none.
         """
+        tokens = self.encode(
+            input_ids,
+            attention_mask,
+            pixel_values,
+            image_features,
+            text_mask,
+            image_mask,
+            text_states,
+            attribute_ids,
+        )
+        output: MvcnOutput = self.network(tokens, output_attentions)
+        return output
+
+    def encode(
+        self,
+        input_ids: Int[Tensor, "batch token"],
+        attention_mask: Int[Tensor, "batch token"],
+        pixel_values: Float[Tensor, "batch channel height width"] | None = None,
+        image_features: Float[Tensor, "batch patch width"] | None = None,
+        text_mask: Bool[Tensor, " batch"] | None = None,
+        image_mask: Bool[Tensor, " batch"] | None = None,
+        text_states: Float[Tensor, "batch token text_width"] | None = None,
+        attribute_ids: Int[Tensor, "batch attribute piece"] | None = None,
+    ) -> Tokens:
+        """Return what the network reads of posts; arguments as those of `forward`."""
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
         image = self._encode_images(pixel_values, image_features, len(input_ids))
         image_token_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
-        tokens = Tokens(
+        return Tokens(
             self._encode_texts(input_ids, attention_mask, text_states),
             image,
             attention_mask.bool() & has_text.unsqueeze(1),
@@ -133,8 +159,6 @@ class MvcnForClassification(PreTrainedModel):
             input_ids,
             *self._words(image, image_token_mask, attribute_ids),
         )
-        output: MvcnOutput = self.network(tokens, output_attentions)
-        return output
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -97,19 +97,22 @@ class MultiViewNetwork(Network):
         text, image = self.text_projection(tokens.text), self.image_projection(tokens.image)
         query, query_mask = self._query(text, tokens.text_mask)
         pair = (query, image, query_mask, tokens.image_mask)
+        seen = {}
         if isinstance(self.fusion, EqualFusion):
-            attentions = ()
             fused = self.reduction(*self.fusion(*pair))
         else:
             guided, attentions = self.fusion(*pair, return_weights=output_attentions)
             fused = self.reduction(guided, query_mask)
+            if output_attentions:
+                shares = self.reduction.weights(guided, query_mask)
+                seen = {"fusion_attentions": attentions, "token_weights": shares}
         logits = self.classifier(fused)
         if self.annotation is None:
-            return MvcnOutput(logits, fused, logits, fusion_attentions=attentions or None)
+            return MvcnOutput(logits, fused, logits, **seen)
         pair_logits = self.annotation(text, image, fused, tokens.text_mask, tokens.image_mask)
         # The geometric mean of the two: a product would count what they share twice over.
         verdict = (logits.log_softmax(-1) + self.annotation.merge(pair_logits)) / 2
-        return MvcnOutput(verdict, fused, logits, pair_logits, attentions or None)
+        return MvcnOutput(verdict, fused, logits, pair_logits, **seen)
 
     def _query(
         self, text: Float[Tensor, "batch token dim"], text_mask: Bool[Tensor, "batch token"]

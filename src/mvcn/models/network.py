@@ -46,6 +46,8 @@ class MvcnOutput(ModelOutput):
     """Of each pair of text label and image label, with an annotation head."""
     fusion_attentions: tuple[Float[Tensor, "batch head token patch"], ...] | None = None
     """Text-to-image attention weights of each text-guided unit, where asked for."""
+    token_weights: Float[Tensor, "batch token"] | None = None
+    """Share of each text token in the fused feature, where attentions are asked for."""
     views: Float[Tensor, "view batch dim"] | None = None
     """Two views of each post, in training, from networks that learn by contrast."""
     penalty: Float[Tensor, ""] | None = None

@@ -74,6 +74,18 @@ class MvcnProcessor(ProcessorMixin):
         )["input_ids"]
         return ids
 
+    def words(self, text: str) -> list[tuple[str, list[int]]]:
+        """Return each word of a text with the positions of its pieces in what `tokenize` gives."""
+        visible = self._visible(text)
+        pieces = self.tokenizer(visible, truncation=True, max_length=self.max_tokens)
+        found: dict[int, tuple[int, int, list[int]]] = {}
+        for position, word in enumerate(pieces.word_ids()):
+            if word is not None:
+                start, end = pieces.token_to_chars(position)
+                first, _, positions = found.get(word, (start, end, []))
+                found[word] = first, end, [*positions, position]
+        return [(visible[start:end], positions) for start, end, positions in found.values()]
+
     def pad(self, token_ids: Sequence[list[int]]) -> dict[str, torch.Tensor]:
         """Return ``input_ids`` and ``attention_mask``, padded to the longest."""
         rows = [torch.tensor(ids) for ids in token_ids]

@@ -8,11 +8,11 @@ import torch
 from mvcn.data.synthetic import CELL_PX, GRID_CELLS, PATCH_CELLS, generate_posts
 from mvcn.experiments.attention_mass import (
     cover_shares,
-    mean_attention,
     measure_attention,
     spread,
     summarize,
 )
+from mvcn.explain.observation import mean_attention
 
 IMAGE_PX = GRID_CELLS * CELL_PX
 

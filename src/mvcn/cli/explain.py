@@ -1,0 +1,87 @@
+"""``mvcn explain``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mvcn.cli.options import Columns, DataName, Images, Run, Splits, data_config
+from mvcn.cli.process import prepare_process
+from mvcn.data.sources import read_posts
+from mvcn.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mvcn.explain.space import Space
+    from mvcn.explain.trained_run import TrainedRun
+    from mvcn.types import Post
+
+
+def explain(
+    run: Run,
+    output: Annotated[Path, typer.Option(help="Folder for pictures and explanation.json.")],
+    post: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a post to explain, repeatable; without it, the whole run."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Where the posts are; by default the run's dev posts.")
+    ] = None,
+    data: DataName = "table",
+    splits: Splits = None,
+    columns: Columns = None,
+    images: Images = None,
+    method: Annotated[
+        Literal["attention", "gradient", "occlusion"],
+        typer.Option(help="How to find what in the image decides; occlusion is most faithful."),
+    ] = "occlusion",
+    beside: Annotated[
+        Path | None, typer.Option(help="Run to map beside, as one without the constraint.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Dev posts that test the explanations; 0 for none.")
+    ] = 20,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace earlier explanations.")
+    ] = False,
+) -> None:
+    """Show what decides single posts, or how a run's dev posts lie in its feature space."""
+    from mvcn.explain.gallery import NUMBERS, claim, explain_posts, explain_run
+    from mvcn.explain.trained_run import TrainedRun
+
+    prepare_process()
+    if post and beside is not None:
+        raise ConfigError("--beside is for maps of whole runs: leave out --post.")
+    if root is not None and not post:
+        raise ConfigError("--root is for single posts: say which by --post.")
+    opened = TrainedRun(run)
+    if post:
+        source = data_config(columns, name=data, root=root, splits=splits, images=images)
+        known = opened.posts.dev if root is None else read_posts(source, None).posts
+        chosen = _choose(known, post)
+        claim(output, overwrite=overwrite)
+        explain_posts(opened, chosen, output, method, _space(opened))
+    else:
+        other = None if beside is None else TrainedRun(beside)
+        claim(output, overwrite=overwrite)
+        explain_run(opened, output, other, sample)
+    typer.echo(f"The pictures are in {output}, the numbers in {output / NUMBERS}.")
+
+
+def _choose(posts: "Sequence[Post]", ids: list[str]) -> "list[Post]":
+    by_id = {post.id: post for post in posts}
+    unknown = [one for one in ids if one not in by_id]
+    if unknown:
+        raise DataError(f"There is no post {unknown[0]} among these {len(by_id)}.")
+    return [by_id[one] for one in ids]
+
+
+def _space(run: "TrainedRun") -> "Space | None":
+    """Return where the training posts lie; without it, explanations go on and say so."""
+    try:
+        return run.train_space
+    except (DataError, ConfigError, FileNotFoundError) as error:
+        typer.echo(
+            f"No distances and neighbours, for the training posts are gone: {error}", err=True
+        )
+        return None

@@ -1,0 +1,246 @@
+"""Pictures of explanations."""
+
+import math
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
+from torch import Tensor
+
+from mvcn.data.images import open_image
+from mvcn.explain.post import Explanation, Word
+from mvcn.explain.space import Space, project
+
+PANEL_INCHES = 2.5
+WIDTH_INCHES = 11.5
+DPI = 120
+SHOWN_PX = 448
+WORD_PANELS = 5
+WORDS_SHOWN = 18
+LETTERS_SHOWN = 18
+LINE_LETTERS = 62
+HEAT = "YlOrRd"
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#2166ac", "#f7f7f7", "#b2182b"])
+CLASS_COLORS = ("#1b9e77", "#7570b3", "#d95f02", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
+MAP_TITLES = {"t-sne": "t-SNE", "pca": "PCA"}
+
+
+def draw_post(explanation: Explanation) -> bytes:
+    """Return one post's explanation as a PNG: image, heat maps, words, classes.
+
+    A heat map of attention leaves cells of weight exactly 0 clear. All maps of attention share
+    one scale; the map of saliency has its own, red for the predicted class and blue against it.
+    """
+    has_attention = bool(explanation.attention)
+    heights = [1.15, 1.0, 1.2] if has_attention else [1.15, 1.2]
+    figure = Figure(
+        figsize=(WIDTH_INCHES, PANEL_INCHES * sum(heights)),
+        dpi=DPI,
+        layout=ConstrainedLayoutEngine(),
+    )
+    FigureCanvasAgg(figure)
+    rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    pixels = _pixels(explanation)
+    _draw_images(rows[0], explanation, pixels)
+    if has_attention:
+        _draw_words_attention(rows[1], explanation, pixels)
+    words, classes = rows[-1].subplots(1, 2, width_ratios=[3, 2])
+    _draw_words(words, explanation)
+    _draw_classes(classes, explanation)
+    figure.suptitle(_headline(explanation), fontsize=10, x=0.01, ha="left", parse_math=False)
+    return _png(figure)
+
+
+def draw_maps(spaces: Mapping[str, Space]) -> bytes:
+    """Return t-SNE and PCA of each space, a column for each, with the class centroids, as a PNG."""
+    figure = Figure(
+        figsize=(4.6 * len(spaces), 8.6), dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.08)
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(spaces), squeeze=False)
+    for column, (name, space) in enumerate(spaces.items()):
+        for axis, map_kind in zip(axes[:, column], ("t-sne", "pca"), strict=True):
+            _draw_map(axis, space, *project(space, map_kind))  # type: ignore[arg-type]
+            axis.set_title(f"{name}, {MAP_TITLES[map_kind]}", fontsize=11, parse_math=False)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    figure.savefig(stream := BytesIO(), format="png")
+    return stream.getvalue()
+
+
+def cells(weights: Tensor) -> np.ndarray:
+    """Return image tokens as a square, without those before it that stand for no cell."""
+    side = math.isqrt(len(weights))
+    square: np.ndarray = weights[len(weights) - side * side :].reshape(side, side).numpy()
+    return square
+
+
+def show_weights(axis: Any, pixels: np.ndarray, weights: Tensor, peak: float) -> Any:
+    """Lay attention over a faded grey image; a cell of weight 0 stays clear."""
+    _show(axis, _faded(pixels))
+    square = cells(weights)
+    alpha = 0.9 * np.sqrt(np.clip(square / max(peak, 1e-9), 0, 1))
+    height, width = pixels.shape[:2]
+    extent = (0, width, height, 0)
+    return axis.imshow(square, extent=extent, cmap=HEAT, vmin=0, vmax=peak, alpha=alpha)
+
+
+def show_saliency(axis: Any, pixels: np.ndarray, saliency: Tensor) -> Any:
+    """Lay saliency over a faded grey image, upsampled smoothly: red speaks for the class."""
+    _show(axis, _faded(pixels))
+    square = cells(saliency)
+    peak = max(float(abs(square).max()), 1e-9)
+    height, width = pixels.shape[:2]
+    smooth = Image.fromarray(square.astype(np.float32)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    values = np.clip(np.asarray(smooth), -peak, peak)
+    alpha = 0.85 * np.sqrt(abs(values) / peak)
+    return axis.imshow(values, cmap=SIGNED, vmin=-peak, vmax=peak, alpha=alpha)
+
+
+def _draw_images(row: Any, explanation: Explanation, pixels: Any) -> None:
+    if pixels is None or explanation.saliency is None:
+        axis = row.subplots()
+        axis.text(0.5, 0.5, "no image", ha="center", va="center")
+        axis.set(xticks=[], yticks=[])
+        return
+    post, saliency, *others = row.subplots(1, 2 + len(explanation.attention))
+    _show(post, pixels)
+    post.set_title("post", fontsize=9)
+    heat = show_saliency(saliency, pixels, explanation.saliency)
+    saliency.set_title(f"for (red), against (blue) '{explanation.predicted}'", fontsize=9)
+    row.colorbar(heat, ax=saliency, shrink=0.8).set_label(_unit(explanation), fontsize=8)
+    peak = max((float(w.max()) for w in explanation.attention.values()), default=1.0)
+    for axis, (name, weights) in zip(others, explanation.attention.items(), strict=True):
+        heat = show_weights(axis, pixels, weights, peak)
+        axis.set_title(f"all words by {name}\nlook at {_cells_seen(weights)}", fontsize=9)
+    if others:
+        row.colorbar(heat, ax=others[-1], shrink=0.8).set_label("weight of the cell", fontsize=8)
+
+
+def _draw_words_attention(row: Any, explanation: Explanation, pixels: Any) -> None:
+    """Show where the words with the largest shares look."""
+    words = _leading_words(explanation, WORD_PANELS)
+    if not words:
+        return
+    peak = max(float(word.attention.max()) for word in words if word.attention is not None)
+    axes = row.subplots(1, WORD_PANELS, squeeze=False)[0]
+    for axis in axes[len(words) :]:
+        axis.set_axis_off()
+    for axis, word in zip(axes, words, strict=False):
+        assert word.attention is not None  # as `_leading_words` chooses
+        heat = show_weights(axis, pixels, word.attention, peak)
+        title = f"'{_short(word.text)}'\nlooks at {_cells_seen(word.attention)}"
+        axis.set_title(title, fontsize=9, parse_math=False)
+    row.colorbar(heat, ax=axes[-1], shrink=0.8).set_label("weight of the cell", fontsize=8)
+
+
+def _cells_seen(weights: Tensor) -> str:
+    """Say how many cells have a weight that is not exactly 0."""
+    return f"{int((weights > 0).sum())} of {len(weights)} cells"
+
+
+def _draw_words(axis: Any, explanation: Explanation) -> None:
+    words = sorted(explanation.words, key=lambda word: -abs(word.saliency))[:WORDS_SHOWN]
+    if not words:
+        axis.text(0.5, 0.5, "no text", ha="center", va="center")
+        axis.set(xticks=[], yticks=[])
+        return
+    kept = [word for word in explanation.words if any(word is one for one in words)]
+    values = [word.saliency for word in kept]
+    axis.bar(range(len(kept)), values, color=["#b2182b" if v > 0 else "#2166ac" for v in values])
+    if all(word.share is not None for word in kept):
+        other = axis.twinx()
+        other.plot(range(len(kept)), [word.share for word in kept], "o", color="#555555", ms=3)
+        other.set_ylabel("share of the feature (dots)", fontsize=8)
+        other.set_ylim(0)
+    axis.axhline(0, color="black", linewidth=0.5)
+    labels = [_short(word.text) for word in kept]
+    axis.set_xticks(range(len(kept)), labels, rotation=60, ha="right", fontsize=8, parse_math=False)
+    axis.set_ylabel("log-probability lost without", fontsize=8)
+    axis.set_title("words", fontsize=9)
+
+
+def _draw_classes(axis: Any, explanation: Explanation) -> None:
+    names = list(explanation.probabilities)
+    values = list(explanation.probabilities.values())
+    bars = axis.barh(names[::-1], values[::-1], color="#7a8fa6")
+    notes = [
+        f"{value:.0%}"
+        + (f", distance {explanation.distances[name]:.2f}" if explanation.distances else "")
+        for name, value in zip(names[::-1], values[::-1], strict=True)
+    ]
+    axis.bar_label(bars, notes, fontsize=8, padding=2)
+    axis.set(xlim=(0, 1.6), xticks=[0, 0.5, 1])
+    axis.set_title("probability, distance to the class's centroid", fontsize=9)
+    near = ", ".join(f"{n.post.id} ({n.post.label})" for n in explanation.neighbours)
+    if near:
+        text = fill(f"nearest training posts: {near}", LINE_LETTERS)
+        axis.set_xlabel(text, fontsize=8, loc="left", parse_math=False)
+
+
+def _draw_map(
+    axis: Any, space: Space, places: np.ndarray, centroids: Mapping[int, np.ndarray]
+) -> None:
+    for k, name in enumerate(space.class_names):
+        color, members = CLASS_COLORS[k % len(CLASS_COLORS)], places[space.labels == k]
+        axis.scatter(*members.T, s=9, color=color, alpha=0.6, linewidths=0, label=name)
+        if k in centroids:
+            axis.scatter(*centroids[k], s=150, marker="*", color=color, edgecolor="black")
+    axis.set(xticks=[], yticks=[])
+
+
+def _leading_words(explanation: Explanation, count: int) -> Sequence[Word]:
+    seen = [word for word in explanation.words if word.attention is not None]
+    return sorted(seen, key=lambda word: -(word.share or 0.0))[:count]
+
+
+def _pixels(explanation: Explanation) -> np.ndarray | None:
+    if explanation.post.image is None:
+        return None
+    picture = open_image(explanation.post.image, SHOWN_PX)
+    picture.thumbnail((SHOWN_PX, SHOWN_PX))
+    return np.asarray(picture.convert("RGB")) / 255
+
+
+def _faded(pixels: np.ndarray) -> np.ndarray:
+    grey = pixels.mean(-1, keepdims=True).repeat(3, -1)
+    faded: np.ndarray = grey * 0.45 + 0.55
+    return faded
+
+
+def _show(axis: Any, pixels: np.ndarray) -> None:
+    height, width = pixels.shape[:2]
+    axis.imshow(pixels, extent=(0, width, height, 0))
+    axis.set(xticks=[], yticks=[])
+
+
+def _unit(explanation: Explanation) -> str:
+    units = {
+        "occlusion": "log-probability lost without the cell",
+        "gradient": "gradient times token",
+        "attention": "weight of the cell",
+    }
+    return units[explanation.method]
+
+
+def _headline(explanation: Explanation) -> str:
+    label = explanation.post.label
+    truth = f", labelled '{label}'" if label is not None else ""
+    return f"post {explanation.post.id}{truth}, predicted '{explanation.predicted}'"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LETTERS_SHOWN else f"{text[: LETTERS_SHOWN - 1]}…"

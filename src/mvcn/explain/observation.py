@@ -1,0 +1,102 @@
+"""What a model does with posts: attention, fused features, probabilities."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mvcn.config import BadImagePolicy
+from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.models.classification import MvcnForClassification
+from mvcn.models.images import image_inputs
+from mvcn.models.network import MvcnOutput, probabilities
+from mvcn.models.processor import MvcnProcessor
+from mvcn.types import Post
+
+BATCH_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a model did with one post."""
+
+    weights: Float[Tensor, "head token patch"] | None
+    """Text-to-image attention of the last text-guided unit, padding removed; None without one."""
+    token_weights: Float[Tensor, " token"] | None
+    """Share of each text token in the fused feature; None from networks that do not tell."""
+    feature: Float[Tensor, " dim"]
+    """z of the paper."""
+    probabilities: Float[np.ndarray, " classes"]
+    """Calibrated."""
+
+
+class PreparedPosts:
+    """Posts as inputs of a model in evaluation mode; features of their images are cached.
+
+    Args:
+        model: Any classifier.
+        processor: The model's own.
+        posts: Labels are not read.
+        on_bad_image: What to do with an image that cannot be read.
+
+    Raises:
+        BadImageError: An image cannot be read and the policy is ``error``.
+    """
+
+    def __init__(
+        self,
+        model: MvcnForClassification,
+        processor: MvcnProcessor,
+        posts: Sequence[Post],
+        on_bad_image: BadImagePolicy = "error",
+    ) -> None:
+        images = image_inputs(model.eval(), processor)
+        self.posts = apply_bad_image_policy(posts, images.prepare(posts), on_bad_image)
+        self._rows = EncodedPosts(self.posts, processor)
+        self._collate = Collator(processor, images)
+
+    def inputs(self, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Return the model's inputs of some posts."""
+        batch = self._collate([self._rows[position] for position in positions])
+        return {name: value for name, value in batch.items() if name not in LABEL_FIELDS}
+
+    def batches(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the model's inputs of all posts, in order."""
+        for start in range(0, len(self.posts), BATCH_SIZE):
+            yield self.inputs(range(start, min(start + BATCH_SIZE, len(self.posts))))
+
+
+def observe(model: MvcnForClassification, posts: PreparedPosts) -> Iterator[Observation]:
+    """Yield what a model does with each post, in order."""
+    for inputs in posts.batches():
+        with torch.inference_mode():
+            output = model(**inputs, output_attentions=True)
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        rows = probabilities(output.logits, model.config.temperature).numpy()
+        for position, length in enumerate(lengths):
+            yield _observation(output, position, length, rows[position])
+
+
+def mean_attention(
+    weights: Float[Tensor, "head token patch"], text_mask: Bool[Tensor, " token"] | None = None
+) -> Float[Tensor, " patch"]:
+    """Return the weight of each image token, averaged over heads and real text tokens."""
+    real = weights if text_mask is None else weights[:, text_mask]
+    return real.double().mean((0, 1))
+
+
+def _observation(
+    output: MvcnOutput, position: int, length: int, row: Float[np.ndarray, " classes"]
+) -> Observation:
+    attentions, shares = output.fusion_attentions, output.token_weights
+    assert output.fused_feature is not None  # every network returns it
+    return Observation(
+        None if attentions is None else attentions[-1][position, :, :length].clone(),
+        None if shares is None else shares[position, :length].clone(),
+        output.fused_feature[position].clone(),
+        row,
+    )

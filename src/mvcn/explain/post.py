@@ -1,0 +1,182 @@
+"""Everything that can be said of a model's verdict on one post."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mvcn.explain.observation import PreparedPosts, observe
+from mvcn.explain.saliency import Method, image_saliency, word_saliency
+from mvcn.explain.space import Space
+from mvcn.models.classification import MvcnForClassification
+from mvcn.models.processor import MvcnProcessor, has_text
+from mvcn.nn.attention import MultiHeadAttention, Normalizer
+from mvcn.nn.fusion import TextGuidedFusion
+from mvcn.types import Post
+
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the post's text."""
+
+    text: str
+    saliency: float
+    """By how much the log-probability of the predicted class falls without it."""
+    share: float | None
+    """Of the fused feature; None from networks that do not tell."""
+    attention: Float[Tensor, " patch"] | None
+    """Weights over the image tokens, mean over heads and word pieces; None without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training post that is near in the space of fused features."""
+
+    post: Post
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a model says of one post, and why."""
+
+    post: Post
+    probabilities: Mapping[str, float]
+    words: Sequence[Word]
+    saliency: Float[Tensor, " patch"] | None
+    """Of the image tokens, by `method`; None without an image."""
+    method: Method
+    attention: Mapping[Normalizer, Float[Tensor, " patch"]]
+    """Weights of the last unit, mean over heads and text tokens: as the model has them, and as
+    another normalizer would make them of the same scores. Empty without an image, and for
+    networks without text-guided units."""
+    distances: Mapping[str, float]
+    """Class name -> distance of the fused feature to its centroid; empty without a space."""
+    neighbours: Sequence[Neighbour]
+
+    @property
+    def predicted(self) -> str:
+        """The most probable class."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "id": self.post.id,
+            "label": self.post.label,
+            "predicted": self.predicted,
+            "probabilities": dict(self.probabilities),
+            "words": [
+                {"text": word.text, "saliency": word.saliency, "share": word.share}
+                for word in self.words
+            ],
+            "method": self.method,
+            "image": None if self.saliency is None else self.saliency.tolist(),
+            "attention": {name: weights.tolist() for name, weights in self.attention.items()},
+            "distances": dict(self.distances),
+            "neighbours": [
+                {"id": near.post.id, "label": near.post.label, "distance": near.distance}
+                for near in self.neighbours
+            ],
+        }
+
+
+def explain(
+    model: MvcnForClassification,
+    processor: MvcnProcessor,
+    posts: Sequence[Post],
+    method: Method,
+    space: Space | None = None,
+    train_posts: Sequence[Post] = (),
+) -> Iterator[Explanation]:
+    """Yield the explanation of each post, in order.
+
+    Args:
+        model: Any classifier.
+        processor: The model's own.
+        posts: To be explained; labels are only repeated.
+        method: How the image tokens' saliency is found; see `image_saliency`.
+        space: Fused features of the training posts, for distances and neighbours.
+        train_posts: The posts of the space, in its order.
+
+    Raises:
+        BadImageError: An image cannot be read.
+        ConfigError: The model does not allow the method.
+    """
+    prepared = PreparedPosts(model, processor, posts)
+    for position, seen in enumerate(observe(model, prepared)):
+        post, inputs = posts[position], prepared.inputs([position])
+        has_image = post.image is not None and model.image_encoder is not None
+        feature = seen.feature.double().numpy()
+        near = [] if space is None else space.nearest(feature, NEIGHBOURS + 1)
+        yield Explanation(
+            post,
+            dict(zip(model.class_names, seen.probabilities.tolist(), strict=True)),
+            _words(model, processor, post, inputs),
+            image_saliency(model, inputs, method) if has_image else None,
+            method,
+            _attentions(model, inputs) if has_image else {},
+            {} if space is None else space.distances(feature),
+            [
+                Neighbour(train_posts[i], math.dist(space.features[i], feature))
+                for i in near
+                if space is not None and train_posts[i].id != post.id
+            ][:NEIGHBOURS],
+        )
+
+
+def _words(
+    model: MvcnForClassification, processor: MvcnProcessor, post: Post, inputs: dict[str, Tensor]
+) -> list[Word]:
+    if model.text_encoder is None or not has_text(post.text):
+        return []
+    found = processor.words(post.text)
+    saliencies = word_saliency(model, inputs, [pieces for _, pieces in found]).tolist()
+    with torch.inference_mode():
+        output = model(**inputs, output_attentions=True)
+    shares, attentions = output.token_weights, output.fusion_attentions
+    has_image = post.image is not None
+    return [
+        Word(
+            text,
+            saliency,
+            None if shares is None else float(shares[0, pieces].sum()),
+            attentions[-1][0, :, pieces].mean((0, 1)) if attentions and has_image else None,
+        )
+        for (text, pieces), saliency in zip(found, saliencies, strict=True)
+    ]
+
+
+def _attentions(
+    model: MvcnForClassification, inputs: dict[str, Tensor]
+) -> dict[Normalizer, Float[Tensor, " patch"]]:
+    """Return the attention over the image by both normalizers, the model's own first."""
+    fusion = getattr(model.network, "fusion", None)
+    if not isinstance(fusion, TextGuidedFusion):
+        return {}
+    last = fusion.units[-1].image_attention
+    assert isinstance(last, MultiHeadAttention)  # as `TextGuidedUnit` builds it
+    own = last.normalizer
+    both: tuple[Normalizer, ...] = (own, "softmax" if own == "sparsemax" else "sparsemax")
+    weights = {}
+    for normalizer in both:
+        with _normalized(last, normalizer):
+            weights[normalizer] = image_saliency(model, inputs, "attention")
+    return weights
+
+
+@contextmanager
+def _normalized(attention: MultiHeadAttention, normalizer: Normalizer) -> Iterator[None]:
+    before = attention.normalizer
+    attention.normalizer = normalizer
+    try:
+        yield
+    finally:
+        attention.normalizer = before

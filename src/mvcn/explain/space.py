@@ -1,0 +1,132 @@
+"""How posts lie in the space of fused features: neighbours, centroids, clusters, maps."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+
+from mvcn.errors import DataError
+from mvcn.explain.observation import Observation
+
+MapKind = Literal["t-sne", "pca"]
+
+MAP_SEED = 0
+MAX_PERPLEXITY = 30.0
+POSTS_PER_PERPLEXITY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Fused features of posts, their classes, and the mean of each class."""
+
+    features: Float[np.ndarray, "post dim"]
+    labels: Int[np.ndarray, " post"]
+    class_names: Sequence[str]
+
+    @property
+    def centroids(self) -> Float[np.ndarray, "classes dim"]:
+        """The class means, no number where a class has no post."""
+        rows = [self.features[self.labels == k] for k in range(len(self.class_names))]
+        return np.stack(
+            [row.mean(0) if len(row) else np.full(self.features.shape[1], np.nan) for row in rows]
+        )
+
+    def distances(self, feature: Float[np.ndarray, " dim"]) -> dict[str, float]:
+        """Return class name -> Euclidean distance of a feature to its centroid."""
+        found = np.linalg.norm(self.centroids - feature, axis=1).tolist()
+        return dict(zip(self.class_names, found, strict=True))
+
+    def nearest(self, feature: Float[np.ndarray, " dim"], count: int) -> list[int]:
+        """Return the positions of the nearest posts, the nearest first."""
+        found: list[int] = (
+            np.linalg.norm(self.features - feature, axis=1).argsort()[:count].tolist()
+        )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """How well the classes lie apart."""
+
+    silhouette: float
+    """Mean over posts of how much nearer its class is than the next, -1 to 1 (Rousseeuw, 1987)."""
+    within_between: float
+    """Mean squared distance to the own centroid over that of centroids to the mean of all."""
+
+
+def read_space(
+    observations: Iterable[Observation], labels: Iterable[str | None], class_names: Sequence[str]
+) -> Space:
+    """Return the space of labelled posts that a model has seen.
+
+    Raises:
+        DataError: A label that is not among the classes, or none.
+    """
+    numbers = {name: k for k, name in enumerate(class_names)}
+    found = list(labels)
+    wrong = [label for label in found if label not in numbers]
+    if wrong:
+        raise DataError(
+            f"A post has the label '{wrong[0]}', but the model's classes are "
+            f"{', '.join(class_names)}."
+        )
+    features = np.stack([seen.feature.numpy() for seen in observations]).astype(np.float64)
+    return Space(features, np.array([numbers[str(label)] for label in found]), class_names)
+
+
+def measure_clusters(space: Space) -> Clusters:
+    """Return how well the classes of a space lie apart.
+
+    Raises:
+        DataError: Posts of fewer than two classes.
+    """
+    present = np.unique(space.labels)
+    if len(present) < 2 or len(present) == len(space.labels):  # noqa: PLR2004
+        raise DataError("Clusters need several posts of two classes at least.")
+    centroids = space.centroids
+    own = np.square(space.features - centroids[space.labels]).sum(1).mean()
+    weights = np.bincount(space.labels, minlength=len(centroids))[present] / len(space.labels)
+    apart = np.square(centroids[present] - space.features.mean(0)).sum(1)
+    return Clusters(
+        float(silhouette_score(space.features, space.labels)), float(own / (weights @ apart))
+    )
+
+
+def zero_share(observations: Iterable[Observation]) -> float | None:
+    """Return the share of text-to-image attention weights that are exactly 0; None without any.
+
+    Posts without an image, whose weights are all 0, do not count.
+    """
+    shares = [
+        float((seen.weights == 0).double().mean())
+        for seen in observations
+        if seen.weights is not None and bool(seen.weights.any())
+    ]
+    return float(np.mean(shares)) if shares else None
+
+
+def project(space: Space, kind: MapKind) -> tuple[np.ndarray, Mapping[int, np.ndarray]]:
+    """Return a place in the plane for each post, and class number -> that of its centroid.
+
+    t-SNE places centroids as if they were posts, PCA by the same projection.
+
+    Source:
+        van der Maaten and Hinton, JMLR 2008.
+    """
+    present = np.unique(space.labels).tolist()
+    rows = np.concatenate([space.features, space.centroids[present]])
+    if kind == "pca":
+        places = PCA(2).fit(space.features).transform(rows)
+    else:
+        perplexity = min(MAX_PERPLEXITY, len(rows) / POSTS_PER_PERPLEXITY)
+        start = PCA(2).fit_transform(rows)
+        start = start / start[:, 0].std() * 1e-4  # as the method asks of a starting place
+        tsne = TSNE(2, perplexity=perplexity, init=start, random_state=MAP_SEED)
+        places = tsne.fit_transform(rows)
+    count = len(space.features)
+    return places[:count], dict(zip(present, places[count:], strict=True))

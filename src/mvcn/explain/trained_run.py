@@ -1,0 +1,101 @@
+"""A finished run with the posts that it learned from and was judged by."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mvcn.config import RunConfig, read_config
+from mvcn.data.fingerprint import fingerprint
+from mvcn.data.training_posts import TrainingPosts, read_training_posts
+from mvcn.explain.observation import PreparedPosts, observe
+from mvcn.explain.space import Space, read_space
+from mvcn.models import load_model
+from mvcn.models.describer import DESCRIBER, ImageDescriber
+from mvcn.training import run_folder
+from mvcn.types import Post
+
+FEATURES_FILE = "train_features.safetensors"
+"""Fused features of the training posts, kept in the run folder when they are first needed."""
+
+
+class TrainedRun:
+    """A run folder, opened to be looked into.
+
+    Args:
+        folder: What `mvcn.training.run.train` has written.
+
+    Raises:
+        RunError: It is not a finished run, or a file in it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model, self.processor = load_model(folder)
+        path = folder / run_folder.CONFIG_FILE
+        self.config: RunConfig = read_config(path.read_text("utf-8"), str(path))
+
+    @cached_property
+    def posts(self) -> TrainingPosts:
+        """Train and dev posts as the run read them.
+
+        Raises:
+            DataError: They are no longer where they were.
+        """
+        return read_training_posts(self.config.data, self.config.training.seed)
+
+    @cached_property
+    def dev(self) -> PreparedPosts:
+        """The dev posts, ready for the model."""
+        return self.prepare(self.posts.dev)
+
+    @cached_property
+    def train(self) -> PreparedPosts:
+        """The training posts, ready for the model."""
+        return self.prepare(self.posts.train)
+
+    @cached_property
+    def dev_space(self) -> Space:
+        """Where the dev posts lie."""
+        return self._space(self.dev)
+
+    @cached_property
+    def train_space(self) -> Space:
+        """Where the training posts lie, computed once for each run folder."""
+        place, digest = self.folder / FEATURES_FILE, fingerprint(self.train.posts)
+        kept = _read_features(place, digest)
+        names = self.model.class_names
+        if kept is None:
+            space = self._space(self.train)
+            tensors = {"features": torch.from_numpy(space.features)}
+            save_file(tensors, place, metadata={"posts": digest})
+            return space
+        numbers = [names.index(str(post.label)) for post in self.train.posts]
+        return Space(kept.numpy(), torch.tensor(numbers).numpy(), names)
+
+    def prepare(self, posts: Sequence[Post]) -> PreparedPosts:
+        """Return posts as the model reads them, by the run's policy for bad images."""
+        place = self.folder / DESCRIBER
+        described = list(posts)
+        if place.is_dir():
+            describer = ImageDescriber.load(place)
+            described = describer.describe(described, describer.cache())
+        policy = self.config.data.on_bad_image
+        return PreparedPosts(self.model, self.processor, described, policy)
+
+    def _space(self, prepared: PreparedPosts) -> Space:
+        labels = [post.label for post in prepared.posts]
+        return read_space(observe(self.model, prepared), labels, self.model.class_names)
+
+
+def _read_features(place: Path, digest: str) -> torch.Tensor | None:
+    """Return the features that were kept for these posts; None without any, or of other posts."""
+    try:
+        with safe_open(place, "pt") as file:
+            kept = file.get_tensor("features") if file.metadata()["posts"] == digest else None
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
+    return kept

@@ -1,0 +1,75 @@
+"""Feature space: hand-made points, and scikit-learn's silhouette by its definition."""
+
+import numpy as np
+import pytest
+import torch
+
+from mvcn.errors import DataError
+from mvcn.explain.observation import Observation
+from mvcn.explain.space import Space, measure_clusters, project, read_space, zero_share
+
+NAMES = ("a", "b", "c")
+POINTS = Space(np.array([[0.0, 0], [2, 0], [10, 0], [10, 4]]), np.array([0, 0, 1, 1]), NAMES)
+
+
+def seen(feature=(0.0,), weights=None):
+    return Observation(weights, None, torch.tensor(feature), np.array([1.0]))
+
+
+def test_centroids_and_distances_by_hand():
+    np.testing.assert_array_equal(POINTS.centroids[:2], [[1, 0], [10, 2]])
+    distances = POINTS.distances(np.array([1.0, 2.0]))
+    assert (distances["a"], distances["b"]) == (2, 9)
+    assert np.isnan(distances["c"])
+
+
+def test_nearest_posts_come_first():
+    assert POINTS.nearest(np.array([9.0, 3.0]), 3) == [3, 2, 1]
+
+
+def test_clusters_by_hand():
+    found = measure_clusters(POINTS)
+    # Own distances squared: 1, 1, 4, 4. Centroids (1, 0), (10, 2) to the mean (5.5, 1): 21.25 each.
+    assert found.within_between == pytest.approx(2.5 / 21.25)
+    silhouettes = []
+    for i, point in enumerate(POINTS.features):
+        far = np.linalg.norm(POINTS.features - point, axis=1)
+        own = far[(POINTS.labels == POINTS.labels[i])].sum()  # of one other; itself counts 0
+        other = far[POINTS.labels != POINTS.labels[i]].mean()
+        silhouettes.append((other - own) / max(own, other))
+    assert found.silhouette == pytest.approx(np.mean(silhouettes))
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0]])
+def test_one_class_has_no_clusters(labels):
+    with pytest.raises(DataError, match="two classes"):
+        measure_clusters(Space(POINTS.features, np.array(labels), NAMES))
+
+
+def test_labels_become_numbers_and_unknown_ones_are_told():
+    space = read_space([seen((1.0, 2.0)), seen((3.0, 4.0))], ["b", "a"], NAMES)
+    assert space.labels.tolist() == [1, 0]
+    assert space.features.tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(DataError, match="label 'x'"):
+        read_space([seen((1.0, 2.0))], ["x"], NAMES)
+
+
+def test_zeros_are_counted_where_there_is_an_image():
+    half = torch.tensor([[[0.0, 1.0]]])
+    assert zero_share([seen(weights=half), seen(weights=torch.zeros(1, 1, 2))]) == 0.5
+    assert zero_share([seen()]) is None
+
+
+@pytest.mark.parametrize("kind", ["t-sne", "pca"])
+def test_maps_keep_apart_what_is_far_apart(kind):
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 30)
+    features = random.normal(size=(60, 6)) + 40 * labels[:, None]
+    places, centroids = project(Space(features, labels, NAMES), kind)
+    assert places.shape == (60, 2)
+    assert set(centroids) == {0, 1}
+    for k in (0, 1):
+        to = [np.linalg.norm(places[labels == k] - centroids[j], axis=1).mean() for j in (0, 1)]
+        assert to[k] < to[1 - k]
+    again, _ = project(Space(features, labels, NAMES), kind)
+    np.testing.assert_array_equal(places, again)
