@@ -41,7 +41,7 @@ def test_leaves_posts_runs_figure_and_report(demo):
     folder, _, lines = demo
     assert {path.name for path in folder.iterdir()} == {
         *("posts", "sparsemax", "softmax", "demo.json"),
-        *("attention.png", "report.md", "report.json"),
+        *("attention.png", "report.md", "report.json", "report.html"),
     }
     assert len(list((folder / "posts/dev/images").glob("*.png"))) == POSTS
     assert any("sparsemax" in line for line in lines)

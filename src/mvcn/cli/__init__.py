@@ -14,6 +14,7 @@ from mvcn.cli.explain import explain
 from mvcn.cli.models import models
 from mvcn.cli.predict import predict
 from mvcn.cli.prepare import prepare
+from mvcn.cli.report import report
 from mvcn.cli.split import split
 from mvcn.cli.train import train
 from mvcn.cli.tune import tune
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 for command in (
     *(audit, compare, demo, evaluate, experiment, explain, models, predict),
-    *(prepare, split, train, tune),
+    *(prepare, report, split, train, tune),
 ):
     app.command()(command)
 

@@ -64,6 +64,14 @@ def near_duplicate_texts(texts: Sequence[str]) -> list[list[int]]:
     return groups.of_two_or_more()
 
 
+def have_near_duplicate(known: Sequence[str], texts: Sequence[str]) -> list[bool]:
+    """Return whether each text is a near-duplicate of one that is known."""
+    count = len(known)
+    groups = near_duplicate_texts([*known, *texts])
+    near = {i for group in groups if group[0] < count for i in group}
+    return [count + i in near for i in range(len(texts))]
+
+
 def near_duplicate_images(facts: Sequence[ImageFacts | None]) -> list[list[int]]:
     """Return groups of images that are near-duplicates, as positions in order.
 

@@ -1,9 +1,11 @@
 """How good predictions are: metrics with intervals, and their table for a terminal."""
 
 from mvcn.evaluation.abstention import Threshold, choose_threshold
+from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.evaluation.metrics import (
     ClassScores,
     Evaluation,
+    calibration_error,
     evaluate_groups,
     evaluate_predictions,
     format_evaluation,
@@ -17,9 +19,11 @@ __all__ = [
     "Evaluation",
     "Threshold",
     "calibrate",
+    "calibration_error",
     "choose_threshold",
     "evaluate_groups",
     "evaluate_predictions",
     "format_evaluation",
     "format_groups",
+    "likely_label_errors",
 ]

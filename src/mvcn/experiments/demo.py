@@ -33,8 +33,10 @@ from mvcn.experiments.attention_mass import (
 )
 from mvcn.experiments.demo_report import draw_attention, write_report
 from mvcn.explain.observation import Observation, PreparedPosts, observe
+from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
 from mvcn.models import MvcnForClassification, MvcnProcessor, build_model, load_model
+from mvcn.report.page import write_report as write_page
 from mvcn.training import run_folder
 from mvcn.training.run import train
 from mvcn.types import Post
@@ -43,7 +45,8 @@ ATTENTIONS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 RECIPE = "default"
 MARKER = "demo.json"
 POSTS, FIGURE, REPORT, NUMBERS = "posts", "attention.png", "report.md", "report.json"
-CONTENTS = (POSTS, *ATTENTIONS, FIGURE, REPORT, NUMBERS, MARKER)
+PAGE = "report.html"
+CONTENTS = (POSTS, *ATTENTIONS, FIGURE, REPORT, NUMBERS, PAGE, MARKER)
 IMAGE_PX = GRID_CELLS * CELL_PX
 
 
@@ -99,7 +102,8 @@ def run_demo(
     for attention in ATTENTIONS:
         tell(f"Training the {RECIPE} recipe with {attention} attention.")
         findings[attention] = _train_and_measure(output, plan, attention, dev)
-    tell("Writing the report.")
+    tell("Writing the reports.")
+    write_page(TrainedRun(output / ATTENTIONS[0]), output / PAGE)
     numbers = _numbers(findings, plan)
     chosen = _choose_for_figure(dev)
     maps = {name: [finding.observations[i] for i in chosen] for name, finding in findings.items()}

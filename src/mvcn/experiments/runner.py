@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mvcn.data.fingerprint import fingerprint
-from mvcn.data.near_duplicates import near_duplicate_texts
+from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import MvcnError, RunError
 from mvcn.experiments.cell import CellResult, read_cell, write_cell
@@ -185,7 +185,7 @@ def _result(name: str, cell: Cell, run: Path) -> CellResult:
     rows = run_folder.read_dev_predictions(run)
     judged = {row["id"] for row in rows}
     numbers = {label: number for number, label in enumerate(posts.class_names)}
-    is_near = _near_duplicates(
+    is_near = have_near_duplicate(
         [post.text for post in posts.train], [post.text for post in posts.dev]
     )
     return CellResult(
@@ -207,13 +207,6 @@ def _result(name: str, cell: Cell, run: Path) -> CellResult:
         seconds=report["seconds"],
         environment=environment,
     )
-
-
-def _near_duplicates(train: Sequence[str], dev: Sequence[str]) -> list[bool]:
-    """Return whether each dev text is nearly the same as a training text."""
-    count = len(train)
-    near = {i for group in near_duplicate_texts([*train, *dev]) if group[0] < count for i in group}
-    return [count + i in near for i in range(len(dev))]
 
 
 def _result_path(cell: Cell, places: Places) -> Path:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from mvcn.data.images import open_image
 from mvcn.explain.post import Explanation, Word
-from mvcn.explain.space import Space, project
+from mvcn.explain.space import MapKind, Space, project
 
 PANEL_INCHES = 2.5
 WIDTH_INCHES = 11.5
@@ -29,7 +30,8 @@ LINE_LETTERS = 62
 HEAT = "YlOrRd"
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#2166ac", "#f7f7f7", "#b2182b"])
 CLASS_COLORS = ("#1b9e77", "#7570b3", "#d95f02", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
-MAP_TITLES = {"t-sne": "t-SNE", "pca": "PCA"}
+MAP_TITLES: Mapping[MapKind, str] = {"t-sne": "t-SNE", "pca": "PCA"}
+MAP_INCHES = 4.4
 
 
 def draw_post(explanation: Explanation) -> bytes:
@@ -59,16 +61,21 @@ def draw_post(explanation: Explanation) -> bytes:
 
 
 def draw_maps(spaces: Mapping[str, Space]) -> bytes:
-    """Return t-SNE and PCA of each space, a column for each, with the class centroids, as a PNG."""
-    figure = Figure(
-        figsize=(4.6 * len(spaces), 8.6), dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.08)
-    )
+    """Return t-SNE and PCA of spaces with their class centroids as a PNG; two side by side."""
+    panels = [
+        (f"{name}, {title}", space, kind)
+        for kind, title in MAP_TITLES.items()
+        for name, space in spaces.items()
+    ]
+    columns = max(len(spaces), 2)
+    rows = len(panels) // columns
+    size = (MAP_INCHES * columns, MAP_INCHES * rows + 0.4)
+    figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.08))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(spaces), squeeze=False)
-    for column, (name, space) in enumerate(spaces.items()):
-        for axis, map_kind in zip(axes[:, column], ("t-sne", "pca"), strict=True):
-            _draw_map(axis, space, *project(space, map_kind))  # type: ignore[arg-type]
-            axis.set_title(f"{name}, {MAP_TITLES[map_kind]}", fontsize=11, parse_math=False)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis, (title, space, kind) in zip(axes.flat, panels, strict=True):
+        _draw_map(axis, space, *project(space, kind))
+        axis.set_title(title, fontsize=11, parse_math=False)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return _png(figure)
@@ -97,17 +104,34 @@ def show_weights(axis: Any, pixels: np.ndarray, weights: Tensor, peak: float) ->
 
 
 def show_saliency(axis: Any, pixels: np.ndarray, saliency: Tensor) -> Any:
-    """Lay saliency over a faded grey image, upsampled smoothly: red speaks for the class."""
-    _show(axis, _faded(pixels))
-    square = cells(saliency)
-    peak = max(float(abs(square).max()), 1e-9)
+    """Show an image under its saliency; red speaks for the class."""
     height, width = pixels.shape[:2]
-    smooth = Image.fromarray(square.astype(np.float32)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
-    values = np.clip(np.asarray(smooth), -peak, peak)
-    alpha = 0.85 * np.sqrt(abs(values) / peak)
-    return axis.imshow(values, cmap=SIGNED, vmin=-peak, vmax=peak, alpha=alpha)
+    axis.imshow(blend_saliency(pixels, saliency), extent=(0, width, height, 0))
+    axis.set(xticks=[], yticks=[])
+    peak = _peak(saliency)
+    return ScalarMappable(Normalize(-peak, peak), SIGNED)
+
+
+def blend_saliency(pixels: np.ndarray, saliency: Tensor) -> np.ndarray:
+    """Return a faded grey image under its saliency, upsampled smoothly.
+
+    Args:
+        pixels: Height x width x 3, from 0 to 1.
+        saliency: Of the image tokens.
+    """
+    height, width = pixels.shape[:2]
+    peak = _peak(saliency)
+    square = Image.fromarray(cells(saliency).astype(np.float32))
+    smooth = np.asarray(square.resize((width, height), Image.Resampling.BICUBIC))
+    values = np.clip(smooth / peak, -1, 1)
+    alpha = 0.85 * np.sqrt(abs(values))[..., None]
+    colors = SIGNED((values + 1) / 2)[..., :3]
+    mixed: np.ndarray = alpha * colors + (1 - alpha) * _faded(pixels)
+    return mixed
+
+
+def _peak(saliency: Tensor) -> float:
+    return max(float(cells(saliency).max()), -float(cells(saliency).min()), 1e-9)
 
 
 def _draw_images(row: Any, explanation: Explanation, pixels: Any) -> None:

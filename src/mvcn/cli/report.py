@@ -1,0 +1,27 @@
+"""``mvcn report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvcn.cli.options import Run
+from mvcn.cli.process import prepare_process
+from mvcn.files import require_place_for, require_replaceable
+
+
+def report(
+    run: Run,
+    output: Annotated[Path, typer.Option(help="Page to write; replaces an earlier report.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Write one page on a run: scores, calibration, curves, maps, best and worst posts."""
+    from mvcn.explain.trained_run import TrainedRun
+    from mvcn.report.page import MARK, write_report
+
+    prepare_process()
+    require_place_for(output)
+    require_replaceable(output, MARK, "report of mvcn report")
+    write_report(TrainedRun(run), output)
+    typer.echo(f"Open {output} in a browser.")
