@@ -38,7 +38,9 @@ attention: setup  ## Repeat the demo with three seeds; writes results/attention-
 	$(BIN)/python scripts/attention.py
 
 bench: setup  ## Measure speed against plain references; writes results/bench.json
-	$(BIN)/python -m benchmarks
+	test -d .venv-bench || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	.venv-bench/bin/python -m benchmarks
 
 missing: setup  ## Take parts of MVSA-Single in DATA=folder away and train; writes results/
 	$(BIN)/python scripts/missing.py --root $(DATA) --splits $(DATA)/splits
@@ -62,4 +64,4 @@ tables: setup  ## Write the tables of README.md from results/
 	$(BIN)/python scripts/tables.py
 
 clean:  ## Remove the environment and the runs
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-bench runs

@@ -35,6 +35,10 @@ class Benchmark:
     """Do the work of the folder; return the speed in `unit`."""
     reference: Callable[[Path], float]
     """The same in plain code."""
+    is_cost: bool = False
+    """The ratio says how many times as long ours takes, not how many times faster it is."""
+    needs: str | None = None
+    """A package of the extra ``bench`` without which it is left out."""
     limit: Callable[[Path, float], float] | None = None
     """(folder, FLOP/s) -> our side's speed in `unit` if it were matrix products alone."""
 
@@ -68,7 +72,7 @@ def compare(
         "ours": ours,
         "reference": reference,
         "unit": benchmark.unit,
-        "ratio": times_faster(benchmark, ours, reference),
+        **_ratio(benchmark, ours, reference),
         "items": count,
         "rounds": measured,
         **_distance_to_limit(benchmark, folder, ours),
@@ -78,6 +82,14 @@ def compare(
 def times_faster(benchmark: Benchmark, ours: float, reference: float) -> float:
     """Return how many times faster `ours` is than `reference`, both in the benchmark's unit."""
     return ours / reference if benchmark.higher_is_better else reference / ours
+
+
+def _ratio(benchmark: Benchmark, ours: float, reference: float) -> dict[str, Any]:
+    """Return the ratio as a number, and as it reads."""
+    faster = times_faster(benchmark, ours, reference)
+    if benchmark.is_cost:
+        return {"ratio": 1 / faster, "reads": f"{1 / faster:.3g} times as long"}
+    return {"ratio": faster, "reads": f"{faster:.3g} times faster"}
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,0 +1,121 @@
+"""One step of the constraint and its queue: loss, gradient of the features, new queue.
+
+Work, the same for all sides: 16 features of 768 numbers in 3 classes a step, against centroids of
+a full queue. Ours is `mvcn.SemanticCongruityLoss`. What it is compared with:
+
+- the same with a queue of 3,600 posts in place of a million;
+- a queue of a million posts whose centroids are averaged anew in each step;
+- `CrossBatchMemory` of pytorch-metric-learning with a contrastive loss over a memory of as many
+  posts as fit a benchmark's patience (`MEMORY`), since its cost grows with the memory;
+- a step of the default model, text encoder and all.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks import training_epoch
+from mvcn.losses import SemanticCongruityLoss, congruity_loss
+
+BATCH, DIM, CLASSES = 16, 768, 3
+SMALL, LARGE = 3_600, 1_000_000
+MEMORY = 100_000
+FILL_AT_ONCE = 50_000
+MICROSECONDS = 1e6
+STEPS_FILE = "steps.json"
+
+
+def prepare(folder: Path, count: int) -> None:
+    """Write how many steps are timed."""
+    (folder / STEPS_FILE).write_text(json.dumps(count))
+
+
+def prepare_with_model(folder: Path, count: int) -> None:
+    """Write the posts of the default model's training steps, too."""
+    prepare(folder, count)
+    training_epoch.prepare(folder, count)
+
+
+def ours_large(folder: Path) -> float:
+    """Return microseconds a step with a queue of a million posts."""
+    return _ours(folder, LARGE)
+
+
+def ours_small(folder: Path) -> float:
+    """Return microseconds a step with a queue of 3,600 posts."""
+    return _ours(folder, SMALL)
+
+
+def ours_memory(folder: Path) -> float:
+    """Return microseconds a step with a queue of as many posts as the other's memory."""
+    return _ours(folder, MEMORY)
+
+
+def reaverage(folder: Path) -> float:
+    """Return microseconds a step that averages a million remembered features anew."""
+    memory, labels = torch.zeros(LARGE, DIM), torch.arange(LARGE) % CLASSES
+    for start in range(0, LARGE, FILL_AT_ONCE):
+        memory[start : start + FILL_AT_ONCE].normal_()
+    place = 0
+
+    def step(features: Tensor, classes: Tensor) -> None:
+        nonlocal place
+        counts = torch.bincount(labels, minlength=CLASSES)
+        sums = torch.zeros(CLASSES, DIM).index_add_(0, labels, memory)
+        congruity_loss(features, classes, sums / counts.unsqueeze(1), counts).backward()
+        memory[place : place + BATCH] = features.detach()
+        labels[place : place + BATCH] = classes
+        place = (place + BATCH) % LARGE
+
+    return _microseconds(folder, step)
+
+
+def cross_batch_memory(folder: Path) -> float:
+    """Return microseconds a step of the other library's memory and loss."""
+    from pytorch_metric_learning.losses import ContrastiveLoss, CrossBatchMemory
+
+    memory = CrossBatchMemory(ContrastiveLoss(), DIM, memory_size=MEMORY)
+    memory.embedding_memory.normal_()
+    memory.label_memory.copy_(torch.arange(MEMORY).unsqueeze(1) % CLASSES)
+    memory.has_been_filled = True
+
+    def step(features: Tensor, classes: Tensor) -> None:
+        memory(features, classes).backward()
+
+    return _microseconds(folder, step)
+
+
+def model_step(folder: Path) -> float:
+    """Return microseconds of a training step of the default model, of as many posts."""
+    seconds = training_epoch.ours(folder)
+    return MICROSECONDS * seconds * BATCH / training_epoch.EPOCH_POSTS
+
+
+def _ours(folder: Path, size: int) -> float:
+    constraint = SemanticCongruityLoss(CLASSES, DIM, size)
+    for start in range(0, size, FILL_AT_ONCE):
+        count = min(FILL_AT_ONCE, size - start)
+        constraint.queue.enqueue(torch.randn(count, DIM), torch.arange(count) % CLASSES)
+
+    def step(features: Tensor, classes: Tensor) -> None:
+        constraint(features, classes).backward()
+
+    return _microseconds(folder, step)
+
+
+def _microseconds(folder: Path, step: Callable[[Tensor, Tensor], None]) -> float:
+    """Return the median over steps, the first tenth left out."""
+    count = int(json.loads((folder / STEPS_FILE).read_text()))
+    features, classes = torch.randn(BATCH, DIM), torch.arange(BATCH) % CLASSES
+    seconds = []
+    for _ in range(count):
+        fresh = features.clone().requires_grad_()
+        started = time.perf_counter()
+        step(fresh, classes)
+        seconds.append(time.perf_counter() - started)
+    return MICROSECONDS * statistics.median(seconds[count // 10 :])
