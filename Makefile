@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench missing blanks faults model-speed explanations scale tables clean
+.PHONY: help setup format check test demo attention bench missing blanks faults model-speed explanations scale docs tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ explanations: setup  ## Explanations of WITH=run and WITHOUT=run, with and witho
 
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
 	$(BIN)/python scripts/scale.py
+
+docs: setup  ## Build the documentation site into docs/_build
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 tables: setup  ## Write the tables of README.md from results/
 	$(BIN)/python scripts/tables.py
