@@ -101,6 +101,7 @@ def main(
 ) -> None:
     """Compare the constraints on each data set and keep the numbers."""
     prepare_process()
+    torch.set_num_threads(1)  # the network is too small for two
     found = {}
     for name, rows in _data_sets(mvsa, hfm):
         kinds = constraints(rows.num_classes, len(rows.train))
@@ -109,7 +110,13 @@ def main(
             "rows": {"train": len(rows.train), "test": len(rows.test)},
             "constraints": {kind: _judge(rows, build, seeds, epochs) for kind, build in bar},
         }
-    settings = {"hidden": HIDDEN, "epochs": epochs, "batch": BATCH, "weights": list(WEIGHTS)}
+    settings = {
+        "hidden": HIDDEN,
+        "epochs": epochs,
+        "seeds": seeds,
+        "batch": BATCH,
+        "weights": list(WEIGHTS),
+    }
     environment = run_folder.describe_environment()
     write_json(output, {"data": found, "settings": settings, "environment": environment})
 

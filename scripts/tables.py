@@ -18,7 +18,7 @@ from mvcn.experiments.comparison_tables import differences_table, scores_table, 
 from mvcn.experiments.published import published_results
 from mvcn.models import MODELS
 
-DOCS = ("data", "explain", "models", "reproduction")
+DOCS = ("constraints", "data", "explain", "models", "reproduction")
 PAGES = (Path("README.md"), *(Path("docs") / f"{name}.md" for name in DOCS))
 RESULTS = Path("results")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -35,6 +35,7 @@ SCORES_ALONE = "-scores"
 """End of the name of a table that leaves out the differences of an experiment."""
 BINARY = 2
 MILLION = 1e6
+SECONDS_PER_HOUR = 3600
 
 SCALE_ROWS = {
     "prepare": "`mvcn prepare` of a CSV with image files",
@@ -124,7 +125,11 @@ def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
     ]
     header = ["model", "seeds", *(METRIC_NAMES[metric] for metric in metrics), "training, s"]
     header += ["parameters, M", "posts/s", "published accuracy / F1", "which F1, split"]
-    note = f"{data}, dev part, {results.num_posts} posts; mean ± deviation over seeds, in %."
+    hours = sum(cell.seconds["training"] for cell in cells) / SECONDS_PER_HOUR
+    note = (
+        f"{data}, dev part, {results.num_posts} posts; mean ± deviation over seeds, in %. The "
+        f"{len(cells)} trainings took {hours:.1f} hours of one core."
+    )
     return _markdown(header, lines) + f"\n{note}\n"
 
 
@@ -290,11 +295,29 @@ def _clusters(results: Mapping[str, Any]) -> str:
     return f"{_markdown(head, rows)}\n{results['data']}, dev posts, one training each.\n"
 
 
+def _constraints(results: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            data,
+            name,
+            f"{one['weight']:g}",
+            f"{PERCENT * one['mean']:.1f} ± {PERCENT * one['deviation']:.1f}",
+            f"{one['microseconds_per_step']:.0f}",
+        ]
+        for data, found in results["data"].items()
+        for name, one in found["constraints"].items()
+    ]
+    head = ("data", "constraint", "weight", "accuracy, %", "microseconds a step")
+    note = f"Mean ± deviation over {results['settings']['seeds']} seeds; the time is that of the whole step."
+    return f"{_markdown(head, rows)}\n{note}\n"
+
+
 TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
     "agreement": _agreement,
     "bench": _bench,
     "clusters": _clusters,
+    "constraints": _constraints,
     "faithfulness": _faithfulness,
     "ideas": _ideas,
     "missing-modality": _missing,
