@@ -308,7 +308,8 @@ def _constraints(results: Mapping[str, Any]) -> str:
         for name, one in found["constraints"].items()
     ]
     head = ("data", "constraint", "weight", "accuracy, %", "microseconds a step")
-    note = f"Mean ± deviation over {results['settings']['seeds']} seeds; the time is that of the whole step."
+    seeds = results["settings"]["seeds"]
+    note = f"Mean ± deviation over {seeds} seeds; the time is that of the whole step."
     return f"{_markdown(head, rows)}\n{note}\n"
 
 
