@@ -10,9 +10,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mvcn.explain.observation import PreparedPosts
-from mvcn.explain.saliency import METHODS, Method, class_probabilities, image_saliency
+from mvcn.explain.saliency import (
+    METHODS,
+    Method,
+    class_probabilities,
+    image_saliency,
+    num_image_tokens,
+)
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.network import Tokens
 
 NUM_STEPS = 10
 RANDOM_ORDERS = 5
@@ -56,12 +61,10 @@ def faithfulness(
     generator = torch.Generator().manual_seed(RANDOM_SEED)
     for position in tqdm(chosen, desc="Faithfulness", unit="post"):
         inputs = posts.inputs([position])
-        with torch.no_grad():
-            tokens = model.encode(**inputs)
         saliencies = {name: [image_saliency(model, inputs, name)] for name in methods}
-        draws = torch.rand(RANDOM_ORDERS, tokens.image.shape[1], generator=generator)
+        draws = torch.rand(RANDOM_ORDERS, num_image_tokens(model, inputs), generator=generator)
         for name, some in [*saliencies.items(), (CONTROL, list(draws))]:
-            kept.setdefault(name, []).append(_curves(model, tokens, some))
+            kept.setdefault(name, []).append(_curves(model, inputs, some))
     return {name: _summary(np.stack(curves)) for name, curves in kept.items()}
 
 
@@ -73,12 +76,12 @@ def deletion_masks(order: Tensor) -> Bool[Tensor, "step patch"]:
 
 
 def _curves(
-    model: MvcnForClassification, tokens: Tokens, saliencies: Sequence[Tensor]
+    model: MvcnForClassification, inputs: dict[str, Tensor], saliencies: Sequence[Tensor]
 ) -> Float[np.ndarray, "curve step"]:
     """Return the deletion and insertion curves of one post, means over its saliencies."""
     orders = [saliency.argsort(descending=True) for saliency in saliencies]
     masks = torch.cat([deletion_masks(order) for order in orders])
-    rows = class_probabilities(model, tokens, torch.cat([masks, ~masks]))
+    rows = class_probabilities(model, inputs, torch.cat([masks, ~masks]))
     of_predicted = rows[:, int(rows[0].argmax())]
     return of_predicted.view(2, len(orders), NUM_STEPS + 1).mean(1).numpy()
 

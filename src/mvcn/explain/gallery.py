@@ -12,7 +12,7 @@ from mvcn.explain.faithfulness import Curve, faithfulness, most_faithful
 from mvcn.explain.figures import draw_maps, draw_post
 from mvcn.explain.observation import observe
 from mvcn.explain.post import explain
-from mvcn.explain.saliency import METHODS, Method
+from mvcn.explain.saliency import Method, methods_for
 from mvcn.explain.space import Space, measure_clusters, zero_share
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
@@ -100,11 +100,9 @@ def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
 def measure_faithfulness(run: TrainedRun, sample: int) -> dict[str, Any]:
     """Return which way to explain is most faithful on the first dev posts with an image."""
     shown = [post for post in run.dev.posts if post.image is not None][:sample]
-    has_attention = getattr(run.model.network, "fusion", None) is not None
     if not shown or run.model.image_encoder is None:
         return {}
-    methods = METHODS if has_attention else tuple(m for m in METHODS if m != "attention")
-    curves = faithfulness(run.model, run.prepare(shown), methods)
+    curves = faithfulness(run.model, run.prepare(shown), methods_for(run.model))
     return {
         "faithfulness": {"posts": len(shown), **curve_numbers(curves)},
         "most_faithful": most_faithful(curves),

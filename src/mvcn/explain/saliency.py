@@ -10,11 +10,23 @@ from torch import Tensor
 from mvcn.errors import ConfigError
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import Tokens, probabilities
+from mvcn.nn.fusion import TextGuidedFusion
 
 Method = Literal["attention", "gradient", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 VARIANTS_AT_ONCE = 64
+
+
+def methods_for(model: MvcnForClassification) -> tuple[Method, ...]:
+    """Return the methods that a model allows.
+
+    Attention needs text-guided units, a gradient a network that reads the image's tokens and not
+    only words that were found in them.
+    """
+    is_guided = isinstance(getattr(model.network, "fusion", None), TextGuidedFusion)
+    allowed = {"attention": is_guided, "gradient": "image" in model.reads, "occlusion": True}
+    return tuple(method for method in METHODS if allowed[method])
 
 
 def image_saliency(
@@ -35,20 +47,21 @@ def image_saliency(
         method: One of the three.
 
     Raises:
-        ConfigError: ``attention`` of a network that has none from text to image.
+        ConfigError: The model does not allow the method; see `methods_for`.
 
     Source:
         Gradient: Shrikumar et al., 2016 (arXiv:1605.01713); occlusion: Zeiler and Fergus, ECCV
         2014. Deviation: tokens of the image encoder are left out, not squares of pixels.
     """
+    if method not in methods_for(model):
+        raise ConfigError(
+            f"This model cannot be explained by {method}: choose {' or '.join(methods_for(model))}."
+        )
+    if method == "occlusion":
+        return _occlusion(model, inputs)
     with torch.no_grad():
         tokens = model.encode(**inputs)
-        predicted = int(model.network(tokens).logits.argmax())
-    if method == "attention":
-        return _attention(model, tokens)
-    if method == "gradient":
-        return _gradient(model, tokens, predicted)
-    return _occlusion(model, tokens, predicted)
+    return _attention(model, tokens) if method == "attention" else _gradient(model, tokens)
 
 
 def word_saliency(
@@ -75,22 +88,30 @@ def word_saliency(
 
 
 def class_probabilities(
-    model: MvcnForClassification, tokens: Tokens, masks: Bool[Tensor, "variant patch"]
+    model: MvcnForClassification, inputs: dict[str, Tensor], masks: Bool[Tensor, "variant patch"]
 ) -> Float[Tensor, "variant classes"]:
     """Return what the model says of one post, each time with other image tokens left out.
 
     Args:
         model: In evaluation mode.
-        tokens: Of one post.
+        inputs: Of a batch of one post.
         masks: True for a token that stays.
     """
-    rows = []
+    rows, given = [], inputs.get("attribute_ids")
     with torch.inference_mode():
+        tokens = model.encode(**inputs)
         for some in masks.split(VARIANTS_AT_ONCE):  # type: ignore[no-untyped-call]
-            several = _repeated(tokens, len(some))
-            kept = several._replace(image_mask=several.image_mask & some)
+            words = None if given is None else given.expand(len(some), *given.shape[1:])
+            kept = model.leave_out(_repeated(tokens, len(some)), some, words)
             rows.append(probabilities(model.network(kept).logits, model.config.temperature))
     return torch.cat(rows)
+
+
+def num_image_tokens(model: MvcnForClassification, inputs: dict[str, Tensor]) -> int:
+    """Return into how many tokens the model cuts an image."""
+    with torch.inference_mode():
+        image = model.encode_images(inputs.get("pixel_values"), inputs.get("image_features"))
+    return image.shape[1]
 
 
 def _repeated(tokens: Tokens, times: int) -> Tokens:
@@ -106,28 +127,21 @@ def _repeated(tokens: Tokens, times: int) -> Tokens:
 def _attention(model: MvcnForClassification, tokens: Tokens) -> Float[Tensor, " patch"]:
     with torch.inference_mode():
         output = model.network(tokens, output_attentions=True)
-    if output.fusion_attentions is None:
-        raise ConfigError(
-            "This model has no attention from text to image: explain it by occlusion or gradient."
-        )
     by_token = output.fusion_attentions[-1][0].mean(0)
     shares: Tensor = output.token_weights[0] @ by_token
     return shares
 
 
-def _gradient(
-    model: MvcnForClassification, tokens: Tokens, predicted: int
-) -> Float[Tensor, " patch"]:
+def _gradient(model: MvcnForClassification, tokens: Tokens) -> Float[Tensor, " patch"]:
     image = tokens.image.detach().requires_grad_()
-    log = model.network(tokens._replace(image=image)).logits.log_softmax(-1)[0, predicted]
-    (gradient,) = torch.autograd.grad(log, image)
+    logs = model.network(tokens._replace(image=image)).logits.log_softmax(-1)[0]
+    (gradient,) = torch.autograd.grad(logs.max(), image)
     return (gradient * image).sum(-1)[0].detach()
 
 
-def _occlusion(
-    model: MvcnForClassification, tokens: Tokens, predicted: int
-) -> Float[Tensor, " patch"]:
-    count = tokens.image.shape[1]
+def _occlusion(model: MvcnForClassification, inputs: dict[str, Tensor]) -> Float[Tensor, " patch"]:
+    count = num_image_tokens(model, inputs)
     masks = torch.cat([~torch.eye(count, dtype=torch.bool), torch.ones(1, count, dtype=torch.bool)])
-    logs = class_probabilities(model, tokens, masks)[:, predicted].log()
-    return logs[-1] - logs[:-1]
+    logs = class_probabilities(model, inputs, masks).log()
+    of_predicted = logs[:, logs[-1].argmax()]
+    return of_predicted[-1] - of_predicted[:-1]

@@ -160,6 +160,23 @@ class MvcnForClassification(PreTrainedModel):
             *self._words(image, image_token_mask, attribute_ids),
         )
 
+    def leave_out(
+        self,
+        tokens: Tokens,
+        kept: Bool[Tensor, "batch patch"],
+        attribute_ids: Int[Tensor, "batch attribute piece"] | None = None,
+    ) -> Tokens:
+        """Return posts without some of their image tokens, and words found in what is left.
+
+        Args:
+            tokens: What `encode` has made of the posts.
+            kept: True for an image token that stays.
+            attribute_ids: As `encode` was given them.
+        """
+        mask = tokens.image_mask & kept
+        words = self._words(tokens.image, mask, attribute_ids)
+        return Tokens(*tokens[:3], mask, tokens.word_ids, *words)
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes in the order of the logits."""

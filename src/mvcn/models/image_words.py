@@ -63,8 +63,9 @@ class ImageWords(nn.Module):
     ) -> Float[Tensor, "batch object"]:
         """Return the probability of each object; zeros for a post without an image."""
         pooled = image[:, 0] if self.reads_first_token else masked_mean(image, mask)
+        is_read = mask[:, :1] if self.reads_first_token else mask.any(1, keepdim=True)
         found: Tensor = self.classifier(pooled).softmax(-1)
-        return found.masked_fill(~mask.any(1, keepdim=True), 0)
+        return found.masked_fill(~is_read, 0)
 
     def name_pieces(self, objects: Float[Tensor, "batch object"]) -> Int[Tensor, "batch top piece"]:
         """Return the word pieces of the names of the likeliest objects, the likeliest first."""

@@ -95,10 +95,9 @@ def test_words_are_the_text_and_their_pieces_lie_where_it_is_tokenized(trained, 
 def test_leaving_nothing_out_changes_nothing(trained, inputs):
     model, _ = trained
     with torch.no_grad():
-        tokens = model.encode(**inputs)
         expected = model(**inputs).logits.double() / model.config.temperature
-    everything = torch.ones(70, tokens.image.shape[1], dtype=torch.bool)
-    rows = class_probabilities(model, tokens, everything)
+    everything = torch.ones(70, inputs["image_features"].shape[1], dtype=torch.bool)
+    rows = class_probabilities(model, inputs, everything)
     torch.testing.assert_close(rows, expected.softmax(-1).expand(70, -1), rtol=0, atol=1e-6)
 
 
@@ -106,7 +105,21 @@ def test_networks_without_attention_are_explained_by_the_others(tiny_settings, g
     config = ModelConfig(network="concat2", **tiny_settings)
     model = build_model(config, ("negative", "neutral", "positive")).eval()
     inputs = PreparedPosts(model, build_processor(config), generated_posts[:1]).inputs([0])
-    with pytest.raises(ConfigError, match="by occlusion or gradient"):
+    with pytest.raises(ConfigError, match="choose gradient or occlusion"):
         image_saliency(model, inputs, "attention")
     for method in METHODS[1:]:
         assert image_saliency(model, inputs, method).isfinite().all()
+
+
+def test_words_found_in_an_image_are_found_anew_without_a_part_of_it(
+    tiny_settings, generated_posts
+):
+    settings = {**tiny_settings, "image_encoder": "efficientnet-lite0"}
+    config = ModelConfig(network="multisentinet", **settings)
+    torch.manual_seed(0)
+    model = build_model(config, ("negative", "neutral", "positive")).eval()
+    inputs = PreparedPosts(model, build_processor(config), generated_posts[:1]).inputs([0])
+    found = image_saliency(model, inputs, "occlusion")
+    assert found.abs().max() > 0
+    with pytest.raises(ConfigError, match="choose occlusion"):
+        image_saliency(model, inputs, "gradient")
