@@ -94,12 +94,14 @@ def main(
     ] = None,
 ) -> None:
     """Time each benchmark, print a table and keep the results as JSON."""
-    entries = [_run(name, quick) for name in names or BENCHMARKS if _can_run(name)]
-    typer.echo(f"\n{results.table(entries)}\n\n{NOTE}")
     if output is None and not quick:
         output = RESULTS
-    if output is not None:
-        results.update(output, entries, BENCHMARKS)
+    entries = []
+    for name in filter(_can_run, names or BENCHMARKS):
+        entries.append(_run(name, quick))
+        if output is not None:
+            results.update(output, entries, BENCHMARKS)
+    typer.echo(f"\n{results.table(entries)}\n\n{NOTE}")
 
 
 def _can_run(name: str) -> bool:

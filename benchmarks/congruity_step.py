@@ -81,7 +81,7 @@ def cross_batch_memory(folder: Path) -> float:
 
     memory = CrossBatchMemory(ContrastiveLoss(), DIM, memory_size=MEMORY)
     memory.embedding_memory.normal_()
-    memory.label_memory.copy_(torch.arange(MEMORY).unsqueeze(1) % CLASSES)
+    memory.label_memory.copy_(torch.arange(MEMORY) % CLASSES)
     memory.has_been_filled = True
 
     def step(features: Tensor, classes: Tensor) -> None:
