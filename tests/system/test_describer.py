@@ -1,5 +1,6 @@
 """Words for images from a classifier or a captioner, in training and in what is left of it."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ import transformers
 
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError
+from mvcn.explain.gallery import NUMBERS, explain_posts
+from mvcn.explain.trained_run import TrainedRun
 from mvcn.inference import Classifier
 from mvcn.models.describer import ImageDescriber, WordCache
 from mvcn.training.run import train
@@ -87,6 +90,11 @@ def test_a_run_keeps_its_describer(tiny_config, captioner, posts, tmp_path):
     config = tiny_config(model=changes, objective={"congruity_weight": 0.0}, training={"epochs": 1})
     report = train(config, tmp_path / "run")
     shutil.rmtree(source)  # nothing but the run's own folder is needed
+    explain_posts(TrainedRun(tmp_path / "run"), posts[:2], tmp_path, "occlusion", None)
+    explained = json.loads((tmp_path / NUMBERS).read_text("utf-8"))["posts"]
+    predicted = Classifier.from_pretrained(tmp_path / "run").predict(posts[:2])
+    for one, prediction in zip(explained, predicted, strict=True):
+        assert one["probabilities"] == pytest.approx(dict(prediction.probabilities), abs=1e-5)
     classifier = Classifier.from_pretrained(tmp_path / "run")
     dev = list(read_table(config.data.dev).posts)
     judged = classifier.evaluate(dev)

@@ -5,7 +5,6 @@ from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.evaluation.metrics import (
     ClassScores,
     Evaluation,
-    calibration_error,
     evaluate_groups,
     evaluate_predictions,
     format_evaluation,
@@ -19,7 +18,6 @@ __all__ = [
     "Evaluation",
     "Threshold",
     "calibrate",
-    "calibration_error",
     "choose_threshold",
     "evaluate_groups",
     "evaluate_predictions",

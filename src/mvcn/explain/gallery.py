@@ -47,7 +47,7 @@ def explain_posts(
 ) -> None:
     """Write a picture for each post, named by its number, and all numbers as JSON."""
     train = run.train.posts if space is not None else []
-    found = explain(run.model, run.processor, posts, method, space, train)
+    found = explain(run.model, run.processor, run.describe(posts), method, space, train)
     entries = []
     for number, explanation in enumerate(tqdm(found, total=len(posts), unit="post")):
         picture = f"{number:03d}.png"

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mvcn.explain.observation import PreparedPosts, observe
+from mvcn.explain.observation import Observation, PreparedPosts, observe
 from mvcn.explain.saliency import Method, image_saliency, word_saliency
 from mvcn.explain.space import Space
 from mvcn.models.classification import MvcnForClassification
@@ -119,7 +118,7 @@ def explain(
         yield Explanation(
             post,
             dict(zip(model.class_names, seen.probabilities.tolist(), strict=True)),
-            _words(model, processor, post, inputs),
+            _words(model, processor, post, inputs, seen),
             image_saliency(model, inputs, method) if has_image else None,
             method,
             _attentions(model, inputs) if has_image else {},
@@ -133,22 +132,23 @@ def explain(
 
 
 def _words(
-    model: MvcnForClassification, processor: MvcnProcessor, post: Post, inputs: dict[str, Tensor]
+    model: MvcnForClassification,
+    processor: MvcnProcessor,
+    post: Post,
+    inputs: dict[str, Tensor],
+    seen: Observation,
 ) -> list[Word]:
     if model.text_encoder is None or not has_text(post.text):
         return []
     found = processor.words(post.text)
     saliencies = word_saliency(model, inputs, [pieces for _, pieces in found]).tolist()
-    with torch.inference_mode():
-        output = model(**inputs, output_attentions=True)
-    shares, attentions = output.token_weights, output.fusion_attentions
-    has_image = post.image is not None
+    shares, weights = seen.token_weights, seen.weights if post.image is not None else None
     return [
         Word(
             text,
             saliency,
-            None if shares is None else float(shares[0, pieces].sum()),
-            attentions[-1][0, :, pieces].mean((0, 1)) if attentions and has_image else None,
+            None if shares is None else float(shares[pieces].sum()),
+            None if weights is None else weights[:, pieces].mean((0, 1)),
         )
         for (text, pieces), saliency in zip(found, saliencies, strict=True)
     ]

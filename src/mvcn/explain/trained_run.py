@@ -76,15 +76,18 @@ class TrainedRun:
         numbers = [names.index(str(post.label)) for post in self.train.posts]
         return Space(kept.numpy(), torch.tensor(numbers).numpy(), names)
 
+    def describe(self, posts: Sequence[Post]) -> list[Post]:
+        """Return posts with words for their images, where the run's model reads such."""
+        place = self.folder / DESCRIBER
+        if not place.is_dir():
+            return list(posts)
+        describer = ImageDescriber.load(place)
+        return describer.describe(list(posts), describer.cache())
+
     def prepare(self, posts: Sequence[Post]) -> PreparedPosts:
         """Return posts as the model reads them, by the run's policy for bad images."""
-        place = self.folder / DESCRIBER
-        described = list(posts)
-        if place.is_dir():
-            describer = ImageDescriber.load(place)
-            described = describer.describe(described, describer.cache())
         policy = self.config.data.on_bad_image
-        return PreparedPosts(self.model, self.processor, described, policy)
+        return PreparedPosts(self.model, self.processor, self.describe(posts), policy)
 
     def _space(self, prepared: PreparedPosts) -> Space:
         labels = [post.label for post in prepared.posts]

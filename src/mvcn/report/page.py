@@ -11,7 +11,6 @@ from jinja2 import Environment, PackageLoader
 
 from mvcn.evaluation import (
     Evaluation,
-    calibration_error,
     evaluate_groups,
     evaluate_predictions,
     likely_label_errors,
@@ -74,7 +73,6 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "metrics": _metric_rows(evaluation),
         "confusion": _confusion(evaluation),
         "reliability": reliability(rows, labels),
-        "calibration_error": calibration_error(rows, labels),
         "temperature": run.model.config.temperature,
         "curves": training_curves(run.folder / run_folder.HISTORY_FILE),
         "map": base64.b64encode(draw_maps({"dev posts": space})).decode(),
