@@ -26,7 +26,6 @@ check: setup  ## Format check, lint, layers and types (the quick part of `make t
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python scripts/tables.py --check
 
 test: check  ## Everything that CI runs
 	$(BIN)/pytest --numprocesses auto --dist loadfile

@@ -7,13 +7,14 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mvcn.experiments.cell import read_cells
-from mvcn.experiments.compare import Spread, compare
+from mvcn.experiments.compare import Results, Spread, compare
 from mvcn.experiments.comparison_tables import differences_table, scores_table, sentences
 from mvcn.experiments.published import published_results
 from mvcn.models import MODELS
@@ -71,6 +72,7 @@ def main(
             page.write_text(after, "utf-8")
 
 
+@cache
 def _table(name: str) -> str:
     """Return the table of a file of results, or of a folder that mvcn experiment has written."""
     if name in TABLES_OF_CELLS:
@@ -83,9 +85,15 @@ def _table(name: str) -> str:
     return _experiment(RESULTS / name) if (RESULTS / name).is_dir() else ""
 
 
+@cache
+def _compared(folder: Path) -> Results:
+    (results,) = compare(read_cells(folder))
+    return results
+
+
 def _experiment(folder: Path, *, differences: bool = True) -> str:
     """Scores of each row; with `differences` to the first one, and a sentence for each."""
-    (results,) = compare(read_cells(folder))
+    results = _compared(folder)
     part = f"{results.num_folds} folds of train and dev" if results.num_folds else "dev part"
     tables = [scores_table(results), *([differences_table(results)] if differences else [])]
     blocks = [
