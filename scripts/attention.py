@@ -73,6 +73,10 @@ def _summary(name: str, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             }
             for group, found in groups.items()
         },
+        "pointing": {
+            method: _spread([model["pointing"][method] for model in models])
+            for method in models[0]["pointing"]
+        },
     }
 
 

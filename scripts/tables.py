@@ -189,6 +189,21 @@ def _attention(content: Mapping[str, Any]) -> str:
     return _markdown(["", *KINDS], rows) + f"\n{note}\n"
 
 
+def _pointing(content: Mapping[str, Any]) -> str:
+    """Hit rate of each explanation on the known patch."""
+    methods = list(content["summary"][KINDS[0]]["pointing"])
+    rows = [
+        [method, *(_percent(content["summary"][kind]["pointing"][method]) for kind in KINDS)]
+        for method in methods
+    ]
+    note = (
+        f"{content['data'].capitalize()}; dev posts whose image decides, mean ± deviation over "
+        f"{len(content['seeds'])} seeds, in percent. By chance it would be "
+        f"{PERCENT * content['chance']['mass']:.1f}."
+    )
+    return _markdown(["explanation", *KINDS], rows) + f"\n{note}\n"
+
+
 def _scale(content: Mapping[str, Any]) -> str:
     """Time and memory of the commands that read a whole data set."""
     rows = [
@@ -331,6 +346,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "ideas": _ideas,
     "missing-modality": _missing,
     "mvsa-single-faults": _faults,
+    "pointing": _pointing,
     "scale": _scale,
 }
 
@@ -350,6 +366,7 @@ SOURCES = {
     "agreement": "mvsa-single-faults",
     "clusters": "explanations",
     "faithfulness": "explanations",
+    "pointing": "attention-generated-posts",
 }
 """Name of a table -> the file of results that it is of, where that has another name."""
 

@@ -65,6 +65,8 @@ def frozen_image_tokens(
 
     They are rounded whether or not they go through a cache, so that both ways give one score.
     """
+    if torch.compiler.is_exporting():  # a graph takes any number of images, so it cannot count
+        return image_tokens(encoder, pixel_values).half().float()
     parts = torch.split(pixel_values, FROZEN_MICRO_BATCH)
     return torch.cat([image_tokens(encoder, part).half() for part in parts]).float()
 

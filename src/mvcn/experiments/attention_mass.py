@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mvcn.data.drawings import Box
 from mvcn.explain.observation import Observation, mean_attention
+from mvcn.explain.pointing import is_hit
 
-HALF = 0.5
 NORMAL_95 = 1.96
 """Standard errors on each side of a mean that make its 95 % interval."""
 
@@ -82,7 +82,7 @@ def measure_attention(
     mean = mean_attention(weights, text_mask)
     return AttentionOnRegion(
         mass=float(mean @ region.double()),
-        is_hit=bool(region[mean.argmax()] >= HALF),
+        is_hit=is_hit(mean, region),
         zeros=float((weights[:, text_mask] == 0).double().mean()),
     )
 

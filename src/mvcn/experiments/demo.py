@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+from torch import Tensor
 from transformers import set_seed
 
 from mvcn.config import AttentionKind, RunConfig, read_recipe
@@ -33,6 +34,8 @@ from mvcn.experiments.attention_mass import (
 )
 from mvcn.experiments.demo_report import draw_attention, write_report
 from mvcn.explain.observation import Observation, PreparedPosts, observe
+from mvcn.explain.pointing import hit_rates
+from mvcn.explain.saliency import num_image_tokens
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
 from mvcn.models import MvcnForClassification, MvcnProcessor, build_model, load_model
@@ -171,7 +174,8 @@ def _train_and_measure(
     report = train(config, output / attention)
     model, processor = load_model(output / attention)
     posts, boxes = [one.post for one in dev], [one.patch_box_px for one in dev]
-    observations = _observe(model, processor, posts)
+    prepared = PreparedPosts(model, processor, posts)
+    observations = list(observe(model, prepared))
     measures = measure_observations(observations, boxes, IMAGE_PX)
     imageless = [dataclasses.replace(post, image=None) for post in posts]
     set_seed(plan.seed)
@@ -183,6 +187,7 @@ def _train_and_measure(
             _observe(model, processor, imageless), posts, model.class_names
         ),
         "attention": _attention_by_need(measures, posts) | {"untrained": summarize(control)},
+        "pointing": hit_rates(model, prepared, _regions_that_decide(dev, model, prepared)),
         "epochs": report["epochs"],
         "seconds": report["seconds"],
     }
@@ -245,6 +250,18 @@ def _attention_by_need(
         ],
     }
     return {name: summarize(group) for name, group in groups.items() if group}
+
+
+def _regions_that_decide(
+    dev: Sequence[GeneratedPost], model: MvcnForClassification, prepared: PreparedPosts
+) -> dict[int, Tensor]:
+    """Return the patch of each post whose label the text leaves to the image."""
+    num_tokens = num_image_tokens(model, prepared.inputs([0]))
+    return {
+        position: cover_shares(one.patch_box_px, IMAGE_PX, num_tokens)
+        for position, one in enumerate(dev)
+        if _image_decides(cast(str, one.post.text_label))
+    }
 
 
 def _image_decides(text_label: str) -> bool:

@@ -112,6 +112,7 @@ def write_report(path: Path, numbers: Mapping[str, Any], figure: str) -> None:
         attention=_table(_ATTENTION_HEAD, _attention_rows(numbers)),
         verdict=_verdict(numbers),
         difference=_interval(numbers["mass_sparsemax_minus_softmax"]),
+        pointing=_table(*_pointing(models)),
         scores=_table(_SCORES_HEAD, [row for name in models for row in _score_rows(name, models)]),
         ceiling=_percent(numbers["chance"]["accuracy_from_text_alone"]),
         times=_table(_TIMES_HEAD, [_time_row(name, model) for name, model in models.items()]),
@@ -172,6 +173,13 @@ The first dev post of each pair of labels, not picked; in the first three the im
 Outlined in blue: the known patch. The stronger the colour, the larger the weight, averaged over
 heads and text tokens; the scale is the same in all panels.
 
+## Which explanation points at the patch?
+
+{pointing}
+
+Share of the dev posts in which the image decides whose most salient image token lies in the patch,
+by each way to explain (`mvcn explain --method`).
+
 ## Is it classified well, and is the image needed?
 
 {scores}
@@ -209,6 +217,17 @@ def _attention_cells(attention: Mapping[str, Any]) -> list[str]:
         f"{_percent(attention['hit_rate'])} %",
         f"{_percent(attention['zeros'])} %",
     ]
+
+
+def _pointing(models: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    methods = list(
+        dict.fromkeys(method for model in models.values() for method in model["pointing"])
+    )
+    rows = [
+        [name, *(f"{_percent(model['pointing'][method])} %" for method in methods)]
+        for name, model in models.items()
+    ]
+    return ["attention", *methods], rows
 
 
 def _score_rows(name: str, models: Mapping[str, Any]) -> list[list[str]]:

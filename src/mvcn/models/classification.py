@@ -149,7 +149,7 @@ class MvcnForClassification(PreTrainedModel):
     ) -> Tokens:
         """Return what the network reads of posts; arguments as those of `forward`."""
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
-        image = self._encode_images(pixel_values, image_features, len(input_ids))
+        image = self._encode_images(pixel_values, image_features, input_ids.shape[0])
         image_token_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
         return Tokens(
             self._encode_texts(input_ids, attention_mask, text_states),
@@ -233,7 +233,7 @@ class MvcnForClassification(PreTrainedModel):
         self, text_mask: Tensor | None, image_mask: Tensor | None, input_ids: Tensor
     ) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
         """Return which posts have a text and which an image, less what modality dropout hides."""
-        everywhere = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        everywhere = torch.ones(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
         has_text = everywhere if text_mask is None else text_mask
         has_image = everywhere if image_mask is None else image_mask
         if not (self.training and self.config.modality_dropout):
@@ -260,7 +260,7 @@ class MvcnForClassification(PreTrainedModel):
     ]:
         """Return objects, their names, and given words or the likeliest objects' names."""
         if self.image_words is None or self.text_encoder is None:
-            none = image.new_zeros(len(image), 0)
+            none = image.new_zeros(image.shape[0], 0)
             return none, image.new_zeros(0, 0), none.unsqueeze(1), mask[:, :1]
         objects = self.image_words.objects(image, mask)
         pieces = prefer_given(given, self.image_words.name_pieces(objects))

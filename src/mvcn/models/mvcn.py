@@ -121,7 +121,7 @@ class MultiViewNetwork(Network):
         has_text = text_mask.any(1)
         is_first = torch.arange(text.shape[1], device=text.device) == 0
         query = text.where(has_text[:, None, None], self.missing_text.to(text.dtype))
-        return query, text_mask.where(has_text.unsqueeze(1), is_first)
+        return query, text_mask | (is_first & ~has_text.unsqueeze(1))
 
 
 def _projection(in_features: int, out_features: int) -> nn.Sequential:
