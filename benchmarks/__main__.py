@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import congruity_step, image_features, results, training_epoch
+from benchmarks import congruity_step, image_features, prediction, results, training_epoch
 from benchmarks.comparison import Benchmark, compare
 
 BENCHMARKS = {
@@ -74,6 +74,21 @@ BENCHMARKS = {
         reference=congruity_step.model_step,
     ),
 }
+
+PREDICTIONS = {"eager": "torch", "onnx": "onnx", "onnx_int8": "onnx-int8"}
+for words, backend in PREDICTIONS.items():
+    for batch in (1, 32):
+        ours, reference = prediction.sides(backend, batch)
+        BENCHMARKS[f"predict_{words}_b{batch}_vs_hf"] = Benchmark(
+            unit="posts/s",
+            higher_is_better=True,
+            count=128,
+            quick_count=4,
+            needs="onnxruntime",
+            prepare=prediction.prepare,
+            ours=ours,
+            reference=reference,
+        )
 
 RESULTS = Path("results") / "bench.json"
 ROUNDS = 3

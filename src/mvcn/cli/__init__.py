@@ -11,6 +11,7 @@ from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
 from mvcn.cli.experiment import experiment
 from mvcn.cli.explain import explain
+from mvcn.cli.export import export
 from mvcn.cli.models import models
 from mvcn.cli.predict import predict
 from mvcn.cli.prepare import prepare
@@ -35,8 +36,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(audit, compare, demo, evaluate, experiment, explain, models, predict),
-    *(prepare, report, split, train, tune),
+    *(audit, compare, demo, evaluate, experiment, explain, export, models),
+    *(predict, prepare, report, split, train, tune),
 ):
     app.command()(command)
 

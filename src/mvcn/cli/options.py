@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -37,6 +37,10 @@ OnBadImage = Annotated[
         help="For an image that cannot be read: error stops, blank goes on without the image, "
         "drop leaves the post out. Always counted."
     ),
+]
+BackendName = Annotated[
+    Literal["torch", "onnx", "onnx-int8"],
+    typer.Option("--backend", help="What computes; onnx runs the file of mvcn export."),
 ]
 
 OUTCOME = {"blank": "used without it", "drop": "left out"}

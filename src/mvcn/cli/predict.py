@@ -9,6 +9,7 @@ import typer
 from tqdm import tqdm
 
 from mvcn.cli.options import (
+    BackendName,
     Columns,
     DataName,
     Images,
@@ -50,6 +51,7 @@ def predict(
         float | None,
         typer.Option(help="Share of the labels given that shall be right; others stay empty."),
     ] = None,
+    backend: BackendName = "torch",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier CSV of predictions.")
     ] = False,
@@ -60,7 +62,7 @@ def predict(
     prepare_process()
     least = _least_probability(run, precision)
     if posts is None:
-        one = Classifier.from_pretrained(run).predict_one(text, image, on_bad_image, least)
+        one = Classifier.from_pretrained(run, backend).predict_one(text, image, on_bad_image, least)
         _show(one, on_bad_image)
         return
     if text or image:
@@ -72,7 +74,7 @@ def predict(
     if output.is_file() and not overwrite:
         raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
     source = data_config(columns, name=data, root=posts, splits=splits, images=images)
-    classifier = Classifier.from_pretrained(run)
+    classifier = Classifier.from_pretrained(run, backend)
     table = read_posts(source, split).posts
     predictions = classifier.predict(table, on_bad_image, least)
     bad, unsure = _write(

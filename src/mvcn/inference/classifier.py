@@ -13,7 +13,8 @@ from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.errors import DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
-from mvcn.models import load_model
+from mvcn.inference.onnx_model import Backend, OnnxModel
+from mvcn.models import load_model, load_processor, system
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
@@ -60,24 +61,32 @@ class Classifier:
 
     def __init__(
         self,
-        model: MvcnForClassification,
+        model: MvcnForClassification | OnnxModel,
         processor: MvcnProcessor,
         describer: ImageDescriber | None = None,
     ) -> None:
-        self.model = model.eval()
+        self.model = model.eval() if isinstance(model, MvcnForClassification) else model
+        self.reads = system(model.config.network).reads
         self.processor = processor
         self.describer = describer
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "Classifier":
+    def from_pretrained(cls, folder: str | Path, backend: Backend = "torch") -> "Classifier":
         """Load a run folder.
 
+        Args:
+            folder: What `mvcn train` has written.
+            backend: What computes: torch, or onnxruntime on a graph of `mvcn export`.
+
         Raises:
-            RunError: The folder is not a finished run, or a file in it is damaged.
+            RunError: The folder is not a finished run, or a file in it is damaged or missing.
         """
-        place = Path(folder) / DESCRIBER
-        parts = load_model(Path(folder))
-        return cls(*parts, ImageDescriber.load(place) if place.is_dir() else None)
+        run = Path(folder)
+        place = run / DESCRIBER
+        describer = ImageDescriber.load(place) if place.is_dir() else None
+        if backend == "torch":
+            return cls(*load_model(run), describer)
+        return cls(OnnxModel.of_run(run, backend), load_processor(run), describer)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -100,9 +109,9 @@ class Classifier:
         """
         if not text.strip() and image is None:
             raise DataError("There is nothing to classify: give a text, an image, or both.")
-        if self.model.image_encoder is None and not text.strip():
+        if self.reads == ("text",) and not text.strip():
             raise DataError("This model reads texts alone: give a text.")
-        if self.model.text_encoder is None and image is None:
+        if "text" not in self.reads and image is None:
             raise DataError("This model reads images alone: give an image.")
         post = Post("post", text, Path(image) if isinstance(image, str) else image)
         return next(self.predict([post], on_bad_image, min_probability))
@@ -123,7 +132,7 @@ class Classifier:
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
         """
-        waiting, pixels = iter(posts), pixel_inputs(self.model, self.processor)
+        waiting, pixels = iter(posts), pixel_inputs(self.model.config.network, self.processor)
         while chunk := list(islice(waiting, POSTS_AT_ONCE)):
             bad = pixels.prepare(chunk)
             usable = apply_bad_image_policy(chunk, bad, on_bad_image)
@@ -145,7 +154,7 @@ class Classifier:
             BadImageError: An image cannot be read and the policy is ``error``.
         """
         encoded = self._encode_labelled(posts)  # first: images take much longer
-        images = image_inputs(self.model, self.processor)
+        images = self._image_inputs()
         bad = images.prepare(posts)
         usable = apply_bad_image_policy(posts, bad, on_bad_image)
         if self.describer is not None:
@@ -159,6 +168,11 @@ class Classifier:
             evaluate_groups(rows, labels, encoded.modalities, self.class_names),
             bad,
         )
+
+    def _image_inputs(self) -> ImageInputs:
+        if isinstance(self.model, MvcnForClassification):
+            return image_inputs(self.model, self.processor)
+        return pixel_inputs(self.model.config.network, self.processor, keep=False)
 
     def _encode_labelled(self, posts: Sequence[Post]) -> EncodedPosts:
         if not posts:
@@ -180,7 +194,7 @@ class Classifier:
             chosen = order[start : start + BATCH_SIZE]
             batch = collate([posts[index] for index in chosen])
             inputs = {k: v.to(self.model.device) for k, v in batch.items() if k not in LABEL_FIELDS}
-            logits = self.model(**inputs).logits
+            logits = self.model(**inputs)["logits"]
             rows[chosen] = probabilities(logits, self.model.config.temperature).cpu().numpy()
         return rows
 

@@ -40,6 +40,7 @@ __all__ = [
     "build_model",
     "build_processor",
     "load_model",
+    "load_processor",
     "system",
 ]
 
@@ -146,6 +147,25 @@ def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
     Raises:
         RunError: The folder is not a finished run, or a file in it is damaged.
     """
+    processor = load_processor(folder)
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
+        raise _damaged(folder, _first_sentence(error)) from error
+    if not isinstance(model, MvcnForClassification) or any(info.values()):
+        raise RunError(f"The run in {folder} is damaged: its weights do not fit its config.json.")
+    model.eval()
+    return model, processor
+
+
+def load_processor(folder: Path) -> MvcnProcessor:
+    """Return the processor that a run folder holds.
+
+    Raises:
+        RunError: The folder is not a finished run, or a file in it is damaged.
+    """
     if not (folder / "config.json").is_file():
         unfinished = (folder / "config.yaml").is_file()
         raise RunError(
@@ -154,20 +174,16 @@ def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
             else f"{folder} is not a run folder: it has no config.json as mvcn train writes it."
         )
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
-        raise RunError(
-            f"The run in {folder} is damaged ({_first_sentence(error)}): train it again."
-        ) from error
-    if not isinstance(model, MvcnForClassification) or any(info.values()):
-        raise RunError(f"The run in {folder} is damaged: its weights do not fit its config.json.")
+        processor: MvcnProcessor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # as above
+        raise _damaged(folder, _first_sentence(error)) from error
     if not has_vocabulary(processor.tokenizer):
-        raise RunError(f"The run in {folder} is damaged (it has no vocabulary): train it again.")
-    model.eval()
-    return model, processor
+        raise _damaged(folder, "it has no vocabulary")
+    return processor
+
+
+def _damaged(folder: Path, why: str) -> RunError:
+    return RunError(f"The run in {folder} is damaged ({why}): train it again.")
 
 
 def _first_sentence(error: Exception) -> str:

@@ -149,7 +149,7 @@ class MvcnForClassification(PreTrainedModel):
     ) -> Tokens:
         """Return what the network reads of posts; arguments as those of `forward`."""
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
-        image = self._encode_images(pixel_values, image_features, input_ids.shape[0])
+        image = self._encode_images(pixel_values, image_features, input_ids)
         image_token_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
         return Tokens(
             self._encode_texts(input_ids, attention_mask, text_states),
@@ -244,10 +244,10 @@ class MvcnForClassification(PreTrainedModel):
         return has_text & ~(hides_text & has_both), has_image & ~(hides_image & has_both)
 
     def _encode_images(
-        self, pixel_values: Tensor | None, image_features: Tensor | None, num_posts: int
+        self, pixel_values: Tensor | None, image_features: Tensor | None, input_ids: Tensor
     ) -> Float[Tensor, "batch patch image_width"]:
         if self.image_encoder is None:
-            return torch.zeros(num_posts, 1, 0, device=self.device)
+            return torch.zeros(input_ids.shape[0], 1, 0, device=self.device)
         return self.encode_images(pixel_values, image_features)
 
     def _words(

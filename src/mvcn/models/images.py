@@ -17,6 +17,7 @@ from mvcn.encoders.tokens import frozen_image_tokens, token_width
 from mvcn.errors import BadImageError
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.processor import MvcnProcessor
+from mvcn.models.systems import system
 from mvcn.types import ImageSource, Post
 
 SHARD_IMAGES = 128
@@ -49,9 +50,9 @@ def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> Imag
     return ImagePixels(processor)
 
 
-def pixel_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> ImageInputs:
-    """Return pixels, each image's read once, for posts that are seen once."""
-    return NoImages() if model.image_encoder is None else ImagePixels(processor, keep=True)
+def pixel_inputs(network: str, processor: MvcnProcessor, keep: bool = True) -> ImageInputs:
+    """Return pixels for a network of `MODELS`, each image's read once if they are kept."""
+    return ImagePixels(processor, keep) if system(network).reads_image else NoImages()
 
 
 class NoImages:

@@ -1,0 +1,98 @@
+"""From posts with image files to probabilities, one at a time and 32 at a time.
+
+Work, the same for both sides: JPEG files as those of `image_features`, each with the text of a
+generated post; MiniLM-L6, EfficientNet-Lite0 and a network of one text-guided unit, with random
+weights where there are no packaged ones. Both sides predict a few posts before the clock starts.
+
+Ours is `Classifier.predict` with each backend, in a process with the allocator setting of the
+command line. The reference is the loop that one would write with transformers: tokenizer and
+encoders as their packages build them, in eval mode, without gradients, images decoded between
+batches.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+
+from benchmarks import image_features
+from benchmarks.plain_training import PlainClassifier
+from mvcn.cli.process import prepare_process
+from mvcn.config import read_recipe
+from mvcn.data.synthetic import generate_posts
+from mvcn.encoders.packaged import packaged_folder
+from mvcn.inference import Backend, Classifier
+from mvcn.inference.onnx_graph import quantize_graph, write_graph
+from mvcn.inference.onnx_model import FILES
+from mvcn.models import build_model, build_processor
+from mvcn.types import Post
+
+CLASSES = ("negative", "neutral", "positive")
+RUN = "run"
+MAX_TOKENS = 64
+
+
+def prepare(folder: Path, count: int) -> None:
+    """Write the image files, and a model with its graphs."""
+    image_features.prepare(folder, count)
+    config, run = read_recipe("default").model, folder / RUN
+    torch.manual_seed(0)
+    model, processor = build_model(config, CLASSES).eval(), build_processor(config)
+    model.save_pretrained(run)
+    processor.save_pretrained(run)
+    write_graph(model, processor, run / FILES["onnx"])
+    quantize_graph(run / FILES["onnx"], run / FILES["onnx-int8"])
+
+
+def ours(folder: Path, backend: Backend, batch: int) -> float:
+    """Return posts/s through `Classifier`."""
+    prepare_process()
+    classifier = Classifier.from_pretrained(folder / RUN, backend)
+    return _rate(folder, batch, lambda posts: list(classifier.predict(posts)))
+
+
+@torch.no_grad()
+def reference(folder: Path, batch: int) -> float:
+    """Return posts/s through a plain loop."""
+    model, images = PlainClassifier().eval(), image_features.published_model()
+    tokenizer = AutoTokenizer.from_pretrained(packaged_folder("minilm-l6"))
+
+    def predict(posts: Sequence[Post]) -> None:
+        texts = tokenizer(
+            [post.text for post in posts],
+            padding=True,
+            truncation=True,
+            max_length=MAX_TOKENS,
+            return_tensors="pt",
+        )
+        (features,) = image_features.plain_features(images, [Path(str(p.image)) for p in posts])
+        model(texts["input_ids"], texts["attention_mask"], features)[0].softmax(-1)
+
+    return _rate(folder, batch, predict)
+
+
+def sides(backend: Backend, batch: int) -> tuple[Callable[[Path], float], Callable[[Path], float]]:
+    """Return our side and the reference for a backend and a number of posts at a time."""
+    return partial(ours, backend=backend, batch=batch), partial(reference, batch=batch)
+
+
+def _rate(folder: Path, batch: int, predict: Callable[[Sequence[Post]], object]) -> float:
+    for posts in _batches(folder, "warm-up", batch):
+        predict(posts)
+    started = time.perf_counter()
+    count = 0
+    for posts in _batches(folder, "timed", batch):
+        predict(posts)
+        count += len(posts)
+    return count / (time.perf_counter() - started)
+
+
+def _batches(folder: Path, kind: str, batch: int) -> Iterator[list[Post]]:
+    files = image_features.image_files(folder, kind)
+    texts = [one.post.text for one in generate_posts(len(files), seed=0)]
+    posts = [Post(path.stem, text, path) for path, text in zip(files, texts, strict=True)]
+    for start in range(0, len(posts), batch):
+        yield posts[start : start + batch]

@@ -1,0 +1,106 @@
+"""Write a run's model as an ONNX file beside it, and see on posts that it says the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from mvcn.config import read_config
+from mvcn.data.synthetic import generate_posts
+from mvcn.data.training_posts import read_training_posts
+from mvcn.errors import DataError, RunError
+from mvcn.inference.classifier import Classifier
+from mvcn.inference.onnx_graph import quantize_graph, write_graph
+from mvcn.inference.onnx_model import FILES, Backend, OnnxModel
+from mvcn.models import load_model
+from mvcn.training import run_folder
+from mvcn.types import Post
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability, single precision against single precision."""
+MAX_CHECKED = 500
+GENERATED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A file that was written, and how far it differs from the model."""
+
+    path: Path
+    posts: int
+    """On how many posts both were compared."""
+    are_generated: bool
+    """Whether these are generated posts, for the run's own dev posts are gone."""
+    difference: float
+    """Largest difference of a probability."""
+    changed: float
+    """Share of the posts that get another class."""
+
+
+def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False) -> Export:
+    """Write the graph of a run's model into its folder, for ``--backend``.
+
+    Args:
+        run: A finished run.
+        is_quantized: Compute linear layers in eight bits.
+        overwrite: Replace the file that is there.
+
+    Raises:
+        ConfigError: The extra is missing, or the network cannot become a graph.
+        RunError: The run is damaged, the file exists, or the graph says something else.
+    """
+    backend: Backend = "onnx-int8" if is_quantized else "onnx"
+    target = run / FILES[backend]
+    if target.exists() and not overwrite:
+        raise RunError(f"{target} exists: replace it by --overwrite.")
+    model, processor = load_model(run)
+    classifier = Classifier.from_pretrained(run)
+    partial = target.with_name(f"{target.name}.partial")
+    whole = partial.with_name(f"{FILES['onnx']}.whole.partial")
+    try:
+        write_graph(model, processor, whole if is_quantized else partial)
+        if is_quantized:
+            quantize_graph(whole, partial)
+        exported = Classifier(OnnxModel(run, partial), processor, classifier.describer)
+        found = _compare(target, run, classifier, exported)
+        if not is_quantized and found.difference > TOLERANCE:
+            raise RunError(
+                f"The graph of {run} differs from its model by {found.difference:.1e} in a "
+                f"probability, more than {TOLERANCE:.0e}: it was not kept."
+            )
+        partial.replace(target)
+    finally:
+        for path in (partial, whole):
+            path.unlink(missing_ok=True)
+    return found
+
+
+def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -> Export:
+    posts, are_generated = _posts(run)
+    ours, theirs = _probabilities(model, posts), _probabilities(exported, posts)
+    return Export(
+        target,
+        len(posts),
+        are_generated,
+        float(np.abs(ours - theirs).max()),
+        float((ours.argmax(1) != theirs.argmax(1)).mean()),
+    )
+
+
+def _posts(run: Path) -> tuple[Sequence[Post], bool]:
+    """Return the run's dev posts, generated ones where they are gone."""
+    path = run / run_folder.CONFIG_FILE
+    config = read_config(path.read_text("utf-8"), str(path))
+    try:
+        return read_training_posts(config.data, config.training.seed).dev[:MAX_CHECKED], False
+    except DataError:
+        return [one.post for one in generate_posts(GENERATED, seed=0)], True
+
+
+def _probabilities(
+    classifier: Classifier, posts: Sequence[Post]
+) -> Float[np.ndarray, "batch classes"]:
+    predictions = classifier.predict(posts, on_bad_image="blank")
+    return np.array([list(one.probabilities.values()) for one in predictions])

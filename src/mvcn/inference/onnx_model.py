@@ -1,0 +1,71 @@
+"""A classifier that is an ONNX file, run by onnxruntime."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mvcn.errors import RunError
+from mvcn.inference.onnx_graph import OUTPUT, require_onnx
+from mvcn.models.configuration import MvcnConfig
+from mvcn.models.network import MvcnOutput
+
+Backend = Literal["torch", "onnx", "onnx-int8"]
+FILES: dict[Backend, str] = {"onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
+"""Where in a run folder the graph of each backend is."""
+
+
+class OnnxModel:
+    """A graph with the signature of the model that it was made from, as far as prediction needs it.
+
+    Args:
+        folder: A run folder.
+        path: The graph.
+
+    Raises:
+        ConfigError: onnxruntime is not installed.
+        RunError: The file is damaged.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        require_onnx()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has a class of its own for each kind of damage
+            raise RunError(f"{path} is damaged: write it again by mvcn export.") from error
+        self.config: MvcnConfig = MvcnConfig.from_pretrained(folder)
+        self._reads = [entry.name for entry in self._session.get_inputs()]
+
+    @classmethod
+    def of_run(cls, folder: Path, backend: Backend) -> "OnnxModel":
+        """Load the file that `mvcn export` has put into a run folder.
+
+        Raises:
+            ConfigError: onnxruntime is not installed.
+            RunError: The file is not there, or damaged.
+        """
+        path = folder / FILES[backend]
+        if not path.is_file():
+            quantize = " --quantize int8" if backend == "onnx-int8" else ""
+            raise RunError(f"There is no {path}: make it by mvcn export {folder}{quantize}.")
+        return cls(folder, path)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the logits."""
+        return tuple(self.config.id2label[index] for index in range(self.config.num_labels))
+
+    def __call__(self, **inputs: Tensor) -> MvcnOutput:
+        """Classify posts; inputs as those of `MvcnForClassification.forward`."""
+        feed = {name: inputs[name].numpy() for name in self._reads}
+        (logits,) = self._session.run([OUTPUT], feed)
+        return MvcnOutput(torch.from_numpy(logits))

@@ -1,0 +1,129 @@
+"""The ONNX graph of a run: what torch says, for any number of posts, whatever they lack."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mvcn.config import ModelConfig
+from mvcn.errors import ConfigError, RunError
+from mvcn.inference import Classifier, export_run
+from mvcn.inference.export import TOLERANCE
+from mvcn.inference.onnx_graph import write_graph
+from mvcn.inference.onnx_model import FILES, OnnxModel
+from mvcn.models import build_model, build_processor
+from mvcn.types import Post
+
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_run):
+    folder = tmp_path_factory.mktemp("exported") / "run"
+    shutil.copytree(tiny_run, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    return export_run(run)
+
+
+@pytest.fixture
+def odd_posts(generated_posts):
+    """Posts with both, without a text, without an image, and with neither."""
+    first, second, third, fourth, fifth = generated_posts[:5]
+    lacking = [replace(second, text=" "), replace(third, image=None), Post("none", "", None)]
+    return [first, *lacking, replace(fourth, text=40 * "word "), fifth]
+
+
+def shares(classifier, posts):
+    return np.array([list(p.probabilities.values()) for p in classifier.predict(posts)])
+
+
+def test_the_graph_says_what_the_model_says(run, exported, odd_posts):
+    torch_, onnx = (Classifier.from_pretrained(run, backend) for backend in ("torch", "onnx"))
+    expected = shares(torch_, odd_posts)
+    assert expected.std(0).min() > 5e-5, "posts that all look alike would prove nothing"
+    np.testing.assert_allclose(shares(onnx, odd_posts), expected, rtol=0, atol=1e-6)
+    alone = np.concatenate([shares(onnx, [post]) for post in odd_posts])
+    np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-6)
+    assert onnx.class_names == torch_.class_names
+
+
+def test_the_graph_is_judged_like_the_model(run, exported, generated_posts):
+    scores = [
+        Classifier.from_pretrained(run, backend).evaluate(generated_posts).evaluation.to_mapping()
+        for backend in ("torch", "onnx")
+    ]
+    assert scores[0]["confusion_matrix"] == scores[1]["confusion_matrix"]
+
+
+def test_the_check_is_on_the_dev_posts_of_the_run(exported):
+    assert (exported.posts, exported.are_generated) == (16, False)
+    assert exported.difference <= TOLERANCE
+    assert exported.changed == 0
+
+
+def test_eight_bits_are_near_and_not_the_same(run, odd_posts):
+    found = export_run(run, is_quantized=True)
+    assert found.path == run / FILES["onnx-int8"]
+    assert 0 < found.difference < 0.1
+    quantized, whole = (Classifier.from_pretrained(run, kind) for kind in ("onnx-int8", "torch"))
+    difference = np.abs(shares(quantized, odd_posts) - shares(whole, odd_posts)).max()
+    assert 0 < difference < 0.1
+
+
+def test_an_earlier_file_stays_unless_it_may_be_replaced(run, exported):
+    before = exported.path.read_bytes()
+    with pytest.raises(RunError, match="--overwrite"):
+        export_run(run)
+    assert exported.path.read_bytes() == before
+
+
+def test_without_its_dev_posts_a_run_is_checked_on_generated_ones(tmp_path, tiny_run):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text("utf-8").replace("posts.csv", "gone.csv"), "utf-8")
+    assert export_run(folder).are_generated
+
+
+def test_a_graph_that_differs_is_not_kept(run, exported, monkeypatch):
+    before = exported.path.read_bytes()
+    monkeypatch.setattr("mvcn.inference.export.TOLERANCE", -1.0)
+    with pytest.raises(RunError, match="differs from its model"):
+        export_run(run, overwrite=True)
+    assert exported.path.read_bytes() == before
+    assert not list(run.glob("*.partial"))
+
+
+def test_a_file_that_is_not_there_or_damaged_is_refused(tmp_path, tiny_run):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    with pytest.raises(RunError, match=r"mvcn export .* --quantize int8"):
+        Classifier.from_pretrained(folder, "onnx-int8")
+    (folder / FILES["onnx"]).write_bytes(b"half of a file")
+    with pytest.raises(RunError, match="is damaged"):
+        Classifier.from_pretrained(folder, "onnx")
+
+
+def test_a_network_of_images_alone_exports_too(tmp_path, tiny_settings, odd_posts):
+    config = ModelConfig(**{**tiny_settings, "network": "resnet"})
+    model, processor = build_model(config, CLASSES).eval(), build_processor(config)
+    model.save_pretrained(tmp_path)
+    write_graph(model, processor, tmp_path / "any.onnx")
+    onnx = Classifier(OnnxModel(tmp_path, tmp_path / "any.onnx"), processor)
+    expected = shares(Classifier(model, processor), odd_posts)
+    np.testing.assert_allclose(shares(onnx, odd_posts), expected, rtol=0, atol=1e-6)
+
+
+# The one sorts posts by length, the other takes the length of the example for that of all texts.
+@pytest.mark.parametrize("network", ["bilstm", "text-cnn"])
+def test_a_network_that_cannot_become_a_graph_says_so(network, tmp_path, tiny_settings):
+    config = ModelConfig(**{**tiny_settings, "network": network})
+    model, processor = build_model(config, CLASSES).eval(), build_processor(config)
+    with pytest.raises(ConfigError, match=f"'{network}' cannot become one ONNX graph"):
+        write_graph(model, processor, tmp_path / "any.onnx")
+    assert not list(tmp_path.iterdir())
