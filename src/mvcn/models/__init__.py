@@ -174,9 +174,11 @@ def load_processor(folder: Path) -> MvcnProcessor:
             else f"{folder} is not a run folder: it has no config.json as mvcn train writes it."
         )
     try:
-        processor: MvcnProcessor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # as above
         raise _damaged(folder, _first_sentence(error)) from error
+    if not isinstance(processor, MvcnProcessor):
+        raise _damaged(folder, "its processor is another model's")
     if not has_vocabulary(processor.tokenizer):
         raise _damaged(folder, "it has no vocabulary")
     return processor
