@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mvcn.inference import Classifier, Prediction
+    from mvcn.inference import Classifier, ImageTextClassificationPipeline, Prediction
     from mvcn.losses import CentroidQueue, SemanticCongruityLoss
     from mvcn.models import MvcnConfig, MvcnForClassification, MvcnProcessor
     from mvcn.sklearn import CongruityClassifier
@@ -13,6 +13,7 @@ __all__ = [
     "CentroidQueue",
     "Classifier",
     "CongruityClassifier",
+    "ImageTextClassificationPipeline",
     "MvcnConfig",
     "MvcnForClassification",
     "MvcnProcessor",
@@ -25,6 +26,7 @@ HOMES = {
     "CentroidQueue": "mvcn.losses",
     "Classifier": "mvcn.inference",
     "CongruityClassifier": "mvcn.sklearn",
+    "ImageTextClassificationPipeline": "mvcn.inference",
     "MvcnConfig": "mvcn.models",
     "MvcnForClassification": "mvcn.models",
     "MvcnProcessor": "mvcn.models",

@@ -103,6 +103,14 @@ def test_a_run_keeps_its_describer(tiny_config, captioner, posts, tmp_path):
     assert before != [
         p.probabilities for p in Classifier(classifier.model, classifier.processor).predict(posts)
     ]
+    ask = transformers.pipeline("image-text-classification", model=str(tmp_path / "run"))
+    ask.save_pretrained(tmp_path / "copy")
+    for one in (ask, ask.__class__(model=ask.model, processor=ask.processor)):
+        (answer,) = one([{"text": posts[0].text, "image": posts[0].image}])
+        scores = {row["label"]: row["score"] for row in answer}
+        assert scores == pytest.approx(dict(before[0]), abs=1e-5)
+    (again,) = Classifier.from_pretrained(tmp_path / "copy").predict(posts[:1])
+    assert dict(again.probabilities) == pytest.approx(dict(before[0]), abs=1e-5)
 
 
 def test_a_model_that_reads_no_words_takes_no_describer(tiny_config, tiny_image_encoder, tmp_path):

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 
 from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.data.decoded_image import image_source
 from mvcn.errors import DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
+from mvcn.inference.hub import find_model
 from mvcn.inference.onnx_model import Backend, OnnxModel
 from mvcn.models import load_model, load_processor, system
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
@@ -21,7 +24,7 @@ from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.models.network import probabilities
 from mvcn.models.processor import MvcnProcessor
-from mvcn.types import Post
+from mvcn.types import ImageSource, Post
 
 POSTS_AT_ONCE = 256
 BATCH_SIZE = 64
@@ -71,22 +74,28 @@ class Classifier:
         self.describer = describer
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, backend: Backend = "torch") -> "Classifier":
-        """Load a run folder.
+    def from_pretrained(
+        cls, source: str | Path, backend: Backend = "torch", revision: str | None = None
+    ) -> "Classifier":
+        """Load a run folder, any folder that model and processor were saved to, or a hub name.
+
+        Nothing but the folder is read where there is one; only a string that is no path of
+        anything here is looked up on the Hugging Face hub.
 
         Args:
-            folder: What `mvcn train` has written.
+            source: The folder, or a name on the hub such as ``someone/posts``.
             backend: What computes: torch, or onnxruntime on a graph of `mvcn export`.
+            revision: Branch, tag or commit on the hub; by default its main branch.
 
         Raises:
-            RunError: The folder is not a finished run, or a file in it is damaged or missing.
+            RunError: There is neither such a folder nor such a model on the hub, the run is not
+                finished, or a file of it is damaged or missing.
         """
-        run = Path(folder)
-        place = run / DESCRIBER
-        describer = ImageDescriber.load(place) if place.is_dir() else None
+        folder = find_model(source, revision)
+        describer = load_describer(folder)
         if backend == "torch":
-            return cls(*load_model(run), describer)
-        return cls(OnnxModel.of_run(run, backend), load_processor(run), describer)
+            return cls(*load_model(folder), describer)
+        return cls(OnnxModel.of_run(folder, backend), load_processor(folder), describer)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -97,7 +106,7 @@ class Classifier:
     def predict_one(
         self,
         text: str = "",
-        image: Path | str | bytes | None = None,
+        image: ImageSource | Image.Image | str | None = None,
         on_bad_image: BadImagePolicy = "error",
         min_probability: float = 0.0,
     ) -> Prediction:
@@ -107,13 +116,8 @@ class Classifier:
             BadImageError: The image cannot be read and the policy is ``error``.
             DataError: There is neither text nor image, or nothing that the model reads.
         """
-        if not text.strip() and image is None:
-            raise DataError("There is nothing to classify: give a text, an image, or both.")
-        if self.reads == ("text",) and not text.strip():
-            raise DataError("This model reads texts alone: give a text.")
-        if "text" not in self.reads and image is None:
-            raise DataError("This model reads images alone: give an image.")
-        post = Post("post", text, Path(image) if isinstance(image, str) else image)
+        post = Post("post", text, image_source(image))
+        require_content(post, self.reads)
         return next(self.predict([post], on_bad_image, min_probability))
 
     def predict(
@@ -211,3 +215,25 @@ class Classifier:
         best = max(by_class, key=by_class.__getitem__)
         label = best if by_class[best] >= min_probability else None
         return Prediction(post_id, label, by_class, problem)
+
+
+def require_content(post: Post, reads: Sequence[str]) -> None:
+    """Raise a DataError where a post has nothing that a model reads.
+
+    Args:
+        post: The post.
+        reads: What the model reads, as in `mvcn.models.systems`.
+    """
+    has_text = bool(post.text.strip())
+    if not has_text and post.image is None:
+        raise DataError("There is nothing to classify: give a text, an image, or both.")
+    if reads == ("text",) and not has_text:
+        raise DataError("This model reads texts alone: give a text.")
+    if "text" not in reads and post.image is None:
+        raise DataError("This model reads images alone: give an image.")
+
+
+def load_describer(folder: Path) -> ImageDescriber | None:
+    """Return what finds words for images, where one was saved with the model."""
+    place = folder / DESCRIBER
+    return ImageDescriber.load(place) if place.is_dir() else None

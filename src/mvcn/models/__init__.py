@@ -185,7 +185,9 @@ def load_processor(folder: Path) -> MvcnProcessor:
 
 
 def _damaged(folder: Path, why: str) -> RunError:
-    return RunError(f"The run in {folder} is damaged ({why}): train it again.")
+    return RunError(
+        f"The run in {folder} is damaged ({why}): get its files anew, or train it again."
+    )
 
 
 def _first_sentence(error: Exception) -> str:

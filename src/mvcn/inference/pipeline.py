@@ -1,0 +1,182 @@
+"""The Hugging Face pipeline ``image-text-classification``: another door to the `Classifier`.
+
+Importing this module, as `mvcn.inference` does, makes `transformers.pipeline` know the task.
+"""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch.utils.data import Dataset
+from transformers import Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from mvcn.config import BadImagePolicy
+from mvcn.data.decoded_image import image_source
+from mvcn.errors import ConfigError, DataError
+from mvcn.inference.classifier import Classifier, Prediction, load_describer, require_content
+from mvcn.inference.hub import find_model
+from mvcn.models.classification import MvcnForClassification
+from mvcn.models.describer import DESCRIBER, ImageDescriber
+from mvcn.models.processor import MvcnProcessor
+from mvcn.types import Post
+
+TASK = "image-text-classification"
+POST_FIELDS = {"text", "image"}
+POLICIES = get_args(BadImagePolicy)
+WORDS = {"attributes", "pairs"}
+"""What a describer finds for a model, of what `mvcn.models.systems` says that it reads."""
+
+
+class ImageTextClassificationPipeline(Pipeline):
+    """Classifies posts given as ``{"text": ..., "image": ...}``, either of which may be lacking.
+
+    The image is a path, the bytes of a file or a Pillow image. One post gives a list of
+    ``{"label": ..., "score": ...}``, the most probable class first, with the probabilities of
+    `Classifier.predict`. A list of posts gives a list of such lists; any other iterable of posts
+    an iterable, in order, that reads as it goes.
+
+    >>> import mvcn.inference, transformers  # doctest: +SKIP
+    >>> ask = transformers.pipeline("image-text-classification", "runs/demo")  # doctest: +SKIP
+    >>> ask({"text": "what a lovely day", "image": "beach.jpg"}, top_k=1)  # doctest: +SKIP
+    [{'label': 'positive', 'score': 0.93}]
+
+    Args:
+        options: As every pipeline takes them, ``top_k`` (classes to give, by default all) and
+            ``on_bad_image`` (as for `Classifier.predict`; a post left out gives an empty list, and
+            each post changed or left out a warning).
+
+    Raises:
+        ConfigError: The model or its processor is not one of `mvcn`, or an option is not known.
+        RunError: The model came from the hub, and the words for images that it needs do not.
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if not isinstance(self.model, MvcnForClassification):
+            raise ConfigError(f"The task {TASK} needs a model of mvcn, not a {_kind(self.model)}.")
+        if self.model.dtype != torch.float32:
+            raise ConfigError(f"The task {TASK} computes in float32: leave the option dtype away.")
+        if not isinstance(self.processor, MvcnProcessor):
+            raise ConfigError(f"The task {TASK} needs the processor that is saved with the model.")
+        self._classifier = Classifier(self.model, self.processor, _describer_of(self.model))
+        self._posts_seen = 0
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """Classify a post, a list of posts, or any other iterable of posts.
+
+        Args:
+            inputs: Posts as the class describes them.
+            options: ``batch_size``, ``top_k``, ``on_bad_image`` for this call.
+
+        Raises:
+            BadImageError: An image cannot be read and the policy is ``error``.
+            ConfigError: An option is not known or out of its range.
+            DataError: What should be a post is none, or has nothing that the model reads.
+        """
+        self._posts_seen = 0
+        if isinstance(inputs, tuple):
+            inputs = list(inputs)
+        if isinstance(inputs, list) and not inputs:
+            return []
+        if not isinstance(inputs, (Mapping, list, Dataset, str)) and isinstance(inputs, Iterable):
+            inputs = (one for one in inputs)
+        return super().__call__(inputs, **options)
+
+    def preprocess(self, inputs: Any) -> dict[str, Any]:
+        """Return a post as the `Classifier` takes it."""
+        if not isinstance(inputs, Mapping) or inputs.keys() - POST_FIELDS:
+            what = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else _kind(inputs)
+            raise DataError(
+                f'A post must be given as {{"text": ..., "image": ...}}, not as {what}.'
+            )
+        text, image = inputs.get("text"), image_source(inputs.get("image"))
+        if text is not None and not isinstance(text, str):
+            raise DataError(f"The text of a post must be a string, but is of type {_kind(text)}.")
+        post = Post("", text or "", image)
+        require_content(post, self._classifier.reads)
+        return {"post": post}
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
+        """Save model, processor and, where there is one, describer, for any way to load them.
+
+        Args:
+            save_directory: Made where it is not there.
+            options: As for the model's own `save_pretrained`.
+        """
+        self.model.save_pretrained(save_directory, **options)
+        self.processor.save_pretrained(save_directory)
+        if self._classifier.describer is not None:
+            self._classifier.describer.save(Path(save_directory) / DESCRIBER)
+
+    def postprocess(self, model_outputs: Any, top_k: int | None = None) -> list[dict[str, Any]]:
+        """Return the classes with their probabilities, the most probable first."""
+        found = model_outputs["prediction"].probabilities.items()
+        ordered = sorted(found, key=lambda one: one[1], reverse=True)[:top_k]
+        return [{"label": label, "score": score} for label, score in ordered]
+
+    def _sanitize_parameters(
+        self, **options: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Share the options of a call between preprocessing, model and postprocessing."""
+        if unknown := sorted(options.keys() - {"top_k", "on_bad_image"}):
+            raise ConfigError(f"The task {TASK} has no option {', '.join(unknown)}.")
+        top_k, policy = options.get("top_k"), options.get("on_bad_image", "error")
+        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+            raise ConfigError(f"The option top_k is {top_k}, but must be at least 1, or None.")
+        if policy not in POLICIES:
+            raise ConfigError(f"The option on_bad_image is none of {', '.join(POLICIES)}.")
+        for_model = {"on_bad_image": policy} if "on_bad_image" in options else {}
+        return {}, for_model, {"top_k": top_k} if "top_k" in options else {}
+
+    def _forward(
+        self, input_tensors: Any, on_bad_image: BadImagePolicy = "error"
+    ) -> dict[str, Any]:
+        """Predict for the post, or the list of posts, that collating has left."""
+        given = input_tensors["post"]
+        posts = [
+            dataclasses.replace(post, id=str(number))
+            for number, post in enumerate(
+                given if isinstance(given, list) else [given], self._posts_seen
+            )
+        ]
+        self._posts_seen += len(posts)
+        found = list(self._classifier.predict(posts, on_bad_image))
+        _warn(found, on_bad_image)
+        return {"prediction": found if isinstance(given, list) else found[0]}
+
+
+def _describer_of(model: MvcnForClassification) -> ImageDescriber | None:
+    """Return the describer that was saved with a model which reads words for images."""
+    if not (WORDS & set(model.reads) and model.name_or_path):
+        return None
+    return load_describer(find_model(model.name_or_path))
+
+
+def _warn(predictions: Sequence[Prediction], policy: BadImagePolicy) -> None:
+    outcome = "left out" if policy == "drop" else "classified without it"
+    for one in predictions:
+        if one.image_problem is not None:
+            warnings.warn(f"Post {one.id} was {outcome}: {one.image_problem}", stacklevel=2)
+
+
+def _kind(thing: object) -> str:
+    return type(thing).__name__
+
+
+PIPELINE_REGISTRY.register_pipeline(
+    TASK,
+    pipeline_class=ImageTextClassificationPipeline,
+    pt_model=MvcnForClassification,
+    type="multimodal",
+)

@@ -1,0 +1,73 @@
+"""One post, one answer: whichever way a trained model is asked."""
+
+import csv
+import shutil
+
+import pytest
+import transformers
+
+import mvcn.inference
+from mvcn.data.table import read_table
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def table(posts_table, tmp_path_factory):
+    """Posts with a text and an image, with an image alone, and with a text alone."""
+    folder = tmp_path_factory.mktemp("same") / "posts"
+    path = shutil.copytree(posts_table / "dev", folder) / "posts.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    rows[3]["text"], rows[5]["image"] = "", ""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def posts(table):
+    return list(read_table(table).posts)
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_run):
+    return mvcn.inference.Classifier.from_pretrained(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def expected(classifier, posts):
+    """Class -> probability of each post, asked for by itself."""
+    return [dict(classifier.predict_one(p.text, p.image).probabilities) for p in posts]
+
+
+def agree(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=TOLERANCE)
+
+
+def test_the_model_is_one_whose_probabilities_need_the_temperature(classifier):
+    assert abs(classifier.model.config.temperature - 1) > 0.01
+
+
+def test_python_gives_the_same_for_many_posts_at_once(classifier, posts, expected):
+    agree([dict(one.probabilities) for one in classifier.predict(posts)], expected)
+
+
+def test_the_command_line_gives_the_same(mvcn, tiny_run, table, expected, tmp_path):
+    code, _, _ = mvcn("predict", tiny_run, table, "--output", tmp_path / "out.csv")
+    assert code == 0
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    agree([{n: float(row[f"probability_{n}"]) for n in expected[0]} for row in rows], expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_the_pipeline_gives_the_same(tiny_run, posts, expected, batch_size):
+    ask = transformers.pipeline("image-text-classification", model=str(tiny_run))
+    given = [{"text": post.text, "image": post.image} for post in posts]
+    answers = ask(given, batch_size=batch_size)
+    agree([{one["label"]: one["score"] for one in answer} for answer in answers], expected)

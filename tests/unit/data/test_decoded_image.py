@@ -1,0 +1,113 @@
+"""Pictures in memory: the pixels that the same picture has as a file."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from mvcn.data.decoded_image import DecodedImage, image_source
+from mvcn.data.images import open_image
+from mvcn.errors import BadImageError, DataError
+
+ORIENTATION = 0x0112
+
+
+@pytest.fixture
+def colours():
+    noise = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def as_file(image, kind, **options):
+    stream = BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def pixels(source):
+    return np.asarray(open_image(source))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "I;16"])
+def test_it_is_the_same_picture_as_from_a_file_that_keeps_every_pixel(colours, mode):
+    image = colours.convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    np.testing.assert_array_equal(
+        pixels(DecodedImage(image)), pixels(as_file(image, "TIFF")), strict=True
+    )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_it_is_turned_as_its_exif_data_say(colours, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    turned = Image.open(BytesIO(as_file(colours, "PNG", exif=exif)))
+    upright = np.asarray(ImageOps.exif_transpose(turned))
+    np.testing.assert_array_equal(pixels(DecodedImage(turned)), upright)
+
+
+def test_what_becomes_of_the_picture_later_changes_nothing(colours):
+    before = np.asarray(colours).copy()
+    with Image.open(BytesIO(as_file(colours, "BMP"))) as lazy:
+        kept = DecodedImage(lazy)
+        lazy.putpixel((0, 0), (1, 2, 3))
+    np.testing.assert_array_equal(pixels(kept), before)
+
+
+def test_a_large_jpeg_is_decoded_as_its_file_is(colours):
+    content = as_file(colours.resize((400, 600)), "JPEG")
+    stream = BytesIO(content)
+    lazy = Image.open(stream)
+    kept, expected = DecodedImage(lazy), open_image(content, size_hint_px=50)
+    assert expected.size == (50, 75)  # an eighth of each side is enough
+    found = open_image(kept, size_hint_px=50)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+    assert np.asarray(lazy).shape == (600, 400, 3)  # its owner can still read it whole
+
+
+def test_a_later_frame_is_that_frame(colours):
+    frames = [colours, ImageOps.invert(colours)]
+    film = Image.open(BytesIO(as_file(colours, "TIFF", save_all=True, append_images=frames[1:])))
+    for number, frame in enumerate(frames):
+        film.seek(number)
+        np.testing.assert_array_equal(pixels(DecodedImage(film)), np.asarray(frame))
+
+
+def test_a_truncated_picture_is_bad_when_it_is_read(colours):
+    content = as_file(colours.resize((200, 200)), "JPEG")[:-900]
+    halfway = Image.open(BytesIO(content))
+    with pytest.raises(OSError, match="truncated"):
+        halfway.load()
+    for lazy in (Image.open(BytesIO(content)), halfway):
+        with pytest.raises(BadImageError, match=r"^Image in memory is damaged \(.*truncated"):
+            open_image(DecodedImage(lazy))
+
+
+def test_a_closed_picture_is_bad(colours):
+    with Image.open(BytesIO(as_file(colours, "PNG"))) as closed:
+        pass
+    with pytest.raises(BadImageError, match=r"^Image in memory is damaged"):
+        open_image(DecodedImage(closed))
+
+
+def test_paths_names_and_bytes_stay_what_they_are(colours):
+    content = as_file(colours, "PNG")
+    kept = DecodedImage(colours)
+    for given, expected in (
+        (None, None),
+        ("a/b.jpg", Path("a/b.jpg")),
+        (Path("c.png"), Path("c.png")),
+        (content, content),
+        (kept, kept),
+    ):
+        assert image_source(given) == expected
+    assert isinstance(image_source(colours), DecodedImage)
+
+
+@pytest.mark.parametrize("thing", [5, float("nan"), ["a.jpg"], {"path": "a.jpg"}, np.zeros((2, 2))])
+def test_anything_else_is_no_image(thing):
+    with pytest.raises(DataError, match=f"is of type {type(thing).__name__}"):
+        image_source(thing)
