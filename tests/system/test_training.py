@@ -55,6 +55,7 @@ def one_epoch(tiny_config):
 
 def test_the_folder_holds_what_is_said(tiny_run, tiny_config):
     assert {path.name for path in tiny_run.iterdir()} == {
+        "README.md",
         "checkpoints",
         "config.json",
         "config.yaml",

@@ -351,6 +351,7 @@ def _finish(
         },
     }
     write_json(output / run_folder.ENVIRONMENT_FILE, environment)
+    run_folder.write_card(output, report, environment)
     write_json(output / run_folder.METRICS_FILE, report)
     run_folder.drop_checkpoints(output)
 

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from mvcn.config import RunConfig, read_config
 from mvcn.errors import RunError
 from mvcn.files import written_whole
+from mvcn.training.model_card import model_card
 from mvcn.training.trainer import COMPLETE_FILE
 from mvcn.types import Post
 
@@ -24,6 +25,7 @@ CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
 ENVIRONMENT_FILE = "environment.json"
+CARD_FILE = "README.md"
 DEV_PREDICTIONS_FILE = "dev_predictions.csv"
 CHECKPOINTS = "checkpoints"
 PROBABILITY = "probability_"
@@ -121,6 +123,14 @@ def read_dev_confidence(
     confidence = [max(float(row[name]) for name in names) for row in rows]
     is_right = [row["predicted"] == row["label"] for row in rows]
     return np.array(confidence), np.array(is_right)
+
+
+def write_card(folder: Path, report: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Write the model card of a run, under the name that the Hugging Face hub shows."""
+    path = folder / CONFIG_FILE
+    config = read_config(path.read_text("utf-8"), str(path))
+    with written_whole(folder / CARD_FILE) as file:
+        file.write(model_card(folder.resolve().name, config, report, environment))
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""The model card: what a model is, was made from, and is good for, written from its run's files."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mvcn.config import DataConfig, ModelConfig, RunConfig
+from mvcn.data.training_posts import THREE_WAY, TWO_WAY
+from mvcn.evaluation.metrics import INTERVAL_PERCENT
+from mvcn.models.systems import system
+
+TEMPLATE = "model_card.md.jinja"
+TASK = "image-text-classification"
+TAGS = ("mvcn", "multimodal", TASK, "sentiment-analysis")
+METRICS = {
+    "accuracy": ("accuracy", "accuracy"),
+    "f1_weighted": ("f1", "weighted F1"),
+    "f1_macro": ("f1", "macro F1"),
+}
+"""Name in a report -> name in the front matter, name for people."""
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#&~$!])")
+
+
+def model_card(
+    name: str, config: RunConfig, report: Mapping[str, Any], environment: Mapping[str, Any]
+) -> str:
+    """Return the card of a run as Markdown with the front matter of the Hugging Face hub.
+
+    The licence is left to whoever publishes the model: it depends on the posts.
+
+    Args:
+        name: What the model is called, such as the name of the run folder.
+        config: The run's settings.
+        report: What is in its ``metrics.json``.
+        environment: What is in its ``environment.json``.
+    """
+    template = Environment(
+        loader=PackageLoader("mvcn.training", ""),
+        undefined=StrictUndefined,
+        finalize=_plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    ).get_template(TEMPLATE)
+    per_class = report["dev"]["per_class"]
+    body = template.render(
+        name=name,
+        source=_source(config.data),
+        split=_split(config),
+        config=config,
+        encoders=_encoders(config.model),
+        reads=_reads(config.model.network),
+        report=report,
+        environment=environment,
+        metrics={METRICS[key][1]: key for key in METRICS},
+        percent=INTERVAL_PERCENT,
+        weakest=min(per_class, key=lambda one: per_class[one]["f1"]),
+        task=TASK,
+    )
+    return f"---\n{_front_matter(name, config.data, report)}\n---\n\n{body}"
+
+
+def _front_matter(name: str, data: DataConfig, report: Mapping[str, Any]) -> str:
+    results = [
+        EvalResult(
+            task_type=TASK,
+            task_name="image and text classification",
+            dataset_type=data.name,
+            dataset_name=_source(data),
+            dataset_split="dev",
+            metric_type=kind,
+            metric_name=f"{title} (dev)",
+            metric_value=report["dev"][key],
+        )
+        for key, (kind, title) in METRICS.items()
+    ]
+    about = ModelCardData(
+        library_name="mvcn",
+        pipeline_tag="other",  # the hub has no such task yet; the tags name it
+        tags=list(TAGS),
+        metrics=sorted({kind for kind, _ in METRICS.values()}),
+        model_name=name,
+        eval_results=results,
+    )
+    return str(about.to_yaml()).strip()
+
+
+def _source(data: DataConfig) -> str:
+    """Return what the posts are called, without the folders of the person who trained."""
+    parts = [path.name for path in (data.train, data.dev, data.root) if path is not None]
+    return f"{data.name} ({', '.join(parts)})" if parts else data.name
+
+
+def _split(config: RunConfig) -> str:
+    """Return in words how train and dev posts came apart."""
+    data, seed = config.data, config.training.seed
+    if data.train is not None and data.dev is not None:
+        return "Train and dev posts are two sources."
+    if data.train is not None:
+        return f"The dev posts are a share of the source: {_shares(TWO_WAY)}, seed {seed}."
+    if data.splits is not None:
+        return "Lists of ids say which posts are train and which are dev."
+    return (
+        "The parts are those that the source itself names; where it names none, "
+        f"{_shares(THREE_WAY)}, seed {seed}."
+    )
+
+
+def _shares(parts: Mapping[str, float]) -> str:
+    shares = ", ".join(f"{part} {share:.0%}" for part, share in parts.items())
+    return f"{shares}, each class alike"
+
+
+def _reads(network: str) -> str:
+    """Return in words what of a post the network looks at."""
+    about = system(network)
+    if not about.reads_image:
+        return "It reads the text alone."
+    if "text" not in about.reads:
+        return "It reads the image alone."
+    return "A post may lack its text or its image."
+
+
+def _encoders(model: ModelConfig) -> dict[str, str]:
+    """Return what reads texts and images, without the folders of the person who trained."""
+    named = {"text": model.text_encoder, "image": model.image_encoder}
+    if model.image_describer is not None:
+        named["words for images"] = model.image_describer
+    return {part: Path(one).name if Path(one).is_dir() else one for part, one in named.items()}
+
+
+def _plain(value: object) -> object:
+    """Keep a text from being read as Markdown or HTML."""
+    if not isinstance(value, str):
+        return value
+    return MARKDOWN.sub(r"\\\1", " ".join(value.split()))

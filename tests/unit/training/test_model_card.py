@@ -1,0 +1,124 @@
+"""The model card: every number from the run's files, readable for people and for the hub."""
+
+import json
+import re
+from copy import deepcopy
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from mvcn.config import RunConfig
+from mvcn.training.model_card import model_card
+from mvcn.training.run_folder import read_environment, read_report
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    return tiny_config()
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run):
+    return read_report(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def environment(tiny_run):
+    return read_environment(tiny_run)
+
+
+@pytest.fixture
+def card(config, report, environment):
+    """Return a function from a changed report and settings to the body of the card."""
+
+    def build(changed=report, settings=config, name="run"):
+        return model_card(name, settings, changed, environment).split("---\n", 2)[2]
+
+    return build
+
+
+def test_the_run_leaves_the_card_that_its_files_give(tiny_run, config, report, environment):
+    written = (tiny_run / "README.md").read_text("utf-8")
+    assert written == model_card("tiny", config, report, environment)
+
+
+def test_the_hub_can_read_its_head(tiny_run, report):
+    card = ModelCard.load(tiny_run / "README.md")
+    assert card.data.library_name == "mvcn"
+    assert "image-text-classification" in card.data.tags
+    assert card.data.license is None
+    scores = {one.metric_name: one.metric_value for one in card.data.eval_results}
+    assert scores == {
+        "accuracy (dev)": report["dev"]["accuracy"],
+        "weighted F1 (dev)": report["dev"]["f1_weighted"],
+        "macro F1 (dev)": report["dev"]["f1_macro"],
+    }
+    assert {one.dataset_split for one in card.data.eval_results} == {"dev"}
+
+
+def test_every_number_is_one_of_the_run(tiny_run, config, environment):
+    """Change every number of the report: each that the card shows changes, too."""
+    report = read_report(tiny_run)
+    moved = json.loads(json.dumps(report), parse_int=lambda n: int(n) + 4007)
+    moved = json.loads(json.dumps(moved), parse_float=lambda x: float(x) + 5)
+    before, after = (model_card("r", config, one, environment) for one in (report, moved))
+    scores = report["dev"]
+    for text, numbers in ((before, report), (after, moved)):
+        assert f"| posts | {numbers['posts']['train']} | {numbers['posts']['dev']} |" in text
+        assert f"| accuracy | {numbers['dev']['accuracy']:.3f} |" in text
+        assert f"divided by {numbers['calibration']['temperature']:.3f}" in text
+        assert f"({numbers['epochs']['best']} of {numbers['epochs']['trained']} trained)" in text
+    old = {f"{value:.3f}" for name, value in scores.items() if isinstance(value, float)}
+    old |= {f"{one['f1']:.3f}" for one in scores["per_class"].values()}
+    assert [number for number in old if re.search(rf"\b{re.escape(number)}\b", after)] == []
+
+
+def test_it_says_what_was_left_out_and_which_images_were_bad(card, report):
+    assert "No post was left out" in card()
+    changed = deepcopy(report)
+    changed["removed"] = {"contradictory labels": 358}
+    changed["bad_images"] = {"train": {"a": "is empty", "b": "is empty"}, "dev": {"c": "is empty"}}
+    text = card(changed)
+    assert "contradictory labels: 358 posts" in text
+    assert "| images that could not be read | 2 | 1 |" in text
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"train": "/home/me/a.csv", "dev": "/home/me/b.csv"}, "are two sources"),
+        ({"train": "/home/me/a.csv"}, "train 90%, dev 10%, each class alike, seed 7"),
+        ({"root": "/home/me/posts", "splits": "/home/me/splits"}, "Lists of ids say which"),
+        ({"root": "/home/me/posts"}, "train 80%, dev 10%, test 10%, each class alike, seed 7"),
+    ],
+)
+def test_it_says_how_the_parts_came_apart_and_nothing_of_folders(card, data, sentence):
+    settings = RunConfig.from_mapping({"data": data, "training": {"seed": 7}})
+    text = card(settings=settings)
+    assert sentence in text
+    assert "/home/me" not in text
+    assert "text minilm-l6, image efficientnet-lite0" in text
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [("bert", "It reads the text alone."), ("vit", "It reads the image alone."), ("mvcn", "lack")],
+)
+def test_it_says_what_the_network_reads(card, network, sentence):
+    assert sentence in card(settings=RunConfig.from_mapping({"model": {"network": network}}))
+
+
+def test_names_of_people_are_no_markup(config, report, environment):
+    changed, odd = deepcopy(report), "a|b\n# <script>*x*: [y](z) `q`"
+    classes = changed["dev"]["per_class"]
+    classes[odd] = classes.pop("neutral")
+    text = model_card(odd, config, changed, environment)
+    head, body = text.split("---\n", 2)[1:]
+    assert yaml.safe_load(head)["model-index"][0]["name"] == odd
+    assert "<script" not in re.sub(r"\\.", "", body)
+    rows = [re.sub(r"\\.", "", line) for line in body.splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} <= {4, 5, 6}
+    titles = re.findall(r"(?m)^# .*", body)
+    assert len(titles) == 1
+    assert ModelCard(text).data.model_name == odd
