@@ -17,7 +17,8 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from mvcn.config import BadImagePolicy
 from mvcn.data.decoded_image import image_source
-from mvcn.errors import ConfigError, DataError
+from mvcn.encoders.loading import has_vocabulary
+from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, Prediction, load_describer, require_content
 from mvcn.inference.hub import find_model
 from mvcn.models.classification import MvcnForClassification
@@ -52,7 +53,8 @@ class ImageTextClassificationPipeline(Pipeline):
 
     Raises:
         ConfigError: The model or its processor is not one of `mvcn`, or an option is not known.
-        RunError: The model came from the hub, and the words for images that it needs do not.
+        RunError: The tokenizer has lost its vocabulary; or the model came from the hub, and the
+            words for images that it needs do not.
     """
 
     _load_processor = True
@@ -69,6 +71,8 @@ class ImageTextClassificationPipeline(Pipeline):
             raise ConfigError(f"The task {TASK} computes in float32: leave the option dtype away.")
         if not isinstance(self.processor, MvcnProcessor):
             raise ConfigError(f"The task {TASK} needs the processor that is saved with the model.")
+        if not has_vocabulary(self.processor.tokenizer):
+            raise RunError(f"The model {self.model.name_or_path} has no vocabulary: get it anew.")
         self._classifier = Classifier(self.model, self.processor, _describer_of(self.model))
         self._posts_seen = 0
 

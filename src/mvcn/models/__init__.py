@@ -178,7 +178,7 @@ def load_processor(folder: Path) -> MvcnProcessor:
     except Exception as error:  # as above
         raise _damaged(folder, _first_sentence(error)) from error
     if not isinstance(processor, MvcnProcessor):
-        raise _damaged(folder, "its processor is another model's")
+        raise RunError(f"{folder} is not a run folder: it has no processor of mvcn.")
     if not has_vocabulary(processor.tokenizer):
         raise _damaged(folder, "it has no vocabulary")
     return processor

@@ -1,5 +1,6 @@
 """The Hugging Face pipeline: every kind of input, and each mistake in one sentence."""
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -11,7 +12,7 @@ import transformers
 from PIL import Image
 from torch.utils.data import Dataset
 
-from mvcn.errors import BadImageError, ConfigError, DataError
+from mvcn.errors import BadImageError, ConfigError, DataError, RunError
 from mvcn.inference import Classifier, ImageTextClassificationPipeline
 from mvcn.inference.pipeline import TASK
 
@@ -206,6 +207,13 @@ def test_models_of_others_are_refused(ask, tiny_text_encoder):
         ImageTextClassificationPipeline(model=other, processor=ask.processor)
     with pytest.raises(ConfigError, match="needs the processor that is saved with the model"):
         ImageTextClassificationPipeline(model=ask.model, tokenizer=ask.processor.tokenizer)
+
+
+def test_a_tokenizer_without_its_words_is_refused(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(RunError, match="has no vocabulary"):
+        transformers.pipeline(TASK, model=str(folder))
 
 
 def test_other_number_formats_are_refused(tiny_run):
