@@ -1,13 +1,13 @@
 """Semantic congruity constraint (SCC) and the queue of accumulating calibration (AC)."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mvcn.errors import DataError, MvcnError
+from mvcn.errors import ConfigError, DataError, MvcnError
 
 CongruityForm = Literal["ratio", "share", "absolute"]
 
@@ -68,10 +68,9 @@ def congruity_loss(
     is_own = torch.arange(len(counts), device=labels.device) == labels.unsqueeze(1)
     own = (distances * is_own).sum(1)
     is_other = is_known & ~is_own
-    if form == "absolute":
-        contributes, terms = is_known[labels], own
-    else:
-        contributes = is_known[labels] & is_other.any(1)
+    contributes, terms = (is_own & is_known).any(1), own
+    if form != "absolute":
+        contributes = contributes & is_other.any(1)
         reference = (distances * is_other).sum(1)
         reference = reference / is_other.sum(1).clamp(min=1) if form == "ratio" else reference + own
         terms = own / (reference + EPSILON)
@@ -115,6 +114,9 @@ class CentroidQueue(nn.Module):
 
     The queue may stay on the CPU while the model is on another device.
 
+    Raises:
+        ConfigError: A number below 1.
+
     Source:
         Wei et al., ACL 2023, accumulating calibration.
     """
@@ -128,6 +130,11 @@ class CentroidQueue(nn.Module):
 
     def __init__(self, size: int, dim: int, num_classes: int) -> None:
         super().__init__()
+        if min(size, dim, num_classes) < 1:
+            raise ConfigError(
+                f"A queue of {size} features of width {dim} from {num_classes} classes cannot be: "
+                "each must be 1 or more."
+            )
         self.size = size
         self.num_classes = num_classes
         self.register_buffer("features", torch.zeros(size, dim, dtype=torch.float32))
@@ -156,14 +163,18 @@ class CentroidQueue(nn.Module):
         return _means(self.class_sums, self.counts), self.counts.clone()
 
     @torch.no_grad()
-    def enqueue(self, features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]) -> None:
+    def enqueue(self, features: Tensor, labels: Tensor) -> None:
         """Put these posts in the place of the oldest; of more than `size`, the last ones.
 
+        Args:
+            features: Any numbers, ``(batch, dim)``.
+            labels: Whole numbers, ``(batch,)``.
+
         Raises:
-            DataError: A label that is not a class.
+            DataError: Other shapes, labels that are no whole numbers, or one that is not a class.
             MvcnError: A feature that is not a finite number, which no later update would mend.
         """
-        require_labels(labels, self.num_classes)
+        self.require_batch(features, labels)
         if not bool(features.isfinite().all()):
             raise MvcnError(
                 "The fused features are not finite numbers, so training has diverged: "
@@ -174,6 +185,22 @@ class CentroidQueue(nn.Module):
         rows_to_end = self.size - int(self.next_slot)
         self._write(features[:rows_to_end], labels[:rows_to_end])
         self._write(features[rows_to_end:], labels[rows_to_end:])
+
+    def require_batch(self, features: Tensor, labels: Tensor) -> None:
+        """Check that there is a feature of this queue's width for each label, and a class.
+
+        Raises:
+            DataError: There is not.
+        """
+        if labels.dim() != 1 or features.shape != (len(labels), self.features.shape[1]):
+            raise DataError(
+                f"Features of shape {tuple(features.shape)} and labels of shape "
+                f"{tuple(labels.shape)} do not fit: give one class number a sample, and features "
+                f"of shape (batch, {self.features.shape[1]})."
+            )
+        if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+            raise DataError(f"Labels are {labels.dtype}, but must be whole numbers: class numbers.")
+        require_labels(labels.long(), self.num_classes)
 
     def _write(self, features: Tensor, labels: Tensor) -> None:
         """Overwrite the next slots, which must not go past the end of the queue."""
@@ -202,6 +229,17 @@ class CentroidQueue(nn.Module):
 
         super()._apply(move, recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+def require_form(form: str) -> None:
+    """Check that a form of the constraint exists.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    forms = get_args(CongruityForm)
+    if form not in forms:
+        raise ConfigError(f"There is no congruity form '{form}': choose {', '.join(forms)}.")
 
 
 def require_labels(labels: Int[Tensor, " batch"], num_classes: int) -> None:

@@ -1,9 +1,9 @@
 """The semantic congruity constraint with its queue, as one loss for any classifier."""
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from mvcn.losses.congruity import CentroidQueue, CongruityForm, congruity_loss, require_labels
+from mvcn.losses.congruity import CentroidQueue, CongruityForm, congruity_loss, require_form
 from mvcn.losses.gathering import gather_batch
 
 
@@ -36,6 +36,9 @@ class SemanticCongruityLoss(nn.Module):
             costs the same whatever N is.
         form: Which distance to the own centroid; see `congruity_loss`.
 
+    Raises:
+        ConfigError: A number below 1, or a form that does not exist.
+
     Source:
         Wei et al., ACL 2023, semantic congruity constraint and accumulating calibration.
         Deviation: there the queue is filled by an auxiliary module before it is used; here by
@@ -50,14 +53,14 @@ class SemanticCongruityLoss(nn.Module):
         form: CongruityForm = "ratio",
     ) -> None:
         super().__init__()
+        require_form(form)
         self.queue = CentroidQueue(queue_size, dim, num_classes)
         self.form: CongruityForm = form
 
-    def forward(
-        self, features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
-        """Return the loss, at least in float32; raises as `CentroidQueue.enqueue` does."""
-        require_labels(labels, self.queue.num_classes)
+    def forward(self, features: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+        """Return the loss, at least in float32; takes what `CentroidQueue.enqueue` takes."""
+        self.queue.require_batch(features, labels)
+        labels = labels.long()
         centroids, counts = self.queue.centroids()
         if not self.queue.is_full():
             counts.zero_()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mvcn.errors import DataError
+from mvcn.errors import ConfigError, DataError
 from mvcn.losses import CentroidQueue, SemanticCongruityLoss, batch_centroids, congruity_loss
 from mvcn.losses.gathering import gather_batch
 
@@ -92,6 +92,46 @@ def test_what_is_no_class_is_refused_and_not_remembered(label):
     with pytest.raises(DataError, match=f"Post 1 of the batch has label {label}"):
         constraint(features, labels.index_fill(0, torch.tensor([1]), label))
     assert constraint.queue.num_filled() == 0
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "words"),
+    [
+        (torch.zeros(2, 1), torch.tensor([0, 1]), r"\(2, 1\)"),
+        (torch.zeros(3, DIM), torch.tensor([0, 1]), r"\(batch, 5\)"),
+        (torch.zeros(2, 4, DIM), torch.tensor([0, 1]), r"\(2, 4, 5\)"),
+        (torch.zeros(2, DIM), torch.eye(CLASSES, dtype=torch.int64)[:2], "one class number"),
+        (torch.zeros(2, DIM), torch.tensor([0.0, 1.0]), "whole numbers"),
+        (torch.zeros(2, DIM), torch.tensor([False, True]), "whole numbers"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_not_remembered(features, labels, words):
+    constraint = SemanticCongruityLoss(CLASSES, DIM)
+    for take in (constraint, constraint.queue.enqueue):
+        with pytest.raises(DataError, match=words):
+            take(features, labels)
+    assert constraint.queue.num_filled() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_labels_may_be_whole_numbers_of_any_width(dtype):
+    narrow, wide = (SemanticCongruityLoss(CLASSES, DIM, queue_size=6) for _ in range(2))
+    for seed in range(2):
+        features, labels = draw(CLASSES * 2, seed)
+        losses = narrow(features, labels.to(dtype)).item(), wide(features, labels).item()
+    assert losses[0] == losses[1] > 0
+
+
+@pytest.mark.parametrize("sizes", [(0, DIM, 6), (CLASSES, 0, 6), (CLASSES, DIM, 0)])
+def test_a_queue_without_room_is_refused(sizes):
+    with pytest.raises(ConfigError, match="1 or more"):
+        SemanticCongruityLoss(*sizes)
+
+
+def test_a_form_that_does_not_exist_is_refused():
+    code = "from mvcn.losses import *; SemanticCongruityLoss(3, 5, form='relative')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "no congruity form 'relative': choose ratio, share, absolute." in ran.stderr
 
 
 def test_needs_neither_transformers_nor_scikit_learn():
