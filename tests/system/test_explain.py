@@ -45,8 +45,9 @@ def test_a_whole_run_gets_maps_clusters_and_a_test_of_its_explanations(mvcn, run
         assert 0 <= one["zeros_in_attention"] < 1
         assert one["faithfulness"]["posts"] == 3
         assert one["most_faithful"] in {"attention", "gradient", "occlusion"}
-    with Image.open(tmp_path / "out/maps.png") as picture:
-        assert picture.width > 500
+    for name in ("maps.png", "attention.png"):
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.width > 500
 
 
 def test_posts_of_another_table_are_explained_without_the_training_posts(

@@ -18,6 +18,8 @@ from torch import Tensor
 from mvcn.data.images import open_image
 from mvcn.explain.post import Explanation, Word
 from mvcn.explain.space import MapKind, Space, project
+from mvcn.explain.sparsity import Sparsity
+from mvcn.nn.attention import Normalizer
 
 PANEL_INCHES = 2.5
 WIDTH_INCHES = 11.5
@@ -32,6 +34,9 @@ SIGNED = LinearSegmentedColormap.from_list("signed", ["#2166ac", "#f7f7f7", "#b2
 CLASS_COLORS = ("#1b9e77", "#7570b3", "#d95f02", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 MAP_TITLES: Mapping[MapKind, str] = {"t-sne": "t-SNE", "pca": "PCA"}
 MAP_INCHES = 4.4
+NORMALIZER_COLORS: Mapping[Normalizer, str] = {"sparsemax": "#0b57a4", "softmax": "#d95f02"}
+QUARTILES_PERCENT = (25, 75)
+ATTENTION_INCHES = (6.4, 3.2)
 
 
 def draw_post(explanation: Explanation) -> bytes:
@@ -78,6 +83,24 @@ def draw_maps(spaces: Mapping[str, Space]) -> bytes:
         axis.set_title(title, fontsize=11, parse_math=False)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return _png(figure)
+
+
+def draw_attention(runs: Mapping[str, Mapping[Normalizer, Sparsity]]) -> bytes:
+    """Return how the attention of runs spreads over the image tokens as a PNG, side by side.
+
+    A line is the mean over posts of the largest weight, the second, and so on; half of the posts
+    lie in the band. The run's own normalizer is a solid line.
+    """
+    width, height = ATTENTION_INCHES
+    size = (width * len(runs), height)
+    figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine())
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
+    for axis, (name, sparsities) in zip(axes, runs.items(), strict=True):
+        _draw_sorted_weights(axis, sparsities)
+        axis.set_title(name, fontsize=11, parse_math=False)
+    axes[0].set_ylabel("attention weight")
     return _png(figure)
 
 
@@ -224,6 +247,20 @@ def _draw_map(
         if k in centroids:
             axis.scatter(*centroids[k], s=150, marker="*", color=color, edgecolor="black")
     axis.set(xticks=[], yticks=[])
+
+
+def _draw_sorted_weights(axis: Any, sparsities: Mapping[Normalizer, Sparsity]) -> None:
+    own = next(iter(sparsities))
+    for name, sparsity in sparsities.items():
+        ranks = np.arange(1, sparsity.weights.shape[1] + 1)
+        low, high = np.percentile(sparsity.weights, QUARTILES_PERCENT, axis=0)
+        of_same = "" if name == own else " of the same scores"
+        label = f"{name}{of_same}: {sparsity.zeros:.1%} are exactly 0"
+        style, color = "-" if name == own else "--", NORMALIZER_COLORS[name]
+        axis.fill_between(ranks, low, high, color=color, alpha=0.2, linewidth=0)
+        axis.plot(ranks, sparsity.weights.mean(0), style, color=color, linewidth=1.6, label=label)
+    axis.set(xlabel="image tokens, the most looked at first", xlim=(1, None), ylim=(0, None))
+    axis.legend(frameon=False, fontsize=9)
 
 
 def _leading_words(explanation: Explanation, count: int) -> Sequence[Word]:

@@ -9,11 +9,10 @@ from tqdm import tqdm
 
 from mvcn.errors import DataError, RunError
 from mvcn.explain.faithfulness import Curve, faithfulness, most_faithful
-from mvcn.explain.figures import draw_maps, draw_post
-from mvcn.explain.observation import observe
+from mvcn.explain.figures import draw_attention, draw_maps, draw_post
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import Method, methods_for
-from mvcn.explain.space import Space, measure_clusters, zero_share
+from mvcn.explain.space import Space, measure_clusters
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
 from mvcn.types import Post
@@ -21,6 +20,7 @@ from mvcn.types import Post
 MARK = "mvcn explain"
 NUMBERS = "explanation.json"
 MAPS = "maps.png"
+ATTENTION = "attention.png"
 
 
 def claim(folder: Path, *, overwrite: bool) -> None:
@@ -57,7 +57,7 @@ def explain_posts(
 
 
 def explain_run(run: TrainedRun, folder: Path, beside: TrainedRun | None, sample: int) -> None:
-    """Write maps of the dev posts of one run or of two, and how the clusters lie, as JSON.
+    """Write maps and attention of the dev posts of one run or of two, and numbers as JSON.
 
     Args:
         run: To be explained.
@@ -76,8 +76,13 @@ def explain_run(run: TrainedRun, folder: Path, beside: TrainedRun | None, sample
             names = [str(one.folder) for one in (run, beside)]
         runs = dict(zip(names, (run, beside), strict=True))
     (folder / MAPS).write_bytes(draw_maps({name: one.dev_space for name, one in runs.items()}))
+    pictures = {"maps": MAPS}
+    sparsities = {name: one.dev_sparsity for name, one in runs.items() if one.dev_sparsity}
+    if sparsities:
+        (folder / ATTENTION).write_bytes(draw_attention(sparsities))
+        pictures["attention"] = ATTENTION
     entries = {name: run_numbers(one, sample) for name, one in runs.items()}
-    write_json(folder / NUMBERS, {"report": MARK, "maps": MAPS, "runs": entries})
+    write_json(folder / NUMBERS, {"report": MARK, **pictures, "runs": entries})
 
 
 def _require_comparable(run: TrainedRun, beside: TrainedRun) -> None:
@@ -89,10 +94,11 @@ def _require_comparable(run: TrainedRun, beside: TrainedRun) -> None:
 
 def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
     """Return how a run's clusters lie, and how faithful its explanations are on dev posts."""
+    own = next(iter(run.dev_sparsity.values()), None)
     return {
         "posts": len(run.dev_space.labels),
         "clusters": dataclasses.asdict(measure_clusters(run.dev_space)),
-        "zeros_in_attention": zero_share(observe(run.model, run.dev)),
+        "zeros_in_attention": None if own is None else own.zeros,
         **(measure_faithfulness(run, sample) if sample else {}),
     }
 

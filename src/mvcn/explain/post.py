@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,10 @@ from torch import Tensor
 from mvcn.explain.observation import Observation, PreparedPosts, observe
 from mvcn.explain.saliency import Method, image_saliency, word_saliency
 from mvcn.explain.space import Space
+from mvcn.explain.sparsity import each_normalizer
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.processor import MvcnProcessor, has_text
-from mvcn.nn.attention import MultiHeadAttention, Normalizer
-from mvcn.nn.fusion import TextGuidedFusion
+from mvcn.nn.attention import Normalizer
 from mvcn.types import Post
 
 NEIGHBOURS = 5
@@ -157,26 +156,4 @@ def _words(
 def _attentions(
     model: MvcnForClassification, inputs: dict[str, Tensor]
 ) -> dict[Normalizer, Float[Tensor, " patch"]]:
-    """Return the attention over the image by both normalizers, the model's own first."""
-    fusion = getattr(model.network, "fusion", None)
-    if not isinstance(fusion, TextGuidedFusion):
-        return {}
-    last = fusion.units[-1].image_attention
-    assert isinstance(last, MultiHeadAttention)  # as `TextGuidedUnit` builds it
-    own = last.normalizer
-    both: tuple[Normalizer, ...] = (own, "softmax" if own == "sparsemax" else "sparsemax")
-    weights = {}
-    for normalizer in both:
-        with _normalized(last, normalizer):
-            weights[normalizer] = image_saliency(model, inputs, "attention")
-    return weights
-
-
-@contextmanager
-def _normalized(attention: MultiHeadAttention, normalizer: Normalizer) -> Iterator[None]:
-    before = attention.normalizer
-    attention.normalizer = normalizer
-    try:
-        yield
-    finally:
-        attention.normalizer = before
+    return {name: image_saliency(model, inputs, "attention") for name in each_normalizer(model)}

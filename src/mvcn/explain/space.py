@@ -97,19 +97,6 @@ def measure_clusters(space: Space) -> Clusters:
     )
 
 
-def zero_share(observations: Iterable[Observation]) -> float | None:
-    """Return the share of text-to-image attention weights that are exactly 0; None without any.
-
-    Posts without an image, whose weights are all 0, do not count.
-    """
-    shares = [
-        float((seen.weights == 0).double().mean())
-        for seen in observations
-        if seen.weights is not None and bool(seen.weights.any())
-    ]
-    return float(np.mean(shares)) if shares else None
-
-
 def project(space: Space, kind: MapKind) -> tuple[np.ndarray, Mapping[int, np.ndarray]]:
     """Return a place in the plane for each post, and class number -> that of its centroid.
 

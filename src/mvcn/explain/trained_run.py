@@ -1,6 +1,6 @@
 """A finished run with the posts that it learned from and was judged by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from mvcn.data.fingerprint import fingerprint
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.explain.observation import PreparedPosts, observe
 from mvcn.explain.space import Space, read_space
+from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
 from mvcn.models import load_model
 from mvcn.models.describer import DESCRIBER, ImageDescriber
+from mvcn.nn.attention import Normalizer
 from mvcn.training import run_folder
 from mvcn.types import Post
 
@@ -61,6 +63,18 @@ class TrainedRun:
     def dev_space(self) -> Space:
         """Where the dev posts lie."""
         return self._space(self.dev)
+
+    @cached_property
+    def dev_sparsity(self) -> Mapping[Normalizer, Sparsity]:
+        """How sparse the attention over the images of dev posts is, the model's own first.
+
+        Empty for networks without text-guided units, and without images.
+        """
+        found = {
+            name: measure_sparsity(observe(self.model, self.dev))
+            for name in each_normalizer(self.model)
+        }
+        return {name: one for name, one in found.items() if one is not None}
 
     @cached_property
     def train_space(self) -> Space:

@@ -6,14 +6,14 @@ import torch
 
 from mvcn.errors import DataError
 from mvcn.explain.observation import Observation
-from mvcn.explain.space import Space, measure_clusters, project, read_space, zero_share
+from mvcn.explain.space import Space, measure_clusters, project, read_space
 
 NAMES = ("a", "b", "c")
 POINTS = Space(np.array([[0.0, 0], [2, 0], [10, 0], [10, 4]]), np.array([0, 0, 1, 1]), NAMES)
 
 
-def seen(feature=(0.0,), weights=None):
-    return Observation(weights, None, torch.tensor(feature), np.array([1.0]))
+def seen(feature):
+    return Observation(None, None, torch.tensor(feature), np.array([1.0]))
 
 
 def test_centroids_and_distances_by_hand():
@@ -52,12 +52,6 @@ def test_labels_become_numbers_and_unknown_ones_are_told():
     assert space.features.tolist() == [[1, 2], [3, 4]]
     with pytest.raises(DataError, match="label 'x'"):
         read_space([seen((1.0, 2.0))], ["x"], NAMES)
-
-
-def test_zeros_are_counted_where_there_is_an_image():
-    half = torch.tensor([[[0.0, 1.0]]])
-    assert zero_share([seen(weights=half), seen(weights=torch.zeros(1, 1, 2))]) == 0.5
-    assert zero_share([seen()]) is None
 
 
 @pytest.mark.parametrize("kind", ["t-sne", "pca"])
