@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench missing blanks faults model-speed explanations scale docs tables clean
+.PHONY: help setup format check test demo attention bench missing blanks faults model-speed explanations pictures scale docs tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ check: setup  ## Format check, lint, layers and types (the quick part of `make t
 test: check  ## Everything that CI runs
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
-demo: setup  ## Train on generated posts; leaves runs/demo/report.md
+demo: setup  ## Train on generated posts; leaves runs/demo/report.html
 	$(BIN)/mvcn demo --output runs/demo --overwrite
 
 attention: setup  ## Repeat the demo with three seeds; writes results/attention-generated-posts.json
@@ -55,6 +55,9 @@ model-speed: setup  ## Size and speed of each model; writes results/model-speed.
 
 explanations: setup  ## Explanations of WITH=run and WITHOUT=run, with and without the constraint
 	$(BIN)/python scripts/explanations.py $(WITH) $(WITHOUT)
+
+pictures: setup  ## Pictures of the README of DEMO=folder of `make demo` and RUN=run
+	$(BIN)/python scripts/pictures.py $(DEMO) $(RUN)
 
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
 	$(BIN)/python scripts/scale.py

@@ -75,6 +75,8 @@ def test_mistakes_are_told_in_a_sentence(mvcn, fails, run, dev_ids, tmp_path):
     assert "the run itself" in fails("explain", run, "--beside", run, *out)
     shutil.rmtree(tmp_path / "out")
     assert "--beside" in fails("explain", run, "--post", dev_ids[0], "--beside", run, *out)
+    (tmp_path / "letter").write_text("mine")
+    assert "is a file" in fails("explain", run, "--output", tmp_path / "letter")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/diary.txt").write_text("mine")
     assert "other files" in fails("explain", run, "--output", tmp_path / "full")

@@ -34,6 +34,7 @@ SIGNED = LinearSegmentedColormap.from_list("signed", ["#2166ac", "#f7f7f7", "#b2
 CLASS_COLORS = ("#1b9e77", "#7570b3", "#d95f02", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 MAP_TITLES: Mapping[MapKind, str] = {"t-sne": "t-SNE", "pca": "PCA"}
 MAP_INCHES = 4.4
+LEGEND_COLUMNS = 5
 NORMALIZER_COLORS: Mapping[Normalizer, str] = {"sparsemax": "#0b57a4", "softmax": "#d95f02"}
 QUARTILES_PERCENT = (25, 75)
 ATTENTION_INCHES = (6.4, 3.2)
@@ -82,7 +83,14 @@ def draw_maps(spaces: Mapping[str, Space]) -> bytes:
         _draw_map(axis, space, *project(space, kind))
         axis.set_title(title, fontsize=11, parse_math=False)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), LEGEND_COLUMNS),
+        frameon=False,
+        markerscale=2.5,
+    )
     return _png(figure)
 
 
@@ -255,11 +263,11 @@ def _draw_sorted_weights(axis: Any, sparsities: Mapping[Normalizer, Sparsity]) -
         ranks = np.arange(1, sparsity.weights.shape[1] + 1)
         low, high = np.percentile(sparsity.weights, QUARTILES_PERCENT, axis=0)
         of_same = "" if name == own else " of the same scores"
-        label = f"{name}{of_same}: {sparsity.zeros:.1%} are exactly 0"
+        label = f"{name}{of_same}: {100 * sparsity.zeros:.1f} % are exactly 0"
         style, color = "-" if name == own else "--", NORMALIZER_COLORS[name]
         axis.fill_between(ranks, low, high, color=color, alpha=0.2, linewidth=0)
         axis.plot(ranks, sparsity.weights.mean(0), style, color=color, linewidth=1.6, label=label)
-    axis.set(xlabel="image tokens, the most looked at first", xlim=(1, None), ylim=(0, None))
+    axis.set(xlabel="image tokens, the most looked at first", xlim=(0, None), ylim=(0, None))
     axis.legend(frameon=False, fontsize=9)
 
 

@@ -27,9 +27,11 @@ def claim(folder: Path, *, overwrite: bool) -> None:
     """Make a folder for pictures, or refuse.
 
     Raises:
-        RunError: It holds other files, or pictures of before without `overwrite`.
+        RunError: It is a file, holds other files, or pictures of before without `overwrite`.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: choose a new or empty folder.")
+    if folder.exists() and any(folder.iterdir()):
         if not (folder / NUMBERS).is_file():
             raise RunError(f"{folder} holds other files: choose a new or empty folder.")
         if not overwrite:

@@ -1,0 +1,53 @@
+"""Draw the pictures of the README: one generated post explained, and attention over real posts.
+
+Run from the repository's root, after ``make demo`` and the training of a run on posts of your own:
+``python scripts/pictures.py runs/demo RUN``.
+"""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from mvcn.cli.process import prepare_process
+from mvcn.explain.figures import draw_attention, draw_post
+from mvcn.explain.post import explain
+from mvcn.explain.trained_run import TrainedRun
+
+FIGURES = Path("docs") / "figures"
+
+
+def main(
+    demo: Annotated[Path, typer.Argument(help="Folder of mvcn demo.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    post: Annotated[str, typer.Option(help="Id of a dev post of the demo.")] = "post-00640",
+) -> None:
+    """Write post.png and attention.png."""
+    prepare_process()
+    (FIGURES / "post.png").write_bytes(
+        _in_fewer_colors(_picture(TrainedRun(demo / "sparsemax"), post))
+    )
+    trained = TrainedRun(run)
+    title = f"{len(trained.posts.dev)} dev posts of {trained.config.data.name}"
+    (FIGURES / "attention.png").write_bytes(draw_attention({title: trained.dev_sparsity}))
+
+
+def _picture(run: TrainedRun, post_id: str) -> bytes:
+    posts = [post for post in run.posts.dev if post.id == post_id]
+    (found,) = explain(
+        run.model, run.processor, posts, "occlusion", run.train_space, run.train.posts
+    )
+    return draw_post(found)
+
+
+def _in_fewer_colors(png: bytes) -> bytes:
+    picture = Image.open(BytesIO(png)).convert("RGB")
+    few = picture.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(stream := BytesIO(), "PNG", optimize=True)
+    return stream.getvalue()
+
+
+if __name__ == "__main__":
+    typer.run(main)
