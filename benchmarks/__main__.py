@@ -3,6 +3,7 @@
 To add a benchmark, write one file with its work and both sides, and one entry of `BENCHMARKS`.
 """
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,14 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import congruity_step, image_features, prediction, results, training_epoch
+from benchmarks import (
+    congruity_step,
+    image_features,
+    prediction,
+    results,
+    sparse_attention,
+    training_epoch,
+)
 from benchmarks.comparison import Benchmark, compare
 
 BENCHMARKS = {
@@ -74,6 +82,27 @@ BENCHMARKS = {
         reference=congruity_step.model_step,
     ),
 }
+
+for patches in sparse_attention.SHAPES:
+    BENCHMARKS[f"sparsemax_vs_softmax_{patches}"] = Benchmark(
+        unit="ms forward and backward",
+        higher_is_better=False,
+        is_cost=True,
+        count=200,
+        quick_count=1,
+        prepare=sparse_attention.prepare,
+        ours=partial(sparse_attention.ours, patches=patches),
+        reference=partial(sparse_attention.softmax, patches=patches),
+    )
+BENCHMARKS["sparsemax_vs_entmax_197"] = Benchmark(
+    unit="ms forward and backward",
+    higher_is_better=False,
+    count=50,
+    quick_count=1,
+    prepare=sparse_attention.prepare,
+    ours=partial(sparse_attention.ours, patches=197),
+    reference=partial(sparse_attention.other_sparsemax, patches=197),
+)
 
 PREDICTIONS = {"eager": "torch", "onnx": "onnx", "onnx_int8": "onnx-int8"}
 for words, backend in PREDICTIONS.items():

@@ -4,13 +4,18 @@ import entmax
 import pytest
 import torch
 
+from mvcn.nn.compiled import row_kernels
 from mvcn.nn.sparsemax import sparsemax
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 @pytest.mark.parametrize("shape", [(50, 197), (8, 6, 40, 49), (200, 2)])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
-def test_agrees_with_entmax(dtype, tolerance, shape, scale):
+@pytest.mark.parametrize("way", ["torch", "C"])
+def test_agrees_with_entmax(monkeypatch, dtype, tolerance, shape, scale, way):
+    if way == "C" and row_kernels(dtype) is None:
+        pytest.skip("there is no C compiler")
+    monkeypatch.setattr("mvcn.nn.compiled.WORTH_COMPILING", {"torch": 1 << 60, "C": 1}[way])
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(shape, generator=generator, dtype=dtype) * scale
     direction = torch.randn(shape, generator=generator, dtype=dtype)

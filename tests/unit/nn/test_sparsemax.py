@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mvcn.nn.compiled import row_kernels
 from mvcn.nn.sparsemax import CHUNK, _project_by_active_sets, _project_by_sorting, sparsemax
 
 rows = st.lists(st.floats(-5, 5), min_size=1, max_size=6)
@@ -41,7 +42,24 @@ def normal(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-ALGORITHMS = [project_by_active_sets, _project_by_sorting, sparsemax]
+def project_by_c_code(scores):
+    kernels = row_kernels(scores.dtype)
+    if kernels is None:
+        pytest.skip("there is no C compiler")
+    return kernels.project(scores)
+
+
+ALGORITHMS = [project_by_active_sets, _project_by_sorting, project_by_c_code, sparsemax]
+
+
+@pytest.fixture(params=["torch", "C"])
+def each_way(request, monkeypatch):
+    """Let sparsemax compute everything by torch's operations, then everything by C code."""
+    monkeypatch.setattr(
+        "mvcn.nn.compiled.WORTH_COMPILING", {"torch": 1 << 60, "C": 1}[request.param]
+    )
+    if request.param == "C" and row_kernels(torch.float64) is None:
+        pytest.skip("there is no C compiler")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -78,24 +96,23 @@ def test_hand_worked_row():
 
 
 @pytest.mark.parametrize("scale", [0.01, 0.1, 1.0, 10.0, 1e6])
-def test_both_algorithms_agree_on_long_rows(scale):
+@pytest.mark.parametrize("algorithm", [project_by_active_sets, project_by_c_code])
+def test_all_algorithms_agree_on_long_rows(algorithm, scale):
     scores = normal(300, 197) * scale
-    torch.testing.assert_close(
-        project_by_active_sets(scores), _project_by_sorting(scores), atol=1e-12, rtol=0
-    )
+    torch.testing.assert_close(algorithm(scores), _project_by_sorting(scores), atol=1e-12, rtol=0)
 
 
-def test_more_rows_than_one_chunk_are_all_projected():
+def test_more_rows_than_one_chunk_are_all_projected(each_way):
     scores = normal(2 * CHUNK // 64 + 3, 64)
     torch.testing.assert_close(sparsemax(scores), _project_by_sorting(scores), atol=1e-12, rtol=0)
 
 
-def test_a_row_longer_than_a_chunk_is_projected():
+def test_a_row_longer_than_a_chunk_is_projected(each_way):
     scores = normal(2, CHUNK + 1) * 100
     torch.testing.assert_close(sparsemax(scores), _project_by_sorting(scores), atol=1e-12, rtol=0)
 
 
-def test_ends_when_rounding_makes_scores_meet_the_threshold():
+def test_ends_when_rounding_makes_scores_meet_the_threshold(each_way):
     # Near-equal scores, one float apart: supports could come and go by rounding alone.
     row = torch.full((64,), 0.3)
     for index in range(1, 64):
@@ -105,16 +122,20 @@ def test_ends_when_rounding_makes_scores_meet_the_threshold():
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (1, 1)])
-def test_gradient_matches_finite_differences(shape):
+def test_gradient_matches_finite_differences(each_way, shape):
     assert torch.autograd.gradcheck(sparsemax, normal(*shape).requires_grad_())
 
 
-def test_gradient_with_a_mask_matches_finite_differences():
+def test_gradient_can_be_differentiated_once_more(each_way):
+    assert torch.autograd.gradgradcheck(sparsemax, normal(3, 5).requires_grad_())
+
+
+def test_gradient_with_a_mask_matches_finite_differences(each_way):
     mask = torch.tensor([[True, False, True, True], [False] * 4, [True] * 4])
     assert torch.autograd.gradcheck(lambda s: sparsemax(s, mask), normal(3, 4).requires_grad_())
 
 
-def test_gradient_is_the_jacobian_of_the_paper():
+def test_gradient_is_the_jacobian_of_the_paper(each_way):
     # J = Diag(s) - s s^T / |S| with s the indicator of the support.
     scores = normal(9)
     support = (sparsemax(scores) > 0).double()
@@ -132,7 +153,7 @@ def test_masked_row_is_the_row_without_the_masked_scores():
     torch.testing.assert_close(weights[:, keep], sparsemax(scores[:, keep]), atol=1e-12, rtol=0)
 
 
-def test_fully_masked_row_gives_zeros_and_no_gradient():
+def test_fully_masked_row_gives_zeros_and_no_gradient(each_way):
     scores = normal(2, 3, 4).requires_grad_()
     mask = torch.ones(2, 1, 4, dtype=torch.bool)
     mask[1] = False
@@ -183,7 +204,7 @@ def test_half_precision_scores_are_projected_in_float32(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_autocast_changes_nothing(dtype):
+def test_autocast_changes_nothing(each_way, dtype):
     scores = normal(64, 197, dtype=torch.float32).requires_grad_()
     with torch.autocast("cpu", dtype=dtype):
         weights = sparsemax(scores)
@@ -195,21 +216,21 @@ def test_autocast_changes_nothing(dtype):
     torch.testing.assert_close(gradient, expected, atol=0, rtol=0)
 
 
-def test_gradient_reaches_half_precision_scores():
+def test_gradient_reaches_half_precision_scores(each_way):
     scores = normal(4, 5).bfloat16().requires_grad_()
     sparsemax(scores).square().sum().backward()
     assert scores.grad.dtype == torch.bfloat16
     assert scores.grad.abs().sum() > 0
 
 
-def test_does_not_write_to_its_input():
+def test_does_not_write_to_its_input(each_way):
     scores = normal(4, 5)
     before = scores.clone()
     sparsemax(scores, torch.ones(5, dtype=torch.bool))
     assert torch.equal(scores, before)
 
 
-def test_takes_scores_that_are_not_contiguous_or_have_no_rows():
+def test_takes_scores_that_are_not_contiguous_or_have_no_rows(each_way):
     scores = normal(5, 4, 6).transpose(0, 2)
     torch.testing.assert_close(sparsemax(scores), sparsemax(scores.contiguous()), atol=0, rtol=0)
     assert sparsemax(torch.zeros(0, 5)).shape == (0, 5)
