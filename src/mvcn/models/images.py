@@ -109,6 +109,8 @@ class ImagePixels:
 
     def _read(self, images: Sequence[ImageSource]) -> Iterator[Tensor | str]:
         pixels = read_ahead(lambda image: _pixels_or_reason(image, self._processor), images)
+        if len(images) == 1:  # threads would cost more than they gain
+            pixels = (_pixels_or_reason(image, self._processor) for image in images)
         quiet = self._keep or not images
         return iter(
             tqdm(pixels, total=len(images), desc="Image check", unit="image", disable=quiet)

@@ -1,7 +1,8 @@
 """The only place where a post's text and pixels become tensors."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, Proces
 
 from mvcn.data.blanks import ODD_BLANKS
 from mvcn.encoders.loading import IMAGE_BACKEND
+from mvcn.models.pixels import ResizedPixels
 
 BLANK_MARK = " \u00b7 "
 """A middle dot, which editors use, too, to make blanks visible."""
@@ -102,8 +104,20 @@ class MvcnProcessor(ProcessorMixin):
         mask = torch.tensor([image is not None for image in images])
         size = self.image_size_px
         shown = [image or Image.new("RGB", (size, size)) for image in images]
-        pixels = self.image_processor(images=shown, return_tensors="pt")["pixel_values"]
-        return {"pixel_values": pixels * mask[:, None, None, None], "image_mask": mask}
+        pixels = torch.stack([self._pixels(image) for image in shown])
+        pixels[~mask] = 0
+        return {"pixel_values": pixels, "image_mask": mask}
+
+    @cached_property
+    def _pixels(self) -> Callable[[Image.Image], torch.Tensor]:
+        """What turns an image into the values that the image encoder reads."""
+        if ResizedPixels.can_stand_in(self.image_processor):
+            return ResizedPixels(self.image_processor)
+        return self._processed
+
+    def _processed(self, image: Image.Image) -> torch.Tensor:
+        values: torch.Tensor = self.image_processor(images=image, return_tensors="pt").pixel_values
+        return values[0]
 
     def _visible(self, text: str) -> str:
         return ODD_BLANKS.sub(BLANK_MARK, text) if self.mark_blanks and has_text(text) else text
