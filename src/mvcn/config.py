@@ -24,6 +24,7 @@ CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 ContrastForm = Literal["corrected", "faithful"]
 Prefill = Literal["none", "self", "auxiliary-run"]
+MixedPrecision = Literal["none", "bf16", "fp16"]
 
 NUM_SPECIAL_TOKENS = 2
 """Tokens that text encoders add to each text; `max_tokens` counts them."""
@@ -162,13 +163,14 @@ class TrainingConfig:
     epochs: Count = 4
     """Passes over the training posts at most."""
     batch_size: Count = 16
-    """Posts per forward pass. Paper: 16."""
+    """Posts per forward pass, of all devices together: results do not depend on their number.
+    Paper: 16."""
     balanced_sampling: bool = False
     """Draw each class equally often in every epoch, repeating posts of the rare ones."""
     gradient_accumulation: Count = 1
     """Forward passes per optimizer step."""
     eval_batch_size: Count = 64
-    """Posts per forward pass without gradients."""
+    """Posts per forward pass without gradients, of each device."""
     encoder_learning_rate: Positive = 5e-5
     """Peak learning rate of the encoders."""
     fusion_learning_rate: Positive = 3e-4
@@ -183,6 +185,10 @@ class TrainingConfig:
     """Gradients are scaled down to this norm."""
     patience: Count = 3
     """Epochs without a better dev weighted F1 before training stops."""
+    mixed_precision: MixedPrecision = "none"
+    """Compute the network in half the bits; sparsemax, losses, queue and weights stay float32."""
+    compile: bool = False
+    """Translate the network by `torch.compile`, which takes a minute or more, to train faster."""
 
 
 @dataclass

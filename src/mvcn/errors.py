@@ -20,6 +20,10 @@ class DataError(MvcnError):
     """A file of posts, labels or splits that cannot be read as what it should be."""
 
 
+class LostProcessError(MvcnError):
+    """Another of the processes that train together has ended, so that this one cannot go on."""
+
+
 class RunError(MvcnError):
     """A run folder that is not one, is damaged, or would be overwritten."""
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from mvcn.training import run as training_run
+from mvcn.training.checkpoints import COMPLETE_FILE, last_checkpoint
 from mvcn.training.run import train
-from mvcn.training.run_folder import last_checkpoint
-from mvcn.training.trainer import COMPLETE_FILE, OBJECTIVE_FILE, MvcnTrainer
+from mvcn.training.trainer import OBJECTIVE_FILE, MvcnTrainer
 
 SETTINGS = {
     "model": {"freeze_image_encoder": False, "frozen_text_layers": 1},

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import typer
 
@@ -15,13 +16,16 @@ from mvcn.cli.export import export
 from mvcn.cli.models import models
 from mvcn.cli.predict import predict
 from mvcn.cli.prepare import prepare
+from mvcn.cli.process import RANK
 from mvcn.cli.report import report
 from mvcn.cli.split import split
 from mvcn.cli.train import train
 from mvcn.cli.tune import tune
-from mvcn.errors import MvcnError
+from mvcn.errors import LostProcessError, MvcnError
 
 EXIT_CODE = 2
+SECONDS_FOR_FIRST = 2.0
+"""A launcher needs less to end the other processes once one has said what is wrong and ended."""
 
 # Read when torch loads its threads, so it must be set before. By default a thread that waits for
 # the others keeps its core busy for milliseconds: on a machine that does other work, too, training
@@ -46,6 +50,9 @@ def main() -> None:
     """Run a command; an error is one sentence and exit code 2."""
     try:
         app()
+    except LostProcessError as error:
+        time.sleep(SECONDS_FOR_FIRST)
+        _fail(str(error))
     except MvcnError as error:
         _fail(str(error))
     except OSError as error:
@@ -53,5 +60,7 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
+    if RANK > 0:  # where all fail alike, only the first comes to speak
+        time.sleep(SECONDS_FOR_FIRST)
     typer.secho(f"Error: {sentence}", fg=typer.colors.RED, err=True)
     sys.exit(EXIT_CODE)

@@ -14,7 +14,7 @@ from mvcn.cli.options import (
     parse_columns,
     tell_bad_images,
 )
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import RANK, prepare_process
 from mvcn.config import BadImagePolicy, RunConfig, read_recipe
 from mvcn.errors import ConfigError
 
@@ -51,7 +51,7 @@ def train(
     """Train a model, choose its best epoch on dev, and leave a run folder."""
     from mvcn.training.run import train as run_training
 
-    prepare_process()
+    prepare_process(shares_work=True)
     config = read_recipe(_recipe_for(model, recipe))
     named = given(
         name=data,
@@ -66,7 +66,8 @@ def train(
     config.update({"data": named, "training": given(seed=seed)})
     config.set(assignments or [])
     report = run_training(config, output, resume=resume, overwrite=overwrite)
-    _tell(report, config, output)
+    if RANK == 0:
+        _tell(report, config, output)
 
 
 def _recipe_for(model: str | None, recipe: str | None) -> str:

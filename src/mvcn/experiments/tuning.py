@@ -29,6 +29,7 @@ from mvcn.experiments.tuning_results import (
 from mvcn.experiments.tuning_space import Choices, SearchSpace, Span
 from mvcn.experiments.tuning_study import LOCK_FILE, load_library, opened_study, require_unused
 from mvcn.training import run_folder
+from mvcn.training.checkpoints import drop_checkpoints, last_checkpoint
 from mvcn.training.run import train
 
 SEED = 0
@@ -227,9 +228,9 @@ def _train(search: _Search, cell: Cell, scores: "DevScores") -> Mapping[str, Any
 
 def _train_run(cell: Cell, run: Path, scores: "DevScores") -> Mapping[str, Any]:
     if run_folder.is_finished(run):
-        run_folder.drop_checkpoints(run)
+        drop_checkpoints(run)
         return run_folder.read_report(run)
-    resume = run_folder.is_run(run) and run_folder.last_checkpoint(run) is not None
+    resume = run_folder.is_run(run) and last_checkpoint(run) is not None
     if run.exists() and not resume:
         shutil.rmtree(run)
     return train(cell.config, run, resume=resume, callbacks=[scores])

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvcn.errors import ConfigError, DataError, MvcnError
+from mvcn.losses.gathering import mean_of_own
 
 CongruityForm = Literal["ratio", "share", "absolute"]
 
@@ -63,6 +64,17 @@ def congruity_loss(
         public; ratio is our reading of "relative L2 distance". Share is its bounded relative;
         absolute is the ablation that is said not to generalise.
     """
+    return mean_of_own(*congruity_terms(features, labels, centroids, counts, form))
+
+
+def congruity_terms(
+    features: Float[Tensor, "batch dim"],
+    labels: Int[Tensor, " batch"],
+    centroids: Float[Tensor, "classes dim"],
+    counts: Int[Tensor, " classes"],
+    form: CongruityForm = "ratio",
+) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
+    """Return the term of each post in `congruity_loss`, and which of them contribute."""
     distances = squared_distances(features, centroids)
     is_known = counts.to(labels.device) > 0
     is_own = torch.arange(len(counts), device=labels.device) == labels.unsqueeze(1)
@@ -74,7 +86,7 @@ def congruity_loss(
         reference = (distances * is_other).sum(1)
         reference = reference / is_other.sum(1).clamp(min=1) if form == "ratio" else reference + own
         terms = own / (reference + EPSILON)
-    return torch.where(contributes, terms, 0).sum() / contributes.sum().clamp(min=1)
+    return terms, contributes
 
 
 def batch_centroids(

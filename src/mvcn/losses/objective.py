@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,11 +14,12 @@ from mvcn.losses.congruity import (
     CentroidQueue,
     CongruityForm,
     batch_centroids,
-    congruity_loss,
+    congruity_terms,
     require_labels,
     squared_distances,
 )
 from mvcn.losses.contrast import Contrast
+from mvcn.losses.gathering import gather_batch, gather_views, mean_of_all, mean_of_own
 
 CentroidSource = Literal["queue", "batch"]
 
@@ -36,6 +37,8 @@ class Targets(NamedTuple):
     """What a teacher thinks of each post, as probabilities."""
     teacher_pairs: Float[Tensor, "batch classes classes"] | None = None
     """What it thinks of each post's pair of text and image label, as probabilities."""
+    counted: Bool[Tensor, " batch"] | None = None
+    """False for a post that stands in where a process of several has none; by default all count."""
 
 
 @runtime_checkable
@@ -77,6 +80,10 @@ class Objective(nn.Module):
     It never sees a model. `forward` only reads; the training loop calls `after_step` once for
     each batch after its backward pass, and `activate` when the queue is filled. All state is in
     buffers, so a checkpoint restores it exactly. A weight of 0 takes its term out altogether.
+
+    With a `torch.distributed` process group all processes must call it together in training. Their
+    memories are the same, and the means of their loss parts and of their gradients are those of
+    one process that has the whole batch; in evaluation each speaks of its own posts.
 
     Args:
         num_classes: Classes K.
@@ -189,16 +196,23 @@ class Objective(nn.Module):
     def after_step(self, output: ClassifierOutput, targets: Targets) -> None:
         """Remember the batch, in training alone: evaluation leaves no trace."""
         if self.training and self.queue is not None:
-            self.queue.enqueue(output.fused_feature.detach(), targets.labels)
+            self.queue.enqueue(*gather_batch(*_counted(output.fused_feature, targets)))
 
     def _centroids(
         self, output: ClassifierOutput, targets: Targets
     ) -> tuple[Tensor, Tensor] | None:
         if not (self.needs_centroids and bool(self.congruity_active)):
             return None
-        if self.queue is None:
-            return batch_centroids(output.fused_feature, targets.labels, self.num_classes)
-        return self.queue.centroids()
+        if self.queue is not None:
+            return self.queue.centroids()
+        posts = _counted(output.fused_feature, targets)
+        return batch_centroids(
+            *(gather_batch(*posts) if self.training else posts), self.num_classes
+        )
+
+    def _mean(self, terms: Tensor, counted: Tensor | None) -> Tensor:
+        """Return the mean over posts: in training those of all processes, else of this one."""
+        return mean_of_all(terms, counted) if self.training else mean_of_own(terms, counted)
 
     def _cross_entropy(
         self,
@@ -210,7 +224,7 @@ class Objective(nn.Module):
         q = self._soft_targets(logits, output, targets, centroids)
         losses = F.cross_entropy(logits, targets.labels if q is None else q, reduction="none")
         losses = self._distilled(losses, logits, targets.teacher)
-        return (self.class_weights[targets.labels] * losses).mean()
+        return self._mean(self.class_weights[targets.labels] * losses, targets.counted)
 
     def _soft_targets(
         self,
@@ -244,7 +258,7 @@ class Objective(nn.Module):
         pairs = _at_least_float32(output.pair_logits)
         teacher = None if targets.teacher_pairs is None else targets.teacher_pairs.flatten(1)
         losses = _pair_cross_entropy(pairs, targets.text_labels, targets.image_labels)
-        return self._distilled(losses, pairs.flatten(1), teacher).mean()
+        return self._mean(self._distilled(losses, pairs.flatten(1), teacher), targets.counted)
 
     def _of_training(
         self, output: ClassifierOutput, targets: Targets, parts: dict[str, Tensor]
@@ -254,7 +268,9 @@ class Objective(nn.Module):
         if self.contrast is not None:
             if output.views is None:
                 raise ConfigError("A contrast is wanted, but this model has no views of posts.")
-            parts |= self.contrast.parts(_at_least_float32(output.views), targets.labels)
+            views = _at_least_float32(output.views).transpose(0, 1)
+            views, labels = _counted(views, targets)
+            parts |= self.contrast.parts(*gather_views(views.transpose(0, 1), labels))
             total = self.contrast.total(parts)
         if self.penalty_weight > 0:
             if output.penalty is None:
@@ -271,14 +287,24 @@ class Objective(nn.Module):
     ) -> Tensor:
         if self.congruity_weight == 0 or centroids is None:
             return _at_least_float32(output.fused_logits).new_zeros(())
-        return congruity_loss(
+        terms, contributes = congruity_terms(
             output.fused_feature, targets.labels, *centroids, form=self.congruity_form
         )
+        if targets.counted is not None:
+            contributes = contributes & targets.counted
+        return self._mean(terms, contributes)
 
 
 def _require(is_valid: bool, name: str, value: object, allowed: object) -> None:
     if not is_valid:
         raise ConfigError(f"The {name} is {value}, but must be {allowed}.")
+
+
+def _counted(rows: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Return the rows and the labels of the posts that count."""
+    if targets.counted is None:
+        return rows, targets.labels
+    return rows[targets.counted], targets.labels[targets.counted]
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

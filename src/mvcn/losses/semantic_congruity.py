@@ -3,8 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mvcn.losses.congruity import CentroidQueue, CongruityForm, congruity_loss, require_form
-from mvcn.losses.gathering import gather_batch
+from mvcn.losses.congruity import CentroidQueue, CongruityForm, congruity_terms, require_form
+from mvcn.losses.gathering import gather_batch, mean_of_all, mean_of_own
 
 
 class SemanticCongruityLoss(nn.Module):
@@ -27,7 +27,8 @@ class SemanticCongruityLoss(nn.Module):
 
     With a `torch.distributed` process group every process remembers the features of all, in the
     order of ranks: their queues are equal to each other, and to that of one process that has the
-    whole batch.
+    whole batch. So is the mean of their losses in training, and of their gradients, however many
+    posts each of them has.
 
     Args:
         num_classes: Classes K.
@@ -64,7 +65,8 @@ class SemanticCongruityLoss(nn.Module):
         centroids, counts = self.queue.centroids()
         if not self.queue.is_full():
             counts.zero_()
-        loss = congruity_loss(features, labels, centroids, counts, self.form)
-        if self.training:
-            self.queue.enqueue(*gather_batch(features, labels))
-        return loss
+        terms = congruity_terms(features, labels, centroids, counts, self.form)
+        if not self.training:
+            return mean_of_own(*terms)
+        self.queue.enqueue(*gather_batch(features, labels))
+        return mean_of_all(*terms)

@@ -108,7 +108,8 @@ class SemanticCongruityTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        save_file(self.congruity.state_dict(), folder / CONGRUITY_FILE)
+        if self.args.should_save:
+            save_file(self.congruity.state_dict(), folder / CONGRUITY_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

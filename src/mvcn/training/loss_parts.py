@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+
+from mvcn.losses.gathering import num_processes
 
 
 class LossParts:
@@ -18,7 +21,13 @@ class LossParts:
             self._parts.setdefault(name, []).append(value.detach())
 
     def pop_means(self) -> dict[str, float]:
-        """Return the mean of each part, and forget them."""
-        means = {name: torch.stack(values).mean().item() for name, values in self._parts.items()}
+        """Return the mean of each part over the batches of all processes, and forget them."""
+        means = {name: _of_all(torch.stack(values).mean()) for name, values in self._parts.items()}
         self._parts.clear()
         return means
+
+
+def _of_all(mean: Tensor) -> float:
+    if num_processes() > 1:
+        dist.all_reduce(mean)
+    return mean.item() / num_processes()

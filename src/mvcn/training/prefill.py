@@ -4,11 +4,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 
 from mvcn.config import Prefill
+from mvcn.losses.gathering import num_processes
 from mvcn.losses.objective import Objective
 from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.training.processes import ShareCollator, own_share
 from mvcn.training.trainer import split_targets
 
 
@@ -79,10 +83,17 @@ class QueuePrefill(TrainerCallback):
         model.eval()
         self.objective.train()
         for rows in self._batches(self.objective.queue.size):
-            batch = {name: tensor.to(model.device) for name, tensor in self.collator(rows).items()}
+            batch = {name: tensor.to(model.device) for name, tensor in self._share(rows).items()}
             inputs, targets = split_targets(batch)
             self.objective.after_step(model(**inputs), targets)
         model.train(was_training)
+
+    def _share(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return a batch, or this process's share of it."""
+        if num_processes() == 1:
+            return self.collator(rows)
+        share = own_share(rows, dist.get_rank(), num_processes())
+        return ShareCollator(self.collator, rows[0])(share)
 
     def _batches(self, queue_size: int) -> list[list[dict[str, Any]]]:
         """Return as many posts as fit into the queue, sorted by length to save padding."""

@@ -1,8 +1,10 @@
 """What a person sees while training: a bar with the remaining time, and a line each epoch."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from tqdm import tqdm
 from transformers.trainer_callback import ProgressCallback
 
 
@@ -20,6 +22,11 @@ class EpochLines(ProgressCallback):
         """Write the dev scores; all other logs go to the history file alone."""
         if logs and "eval_accuracy" in logs and self.training_bar is not None:
             self.training_bar.write(_line(logs, float(args.num_train_epochs)))
+
+
+def notice(sentence: str) -> None:
+    """Write what a person should know without a bar in the way."""
+    tqdm.write(sentence, file=sys.stderr)
 
 
 def _line(logs: Mapping[str, float], epochs: float) -> str:

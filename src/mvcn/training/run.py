@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedConfig,
     TrainerCallback,
-    TrainingArguments,
     set_seed,
 )
 from transformers.trainer_callback import ProgressCallback
@@ -26,23 +26,23 @@ from mvcn.files import write_json
 from mvcn.losses.contrast import Contrast
 from mvcn.losses.objective import Objective
 from mvcn.models import build_model, build_processor, load_model
-from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs
 from mvcn.models.processor import MvcnProcessor
 from mvcn.models.texts import frozen_texts
 from mvcn.training import run_folder
+from mvcn.training.arguments import training_arguments
 from mvcn.training.averaging import WeightAverage
+from mvcn.training.checkpoints import choose_checkpoint, drop_checkpoints, writing
 from mvcn.training.fitting import require_fitting, require_readable
 from mvcn.training.prefill import QueuePrefill
-from mvcn.training.progress import EpochLines
+from mvcn.training.processes import seed_own_draws, together
+from mvcn.training.progress import EpochLines, notice
 from mvcn.training.teacher import teach
 from mvcn.training.trainer import Judgement, MvcnTrainer
 from mvcn.types import Post
-
-LOGS_PER_EPOCH = 10
-KEPT_CHECKPOINTS = 2
 
 
 def train(
@@ -55,11 +55,14 @@ def train(
 ) -> dict[str, Any]:
     """Train, keep the epoch of the best dev weighted F1, and write the run folder.
 
+    Under ``torchrun`` or ``accelerate launch`` all processes must call it alike; the first of them
+    writes, and all return the same.
+
     Args:
         config: All settings.
         output: Run folder; new or empty unless `resume` or `overwrite`.
-        resume: Go on from the last complete checkpoint. The end is the same as without the
-            interruption, bit for bit on the same processor.
+        resume: Go on from the newest checkpoint that is whole. The end is the same as without the
+            interruption, bit for bit on the same processor with as many processes.
         overwrite: Replace the run that is there.
         callbacks: What else looks on; one that stops the training ends the run as if by itself.
 
@@ -70,6 +73,18 @@ def train(
         MvcnError: Anything that a person can mend: settings, data, images, folder.
     """
     require_fitting(config)
+    with together() as processes:
+        return _train(config, output, processes, resume, overwrite, callbacks)
+
+
+def _train(
+    config: RunConfig,
+    output: Path,
+    processes: PartialState,
+    resume: bool,
+    overwrite: bool,
+    callbacks: Sequence[TrainerCallback],
+) -> dict[str, Any]:
     run_folder.check_claim(output, config, resume=resume, overwrite=overwrite)
     posts = read_training_posts(config.data, config.training.seed)
     require_readable(config.model.network, posts.train)
@@ -77,31 +92,37 @@ def train(
     model = build_model(config.model, posts.class_names, annotation_head=_has_head(config, posts))
     processor = build_processor(config.model)
     started = time.monotonic()
-    images = image_inputs(model, processor)
-    train_posts, dev_posts, bad = _usable(posts, images, config.data.on_bad_image)
-    describer = _describer(config.model)
-    train_posts, dev_posts = _describe(describer, [train_posts, dev_posts])
+    with processes.local_main_process_first():  # the others find its features in the cache
+        images, describer, parts, bad = _read_images(config, posts, model, processor)
     features_ready = time.monotonic()
-    encoded = _encode((train_posts, dev_posts), model, processor)
-    run_folder.claim(output, config, resume=resume, overwrite=overwrite)
+    encoded = _encode(parts, model, processor)
+    if processes.is_main_process:
+        run_folder.claim(output, config, resume=resume, overwrite=overwrite)
     texts = frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
     collator = Collator(processor, images, texts)
     if config.objective.distillation_weight > 0:
-        teach(encoded[0], train_posts, model, collator, config.training.seed)
+        teach(encoded[0], parts[0], model, collator, config.training.seed)
     trainer = build_trainer(config, output, model, encoded, collator, callbacks=callbacks)
-    checkpoint = run_folder.last_checkpoint(output) if resume else None
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    _learn(trainer, choose_checkpoint(output, notice) if resume else None)
     dev = trainer.judge(encoded[1])
     report = _report(posts, bad, encoded, trainer, dev)
     report["seconds"] = {
         "image_features": round(features_ready - started, 1),
         "training": round(time.monotonic() - features_ready, 1),
     }
-    run_folder.write_dev_predictions(output, dev_posts, dev.probabilities, posts.class_names)
-    if describer is not None:
-        describer.save(output / DESCRIBER)
-    _finish(output, model, processor, trainer, posts, report)
+    if processes.is_main_process:
+        with writing(output, "make room, then end the run by --resume."):
+            run_folder.write_dev_predictions(output, parts[1], dev.probabilities, posts.class_names)
+            _finish(output, model, processor, describer, trainer, posts, report)
+    processes.wait_for_everyone()
     return report
+
+
+def _learn(trainer: MvcnTrainer, checkpoint: Path | None) -> None:
+    """Train, from a checkpoint if there is one; all processes but the first draw for themselves."""
+    if trainer.args.process_index > 0:
+        seed_own_draws(trainer.args.seed, 0, trainer.args.process_index)
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
 
 def build_trainer(
@@ -121,9 +142,10 @@ def build_trainer(
         objective=objective,
         encoder_learning_rate=config.training.encoder_learning_rate,
         class_names=model.class_names,
+        batch_size=config.training.batch_size,
         balanced_sampling=config.training.balanced_sampling,
         average=_weight_average(config.training, model),
-        args=_training_arguments(config.training, output),
+        args=training_arguments(config.training, output),
         train_dataset=encoded[0],
         eval_dataset=encoded[1],
         data_collator=collator,
@@ -263,6 +285,16 @@ def _describe(describer: ImageDescriber | None, parts: list[list[Post]]) -> list
     return [describer.describe(part, words) for part in parts]
 
 
+def _read_images(
+    config: RunConfig, posts: TrainingPosts, model: MvcnForClassification, processor: MvcnProcessor
+) -> tuple[ImageInputs, ImageDescriber | None, list[list[Post]], dict[str, dict[str, str]]]:
+    """Return what the model sees of images, what finds words for them, and `_usable` posts."""
+    images = image_inputs(model, processor)
+    train_posts, dev_posts, bad = _usable(posts, images, config.data.on_bad_image)
+    describer = _describer(config.model)
+    return images, describer, _describe(describer, [train_posts, dev_posts]), bad
+
+
 def _report(
     posts: TrainingPosts,
     bad: Mapping[str, Mapping[str, str]],
@@ -300,40 +332,11 @@ def _encode(
     return encoded
 
 
-def _training_arguments(config: TrainingConfig, output: Path) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(output / run_folder.CHECKPOINTS),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=config.eval_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation,
-        learning_rate=config.fusion_learning_rate,
-        weight_decay=config.weight_decay,
-        warmup_steps=config.warmup_fraction,
-        max_grad_norm=config.max_gradient_norm,
-        seed=config.seed,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=KEPT_CHECKPOINTS,
-        load_best_model_at_end=True,
-        metric_for_best_model="f1_weighted",
-        logging_strategy="steps",
-        logging_steps=1 / (LOGS_PER_EPOCH * config.epochs),
-        logging_nan_inf_filter=False,
-        restore_callback_states_from_checkpoint=True,
-        remove_unused_columns=False,
-        label_names=list(LABEL_FIELDS),
-        dataloader_pin_memory=False,
-        ddp_broadcast_buffers=False,
-        report_to="none",
-        disable_tqdm=False,
-    )
-
-
 def _finish(
     output: Path,
     model: MvcnForClassification,
     processor: MvcnProcessor,
+    describer: ImageDescriber | None,
     trainer: MvcnTrainer,
     posts: TrainingPosts,
     report: Mapping[str, Any],
@@ -342,9 +345,12 @@ def _finish(
     model.config.temperature = report["calibration"]["temperature"]
     model.save_pretrained(output)
     processor.save_pretrained(output)
+    if describer is not None:
+        describer.save(output / DESCRIBER)
     run_folder.write_history(output / run_folder.HISTORY_FILE, trainer.state.log_history)
     environment = run_folder.describe_environment() | {
         "seed": trainer.args.seed,
+        "processes": trainer.args.world_size,
         "data_fingerprint": {
             "train": fingerprint(posts.train),
             "dev": fingerprint(posts.dev),
@@ -353,7 +359,7 @@ def _finish(
     write_json(output / run_folder.ENVIRONMENT_FILE, environment)
     run_folder.write_card(output, report, environment)
     write_json(output / run_folder.METRICS_FILE, report)
-    run_folder.drop_checkpoints(output)
+    drop_checkpoints(output)
 
 
 def _epochs(trainer: MvcnTrainer) -> dict[str, int]:

@@ -3,7 +3,6 @@
 import csv
 import json
 import platform
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,8 @@ from jaxtyping import Bool, Float
 from mvcn.config import RunConfig, read_config
 from mvcn.errors import RunError
 from mvcn.files import written_whole
+from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.model_card import model_card
-from mvcn.training.trainer import COMPLETE_FILE
 from mvcn.types import Post
 
 CONFIG_FILE = "config.yaml"
@@ -27,7 +26,6 @@ HISTORY_FILE = "history.csv"
 ENVIRONMENT_FILE = "environment.json"
 CARD_FILE = "README.md"
 DEV_PREDICTIONS_FILE = "dev_predictions.csv"
-CHECKPOINTS = "checkpoints"
 PROBABILITY = "probability_"
 
 RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
@@ -65,23 +63,6 @@ def is_run(folder: Path) -> bool:
 def is_finished(folder: Path) -> bool:
     """Tell whether the run came to its end."""
     return (folder / METRICS_FILE).is_file()
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end, if there is one."""
-    complete = [
-        (int(match[1]), path)
-        for path in (folder / CHECKPOINTS).iterdir()
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
-        and (path / COMPLETE_FILE).is_file()
-    ]
-    return max(complete)[1] if complete else None
-
-
-def drop_checkpoints(folder: Path) -> None:
-    """Delete what only an unfinished run needs."""
-    for checkpoint in (folder / CHECKPOINTS).iterdir():
-        shutil.rmtree(checkpoint)
 
 
 def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """The Hugging Face Trainer, with the objective in place of a loss inside the model."""
 
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import rotate_checkpoints
 
 from mvcn.errors import MvcnError, RunError
 from mvcn.evaluation import (
@@ -26,11 +28,13 @@ from mvcn.losses.objective import Objective, Targets
 from mvcn.models.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.models.network import probabilities
 from mvcn.training.averaging import WeightAverage
+from mvcn.training.checkpoints import advice_after_failed_write, mark_complete, writing
 from mvcn.training.loss_parts import LossParts
+from mvcn.training.processes import OwnShares, ShareCollator, seed_own_draws
 
 OBJECTIVE_FILE = "objective.safetensors"
 RUNNING_WEIGHTS_FILE = "running.safetensors"
-COMPLETE_FILE = "complete"
+KEPT_CHECKPOINTS = 2
 HEADLINE_METRICS = ("accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
 
 
@@ -59,7 +63,8 @@ class MvcnTrainer(Trainer):
     What differs from the Trainer: the loss comes from outside the model and its parts are logged
     by name, the queue takes each micro-batch once after its backward pass, encoders have a
     learning rate of their own, the order of posts is a function of seed and epoch, and averaged
-    weights, where there are any, are what is judged and saved.
+    weights, where there are any, are what is judged and saved. Several processes share each batch,
+    so that what they do is what one of them would do alone; a checkpoint counts once it is whole.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class MvcnTrainer(Trainer):
         objective: Objective,
         encoder_learning_rate: float,
         class_names: tuple[str, ...],
+        batch_size: int,
         balanced_sampling: bool = False,
         average: WeightAverage | None = None,
         **options: Any,
@@ -76,6 +82,7 @@ class MvcnTrainer(Trainer):
         self.objective = objective.to(self.args.device)
         self.encoder_learning_rate = encoder_learning_rate
         self.class_names = class_names
+        self.batch_size = batch_size
         self.balanced_sampling = balanced_sampling
         self.average = average
         if average is not None:
@@ -84,7 +91,8 @@ class MvcnTrainer(Trainer):
         self._parts = LossParts()
 
     def judge(self, posts: EncodedPosts) -> Judgement:
-        """Evaluate the model as it is now, and fit its temperature."""
+        """Evaluate the model as it is now, in the precision of its weights; fit its temperature."""
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         prediction = self.predict(posts)
         logits = torch.from_numpy(prediction.predictions)
         calibration = calibrate(logits.double().numpy(), posts.labels)
@@ -105,12 +113,23 @@ class MvcnTrainer(Trainer):
     ) -> Any:
         """Return the objective's loss of a batch, averaged over its posts."""
         inputs, targets = split_targets(inputs)
+        if not model.training:
+            targets = self._without_repeats(targets)
         output = model(**inputs)
         parts = self.objective.train(model.training)(output, targets)
         if model.training:
             self._step = output, targets
             self._parts.add(parts)
         return (parts["loss"], output) if return_outputs else parts["loss"]
+
+    def _without_repeats(self, targets: Targets) -> Targets:
+        """Count out the posts by which several processes fill up the end of an evaluation."""
+        loader, size = self.accelerator.gradient_state, len(targets.labels)
+        is_filled_up = loader.end_of_dataloader and loader.remainder > 0
+        if self.args.world_size == 1 or not is_filled_up:
+            return targets
+        place = self.args.process_index * size + torch.arange(size, device=targets.labels.device)
+        return targets._replace(counted=place < loader.remainder)
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
         """Run one micro-batch, then let the queue take it.
@@ -167,7 +186,20 @@ class MvcnTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         posts: EncodedPosts = self.train_dataset
         labels = posts.labels if self.balanced_sampling else None
-        return LengthBuckets(posts.lengths, self.args.train_batch_size, self.args.seed, labels)
+        return LengthBuckets(posts.lengths, self.batch_size, self.args.seed, labels)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches, or this process's shares of them."""
+        if self.args.world_size == 1:
+            loader: DataLoader[Any] = super().get_train_dataloader()
+            return loader
+        posts: EncodedPosts = self.train_dataset
+        rank, processes = self.args.process_index, self.args.world_size
+        return DataLoader(
+            posts,
+            batch_sampler=OwnShares(self._get_train_sampler(), self.batch_size, rank, processes),
+            collate_fn=ShareCollator(self.data_collator, posts[0]),
+        )
 
     def _maybe_log_save_evaluate(self, *arguments: Any, **options: Any) -> None:
         is_due = self.control.should_evaluate or self.control.should_save
@@ -175,13 +207,41 @@ class MvcnTrainer(Trainer):
             super()._maybe_log_save_evaluate(*arguments, **options)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write a checkpoint to its end, and only then delete an older one.
+
+        Raises:
+            RunError: It could not be written; what was is gone, and older ones are as they were.
+        """
+        checkpoints = Path(self.args.output_dir)
+        folder = checkpoints / f"checkpoint-{self.state.global_step}"
+        self._begin(folder)
+        try:
+            with writing(folder, advice_after_failed_write(checkpoints.parent)):
+                self._save_own_state(folder)
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    mark_complete(folder)
+        except RunError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if self.args.should_save:
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(str(checkpoints), KEPT_CHECKPOINTS, best, use_mtime=True)
+
+    def _begin(self, folder: Path) -> None:
+        """Clear what an earlier attempt at this checkpoint may have left, before anyone writes."""
+        if self.args.should_save and folder.exists():
+            shutil.rmtree(folder)
+        self.accelerator.wait_for_everyone()
+
+    def _save_own_state(self, folder: Path) -> None:
+        if not self.args.should_save:
+            return
+        folder.mkdir(parents=True)
         save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
         if self.average is not None:
             save_file(self.average.running_weights(), folder / RUNNING_WEIGHTS_FILE)
-        super()._save_checkpoint(model, trial)
-        (folder / COMPLETE_FILE).touch()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Name the weights as the model does: the Trainer's own loading knows no other names."""
@@ -219,6 +279,14 @@ class MvcnTrainer(Trainer):
         self.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE))
         if self.average is not None:
             self.average.restore(load_file(folder / RUNNING_WEIGHTS_FILE))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Go on with this process's own draws, or with new ones after a change of processes."""
+        several = self.args.world_size > 1
+        name = f"rng_state_{self.args.process_index}.pth" if several else "rng_state.pth"
+        if checkpoint is not None and not (Path(checkpoint) / name).is_file():
+            seed_own_draws(self.args.seed, self.state.global_step, self.args.process_index)
+        super()._load_rng_state(checkpoint)
 
     def _headline_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         evaluation = self._evaluation(prediction)

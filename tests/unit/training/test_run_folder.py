@@ -10,16 +10,14 @@ from safetensors.torch import load_file, save_file
 from mvcn.config import read_recipe
 from mvcn.errors import RunError
 from mvcn.inference import Classifier
+from mvcn.training.checkpoints import last_checkpoint
 from mvcn.training.run_folder import (
     claim,
     describe_environment,
-    drop_checkpoints,
     is_finished,
     is_run,
-    last_checkpoint,
     write_history,
 )
-from mvcn.training.trainer import COMPLETE_FILE
 
 
 @pytest.fixture
@@ -95,26 +93,6 @@ class TestClaim:
         for folder in (tmp_path, tmp_path / "absent"):
             with pytest.raises(RunError, match="holds no run to resume"):
                 claim(folder, config, resume=True, overwrite=False)
-
-
-class TestCheckpoints:
-    def make(self, run, step, complete):
-        folder = run / "checkpoints" / f"checkpoint-{step}"
-        folder.mkdir()
-        if complete:
-            (folder / COMPLETE_FILE).touch()
-        return folder
-
-    def test_the_newest_complete_one_counts_by_number(self, run):
-        for step, complete in ((9, True), (10, True), (200, False)):
-            self.make(run, step, complete)
-        (run / "checkpoints" / "other").mkdir()
-        assert last_checkpoint(run).name == "checkpoint-10"
-
-    def test_none_is_left_of_a_finished_run(self, run):
-        self.make(run, 9, True)
-        drop_checkpoints(run)
-        assert last_checkpoint(run) is None
 
 
 def test_the_history_has_a_column_for_each_name(tmp_path):

@@ -1,0 +1,203 @@
+"""Two processes do what one does, take up each other's runs, and end together."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import SequentialSampler
+
+from mvcn.config import read_recipe
+from mvcn.data.synthetic import generate_posts, write_table
+from mvcn.errors import MvcnError
+from mvcn.training.processes import OwnShares, own_share
+from mvcn.training.run import train
+
+EPOCHS, STOP = 2, 1
+TIMEOUT_SECONDS = 300
+
+JOURNEYS = """
+import os, sys
+from pathlib import Path
+from tests.system.test_many_devices import StoppedError, watching
+from mvcn.cli import main
+from mvcn.config import read_recipe
+from mvcn.training.run import train
+
+recipe, folder = sys.argv[1], Path(sys.argv[2])
+config = read_recipe(recipe)
+train(config, folder / "two", callbacks=watching())
+train(config, folder / "one then two", resume=True, callbacks=watching())
+try:
+    train(config, folder / "two then one", callbacks=watching(stop=True))
+except StoppedError:
+    pass
+(folder / f"rank {os.environ['RANK']}").touch()
+fault = ["--set", "training.epochs=0"] if os.environ["RANK"] == "1" else []
+sys.argv = ["mvcn", "train", "--recipe", recipe, "--output", str(folder / "failed"), *fault]
+main()
+"""
+"""All in one launch, since to start the processes takes longer than what they do."""
+
+
+class StoppedError(MvcnError):
+    """A run was interrupted."""
+
+
+def watching(stop=False):
+    """Return what keeps a copy of each checkpoint, and interrupts the run when that is wanted."""
+    from transformers import TrainerCallback  # takes seconds
+
+    class Watching(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            if state.is_world_process_zero:
+                checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                run = checkpoint.parents[1]
+                shutil.copytree(checkpoint, run.with_name(f"{run.name} {checkpoint.name}"))
+            if stop and state.epoch == STOP:
+                raise StoppedError
+
+    return [Watching()]
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_config, tmp_path_factory):
+    """Settings with everything that has state, and batches that two cannot share evenly.
+
+    Of 31 posts in batches of 5, the two processes get 3 and 2 at a time, then 1 and 0. Dropout is
+    0, since two processes do not draw what one draws.
+    """
+    folder = tmp_path_factory.mktemp("recipe")
+    write_table(generate_posts(31, seed=3), folder)
+    config = tiny_config(
+        data={"train": str(folder / "posts.csv")},
+        model={"dropout": 0.0, "frozen_text_layers": 1},
+        objective={"calibration": 0.4, "annotation_weight": 0.5, "distillation_weight": 0.3},
+        training={
+            **{"epochs": EPOCHS, "batch_size": 5, "eval_batch_size": 6, "gradient_accumulation": 2},
+            **{"fusion_learning_rate": 3e-4, "encoder_learning_rate": 3e-5},
+            "weight_average_decay": 0.9,
+        },
+    )
+    path = folder / "recipe.yaml"
+    path.write_text(config.to_yaml())
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(recipe, tmp_path_factory):
+    """Folder of runs by one process, by two, and by both in turn."""
+    folder, config = tmp_path_factory.mktemp("runs"), read_recipe(str(recipe))
+    train(config, folder / "one", callbacks=watching())
+    with pytest.raises(StoppedError):
+        train(config, folder / "one then two", callbacks=watching(stop=True))
+    script = folder / "journeys.py"
+    script.write_text(JOURNEYS)
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, script, recipe, folder],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(["src", "."])},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    (folder / "errors.txt").write_text(done.stderr)
+    assert done.returncode != 0
+    assert {path.name for path in folder.glob("rank *")} == {"rank 0", "rank 1"}, done.stderr
+    name = "two then one"
+    train(config, folder / name, resume=True, callbacks=watching())
+    return folder
+
+
+def logged(run):
+    """What was logged, by column, without what a clock says."""
+    with (run / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    timed = ("runtime", "per_second", "total_flos", "train_loss")
+    return {
+        name: [float(row[name]) for row in rows if row[name]]
+        for name in rows[0]
+        if not any(part in name for part in timed)
+    }
+
+
+def state(runs, kind, step, name):
+    return load_file(runs / f"{kind} checkpoint-{step}" / f"{name}.safetensors")
+
+
+def distance(one, other):
+    return sum((one[name] - other[name]).square().sum().item() for name in one) ** 0.5
+
+
+KINDS = ["two", "one then two", "two then one"]
+STEPS_PER_EPOCH = 4  # 7 batches, two a step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weights_are_those_of_one_process(runs, kind):
+    """To within rounding, which Adam enlarges where a gradient is nearly 0."""
+    before, after = (
+        state(runs, "one", epoch * STEPS_PER_EPOCH, "running") for epoch in (STOP, EPOCHS)
+    )
+    other = state(runs, kind, EPOCHS * STEPS_PER_EPOCH, "running")
+    assert distance(after, other) < 0.05 * distance(after, before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_queue_is_that_of_one_process(runs, kind):
+    last = EPOCHS * STEPS_PER_EPOCH
+    one, other = state(runs, "one", last, "objective"), state(runs, kind, last, "objective")
+    for name in ("queue.labels", "queue.counts", "queue.next_slot", "congruity_active"):
+        assert torch.equal(one[name], other[name]), name
+    for name in ("queue.features", "queue.class_sums", "queue.lap_sums"):
+        torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_is_all_that_is_logged(runs, kind):
+    """Nearly to the last digit before the constraint, which is a ratio of small distances."""
+    one, other = logged(runs / "one"), logged(runs / kind)
+    assert one.keys() == other.keys()
+    assert min(one["congruity"][STEPS_PER_EPOCH:]) > 0
+    for name, values in one.items():
+        first, later = values[:STEPS_PER_EPOCH], values[STEPS_PER_EPOCH:]
+        assert other[name][:STEPS_PER_EPOCH] == pytest.approx(first, rel=1e-3, abs=1e-5), name
+        assert other[name][STEPS_PER_EPOCH:] == pytest.approx(later, rel=2e-2, abs=1e-5), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_and_so_are_the_scores_on_dev(runs, kind):
+    one, other = (json.loads((runs / name / "metrics.json").read_text()) for name in ("one", kind))
+    for name in ("accuracy", "f1_weighted", "negative_log_likelihood"):
+        assert other["dev"][name] == pytest.approx(one["dev"][name], rel=1e-4), name
+    assert other["epochs"] == one["epochs"]
+    processes = json.loads((runs / kind / "environment.json").read_text())["processes"]
+    assert processes == (1 if kind == "two then one" else 2)
+
+
+def test_an_error_of_one_process_ends_all_with_one_sentence(runs):
+    errors = (runs / "errors.txt").read_text()
+    said = [line for line in errors.splitlines() if line.startswith("Error: ")]
+    assert said == ["Error: Setting 'training.epochs' is 0, but must be at least 1."], errors
+    assert not (runs / "failed" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("size", range(9))
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_shares_are_neighbours_of_like_size_and_make_up_the_batch(size, processes):
+    shares = [own_share(range(size), rank, processes) for rank in range(processes)]
+    assert [post for share in shares for post in share] == list(range(size))
+    sizes = [len(share) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_processes_take_as_many_steps_as_one():
+    shares = [list(OwnShares(SequentialSampler(range(11)), 5, rank, 2)) for rank in range(2)]
+    assert shares == [[[0, 1, 2], [5, 6, 7], [10]], [[3, 4], [8, 9], []]]
