@@ -10,6 +10,8 @@ from typing import Any, TextIO
 from mvcn.errors import RunError
 
 HEAD_CHARACTERS = 500
+PARTIAL = ".partial"
+"""How the name of a file ends that is not whole yet."""
 
 
 def require_place_for(path: Path) -> None:
@@ -50,11 +52,25 @@ def written_whole(path: Path) -> Iterator[TextIO]:
         with path.open("w", newline="", encoding="utf-8") as file:
             yield file
         return
+    with (
+        taking_the_place_of(path) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def taking_the_place_of(path: Path, writer: str = "") -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` only when the block succeeds.
+
+    Args:
+        path: A file, or nothing yet; where it is a link, the file that it leads to is replaced.
+        writer: Sets processes apart that may write the same file at the same time.
+    """
     target = path.resolve()
-    partial = target.with_name(f"{target.name}.partial")
+    partial = target.with_name(f"{target.name}{writer}{PARTIAL}")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            yield file
+        yield partial
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -42,6 +42,32 @@ BackendName = Annotated[
     Literal["torch", "onnx", "onnx-int8"],
     typer.Option("--backend", help="What computes; onnx runs the file of mvcn export."),
 ]
+Posts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Folder or file of the posts; labels are not needed. With --engine: Parquet files, "
+        "folders, globs or addresses such as s3://bucket/posts/*.parquet."
+    ),
+]
+Precision = Annotated[
+    float | None,
+    typer.Option(help="Share of the labels given that shall be right; others stay empty."),
+]
+Engine = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(
+        help="Score Parquet files shard by shard, in processes here (local) or by Ray; cut, the "
+        "same command goes on where it was."
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Workers of the engine, each with a model; else one a core."),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(help="Columns that the engine hands through, as in --keep user,date."),
+]
 
 OUTCOME = {"blank": "used without it", "drop": "left out"}
 

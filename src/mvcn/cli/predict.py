@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from tqdm import tqdm
 
+from mvcn.cli.bulk import refuse_in_job, run_job
 from mvcn.cli.options import (
     BackendName,
     Columns,
     DataName,
+    Engine,
     Images,
+    Jobs,
+    Keep,
     OnBadImage,
+    Posts,
+    Precision,
     Run,
     Split,
     Splits,
@@ -21,7 +27,7 @@ from mvcn.cli.options import (
     tell_bad_images,
 )
 from mvcn.cli.process import prepare_process
-from mvcn.config import BadImagePolicy
+from mvcn.config import BadImagePolicy, DataConfig
 from mvcn.data.sources import read_posts
 from mvcn.errors import ConfigError, RunError
 from mvcn.files import require_place_for, require_replaceable, written_whole
@@ -35,25 +41,26 @@ HEADER = "id,label,probability_"
 
 def predict(
     run: Run,
-    posts: Annotated[
-        Path | None, typer.Argument(help="Folder or file of the posts; labels are not needed.")
-    ] = None,
+    posts: Posts = None,
     data: DataName = "table",
     split: Split = None,
     splits: Splits = None,
     columns: Columns = None,
     images: Images = None,
-    output: Annotated[Path | None, typer.Option(help="CSV to write, one row a post.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="CSV to write, one row a post; with --engine the folder of the job."),
+    ] = None,
     text: Annotated[str, typer.Option(help="Text of a single post.")] = "",
     image: Annotated[Path | None, typer.Option(help="Image of a single post.")] = None,
     on_bad_image: OnBadImage = "error",
-    precision: Annotated[
-        float | None,
-        typer.Option(help="Share of the labels given that shall be right; others stay empty."),
-    ] = None,
+    precision: Precision = None,
     backend: BackendName = "torch",
+    engine: Engine = None,
+    jobs: Jobs = None,
+    keep: Keep = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier CSV of predictions.")
+        bool, typer.Option("--overwrite", help="Replace earlier predictions.")
     ] = False,
 ) -> None:
     """Classify a table or data set of posts, or one post given by --text and --image."""
@@ -61,19 +68,59 @@ def predict(
 
     prepare_process()
     least = _least_probability(run, precision)
-    if posts is None:
-        one = Classifier.from_pretrained(run, backend).predict_one(text, image, on_bad_image, least)
-        _show(one, on_bad_image)
-        return
-    if text or image:
-        raise ConfigError("Give either a file of posts, or --text and --image, not both.")
+    if engine is not None:
+        refuse_in_job(data, on_bad_image, text=text, image=image, split=split, splits=splits)
+        run_job(
+            run,
+            posts or [],
+            engine,
+            output,
+            backend=backend,
+            columns=columns,
+            images=images,
+            keep=keep,
+            min_probability=least,
+            jobs=jobs,
+            overwrite=overwrite,
+        )
+    elif jobs or keep:
+        raise ConfigError("--jobs and --keep belong to a job: choose its --engine.")
+    elif posts:
+        if text or image:
+            raise ConfigError("Give either a file of posts, or --text and --image, not both.")
+        root = _one(posts)
+        source = data_config(columns, name=data, root=root, splits=splits, images=images)
+        _predict_table(run, source, split, output, on_bad_image, least, backend, overwrite)
+    else:
+        classifier = Classifier.from_pretrained(run, backend)
+        _show(classifier.predict_one(text, image, on_bad_image, least), on_bad_image)
+
+
+def _one(posts: list[str]) -> Path:
+    if len(posts) > 1:
+        raise ConfigError(f"There are {len(posts)} files of posts: give one, or an --engine.")
+    return Path(posts[0])
+
+
+def _predict_table(
+    run: Path,
+    source: DataConfig,
+    split: str | None,
+    output: Path | None,
+    on_bad_image: BadImagePolicy,
+    least: float,
+    backend: BackendName,
+    overwrite: bool,
+) -> None:
+    """Write a CSV with a row for each post of a source."""
+    from mvcn.inference import Classifier
+
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
     require_place_for(output)
     require_replaceable(output, HEADER, "CSV of predictions by mvcn predict")
     if output.is_file() and not overwrite:
         raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
-    source = data_config(columns, name=data, root=posts, splits=splits, images=images)
     classifier = Classifier.from_pretrained(run, backend)
     table = read_posts(source, split).posts
     predictions = classifier.predict(table, on_bad_image, least)
@@ -83,7 +130,7 @@ def predict(
     tell_bad_images(bad, on_bad_image)
     dropped = len(bad) if on_bad_image == "drop" else 0
     typer.echo(f"Wrote {len(table) - dropped} predictions to {output}.")
-    if precision is not None:
+    if least > 0:
         typer.echo(f"{unsure} of them have no label: no class is probable enough.")
 
 

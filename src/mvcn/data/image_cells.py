@@ -5,7 +5,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mvcn.data.rows import Row
 from mvcn.errors import DataError, reason_of
@@ -27,6 +27,13 @@ BOXES = (b"ftyp", b"jP  ")
 MAX_PATH_CHARACTERS = 4096
 MAX_NAME_CHARACTERS = 255
 """Of a file, on every usual system."""
+
+
+class ImagePlace(Protocol):
+    """What image paths are relative to."""
+
+    def path(self, name: str, where: str) -> ImageSource:
+        """Return the image of a path; raises a DataError where it leads out of the place."""
 
 
 class ImageFolder:
@@ -88,7 +95,7 @@ class ImageFolder:
         return self._is_folder_inside[folder]
 
 
-def image_of_cell(cell: Any, row: Row, folder: ImageFolder) -> ImageSource | None:
+def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageSource | None:
     """Return the image that a cell names or holds.
 
     Args:
@@ -119,7 +126,7 @@ def image_of_cell(cell: Any, row: Row, folder: ImageFolder) -> ImageSource | Non
 
 
 def _image_of_text(
-    text: str, where: str, folder: ImageFolder, again: StoredImage | None
+    text: str, where: str, folder: ImagePlace, again: StoredImage | None
 ) -> ImageSource | None:
     if not text:
         return None

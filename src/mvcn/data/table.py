@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.csv_rows import read_csv_rows, read_tsv_rows
-from mvcn.data.image_cells import ImageFolder, image_of_cell
+from mvcn.data.image_cells import ImageFolder, ImagePlace, image_of_cell
 from mvcn.data.json_rows import read_json_rows
 from mvcn.data.parquet_rows import read_parquet_rows
 from mvcn.data.rows import Row, repeated_name
@@ -143,7 +143,7 @@ def corpus_of_rows(
     there: dict[str, None] = {}  # rows of JSON lines need not have the same ones
     for row in rows:
         there |= dict.fromkeys(map(str, row.cells))
-        post = _parse_post(row, names, folder)
+        post = post_of_row(row, names, folder)
         if post.id in where_of:
             raise DataError(
                 f"{row.where}: id {post.id[:80]!r} was given before ({where_of[post.id]}), "
@@ -157,16 +157,24 @@ def corpus_of_rows(
         posts.append(post)
     if not where_of:
         raise DataError(f"{source} has no rows below its header: add one row a post.")
-    _require_columns(there, source, names, required)
+    require_columns(there, source, names, required)
     _require_distinct(labels)
     if splits is not None and any(post.split for post in posts):
         posts = [post for post in posts if post.split in splits]
     return Corpus(posts, _in_order(classes))
 
 
-def _require_columns(
+def require_columns(
     columns: Collection[str], source: str, names: Mapping[str, str], required: Collection[str]
 ) -> None:
+    """Raise a DataError where columns are missing, or nearly called as ours.
+
+    Args:
+        columns: That are there.
+        source: Where, for errors.
+        names: Our name of each column -> theirs, as `column_names` gives it.
+        required: Columns of ours that must be there.
+    """
     there = ", ".join(columns)[:80]
     for ours in required:
         if not names[ours] or names[ours] not in columns:
@@ -200,7 +208,17 @@ def _require_well_spelt(columns: Collection[str], source: str, names: Mapping[st
         )
 
 
-def _parse_post(row: Row, names: Mapping[str, str], folder: ImageFolder) -> Post:
+def post_of_row(row: Row, names: Mapping[str, str], folder: ImagePlace) -> Post:
+    """Return the post that a row holds.
+
+    Args:
+        row: One row of a source.
+        names: Our name of each column that is read -> theirs.
+        folder: What image paths are relative to.
+
+    Raises:
+        DataError: A cell is not as it should be; names the row.
+    """
     # A column without a name, as that of a data frame's index, is nobody's.
     cells = {
         ours: row.cells[theirs] for ours, theirs in names.items() if theirs and theirs in row.cells

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +11,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -26,8 +23,7 @@ from mvcn.experiments.folds import deal_folds
 from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of
 from mvcn.training import run_folder
 from mvcn.training.run import train
-
-SECONDS_BETWEEN_LOOKS = 1.0
+from mvcn.workers import begin_worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +116,7 @@ def _run_all(
         ProcessPoolExecutor(
             jobs,
             get_context("spawn"),
-            _begin,
+            begin_worker,
             (os.getpid(), threads, prepare),
             max_tasks_per_child=1,
         ) as pool,
@@ -148,20 +144,6 @@ def _finish(future: Future[None], cell: Cell, places: Places) -> None:
     except Exception as error:
         log = _run_path(cell, places).with_suffix(".log")
         raise MvcnError(f"Cell {cell.path} failed ({error!r}): its log is {log}.") from error
-
-
-def _begin(parent: int, threads: int, prepare: Callable[[], None]) -> None:
-    """Make a process ready: it ends with its parent, and takes no more than its share of cores."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    prepare()
-    torch.set_num_threads(threads)
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone, so that no two ever train the same cell."""
-    while os.getppid() == parent:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    os._exit(1)
 
 
 def _run_cell(name: str, cell: Cell, places: Places) -> None:

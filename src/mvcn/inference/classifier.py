@@ -23,7 +23,7 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.models.network import probabilities
-from mvcn.models.processor import MvcnProcessor
+from mvcn.models.processor import MvcnProcessor, has_text
 from mvcn.types import ImageSource, Post
 
 POSTS_AT_ONCE = 256
@@ -218,19 +218,26 @@ class Classifier:
 
 
 def require_content(post: Post, reads: Sequence[str]) -> None:
-    """Raise a DataError where a post has nothing that a model reads.
+    """Raise a DataError where a post has nothing that a model reads; see `lack_of`."""
+    lack = lack_of(post, reads)
+    if lack is not None:
+        raise DataError(lack)
+
+
+def lack_of(post: Post, reads: Sequence[str]) -> str | None:
+    """Return what a post lacks that a model needs, as a sentence; None where it has it.
 
     Args:
         post: The post.
         reads: What the model reads, as in `mvcn.models.systems`.
     """
-    has_text = bool(post.text.strip())
-    if not has_text and post.image is None:
-        raise DataError("There is nothing to classify: give a text, an image, or both.")
-    if reads == ("text",) and not has_text:
-        raise DataError("This model reads texts alone: give a text.")
+    if not has_text(post.text) and post.image is None:
+        return "There is nothing to classify: give a text, an image, or both."
+    if reads == ("text",) and not has_text(post.text):
+        return "This model reads texts alone: give a text."
     if "text" not in reads and post.image is None:
-        raise DataError("This model reads images alone: give an image.")
+        return "This model reads images alone: give an image."
+    return None
 
 
 def load_describer(folder: Path) -> ImageDescriber | None:

@@ -1,0 +1,118 @@
+"""Parquet files by folder, glob or address, on any file system that pyarrow knows."""
+
+import os
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import pyarrow as pa
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
+
+from mvcn.errors import DataError
+
+SUFFIX = ".parquet"
+ANY_FOLDERS = "**"
+GLOB = re.compile(r"[*?\[]")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+HIDDEN = (".", "_")
+"""How names begin that belong to the engine that wrote the folder, as in ``_temporary``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file on a file system, here or far away."""
+
+    filesystem: FileSystem = field(compare=False)
+    path: str
+    """As the file system calls it."""
+    name: str
+    """Relative to the folder that all files of the job share."""
+    size_bytes: int
+
+
+def find_parquet_files(places: Sequence[str]) -> list[StoredFile]:
+    """Return the Parquet files at some places, each once, in the order of their paths.
+
+    Args:
+        places: Files, folders (searched with all that is below them; names that begin with a dot
+            or an underscore are left out), globs (``*`` within a name, ``**`` for any folders), or
+            addresses of these, such as ``s3://bucket/posts/*.parquet``.
+
+    Raises:
+        DataError: A place that does not exist or cannot be listed, holds no Parquet file, or is
+            on another file system than the others.
+    """
+    found: dict[str, FileInfo] = {}
+    filesystem, _ = _locate(places[0])
+    for place in places:
+        its, path = _locate(place)
+        if not its.equals(filesystem):
+            raise DataError(f"{place} is on another file system than {places[0]}: run two jobs.")
+        files = _list(filesystem, path, place)
+        if not files:
+            raise DataError(f"There is no Parquet file in {place}: name another folder or glob.")
+        found |= {info.path: info for info in files}
+    root = posixpath.commonpath([posixpath.dirname(path) for path in found])
+    return [
+        StoredFile(filesystem, path, posixpath.relpath(path, root or "."), found[path].size)
+        for path in sorted(found)
+    ]
+
+
+def _locate(place: str) -> tuple[FileSystem, str]:
+    if ADDRESS.match(place) is None:
+        return LocalFileSystem(), os.path.abspath(place)
+    try:
+        filesystem, path = FileSystem.from_uri(place)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{place} is no address of files ({_short(error)}): correct it.") from error
+    return filesystem, path
+
+
+def _list(filesystem: FileSystem, path: str, place: str) -> list[FileInfo]:
+    try:
+        (info,) = filesystem.get_file_info([path])
+        if info.type == FileType.File:
+            return [info]
+        if info.type == FileType.Directory:
+            return _below(filesystem, path, [ANY_FOLDERS, f"*{SUFFIX}"])
+        if GLOB.search(path):
+            return _matching(filesystem, path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{place} cannot be listed ({_short(error)}): correct it.") from error
+    what = "is a device or a pipe" if info.type == FileType.Unknown else "does not exist"
+    raise DataError(f"{place} {what}: name a Parquet file, a folder of them, or a glob.")
+
+
+def _matching(filesystem: FileSystem, glob: str) -> list[FileInfo]:
+    parts = glob.split("/")
+    first = next(number for number, part in enumerate(parts) if GLOB.search(part))
+    return _below(filesystem, "/".join(parts[:first]) or "/", parts[first:])
+
+
+def _below(filesystem: FileSystem, folder: str, pattern: Sequence[str]) -> list[FileInfo]:
+    deep = len(pattern) > 1
+    selector = FileSelector(folder, recursive=deep, allow_not_found=True)
+    return [
+        info
+        for info in filesystem.get_file_info(selector)
+        if info.type == FileType.File
+        and _matches(posixpath.relpath(info.path, folder).split("/"), pattern)
+    ]
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Tell whether the parts of a path match those of a glob."""
+    if not pattern or not parts:
+        return not pattern and not parts
+    if pattern[0] == ANY_FOLDERS:
+        into = len(parts) > 1 and not parts[0].startswith(HIDDEN)
+        return _matches(parts, pattern[1:]) or (into and _matches(parts[1:], pattern))
+    hidden = parts[0].startswith(HIDDEN) and not pattern[0].startswith(HIDDEN)
+    return fnmatchcase(parts[0], pattern[0]) and not hidden and _matches(parts[1:], pattern[1:])
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:200]

@@ -1,0 +1,180 @@
+"""Score one shard: reader -> classifier -> writer, the same under every engine."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mvcn.data.parquet_batches import RowBatch, open_parquet, read_row_batches
+from mvcn.data.table import column_names
+from mvcn.errors import DataError, MvcnError
+from mvcn.inference.classifier import Classifier, Prediction, lack_of
+from mvcn.inference.onnx_model import Backend
+from mvcn.inference.shard_files import count_rows, error_path, growing_table, prediction_path
+from mvcn.inference.shards import Shard, images_of
+from mvcn.types import Post
+
+PLACE = (pa.field("file", pa.string()), pa.field("row", pa.int64()), pa.field("id", pa.string()))
+"""Where a row comes from: the input file, the row's number in it (1 is the first), and its id."""
+ERROR_SCHEMA = pa.schema([*PLACE, pa.field("reason", pa.string())])
+LABEL = "label"
+PROBABILITY = "probability_"
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How posts are scored, and what is written of them."""
+
+    run: Path
+    output: Path
+    """Folder of the job."""
+    backend: Backend = "torch"
+    columns: tuple[tuple[str, str], ...] = ()
+    """Our name of a column and its name in the files, where that is another."""
+    images: Path | None = None
+    """What image paths are relative to; else the folder of each file."""
+    keep: tuple[str, ...] = ()
+    """Columns that are handed through to the predictions."""
+    min_probability: float = 0.0
+    """A class that is less probable is not given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a shard."""
+
+    number: int
+    predictions: int = 0
+    errors: int = 0
+    problem: str = ""
+    """Why it was not scored, as a sentence; empty where it was."""
+    stops_all: bool = False
+    """Whether the other shards would have that problem, too."""
+
+
+class ShardScorer:
+    """A loaded model that scores shards.
+
+    Args:
+        scoring: How.
+
+    Raises:
+        RunError: The run is damaged.
+    """
+
+    def __init__(self, scoring: Scoring) -> None:
+        self._scoring = scoring
+        self._names = column_names(dict(scoring.columns))
+        self._classifier = Classifier.from_pretrained(scoring.run, scoring.backend)
+
+    def score(self, shard: Shard) -> Outcome:
+        """Write the predictions and the errors of a shard, unless they are there.
+
+        Raises:
+            DataError: The input is damaged, or not what it was when the job began.
+            RunError: The output cannot be written.
+        """
+        output = self._scoring.output
+        done = count_rows(output, shard)
+        if done is not None:  # by a worker that died before it could say so
+            return Outcome(shard.number, *done)
+        schema = self._schema(shard)
+        # The errors are in place first: predictions that are there say that both are.
+        with (
+            growing_table(prediction_path(output, shard), schema) as predictions,
+            growing_table(error_path(output, shard), ERROR_SCHEMA) as errors,
+        ):
+            for batch in self._read(shard):
+                good, bad = self._judge(batch)
+                predictions.add(self._predictions(shard, batch, good, schema))
+                errors.add(_errors(shard, batch, bad))
+            rows = predictions.rows + errors.rows
+            if rows != shard.rows:
+                raise DataError(
+                    f"{shard.file.path} gave {rows} rows where its footer said {shard.rows}: it "
+                    "was changed or is damaged, so begin a new job when it is mended."
+                )
+        return Outcome(shard.number, predictions.rows, errors.rows)
+
+    def _read(self, shard: Shard) -> Iterator[RowBatch]:
+        images = images_of(shard.file, self._scoring.images)
+        return read_row_batches(
+            shard.file,
+            shard.row_groups,
+            shard.first_row,
+            self._names,
+            self._scoring.keep,
+            images,
+        )
+
+    def _judge(self, batch: RowBatch) -> tuple[dict[int, Prediction], dict[int, str]]:
+        """Return position -> prediction, and position -> why there is none."""
+        posts: dict[int, Post] = {}
+        bad: dict[int, str] = {}
+        for position, post in enumerate(batch.posts):
+            if isinstance(post, DataError):
+                bad[position] = str(post)
+            elif (lack := lack_of(post, self._classifier.reads)) is not None:
+                bad[position] = lack
+            else:
+                posts[position] = post
+        found = self._classifier.predict(posts.values(), "drop", self._scoring.min_probability)
+        good = dict(zip(posts, found, strict=True))
+        bad |= {position: one.image_problem for position, one in good.items() if one.image_problem}
+        return {position: one for position, one in good.items() if position not in bad}, bad
+
+    def _schema(self, shard: Shard) -> pa.Schema:
+        with open_parquet(shard.file) as parquet:
+            kept = [parquet.schema_arrow.field(name) for name in self._scoring.keep]
+        names = self._classifier.class_names
+        scores = [pa.field(f"{PROBABILITY}{name}", pa.float32()) for name in names]
+        return pa.schema([*PLACE, *kept, pa.field(LABEL, pa.string()), *scores])
+
+    def _predictions(
+        self, shard: Shard, batch: RowBatch, good: Mapping[int, Prediction], schema: pa.Schema
+    ) -> pa.RecordBatch:
+        """Return rows of the table of predictions."""
+        kept = batch.rows.select(list(self._scoring.keep)).take(pa.array(good, pa.int64()))
+        labels = pa.array([prediction.label for prediction in good.values()], pa.string())
+        rows = [list(prediction.probabilities.values()) for prediction in good.values()]
+        scores = np.array(rows, np.float32).reshape(len(good), len(self._classifier.class_names))
+        columns = [*_places(shard, batch, good), *kept.columns, labels, *map(pa.array, scores.T)]
+        return pa.record_batch(columns, schema)
+
+
+def _errors(shard: Shard, batch: RowBatch, bad: Mapping[int, str]) -> pa.RecordBatch:
+    """Return rows of the table of errors, in the order of the input."""
+    positions = sorted(bad)
+    reasons = pa.array([bad[position] for position in positions], pa.string())
+    return pa.record_batch([*_places(shard, batch, positions), reasons], ERROR_SCHEMA)
+
+
+def _places(shard: Shard, batch: RowBatch, positions: Iterable[int]) -> list[pa.Array]:
+    """Return the columns of `PLACE`."""
+    chosen = list(positions)
+    return [
+        pa.array([shard.file.name] * len(chosen), pa.string()),
+        pa.array([batch.first_row + position for position in chosen], pa.int64()),
+        pa.array([batch.ids[position] for position in chosen], pa.string()),
+    ]
+
+
+@cache
+def _scorer(scoring: Scoring) -> ShardScorer:
+    return ShardScorer(scoring)
+
+
+def attempt(scoring: Scoring, shard: Shard) -> Outcome:
+    """Score a shard in a worker, which loads the model for its first one.
+
+    A damaged input file is one shard's problem; any other is that of all.
+    """
+    try:
+        return _scorer(scoring).score(shard)
+    except DataError as error:
+        return Outcome(shard.number, problem=str(error))
+    except MvcnError as error:
+        return Outcome(shard.number, problem=str(error), stops_all=True)

@@ -1,0 +1,139 @@
+"""A job's input cut into shards: some row groups of one Parquet file each."""
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
+
+from mvcn.data.image_cells import ImageFolder, ImagePlace
+from mvcn.data.parquet_batches import open_parquet
+from mvcn.data.parquet_files import StoredFile
+from mvcn.data.read_ahead import read_ahead
+from mvcn.data.rows import repeated_name
+from mvcn.data.stored_images import StoredImageFolder
+from mvcn.data.table import require_columns
+from mvcn.errors import DataError
+
+ROWS_A_SHARD = 10_000
+"""A file is cut behind the row group that reaches this; what a kill costs at most, a worker."""
+FOOTERS_AT_ONCE = 8
+MAX_NAME_CHARACTERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A Parquet file and what its footer says."""
+
+    file: StoredFile
+    rows_of_groups: tuple[int, ...]
+    digest: str
+    """Of the footer, which changes with the values: sizes, offsets and limits of all columns."""
+
+    @property
+    def rows(self) -> int:
+        """Of the whole file."""
+        return sum(self.rows_of_groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What is scored in one piece and becomes one file of predictions and one of errors."""
+
+    number: int
+    file: StoredFile
+    row_groups: tuple[int, ...]
+    first_row: int
+    """Number of its first row in the file; 1 is the first of all."""
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called: the number in the job, and the input's own name."""
+        stem = posixpath.splitext(posixpath.basename(self.file.path))[0]
+        readable = re.sub(r"[^\w.-]", "_", stem, flags=re.ASCII)
+        return f"{self.number:06d}-{readable[:MAX_NAME_CHARACTERS]}"
+
+
+def read_footers(
+    files: Sequence[StoredFile],
+    names: Mapping[str, str],
+    required: Collection[str] = (),
+    kept: Collection[str] = (),
+) -> list[InputFile]:
+    """Read the footer of each file, and see that it has the columns of posts.
+
+    Args:
+        files: The job's input.
+        names: Our name of each column -> theirs.
+        required: Columns of ours that must be there.
+        kept: Columns of theirs that must be there, too.
+
+    Raises:
+        DataError: A file is no Parquet file, or a column is missing; names the file.
+    """
+    return list(
+        read_ahead(
+            lambda file: _read_footer(file, names, required, kept),
+            files,
+            threads=FOOTERS_AT_ONCE,
+        )
+    )
+
+
+def cut(inputs: Sequence[InputFile], rows_a_shard: int = ROWS_A_SHARD) -> list[Shard]:
+    """Cut files into shards of whole row groups, in order; a file without rows is one, too."""
+    shards: list[Shard] = []
+    for source in inputs:
+        groups: list[int] = []
+        first, rows = 1, 0
+        for group, count in enumerate(source.rows_of_groups):
+            groups.append(group)
+            rows += count
+            if rows >= rows_a_shard:
+                shards.append(Shard(len(shards), source.file, tuple(groups), first, rows))
+                groups, first, rows = [], first + rows, 0
+        if groups or not source.rows_of_groups:
+            shards.append(Shard(len(shards), source.file, tuple(groups), first, rows))
+    return shards
+
+
+def images_of(file: StoredFile, images: Path | None) -> ImagePlace:
+    """Return what a file's image paths are relative to: `images`, or the file's own folder."""
+    folder = posixpath.dirname(file.path)
+    if images is not None:
+        return ImageFolder(images)
+    if isinstance(file.filesystem, LocalFileSystem):
+        return ImageFolder(Path(folder))
+    return StoredImageFolder(file.filesystem, folder)
+
+
+def _read_footer(
+    file: StoredFile,
+    names: Mapping[str, str],
+    required: Collection[str],
+    kept: Collection[str],
+) -> InputFile:
+    with open_parquet(file) as parquet:
+        columns = parquet.schema_arrow.names
+        footer = parquet.metadata
+    twice = repeated_name(columns)
+    if twice is not None:
+        raise DataError(f"{file.path} has the column {twice!r} twice: rename one of them.")
+    require_columns(columns, file.path, names, required)
+    for name in kept:
+        if name not in columns:
+            raise DataError(f"{file.path} has no column {name!r} to keep: correct --keep.")
+    rows = tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
+    return InputFile(file, rows, _digest(footer))
+
+
+def _digest(footer: pq.FileMetaData) -> str:
+    sink = pa.BufferOutputStream()
+    footer.write_metadata_file(sink)
+    return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
