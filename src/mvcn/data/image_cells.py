@@ -5,7 +5,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mvcn.data.rows import Row
 from mvcn.errors import DataError, reason_of
@@ -29,6 +29,7 @@ MAX_NAME_CHARACTERS = 255
 """Of a file, on every usual system."""
 
 
+@runtime_checkable
 class ImagePlace(Protocol):
     """What image paths are relative to."""
 

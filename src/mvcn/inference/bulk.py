@@ -77,7 +77,7 @@ def predict_in_bulk(
     job_folder.require_job_folder(scoring.output)
     required = [ours for ours, _ in scoring.columns]
     inputs = read_footers(find_parquet_files(places), names, required, scoring.keep)
-    manifest, shards = job_folder.manifest_of(scoring, inputs), cut(inputs)
+    manifest, shards = job_folder.manifest_of(scoring, inputs), cut(inputs, scoring.rows_a_shard)
     with _locked(scoring.output):
         job_folder.claim(scoring.output, manifest, overwrite=overwrite)
         remove_unfinished(scoring.output)

@@ -14,7 +14,7 @@ from mvcn.files import write_json
 from mvcn.inference.onnx_model import FILES
 from mvcn.inference.shard_files import ERRORS, PREDICTIONS
 from mvcn.inference.shard_scorer import Scoring
-from mvcn.inference.shards import ROWS_A_SHARD, InputFile
+from mvcn.inference.shards import InputFile
 from mvcn.models.describer import DESCRIBER
 from mvcn.training import run_folder
 
@@ -46,7 +46,7 @@ def manifest_of(scoring: Scoring, inputs: Sequence[InputFile]) -> dict[str, Any]
     return {
         "mvcn": version("mvcn"),
         "model": _fingerprint(scoring),
-        "settings": settings | {"rows_a_shard": ROWS_A_SHARD},
+        "settings": settings,
         "rows": sum(source.rows for source in inputs),
         "inputs": [
             {

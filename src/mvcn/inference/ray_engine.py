@@ -18,7 +18,11 @@ TRIES_A_SHARD = 3
 """How often a shard is tried again whose worker was killed: it may be what kills them."""
 MAX_BLOCKS = 10_000
 """Shards are dealt out one by one up to this number, in small groups above it."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+}
 """Nothing is sent to Ray's makers, and its notes for programmers stay in its logs."""
 
 
@@ -126,7 +130,6 @@ def _outcomes(
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
-        max_restarts=-1,
-        max_task_retries=TRIES_A_SHARD,
+        ray_remote_args_fn=lambda: {"max_task_retries": TRIES_A_SHARD},
     )
     yield from found.iter_rows()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from mvcn.errors import DataError, MvcnError
 from mvcn.inference.classifier import Classifier, Prediction, lack_of
 from mvcn.inference.onnx_model import Backend
 from mvcn.inference.shard_files import count_rows, error_path, growing_table, prediction_path
-from mvcn.inference.shards import Shard, images_of
+from mvcn.inference.shards import ROWS_A_SHARD, Shard, images_of
 from mvcn.types import Post
 
 PLACE = (pa.field("file", pa.string()), pa.field("row", pa.int64()), pa.field("id", pa.string()))
@@ -40,6 +40,8 @@ class Scoring:
     """Columns that are handed through to the predictions."""
     min_probability: float = 0.0
     """A class that is less probable is not given."""
+    rows_a_shard: int = ROWS_A_SHARD
+    """A file is cut behind the row group that reaches this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def _places(shard: Shard, batch: RowBatch, positions: Iterable[int]) -> list[pa.
     ]
 
 
-@cache
+@lru_cache(maxsize=1)
 def _scorer(scoring: Scoring) -> ShardScorer:
     return ShardScorer(scoring)
 

@@ -21,7 +21,7 @@ from mvcn.data.table import require_columns
 from mvcn.errors import DataError
 
 ROWS_A_SHARD = 10_000
-"""A file is cut behind the row group that reaches this; what a kill costs at most, a worker."""
+"""Usual size: what a kill costs a worker at most, where row groups are smaller."""
 FOOTERS_AT_ONCE = 8
 MAX_NAME_CHARACTERS = 100
 
@@ -86,7 +86,7 @@ def read_footers(
     )
 
 
-def cut(inputs: Sequence[InputFile], rows_a_shard: int = ROWS_A_SHARD) -> list[Shard]:
+def cut(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Shard]:
     """Cut files into shards of whole row groups, in order; a file without rows is one, too."""
     shards: list[Shard] = []
     for source in inputs:

@@ -1,0 +1,204 @@
+"""Kill jobs of `mvcn predict --engine`, fill their disk, and count; writes results/bulk-faults.json.
+
+Run from the repository's root: ``python scripts/bulk_faults.py RUN``. A full disk is a file system
+in memory, which only root can mount; it is left out for others.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from mvcn.data.synthetic import generate_posts
+from mvcn.files import write_json
+from mvcn.training.run_folder import describe_environment
+
+MVCN = (sys.executable, "-m", "mvcn", "predict")
+WAIT_SECONDS = 600
+SECONDS_BETWEEN_LOOKS = 0.05
+SMALL_DISK, LARGE_DISK = "96k", "64m"
+MARK = f"MVCN_FAULTS={os.getpid()}"
+"""In the environment of all processes that come from here, to kill no other."""
+WORKERS = {"local": "spawn_main", "ray": "ray::MapWorker"}
+"""Engine -> what the command line of its workers holds."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that can be started again and again."""
+
+    run: Path
+    posts: Path
+    output: Path
+    engine: str
+
+    def start(self) -> "subprocess.Popen[str]":
+        """Start the command with two workers."""
+        command = [*MVCN, str(self.run), str(self.posts), "--engine", self.engine]
+        command += ["--jobs", "2", "--output", str(self.output)]
+        pipe = subprocess.PIPE
+        environment = {**os.environ, **dict([MARK.split("=")])}
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+
+    def end(self, process: "subprocess.Popen[str]") -> tuple[int, str]:
+        """Wait for the end; return the exit code and the last line of what was said."""
+        output, errors = process.communicate(timeout=WAIT_SECONDS)
+        said = errors if process.returncode else output
+        return process.returncode, said.strip().splitlines()[-1]
+
+    def finished(self) -> dict[str, tuple[int, int]]:
+        """Return each finished shard with the inode and the time of its predictions."""
+        found = {}
+        for path in self.output.glob("predictions/*.parquet"):
+            status = path.stat()
+            found[path.name] = (status.st_ino, status.st_mtime_ns)
+        return found
+
+    def wait_for_shards(self, count: int) -> None:
+        """Wait until so many shards are finished."""
+        _wait_until(lambda: len(self.finished()) >= count)
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Run folder that mvcn train has written.")],
+    files: Annotated[int, typer.Option(help="Parquet files, each a shard.")] = 24,
+    rows: Annotated[int, typer.Option(help="Rows a file.")] = 200,
+    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
+) -> None:
+    """Break jobs in each way, and count what is in their output after it."""
+    with TemporaryDirectory() as work:
+        posts = write_posts(Path(work) / "posts", files, rows)
+        whole = Job(run, posts, Path(work) / "whole", "local")
+        whole.end(whole.start())
+        faults = {}
+        for engine in WORKERS:
+            job = Job(run, posts, Path(work) / f"{engine}-job", engine)
+            faults[f"{engine}: whole job killed"] = kill_job(job) | count(job, whole)
+            job = Job(run, posts, Path(work) / f"{engine}-worker", engine)
+            faults[f"{engine}: one worker killed"] = kill_worker(job) | count(job, whole)
+        if os.geteuid() == 0:
+            job = Job(run, posts, Path(work) / "disk", "local")
+            faults["local: disk full"] = fill_disk(job, whole)
+    content = {"files": files, "rows_in": files * rows, "faults": faults}
+    write_json(results / "bulk-faults.json", content | {"environment": describe_environment()})
+    typer.echo(json.dumps(content, indent=2))
+
+
+def write_posts(folder: Path, files: int, rows: int) -> Path:
+    """Write generated posts as Parquet files; the first row of each file is a bad post."""
+    folder.mkdir(parents=True)
+    posts = [generated.post for generated in generate_posts(rows, seed=0)]
+    table = {"text": [post.text for post in posts], "image": [post.image for post in posts]}
+    table["image"][0] = b"not an image"
+    for number in range(files):
+        ids = [f"{number}-{post.id}" for post in posts]
+        pq.write_table(pa.table({"id": ids, **table}), folder / f"posts-{number:03d}.parquet")
+    return folder
+
+
+def kill_job(job: Job) -> dict[str, Any]:
+    """Kill the process that a person has started, then start the command again."""
+    process = job.start()
+    job.wait_for_shards(2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    _wait_until(lambda: not _workers(job.engine))
+    before = job.finished()
+    code, said = job.end(job.start())
+    return {"shards_before": len(before), "scored_again": _changed(job, before), "said": said}
+
+
+def kill_worker(job: Job) -> dict[str, Any]:
+    """Kill one worker; start the command again if the job does not finish by itself."""
+    process = job.start()
+    job.wait_for_shards(2)
+    before = job.finished()
+    os.kill(_workers(job.engine)[0], signal.SIGKILL)
+    code, said = job.end(process)
+    found = {"shards_before": len(before), "finished_by_itself": code == 0, "said": said}
+    if code:
+        before = job.finished()
+        job.end(job.start())
+    return found | {"scored_again": _changed(job, before)}
+
+
+def fill_disk(job: Job, whole: Job) -> dict[str, Any]:
+    """Let the disk of the output be full, make room, and start the command again."""
+    job.output.mkdir()
+    _mount(job.output, f"size={SMALL_DISK}", "-t", "tmpfs", "tmpfs")
+    try:
+        code, said = job.end(job.start())
+        before = job.finished()
+        halves = len(list(job.output.rglob("*.partial")))
+        _mount(job.output, f"remount,size={LARGE_DISK}")
+        job.end(job.start())
+        found = {"shards_before": len(before), "scored_again": _changed(job, before)}
+        return found | {"half_shards": halves, "said": said} | count(job, whole)
+    finally:
+        subprocess.run(["umount", str(job.output)], check=True)
+
+
+def count(job: Job, whole: Job) -> dict[str, Any]:
+    """Return how many rows are in the output, how often, and whether they are as in `whole`."""
+    rows = Counter(
+        (row["file"], row["row"])
+        for kind in ("predictions", "errors")
+        for path in job.output.glob(f"{kind}/*.parquet")
+        for row in pq.read_table(path, columns=["file", "row"]).to_pylist()
+    )
+    return {
+        "rows_out": rows.total(),
+        "rows_twice": sum(times > 1 for times in rows.values()),
+        "as_if_nothing_had_happened": _content(job.output) == _content(whole.output),
+    }
+
+
+def _content(output: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*.parquet")}
+
+
+def _changed(job: Job, before: dict[str, tuple[int, int]]) -> int:
+    after = job.finished()
+    return sum(after[name] != mark for name, mark in before.items())
+
+
+def _workers(engine: str) -> list[int]:
+    """Return the workers of jobs that this process has started, and of those it has killed."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (place / "cmdline").read_bytes().decode("utf-8", "replace")
+            environment = (place / "environ").read_bytes()
+        except OSError:
+            continue  # it has ended, or is another person's
+        if WORKERS[engine] in command and MARK.encode() in environment:
+            found.append(int(place.name))
+    return found
+
+
+def _mount(place: Path, options: str, *kind: str) -> None:
+    subprocess.run(["mount", "-o", options, *kind, str(place)], check=True)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("A job did not get as far as it should.")
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,47 @@
+"""Jobs over Parquet files that are killed: each row is in the output once, finished ones stay."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from scripts.bulk_faults import Job, count, kill_job, kill_worker, write_posts
+
+HAS_RAY = find_spec("ray") is not None
+NO_RAY = "Ray (240 MB) is not installed: `make ray` installs it and runs this"
+
+
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory):
+    return write_posts(tmp_path_factory.mktemp("faults") / "posts", files=16, rows=24)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_run, posts, tmp_path_factory):
+    """A job that nobody disturbs."""
+    job = Job(tiny_run, posts, tmp_path_factory.mktemp("whole") / "job", "local")
+    code, said = job.end(job.start())
+    assert code == 0, said
+    assert said.startswith("Wrote 368 predictions and 16 errors for 384 rows")
+    return job
+
+
+def test_a_killed_job_goes_on_where_it_was(whole, tmp_path):
+    job = Job(whole.run, whole.posts, tmp_path / "job", "local")
+    found = kill_job(job)
+    assert found["shards_before"] < 16
+    assert found["scored_again"] == 0
+    assert f"{16 - found['shards_before']} of 16 shards now" in found["said"]
+    assert count(job, whole) == {
+        "rows_out": 384,
+        "rows_twice": 0,
+        "as_if_nothing_had_happened": True,
+    }
+
+
+@pytest.mark.skipif(not HAS_RAY, reason=NO_RAY)
+def test_ray_finishes_a_job_though_a_worker_is_killed(whole, tmp_path):
+    job = Job(whole.run, whole.posts, tmp_path / "job", "ray")
+    found = kill_worker(job)
+    assert found["finished_by_itself"], found["said"]
+    assert found["scored_again"] == 0
+    assert count(job, whole)["as_if_nothing_had_happened"]

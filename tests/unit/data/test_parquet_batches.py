@@ -1,0 +1,111 @@
+"""Rows of Parquet files become posts as in a table; a bad row is named and alone."""
+
+import base64
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mvcn.data import parquet_batches
+from mvcn.data.image_cells import ImageFolder
+from mvcn.data.images import read_image
+from mvcn.data.parquet_batches import read_row_batches
+from mvcn.data.parquet_files import find_parquet_files
+from mvcn.data.table import column_names, read_table
+from mvcn.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch):
+    monkeypatch.setattr(parquet_batches, "ROWS_AT_ONCE", 4)
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write_and_read(columns, names=None, row_groups=None, first_row=1, kept=(), size=3):
+        path = tmp_path / "posts.parquet"
+        pq.write_table(pa.table(columns), path, row_group_size=size, write_page_checksum=True)
+        (file,) = find_parquet_files([str(path)])
+        groups = range(pq.read_metadata(path).num_row_groups) if row_groups is None else row_groups
+        place = ImageFolder(tmp_path)
+        batches = read_row_batches(file, groups, first_row, column_names(names), kept, place)
+        return list(batches)
+
+    return write_and_read
+
+
+def posts_of(batches):
+    return [post for batch in batches for post in batch.posts]
+
+
+def test_posts_are_those_that_the_table_reader_gives(read, tmp_path, generated_posts):
+    posts = generated_posts[:10]
+    (tmp_path / "a.png").write_bytes(posts[0].image)
+    images = {
+        "bytes": [post.image for post in posts],
+        "struct": [{"bytes": post.image, "path": None} for post in posts],
+        "base64": [base64.b64encode(post.image).decode() for post in posts],
+        "path": ["a.png"] * 9 + [None],
+    }
+    for kind, column in images.items():
+        columns = {"id": [p.id for p in posts], "text": [p.text for p in posts], "photo": column}
+        ours = posts_of(read(columns, {"image": "photo"}))
+        theirs = read_table(tmp_path / "posts.parquet", columns={"image": "photo"}).posts
+        assert [post.text for post in ours] == [post.text for post in theirs]
+        assert [content(post) for post in ours] == [content(post) for post in theirs], kind
+
+
+def content(post):
+    return None if post.image is None else read_image(post.image)
+
+
+def test_rows_are_numbered_within_the_file_and_ids_need_not_be_unique(read):
+    columns = {"id": [7, 7, None, 8, 9, 9], "text": list("abcdef"), "user": list("uvwxyz")}
+    batches = read(columns, row_groups=[1], first_row=4, kept=["user"])
+    assert [(b.first_row, *b.ids, *b.rows.column("user").to_pylist()) for b in batches] == [
+        (4, "8", "9", "9", "x", "y", "z")
+    ]
+    assert [post.id for post in posts_of(batches)] == ["4", "5", "6"]
+    assert [b.ids for b in read({"text": ["a", "b"]})] == [["1", "2"]]
+
+
+def test_a_bad_row_is_named_and_alone(read):
+    text = pa.Array.from_buffers(
+        pa.string(),
+        3,
+        [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffc")],
+    )
+    good, garbled, lost = posts_of(read({"id": ["x", "y", None], "text": text}))
+    assert good.text == "a"
+    assert "posts.parquet, row 2: 'text' cannot be read" in str(garbled)
+    assert "posts.parquet, row 3: 'id' is empty" in str(lost)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [("http://a/b.png", "is a web address"), ("../b.png", "is outside of"), (1.5, "is float")],
+)
+def test_a_bad_image_cell_is_that_of_one_row(read, cell, message):
+    bad, good = posts_of(read({"image": [cell, None], "text": ["a", "b"]}))
+    assert message in str(bad)
+    assert good.text == "b"
+
+
+def test_large_row_groups_are_read_a_few_rows_at_a_time(read):
+    columns = {"text": ["a"] * 9, "image": [b"x" * 100] * 9, "huge": [b"y"] * 9}
+    batches = read(columns, size=9)
+    assert [len(batch.rows) for batch in batches] == [4, 4, 1]
+    assert batches[0].rows.schema.names == ["text", "image"]
+
+
+def test_damage_in_the_middle_names_the_file(read, tmp_path):
+    columns = {"text": [str(i) * 50 for i in range(100)]}
+    read(columns, size=10)
+    path = tmp_path / "posts.parquet"
+    content = bytearray(path.read_bytes())
+    content[500:560] = b"\xff" * 60
+    path.write_bytes(content)
+    (file,) = find_parquet_files([str(path)])
+    place, names = ImageFolder(tmp_path), column_names(None)
+    with pytest.raises(DataError, match=r"posts\.parquet cannot be read as Parquet"):
+        list(read_row_batches(file, range(10), 1, names, (), place))

@@ -1,0 +1,211 @@
+"""A job's output has each row of its input once, with the classifier's own scores."""
+
+import json
+import resource
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+
+from mvcn.errors import ConfigError, DataError, RunError
+from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
+from mvcn.inference.shard_scorer import attempt
+from mvcn.types import Post
+
+
+def here(scoring, its, jobs, prepare):
+    """An engine without processes."""
+    for shard in its:
+        yield attempt(scoring, shard)
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch):
+    monkeypatch.setitem(bulk.ENGINES, "local", here)
+
+
+@pytest.fixture(scope="module")
+def posts(generated_posts):
+    """24 posts in two files, some of them bad."""
+    rows = [
+        {"id": post.id, "text": post.text, "image": post.image, "user": number}
+        for number, post in enumerate(generated_posts[:24])
+    ]
+    rows[3]["image"] = rows[3]["image"][:500]
+    rows[5]["id"] = rows[6]["id"]
+    rows[9]["id"] = None
+    rows[12] |= {"text": " ", "image": None}
+    rows[15]["image"] = b"not an image"
+    rows[15]["id"] = rows[14]["id"]
+    return rows
+
+
+BAD = {4: "damaged", 10: "'id' is empty", 13: "nothing to classify", 16: "not an image"}
+"""Row number in the input as a whole -> what is wrong with it."""
+
+
+@pytest.fixture(scope="module")
+def folder(posts, tmp_path_factory):
+    place = tmp_path_factory.mktemp("parquet")
+    write(place / "one.parquet", posts[:14])
+    write(place / "two/two.parquet", posts[14:])
+    write(place / "two/zero.parquet", posts[:0])
+    return place
+
+
+SCHEMA = pa.schema(
+    [("id", pa.string()), ("text", pa.string()), ("image", pa.binary()), ("user", pa.int16())]
+)
+
+
+def write(path, rows):
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, row_group_size=4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_run):
+    return shutil.copytree(tiny_run, tmp_path_factory.mktemp("bulk") / "run")
+
+
+@pytest.fixture
+def predict(run, folder, tmp_path):
+    def start(place=folder, output=tmp_path / "job", overwrite=False, **settings):
+        scoring = Scoring(run, output, rows_a_shard=8, **settings)
+        return predict_in_bulk(
+            scoring, [str(place)], "local", overwrite=overwrite, prepare=lambda: None
+        )
+
+    return start
+
+
+def rows_of(folder):
+    return [row for path in sorted(folder.glob("*")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_each_row_is_once_in_the_output_with_the_scores_of_the_classifier(
+    predict, posts, run, tmp_path
+):
+    done = predict(keep=("user",))
+    assert (done.rows, done.predictions, done.errors, done.shards) == (24, 20, 4, 5)
+    good, bad = rows_of(tmp_path / "job/predictions"), rows_of(tmp_path / "job/errors")
+    first = {"one.parquet": 0, "two/two.parquet": 14}
+    assert {first[row["file"]] + row["row"]: row["reason"] for row in bad}.keys() == BAD.keys()
+    for row in bad:
+        number = first[row["file"]] + row["row"]
+        assert BAD[number] in row["reason"]
+        assert row["id"] == posts[number - 1]["id"]
+    numbers = [first[row["file"]] + row["row"] for row in good]
+    assert numbers == [number for number in range(1, 25) if number not in BAD]
+    chosen = [posts[number - 1] for number in numbers]
+    assert [(row["id"], row["user"]) for row in good] == [(p["id"], p["user"]) for p in chosen]
+    expected = Classifier.from_pretrained(run).predict(
+        [Post(str(p["user"]), p["text"], p["image"]) for p in chosen]
+    )
+    for row, prediction in zip(good, expected, strict=True):
+        assert row["label"] == prediction.label
+        scores = [row[f"probability_{name}"] for name in prediction.probabilities]
+        np.testing.assert_allclose(scores, [*prediction.probabilities.values()], atol=1e-5)
+
+
+def test_a_finished_job_does_nothing_and_a_lost_shard_is_scored_again(predict, tmp_path):
+    predict()
+    before = {path: path.read_bytes() for path in (tmp_path / "job").rglob("*.parquet")}
+    assert len(before) == 10
+    assert predict().shards_scored_now == 0
+    lost, cut, *_ = sorted((tmp_path / "job/predictions").iterdir())
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:100])
+    (tmp_path / "job/errors/old.parquet.elsewhere-7.partial").write_bytes(b"half")
+    assert predict().shards_scored_now == 2
+    assert {p: p.read_bytes() for p in (tmp_path / "job").rglob("*.p*")} == before
+    assert predict(overwrite=True).shards_scored_now == 5
+
+
+def test_a_job_goes_on_only_as_it_was_begun(predict, run, folder, tmp_path):
+    predict()
+    manifest = json.loads((tmp_path / "job/manifest.json").read_text())
+    assert manifest["rows"] == sum(source["rows"] for source in manifest["inputs"]) == 24
+    with pytest.raises(RunError, match="begun with another settings"):
+        predict(min_probability=0.5)
+    with pytest.raises(RunError, match="begun with another input"):
+        predict(folder / "one.parquet")
+    (run / "tokenizer_config.json").write_text(
+        (run / "tokenizer_config.json").read_text().replace("128", "127")
+    )
+    with pytest.raises(RunError, match=r"begun with another model: go on .* --overwrite\."):
+        predict()
+    assert predict(overwrite=True, min_probability=0.5).shards_scored_now == 5
+
+
+def test_two_jobs_and_other_files_are_kept_apart(predict, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("all of it")
+    with pytest.raises(RunError, match="holds other files"):
+        predict(output=tmp_path / "mine", overwrite=True)
+    with pytest.raises(RunError, match="is a file"):
+        predict(output=tmp_path / "mine/thesis.txt", overwrite=True)
+    (tmp_path / "job").mkdir()
+    with FileLock(tmp_path / "job/lock"), pytest.raises(RunError, match="is running in"):
+        predict()
+
+
+def test_a_full_disk_leaves_no_half_shard_and_the_job_goes_on(predict, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot be written .* goes on at this shard"):
+            predict()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "job/predictions").iterdir()) == []
+    assert [p.suffix for p in (tmp_path / "job/errors").iterdir()] in ([], [".parquet"])
+    assert predict().predictions == 20
+
+
+def test_a_broken_file_is_named_before_anything_is_scored(predict, folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "in")
+    broken = place / "two/two.parquet"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"two\.parquet cannot be read as Parquet"):
+        predict(place)
+    assert not (tmp_path / "job").exists()
+
+
+def test_damage_behind_a_footer_costs_its_own_shard_alone(predict, folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "in")
+    broken = place / "two/two.parquet"
+    content = bytearray(broken.read_bytes())
+    content[4:40] = b"\xff" * 36
+    broken.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"1 of 5 shards were not scored: .*two\.parquet"):
+            predict(place)
+        assert len(list((tmp_path / "job/predictions").iterdir())) == 4
+    shutil.copy(folder / "two/two.parquet", broken)
+    assert predict(place).shards_scored_now == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"columns": (("text", "tweet"),)}, r"one\.parquet has no column 'tweet' for 'text'"),
+        ({"columns": (("text", "user"), ("image", "id"))}, None),
+        ({"keep": ("users",)}, "has no column 'users' to keep"),
+        ({"keep": ("user", "user")}, "to be kept twice"),
+        ({"keep": ("label",)}, "cannot be kept"),
+        ({"backend": "onnx"}, "no .*model.onnx"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named_before_anything_is_scored(
+    predict, tmp_path, settings, message
+):
+    if message is None:
+        assert predict(**settings).errors == 24
+        return
+    with pytest.raises((ConfigError, DataError, RunError), match=message):
+        predict(**settings)
+    assert not (tmp_path / "job").exists()
