@@ -1,4 +1,4 @@
-"""Kill jobs of `mvcn predict --engine`, fill their disk, and count; writes results/bulk-faults.json.
+"""Kill jobs of `mvcn predict --engine`, fill their disk, count; writes results/bulk-faults.json.
 
 Run from the repository's root: ``python scripts/bulk_faults.py RUN``. A full disk is a file system
 in memory, which only root can mount; it is left out for others.
@@ -43,11 +43,12 @@ class Job:
     posts: Path
     output: Path
     engine: str
+    options: tuple[str, ...] = ("--jobs", "2")
 
     def start(self) -> "subprocess.Popen[str]":
-        """Start the command with two workers."""
+        """Start the command."""
         command = [*MVCN, str(self.run), str(self.posts), "--engine", self.engine]
-        command += ["--jobs", "2", "--output", str(self.output)]
+        command += [*self.options, "--output", str(self.output)]
         pipe = subprocess.PIPE
         environment = {**os.environ, **dict([MARK.split("=")])}
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
@@ -114,9 +115,9 @@ def kill_job(job: Job) -> dict[str, Any]:
     job.wait_for_shards(2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    _wait_until(lambda: not _workers(job.engine))
+    _wait_until(lambda: not workers_of(job.engine))
     before = job.finished()
-    code, said = job.end(job.start())
+    _, said = job.end(job.start())
     return {"shards_before": len(before), "scored_again": _changed(job, before), "said": said}
 
 
@@ -125,7 +126,7 @@ def kill_worker(job: Job) -> dict[str, Any]:
     process = job.start()
     job.wait_for_shards(2)
     before = job.finished()
-    os.kill(_workers(job.engine)[0], signal.SIGKILL)
+    os.kill(workers_of(job.engine)[0], signal.SIGKILL)
     code, said = job.end(process)
     found = {"shards_before": len(before), "finished_by_itself": code == 0, "said": said}
     if code:
@@ -139,7 +140,7 @@ def fill_disk(job: Job, whole: Job) -> dict[str, Any]:
     job.output.mkdir()
     _mount(job.output, f"size={SMALL_DISK}", "-t", "tmpfs", "tmpfs")
     try:
-        code, said = job.end(job.start())
+        _, said = job.end(job.start())
         before = job.finished()
         halves = len(list(job.output.rglob("*.partial")))
         _mount(job.output, f"remount,size={LARGE_DISK}")
@@ -174,7 +175,7 @@ def _changed(job: Job, before: dict[str, tuple[int, int]]) -> int:
     return sum(after[name] != mark for name, mark in before.items())
 
 
-def _workers(engine: str) -> list[int]:
+def workers_of(engine: str) -> list[int]:
     """Return the workers of jobs that this process has started, and of those it has killed."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):

@@ -1,0 +1,106 @@
+"""Score many posts by `mvcn predict --engine` in several ways; writes results/bulk.json.
+
+Run from the repository's root: ``python scripts/bulk.py RUN``, where RUN has been exported by
+``mvcn export --quantize int8``. What is measured begins when each worker has finished a shard:
+loading a model does not count. Processor time is that of the workers.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from mvcn.files import write_json
+from mvcn.training.run_folder import describe_environment
+from scripts.bulk_faults import Job, workers_of, write_posts
+
+ROWS_A_FILE = 100
+SECONDS_BETWEEN_LOOKS = 0.1
+BILLION = 1_000_000_000
+SECONDS_PER_HOUR = 3600
+WAYS = {"local, 1 process": ("local", 1), "local, 2": ("local", 2), "Ray, 2": ("ray", 2)}
+BACKENDS = ("torch", "onnx-int8")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a job at one moment."""
+
+    time: float
+    shards: int
+    """Finished so far."""
+    processor_seconds: float
+    """Of all workers."""
+    peak_mb: float
+    """Resident memory of the largest worker."""
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Run folder, exported with --quantize int8.")],
+    posts: Annotated[int, typer.Option(help="Posts a way, a multiple of 100.")] = 20_000,
+    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
+) -> None:
+    """Measure each way with each backend, one after the other."""
+    ways: dict[str, dict[str, Any]] = {backend: {} for backend in BACKENDS}
+    with TemporaryDirectory() as work:
+        folder = write_posts(Path(work) / "posts", posts // ROWS_A_FILE, ROWS_A_FILE)
+        for backend, found in ways.items():
+            for way, (engine, jobs) in WAYS.items():
+                options = ("--jobs", str(jobs), "--backend", backend)
+                output = Path(work) / f"{backend}-{engine}-{jobs}"
+                found[way] = _measure(Job(run, folder, output, engine, options), jobs)
+                typer.echo(f"{backend}, {way}: {json.dumps(found[way])}")
+    content = {"posts": posts, "cores": os.cpu_count(), "load": os.getloadavg()[2], "ways": ways}
+    write_json(results / "bulk.json", content | {"environment": describe_environment()})
+
+
+def _measure(job: Job, jobs: int) -> dict[str, float]:
+    looks = []
+    process = job.start()
+    while process.poll() is None:
+        looks.append(_look(job))
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    code, said = job.end(process)
+    if code:
+        raise SystemExit(said)
+    last = max(looks, key=lambda look: look.processor_seconds)
+    first = next(look for look in looks if look.shards >= jobs)
+    posts = (last.shards - first.shards) * ROWS_A_FILE
+    processor = (last.processor_seconds - first.processor_seconds) / posts
+    return {
+        "posts_per_second": round(posts / (last.time - first.time), 1),
+        "processor_ms_per_post": round(1000 * processor, 2),
+        "core_hours_per_billion": round(processor * BILLION / SECONDS_PER_HOUR),
+        "worker_memory_mb": round(last.peak_mb),
+    }
+
+
+def _look(job: Job) -> Look:
+    seconds, peak = 0.0, 0.0
+    for worker in workers_of(job.engine):
+        try:
+            seconds += _processor_seconds(worker)
+            peak = max(peak, _peak_mb(worker))
+        except OSError:
+            continue  # it has just ended
+    return Look(time.monotonic(), len(job.finished()), seconds, peak)
+
+
+def _processor_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mb(process: int) -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    kilobytes = [line.split()[1] for line in lines if line.startswith("VmHWM")]
+    return int(kilobytes[0]) * 1024 / 1e6 if kilobytes else 0.0
+
+
+if __name__ == "__main__":
+    typer.run(main)
