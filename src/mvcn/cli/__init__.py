@@ -18,6 +18,7 @@ from mvcn.cli.predict import predict
 from mvcn.cli.prepare import prepare
 from mvcn.cli.process import RANK
 from mvcn.cli.report import report
+from mvcn.cli.serve import serve
 from mvcn.cli.split import split
 from mvcn.cli.train import train
 from mvcn.cli.tune import tune
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 for command in (
     *(audit, compare, demo, evaluate, experiment, explain, export, models),
-    *(predict, prepare, report, split, train, tune),
+    *(predict, prepare, report, serve, split, train, tune),
 ):
     app.command()(command)
 

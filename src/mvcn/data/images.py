@@ -1,7 +1,9 @@
 """Image files as upright RGB images; whatever is wrong with one becomes one sentence."""
 
 import hashlib
+from collections.abc import Callable
 from io import BufferedReader, BytesIO
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -9,6 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from mvcn.data.rows import why_no_file
 from mvcn.errors import BadImageError
 from mvcn.types import ImageSource, StoredImage
+
+Found = TypeVar("Found")
 
 # Where Pillow itself begins to warn: a quarter of a gigabyte at three bytes a pixel.
 MAX_IMAGE_PIXELS = 89_478_485
@@ -48,7 +52,20 @@ def open_image(source: ImageSource, size_hint_px: int | None = None) -> Image.Im
     """
     try:
         with _open_stream(source) as stream:
-            return _decode(stream, size_hint_px)
+            return _decode(stream, lambda image: _load(image, size_hint_px))
+    except _ImageError as error:
+        raise BadImageError(f"{_name(source)} {error}") from error.__cause__
+
+
+def image_size(source: ImageSource) -> tuple[int, int]:
+    """Return width and height in pixels, as they are stored; no pixel is decoded.
+
+    Raises:
+        BadImageError: Missing, empty, not an image, or damaged where its size should be.
+    """
+    try:
+        with _open_stream(source) as stream:
+            return _decode(stream, lambda image: image.size)
     except _ImageError as error:
         raise BadImageError(f"{_name(source)} {error}") from error.__cause__
 
@@ -108,13 +125,13 @@ def _open_stream(source: ImageSource) -> BufferedReader | BytesIO:
     raise _ImageError(f"cannot be opened ({why_no_file(source)}): correct its path.")
 
 
-def _decode(stream: BufferedReader | BytesIO, size_hint_px: int | None) -> Image.Image:
+def _decode(stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Found]) -> Found:
     if not stream.read(1):
         raise _ImageError("is empty (0 bytes): replace it or leave it out.")
     stream.seek(0)
     try:
         with Image.open(stream, formats=FORMATS) as image:
-            return _load(image, size_hint_px)
+            return read(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _ImageError(TOO_LARGE) from error
     except UnidentifiedImageError as error:

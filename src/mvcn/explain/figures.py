@@ -66,6 +66,19 @@ def draw_post(explanation: Explanation) -> bytes:
     return _png(figure)
 
 
+def draw_heat_map(explanation: Explanation) -> bytes | None:
+    """Return a PNG of the post's image, red where it speaks for the predicted class, blue against.
+
+    None for a post without an image, or a model that looks at none.
+    """
+    pixels = _pixels(explanation)
+    if pixels is None or explanation.saliency is None:
+        return None
+    mixed = 255 * blend_saliency(pixels, explanation.saliency)
+    Image.fromarray(mixed.round().astype(np.uint8)).save(stream := BytesIO(), "PNG")
+    return stream.getvalue()
+
+
 def draw_maps(spaces: Mapping[str, Space]) -> bytes:
     """Return t-SNE and PCA of spaces with their class centroids as a PNG; two side by side."""
     panels = [

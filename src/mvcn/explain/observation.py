@@ -12,7 +12,7 @@ from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.images import image_inputs
+from mvcn.models.images import ImageInputs, image_inputs
 from mvcn.models.network import MvcnOutput, probabilities
 from mvcn.models.processor import MvcnProcessor
 from mvcn.types import Post
@@ -35,13 +35,14 @@ class Observation:
 
 
 class PreparedPosts:
-    """Posts as inputs of a model in evaluation mode; features of their images are cached.
+    """Posts as inputs of a model in evaluation mode.
 
     Args:
         model: Any classifier.
         processor: The model's own.
         posts: Labels are not read.
         on_bad_image: What to do with an image that cannot be read.
+        images: What reads the images; by default, features of frozen encoders are cached on disk.
 
     Raises:
         BadImageError: An image cannot be read and the policy is ``error``.
@@ -53,8 +54,9 @@ class PreparedPosts:
         processor: MvcnProcessor,
         posts: Sequence[Post],
         on_bad_image: BadImagePolicy = "error",
+        images: ImageInputs | None = None,
     ) -> None:
-        images = image_inputs(model.eval(), processor)
+        images = images or image_inputs(model.eval(), processor)
         self.posts = apply_bad_image_policy(posts, images.prepare(posts), on_bad_image)
         self._rows = EncodedPosts(self.posts, processor)
         self._collate = Collator(processor, images)

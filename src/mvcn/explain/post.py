@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from mvcn.explain.saliency import Method, image_saliency, word_saliency
 from mvcn.explain.space import Space
 from mvcn.explain.sparsity import each_normalizer
 from mvcn.models.classification import MvcnForClassification
+from mvcn.models.images import ImageInputs
 from mvcn.models.processor import MvcnProcessor, has_text
 from mvcn.nn.attention import Normalizer
 from mvcn.types import Post
@@ -93,6 +95,7 @@ def explain(
     method: Method,
     space: Space | None = None,
     train_posts: Sequence[Post] = (),
+    images: ImageInputs | None = None,
 ) -> Iterator[Explanation]:
     """Yield the explanation of each post, in order.
 
@@ -103,14 +106,15 @@ def explain(
         method: How the image tokens' saliency is found; see `image_saliency`.
         space: Fused features of the training posts, for distances and neighbours.
         train_posts: The posts of the space, in its order.
+        images: What reads the images; by default, features of frozen encoders are cached on disk.
 
     Raises:
         BadImageError: An image cannot be read.
         ConfigError: The model does not allow the method.
     """
-    prepared = PreparedPosts(model, processor, posts)
+    prepared = PreparedPosts(model, processor, posts, images=images)
     for position, seen in enumerate(observe(model, prepared)):
-        post, inputs = posts[position], prepared.inputs([position])
+        post, inputs = posts[position], _encoded(model, prepared.inputs([position]))
         has_image = post.image is not None and model.image_encoder is not None
         feature = seen.feature.double().numpy()
         near = [] if space is None else space.nearest(feature, NEIGHBOURS + 1)
@@ -128,6 +132,15 @@ def explain(
                 if space is not None and train_posts[i].id != post.id
             ][:NEIGHBOURS],
         )
+
+
+def _encoded(model: MvcnForClassification, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return inputs whose images went through the encoder once, for all that is left out later."""
+    if model.image_encoder is None or "pixel_values" not in inputs:
+        return inputs
+    rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
+    with torch.no_grad():  # a gradient is taken of them
+        return {**rest, "image_features": model.encode_images(inputs["pixel_values"])}
 
 
 def _words(

@@ -1,0 +1,96 @@
+"""``mvcn serve``."""
+
+import os
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from mvcn.cli.options import BackendName, Run
+from mvcn.cli.process import prepare_process
+from mvcn.errors import ConfigError
+
+KEY_VARIABLE = "MVCN_API_KEY"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MILLION = 1_000_000
+MEBIBYTE = 1 << 20
+
+
+def serve(
+    run: Run,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8000,
+    backend: BackendName = "torch",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="That compute; by default one a core.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Most posts computed together.")] = 32,
+    max_wait_ms: Annotated[
+        float, typer.Option(help="How long a post waits for others to be computed with.")
+    ] = 5.0,
+    queue: Annotated[
+        int, typer.Option(help="Most posts that wait; more are refused by status 429.")
+    ] = 256,
+    max_posts: Annotated[int, typer.Option(help="Most posts in one request.")] = 64,
+    max_body_mib: Annotated[float, typer.Option(help="Largest body of a request.")] = 16.0,
+    max_held_mib: Annotated[float, typer.Option(help="Of all unanswered bodies together.")] = 256.0,
+    max_megapixels: Annotated[float, typer.Option(help="Largest image.")] = 50.0,
+    max_characters: Annotated[int, typer.Option(help="Longest text.")] = 10_000,
+    max_connections: Annotated[int, typer.Option(help="At the same time.")] = 400,
+    head_seconds: Annotated[float, typer.Option(help="Time for the head of a request.")] = 10.0,
+    body_seconds: Annotated[float, typer.Option(help="Time for the body of a request.")] = 30.0,
+    answer_seconds: Annotated[float, typer.Option(help="Time for the answer.")] = 60.0,
+) -> None:
+    """Answer requests over HTTP, and show a page to try the run in a browser.
+
+    Clients must send the key in MVCN_API_KEY, where that is set, as Authorization: Bearer KEY.
+    """
+    _require_extra()
+    import torch
+
+    from mvcn.serve.application import create_app
+    from mvcn.serve.limits import Limits
+    from mvcn.serve.served_run import ServedRun
+    from mvcn.serve.server import listen, log_to_stdout
+    from mvcn.serve.server import serve as serve_for_ever
+
+    prepare_process()
+    limits = Limits(
+        body_bytes=int(max_body_mib * MEBIBYTE),
+        held_bytes=int(max_held_mib * MEBIBYTE),
+        pixels=int(max_megapixels * MILLION),
+        text_characters=max_characters,
+        posts=max_posts,
+        queue_posts=queue,
+        batch_posts=batch_size,
+        batch_wait_seconds=max_wait_ms / 1000,
+        head_seconds=head_seconds,
+        body_seconds=body_seconds,
+        answer_seconds=answer_seconds,
+        connections=max_connections,
+    )
+    key = os.environ.get(KEY_VARIABLE) or None
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with listen(host, port) as listener:
+        served = ServedRun(run, backend)
+        _tell(run, host, listener.getsockname()[1], key)
+        log_to_stdout()
+        serve_for_ever(create_app(served, limits, key), limits, listener)
+
+
+def _require_extra() -> None:
+    if not all(map(find_spec, ("fastapi", "prometheus_client", "python_multipart", "uvicorn"))):
+        raise ConfigError("Serving needs an extra: pip install 'mvcn[serve]'.")
+
+
+def _tell(run: object, host: str, port: int, key: str | None) -> None:
+    place = f"[{host}]" if ":" in host else host
+    typer.echo(f"Serving {run} on http://{place}:{port} (Ctrl+C ends it).", err=True)
+    if host not in LOOPBACK and key is None:
+        typer.echo(
+            f"Warning: others can reach {host}, and no key is asked of them: set {KEY_VARIABLE}.",
+            err=True,
+        )

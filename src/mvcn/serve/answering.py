@@ -1,0 +1,152 @@
+"""From a request to what the model says, within all limits."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal, TypeVar
+
+from fastapi import Request
+
+from mvcn.config import BadImagePolicy
+from mvcn.errors import DataError
+from mvcn.inference import Prediction
+from mvcn.inference.classifier import require_content
+from mvcn.serve.batching import QueueFullError, Work, WorkQueue
+from mvcn.serve.bodies import Intake
+from mvcn.serve.limits import Limits
+from mvcn.serve.metrics import Metrics
+from mvcn.serve.requests import FORM, JSON, parse_json, parse_one
+from mvcn.serve.responses import RequestError
+from mvcn.serve.served_run import ExplainedPost, ServedRun
+from mvcn.types import Post
+
+LOG = logging.getLogger("mvcn.serve")
+Result = TypeVar("Result")
+State = Literal["loading", "ready", "stopping", "failed"]
+WHY_NOT: dict[State, str] = {
+    "loading": "The model is being loaded: try again in a few seconds.",
+    "stopping": "The service is about to stop: ask another one.",
+    "failed": "The model does not work: the log says why.",
+}
+RETRY = {"Retry-After": "5"}
+
+
+class Answering:
+    """One run that answers requests.
+
+    Args:
+        run: Whose model answers.
+        limits: What is taken on.
+    """
+
+    def __init__(self, run: ServedRun, limits: Limits) -> None:
+        self.state: State = "loading"
+        self.metrics = Metrics(lambda: len(self._queue), lambda: self.state == "ready")
+        self._run = run
+        self._limits = limits
+        self._intake = Intake(limits)
+        self._queue = WorkQueue(
+            limits.queue_posts, limits.batch_wait_seconds, self.metrics.count_batch
+        )
+        self._predict = Work(run.predict, limits.batch_posts)
+        self._explain = Work(run.explain, 1)
+
+    async def warm_up(self) -> None:
+        """Begin to compute, and take posts once the model has said something."""
+        self._queue.start()
+        try:
+            await self._queue.submit(Work(self._run.warm_up, 1), [None])
+        except Exception as error:
+            self.state = "failed"
+            LOG.error("fault", extra={"kind": type(error).__name__, "reason": str(error)})
+        else:
+            if self.state == "loading":
+                self.state = "ready"
+
+    async def close(self) -> None:
+        """Answer what was accepted, then end."""
+        self.state = "stopping"
+        await self._queue.close()
+
+    def require_ready(self) -> None:
+        """Raise a RequestError unless posts are taken."""
+        if self.state != "ready":
+            raise RequestError(503, WHY_NOT[self.state], RETRY)
+
+    async def predict(self, request: Request, policy: BadImagePolicy) -> list[Prediction]:
+        """Return a prediction for each post of a request, in order.
+
+        Raises:
+            RequestError: It is not answered.
+        """
+        async with self._posts(request, (JSON, FORM)) as posts:
+            found = await self._compute(self._predict, posts)
+        return [_by_policy(one, policy, len(posts)) for one in found]
+
+    async def explain(self, request: Request) -> ExplainedPost:
+        """Return what decided the one post of a request.
+
+        Raises:
+            RequestError: It is not answered.
+        """
+        async with self._posts(request, (FORM,)) as posts:
+            (found,) = await self._compute(self._explain, posts)
+        _by_policy(found.prediction, "error", 1)
+        return found
+
+    @asynccontextmanager
+    async def _posts(self, request: Request, kinds: Sequence[str]) -> AsyncIterator[list[Post]]:
+        """Read a request's posts, which are held until the block ends."""
+        self.require_ready()
+        content_type = request.headers.get("content-type", "")
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind not in kinds or "content-encoding" in request.headers:
+            raise RequestError(415, f"Send {' or '.join(kinds)}, not compressed.")
+        async with self._intake.body(request) as body:
+            parse = _parser(kind, content_type)
+            posts = await asyncio.to_thread(parse, body, self._limits)
+            for post in posts:
+                self._require_content(post, len(posts))
+            request.state.posts = len(posts)
+            yield posts
+
+    def _require_content(self, post: Post, count: int) -> None:
+        try:
+            require_content(post, self._run.classifier.reads)
+        except DataError as error:
+            raise RequestError(422, _in_batch(post.id, str(error), count)) from error
+
+    async def _compute(self, work: Work[Post, Result], posts: Sequence[Post]) -> list[Result]:
+        seconds = self._limits.answer_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                found = await self._queue.submit(work, posts)
+        except QueueFullError as error:
+            self.metrics.count_rejected(len(posts))
+            headers = {"Retry-After": str(error.retry_seconds)}
+            raise RequestError(429, str(error), headers) from error
+        except TimeoutError as error:
+            sentence = f"There was no answer within {seconds:g} seconds: try again later."
+            raise RequestError(504, sentence) from error
+        self.metrics.count_posts(len(posts))
+        return found
+
+
+def _parser(kind: str, content_type: str) -> Callable[[bytes, Limits], list[Post]]:
+    if kind == JSON:
+        return parse_json
+    return lambda body, limits: parse_one(body, content_type, limits)
+
+
+def _in_batch(post_id: str, sentence: str, count: int) -> str:
+    return sentence if count == 1 else f"Post {post_id}: {sentence}"
+
+
+def _by_policy(found: Prediction, policy: BadImagePolicy, count: int) -> Prediction:
+    """Return what a policy leaves of a prediction that was made without an unreadable image."""
+    if found.image_problem is None or policy == "blank":
+        return found
+    if policy == "drop":
+        return Prediction(found.id, None, {}, found.image_problem)
+    raise RequestError(422, _in_batch(found.id, found.image_problem, count))

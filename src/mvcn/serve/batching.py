@@ -1,0 +1,176 @@
+"""Items of many requests, computed together by one thread; what waits is bounded."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SMOOTHING = 0.2
+"""Weight of the newest batch in what an item is believed to cost."""
+
+
+class QueueFullError(Exception):
+    """There is no room for so many items.
+
+    Args:
+        retry_seconds: When there will probably be.
+    """
+
+    def __init__(self, retry_seconds: int) -> None:
+        super().__init__(f"The queue is full: try again in {retry_seconds} seconds.")
+        self.retry_seconds = retry_seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Work(Generic[Item, Result]):
+    """Something that is done to items, several at once."""
+
+    run: Callable[[Sequence[Item]], Sequence[Result]]
+    """Returns one result an item, in order; called in the one thread."""
+    batch_size: int
+    """Most items that it is given."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    work: Work[Any, Any]
+    item: Any
+    since: float
+    answer: asyncio.Future[Any] = field(default_factory=asyncio.Future)
+
+
+class WorkQueue:
+    """A first-in-first-out queue before the one thread that computes.
+
+    A batch is begun when as many items as it may hold are waiting, or when the first of them has
+    waited long enough; while one is computed, the next ones gather. An error reaches only the item
+    that it belongs to: the others of its batch are computed again, each alone.
+
+    Args:
+        capacity: Most items that wait; those being computed do not count.
+        max_wait_seconds: How long an item waits for others.
+        on_batch: Told the size of each batch.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        max_wait_seconds: float,
+        on_batch: Callable[[int], object] = lambda size: None,
+    ) -> None:
+        self._capacity = capacity
+        self._max_wait = max_wait_seconds
+        self._on_batch = on_batch
+        self._entries: deque[_Waiting] = deque()
+        self._computed: Sequence[_Waiting] = ()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._item_seconds = 0.0
+        self._loop_task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Return how many items wait."""
+        return len(self._entries)
+
+    def start(self) -> None:
+        """Begin to compute; needs a running event loop."""
+        self._loop_task = asyncio.create_task(self._compute_for_ever())
+
+    async def close(self) -> None:
+        """Compute what waits, then end the thread."""
+        while unanswered := [
+            entry.answer for entry in (*self._computed, *self._entries) if not entry.answer.done()
+        ]:
+            await asyncio.wait(unanswered)
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def submit(self, work: Work[Item, Result], items: Sequence[Item]) -> list[Result]:
+        """Return the result of each item, in order; items of a caller that is gone are not begun.
+
+        Raises:
+            QueueFullError: There is no room for all of them; then none of them waits.
+            Exception: What `work` raised for one of them.
+        """
+        if len(self._entries) + len(items) > self._capacity:
+            raise QueueFullError(self._retry_seconds())
+        now = asyncio.get_running_loop().time()
+        entries = [_Waiting(work, item, now) for item in items]
+        self._entries.extend(entries)
+        self._arrived.set()
+        try:
+            results: list[Result] = await asyncio.gather(*(entry.answer for entry in entries))
+            return results
+        finally:
+            for entry in entries:
+                entry.answer.cancel()
+            if any(entry.answer.cancelled() for entry in entries):
+                self._entries = deque(e for e in self._entries if not e.answer.done())
+
+    def _retry_seconds(self) -> int:
+        return max(1, math.ceil(len(self._entries) * self._item_seconds))
+
+    async def _compute_for_ever(self) -> None:
+        while True:
+            while not self._entries:
+                self._arrived.clear()
+                await self._arrived.wait()
+            await self._gather_batch()
+            self._computed = [self._entries.popleft() for _ in self._next_batch()]
+            if self._computed:
+                self._on_batch(len(self._computed))
+                await self._compute(self._computed)
+
+    async def _gather_batch(self) -> None:
+        """Wait until a batch is as large as it can get in time."""
+        deadline = self._entries[0].since + self._max_wait
+        while self._entries and not self._is_batch_complete():
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return
+
+    def _is_batch_complete(self) -> bool:
+        batch = self._next_batch()
+        return len(batch) == batch[0].work.batch_size or len(batch) < len(self._entries)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Return the first entries that are of one work and fit into one batch."""
+        if not self._entries:
+            return []
+        work = self._entries[0].work
+        same = takewhile(lambda entry: entry.work is work, self._entries)
+        return [entry for entry, _ in zip(same, range(work.batch_size), strict=False)]
+
+    async def _compute(self, batch: Sequence[_Waiting]) -> None:
+        loop, work = asyncio.get_running_loop(), batch[0].work
+        began = loop.time()
+        try:
+            items = [entry.item for entry in batch]
+            results = await loop.run_in_executor(self._thread, work.run, items)
+        except Exception as error:
+            await self._compute_each(batch, error)
+            return
+        seconds = (loop.time() - began) / len(batch)
+        self._item_seconds += SMOOTHING * (seconds - self._item_seconds)
+        for entry, result in zip(batch, results, strict=True):
+            if not entry.answer.done():
+                entry.answer.set_result(result)
+
+    async def _compute_each(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        """Find out to which item of a batch an error belongs."""
+        if len(batch) > 1:
+            for entry in batch:
+                await self._compute([entry])
+        elif not batch[0].answer.done():
+            batch[0].answer.set_exception(error)

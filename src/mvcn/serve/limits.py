@@ -1,0 +1,59 @@
+"""What a service takes on, and how long it waits."""
+
+from dataclasses import dataclass, fields
+
+from mvcn.data.images import MAX_IMAGE_PIXELS
+from mvcn.errors import ConfigError
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of requests, of what waits, and of time; whatever is beyond is refused at once.
+
+    Raises:
+        ConfigError: A bound is not above 0, or two of them contradict each other.
+    """
+
+    body_bytes: int = 16 * MEBIBYTE
+    """Of one request, as it is sent."""
+    held_bytes: int = 256 * MEBIBYTE
+    """Of all bodies together that are being read or whose answer is not yet known."""
+    pixels: int = 50_000_000
+    """Of one image."""
+    text_characters: int = 10_000
+    """Of one post; the model reads the first word pieces alone."""
+    posts: int = 64
+    """In one request."""
+    queue_posts: int = 256
+    """That wait for the model, of all requests together."""
+    batch_posts: int = 32
+    """That the model computes together."""
+    batch_wait_seconds: float = 0.005
+    """How long a post waits for others, so that they are computed together."""
+    head_seconds: float = 10.0
+    """Until a connection has sent the head of a request."""
+    body_seconds: float = 30.0
+    """Until a request has sent its body."""
+    answer_seconds: float = 60.0
+    """Until a request that was read is answered, and until a client has taken its answer."""
+    connections: int = 400
+    """At the same time; more are told so, and beyond twice as many they are cut."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) <= 0:
+                raise ConfigError(f"The limit of {field.name} must be above 0.")
+        if self.pixels > MAX_IMAGE_PIXELS:
+            raise ConfigError(f"No image above {MAX_IMAGE_PIXELS:,} pixels is read: allow fewer.")
+        if self.posts > self.queue_posts:
+            raise ConfigError(
+                f"A request of {self.posts} posts would never find room in a queue of "
+                f"{self.queue_posts}: make the queue longer."
+            )
+        if self.body_bytes > self.held_bytes:
+            raise ConfigError(
+                f"A body of {self.body_bytes} bytes would never find room in memory for "
+                f"{self.held_bytes}: allow smaller bodies."
+            )

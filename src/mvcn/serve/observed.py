@@ -1,0 +1,142 @@
+"""What is true of every answer: an id, a line of log, counted, safe headers, no traceback."""
+
+import asyncio
+import logging
+import time
+import traceback
+import uuid
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mvcn.serve.metrics import Metrics
+from mvcn.serve.responses import error_answer
+
+LOG = logging.getLogger("mvcn.serve")
+OTHER = "other"
+STATIC = "/static"
+DISCARD_SECONDS = 2.0
+"""How long the rest of a refused body is read, so that its sender comes to hear why."""
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Observed:
+    """An application of which every answer is logged and counted; the posts' content never is.
+
+    Args:
+        app: To be observed.
+        paths: That it answers; others are counted as one, so that clients cannot invent names.
+        metrics: Where answers are counted.
+        is_stopping: Tells whether the service is about to end: connections are not kept then.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        paths: frozenset[str],
+        metrics: Metrics,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._app = app
+        self._paths = paths
+        self._metrics = metrics
+        self._is_stopping = is_stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._is_stopping)
+        scope.setdefault("state", {})
+        began = time.perf_counter()
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except Exception as error:
+            await self._fail(scope, exchange, error)
+        finally:
+            self._record(scope, exchange, time.perf_counter() - began)
+
+    async def _fail(self, scope: Scope, exchange: "_Exchange", error: Exception) -> None:
+        """Log where an error arose, without its text, which may hold a post."""
+        place = traceback.format_tb(error.__traceback__)
+        LOG.error(
+            "fault", extra={"id": exchange.id, "kind": type(error).__name__, "traceback": place}
+        )
+        if exchange.status is None:
+            sentence = f"The service failed; its log says where, under the id {exchange.id}."
+            await error_answer(500, sentence)(scope, exchange.receive, exchange.send)
+
+    def _record(self, scope: Scope, exchange: "_Exchange", seconds: float) -> None:
+        path = scope["path"]
+        if path not in self._paths:
+            path = STATIC if path.startswith(f"{STATIC}/") else OTHER
+        status = exchange.status or 500
+        self._metrics.count_request(path, status, seconds)
+        facts: MutableMapping[str, Any] = {
+            "id": exchange.id,
+            "method": scope["method"],
+            "path": path,
+            "status": status,
+            "ms": round(1000 * seconds, 1),
+            "posts": scope["state"].get("posts", 0),
+        }
+        LOG.info("request", extra=facts)
+
+
+class _Exchange:
+    """One request and its answer, as they pass."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, is_stopping: Callable[[], bool]
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.status: int | None = None
+        self._receive = receive
+        self._send = send
+        self._is_stopping = is_stopping
+        self._is_read = False
+        self._asks_first = "expect" in Headers(scope=scope)
+
+    async def receive(self) -> Message:
+        self._asks_first = False
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._is_read = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._discard_body()
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.id
+            headers.update(HEADERS)
+            if "cache-control" not in headers:
+                headers["Cache-Control"] = "no-store"
+            if not self._is_read or self._is_stopping():
+                headers["Connection"] = "close"
+        await self._send(message)
+
+    async def _discard_body(self) -> None:
+        """Read what is left of the body; a client that is still sending does not listen.
+
+        One that asks before it sends (``Expect: 100-continue``) need not send at all.
+        """
+        if self._asks_first:
+            return
+        try:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while not self._is_read:
+                    await self.receive()
+        except TimeoutError:
+            pass

@@ -1,0 +1,152 @@
+"""Posts out of bodies: one as a form, or many as JSON; nothing that a client names is opened."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mvcn.data.images import image_size
+from mvcn.errors import BadImageError
+from mvcn.serve.forms import Part, parse_form
+from mvcn.serve.limits import Limits
+from mvcn.serve.responses import RequestError
+from mvcn.types import ImageFacts, Post
+
+JSON = "application/json"
+FORM = "multipart/form-data"
+FIELDS = ("text", "image")
+MAX_ID_CHARACTERS = 1000
+
+
+class PostBody(BaseModel):
+    """One post of a batch."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str | None = Field(
+        None, description="By default its number, from 0.", max_length=MAX_ID_CHARACTERS
+    )
+    text: str | None = None
+    image: str | None = Field(None, description="Base64 of an image file; no address, no path.")
+
+
+class PostsBody(BaseModel):
+    """A batch of posts."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    posts: list[PostBody] = Field(min_length=1)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class UploadedImage:
+    """An image file that a client has sent; what kind it is, its content decides."""
+
+    content: bytes
+    max_pixels: int
+
+    @property
+    def facts(self) -> ImageFacts | None:
+        """None: nothing is known of it before it is read."""
+        return None
+
+    def read(self) -> bytes:
+        """Return the file; raises a BadImageError where it is no image, or has too many pixels."""
+        width, height = image_size(self.content)
+        if width * height > self.max_pixels:
+            raise BadImageError(
+                f"The image has {width * height:,} pixels, more than the {self.max_pixels:,} "
+                "allowed: scale it down."
+            )
+        return self.content
+
+    def __str__(self) -> str:
+        return "in the request"
+
+
+def parse_json(body: bytes, limits: Limits) -> list[Post]:
+    """Return the posts of a JSON body.
+
+    Raises:
+        RequestError: Malformed, not as `PostsBody` says, or beyond a limit.
+    """
+    try:
+        batch = PostsBody.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestError(*_explain(error)) from None  # its text holds the post
+    if len(batch.posts) > limits.posts:
+        raise RequestError(
+            422, f"There are {len(batch.posts)} posts, more than the {limits.posts} allowed."
+        )
+    return [_post(number, post, limits) for number, post in enumerate(batch.posts)]
+
+
+def parse_one(body: bytes, content_type: str, limits: Limits) -> list[Post]:
+    """Return the one post of a form.
+
+    Raises:
+        RequestError: Malformed, with other fields than ``text`` and ``image``, or beyond a limit.
+    """
+    fields = _by_name(parse_form(body, content_type))
+    text, image = fields.get("text"), fields.get("image")
+    if image is not None and not image.content and not image.filename:
+        image = None  # what a browser sends where no file was chosen
+    words = "" if text is None else _decode_text(text.content)
+    _check_text("0", words, limits)
+    picture = None if image is None else UploadedImage(image.content, limits.pixels)
+    return [Post("0", words, picture)]
+
+
+def _by_name(parts: Sequence[Part]) -> dict[str, Part]:
+    fields: dict[str, Part] = {}
+    for part in parts:
+        if part.name not in FIELDS:
+            raise RequestError(422, "A form has no other fields than text and image.")
+        if part.name in fields:
+            raise RequestError(
+                422, f"The field {part.name} is there twice: send many posts as JSON."
+            )
+        fields[part.name] = part
+    return fields
+
+
+def _decode_text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(422, "The text is not UTF-8: encode it so.") from error
+
+
+def _post(number: int, body: PostBody, limits: Limits) -> Post:
+    post_id = str(number) if body.id is None else body.id
+    text = body.text or ""
+    _check_text(post_id, text, limits)
+    if body.image is None:
+        return Post(post_id, text, None)
+    try:
+        content = base64.b64decode(body.image, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(
+            422, f"Post {post_id}: the image is not the base64 of a file; no address is fetched."
+        ) from error
+    return Post(post_id, text, UploadedImage(content, limits.pixels))
+
+
+def _check_text(post_id: str, text: str, limits: Limits) -> None:
+    if len(text) > limits.text_characters:
+        raise RequestError(
+            422,
+            f"Post {post_id}: the text has {len(text):,} characters, more than the "
+            f"{limits.text_characters:,} allowed.",
+        )
+
+
+def _explain(error: ValidationError) -> tuple[int, str]:
+    """Return the status and a sentence for the first fault, without what was sent."""
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if fault["type"] == "json_invalid":
+        return 400, "The body is not JSON."
+    place = ".".join(map(str, fault["loc"])) or "the body"
+    return 422, f"The JSON is not a batch of posts: at {place}, {fault['msg'].lower()}."

@@ -1,0 +1,101 @@
+"""A run as the service uses it: everything here runs in the one thread that computes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mvcn.explain.figures import draw_heat_map
+from mvcn.explain.post import Explanation, explain
+from mvcn.explain.saliency import Method
+from mvcn.inference import Backend, Classifier, Prediction
+from mvcn.models import load_model
+from mvcn.models.classification import MvcnForClassification
+from mvcn.models.images import pixel_inputs
+from mvcn.training import run_folder
+from mvcn.types import Post
+
+METHOD: Method = "occlusion"
+CARD = "README.md"
+WARM_UP = Post("warm-up", "warm-up", None)
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedPost:
+    """A prediction, and what decided it."""
+
+    prediction: Prediction
+    explanation: Explanation | None
+    """None where the image could not be read."""
+    heat_map: bytes | None
+    """A PNG; None for a post without an image, or a model that looks at none."""
+
+
+class ServedRun:
+    """A run folder whose model answers.
+
+    Args:
+        folder: A finished run.
+        backend: What computes the predictions.
+
+    Raises:
+        RunError: The folder is not a finished run, or a file in it is damaged or missing.
+    """
+
+    def __init__(self, folder: Path, backend: Backend = "torch") -> None:
+        self.folder = folder
+        self.backend = backend
+        self.classifier = Classifier.from_pretrained(folder, backend)
+
+    def warm_up(self, times: Sequence[None]) -> list[Prediction]:
+        """Predict once a time, for the first prediction takes longer than the others."""
+        return self.predict([WARM_UP for _ in times])
+
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
+        """Return one prediction a post; one whose image cannot be read is judged without it.
+
+        Posts of several requests may have the same id.
+        """
+        numbered = [replace(post, id=str(number)) for number, post in enumerate(posts)]
+        found = self.classifier.predict(numbered, on_bad_image="blank")
+        return [replace(one, id=post.id) for post, one in zip(posts, found, strict=True)]
+
+    def explain(self, posts: Sequence[Post]) -> list[ExplainedPost]:
+        """Return what decided each post; by torch, whatever computes the predictions."""
+        return [self._explain(post) for post in posts]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what clients may know of the model."""
+        config = self.classifier.model.config
+        return {
+            "labels": list(self.classifier.class_names),
+            "network": config.network,
+            "reads": list(self.classifier.reads),
+            "backend": self.backend,
+            "temperature": config.temperature,
+            "versions": {name: version(name) for name in run_folder.RECORDED_PACKAGES},
+            "trained_with": run_folder.read_environment(self.folder),
+            "card": self._card(),
+        }
+
+    @cached_property
+    def _model(self) -> MvcnForClassification:
+        """The model that is explained, loaded when it is first needed."""
+        model = self.classifier.model
+        return model if isinstance(model, MvcnForClassification) else load_model(self.folder)[0]
+
+    def _explain(self, post: Post) -> ExplainedPost:
+        (prediction,) = self.predict([post])
+        if prediction.image_problem is not None:
+            return ExplainedPost(prediction, None, None)
+        processor, describer = self.classifier.processor, self.classifier.describer
+        described = [post] if describer is None else describer.describe([post])
+        images = pixel_inputs(self._model.config.network, processor)
+        (found,) = explain(self._model, processor, described, METHOD, images=images)
+        return ExplainedPost(prediction, found, draw_heat_map(found))
+
+    def _card(self) -> str | None:
+        path = self.folder / CARD
+        return path.read_text("utf-8") if path.is_file() else None

@@ -1,0 +1,122 @@
+"""What the service answers about posts: the same as Python does."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mvcn.types import Post
+
+
+def as_json(post, **more):
+    image = None if post.image is None else base64.b64encode(post.image).decode()
+    return {"id": post.id, "text": post.text, "image": image, **more}
+
+
+def shares(predictions):
+    return np.array([list(one["probabilities"].values()) for one in predictions])
+
+
+def expected(served, posts, policy="error"):
+    found = served.classifier.predict(posts, policy)
+    return np.array([list(one.probabilities.values()) for one in found])
+
+
+def test_a_form_is_one_post(ask, served, generated_posts):
+    post = generated_posts[0]
+    answer = ask.post("/predict", data={"text": post.text}, files={"image": post.image})
+    assert answer.status_code == 200
+    (prediction,) = answer.json()["predictions"]
+    python = served.classifier.predict_one(post.text, post.image)
+    assert prediction["id"] == "0"
+    assert prediction["label"] == python.label
+    assert prediction["image_problem"] is None
+    assert prediction["probabilities"] == pytest.approx(dict(python.probabilities), abs=1e-5)
+
+
+def test_json_is_a_batch_in_its_order(ask, served, generated_posts):
+    posts = generated_posts[:7]
+    answer = ask.post("/predict", json={"posts": [as_json(post) for post in posts]})
+    predictions = answer.json()["predictions"]
+    assert [one["id"] for one in predictions] == [post.id for post in posts]
+    np.testing.assert_allclose(shares(predictions), expected(served, posts), atol=1e-5)
+
+
+def test_ids_are_numbers_unless_given_and_may_repeat(ask, generated_posts):
+    first, second, third = map(as_json, generated_posts[:3])
+    del first["id"], second["id"]
+    third["id"] = "0"
+    predictions = ask.post("/predict", json={"posts": [first, second, third]}).json()["predictions"]
+    assert [one["id"] for one in predictions] == ["0", "1", "0"]
+    assert not np.allclose(*shares([predictions[0], predictions[2]]), atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [{"text": "a fine day"}, {"image": "picture"}])
+def test_a_text_alone_or_an_image_alone_is_enough(ask, served, generated_posts, given):
+    post = Post("0", given.get("text", ""), generated_posts[0].image if "image" in given else None)
+    answer = ask.post("/predict", json={"posts": [as_json(post)]})
+    np.testing.assert_allclose(
+        shares(answer.json()["predictions"]), expected(served, [post]), atol=1e-5
+    )
+
+
+def test_the_kind_of_an_image_is_told_by_its_content(ask, generated_posts):
+    post = generated_posts[0]
+    named = ("evil.exe", post.image, "application/pdf")
+    answer = ask.post("/predict", data={"text": post.text}, files={"image": named})
+    plain = ask.post("/predict", data={"text": post.text}, files={"image": post.image})
+    assert answer.json() == plain.json()
+
+
+class TestBadImages:
+    @pytest.fixture
+    def batch(self, generated_posts):
+        posts = [as_json(post) for post in generated_posts[:3]]
+        posts[1]["image"] = base64.b64encode(b"no image").decode()
+        return {"posts": posts}
+
+    def test_error_refuses_the_request_and_names_the_post(self, ask, batch):
+        answer = ask.post("/predict", json=batch)
+        assert answer.status_code == 422
+        assert answer.json()["error"].startswith(f"Post {batch['posts'][1]['id']}: ")
+        assert "not an image" in answer.json()["error"]
+
+    def test_blank_judges_the_text_alone_and_says_why(self, ask, served, generated_posts, batch):
+        answer = ask.post("/predict?on_bad_image=blank", json=batch)
+        predictions = answer.json()["predictions"]
+        posts = generated_posts[:3]
+        posts[1] = Post("1", posts[1].text, None)
+        np.testing.assert_allclose(shares(predictions), expected(served, posts), atol=1e-5)
+        problems = [one["image_problem"] for one in predictions]
+        assert problems[0] is problems[2] is None
+        assert "not an image" in problems[1]
+
+    def test_drop_gives_no_label(self, ask, batch):
+        predictions = ask.post("/predict?on_bad_image=drop", json=batch).json()["predictions"]
+        assert [one["label"] is None for one in predictions] == [False, True, False]
+        assert predictions[1]["probabilities"] == {}
+
+
+def test_an_explanation_says_what_decided(ask, served, generated_posts):
+    post = next(post for post in generated_posts if len(post.text.split()) > 1)
+    body = {"data": {"text": post.text}, "files": {"image": post.image}}
+    answer = ask.post("/explain", **body, headers={"Accept": "application/json"}).json()
+    (prediction,) = ask.post("/predict", **body).json()["predictions"]
+    assert answer["prediction"] == prediction
+    assert answer["method"] == "occlusion"
+    assert [one["word"] for one in answer["words"]] == post.text.replace(",", " ,").split()
+    picture = ask.post("/explain", **body, headers={"Accept": "image/png"})
+    assert picture.headers["content-type"] == "image/png"
+    assert base64.b64decode(answer["image_map"]) == picture.content
+    assert Image.open(io.BytesIO(picture.content)).format == "PNG"
+
+
+def test_a_text_without_image_is_explained_by_its_words_alone(ask):
+    body = {"data": {"text": "a fine day"}}
+    words = ask.post("/explain", **body, headers={"Accept": "application/json"})
+    assert words.json()["image_map"] is None
+    picture = ask.post("/explain", **body)
+    assert picture.status_code == 422
+    assert "no image" in picture.json()["error"]
