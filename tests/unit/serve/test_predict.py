@@ -114,7 +114,7 @@ def test_an_explanation_says_what_decided(ask, served, generated_posts):
 
 
 def test_a_text_without_image_is_explained_by_its_words_alone(ask):
-    body = {"data": {"text": "a fine day"}}
+    body = {"files": {"text": (None, "a fine day")}}  # without a file it would be no multipart form
     words = ask.post("/explain", **body, headers={"Accept": "application/json"})
     assert words.json()["image_map"] is None
     picture = ask.post("/explain", **body)
