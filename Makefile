@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench missing blanks faults model-speed explanations pictures scale docs tables clean
+.PHONY: help setup format check test demo attention bench missing blanks faults reliability model-speed explanations pictures scale docs tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ blanks: setup  ## Measure what blanks tell of HFM in DATA=folder; writes results
 
 faults: setup  ## Audit MVSA-Single in DATA=folder; writes results/mvsa-single-faults.json
 	$(BIN)/python scripts/faults.py --root $(DATA) --splits $(DATA)/splits
+
+reliability: setup  ## Load and faults of a service of RUN=run; writes results/reliability.json
+	$(BIN)/python -m scripts.reliability --run $(RUN)
 
 model-speed: setup  ## Size and speed of each model; writes results/model-speed.json
 	$(BIN)/python scripts/model_speed.py

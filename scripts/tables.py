@@ -19,7 +19,7 @@ from mvcn.experiments.comparison_tables import differences_table, scores_table, 
 from mvcn.experiments.published import published_results
 from mvcn.models import MODELS
 
-DOCS = ("constraints", "data", "explain", "models", "reproduction")
+DOCS = ("constraints", "data", "explain", "models", "reliability", "reproduction")
 PAGES = (Path("README.md"), *(Path("docs") / f"{name}.md" for name in DOCS))
 RESULTS = Path("results")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -336,6 +336,30 @@ def _constraints(results: Mapping[str, Any]) -> str:
     return f"{_markdown(head, rows)}\n{note}\n"
 
 
+def _reliability(results: Mapping[str, Any]) -> str:
+    load, stop, slow = (results[name] for name in ("load", "stop_under_load", "slow_clients"))
+    situations = {
+        f"{load['clients']} clients, {load['seconds']:g} s": load,
+        f"SIGTERM while {stop['clients']} clients ask": stop,
+        f"{slow['clients']} clients": slow["without"],
+        f"{slow['clients']} clients beside {slow['half_open']} half-open ones": slow["beside"],
+    }
+    rows = [
+        [name, *(str(seen["outcomes"].get(one, 0)) for one in ("200", "429", "503", "lost"))]
+        + [str(value) for value in seen["latency_ms"].values()]
+        for name, seen in situations.items()
+    ]
+    head = ("", "answered", "429", "503", "lost", "p50, ms", "p95, ms", "p99, ms")
+    note = (
+        f"{load['posts_per_second']} posts/s, each with an image. The process held "
+        f"{load['memory_mb_after_10_s']:.0f} MB after 10 s of load, "
+        f"{load['memory_mb_at_the_end']:.0f} MB at its end. After SIGTERM it ended within "
+        f"{stop['stop_seconds']:.1f} s, with exit code {stop['exit_code']}. "
+        f"{slow['cut']} half-open connections were cut after {slow['head_seconds']} s."
+    )
+    return f"{_markdown(head, rows)}\n{note}\n"
+
+
 TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
     "agreement": _agreement,
@@ -347,6 +371,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "missing-modality": _missing,
     "mvsa-single-faults": _faults,
     "pointing": _pointing,
+    "reliability": _reliability,
     "scale": _scale,
 }
 

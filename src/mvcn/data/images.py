@@ -17,8 +17,9 @@ Found = TypeVar("Found")
 # Where Pillow itself begins to warn: a quarter of a gigabyte at three bytes a pixel.
 MAX_IMAGE_PIXELS = 89_478_485
 
-# What posts hold. Left out on purpose: formats that run other programs, such as EPS.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
+# What posts hold. Left out on purpose: formats that run other programs, such as EPS, or that are
+# decoded before the number of their pixels can be checked, such as ICO.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {

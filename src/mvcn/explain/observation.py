@@ -56,7 +56,8 @@ class PreparedPosts:
         on_bad_image: BadImagePolicy = "error",
         images: ImageInputs | None = None,
     ) -> None:
-        images = images or image_inputs(model.eval(), processor)
+        model.eval()
+        images = image_inputs(model, processor) if images is None else images
         self.posts = apply_bad_image_policy(posts, images.prepare(posts), on_bad_image)
         self._rows = EncodedPosts(self.posts, processor)
         self._collate = Collator(processor, images)

@@ -40,6 +40,7 @@ def create_app(run: ServedRun, limits: Limits, key: str | None = None) -> FastAP
         version=about["versions"]["mvcn"],
         lifespan=_lifespan(answering),
         openapi_url=None,
+        redirect_slashes=False,
     )
     app.state.answering = answering
     locked = [Depends(_key_check(key))] if key else []

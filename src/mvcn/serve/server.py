@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
+from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -54,8 +56,13 @@ def serve(app: FastAPI, limits: Limits, listener: socket.socket) -> None:
     config.limits = limits
     # uvicorn raises the signal that ended it once more, for the handler that was there before.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _end)
     _GracefulServer(config, app.state.answering).run([listener])
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """End the process in the usual way, with exit code 0."""
+    sys.exit(0)
 
 
 class JsonLines(logging.Formatter):

@@ -1,33 +1,40 @@
 """A service of a tiny run, asked in this process."""
 
-import pytest
-from starlette.testclient import TestClient
+import time
+from contextlib import contextmanager
 
-from mvcn.serve.application import create_app
-from mvcn.serve.limits import Limits
-from mvcn.serve.served_run import ServedRun
+import pytest
 
 
 @pytest.fixture(scope="session")
 def served(tiny_run):
+    from mvcn.serve.served_run import ServedRun
+
     return ServedRun(tiny_run)
 
 
 @pytest.fixture(scope="session")
-def ask(served):
-    """A client of a service that is ready."""
-    with started(create_app(served, Limits())) as client:
+def service(served):
+    """Return a function from limits and a key to a client of a service that is ready."""
+    from starlette.testclient import TestClient
+
+    from mvcn.serve.application import create_app
+    from mvcn.serve.limits import Limits
+
+    @contextmanager
+    def start(key=None, **limits):
+        app = create_app(served, Limits(**limits), key)
+        with TestClient(app, raise_server_exceptions=False) as client:
+            while client.get("/ready").status_code != 200:
+                assert client.get("/health").is_success
+                time.sleep(0.02)
+            yield client
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def ask(service):
+    """A client of a service with the usual limits."""
+    with service() as client:
         yield client
-
-
-def started(app):
-    """Return a client that waits until the service of `app` is ready."""
-    return _ReadyClient(app, raise_server_exceptions=False)
-
-
-class _ReadyClient(TestClient):
-    def __enter__(self):
-        client = super().__enter__()
-        while client.get("/ready").status_code != 200:
-            pass
-        return client
