@@ -59,7 +59,7 @@ def row_kernels(dtype: torch.dtype) -> RowKernels | None:
     try:
         with TemporaryDirectory(prefix="mvcn-", ignore_cleanup_errors=True) as folder:
             library = Path(folder) / "rows.so"
-            command = [compiler, *FLAGS, f"-Dreal={TYPES[dtype]}", SOURCE, "-o", library]
+            command = [compiler, *FLAGS, f"-Dreal={TYPES[dtype]}", str(SOURCE), "-o", str(library)]
             subprocess.run(
                 command,
                 check=True,
