@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench missing blanks faults reliability model-speed explanations pictures scale docs tables clean
+.PHONY: help setup format check test demo attention bench missing blanks faults reliability model-speed explanations pictures scale ray bulk docs tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,15 @@ pictures: setup  ## Pictures of the README of DEMO=folder of `make demo` and RUN
 
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
 	$(BIN)/python scripts/scale.py
+
+ray: setup  ## Install Ray and test the jobs that it runs
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/pytest tests/system/test_bulk_faults.py
+
+bulk: ray  ## Measure and break jobs over many posts of WITH=run; writes results/bulk*.json
+	$(BIN)/mvcn export $(WITH) --quantize int8 --overwrite
+	$(BIN)/python -m scripts.bulk $(WITH)
+	$(BIN)/python -m scripts.bulk_faults $(WITH)
 
 docs: setup  ## Build the documentation site into docs/_build
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -1,6 +1,6 @@
 """Score many posts by `mvcn predict --engine` in several ways; writes results/bulk.json.
 
-Run from the repository's root: ``python scripts/bulk.py RUN``, where RUN has been exported by
+Run from the repository's root: ``python -m scripts.bulk RUN``, where RUN has been exported by
 ``mvcn export --quantize int8``. What is measured begins when each worker has finished a shard:
 loading a model does not count. Processor time is that of the workers.
 """

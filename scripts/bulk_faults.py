@@ -1,6 +1,6 @@
 """Kill jobs of `mvcn predict --engine`, fill their disk, count; writes results/bulk-faults.json.
 
-Run from the repository's root: ``python scripts/bulk_faults.py RUN``. A full disk is a file system
+Run from the repository's root: ``python -m scripts.bulk_faults RUN``. A full disk is a file system
 in memory, which only root can mount; it is left out for others.
 """
 
@@ -27,7 +27,7 @@ from mvcn.training.run_folder import describe_environment
 
 MVCN = (sys.executable, "-m", "mvcn", "predict")
 WAIT_SECONDS = 600
-SECONDS_BETWEEN_LOOKS = 0.05
+SECONDS_BETWEEN_LOOKS = 0.1
 SMALL_DISK, LARGE_DISK = "96k", "64m"
 MARK = f"MVCN_FAULTS={os.getpid()}"
 """In the environment of all processes that come from here, to kill no other."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from bulk_tables import bulk_faults_table, bulk_table
 
 from mvcn.experiments.cell import read_cells
 from mvcn.experiments.compare import Results, Spread, compare
@@ -19,7 +20,9 @@ from mvcn.experiments.comparison_tables import differences_table, scores_table, 
 from mvcn.experiments.published import published_results
 from mvcn.models import MODELS
 
-DOCS = ("constraints", "data", "explain", "models", "reliability", "reproduction")
+DOCS = (
+    *("constraints", "data", "explain", "how-to/bulk", "models", "reliability", "reproduction"),
+)
 PAGES = (Path("README.md"), *(Path("docs") / f"{name}.md" for name in DOCS))
 RESULTS = Path("results")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -360,10 +363,16 @@ def _reliability(results: Mapping[str, Any]) -> str:
     return f"{_markdown(head, rows)}\n{note}\n"
 
 
+def _noted(header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> str:
+    return f"{_markdown(header, rows)}\n{note}\n"
+
+
 TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
     "agreement": _agreement,
     "bench": _bench,
+    "bulk": lambda results: _noted(*bulk_table(results)),
+    "bulk-faults": lambda results: _noted(*bulk_faults_table(results)),
     "clusters": _clusters,
     "constraints": _constraints,
     "faithfulness": _faithfulness,

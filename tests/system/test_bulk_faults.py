@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from mvcn.inference import Scoring, bulk, predict_in_bulk
+from mvcn.inference.shard_scorer import attempt
 from scripts.bulk_faults import Job, count, kill_job, kill_worker, write_posts
 
 HAS_RAY = find_spec("ray") is not None
@@ -17,16 +19,23 @@ def posts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tiny_run, posts, tmp_path_factory):
-    """A job that nobody disturbs."""
+    """A job in this process, which nobody disturbs."""
     job = Job(tiny_run, posts, tmp_path_factory.mktemp("whole") / "job", "local")
-    code, said = job.end(job.start())
-    assert code == 0, said
-    assert said.startswith("Wrote 368 predictions and 16 errors for 384 rows")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(bulk.ENGINES, "local", here)
+        scoring = Scoring(job.run, job.output)
+        done = predict_in_bulk(scoring, [str(posts)], "local", prepare=lambda: None)
+    assert (done.predictions, done.errors, done.rows) == (368, 16, 384)
     return job
 
 
+def here(scoring, shards, jobs, prepare):
+    for shard in shards:
+        yield attempt(scoring, shard)
+
+
 def test_a_killed_job_goes_on_where_it_was(whole, tmp_path):
-    job = Job(whole.run, whole.posts, tmp_path / "job", "local")
+    job = Job(whole.run, whole.posts, tmp_path / "job", "local", ("--jobs", "1"))
     found = kill_job(job)
     assert found["shards_before"] < 16
     assert found["scored_again"] == 0
@@ -40,7 +49,7 @@ def test_a_killed_job_goes_on_where_it_was(whole, tmp_path):
 
 @pytest.mark.skipif(not HAS_RAY, reason=NO_RAY)
 def test_ray_finishes_a_job_though_a_worker_is_killed(whole, tmp_path):
-    job = Job(whole.run, whole.posts, tmp_path / "job", "ray")
+    job = Job(whole.run, whole.posts, tmp_path / "job", "ray", ("--jobs", "1"))
     found = kill_worker(job)
     assert found["finished_by_itself"], found["said"]
     assert found["scored_again"] == 0

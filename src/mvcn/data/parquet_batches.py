@@ -69,6 +69,7 @@ def unreadable(file: StoredFile, error: Exception) -> DataError:
 
 
 def read_row_batches(
+    parquet: pq.ParquetFile,
     file: StoredFile,
     row_groups: Sequence[int],
     first_row: int,
@@ -79,7 +80,8 @@ def read_row_batches(
     """Yield the posts of some row groups of a file.
 
     Args:
-        file: The file.
+        parquet: The file, as `open_parquet` gives it.
+        file: Its name, for errors.
         row_groups: Which to read.
         first_row: Number of their first row in the file, from 1.
         names: Our name of each column -> theirs.
@@ -90,16 +92,15 @@ def read_row_batches(
         DataError: The file is damaged.
     """
     ours = {name: names[name] for name in POST_COLUMNS if names[name]}
-    with open_parquet(file) as parquet:
-        there = parquet.schema_arrow.names
-        read = [name for name in there if name in ours.values()]
-        wanted = [name for name in there if name in {*read, *kept}]
-        batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=row_groups, columns=wanted)
-        while (rows := _next(batches, file)) is not None:
-            cells = _rows(rows.select(read), first_row, file)
-            ids = [_id(row, names["id"]) for row in cells]
-            yield RowBatch(first_row, rows, ids, [_post(row, ours, images) for row in cells])
-            first_row += len(rows)
+    there = parquet.schema_arrow.names
+    read = [name for name in there if name in ours.values()]
+    wanted = [name for name in there if name in {*read, *kept}]
+    batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=row_groups, columns=wanted)
+    while (rows := _next(batches, file)) is not None:
+        cells = _rows(rows.select(read), first_row, file)
+        ids = [_id(row, names["id"]) for row in cells]
+        yield RowBatch(first_row, rows, ids, [_post(row, ours, images) for row in cells])
+        first_row += len(rows)
 
 
 def _next(batches: Iterator[pa.RecordBatch], file: StoredFile) -> pa.RecordBatch | None:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from mvcn.data.parquet_files import find_parquet_files
+from mvcn.data.parquet_files import StoredFile, find_parquet_files
 from mvcn.data.rows import repeated_name
 from mvcn.data.table import column_names
 from mvcn.errors import ConfigError, DataError, RunError
@@ -76,7 +76,9 @@ def predict_in_bulk(
         require_ray()
     job_folder.require_job_folder(scoring.output)
     required = [ours for ours, _ in scoring.columns]
-    inputs = read_footers(find_parquet_files(places), names, required, scoring.keep)
+    files = find_parquet_files(places)
+    _require_apart(scoring.output, places, files)
+    inputs = read_footers(files, names, required, scoring.keep)
     manifest, shards = job_folder.manifest_of(scoring, inputs), cut(inputs, scoring.rows_a_shard)
     with _locked(scoring.output):
         job_folder.claim(scoring.output, manifest, overwrite=overwrite)
@@ -99,6 +101,17 @@ def _require_keepable(scoring: Scoring) -> None:
             raise ConfigError(
                 f"Column '{name}' cannot be kept: the predictions have one of that name."
             )
+
+
+def _require_apart(output: Path, places: Sequence[str], files: Sequence[StoredFile]) -> None:
+    """Raise a RunError where the output would be input when the job goes on."""
+    searched = [place for place in map(Path, places) if place.is_dir()]
+    is_inside = any(output.resolve().is_relative_to(place.resolve()) for place in searched)
+    if is_inside or any(Path(file.path).is_relative_to(output) for file in files):
+        raise RunError(
+            f"{output} is where the job looks for posts, so it would find its own predictions: "
+            "choose a folder elsewhere."
+        )
 
 
 @contextmanager

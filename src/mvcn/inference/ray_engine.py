@@ -75,12 +75,12 @@ def score_by_ray(
     require_ray()
     import ray
 
-    _start(jobs)
     try:
+        _start(jobs)
         workers = jobs or _cores()
         for row in _outcomes(scoring, shards, min(workers, len(shards)), prepare):
             yield Outcome(**row)
-    except (ray.exceptions.RayError, OSError) as error:
+    except (ray.exceptions.RayError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].rstrip(".")[:200]
         raise RunError(
             f"Ray gave up ({type(error).__name__}: {reason}): run the command again to go on."

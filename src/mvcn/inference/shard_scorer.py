@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from mvcn.data.parquet_batches import RowBatch, open_parquet, read_row_batches
+from mvcn.data.parquet_batches import RowBatch, read_row_batches
 from mvcn.data.table import column_names
 from mvcn.errors import DataError, MvcnError
 from mvcn.inference.classifier import Classifier, Prediction, lack_of
 from mvcn.inference.onnx_model import Backend
 from mvcn.inference.shard_files import count_rows, error_path, growing_table, prediction_path
-from mvcn.inference.shards import ROWS_A_SHARD, Shard, images_of
+from mvcn.inference.shards import ROWS_A_SHARD, Shard, images_of, open_shard
 from mvcn.types import Post
 
 PLACE = (pa.field("file", pa.string()), pa.field("row", pa.int64()), pa.field("id", pa.string()))
@@ -79,31 +80,35 @@ class ShardScorer:
             DataError: The input is damaged, or not what it was when the job began.
             RunError: The output cannot be written.
         """
-        output = self._scoring.output
-        done = count_rows(output, shard)
+        done = count_rows(self._scoring.output, shard)
         if done is not None:  # by a worker that died before it could say so
             return Outcome(shard.number, *done)
-        schema = self._schema(shard)
+        with open_shard(shard) as parquet:
+            return self._write(shard, parquet)
+
+    def _write(self, shard: Shard, parquet: pq.ParquetFile) -> Outcome:
+        output, schema = self._scoring.output, self._schema(parquet)
         # The errors are in place first: predictions that are there say that both are.
         with (
             growing_table(prediction_path(output, shard), schema) as predictions,
             growing_table(error_path(output, shard), ERROR_SCHEMA) as errors,
         ):
-            for batch in self._read(shard):
+            for batch in self._read(shard, parquet):
                 good, bad = self._judge(batch)
                 predictions.add(self._predictions(shard, batch, good, schema))
                 errors.add(_errors(shard, batch, bad))
             rows = predictions.rows + errors.rows
             if rows != shard.rows:
                 raise DataError(
-                    f"{shard.file.path} gave {rows} rows where its footer said {shard.rows}: it "
-                    "was changed or is damaged, so begin a new job when it is mended."
+                    f"{shard.file.path} gave {rows} rows where its footer said {shard.rows}: "
+                    "it is damaged, so write it again."
                 )
         return Outcome(shard.number, predictions.rows, errors.rows)
 
-    def _read(self, shard: Shard) -> Iterator[RowBatch]:
+    def _read(self, shard: Shard, parquet: pq.ParquetFile) -> Iterator[RowBatch]:
         images = images_of(shard.file, self._scoring.images)
         return read_row_batches(
+            parquet,
             shard.file,
             shard.row_groups,
             shard.first_row,
@@ -128,9 +133,8 @@ class ShardScorer:
         bad |= {position: one.image_problem for position, one in good.items() if one.image_problem}
         return {position: one for position, one in good.items() if position not in bad}, bad
 
-    def _schema(self, shard: Shard) -> pa.Schema:
-        with open_parquet(shard.file) as parquet:
-            kept = [parquet.schema_arrow.field(name) for name in self._scoring.keep]
+    def _schema(self, parquet: pq.ParquetFile) -> pa.Schema:
+        kept = [parquet.schema_arrow.field(name) for name in self._scoring.keep]
         names = self._classifier.class_names
         scores = [pa.field(f"{PROBABILITY}{name}", pa.float32()) for name in names]
         return pa.schema([*PLACE, *kept, pa.field(LABEL, pa.string()), *scores])
@@ -180,3 +184,6 @@ def attempt(scoring: Scoring, shard: Shard) -> Outcome:
         return Outcome(shard.number, problem=str(error))
     except MvcnError as error:
         return Outcome(shard.number, problem=str(error), stops_all=True)
+    except Exception as error:  # of a library: a worker has nobody to show its traceback to
+        problem = f"Shard {shard.name} of {shard.file.path} failed: {error!r}."
+        return Outcome(shard.number, problem=problem, stops_all=True)

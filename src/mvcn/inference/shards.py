@@ -51,6 +51,8 @@ class Shard:
     first_row: int
     """Number of its first row in the file; 1 is the first of all."""
     rows: int
+    digest: str
+    """Of the file's footer when the job was planned."""
 
     @property
     def name(self) -> str:
@@ -96,11 +98,24 @@ def cut(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Shard]:
             groups.append(group)
             rows += count
             if rows >= rows_a_shard:
-                shards.append(Shard(len(shards), source.file, tuple(groups), first, rows))
+                shards.append(_shard(len(shards), source, groups, first, rows))
                 groups, first, rows = [], first + rows, 0
         if groups or not source.rows_of_groups:
-            shards.append(Shard(len(shards), source.file, tuple(groups), first, rows))
+            shards.append(_shard(len(shards), source, groups, first, rows))
     return shards
+
+
+def open_shard(shard: Shard) -> pq.ParquetFile:
+    """Open the file of a shard.
+
+    Raises:
+        DataError: It cannot be read, or is not what it was when the job was planned.
+    """
+    parquet = open_parquet(shard.file)
+    if _digest(parquet.metadata) != shard.digest:
+        parquet.close()
+        raise DataError(f"{shard.file.path} was changed while the job ran: restore it.")
+    return parquet
 
 
 def images_of(file: StoredFile, images: Path | None) -> ImagePlace:
@@ -111,6 +126,10 @@ def images_of(file: StoredFile, images: Path | None) -> ImagePlace:
     if isinstance(file.filesystem, LocalFileSystem):
         return ImageFolder(Path(folder))
     return StoredImageFolder(file.filesystem, folder)
+
+
+def _shard(number: int, source: InputFile, groups: list[int], first: int, rows: int) -> Shard:
+    return Shard(number, source.file, tuple(groups), first, rows, source.digest)
 
 
 def _read_footer(

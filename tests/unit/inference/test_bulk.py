@@ -189,6 +189,24 @@ def test_damage_behind_a_footer_costs_its_own_shard_alone(predict, folder, tmp_p
     assert predict(place).shards_scored_now == 1
 
 
+def test_a_file_that_changes_while_the_job_runs_is_named(predict, folder, tmp_path, monkeypatch):
+    place = shutil.copytree(folder, tmp_path / "in")
+
+    def slow(scoring, its, jobs, prepare):
+        shutil.copy(place / "two/two.parquet", place / "one.parquet")
+        return here(scoring, its, jobs, prepare)
+
+    monkeypatch.setitem(bulk.ENGINES, "local", slow)
+    with pytest.raises(DataError, match=r"2 of 5 shards .*one\.parquet was changed while"):
+        predict(place)
+
+
+@pytest.mark.parametrize("output", [".", "two", "new/job"])
+def test_a_job_never_reads_its_own_output(predict, folder, output):
+    with pytest.raises(RunError, match="would find its own predictions"):
+        predict(output=folder / output)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
