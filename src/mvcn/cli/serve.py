@@ -33,6 +33,9 @@ def serve(
     queue: Annotated[
         int, typer.Option(help="Most posts that wait; more are refused by status 429.")
     ] = 256,
+    queue_seconds: Annotated[
+        float, typer.Option(help="Likely wait from which on posts are refused, too.")
+    ] = 20.0,
     max_posts: Annotated[int, typer.Option(help="Most posts in one request.")] = 64,
     max_body_mib: Annotated[float, typer.Option(help="Largest body of a request.")] = 16.0,
     max_held_mib: Annotated[float, typer.Option(help="Of all unanswered bodies together.")] = 256.0,
@@ -64,6 +67,7 @@ def serve(
         text_characters=max_characters,
         posts=max_posts,
         queue_posts=queue,
+        queue_seconds=queue_seconds,
         batch_posts=batch_size,
         batch_wait_seconds=max_wait_ms / 1000,
         head_seconds=head_seconds,

@@ -47,7 +47,10 @@ class Answering:
         self._limits = limits
         self._intake = Intake(limits)
         self._queue = WorkQueue(
-            limits.queue_posts, limits.batch_wait_seconds, self.metrics.count_batch
+            limits.queue_posts,
+            limits.batch_wait_seconds,
+            limits.queue_seconds,
+            self.metrics.count_batch,
         )
         self._predict = Work(run.predict, limits.batch_posts)
         self._explain = Work(run.explain, 1)

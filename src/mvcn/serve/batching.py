@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SMOOTHING = 0.2
-"""Weight of the newest batch in what an item is believed to cost."""
+"""Weight of the newest batch, if it is a full one, in what an item is believed to cost."""
 
 
 class QueueFullError(Exception):
@@ -56,6 +56,7 @@ class WorkQueue:
     Args:
         capacity: Most items that wait; those being computed do not count.
         max_wait_seconds: How long an item waits for others.
+        patience_seconds: Nothing is taken on when what waits will probably take longer than that.
         on_batch: Told the size of each batch.
     """
 
@@ -63,16 +64,18 @@ class WorkQueue:
         self,
         capacity: int,
         max_wait_seconds: float,
+        patience_seconds: float = math.inf,
         on_batch: Callable[[int], object] = lambda size: None,
     ) -> None:
         self._capacity = capacity
         self._max_wait = max_wait_seconds
+        self._patience = patience_seconds
         self._on_batch = on_batch
         self._entries: deque[_Waiting] = deque()
         self._computed: Sequence[_Waiting] = ()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._item_seconds = 0.0
+        self._item_seconds: dict[Work[Any, Any], float] = {}
         self._loop_task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -100,8 +103,9 @@ class WorkQueue:
             QueueFullError: There is no room for all of them; then none of them waits.
             Exception: What `work` raised for one of them.
         """
-        if len(self._entries) + len(items) > self._capacity:
-            raise QueueFullError(self._retry_seconds())
+        expected = sum(self._item_seconds.get(entry.work, 0.0) for entry in self._entries)
+        if len(self._entries) + len(items) > self._capacity or expected > self._patience:
+            raise QueueFullError(max(1, math.ceil(expected)))
         now = asyncio.get_running_loop().time()
         entries = [_Waiting(work, item, now) for item in items]
         self._entries.extend(entries)
@@ -114,9 +118,6 @@ class WorkQueue:
                 entry.answer.cancel()
             if any(entry.answer.cancelled() for entry in entries):
                 self._entries = deque(e for e in self._entries if not e.answer.done())
-
-    def _retry_seconds(self) -> int:
-        return max(1, math.ceil(len(self._entries) * self._item_seconds))
 
     async def _compute_for_ever(self) -> None:
         while True:
@@ -161,11 +162,16 @@ class WorkQueue:
         except Exception as error:
             await self._compute_each(batch, error)
             return
-        seconds = (loop.time() - began) / len(batch)
-        self._item_seconds += SMOOTHING * (seconds - self._item_seconds)
+        self._learn(work, len(batch), loop.time() - began)
         for entry, result in zip(batch, results, strict=True):
             if not entry.answer.done():
                 entry.answer.set_result(result)
+
+    def _learn(self, work: Work[Any, Any], items: int, seconds: float) -> None:
+        """Correct what an item is believed to cost; a small batch, which is dearer, counts less."""
+        known = self._item_seconds.get(work, 0.0)
+        weight = SMOOTHING * items / work.batch_size
+        self._item_seconds[work] = known + weight * (seconds / items - known)
 
     async def _compute_each(self, batch: Sequence[_Waiting], error: Exception) -> None:
         """Find out to which item of a batch an error belongs."""

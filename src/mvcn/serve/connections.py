@@ -75,8 +75,12 @@ class PatientProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, in the shape of all errors."""
-        headers = [("Content-Type", "application/json"), ("Connection", "close")]
         content = json.dumps({"error": NOT_HTTP}).encode()
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(content))),
+            ("Connection", "close"),
+        ]
         answer = (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
             h11.Data(data=content),

@@ -28,6 +28,8 @@ class Limits:
     """In one request."""
     queue_posts: int = 256
     """That wait for the model, of all requests together."""
+    queue_seconds: float = 20.0
+    """That what waits may take, as far as can be told; no more posts are taken on beyond."""
     batch_posts: int = 32
     """That the model computes together."""
     batch_wait_seconds: float = 0.005

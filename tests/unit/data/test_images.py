@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mvcn.data.images import MAX_IMAGE_PIXELS, image_digest, open_image
+from mvcn.data.images import MAX_IMAGE_PIXELS, image_digest, image_size, open_image
 from mvcn.errors import BadImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -193,8 +193,14 @@ def test_the_limit_itself_is_allowed_by_the_header_check():
         open_image(png_header(width, MAX_IMAGE_PIXELS // width))
 
 
+def test_the_size_is_told_without_decoding():
+    assert image_size(png_header(9000, 7000)) == (9000, 7000)
+    with pytest.raises(BadImageError, match="known format"):
+        image_size(b"no image")
+
+
 @pytest.mark.parametrize("name", ["missing.jpg", ".", "a\0b", "x" * 5000])
-@pytest.mark.parametrize("function", [open_image, image_digest])
+@pytest.mark.parametrize("function", [open_image, image_digest, image_size])
 def test_no_such_file(tmp_path, name, function):
     with pytest.raises(BadImageError, match="correct its path"):
         function(tmp_path / name)

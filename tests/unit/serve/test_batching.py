@@ -110,6 +110,25 @@ def test_never_more_wait_than_there_is_room_for():
     assert all(6 not in batch for batch in doubling.batches)
 
 
+def test_nothing_is_taken_on_that_would_wait_too_long():
+    slow = Work(lambda items: time.sleep(0.05 * len(items)) or items, 2)
+
+    async def use():
+        queue = WorkQueue(1000, 0.0, patience_seconds=0.1)
+        queue.start()
+        for _ in range(9):  # until it has learned what an item costs
+            await queue.submit(slow, [1, 2])
+        waiting = asyncio.create_task(queue.submit(slow, [0, 1, 2, 3, 4, 5]))
+        await asyncio.sleep(0.01)  # two of them are being computed
+        with pytest.raises(QueueFullError):
+            await queue.submit(slow, [5])
+        assert await waiting == [0, 1, 2, 3, 4, 5]
+        assert await queue.submit(slow, [6]) == [6]
+        await queue.close()
+
+    asyncio.run(use())
+
+
 def test_an_error_reaches_only_the_item_that_it_belongs_to():
     doubling = Doubling(4)
 
