@@ -181,10 +181,18 @@ def test_the_explanation_has_the_words_with_weights_and_the_map(page, served, pi
     expect(page.locator("#reasons")).to_be_focused()
     words = page.locator(".word .text").all_inner_texts()
     assert words == ["oh", "what", "a", "day", ",", "again"]
-    weights = page.locator(".word small").all_inner_texts()
-    assert all(re.fullmatch(r"[+\N{MINUS SIGN}]\d+\.\d\d|0", weight) for weight in weights)
+    weights = [text for text in page.locator(".word small").all_inner_texts() if text.strip()]
+    assert weights
+    assert all(re.fullmatch(r"[+\N{MINUS SIGN}]\d.*", weight) for weight in weights)
+    expect(page.locator("#unread")).to_be_hidden()
     sizes = page.locator(".pair img").evaluate_all("all => all.map(one => one.naturalWidth)")
     assert sizes == [224, 224]
+
+
+def test_a_text_that_is_longer_than_the_model_reads_is_said_to_be(page):
+    predict(page, "such a day " * 18)
+    page.get_by_role("button", name="Explain").click()
+    expect(page.locator("#unread")).to_contain_text("beyond what the model reads")
 
 
 def test_a_newer_prediction_ends_the_wait_for_an_explanation(page):

@@ -54,7 +54,7 @@ async function explain() {
   find("stop").focus();
   try {
     const explanation = await ask("explain", { body: judged.body, signal });
-    reasons.showExplanation(explanation, judged.image);
+    reasons.showExplanation(explanation, judged);
     bringIntoView(find("reasons"));
   } catch (failure) {
     if (!signal.aborted) reasons.showExplanationProblem(failure.message);
@@ -97,7 +97,7 @@ async function meetModel() {
     await showModel();
   } catch (failure) {
     if (failure.status === 401) return say(find("banner"), `${failure.message} Predict asks again.`);
-    say(find("banner"), `${failure.message} This page goes on trying.`);
+    say(find("banner"), `${failure.message} This page tries again by itself.`);
     setTimeout(meetModel, RETRY_MS);
   }
 }

@@ -3,6 +3,7 @@
 import { find, make, say } from "./elements.js";
 
 const STRONGEST_TINT = 0.75;
+const LEAST_NUMBER = 0.05; // of the strongest weight
 const ENDS = /^[.,;:!?…%)\]}’”'"]+$/;
 const OPENS = /^[#@([{“‘$]+$/;
 
@@ -48,15 +49,15 @@ export function showExplanationProblem(sentence) {
 /**
  * Show an explanation, as ``/explain`` answers it.
  * @param {object} explanation
- * @param {?File} image Of the post that is explained.
+ * @param {{text: string, image: ?File}} post That is explained.
  */
-export function showExplanation({ prediction, words, image_map: png, method }, image) {
+export function showExplanation({ prediction, words, image_map: png, method }, post) {
   hideExplanation();
   find("why-hint").hidden = true;
   find("explain").hidden = true;
   find("reasons").hidden = false;
-  showWords(words, prediction.label);
-  showMap(png, method, prediction.label, image);
+  showWords(words, prediction.label, post.text);
+  showMap(png, method, prediction.label, post.image);
   find("why-status").textContent = "The explanation is shown.";
   find("reasons").focus({ preventScroll: true });
 }
@@ -68,14 +69,15 @@ function setWorking(isWorking) {
   find("explain").hidden = isWorking;
 }
 
-function showWords(words, label) {
+function showWords(words, label, text) {
   find("words-part").hidden = words.length === 0;
   const peak = Math.max(...words.map(({ weight }) => Math.abs(weight)), 1e-9);
   const groups = together(words).map((group) => group.map((one) => wordElement(one, peak)));
   find("words").replaceChildren(
     ...groups.flatMap((group) => [make("span", "together", ...group), " "]),
   );
-  find("words-hint").textContent = `+ speaks for “${label}”, − against it: by how much its log-probability falls without the word.`;
+  find("words-hint").textContent = `+ speaks for “${label}”, − against it: by how much its log-probability falls without the word. A word without a number hardly counts.`;
+  say(find("unread"), isCut(words, text) ? "The rest of the text is beyond what the model reads." : "");
 }
 
 /** Group words so that no line begins with a comma or ends with a hash sign. */
@@ -93,13 +95,22 @@ function wordElement({ word, weight }, peak) {
   const strength = Math.round((100 * STRONGEST_TINT * Math.abs(weight)) / peak);
   const text = make("span", "text", word);
   text.style.setProperty("--strength", `${strength}%`);
-  return make("span", `word ${weight > 0 ? "for" : "against"}`, text, make("small", "", signed(weight)));
+  const side = weight > 0 ? "for" : "against";
+  const number = Math.abs(weight) < LEAST_NUMBER * peak ? "" : signed(weight);
+  return make("span", `word ${side}`, text, make("small", "", number));
 }
 
 function signed(weight) {
-  const size = Math.abs(weight).toFixed(2);
-  if (size === "0.00") return "0";
-  return `${weight > 0 ? "+" : "−"}${size}`;
+  return `${weight > 0 ? "+" : "−"}${Math.abs(weight).toPrecision(2)}`;
+}
+
+/** Whether letters or digits follow the last word; words are found in the text as they are. */
+function isCut(words, text) {
+  const end = words.reduce((from, { word }) => {
+    const start = text.indexOf(word, from);
+    return start < 0 ? from : start + word.length;
+  }, 0);
+  return /[\p{L}\p{N}]/u.test(text.slice(end));
 }
 
 function showMap(png, method, label, image) {
