@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench missing blanks faults reliability model-speed explanations pictures scale ray bulk docs tables clean
+.PHONY: help setup format check test demo attention bench missing blanks faults reliability model-speed explanations pictures scale scaling ray bulk docs tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bulk: ray  ## Measure and break jobs over many posts of WITH=run; writes results
 	$(BIN)/mvcn export $(WITH) --quantize int8 --overwrite
 	$(BIN)/python -m scripts.bulk $(WITH)
 	$(BIN)/python -m scripts.bulk_faults $(WITH)
+
+scaling: setup  ## How a training step grows; writes results/scaling.json
+	$(BIN)/python scripts/scaling.py
 
 docs: setup  ## Build the documentation site into docs/_build
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'

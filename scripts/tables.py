@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from bulk_tables import bulk_faults_table, bulk_table
+from scaling_tables import SCALING_ROWS
 
 from mvcn.experiments.cell import read_cells
 from mvcn.experiments.compare import Results, Spread, compare
@@ -22,6 +23,7 @@ from mvcn.models import MODELS
 
 DOCS = (
     *("constraints", "data", "explain", "how-to/bulk", "models", "reliability", "reproduction"),
+    "scaling",
 )
 PAGES = (Path("README.md"), *(Path("docs") / f"{name}.md" for name in DOCS))
 RESULTS = Path("results")
@@ -382,6 +384,10 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "pointing": _pointing,
     "reliability": _reliability,
     "scale": _scale,
+    **{
+        name: lambda content, rows=rows: _markdown(*rows(content))
+        for name, rows in SCALING_ROWS.items()
+    },
 }
 
 MVSA_ROWS = (
@@ -401,6 +407,7 @@ SOURCES = {
     "clusters": "explanations",
     "faithfulness": "explanations",
     "pointing": "attention-generated-posts",
+    **dict.fromkeys(SCALING_ROWS, "scaling"),
 }
 """Name of a table -> the file of results that it is of, where that has another name."""
 

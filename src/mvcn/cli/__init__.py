@@ -25,7 +25,7 @@ from mvcn.cli.tune import tune
 from mvcn.errors import LostProcessError, MvcnError
 
 EXIT_CODE = 2
-SECONDS_FOR_FIRST = 2.0
+SECONDS_FOR_FIRST = 5.0
 """A launcher needs less to end the other processes once one has said what is wrong and ended."""
 
 # Read when torch loads its threads, so it must be set before. By default a thread that waits for

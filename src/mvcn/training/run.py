@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
+from torch import Tensor
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedConfig,
@@ -110,10 +111,12 @@ def _train(
         "image_features": round(features_ready - started, 1),
         "training": round(time.monotonic() - features_ready, 1),
     }
+    weights = trainer.whole_weights()
     if processes.is_main_process:
         with writing(output, "make room, then end the run by --resume."):
             run_folder.write_dev_predictions(output, parts[1], dev.probabilities, posts.class_names)
-            _finish(output, model, processor, describer, trainer, posts, report)
+            _save_model(output, model, processor, describer, report, weights)
+            _finish(output, trainer, posts, report)
     processes.wait_for_everyone()
     return report
 
@@ -332,21 +335,26 @@ def _encode(
     return encoded
 
 
-def _finish(
+def _save_model(
     output: Path,
     model: MvcnForClassification,
     processor: MvcnProcessor,
     describer: ImageDescriber | None,
-    trainer: MvcnTrainer,
-    posts: TrainingPosts,
     report: Mapping[str, Any],
+    weights: Mapping[str, Tensor] | None,
 ) -> None:
-    """Write the model, then everything about it; the metrics come last and mark the end."""
+    """Write what predictions need."""
     model.config.temperature = report["calibration"]["temperature"]
-    model.save_pretrained(output)
+    model.save_pretrained(output, state_dict=weights)
     processor.save_pretrained(output)
     if describer is not None:
         describer.save(output / DESCRIBER)
+
+
+def _finish(
+    output: Path, trainer: MvcnTrainer, posts: TrainingPosts, report: Mapping[str, Any]
+) -> None:
+    """Write everything about the run; the metrics come last and mark the end."""
     run_folder.write_history(output / run_folder.HISTORY_FILE, trainer.state.log_history)
     environment = run_folder.describe_environment() | {
         "seed": trainer.args.seed,

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
-from mvcn.errors import MvcnError, RunError
+from mvcn.errors import ConfigError, MvcnError, RunError
 from mvcn.evaluation import (
     Calibration,
     Evaluation,
@@ -86,6 +86,10 @@ class MvcnTrainer(Trainer):
         self.balanced_sampling = balanced_sampling
         self.average = average
         if average is not None:
+            if self.is_fsdp_enabled:
+                raise ConfigError(
+                    "FSDP splits the weights: set training.weight_average_decay to 0."
+                )
             self.add_callback(average)
         self._step: tuple[Any, Targets] | None = None
         self._parts = LossParts()
@@ -206,6 +210,16 @@ class MvcnTrainer(Trainer):
         with self.average.applied() if self.average and is_due else nullcontext():
             super()._maybe_log_save_evaluate(*arguments, **options)
 
+    def whole_weights(self) -> dict[str, Tensor] | None:
+        """Return the weights that devices have split among them; None where each has all.
+
+        All processes must call it.
+        """
+        if not self.is_fsdp_enabled:
+            return None
+        weights: dict[str, Tensor] = self.accelerator.get_state_dict(self.model)
+        return weights
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint to its end, and only then delete an older one.
 
@@ -246,7 +260,8 @@ class MvcnTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Name the weights as the model does: the Trainer's own loading knows no other names."""
         if self.args.should_save:
-            self.model.save_pretrained(output_dir, save_original_format=False)
+            model = self.accelerator.unwrap_model(self.model)
+            model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that does not set every weight.

@@ -1,0 +1,35 @@
+"""What the Trainer is told: precision, devices, and how many posts each of them gets."""
+
+import pytest
+
+from mvcn.config import TrainingConfig
+from mvcn.errors import ConfigError
+from mvcn.training.arguments import training_arguments, use_one_device
+from mvcn.training.processes import require_enough_posts, runs_on_cpu
+
+
+def test_one_process_takes_whole_batches(tmp_path):
+    arguments = training_arguments(TrainingConfig(batch_size=12), tmp_path)
+    assert (arguments.train_batch_size, arguments.world_size) == (12, 1)
+    assert not arguments.ddp_broadcast_buffers
+    assert not arguments.ddp_find_unused_parameters
+
+
+def test_a_process_alone_keeps_to_one_gpu_and_says_so(tmp_path, capsys):
+    arguments = training_arguments(TrainingConfig(), tmp_path)
+    arguments._n_gpu = 4  # as the Trainer counts them
+    use_one_device(arguments)
+    assert arguments.n_gpu == 1
+    assert "One of 4 GPUs is used: start the command by torchrun" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not runs_on_cpu(), reason="there is a GPU")
+def test_half_precision_of_gpus_is_refused_without_one(tmp_path):
+    with pytest.raises(ConfigError, match="is fp16, but no GPU was found: use bf16 or none"):
+        training_arguments(TrainingConfig(mixed_precision="fp16"), tmp_path)
+
+
+def test_no_process_may_go_without_posts():
+    require_enough_posts(4, 4)
+    with pytest.raises(ConfigError, match="is 4, but 5 processes share each batch"):
+        require_enough_posts(4, 5)
