@@ -36,12 +36,14 @@ def test_the_card_of_a_run_is_shown(served, service, tmp_path, monkeypatch):
         assert client.get("/model").json()["card"] == "# A model"
 
 
-class TestKey:
-    @pytest.fixture(scope="class")
-    def locked(self, service):
-        with service(key="sesame") as client:
-            yield client
+@pytest.fixture(scope="module")
+def locked(service):
+    """A client of a service that asks for a key."""
+    with service(key="sesame") as client:
+        yield client
 
+
+class TestKey:
     @pytest.mark.parametrize("path", OPEN)
     def test_the_page_and_its_state_need_none(self, locked, path):
         assert locked.get(path).status_code == 200
