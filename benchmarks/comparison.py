@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,6 +15,7 @@ MATRIX_SIZE = 1536
 MATRIX_REPEATS = 12
 
 Tell = Callable[[str], None]
+Reading = Literal["times faster", "times as long", "of the limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ class Benchmark:
     """Do the work of the folder; return the speed in `unit`."""
     reference: Callable[[Path], float]
     """The same in plain code."""
-    is_cost: bool = False
-    """The ratio says how many times as long ours takes, not how many times faster it is."""
+    reads: Reading = "times faster"
+    """What the ratio says of ours; the reference of "of the limit" is what is possible."""
     needs: str | None = None
     """A package of the extra ``bench`` without which it is left out."""
     limit: Callable[[Path, float], float] | None = None
@@ -86,10 +87,12 @@ def times_faster(benchmark: Benchmark, ours: float, reference: float) -> float:
 
 def _ratio(benchmark: Benchmark, ours: float, reference: float) -> dict[str, Any]:
     """Return the ratio as a number, and as it reads."""
-    faster = times_faster(benchmark, ours, reference)
-    if benchmark.is_cost:
-        return {"ratio": 1 / faster, "reads": f"{1 / faster:.3g} times as long"}
-    return {"ratio": faster, "reads": f"{faster:.3g} times faster"}
+    ratio = times_faster(benchmark, ours, reference)
+    if benchmark.reads == "of the limit":
+        return {"ratio": ratio, "reads": f"{ratio:.0%} {benchmark.reads}"}
+    if benchmark.reads == "times as long":
+        ratio = 1 / ratio
+    return {"ratio": ratio, "reads": f"{ratio:.3g} {benchmark.reads}"}
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:

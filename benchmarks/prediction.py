@@ -5,9 +5,10 @@ generated post; MiniLM-L6, EfficientNet-Lite0 and a network of one text-guided u
 weights where there are no packaged ones. Both sides predict a few posts before the clock starts.
 
 Ours is `Classifier.predict` with each backend, in a process with the allocator setting of the
-command line. The reference is the loop that one would write with transformers: tokenizer and
-encoders as their packages build them, in eval mode, without gradients, images decoded between
-batches.
+command line; the one called compiled is torch with its model compiled by `torch.compile`, which
+takes minutes that are not timed. The reference is the loop that one would write with
+transformers: tokenizer and encoders as their packages build them, in eval mode, without gradients,
+images decoded between batches.
 """
 
 import time
@@ -47,10 +48,12 @@ def prepare(folder: Path, count: int) -> None:
     quantize_graph(run / FILES["onnx"], run / FILES["onnx-int8"])
 
 
-def ours(folder: Path, backend: Backend, batch: int) -> float:
+def ours(folder: Path, backend: Backend, batch: int, *, is_compiled: bool = False) -> float:
     """Return posts/s through `Classifier`."""
     prepare_process()
     classifier = Classifier.from_pretrained(folder / RUN, backend)
+    if is_compiled:
+        classifier.model.compile(dynamic=True)
     return _rate(folder, batch, lambda posts: list(classifier.predict(posts)))
 
 
@@ -74,13 +77,16 @@ def reference(folder: Path, batch: int) -> float:
     return _rate(folder, batch, predict)
 
 
-def sides(backend: Backend, batch: int) -> tuple[Callable[[Path], float], Callable[[Path], float]]:
+def sides(
+    backend: Backend, batch: int, *, is_compiled: bool = False
+) -> tuple[Callable[[Path], float], Callable[[Path], float]]:
     """Return our side and the reference for a backend and a number of posts at a time."""
-    return partial(ours, backend=backend, batch=batch), partial(reference, batch=batch)
+    side = partial(ours, backend=backend, batch=batch, is_compiled=is_compiled)
+    return side, partial(reference, batch=batch)
 
 
 def _rate(folder: Path, batch: int, predict: Callable[[Sequence[Post]], object]) -> float:
-    for posts in _batches(folder, "warm-up", batch):
+    for posts in (*_batches(folder, "warm-up", batch), next(_batches(folder, "timed", batch))):
         predict(posts)
     started = time.perf_counter()
     count = 0

@@ -26,6 +26,7 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from benchmarks import plain_training
+from benchmarks.comparison import matrix_rate
 from mvcn.cli.process import prepare_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data import read_corpus
@@ -125,6 +126,11 @@ def limit(folder: Path, rate: float) -> float:
     token_ids = processor.tokenize([post.text for post in corpus.posts])
     flops = sum(training_flops(model, len(ids), patches) for ids in token_ids)
     return flops / rate * EPOCH_POSTS / len(token_ids)
+
+
+def measured_limit(folder: Path) -> float:
+    """Return `limit` at the rate of matrix products that this machine reaches now."""
+    return limit(folder, matrix_rate())
 
 
 def training_flops(model: MvcnForClassification, tokens: int, patches: int) -> int:

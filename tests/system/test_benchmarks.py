@@ -26,11 +26,11 @@ from mvcn.types import Post
 
 KEYS = {"name", "ours", "reference", "unit", "ratio"}
 WITH_OTHER_LIBRARIES = {"scc_step_vs_crossbatchmemory"}
+"""Run where the extra ``bench`` is installed."""
 ALIKE = {name for name in command.BENCHMARKS if name.startswith("predict_")} - {
     "predict_onnx_int8_b32_vs_hf"
-}
-"""All alike but for the backend."""
-"""Run where the extra ``bench`` is installed."""
+} | {"sparsemax_vs_softmax_197"}
+"""All alike but for the backend, or a shape."""
 
 
 @pytest.fixture
@@ -70,8 +70,10 @@ def test_a_quick_run_measures_both_sides_of_every_benchmark(in_this_process, tmp
     for entry in entries:
         assert entry.keys() >= KEYS
         assert min(entry["ours"], entry["reference"], entry["ratio"]) > 0
-    images, training, large, averaged, *_ = entries
+    images, training, share, large, averaged, *_ = entries
     assert min(images["limit"], training["limit"]) > 0
+    assert share["ratio"] == pytest.approx(share["reference"] / share["ours"])
+    assert share["reads"] == f"{share['ratio']:.0%} of the limit"
     assert large["ratio"] == pytest.approx(large["ours"] / large["reference"])
     assert averaged["ratio"] == pytest.approx(averaged["reference"] / averaged["ours"])
     assert images["ratio"] == images["ours"] / images["reference"]
