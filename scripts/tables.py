@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from bulk_tables import bulk_faults_table, bulk_table
+from idea_tables import feature_ideas
 from scaling_tables import SCALING_ROWS
 
 from mvcn.experiments.cell import read_cells
@@ -378,6 +379,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "clusters": _clusters,
     "constraints": _constraints,
     "faithfulness": _faithfulness,
+    "feature-ideas": lambda content: _markdown(*feature_ideas(content)),
     "ideas": _ideas,
     "missing-modality": _missing,
     "mvsa-single-faults": _faults,
