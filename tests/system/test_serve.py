@@ -107,8 +107,8 @@ def test_command_line_python_and_rest_agree(service, tiny_run, mvcn, generated_p
     ("content", "expected"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20, 400),  # a client that speaks TLS
-        (b"GET / HTTP/9.9\r\n\r\n", 400),
-        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"how are you?\r\n\r\n", 400),
+        (b"GET /" + b"a" * 20_000, 400),  # a head without end
         (HEAD % len(BODY) + b"Content-Length: 3\r\n\r\n" + BODY, 400),
         (HEAD % len(BODY) + b"\r\n" + BODY + b"garbage without end\r\n\r\n", 200),
         (HEAD % 10**9 + b"Expect: 100-continue\r\n\r\n", 413),

@@ -45,7 +45,7 @@ for result in schema.get_all_operations():
     check()
 print(seen)
 """
-EXAMPLES = 25
+EXAMPLES = 12
 
 
 def test_no_made_up_request_is_a_fault(tiny_run):
