@@ -2,13 +2,18 @@
 
 import os
 from importlib.util import find_spec
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mvcn.cli.options import BackendName, Run
 from mvcn.cli.process import prepare_process
 from mvcn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mvcn.inference import Backend
+    from mvcn.serve.limits import Limits
 
 KEY_VARIABLE = "MVCN_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -51,15 +56,8 @@ def serve(
     Clients must send the key in MVCN_API_KEY, where that is set, as Authorization: Bearer KEY.
     """
     _require_extra()
-    import torch
-
-    from mvcn.serve.application import create_app
     from mvcn.serve.limits import Limits
-    from mvcn.serve.served_run import ServedRun
-    from mvcn.serve.server import listen, log_to_stdout
-    from mvcn.serve.server import serve as serve_for_ever
 
-    prepare_process()
     limits = Limits(
         body_bytes=int(max_body_mib * MEBIBYTE),
         held_bytes=int(max_held_mib * MEBIBYTE),
@@ -75,6 +73,21 @@ def serve(
         answer_seconds=answer_seconds,
         connections=max_connections,
     )
+    _answer(run, backend, host, port, threads, limits)
+
+
+def _answer(
+    run: Path, backend: "Backend", host: str, port: int, threads: int | None, limits: "Limits"
+) -> None:
+    """Load a run, and answer until the process is told to end."""
+    import torch
+
+    from mvcn.serve.application import create_app
+    from mvcn.serve.served_run import ServedRun
+    from mvcn.serve.server import listen, log_to_stdout
+    from mvcn.serve.server import serve as serve_for_ever
+
+    prepare_process()
     key = os.environ.get(KEY_VARIABLE) or None
     if threads is not None:
         torch.set_num_threads(threads)
@@ -90,7 +103,7 @@ def _require_extra() -> None:
         raise ConfigError("Serving needs an extra: pip install 'mvcn[serve]'.")
 
 
-def _tell(run: object, host: str, port: int, key: str | None) -> None:
+def _tell(run: Path, host: str, port: int, key: str | None) -> None:
     place = f"[{host}]" if ":" in host else host
     typer.echo(f"Serving {run} on http://{place}:{port} (Ctrl+C ends it).", err=True)
     if host not in LOOPBACK and key is None:
