@@ -97,9 +97,10 @@ def _require_comparable(run: TrainedRun, beside: TrainedRun) -> None:
 def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
     """Return how a run's clusters lie, and how faithful its explanations are on dev posts."""
     own = next(iter(run.dev_sparsity.values()), None)
+    clusters = measure_clusters(run.dev_space)
     return {
         "posts": len(run.dev_space.labels),
-        "clusters": dataclasses.asdict(measure_clusters(run.dev_space)),
+        "clusters": None if clusters is None else dataclasses.asdict(clusters),
         "zeros_in_attention": None if own is None else own.zeros,
         **(measure_faithfulness(run, sample) if sample else {}),
     }

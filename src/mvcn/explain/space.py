@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
@@ -79,41 +78,50 @@ def read_space(
     return Space(features, np.array([numbers[str(label)] for label in found]), class_names)
 
 
-def measure_clusters(space: Space) -> Clusters:
+def measure_clusters(space: Space) -> Clusters | None:
     """Return how well the classes of a space lie apart.
 
-    Raises:
-        DataError: Posts of fewer than two classes.
+    None where that has no meaning: posts of fewer than two classes, one post a class, or all
+    centroids in one place.
     """
     present = np.unique(space.labels)
     if len(present) < 2 or len(present) == len(space.labels):  # noqa: PLR2004
-        raise DataError("Clusters need several posts of two classes at least.")
+        return None
     centroids = space.centroids
     own = np.square(space.features - centroids[space.labels]).sum(1).mean()
     weights = np.bincount(space.labels, minlength=len(centroids))[present] / len(space.labels)
     apart = np.square(centroids[present] - space.features.mean(0)).sum(1)
-    return Clusters(
-        float(silhouette_score(space.features, space.labels)), float(own / (weights @ apart))
-    )
+    between = float(weights @ apart)
+    if between == 0:
+        return None
+    return Clusters(float(silhouette_score(space.features, space.labels)), float(own / between))
 
 
 def project(space: Space, kind: MapKind) -> tuple[np.ndarray, Mapping[int, np.ndarray]]:
     """Return a place in the plane for each post, and class number -> that of its centroid.
 
-    t-SNE places centroids as if they were posts, PCA by the same projection.
+    t-SNE places centroids as if they were posts, PCA by the same projection. Posts that all lie
+    in one place have no t-SNE, and stay there.
 
     Source:
         van der Maaten and Hinton, JMLR 2008.
     """
     present = np.unique(space.labels).tolist()
     rows = np.concatenate([space.features, space.centroids[present]])
-    if kind == "pca":
-        places = PCA(2).fit(space.features).transform(rows)
-    else:
-        perplexity = min(MAX_PERPLEXITY, len(rows) / POSTS_PER_PERPLEXITY)
-        start = PCA(2).fit_transform(rows)
-        start = start / start[:, 0].std() * 1e-4  # as the method asks of a starting place
+    places = _principal_places(space.features, rows)
+    spread = places[:, 0].std()
+    if kind == "t-sne" and spread > 0:
+        perplexity = np.clip(len(rows) / POSTS_PER_PERPLEXITY, 1, MAX_PERPLEXITY)
+        start = places / spread * 1e-4  # as the method asks of a starting place
         tsne = TSNE(2, perplexity=perplexity, init=start, random_state=MAP_SEED)
         places = tsne.fit_transform(rows)
     count = len(space.features)
     return places[:count], dict(zip(present, places[count:], strict=True))
+
+
+def _principal_places(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return rows along the two directions of most variance; 0 along those that there are not."""
+    mean = features.mean(0)
+    _, _, directions = np.linalg.svd(features - mean, full_matrices=False)
+    found: np.ndarray = (rows - mean) @ directions[:2].T
+    return np.pad(found, [(0, 0), (0, 2 - found.shape[1])])

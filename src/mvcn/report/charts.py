@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 NUM_BINS = 10
 PARTS_COLORS = ("#0b57a4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e")
@@ -44,28 +46,42 @@ def reliability(
     return _svg(figure)
 
 
-def training_curves(history: Path) -> str:
+def training_curves(history: Path) -> tuple[str, str]:
     """Return each part of the training loss, and the dev scores, over the epochs."""
     with history.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    figure = Figure(figsize=(9, 3.4), layout=ConstrainedLayoutEngine())
-    losses, scores = figure.subplots(1, 2)
+    return _loss_curves(rows), _score_curves(rows)
+
+
+def _loss_curves(rows: Sequence[Mapping[str, str]]) -> str:
+    figure, axis = _epochs_figure("loss")
     parts = [
         name
         for name in rows[0]
         if not name.startswith(("eval_", "train_")) and name not in NOT_PARTS
     ]
     for color, name in zip(PARTS_COLORS * len(parts), parts, strict=False):
-        losses.plot(*_series(rows, name), color=color, linewidth=1.4, label=name.replace("_", " "))
-    losses.plot(*_series(rows, "eval_loss"), "k.--", label="dev loss")
-    losses.set(xlabel="epoch", ylabel="loss")
-    losses.legend(fontsize=8, frameon=False)
+        axis.plot(*_series(rows, name), color=color, linewidth=1.4, label=name.replace("_", " "))
+    axis.plot(*_series(rows, "eval_loss"), "k.--", label="dev loss")
+    axis.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def _score_curves(rows: Sequence[Mapping[str, str]]) -> str:
+    figure, axis = _epochs_figure("dev, %")
     for color, (name, title) in zip(PARTS_COLORS, DEV_SCORES.items(), strict=False):
         epochs, values = _series(rows, name)
-        scores.plot(epochs, [100 * value for value in values], "o-", color=color, label=title)
-    scores.set(xlabel="epoch", ylabel="dev, %")
-    scores.legend(fontsize=8, frameon=False)
+        axis.plot(epochs, [100 * value for value in values], "o-", color=color, label=title)
+    axis.legend(fontsize=8, frameon=False)
     return _svg(figure)
+
+
+def _epochs_figure(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 3.4), layout=ConstrainedLayoutEngine())
+    axis = figure.subplots()
+    axis.set(xlabel="epoch", ylabel=title)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure, axis
 
 
 def _series(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[float], list[float]]:

@@ -39,5 +39,10 @@ def _lengths(posts: Sequence[Post]) -> list[str]:
     names = {}
     for group in np.unique(groups):
         members = counts[groups == group]
-        names[group] = f"{members.min()} to {members.max()} words"
+        names[group] = _words(int(members.min()), int(members.max()))
     return [names[group] for group in groups]
+
+
+def _words(least: int, most: int) -> str:
+    numbers = f"{least}" if least == most else f"{least} to {most}"
+    return f"{numbers} word" if most == 1 else f"{numbers} words"

@@ -40,10 +40,13 @@ def test_clusters_by_hand():
     assert found.silhouette == pytest.approx(np.mean(silhouettes))
 
 
-@pytest.mark.parametrize("labels", [[0, 0, 0, 0]])
-def test_one_class_has_no_clusters(labels):
-    with pytest.raises(DataError, match="two classes"):
-        measure_clusters(Space(POINTS.features, np.array(labels), NAMES))
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1]])
+def test_one_class_or_one_post_a_class_has_no_clusters(labels):
+    assert measure_clusters(Space(POINTS.features[: len(labels)], np.array(labels), NAMES)) is None
+
+
+def test_centroids_in_one_place_have_no_clusters():
+    assert measure_clusters(Space(np.zeros((4, 2)), np.array([0, 0, 1, 1]), NAMES)) is None
 
 
 def test_labels_become_numbers_and_unknown_ones_are_told():
@@ -67,3 +70,22 @@ def test_maps_keep_apart_what_is_far_apart(kind):
         assert to[k] < to[1 - k]
     again, _ = project(Space(features, labels, NAMES), kind)
     np.testing.assert_array_equal(places, again)
+
+
+@pytest.mark.parametrize("kind", ["t-sne", "pca"])
+@pytest.mark.parametrize("posts", [1, 2, 5])
+@pytest.mark.parametrize("step", [0.0, 1.0])
+def test_few_posts_and_posts_in_one_place_have_a_map(kind, posts, step):
+    features = np.outer(np.arange(posts), np.full(3, step))
+    places, centroids = project(Space(features, np.arange(posts) % 3, NAMES), kind)
+    assert places.shape == (posts, 2)
+    assert np.isfinite([*places, *centroids.values()]).all()
+
+
+def test_pca_keeps_most_of_the_variance():
+    from sklearn.decomposition import PCA
+
+    features = np.random.default_rng(1).normal(size=(20, 5)) * [5, 1, 3, 1, 1]
+    places, _ = project(Space(features, np.zeros(20, int), NAMES), "pca")
+    expected = PCA(2).fit_transform(features)
+    np.testing.assert_allclose(abs(places), abs(expected), atol=1e-9)
