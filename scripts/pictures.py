@@ -36,9 +36,8 @@ def main(
 
 def _picture(run: TrainedRun, post_id: str) -> bytes:
     posts = [post for post in run.posts.dev if post.id == post_id]
-    (found,) = explain(
-        run.model, run.processor, posts, "occlusion", run.train_space, run.train.posts
-    )
+    prepared, train = run.prepare(posts), run.train.posts
+    (found,) = explain(run.model, run.processor, prepared, "occlusion", run.train_space, train)
     return draw_post(found)
 
 

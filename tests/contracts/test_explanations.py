@@ -4,6 +4,7 @@ import pytest
 
 from mvcn.config import RunConfig, read_recipe
 from mvcn.explain.figures import draw_post
+from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for
 from mvcn.models import MODELS, build_model, build_processor
@@ -17,8 +18,9 @@ def test_posts_are_explained(name, tiny_settings, generated_posts):
     config.update({"model": tiny_settings | {"frozen_text_layers": 0, "text_layers": None}})
     model, processor = build_model(config.model, CLASSES).eval(), build_processor(config.model)
     assert methods_for(model)[-1] == "occlusion"
+    posts = PreparedPosts(model, processor, generated_posts[:1])
     for method in methods_for(model):
-        (found,) = explain(model, processor, generated_posts[:1], method)
+        (found,) = explain(model, processor, posts, method)
         assert sum(found.probabilities.values()) == pytest.approx(1)
         assert bool(found.words) == (model.text_encoder is not None)
         assert (found.saliency is not None) == (model.image_encoder is not None)

@@ -67,6 +67,20 @@ def test_posts_of_another_table_are_explained_without_the_training_posts(
     assert post["distances"] == {}
 
 
+def test_a_post_with_a_broken_image_is_explained_without_it_when_asked(mvcn, fails, run, tmp_path):
+    table = tmp_path / "posts.csv"
+    table.write_text("id,text,image\na/b,a lovely day,broken.png\n")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    command = ("explain", run, "--root", table, "--post", "a/b", "--output", tmp_path / "out")
+    assert "--on-bad-image blank" in fails(*command)
+    assert not (tmp_path / "out").exists()
+    code, _, errors = mvcn(*command, "--on-bad-image", "blank")
+    assert code == 0
+    assert "post a/b" in errors
+    (post,) = json.loads((tmp_path / "out/explanation.json").read_text())["posts"]
+    assert post["image"] is None
+
+
 def test_mistakes_are_told_in_a_sentence(mvcn, fails, run, dev_ids, tmp_path):
     out = ("--output", tmp_path / "out")
     assert "no post nobody" in fails("explain", run, "--post", "nobody", *out)

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mvcn.cli.options import Columns, DataName, Images, Run, Splits, data_config
+from mvcn.cli.options import (
+    Columns,
+    DataName,
+    Images,
+    OnBadImage,
+    Run,
+    Splits,
+    data_config,
+    tell_bad_images,
+)
 from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_posts
 from mvcn.errors import ConfigError, DataError
@@ -31,6 +40,7 @@ def explain(
     splits: Splits = None,
     columns: Columns = None,
     images: Images = None,
+    on_bad_image: OnBadImage = "error",
     method: Annotated[
         Literal["attention", "gradient", "occlusion"],
         typer.Option(help="How to find what in the image decides; occlusion is most faithful."),
@@ -59,8 +69,10 @@ def explain(
         source = data_config(columns, name=data, root=root, splits=splits, images=images)
         known = opened.posts.dev if root is None else read_posts(source, None).posts
         chosen = _choose(known, post)
+        prepared = opened.prepare(chosen, on_bad_image)
         claim(output, overwrite=overwrite)
-        explain_posts(opened, chosen, output, method, _space(opened))
+        explain_posts(opened, prepared, output, method, _space(opened))
+        tell_bad_images(prepared.bad_images, on_bad_image)
     else:
         other = None if beside is None else TrainedRun(beside)
         claim(output, overwrite=overwrite)

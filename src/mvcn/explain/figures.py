@@ -7,11 +7,13 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
@@ -30,11 +32,13 @@ WORDS_SHOWN = 18
 LETTERS_SHOWN = 18
 LINE_LETTERS = 62
 HEAT = "YlOrRd"
+MANY_COLORS = colormaps["tab20"]
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#2166ac", "#f7f7f7", "#b2182b"])
 CLASS_COLORS = ("#1b9e77", "#7570b3", "#d95f02", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 MAP_TITLES: Mapping[MapKind, str] = {"t-sne": "t-SNE", "pca": "PCA"}
 MAP_INCHES = 4.4
 LEGEND_COLUMNS = 5
+CLASSES_SHOWN = 8
 NORMALIZER_COLORS: Mapping[Normalizer, str] = {"sparsemax": "#0b57a4", "softmax": "#d95f02"}
 QUARTILES_PERCENT = (25, 75)
 ATTENTION_INCHES = (6.4, 3.2)
@@ -95,15 +99,7 @@ def draw_maps(spaces: Mapping[str, Space]) -> bytes:
     for axis, (title, space, kind) in zip(axes.flat, panels, strict=True):
         _draw_map(axis, space, *project(space, kind))
         axis.set_title(title, fontsize=11, parse_math=False)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(len(labels), LEGEND_COLUMNS),
-        frameon=False,
-        markerscale=2.5,
-    )
+    _draw_legend(figure, next(iter(spaces.values())).class_names)
     return _png(figure)
 
 
@@ -188,7 +184,8 @@ def _draw_images(row: Any, explanation: Explanation, pixels: Any) -> None:
     _show(post, pixels)
     post.set_title("post", fontsize=9)
     heat = show_saliency(saliency, pixels, explanation.saliency)
-    saliency.set_title(f"for (red), against (blue) '{explanation.predicted}'", fontsize=9)
+    title = f"for (red), against (blue) '{_short(explanation.predicted)}'"
+    saliency.set_title(title, fontsize=9, parse_math=False)
     row.colorbar(heat, ax=saliency, shrink=0.8).set_label(_unit(explanation), fontsize=8)
     peak = max((float(w.max()) for w in explanation.attention.values()), default=1.0)
     for axis, (name, weights) in zip(others, explanation.attention.items(), strict=True):
@@ -242,13 +239,14 @@ def _draw_words(axis: Any, explanation: Explanation) -> None:
 
 
 def _draw_classes(axis: Any, explanation: Explanation) -> None:
-    names = list(explanation.probabilities)
-    values = list(explanation.probabilities.values())
-    bars = axis.barh(names[::-1], values[::-1], color="#7a8fa6")
+    kept = _leading_classes(explanation, CLASSES_SHOWN)[::-1]
+    values = [explanation.probabilities[name] for name in kept]
+    bars = axis.barh(range(len(kept)), values, color="#7a8fa6")
+    axis.set_yticks(range(len(kept)), [_short(name) for name in kept], parse_math=False)
     notes = [
         f"{value:.0%}"
         + (f", distance {explanation.distances[name]:.2f}" if explanation.distances else "")
-        for name, value in zip(names[::-1], values[::-1], strict=True)
+        for name, value in zip(kept, values, strict=True)
     ]
     axis.bar_label(bars, notes, fontsize=8, padding=2)
     axis.set(xlim=(0, 1.6), xticks=[0, 0.5, 1])
@@ -262,12 +260,33 @@ def _draw_classes(axis: Any, explanation: Explanation) -> None:
 def _draw_map(
     axis: Any, space: Space, places: np.ndarray, centroids: Mapping[int, np.ndarray]
 ) -> None:
-    for k, name in enumerate(space.class_names):
-        color, members = CLASS_COLORS[k % len(CLASS_COLORS)], places[space.labels == k]
-        axis.scatter(*members.T, s=9, color=color, alpha=0.6, linewidths=0, label=name)
+    for k, color in enumerate(_class_colors(len(space.class_names))):
+        members = places[space.labels == k]
+        axis.scatter(*members.T, s=9, color=color, alpha=0.6, linewidths=0)
         if k in centroids:
             axis.scatter(*centroids[k], s=150, marker="*", color=color, edgecolor="black")
     axis.set(xticks=[], yticks=[])
+
+
+def _class_colors(count: int) -> Sequence[Any]:
+    if count <= len(CLASS_COLORS):
+        return CLASS_COLORS[:count]
+    return [MANY_COLORS(k % MANY_COLORS.N) for k in range(count)]
+
+
+def _draw_legend(figure: Figure, names: Sequence[str]) -> None:
+    handles = [
+        Line2D([], [], color=color, marker="o", linestyle="") for color in _class_colors(len(names))
+    ]
+    legend = figure.legend(
+        handles,
+        map(_short, names),
+        loc="outside lower center",
+        ncols=min(len(names), LEGEND_COLUMNS),
+        frameon=False,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _draw_sorted_weights(axis: Any, sparsities: Mapping[Normalizer, Sparsity]) -> None:
@@ -282,6 +301,13 @@ def _draw_sorted_weights(axis: Any, sparsities: Mapping[Normalizer, Sparsity]) -
         axis.plot(ranks, sparsity.weights.mean(0), style, color=color, linewidth=1.6, label=label)
     axis.set(xlabel="image tokens, the most looked at first", xlim=(0, None), ylim=(0, None))
     axis.legend(frameon=False, fontsize=9)
+
+
+def _leading_classes(explanation: Explanation, count: int) -> Sequence[str]:
+    """Return the most probable classes, in the order of all."""
+    probabilities = explanation.probabilities
+    leading = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:count]
+    return [name for name in probabilities if name in leading]
 
 
 def _leading_words(explanation: Explanation, count: int) -> Sequence[Word]:

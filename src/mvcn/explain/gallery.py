@@ -1,7 +1,7 @@
 """A folder of pictures and numbers that explain a run."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ from tqdm import tqdm
 from mvcn.errors import DataError, RunError
 from mvcn.explain.faithfulness import Curve, faithfulness, most_faithful
 from mvcn.explain.figures import draw_attention, draw_maps, draw_post
+from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import Method, methods_for
 from mvcn.explain.space import Space, measure_clusters
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
-from mvcn.types import Post
 
 MARK = "mvcn explain"
 NUMBERS = "explanation.json"
@@ -45,13 +45,13 @@ def claim(folder: Path, *, overwrite: bool) -> None:
 
 
 def explain_posts(
-    run: TrainedRun, posts: Sequence[Post], folder: Path, method: Method, space: Space | None
+    run: TrainedRun, posts: PreparedPosts, folder: Path, method: Method, space: Space | None
 ) -> None:
     """Write a picture for each post, named by its number, and all numbers as JSON."""
     train = run.train.posts if space is not None else []
-    found = explain(run.model, run.processor, run.describe(posts), method, space, train)
+    found = explain(run.model, run.processor, posts, method, space, train)
     entries = []
-    for number, explanation in enumerate(tqdm(found, total=len(posts), unit="post")):
+    for number, explanation in enumerate(tqdm(found, total=len(posts.posts), unit="post")):
         picture = f"{number:03d}.png"
         (folder / picture).write_bytes(draw_post(explanation))
         entries.append({"picture": picture, **explanation.to_mapping()})
@@ -68,7 +68,7 @@ def explain_run(run: TrainedRun, folder: Path, beside: TrainedRun | None, sample
         sample: Dev posts with an image whose explanations are tested for faithfulness; 0 for none.
 
     Raises:
-        DataError: The two runs were judged by other posts.
+        DataError: The two runs were judged by other posts, or know other classes.
     """
     runs = {run.folder.name: run}
     if beside is not None:
@@ -92,6 +92,8 @@ def _require_comparable(run: TrainedRun, beside: TrainedRun) -> None:
         raise DataError(f"{beside.folder} is the run itself: name another one to map beside it.")
     if [post.id for post in beside.posts.dev] != [post.id for post in run.posts.dev]:
         raise DataError(f"{beside.folder} was judged by other posts than {run.folder}.")
+    if list(beside.model.class_names) != list(run.model.class_names):
+        raise DataError(f"{beside.folder} knows other classes than {run.folder}.")
 
 
 def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:

@@ -58,7 +58,10 @@ class PreparedPosts:
     ) -> None:
         model.eval()
         images = image_inputs(model, processor) if images is None else images
-        self.posts = apply_bad_image_policy(posts, images.prepare(posts), on_bad_image)
+        self.bad_images = images.prepare(posts)
+        """Post id -> what is wrong with its image."""
+        self.posts = apply_bad_image_policy(posts, self.bad_images, on_bad_image)
+        """Those to go on with."""
         self._rows = EncodedPosts(self.posts, processor)
         self._collate = Collator(processor, images)
 

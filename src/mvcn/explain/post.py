@@ -14,7 +14,6 @@ from mvcn.explain.saliency import Method, image_saliency, word_saliency
 from mvcn.explain.space import Space
 from mvcn.explain.sparsity import each_normalizer
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.images import ImageInputs
 from mvcn.models.processor import MvcnProcessor, has_text
 from mvcn.nn.attention import Normalizer
 from mvcn.types import Post
@@ -91,11 +90,10 @@ class Explanation:
 def explain(
     model: MvcnForClassification,
     processor: MvcnProcessor,
-    posts: Sequence[Post],
+    posts: PreparedPosts,
     method: Method,
     space: Space | None = None,
     train_posts: Sequence[Post] = (),
-    images: ImageInputs | None = None,
 ) -> Iterator[Explanation]:
     """Yield the explanation of each post, in order.
 
@@ -106,15 +104,12 @@ def explain(
         method: How the image tokens' saliency is found; see `image_saliency`.
         space: Fused features of the training posts, for distances and neighbours.
         train_posts: The posts of the space, in its order.
-        images: What reads the images; by default, features of frozen encoders are cached on disk.
 
     Raises:
-        BadImageError: An image cannot be read.
         ConfigError: The model does not allow the method.
     """
-    prepared = PreparedPosts(model, processor, posts, images=images)
-    for position, seen in enumerate(observe(model, prepared)):
-        post, inputs = posts[position], _encoded(model, prepared.inputs([position]))
+    for position, seen in enumerate(observe(model, posts)):
+        post, inputs = posts.posts[position], _encoded(model, posts.inputs([position]))
         has_image = post.image is not None and model.image_encoder is not None
         feature = seen.feature.double().numpy()
         near = [] if space is None else space.nearest(feature, NEIGHBOURS + 1)

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from mvcn.config import RunConfig, read_config
+from mvcn.config import BadImagePolicy, RunConfig
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.explain.observation import PreparedPosts, observe
@@ -37,8 +37,7 @@ class TrainedRun:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.model, self.processor = load_model(folder)
-        path = folder / run_folder.CONFIG_FILE
-        self.config: RunConfig = read_config(path.read_text("utf-8"), str(path))
+        self.config: RunConfig = run_folder.read_run_config(folder)
 
     @cached_property
     def posts(self) -> TrainingPosts:
@@ -98,9 +97,19 @@ class TrainedRun:
         describer = ImageDescriber.load(place)
         return describer.describe(list(posts), describer.cache())
 
-    def prepare(self, posts: Sequence[Post]) -> PreparedPosts:
-        """Return posts as the model reads them, by the run's policy for bad images."""
-        policy = self.config.data.on_bad_image
+    def prepare(
+        self, posts: Sequence[Post], on_bad_image: BadImagePolicy | None = None
+    ) -> PreparedPosts:
+        """Return posts as the model reads them.
+
+        Args:
+            posts: Labels are not read.
+            on_bad_image: What to do with an image that cannot be read; None for what the run did.
+
+        Raises:
+            BadImageError: An image cannot be read and the policy is ``error``.
+        """
+        policy = on_bad_image or self.config.data.on_bad_image
         return PreparedPosts(self.model, self.processor, self.describe(posts), policy)
 
     def _space(self, prepared: PreparedPosts) -> Space:

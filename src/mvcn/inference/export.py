@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from mvcn.config import read_config
 from mvcn.data.synthetic import generate_posts
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import DataError, RunError
@@ -91,8 +90,7 @@ def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -
 
 def _posts(run: Path) -> tuple[Sequence[Post], bool]:
     """Return the run's dev posts, generated ones where they are gone."""
-    path = run / run_folder.CONFIG_FILE
-    config = read_config(path.read_text("utf-8"), str(path))
+    config = run_folder.read_run_config(run)
     try:
         return read_training_posts(config.data, config.training.seed).dev[:MAX_CHECKED], False
     except DataError:

@@ -1,9 +1,7 @@
 """Diagrams of a report, as SVG that scales and prints well."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -46,10 +44,12 @@ def reliability(
     return _svg(figure)
 
 
-def training_curves(history: Path) -> tuple[str, str]:
-    """Return each part of the training loss, and the dev scores, over the epochs."""
-    with history.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+def training_curves(rows: Sequence[Mapping[str, str]]) -> tuple[str, str]:
+    """Return each part of the training loss, and the dev scores, over the epochs.
+
+    Args:
+        rows: What was logged, at least once.
+    """
     return _loss_curves(rows), _score_curves(rows)
 
 
@@ -61,7 +61,14 @@ def _loss_curves(rows: Sequence[Mapping[str, str]]) -> str:
         if not name.startswith(("eval_", "train_")) and name not in NOT_PARTS
     ]
     for color, name in zip(PARTS_COLORS * len(parts), parts, strict=False):
-        axis.plot(*_series(rows, name), color=color, linewidth=1.4, label=name.replace("_", " "))
+        axis.plot(
+            *_series(rows, name),
+            color=color,
+            linewidth=1.4,
+            marker=".",
+            markersize=3,
+            label=name.replace("_", " "),
+        )
     axis.plot(*_series(rows, "eval_loss"), "k.--", label="dev loss")
     axis.legend(fontsize=8, frameon=False)
     return _svg(figure)
@@ -80,7 +87,7 @@ def _epochs_figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.6, 3.4), layout=ConstrainedLayoutEngine())
     axis = figure.subplots()
     axis.set(xlabel="epoch", ylabel=title)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure, axis
 
 

@@ -16,7 +16,7 @@ from mvcn.evaluation import (
     likely_label_errors,
 )
 from mvcn.explain.figures import draw_maps
-from mvcn.explain.observation import observe
+from mvcn.explain.observation import PreparedPosts, observe
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import Method
 from mvcn.explain.space import Space, measure_clusters, read_space
@@ -47,6 +47,7 @@ def write_report(run: TrainedRun, path: Path) -> None:
 
     Raises:
         DataError: The run's posts are no longer where they were.
+        RunError: A file in the run folder is missing or damaged.
         BadImageError: An image cannot be read, and the run's policy is to stop.
     """
     template = Environment(
@@ -74,7 +75,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "confusion": _confusion(evaluation),
         "reliability": reliability(rows, labels),
         "temperature": run.model.config.temperature,
-        "curves": training_curves(run.folder / run_folder.HISTORY_FILE),
+        "curves": training_curves(run_folder.read_history(run.folder)),
         "map": base64.b64encode(draw_maps({"dev posts": space})).decode(),
         "clusters": measure_clusters(space),
         "slices": _slices(run, rows, labels, space),
@@ -92,7 +93,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
 
 def _cards(run: TrainedRun, positions: Sequence[int]) -> Mapping[int, Card]:
     """Return the cards of some dev posts by their positions."""
-    posts = [run.dev.posts[i] for i in positions]
+    posts = PreparedPosts(run.model, run.processor, [run.dev.posts[i] for i in positions])
     found = explain(run.model, run.processor, posts, METHOD, run.train_space, run.train.posts)
     return {i: card(one) for i, one in zip(positions, found, strict=True)}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.explain.figures import draw_heat_map
+from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import Explanation, explain
 from mvcn.explain.saliency import Method
 from mvcn.inference import Backend, Classifier, Prediction
@@ -93,7 +94,8 @@ class ServedRun:
         processor, describer = self.classifier.processor, self.classifier.describer
         described = [post] if describer is None else describer.describe([post])
         images = pixel_inputs(self._model.config.network, processor)
-        (found,) = explain(self._model, processor, described, METHOD, images=images)
+        prepared = PreparedPosts(self._model, processor, described, images=images)
+        (found,) = explain(self._model, processor, prepared, METHOD)
         return ExplainedPost(prediction, found, draw_heat_map(found))
 
     def _card(self) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mvcn.config import RunConfig, read_config
-from mvcn.errors import RunError
+from mvcn.errors import RunError, reason_of
 from mvcn.files import written_whole
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.model_card import model_card
@@ -74,6 +74,15 @@ def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(log)
 
 
+def read_history(folder: Path) -> list[dict[str, str]]:
+    """Return the rows that `write_history` wrote, by column.
+
+    Raises:
+        RunError: There are none.
+    """
+    return _read_rows(folder / HISTORY_FILE)
+
+
 def write_dev_predictions(
     folder: Path,
     posts: Sequence[Post],
@@ -90,9 +99,12 @@ def write_dev_predictions(
 
 
 def read_dev_predictions(folder: Path) -> list[dict[str, str]]:
-    """Return the rows that `write_dev_predictions` wrote, by column."""
-    with (folder / DEV_PREDICTIONS_FILE).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Return the rows that `write_dev_predictions` wrote, by column.
+
+    Raises:
+        RunError: There are none.
+    """
+    return _read_rows(folder / DEV_PREDICTIONS_FILE)
 
 
 def read_dev_confidence(
@@ -115,13 +127,60 @@ def write_card(folder: Path, report: Mapping[str, Any], environment: Mapping[str
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Return what `train` reported of a finished run."""
-    return dict(json.loads((folder / METRICS_FILE).read_text("utf-8")))
+    """Return what `train` reported of a finished run.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    return _read_mapping(folder / METRICS_FILE)
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
-    """Return versions, seed, commit and digests of the posts of a finished run."""
-    return dict(json.loads((folder / ENVIRONMENT_FILE).read_text("utf-8")))
+    """Return versions, seed, commit and digests of the posts of a finished run.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    return _read_mapping(folder / ENVIRONMENT_FILE)
+
+
+def read_run_config(folder: Path) -> RunConfig:
+    """Return the settings of a run.
+
+    Raises:
+        RunError: The file is missing or damaged.
+        ConfigError: A setting in it does not exist or is out of its range.
+    """
+    path = folder / CONFIG_FILE
+    return read_config(_read_text(path), str(path))
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    rows = list(csv.DictReader(_read_text(path).splitlines(keepends=True)))
+    if not rows:
+        raise _damaged(path, "it holds no row")
+    return rows
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise _damaged(path, str(error)) from error
+    if not found or not isinstance(found, dict):
+        raise _damaged(path, "it holds nothing by name")
+    return found
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, reason_of(error)) from error
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(f"{path} is missing or damaged ({why}): train the run again.")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -163,8 +222,7 @@ def _check_resumable(folder: Path, config: RunConfig) -> None:
         raise RunError(f"{folder} holds no run to resume: start it without --resume.")
     if is_finished(folder):
         raise RunError(f"The run in {folder} is finished: there is nothing to resume.")
-    path = folder / CONFIG_FILE
-    before, now = read_config(path.read_text("utf-8"), str(path)).to_mapping(), config.to_mapping()
+    before, now = read_run_config(folder).to_mapping(), config.to_mapping()
     changed = [f"{s}.{k}" for s in now for k in now[s] if before[s][k] != now[s][k]]
     if changed:
         raise RunError(

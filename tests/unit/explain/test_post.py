@@ -25,7 +25,8 @@ def explained(run):
     posts.append(dataclasses.replace(run.posts.dev[3], text=" "))
     posts.append(run.posts.train[0])
     train = run.train.posts
-    return list(explain(run.model, run.processor, posts, "occlusion", run.train_space, train))
+    prepared = run.prepare(posts)
+    return list(explain(run.model, run.processor, prepared, "occlusion", run.train_space, train))
 
 
 def test_probabilities_are_those_of_prediction(run, explained):

@@ -16,6 +16,11 @@ from mvcn.training.run_folder import (
     describe_environment,
     is_finished,
     is_run,
+    read_dev_predictions,
+    read_environment,
+    read_history,
+    read_report,
+    read_run_config,
     write_history,
 )
 
@@ -179,3 +184,23 @@ class TestLoading:
         (finished / "mine.py").write_text(f"open({str(finished / 'was-run')!r}, 'w').close()")
         Classifier.from_pretrained(finished)
         assert not (finished / "was-run").exists()
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (read_dev_predictions, "dev_predictions.csv"),
+        (read_environment, "environment.json"),
+        (read_history, "history.csv"),
+        (read_report, "metrics.json"),
+        (read_run_config, "config.yaml"),
+    ],
+)
+def test_files_of_a_run_that_are_missing_or_damaged_are_told(read, name, tmp_path):
+    with pytest.raises(RunError, match=f"{name} is missing or damaged"):
+        read(tmp_path)
+    unreadable = [b"\xff\xfe"] if name == "config.yaml" else [b"\xff\xfe", b"", b"{}\n", b"[]"]
+    for content in unreadable:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(RunError, match=f"{name} is missing or damaged"):
+            read(tmp_path)
