@@ -201,10 +201,14 @@ def test_a_file_that_changes_while_the_job_runs_is_named(predict, folder, tmp_pa
         predict(place)
 
 
-@pytest.mark.parametrize("output", [".", "two", "new/job"])
-def test_a_job_never_reads_its_own_output(predict, folder, output):
+def test_a_job_never_reads_its_own_output(predict, folder, tmp_path):
     with pytest.raises(RunError, match="would find its own predictions"):
-        predict(output=folder / output)
+        predict(output=folder / "new/job")
+    assert not (folder / "new").exists()
+    place = shutil.copytree(folder, tmp_path / "in")
+    predict(f"{place}/**/*.parquet", output=place / "job")
+    with pytest.raises(RunError, match="would find its own predictions"):
+        predict(f"{place}/**/*.parquet", output=place / "job")
 
 
 @pytest.mark.parametrize(
