@@ -38,8 +38,8 @@ METRIC_NAMES = {
     "f1_binary": "binary F1",
 }
 ALL_F1 = ("accuracy", "f1_weighted", "f1_macro")
-SCORES_ALONE = "-scores"
-"""End of the name of a table that leaves out the differences of an experiment."""
+NUMBERS_ALONE = "-numbers"
+"""End of the name of a table that leaves out the sentences of an experiment."""
 BINARY = 2
 MILLION = 1e6
 SECONDS_PER_HOUR = 3600
@@ -83,8 +83,8 @@ def _table(name: str) -> str:
     """Return the table of a file of results, or of a folder that mvcn experiment has written."""
     if name in TABLES_OF_CELLS:
         return TABLES_OF_CELLS[name]()
-    if name.endswith(SCORES_ALONE):
-        return _experiment(RESULTS / name.removesuffix(SCORES_ALONE), differences=False)
+    if name.endswith(NUMBERS_ALONE):
+        return _experiment(RESULTS / name.removesuffix(NUMBERS_ALONE), in_words=False)
     path = RESULTS / f"{SOURCES.get(name, name)}.json"
     if path.is_file():
         return TABLES[name](json.loads(path.read_text("utf-8")))
@@ -97,15 +97,15 @@ def _compared(folder: Path) -> Results:
     return results
 
 
-def _experiment(folder: Path, *, differences: bool = True) -> str:
-    """Scores of each row; with `differences` to the first one, and a sentence for each."""
+def _experiment(folder: Path, *, in_words: bool = True) -> str:
+    """Scores of each row, differences to the first one, and `in_words` a sentence for each."""
     results = _compared(folder)
     part = f"{results.num_folds} folds of train and dev" if results.num_folds else "dev part"
-    tables = [scores_table(results), *([differences_table(results)] if differences else [])]
+    tables = [scores_table(results), differences_table(results)]
     blocks = [
         f"{results.data}, {part}, {results.num_posts} posts; mean ± deviation over seeds, in %.",
         *(_markdown(table.header, table.rows) for table in tables if table.rows),
-        "\n".join(f"- {sentence}" for sentence in sentences(results)) if differences else "",
+        "\n".join(f"- {sentence}" for sentence in sentences(results)) if in_words else "",
     ]
     return "\n".join([*(f"{block.rstrip()}\n" for block in blocks if block)])
 
