@@ -92,7 +92,7 @@ def score_by_ray(
 def _cores() -> int:
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    resources: dict[str, float] = ray.cluster_resources()
     return int(resources["CPU"])
 
 
