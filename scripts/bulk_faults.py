@@ -6,6 +6,7 @@ in memory, which only root can mount; it is left out for others.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ MVCN = (sys.executable, "-m", "mvcn", "predict")
 WAIT_SECONDS = 600
 SECONDS_BETWEEN_LOOKS = 0.1
 SMALL_DISK, LARGE_DISK = "96k", "64m"
+ENDINGS = ("Wrote ", "Error: ")
 MARK = f"MVCN_FAULTS={os.getpid()}"
 """In the environment of all processes that come from here, to kill no other."""
 WORKERS = {"local": "spawn_main", "ray": "ray::MapWorker"}
@@ -54,10 +56,10 @@ class Job:
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
 
     def end(self, process: "subprocess.Popen[str]") -> tuple[int, str]:
-        """Wait for the end; return the exit code and the last line of what was said."""
+        """Wait for the end; return the exit code and the sentence that says how it was."""
         output, errors = process.communicate(timeout=WAIT_SECONDS)
-        said = errors if process.returncode else output
-        return process.returncode, said.strip().splitlines()[-1]
+        said = [line for line in (output + errors).splitlines() if line.startswith(ENDINGS)]
+        return process.returncode, said[-1]
 
     def finished(self) -> dict[str, tuple[int, int]]:
         """Return each finished shard with the inode and the time of its predictions."""
@@ -118,7 +120,11 @@ def kill_job(job: Job) -> dict[str, Any]:
     _wait_until(lambda: not workers_of(job.engine))
     before = job.finished()
     _, said = job.end(job.start())
-    return {"shards_before": len(before), "scored_again": _changed(job, before), "said": said}
+    return {
+        "shards_before": len(before),
+        "scored_again": _changed(job, before),
+        "said": _without_paths(said, job),
+    }
 
 
 def kill_worker(job: Job) -> dict[str, Any]:
@@ -128,7 +134,11 @@ def kill_worker(job: Job) -> dict[str, Any]:
     before = job.finished()
     os.kill(workers_of(job.engine)[0], signal.SIGKILL)
     code, said = job.end(process)
-    found = {"shards_before": len(before), "finished_by_itself": code == 0, "said": said}
+    found = {
+        "shards_before": len(before),
+        "finished_by_itself": code == 0,
+        "said": _without_paths(said, job),
+    }
     if code:
         before = job.finished()
         job.end(job.start())
@@ -146,7 +156,9 @@ def fill_disk(job: Job, whole: Job) -> dict[str, Any]:
         _mount(job.output, f"remount,size={LARGE_DISK}")
         job.end(job.start())
         found = {"shards_before": len(before), "scored_again": _changed(job, before)}
-        return found | {"half_shards": halves, "said": said} | count(job, whole)
+        return (
+            found | {"half_shards": halves, "said": _without_paths(said, job)} | count(job, whole)
+        )
     finally:
         subprocess.run(["umount", str(job.output)], check=True)
 
@@ -164,6 +176,11 @@ def count(job: Job, whole: Job) -> dict[str, Any]:
         "rows_twice": sum(times > 1 for times in rows.values()),
         "as_if_nothing_had_happened": _content(job.output) == _content(whole.output),
     }
+
+
+def _without_paths(said: str, job: Job) -> str:
+    """Return a sentence without the temporary folder and the time that it took."""
+    return re.sub(r", in [\d.]+ s", "", said.replace(str(job.output), "OUTPUT"))
 
 
 def _content(output: Path) -> dict[str, bytes]:
