@@ -205,6 +205,13 @@ def test_an_error_of_one_process_ends_all(runs):
     assert not (runs / "failed" / "metrics.json").exists()
 
 
+def test_other_commands_refuse_to_be_started_several_times(fails, monkeypatch, tmp_path):
+    monkeypatch.setattr("mvcn.cli.process.PROCESSES", 2)
+    sentence = fails("demo", "--output", tmp_path / "demo")
+    assert "2 processes were started, but of all commands only mvcn train shares" in sentence
+    assert not (tmp_path / "demo").exists()
+
+
 @pytest.mark.parametrize("size", range(9))
 @pytest.mark.parametrize("processes", [1, 2, 3, 5])
 def test_shares_are_neighbours_of_like_size_and_make_up_the_batch(size, processes):
