@@ -3,6 +3,7 @@
 import csv
 import json
 
+import jaxtyping
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,6 +18,14 @@ from mvcn.training.run import train
 def losses(run):
     with (run / "history.csv").open(newline="") as file:
         return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
+@pytest.fixture
+def _no_shape_checks():
+    """Accelerate makes an output anew from a mapping, which the checks would take for logits."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture
@@ -41,6 +50,7 @@ def seen(monkeypatch):
     return types
 
 
+@pytest.mark.usefixtures("_no_shape_checks")
 def test_half_precision_is_for_the_network_alone(
     tiny_config, tiny_run, posts_table, seen, tmp_path
 ):

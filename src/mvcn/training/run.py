@@ -32,7 +32,7 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs
 from mvcn.models.processor import MvcnProcessor
-from mvcn.models.texts import frozen_texts
+from mvcn.models.texts import FrozenTexts, frozen_texts
 from mvcn.training import run_folder
 from mvcn.training.arguments import training_arguments
 from mvcn.training.averaging import WeightAverage
@@ -99,7 +99,7 @@ def _train(
     encoded = _encode(parts, model, processor)
     if processes.is_main_process:
         run_folder.claim(output, config, resume=resume, overwrite=overwrite)
-    texts = frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
+    texts = _frozen_texts(config.training, model, processor, encoded)
     collator = Collator(processor, images, texts)
     if config.objective.distillation_weight > 0:
         teach(encoded[0], parts[0], model, collator, config.training.seed)
@@ -119,6 +119,18 @@ def _train(
             _finish(output, trainer, posts, report)
     processes.wait_for_everyone()
     return report
+
+
+def _frozen_texts(
+    config: TrainingConfig,
+    model: MvcnForClassification,
+    processor: MvcnProcessor,
+    encoded: Sequence[EncodedPosts],
+) -> FrozenTexts | None:
+    """Return what frozen layers make of texts; the compiler cannot follow how that stands in."""
+    if config.compile:
+        return None
+    return frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
 
 
 def _learn(trainer: MvcnTrainer, checkpoint: Path | None) -> None:
