@@ -90,7 +90,8 @@ def test_a_run_keeps_its_describer(tiny_config, captioner, posts, tmp_path):
     config = tiny_config(model=changes, objective={"congruity_weight": 0.0}, training={"epochs": 1})
     report = train(config, tmp_path / "run")
     shutil.rmtree(source)  # nothing but the run's own folder is needed
-    explain_posts(TrainedRun(tmp_path / "run"), posts[:2], tmp_path, "occlusion", None)
+    run = TrainedRun(tmp_path / "run")
+    explain_posts(run, run.prepare(posts[:2]), tmp_path, "occlusion", None)
     explained = json.loads((tmp_path / NUMBERS).read_text("utf-8"))["posts"]
     predicted = Classifier.from_pretrained(tmp_path / "run").predict(posts[:2])
     for one, prediction in zip(explained, predicted, strict=True):

@@ -247,13 +247,13 @@ def test_a_run_that_failed_can_be_overwritten_but_not_taken_for_a_model(one_epoc
     assert Classifier.from_pretrained(output).class_names
 
 
-def test_no_connection_is_possible():
+def test_no_connection_to_another_computer_is_possible():
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     with (
         socket.socket() as connection,
         pytest.raises(RuntimeError, match="tests run without network"),
     ):
-        connection.connect(("127.0.0.1", 9))
+        connection.connect(("192.0.2.1", 9))  # an address of no computer, for examples
 
 
 def test_states_of_frozen_layers_change_nothing_but_the_time(tmp_path, one_epoch, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -25,15 +26,14 @@ def test_the_model_tells_what_it_is_and_takes(ask, served):
     assert about["backend"] == "torch"
     assert about["limits"]["posts"] == Limits().posts
     assert about["trained_with"]["packages"] == about["versions"]
-    assert about["card"] is None
+    assert about["card"] == (served.folder / "README.md").read_text("utf-8")
 
 
-def test_the_card_of_a_run_is_shown(served, service, tmp_path, monkeypatch):
-    (tmp_path / "README.md").write_text("# A model", "utf-8")
-    (tmp_path / "environment.json").write_text("{}", "utf-8")
+def test_a_run_without_a_card_is_served(served, service, tmp_path, monkeypatch):
+    shutil.copy(served.folder / "environment.json", tmp_path)
     monkeypatch.setattr(served, "folder", tmp_path)
     with service() as client:
-        assert client.get("/model").json()["card"] == "# A model"
+        assert client.get("/model").json()["card"] is None
 
 
 @pytest.fixture(scope="module")
