@@ -5,8 +5,8 @@ generated post; MiniLM-L6, EfficientNet-Lite0 and a network of one text-guided u
 weights where there are no packaged ones. Both sides predict a few posts before the clock starts.
 
 Ours is `Classifier.predict` with each backend, in a process with the allocator setting of the
-command line; the one called compiled is torch with its model compiled by `torch.compile`, which
-takes minutes that are not timed. The reference is the loop that one would write with
+command line; the one called compiled is torch with its model compiled by `torch.compile`, before
+the clock starts. The reference is the loop that one would write with
 transformers: tokenizer and encoders as their packages build them, in eval mode, without gradients,
 images decoded between batches.
 """
