@@ -1,5 +1,6 @@
 """A scikit-learn classifier of rows of numbers, trained with the semantic congruity constraint."""
 
+import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, get_args, no_type_check
@@ -105,9 +106,11 @@ class CongruityClassifier(
         """Train anew on rows X, ``(rows, columns)``, of classes y.
 
         Raises:
-            ValueError: A parameter is out of range, or rows and classes do not fit.
+            ValueError: A parameter is out of range, rows and classes do not fit, or training
+                has diverged.
         """
         self._validate_params()
+        _require_sizes(self.hidden_layer_sizes)
         X, y = validate_data(self, X, y, dtype=FLOATS)  # noqa: N806
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -171,6 +174,11 @@ class CongruityClassifier(
                 losses.append(loss.item() * len(chosen))
             schedule.step()
             self.loss_curve_.append(sum(losses) / len(rows))
+            if not math.isfinite(self.loss_curve_[-1]):
+                raise ValueError(
+                    f"Training has diverged in epoch {len(self.loss_curve_)}: scale the columns, "
+                    "or lower learning_rate_init."
+                )
 
     def _loss(self, rows: Tensor, labels: Tensor, constraint: SemanticCongruityLoss) -> Tensor:
         features = self._body(rows)
@@ -178,6 +186,14 @@ class CongruityClassifier(
         if self.congruity_weight > 0:
             loss = loss + self.congruity_weight * constraint(features, labels)
         return loss
+
+
+def _require_sizes(sizes: Any) -> None:
+    if not len(sizes) or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+        raise ValueError(
+            f"The 'hidden_layer_sizes' parameter is {sizes!r}, but must name one layer or more, "
+            "each of width 1 or more."
+        )
 
 
 def _hidden_layers(width: int, sizes: Sequence[int]) -> nn.Sequential:

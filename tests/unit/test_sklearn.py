@@ -80,3 +80,15 @@ def test_parameters_out_of_range_are_named(wrong, digits):
     rows, _, classes, _ = digits
     with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' parameter"):
         CongruityClassifier(**wrong).fit(rows, classes)
+
+
+@pytest.mark.parametrize("sizes", [(), (8, 0), (2.5,)])
+def test_layers_without_width_are_refused(sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        CongruityClassifier(sizes).fit(np.eye(4), [0, 1, 0, 1])
+
+
+def test_a_training_that_diverges_is_told():
+    rows = 1e30 * np.random.default_rng(0).normal(size=(10, 4))
+    with pytest.raises(ValueError, match="lower learning_rate_init"):
+        CongruityClassifier(learning_rate_init=1e20, max_iter=5).fit(rows, [0, 1] * 5)

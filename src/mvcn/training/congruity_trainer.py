@@ -1,5 +1,6 @@
 """The semantic congruity constraint for any Hugging Face classifier of texts or images."""
 
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer
 
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, DataError
 from mvcn.losses.congruity import CongruityForm
 from mvcn.losses.semantic_congruity import SemanticCongruityLoss
 from mvcn.training.loss_parts import LossParts
@@ -26,14 +27,15 @@ class SemanticCongruityTrainer(Trainer):
     Args:
         model: A classifier that returns its loss and is given ``labels``, one class a sample.
         congruity_weight: lambda, the factor of the constraint.
-        queue_size: Samples remembered, N; see `SemanticCongruityLoss`.
+        queue_size: Samples remembered, N; see `SemanticCongruityLoss`. Never more than there are
+            to train on: a longer queue would take more than an epoch to fill.
         congruity_form: Which distance to the own centroid; see `congruity_loss`.
         output_layer: The layer whose input is constrained; by default the last linear layer with
             as many outputs as ``model.config.num_labels``.
         options: As for the Trainer.
 
     Raises:
-        ConfigError: The model has no such layer.
+        ConfigError: The model has no such layer, or a setting does not exist or is out of range.
 
     Source:
         Wei et al., ACL 2023, who constrain one model of texts and images. That the constraint
@@ -54,10 +56,12 @@ class SemanticCongruityTrainer(Trainer):
         **options: Any,
     ) -> None:
         super().__init__(model, *arguments, **options)
+        if congruity_weight < 0:
+            raise ConfigError(f"The congruity weight is {congruity_weight}, but must be 0 or more.")
         layer = output_layer or find_output_layer(model)
         self.congruity_weight = congruity_weight
         self.congruity = SemanticCongruityLoss(
-            layer.out_features, layer.in_features, queue_size, congruity_form
+            layer.out_features, layer.in_features, self._queue_size(queue_size), congruity_form
         ).to(self.args.device)
         layer.register_forward_pre_hook(self._keep_features)
         self._features: Tensor | None = None
@@ -74,7 +78,7 @@ class SemanticCongruityTrainer(Trainer):
 
         Raises:
             ConfigError: The output layer does not read one vector a sample.
-            DataError: A label is not a class.
+            DataError: The labels are not one class a sample.
         """
         labels = inputs.get("labels")
         if labels is None:
@@ -92,11 +96,20 @@ class SemanticCongruityTrainer(Trainer):
             logs |= self._parts.pop_means()
         super().log(logs, start_time)
 
+    def _queue_size(self, wished: int) -> int:
+        data = self.train_dataset
+        return min(wished, len(data)) if isinstance(data, Sized) and len(data) else wished
+
     def _keep_features(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         (self._features,) = inputs
 
     def _take_features(self, labels: Tensor) -> Tensor:
         features, self._features = self._features, None
+        if labels.dim() != 1:
+            raise DataError(
+                f"Labels of shape {tuple(labels.shape)} do not name one class a sample, which the "
+                "constraint needs."
+            )
         if features is None or features.shape[:-1] != labels.shape:
             shape = None if features is None else tuple(features.shape)
             raise ConfigError(

@@ -5,7 +5,7 @@ import torch
 import transformers
 from transformers import TrainingArguments
 
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, DataError
 from mvcn.losses import batch_centroids, congruity_loss
 from mvcn.training.congruity_trainer import SemanticCongruityTrainer, find_output_layer
 
@@ -125,6 +125,7 @@ def test_accumulated_steps_are_those_of_the_whole_batch(tmp_path):
             tmp_path / str(batch),
             per_device_train_batch_size=batch,
             gradient_accumulation_steps=accumulation,
+            num_train_epochs=1,
             queue_size=1000,
         )
         one.train()
@@ -185,3 +186,24 @@ def test_posts_without_labels_are_told(tmp_path):
     one.train_dataset = [{"input_ids": row["input_ids"]} for row in texts()]
     with pytest.raises(ConfigError, match="the key 'labels'"):
         one.train()
+
+
+def test_the_queue_is_never_longer_than_the_training_data(tmp_path):
+    one = trainer("bert", tmp_path, queue_size=3600)
+    one.train()
+    assert one.congruity.queue.size == POSTS
+    assert one.state.log_history[-2]["congruity"] > 0
+
+
+def test_labels_that_are_not_one_class_a_sample_are_told(tmp_path):
+    rows = [{**row, "labels": [1.0, 0.0, 1.0]} for row in texts()]
+    model = bert()
+    model.config.problem_type = "multi_label_classification"
+    one = SemanticCongruityTrainer(model, arguments(tmp_path), train_dataset=rows)
+    with pytest.raises(DataError, match=r"\(4, 3\) do not name one class a sample"):
+        one.train()
+
+
+def test_a_negative_weight_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="0 or more"):
+        SemanticCongruityTrainer(bert(), arguments(tmp_path), congruity_weight=-0.1)
