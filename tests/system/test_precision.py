@@ -11,8 +11,12 @@ from safetensors.torch import load_file
 from mvcn.data.table import read_table
 from mvcn.inference import Classifier
 from mvcn.losses import Objective
+from mvcn.models import load_model
+from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.models.images import ImagePixels
 from mvcn.nn import attention
 from mvcn.training.run import train
+from mvcn.training.trainer import split_targets
 
 
 def losses(run):
@@ -65,3 +69,17 @@ def test_half_precision_is_for_the_network_alone(
     dev = read_table(posts_table / "dev" / "posts.csv").posts
     found = Classifier.from_pretrained(tmp_path).evaluate(dev).evaluation
     assert found.to_mapping() == reported  # of the saved weights, in their own precision
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about what its compiler does
+@pytest.mark.usefixtures("_no_shape_checks")
+def test_the_compiler_can_follow_the_network(tiny_run, generated_posts):
+    """Up to the C++ compiler, which takes minutes."""
+    model, processor = load_model(tiny_run)
+    images = ImagePixels(processor, keep=True)
+    images.prepare(generated_posts[:4])
+    posts = EncodedPosts(generated_posts[:4], processor, model.config.label2id)
+    inputs, _ = split_targets(Collator(processor, images)([posts[i] for i in range(4)]))
+    tokens = model.encode(**inputs)
+    traced = torch.compile(model.network, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(traced(tokens, False).logits, model.network(tokens, False).logits)

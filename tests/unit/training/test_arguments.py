@@ -13,6 +13,14 @@ def test_one_process_takes_whole_batches(tmp_path):
     assert (arguments.train_batch_size, arguments.world_size) == (12, 1)
     assert not arguments.ddp_broadcast_buffers
     assert not arguments.ddp_find_unused_parameters
+    assert not arguments.torch_compile
+
+
+def test_compilation_and_half_precision_are_handed_on(tmp_path):
+    config = TrainingConfig(compile=True, mixed_precision="bf16")
+    arguments = training_arguments(config, tmp_path)
+    assert arguments.torch_compile
+    assert arguments.bf16
 
 
 def test_a_process_alone_keeps_to_one_gpu_and_says_so(tmp_path, capsys):
