@@ -146,17 +146,23 @@ def test_one_process_gathers_its_own_batch():
         assert torch.equal(one, other)
 
 
-def _process(rank, folder, sizes, steps):
+SHARES = [(4, 4), (5, 3)]
+STEPS = 6
+
+
+def _process(rank, folder):
     """Train a linear layer on this rank's share of each batch, and keep what came of it."""
-    meeting = f"file://{folder}/meeting"
-    torch.distributed.init_process_group("gloo", meeting, world_size=len(sizes), rank=rank)
-    layer = _layer()
-    model = nn.parallel.DistributedDataParallel(layer)
-    constraint = SemanticCongruityLoss(CLASSES, DIM, queue_size=7)
-    start = sum(sizes[:rank])
-    losses = _train(model, constraint, steps, slice(start, start + sizes[rank]))
-    kept = {"layer": layer.state_dict(), "queue": constraint.state_dict(), "losses": losses}
-    torch.save(kept, folder / f"{rank}.pt")
+    torch.distributed.init_process_group(
+        "gloo", f"file://{folder}/meeting", world_size=2, rank=rank
+    )
+    for number, sizes in enumerate(SHARES):
+        layer = _layer()
+        model = nn.parallel.DistributedDataParallel(layer)
+        constraint = SemanticCongruityLoss(CLASSES, DIM, queue_size=7)
+        start = sum(sizes[:rank])
+        losses = _train(model, constraint, STEPS, slice(start, start + sizes[rank]))
+        kept = {"layer": layer.state_dict(), "queue": constraint.state_dict(), "losses": losses}
+        torch.save(kept, folder / f"{rank}-{number}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -180,15 +186,25 @@ def _train(model, constraint, steps, share):
     return losses
 
 
+@pytest.fixture(scope="module")
+def shared_trainings(tmp_path_factory):
+    """What came of two processes, by how they shared each batch."""
+    folder = tmp_path_factory.mktemp("shared")
+    torch.multiprocessing.spawn(_process, (folder,), nprocs=2)
+    return {
+        sizes: [torch.load(folder / f"{rank}-{number}.pt", weights_only=True) for rank in range(2)]
+        for number, sizes in enumerate(SHARES)
+    }
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [(4, 4), (5, 3)])
-def test_two_processes_remember_what_one_does(sizes, tmp_path):
-    torch.multiprocessing.spawn(_process, (tmp_path, sizes, 6), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+@pytest.mark.parametrize("sizes", SHARES)
+def test_two_processes_remember_what_one_does(sizes, shared_trainings):
+    ranks = shared_trainings[sizes]
     for name, value in ranks[0]["queue"].items():
         assert torch.equal(value, ranks[1]["queue"][name]), name
     layer, constraint = _layer(), SemanticCongruityLoss(CLASSES, DIM, queue_size=7)
-    losses = _train(layer, constraint, 6, slice(0, 8))
+    losses = _train(layer, constraint, STEPS, slice(0, 8))
     assert losses[-1] > 0
     means = [sum(pair) / 2 for pair in zip(*(rank["losses"] for rank in ranks), strict=True)]
     assert means == pytest.approx(losses, rel=1e-5)
