@@ -15,8 +15,11 @@ from mvcn.cli.process import prepare_process
 from mvcn.explain.figures import draw_attention, draw_post
 from mvcn.explain.post import explain
 from mvcn.explain.trained_run import TrainedRun
+from mvcn.files import write_json
+from mvcn.training.run_folder import describe_environment
 
 FIGURES = Path("docs") / "figures"
+NUMBERS = Path("results") / "attention-real-posts.json"
 
 
 def main(
@@ -24,7 +27,7 @@ def main(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     post: Annotated[str, typer.Option(help="Id of a dev post of the demo.")] = "post-00640",
 ) -> None:
-    """Write post.png and attention.png."""
+    """Write post.png, attention.png, and the numbers of the second as JSON."""
     prepare_process()
     (FIGURES / "post.png").write_bytes(
         _in_fewer_colors(_picture(TrainedRun(demo / "sparsemax"), post))
@@ -32,6 +35,11 @@ def main(
     trained = TrainedRun(run)
     title = f"{len(trained.posts.dev)} dev posts of {trained.config.data.name}"
     (FIGURES / "attention.png").write_bytes(draw_attention({title: trained.dev_sparsity}))
+    curves = {
+        name: {"zeros": found.zeros, "mean_weights": found.weights.mean(0).tolist()}
+        for name, found in trained.dev_sparsity.items()
+    }
+    write_json(NUMBERS, {"posts": title, **curves, "environment": describe_environment()})
 
 
 def _picture(run: TrainedRun, post_id: str) -> bytes:
