@@ -142,11 +142,14 @@ class Collator:
         if self.images.input_name is None:
             return {}
         found = [None if image is None else self.images[image] for image in images]
-        shown = [tensor for tensor in found if tensor is not None]
-        blank = torch.zeros_like(shown[0]) if shown else self.images.blank()
-        stacked = torch.stack([blank if tensor is None else tensor for tensor in found])
         mask = torch.tensor([tensor is not None for tensor in found])
-        return {self.images.input_name: stacked, "image_mask": mask}
+        example = next((tensor for tensor in found if tensor is not None), None)
+        shape = self.images.blank().shape if example is None else example.shape
+        stacked = np.zeros((len(found), *shape), np.float32)  # by NumPy: decision 0030
+        for row, tensor in zip(stacked, found, strict=True):
+            if tensor is not None:
+                row[...] = tensor
+        return {self.images.input_name: torch.from_numpy(stacked), "image_mask": mask}
 
 
 class LengthBuckets(Sampler[int]):

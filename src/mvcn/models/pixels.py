@@ -3,10 +3,8 @@
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
 from transformers.models.vit import ViTImageProcessorPil
 
 GREY_LEVELS = 256
@@ -41,8 +39,8 @@ class ResizedPixels:
             and image_processor.size["height"] is not None
         )
 
-    def __call__(self, image: Image.Image) -> Float[Tensor, "channel height width"]:
+    def __call__(self, image: Image.Image) -> Float[np.ndarray, "channel height width"]:
         """Return the pixels of an RGB image."""
         resized = image.resize(self._size, self._resample)
         channels = zip(self._tables, resized.split(), strict=True)
-        return torch.from_numpy(np.stack([table.take(channel) for table, channel in channels]))
+        return np.stack([table.take(channel) for table, channel in channels])

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, ProcessorMixin
@@ -101,23 +103,23 @@ class MvcnProcessor(ProcessorMixin):
 
     def encode_images(self, images: Sequence[Image.Image | None]) -> dict[str, torch.Tensor]:
         """Return ``pixel_values`` (zeros where there is no image) and ``image_mask``."""
-        mask = torch.tensor([image is not None for image in images])
+        mask = np.array([image is not None for image in images])
         size = self.image_size_px
         shown = [image or Image.new("RGB", (size, size)) for image in images]
-        pixels = torch.stack([self._pixels(image) for image in shown])
+        pixels = np.stack([self._pixels(image) for image in shown])  # by NumPy: decision 0030
         pixels[~mask] = 0
-        return {"pixel_values": pixels, "image_mask": mask}
+        return {"pixel_values": torch.from_numpy(pixels), "image_mask": torch.from_numpy(mask)}
 
     @cached_property
-    def _pixels(self) -> Callable[[Image.Image], torch.Tensor]:
+    def _pixels(self) -> Callable[[Image.Image], Float[np.ndarray, "channel height width"]]:
         """What turns an image into the values that the image encoder reads."""
         if ResizedPixels.can_stand_in(self.image_processor):
             return ResizedPixels(self.image_processor)
         return self._processed
 
-    def _processed(self, image: Image.Image) -> torch.Tensor:
-        values: torch.Tensor = self.image_processor(images=image, return_tensors="pt").pixel_values
-        return values[0]
+    def _processed(self, image: Image.Image) -> Float[np.ndarray, "channel height width"]:
+        (values,) = self.image_processor(images=image, return_tensors="np").pixel_values
+        return np.asarray(values)
 
     def _visible(self, text: str) -> str:
         return ODD_BLANKS.sub(BLANK_MARK, text) if self.mark_blanks and has_text(text) else text

@@ -97,5 +97,6 @@ def _attend_by_softmax(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> 
     if mask is None:
         return F.scaled_dot_product_attention(q, k, v)
     is_empty = ~mask.any(-1, keepdim=True)
-    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | is_empty)
+    shown = (mask | is_empty).expand(-1, -1, q.shape[2], -1)  # not broadcast in ONNX
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=shown)
     return attended.masked_fill(is_empty, 0)

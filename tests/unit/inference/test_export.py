@@ -1,9 +1,11 @@
 """The ONNX graph of a run: what torch says, for any number of posts, whatever they lack."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from mvcn.config import ModelConfig
@@ -43,13 +45,21 @@ def shares(classifier, posts):
 
 
 def test_the_graph_says_what_the_model_says(run, exported, odd_posts):
-    torch_, onnx = (Classifier.from_pretrained(run, backend) for backend in ("torch", "onnx"))
-    expected = shares(torch_, odd_posts)
+    by_torch, by_onnx = (Classifier.from_pretrained(run, backend) for backend in ("torch", "onnx"))
+    expected = shares(by_torch, odd_posts)
     assert expected.std(0).min() > 5e-5, "posts that all look alike would prove nothing"
-    np.testing.assert_allclose(shares(onnx, odd_posts), expected, rtol=0, atol=1e-6)
-    alone = np.concatenate([shares(onnx, [post]) for post in odd_posts])
+    np.testing.assert_allclose(shares(by_onnx, odd_posts), expected, rtol=0, atol=1e-6)
+    alone = np.concatenate([shares(by_onnx, [post]) for post in odd_posts])
     np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-6)
-    assert onnx.class_names == torch_.class_names
+    assert by_onnx.class_names == by_torch.class_names
+
+
+def test_attention_is_one_operator(run, exported):
+    kinds = Counter(node.op_type for node in onnx.load(run / FILES["onnx"]).graph.node)
+    model = Classifier.from_pretrained(run).model
+    encoders = model.text_encoder.config, model.image_encoder.config
+    fused_units = 1
+    assert kinds["Attention"] == sum(one.num_hidden_layers for one in encoders) + fused_units
 
 
 def test_the_graph_is_judged_like_the_model(run, exported, generated_posts):
@@ -114,9 +124,9 @@ def test_a_network_of_images_alone_exports_too(tmp_path, tiny_settings, odd_post
     model, processor = build_model(config, CLASSES).eval(), build_processor(config)
     model.save_pretrained(tmp_path)
     write_graph(model, processor, tmp_path / "any.onnx")
-    onnx = Classifier(OnnxModel(tmp_path, tmp_path / "any.onnx"), processor)
+    by_onnx = Classifier(OnnxModel(tmp_path, tmp_path / "any.onnx"), processor)
     expected = shares(Classifier(model, processor), odd_posts)
-    np.testing.assert_allclose(shares(onnx, odd_posts), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(shares(by_onnx, odd_posts), expected, rtol=0, atol=1e-6)
 
 
 # The one sorts posts by length, the other takes the length of the example for that of all texts.
