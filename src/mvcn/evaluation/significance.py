@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from mvcn.errors import MvcnError
 
 RESAMPLES = 5_000
+RESAMPLES_AT_ONCE = 500
 BOOTSTRAP_SEED = 0
 INTERVAL_PERCENT = 95
 MAX_EXACT_SEEDS = 20
@@ -100,7 +101,7 @@ def paired_bootstrap(
         to both counts. Deviation: seeds are resampled beside posts; ours.
     """
     cells = [labels * num_classes + predicted for predicted in (first, second)]
-    once = np.ones(len(labels))
+    once = np.ones((1, len(labels)))
     observed = [metric(_confusions(of_one, once, num_classes)).mean() for of_one in cells]
     drawn = [metric(matrices).mean(-1) for matrices in _resampled(cells, num_classes, resamples)]
     differences = drawn[1] - drawn[0]
@@ -207,26 +208,37 @@ def _resampled(
 ) -> list[Float[np.ndarray, "resamples seeds classes classes"]]:
     """Return the confusion matrices of each system: posts drawn for both, seeds for each."""
     generator = np.random.default_rng(BOOTSTRAP_SEED)
-    posts = cells[0].shape[1]
-    drawn = [np.empty((resamples, len(of_one), num_classes, num_classes)) for of_one in cells]
-    for i in range(resamples):
-        counts = np.bincount(generator.integers(posts, size=posts), minlength=posts)
+    drawn: list[list[np.ndarray]] = [[] for _ in cells]
+    for start in range(0, resamples, RESAMPLES_AT_ONCE):
+        rows = min(RESAMPLES_AT_ONCE, resamples - start)
+        counts = _counts(generator, rows, cells[0].shape[1])
         for of_one, matrices in zip(cells, drawn, strict=True):
-            chosen = generator.integers(len(of_one), size=len(of_one))
-            matrices[i] = _confusions(of_one, counts, num_classes)[chosen]
-    return drawn
+            chosen = generator.integers(len(of_one), size=(rows, len(of_one)))
+            matrices.append(
+                _confusions(of_one, counts, num_classes)[np.arange(rows)[:, None], chosen]
+            )
+    return [np.concatenate(matrices) for matrices in drawn]
 
 
-def _confusions(cells: np.ndarray, counts: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return a confusion matrix for each seed, in which post i counts `counts[i]` times.
+def _counts(
+    generator: np.random.Generator, rows: int, posts: int
+) -> Float[np.ndarray, "rows posts"]:
+    """Return how often each post is drawn, with replacement, in each of some resamples."""
+    places = generator.integers(posts, size=(rows, posts)) + posts * np.arange(rows)[:, None]
+    counts = np.bincount(places.ravel(), minlength=rows * posts)
+    return counts.reshape(rows, posts).astype(float)
+
+
+def _confusions(
+    cells: Int[np.ndarray, "seeds batch"], counts: Float[np.ndarray, "rows batch"], num_classes: int
+) -> Float[np.ndarray, "rows seeds classes classes"]:
+    """Return a confusion matrix for each row of counts and each seed.
 
     Args:
         cells: For each seed and post, the number of its place in the flattened matrix.
-        counts: How often each post was drawn.
+        counts: How often each post counts.
         num_classes: Classes K.
     """
-    size = num_classes**2
-    places = cells + size * np.arange(len(cells))[:, None]
-    weights = np.broadcast_to(counts, cells.shape).ravel()
-    found = np.bincount(places.ravel(), weights=weights, minlength=size * len(cells))
-    return found.reshape(-1, num_classes, num_classes)
+    places = np.arange(num_classes**2)
+    found = np.stack([counts @ (row[:, None] == places).astype(float) for row in cells], axis=1)
+    return found.reshape(*found.shape[:2], num_classes, num_classes)
