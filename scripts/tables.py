@@ -97,9 +97,19 @@ def _compared(folder: Path) -> Results:
     return results
 
 
+def _experiment_beside(folder: Path, baseline: str, source: Path) -> str:
+    """An experiment's rows beside the row of another one."""
+    known = [cell for cell in read_cells(source) if cell.row == baseline]
+    (results,) = compare([*known, *read_cells(folder)], baseline)
+    return _scores_and_differences(results)
+
+
 def _experiment(folder: Path, *, in_words: bool = True) -> str:
     """Scores of each row, differences to the first one, and `in_words` a sentence for each."""
-    results = _compared(folder)
+    return _scores_and_differences(_compared(folder), in_words=in_words)
+
+
+def _scores_and_differences(results: Results, *, in_words: bool = True) -> str:
     part = f"{results.num_folds} folds of train and dev" if results.num_folds else "dev part"
     tables = [scores_table(results), differences_table(results)]
     blocks = [
@@ -399,6 +409,9 @@ MVSA_ROWS = (
 )
 HFM_ROWS = ("text-cnn", "bilstm", "bert", "concat3", "mmsd")
 TABLES_OF_CELLS: dict[str, Callable[[], str]] = {
+    "ideas-folds": lambda: _experiment_beside(
+        RESULTS / "ideas-folds", "default", RESULTS / "best-folds"
+    ),
     "systems": lambda: _systems("mvsa-single", ("published-table", "ablation", "best"), MVSA_ROWS),
     "systems-hfm": lambda: _systems("hfm", ("published-hfm",), HFM_ROWS),
 }
