@@ -27,8 +27,9 @@ check: setup  ## Format check, lint, layers and types (the quick part of `make t
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# One worker more than cores: tests of services wait a lot.
 test: check  ## Everything that CI runs
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.html
 	$(BIN)/mvcn demo --output runs/demo --overwrite
