@@ -14,6 +14,7 @@ import yaml
 
 from mvcn.cli.process import prepare_process
 from mvcn.data.training_posts import read_training_posts
+from mvcn.errors import ConfigError
 from mvcn.experiments.cell import read_cell, read_cells
 from mvcn.experiments.grid import cells_of, read_experiment
 from mvcn.experiments.runner import Places, run_experiment
@@ -119,6 +120,16 @@ def test_a_result_of_other_settings_is_neither_kept_nor_overwritten(
     )
     assert done.returncode == 2
     assert "was made with other settings (training.epochs): delete it" in done.stderr
+
+
+def test_a_row_that_cannot_be_trained_is_refused_before_the_others_are(experiment_file, tmp_path):
+    content = yaml.safe_load(experiment_file.read_text())
+    content["rows"]["soft"]["objective"]["label_contrast_weight"] = 0.1
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(content), "utf-8")
+    with pytest.raises(ConfigError, match=r"Cell mine/soft/.*'objective.label_contrast_weight'"):
+        run_experiment(read_experiment(str(changed)), places(tmp_path), prepare=prepare_process)
+    assert list(tmp_path.iterdir()) == [changed]
 
 
 def test_results_are_plain_json(uninterrupted):

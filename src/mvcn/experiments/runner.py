@@ -17,11 +17,12 @@ from tqdm import tqdm
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.data.training_posts import read_training_posts
-from mvcn.errors import MvcnError, RunError
+from mvcn.errors import ConfigError, MvcnError, RunError
 from mvcn.experiments.cell import CellResult, read_cell, write_cell
 from mvcn.experiments.folds import deal_folds
 from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of
 from mvcn.training import run_folder
+from mvcn.training.fitting import require_fitting
 from mvcn.training.run import train
 from mvcn.workers import begin_worker
 
@@ -51,9 +52,11 @@ def run_experiment(
         prepare: Called first in each process; a function of a module.
 
     Raises:
+        ConfigError: A network cannot do what a row asks of it.
         MvcnError: The experiment runs already, a result was made with other settings, or a cell
             cannot be trained.
     """
+    _require_possible(cells_of(experiment))
     places.runs.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(places.runs / "lock", blocking=False):
@@ -65,6 +68,15 @@ def run_experiment(
             f"Experiment '{experiment.name}' is running in another process: wait for it, or end it."
         ) from error
     return [_result_path(cell, places) for cell in cells]
+
+
+def _require_possible(cells: Sequence[Cell]) -> None:
+    """Raise a ConfigError, before hours of training, where a network cannot do what a row asks."""
+    for cell in cells:
+        try:
+            require_fitting(cell.config)
+        except ConfigError as error:
+            raise ConfigError(f"Cell {cell.path}: {error}") from error
 
 
 def _with_folds(experiment: Experiment, places: Places) -> list[Cell]:
