@@ -171,6 +171,10 @@ def test_frozen_parts_get_no_gradient_and_no_dropout(model, settings, batch):
     assert all(m.training for m in others)
 
 
+def test_no_part_drops_by_torchs_own_dropout(model):
+    assert not [name for name, part in model.named_modules() if type(part) is torch.nn.Dropout]
+
+
 def test_evaluation_is_deterministic(model, batch):
     once, again = without_grad(model, batch), without_grad(model, batch)
     assert torch.equal(once.logits, again.logits)

@@ -30,6 +30,7 @@ from mvcn.models.image_words import (
 from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.systems import system
 from mvcn.nn.annotations import AnnotationHead
+from mvcn.nn.dropout import replace_dropout
 
 ALIGNMENT_BYTES = 64
 
@@ -67,6 +68,7 @@ class MvcnForClassification(PreTrainedModel):
             )
         )
         self.image_words = ImageWords(**config.image_words) if config.image_words else None
+        replace_dropout(self)
         self._freeze()
 
     @classmethod

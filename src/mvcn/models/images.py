@@ -156,7 +156,7 @@ class ImageFeatures:
 
     def __getitem__(self, image: ImageSource) -> Float[Tensor, "patch dim"]:
         """Return the token features of an image that was prepared."""
-        return torch.from_numpy(self._cache[self._digests[image]].astype("float32"))
+        return torch.tensor(self._cache[self._digests[image]]).float()
 
     def blank(self) -> Float[Tensor, "1 dim"]:
         """Return one token of zeros."""
