@@ -33,8 +33,8 @@ SMALL_DISK, LARGE_DISK = "96k", "64m"
 ENDINGS = ("Wrote ", "Error: ")
 MARK = f"MVCN_FAULTS={os.getpid()}"
 """In the environment of all processes that come from here, to kill no other."""
-WORKERS = {"local": "spawn_main", "ray": "ray::MapWorker"}
-"""Engine -> what the command line of its workers holds."""
+WORKERS = {"local": "multiprocessing.forkserver", "ray": "ray::MapWorker"}
+"""Engine -> what the command line of its workers holds, and of what makes local ones."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,9 @@ def fill_disk(job: Job, whole: Job) -> dict[str, Any]:
     job.output.mkdir()
     _mount(job.output, f"size={SMALL_DISK}", "-t", "tmpfs", "tmpfs")
     try:
-        _, said = job.end(job.start())
+        code, said = job.end(job.start())
+        if code == 0:
+            raise typer.BadParameter(f"so few do not fill a disk of {SMALL_DISK}: give more --rows")
         before = job.finished()
         halves = len(list(job.output.rglob("*.partial")))
         _mount(job.output, f"remount,size={LARGE_DISK}")
@@ -194,16 +196,17 @@ def _changed(job: Job, before: dict[str, tuple[int, int]]) -> int:
 
 def workers_of(engine: str) -> list[int]:
     """Return the workers of jobs that this process has started, and of those it has killed."""
-    found = []
+    found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
             command = (place / "cmdline").read_bytes().decode("utf-8", "replace")
             environment = (place / "environ").read_bytes()
+            parent = int((place / "stat").read_text("utf-8").rpartition(")")[2].split()[1])
         except OSError:
             continue  # it has ended, or is another person's
         if WORKERS[engine] in command and MARK.encode() in environment:
-            found.append(int(place.name))
-    return found
+            found[int(place.name)] = parent
+    return [pid for pid, parent in found.items() if engine != "local" or parent in found]
 
 
 def _mount(place: Path, options: str, *kind: str) -> None:

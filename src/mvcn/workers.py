@@ -2,29 +2,49 @@
 
 import os
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from typing import Any
 
 import torch
 
-SECONDS_BETWEEN_LOOKS = 1.0
 
+def worker_pool(
+    workers: int, module: str, prepare: Callable[[], None], **options: Any
+) -> ProcessPoolExecutor:
+    """Return processes that share the cores, and that end when this one does.
 
-def begin_worker(parent: int, threads: int, prepare: Callable[[], None]) -> None:
-    """Make a process ready: it ends with its parent, and takes no more than its share of cores.
+    Where the system can, they come from a process that has imported what they need once, which
+    takes longer than many a task. It has computed nothing, so that no threads are lost on the way.
 
     Args:
-        parent: Process id.
-        threads: That torch may use.
-        prepare: Called in this process.
+        workers: How many.
+        module: Name of the module that they need.
+        prepare: Called first in each process; a function of a module.
+        options: Of the `ProcessPoolExecutor`.
     """
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    can_fork = "forkserver" in get_all_start_methods()
+    context = get_context("forkserver" if can_fork else "spawn")
+    if can_fork:
+        context.set_forkserver_preload([module])
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    start = (dict(os.environ), threads, prepare)
+    return ProcessPoolExecutor(workers, context, _begin, start, **options)
+
+
+def _begin(environment: Mapping[str, str], threads: int, prepare: Callable[[], None]) -> None:
+    """Make a process ready; its environment is else as it was when the first one was made."""
+    os.environ.clear()
+    os.environ.update(environment)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare()
     torch.set_num_threads(threads)
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
     """End this process when its parent is gone, so that no two ever do the same work."""
-    while os.getppid() == parent:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+    parent = parent_process()
+    assert parent is not None  # it has made this process
+    parent.join()
     os._exit(1)

@@ -32,17 +32,15 @@ def test_workers_end_when_their_parent_is_killed(experiment_file, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     log = tmp_path / "runs/tiny/mine/sparse/seed-4.log"
     wait_until(log.exists)
-    worker = int(
-        subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(process.pid), "--sort", "-rss"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()[0]
-    )
+    worker = max(pid for child in children(process.pid) for pid in children(child))
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: not is_alive(worker))
+
+
+def children(pid):
+    command = ["ps", "-o", "pid=", "--ppid", str(pid)]
+    return map(int, subprocess.run(command, capture_output=True, text=True).stdout.split())
 
 
 def is_alive(pid):

@@ -1,13 +1,11 @@
 """Run an experiment: its cells in processes of their own, finished ones never again."""
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,7 @@ from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of
 from mvcn.training import run_folder
 from mvcn.training.fitting import require_fitting
 from mvcn.training.run import train
-from mvcn.workers import begin_worker
+from mvcn.workers import worker_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +121,8 @@ def _run_all(
     prepare: Callable[[], None],
 ) -> None:
     """Train the pending cells in fresh processes, and show how far the work has got."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     with (
-        ProcessPoolExecutor(
-            jobs,
-            get_context("spawn"),
-            begin_worker,
-            (os.getpid(), threads, prepare),
-            max_tasks_per_child=1,
-        ) as pool,
+        worker_pool(jobs, __name__, prepare, max_tasks_per_child=1) as pool,
         tqdm(total=total, initial=total - len(pending), desc=name, unit="cell") as progress,
     ):
         work = {pool.submit(_run_cell, name, cell, places): cell for cell in pending}

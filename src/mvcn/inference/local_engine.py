@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 
 from mvcn.errors import RunError
 from mvcn.inference.shard_scorer import Outcome, Scoring, attempt
 from mvcn.inference.shards import Shard
-from mvcn.workers import begin_worker
+from mvcn.workers import worker_pool
 
 
 def score_locally(
@@ -26,10 +25,8 @@ def score_locally(
     Raises:
         RunError: A process was killed.
     """
-    cores = os.cpu_count() or 1
-    workers = min(jobs or cores, len(shards))
-    start = (os.getpid(), max(1, cores // workers), prepare)
-    with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker, start) as pool:
+    workers = min(jobs or os.cpu_count() or 1, len(shards))
+    with worker_pool(workers, __name__, prepare) as pool:
         work = [pool.submit(attempt, scoring, shard) for shard in shards]
         try:
             for future in as_completed(work):
