@@ -2,14 +2,23 @@
 
 import csv
 import shutil
+from contextlib import closing
+from importlib.util import find_spec
 
+import httpx2
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import transformers
+from service_process import start, stop
 
 import mvcn.inference
 from mvcn.data.table import read_table
 
 TOLERANCE = 1e-5
+GRAPH_TOLERANCE = 1e-4
+HAS_RAY = find_spec("ray") is not None
+NO_RAY = "Ray (240 MB) is not installed: `make ray` installs it and runs this"
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +52,15 @@ def expected(classifier, posts):
     return [dict(classifier.predict_one(p.text, p.image).probabilities) for p in posts]
 
 
-def agree(found, expected):
+def agree(found, expected, tolerance=TOLERANCE):
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, abs=TOLERANCE)
+        assert one == pytest.approx(other, abs=tolerance)
+
+
+def named(rows, classes):
+    """Return the probabilities of rows of a table that the tool has written."""
+    return [{name: float(row[f"probability_{name}"]) for name in classes} for row in rows]
 
 
 def test_the_model_is_one_whose_probabilities_need_the_temperature(classifier):
@@ -61,8 +75,7 @@ def test_the_command_line_gives_the_same(mvcn, tiny_run, table, expected, tmp_pa
     code, _, _ = mvcn("predict", tiny_run, table, "--output", tmp_path / "out.csv")
     assert code == 0
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    agree([{n: float(row[f"probability_{n}"]) for n in expected[0]} for row in rows], expected)
+        agree(named(csv.DictReader(file), expected[0]), expected)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -71,3 +84,45 @@ def test_the_pipeline_gives_the_same(tiny_run, posts, expected, batch_size):
     given = [{"text": post.text, "image": post.image} for post in posts]
     answers = ask(given, batch_size=batch_size)
     agree([{one["label"]: one["score"] for one in answer} for answer in answers], expected)
+
+
+def test_the_service_gives_the_same(tiny_run, posts, expected, tmp_path):
+    process, port = start(tiny_run, tmp_path / "log.jsonl")
+    answers = []
+    with closing(httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)) as client:
+        for post in posts:
+            if post.image is None:
+                asked = {"json": {"posts": [{"text": post.text}]}}
+            else:
+                image = {"image": post.image.read_bytes()}
+                asked = {"data": {"text": post.text}, "files": image}
+            answers += client.post("/predict", **asked).json()["predictions"]
+    assert stop(process) == 0
+    agree([answer["probabilities"] for answer in answers], expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*ray_remote_args", "ignore::DeprecationWarning:ray")
+@pytest.mark.parametrize(
+    "engine", ["local", pytest.param("ray", marks=pytest.mark.skipif(not HAS_RAY, reason=NO_RAY))]
+)
+def test_a_job_over_parquet_gives_the_same(mvcn, tiny_run, posts, expected, tmp_path, engine):
+    images = [post.image.read_bytes() if post.image else None for post in posts]
+    columns = {"id": [post.id for post in posts], "text": [post.text for post in posts]}
+    pq.write_table(pa.table(columns | {"image": images}), tmp_path / "posts.parquet")
+    output = ("--engine", engine, "--jobs", 1, "--output", tmp_path / "scores")
+    code, _, errors = mvcn("predict", tiny_run, tmp_path / "posts.parquet", *output)
+    assert code == 0, errors
+    rows = pq.read_table(tmp_path / "scores" / "predictions").to_pylist()
+    assert [row["id"] for row in rows] == columns["id"]
+    agree(named(rows, expected[0]), expected)
+
+
+def test_the_graph_gives_nearly_the_same(tiny_run, posts, expected, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    mvcn.inference.export_run(run)
+    graph = mvcn.inference.Classifier.from_pretrained(run, "onnx")
+    agree(
+        [dict(one.probabilities) for one in graph.predict(posts)],
+        expected,
+        tolerance=GRAPH_TOLERANCE,
+    )

@@ -1,10 +1,7 @@
 """The service as a process: bad connections, and a stop that loses nothing."""
 
 import json
-import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,8 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-
-from mvcn.inference import Classifier
+from service_process import start, stop
 
 FINE = {"posts": [{"text": "a fine day"}]}
 BODY = json.dumps(FINE).encode()
@@ -21,34 +17,6 @@ HEAD = (
     b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
 )
 WHOLE = HEAD % len(BODY) + b"Connection: close\r\n\r\n" + BODY
-
-
-def start(folder, log, *options):
-    """Start a service on any free port; return the process and its port when it is ready."""
-    command = [sys.executable, "-m", "mvcn", "serve", str(folder), "--port", "0", *options]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True)
-    told = process.stderr.readline()
-    assert told.startswith("Serving "), told + process.stderr.read()
-    port = int(told.split(" (")[0].rsplit(":", 1)[1])
-    while not is_ready(port):
-        assert process.poll() is None
-        time.sleep(0.05)
-    return process, port
-
-
-def is_ready(port):
-    try:
-        return httpx2.get(f"http://127.0.0.1:{port}/ready", timeout=60).is_success
-    except httpx2.HTTPError:
-        return False
-
-
-def stop(process):
-    process.send_signal(signal.SIGTERM)
-    code = process.wait(60)
-    process.stderr.close()
-    return code
 
 
 @pytest.fixture(scope="module")
@@ -83,25 +51,6 @@ def everything(client):
 
 def status(answer):
     return int(answer.split()[1])
-
-
-def test_command_line_python_and_rest_agree(service, tiny_run, mvcn, generated_posts, tmp_path):
-    port, _ = service
-    post = generated_posts[1]
-    (tmp_path / "a.png").write_bytes(post.image)
-    table = tmp_path / "posts.jsonl"
-    table.write_text(json.dumps({"id": "0", "text": post.text, "image": "a.png"}) + "\n", "utf-8")
-    code, _, errors = mvcn("predict", tiny_run, table, "--output", tmp_path / "out.csv")
-    assert code == 0, errors
-    header, row = (tmp_path / "out.csv").read_text("utf-8").splitlines()
-    command_line = dict(zip(header.split(",")[2:], map(float, row.split(",")[2:]), strict=True))
-    form = {"data": {"text": post.text}, "files": {"image": post.image}}
-    answer = httpx2.post(f"http://127.0.0.1:{port}/predict", **form, timeout=60)
-    (rest,) = answer.json()["predictions"]
-    python = Classifier.from_pretrained(tiny_run).predict_one(post.text, post.image)
-    assert rest["probabilities"] == pytest.approx(dict(python.probabilities), abs=1e-5)
-    named = {f"probability_{name}": share for name, share in rest["probabilities"].items()}
-    assert named == pytest.approx(command_line, abs=1e-5)
 
 
 @pytest.mark.parametrize(

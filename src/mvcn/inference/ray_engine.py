@@ -130,6 +130,6 @@ def _outcomes(
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
-        ray_remote_args_fn=lambda: {"max_task_retries": TRIES_A_SHARD},
+        max_task_retries=TRIES_A_SHARD,
     )
     yield from found.iter_rows()
