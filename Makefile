@@ -29,7 +29,7 @@ check: setup  ## Format check, lint, layers and types (the quick part of `make t
 
 # One worker more than cores: tests of services wait a lot.
 test: check  ## Everything that CI runs
-	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile
+	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.html
 	$(BIN)/mvcn demo --output runs/demo --overwrite

@@ -19,7 +19,7 @@ from mvcn.experiments.cell import read_cell, read_cells
 from mvcn.experiments.grid import cells_of, read_experiment
 from mvcn.experiments.runner import Places, run_experiment
 
-COMMAND = [sys.executable, "-c", "from mvcn.cli import main; main()", "experiment"]
+MVCN = [sys.executable, "-m", "mvcn"]
 TIMELESS = [
     field.name
     for field in dataclasses.fields(read_cell.__annotations__["return"])
@@ -73,18 +73,18 @@ def test_a_cell_is_what_training_by_hand_gives(uninterrupted, experiment_file, t
 
 
 def test_killed_in_the_middle_of_a_cell_it_ends_with_the_same_results(
-    uninterrupted, experiment_file, tmp_path
+    uninterrupted, experiment_file, tmp_path, mvcn
 ):
     """SIGKILL to the command alone: its workers must end by themselves and not train on."""
-    command = [*COMMAND, str(experiment_file), "--jobs", "2", *options(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    command = ["experiment", str(experiment_file), "--jobs", "2", *options(tmp_path)]
+    process = subprocess.Popen([*MVCN, *command], stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "runs/tiny/mine/sparse/seed-4/checkpoints"
     wait_until(lambda: any(checkpoints.glob("*/complete")))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not list((tmp_path / "results").rglob("sparse/*.json"))
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code, _, errors = mvcn(*command)
+    assert code == 0, errors
     assert_same(read_cells(tmp_path / "results"), read_cells(places(uninterrupted).results))
 
 
@@ -109,17 +109,14 @@ def test_finished_cells_are_not_trained_again(uninterrupted, experiment_file, tm
 
 
 def test_a_result_of_other_settings_is_neither_kept_nor_overwritten(
-    uninterrupted, experiment_file, tmp_path
+    uninterrupted, experiment_file, tmp_path, fails
 ):
     content = yaml.safe_load(experiment_file.read_text())
     content["rows"]["soft"]["training"]["epochs"] = 1
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(content), "utf-8")
-    done = subprocess.run(
-        [*COMMAND, str(changed), *options(uninterrupted)], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert "was made with other settings (training.epochs): delete it" in done.stderr
+    sentence = fails("experiment", changed, *options(uninterrupted))
+    assert "was made with other settings (training.epochs): delete it" in sentence
 
 
 def test_a_row_that_cannot_be_trained_is_refused_before_the_others_are(experiment_file, tmp_path):
@@ -139,15 +136,13 @@ def test_results_are_plain_json(uninterrupted):
     assert content["environment"]["packages"]["torch"]
 
 
-def test_results_are_compared_and_written_once(uninterrupted, tmp_path):
-    command = [*COMMAND[:-1], "compare", str(places(uninterrupted).results)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def test_results_are_compared_and_written_once(uninterrupted, tmp_path, mvcn, fails):
+    command = ["compare", str(places(uninterrupted).results)]
+    _, shown, _ = mvcn(*command)
     assert "| soft | 1 |" in shown
     assert "sparse against soft" in shown
     table = tmp_path / "table.tex"
     again = [*command, "--format", "latex", "--output", str(table)]
-    subprocess.run(again, check=True, capture_output=True)
+    assert mvcn(*again)[0] == 0
     assert table.read_text().count(r"\toprule") == 2
-    refused = subprocess.run(again, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert "table.tex exists: choose another file" in refused.stderr
+    assert "table.tex exists: choose another file" in fails(*again)

@@ -16,7 +16,7 @@ from mvcn.experiments.cell import read_cells
 from mvcn.experiments.grid import read_experiment
 from mvcn.experiments.runner import Places, run_experiment
 
-COMMAND = [sys.executable, "-c", "from mvcn.cli import main; main()", "experiment"]
+COMMAND = [sys.executable, "-m", "mvcn", "experiment"]
 
 
 def places(folder):
@@ -69,20 +69,18 @@ def test_two_processes_cannot_run_one_experiment(experiment_file, tmp_path):
         run_experiment(experiment, places(tmp_path), prepare=prepare_process)
 
 
-def test_a_cell_that_cannot_be_trained_is_named(experiment_file, tmp_path):
+def test_a_cell_that_cannot_be_trained_is_named(experiment_file, tmp_path, fails):
     content = yaml.safe_load(experiment_file.read_text())
     content["data"]["mine"]["train"] = str(tmp_path / "nothing.csv")
     path = tmp_path / "lost.yaml"
     path.write_text(yaml.safe_dump(content), "utf-8")
-    done = subprocess.run([*COMMAND, str(path), *options(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "Error: Cell mine/soft/seed-4: " in done.stderr
-    assert "nothing.csv" in done.stderr
-    assert "Traceback" not in done.stderr
+    sentence = fails("experiment", path, *options(tmp_path))
+    assert "Error: Cell mine/soft/seed-4: " in sentence
+    assert "nothing.csv" in sentence
 
 
 def test_folds_judge_each_post_once_by_a_model_that_did_not_see_it(
-    experiment_file, posts_table, tmp_path
+    experiment_file, posts_table, tmp_path, mvcn
 ):
     content = yaml.safe_load(experiment_file.read_text())
     content |= {"name": "folds", "folds": 2, "seeds": [4]}
@@ -91,12 +89,8 @@ def test_folds_judge_each_post_once_by_a_model_that_did_not_see_it(
     path = tmp_path / "folds.yaml"
     path.write_text(yaml.safe_dump(content), "utf-8")
     table = posts_table / "train" / "posts.csv"
-    done = subprocess.run(
-        [*COMMAND, str(path), "--root", f"mine={table}", *options(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    code, _, errors = mvcn("experiment", path, "--root", f"mine={table}", *options(tmp_path))
+    assert code == 0, errors
     cells = read_cells(tmp_path / "results")
     assert [cell.fold for cell in cells] == [0, 1]
     folds = tmp_path / "runs/folds/mine/folds"
