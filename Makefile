@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test demo attention bench missing blanks faults reliability model-speed explanations pictures scale scaling ray bulk docs tables clean
+.PHONY: help setup format check test tests demo attention bench missing blanks faults reliability model-speed explanations pictures scale scaling ray bulk docs tables clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,12 @@ check: setup  ## Format check, lint, layers and types (the quick part of `make t
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# One worker more than cores: tests of services wait a lot.
-test: check  ## Everything that CI runs
+# Both at a time, since the one leaves a core to the other.
+test: setup  ## Everything that CI runs
+	$(MAKE) --jobs 2 check tests
+
+# One worker more than cores: tests of services wait a lot. Files in their order, the longest first.
+tests: setup
 	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.html
