@@ -124,8 +124,8 @@ for words, backend in PREDICTIONS.items():
             higher_is_better=True,
             count=128,
             quick_count=4,
-            needs="onnxruntime",
-            prepare=prediction.prepare,
+            needs=None if backend == "torch" else "onnxruntime",
+            prepare=partial(prediction.prepare, backend=backend),
             ours=ours,
             reference=reference,
         )

@@ -36,16 +36,18 @@ RUN = "run"
 MAX_TOKENS = 64
 
 
-def prepare(folder: Path, count: int) -> None:
-    """Write the image files, and a model with its graphs."""
+def prepare(folder: Path, count: int, backend: Backend) -> None:
+    """Write the image files, and a model with its graph if the backend needs one."""
     image_features.prepare(folder, count)
     config, run = read_recipe("default").model, folder / RUN
     torch.manual_seed(0)
     model, processor = build_model(config, CLASSES).eval(), build_processor(config)
     model.save_pretrained(run)
     processor.save_pretrained(run)
-    write_graph(model, processor, run / FILES["onnx"])
-    quantize_graph(run / FILES["onnx"], run / FILES["onnx-int8"])
+    if backend != "torch":
+        write_graph(model, processor, run / FILES["onnx"])
+    if backend == "onnx-int8":
+        quantize_graph(run / FILES["onnx"], run / FILES[backend])
 
 
 def ours(folder: Path, backend: Backend, batch: int, *, is_compiled: bool = False) -> float:
