@@ -72,7 +72,7 @@ scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale
 
 ray: setup  ## Install Ray and test the jobs that it runs
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
-	$(BIN)/pytest tests/system/test_bulk_faults.py
+	$(BIN)/pytest tests/system/test_bulk_faults.py tests/system/test_same_scores.py
 
 bulk: ray  ## Measure and break jobs over many posts of WITH=run; writes results/bulk*.json
 	$(BIN)/mvcn export $(WITH) --quantize int8 --overwrite

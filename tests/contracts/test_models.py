@@ -57,8 +57,6 @@ CASES = {
     for name in MODELS
     for what, settings in (EVERY_MODEL | SPECIAL.get(name, {})).items()
 }
-LEARNERS = [case for case in CASES if case.partition(": ")[2] not in list(EVERY_MODEL)[1:]]
-"""Cases that learn in ways of their own; the others differ in what of their encoders is trained."""
 FREE_OF_LOSS = ("pair_logits", "views", "penalty")
 """Outputs that an objective may leave out of the loss."""
 
@@ -373,7 +371,6 @@ def test_the_trainer_predicts_one_array(model, batch, tmp_path):
     )
 
 
-@pytest.mark.parametrize("settings", LEARNERS, indirect=True)
 def test_eight_posts_can_be_learned_by_heart(model):
     generator = torch.Generator().manual_seed(3)
     posts = {
@@ -383,18 +380,19 @@ def test_eight_posts_can_be_learned_by_heart(model):
     }
     labels = torch.arange(8) % 3
     torch.manual_seed(0)
-    model = copy.deepcopy(model).train()
+    model = copy.deepcopy(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=3e-3)
-    for _ in range(200):
-        loss = torch.nn.functional.cross_entropy(model(**posts).fused_logits, labels)
+    for step in range(200):
+        loss = torch.nn.functional.cross_entropy(model.train()(**posts).fused_logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if loss < 0.1:
-            break
-    predicted = without_grad(model.eval(), posts).fused_logits.argmax(1)
-    assert torch.equal(predicted, labels)
+        if step % 10 == 9:  # without dropout: a loss that is low by luck is no sign
+            logits = without_grad(model.eval(), posts).fused_logits
+            if torch.nn.functional.cross_entropy(logits, labels) < 0.1:
+                break
+    assert torch.equal(logits.argmax(1), labels)
 
 
 def test_each_model_has_a_recipe():

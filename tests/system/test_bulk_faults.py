@@ -1,15 +1,11 @@
 """Jobs over Parquet files that are killed: each row is in the output once, finished ones stay."""
 
-from importlib.util import find_spec
-
 import pytest
+from ray_engine import needs_ray
 
 from mvcn.inference import Scoring, bulk, predict_in_bulk
 from mvcn.inference.shard_scorer import attempt
 from scripts.bulk_faults import Job, count, kill_job, kill_worker, write_posts
-
-HAS_RAY = find_spec("ray") is not None
-NO_RAY = "Ray (240 MB) is not installed: `make ray` installs it and runs this"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +43,7 @@ def test_a_killed_job_goes_on_where_it_was(whole, tmp_path):
     }
 
 
-@pytest.mark.skipif(not HAS_RAY, reason=NO_RAY)
+@needs_ray
 def test_ray_finishes_a_job_though_a_worker_is_killed(whole, tmp_path):
     job = Job(whole.run, whole.posts, tmp_path / "job", "ray", ("--jobs", "1"))
     found = kill_worker(job)

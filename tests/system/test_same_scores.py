@@ -3,13 +3,13 @@
 import csv
 import shutil
 from contextlib import closing
-from importlib.util import find_spec
 
 import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import transformers
+from ray_engine import needs_ray
 from service_process import start, stop
 
 import mvcn.inference
@@ -17,8 +17,6 @@ from mvcn.data.table import read_table
 
 TOLERANCE = 1e-5
 GRAPH_TOLERANCE = 1e-4
-HAS_RAY = find_spec("ray") is not None
-NO_RAY = "Ray (240 MB) is not installed: `make ray` installs it and runs this"
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +100,7 @@ def test_the_service_gives_the_same(tiny_run, posts, expected, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*ray_remote_args", "ignore::DeprecationWarning:ray")
-@pytest.mark.parametrize(
-    "engine", ["local", pytest.param("ray", marks=pytest.mark.skipif(not HAS_RAY, reason=NO_RAY))]
-)
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=needs_ray)])
 def test_a_job_over_parquet_gives_the_same(mvcn, tiny_run, posts, expected, tmp_path, engine):
     images = [post.image.read_bytes() if post.image else None for post in posts]
     columns = {"id": [post.id for post in posts], "text": [post.text for post in posts]}

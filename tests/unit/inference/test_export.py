@@ -33,16 +33,6 @@ def exported(run):
 
 
 @pytest.fixture
-def same_graph(exported, monkeypatch):
-    """Let another export of the same weights take the graph that is there: writing one is slow."""
-
-    def copy(model, processor, path):
-        shutil.copy(exported.path, path)
-
-    monkeypatch.setattr("mvcn.inference.export.write_graph", copy)
-
-
-@pytest.fixture
 def odd_posts(generated_posts):
     """Posts with both, without a text, without an image, and with neither."""
     first, second, third, fourth, fifth = generated_posts[:5]
@@ -102,7 +92,7 @@ def test_an_earlier_file_stays_unless_it_may_be_replaced(run, exported):
     assert exported.path.read_bytes() == before
 
 
-def test_without_its_dev_posts_a_run_is_checked_on_generated_ones(tmp_path, tiny_run, same_graph):
+def test_without_its_dev_posts_a_run_is_checked_on_generated_ones(tmp_path, tiny_run):
     folder = tmp_path / "run"
     shutil.copytree(tiny_run, folder)
     config = folder / "config.yaml"
@@ -110,7 +100,7 @@ def test_without_its_dev_posts_a_run_is_checked_on_generated_ones(tmp_path, tiny
     assert export_run(folder).are_generated
 
 
-def test_a_graph_that_differs_is_not_kept(run, exported, same_graph, monkeypatch):
+def test_a_graph_that_differs_is_not_kept(run, exported, monkeypatch):
     before = exported.path.read_bytes()
     monkeypatch.setattr("mvcn.inference.export.TOLERANCE", -1.0)
     with pytest.raises(RunError, match="differs from its model"):
