@@ -104,8 +104,8 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 def matrix_rate() -> float:
     """Return this machine's FLOP/s in products of square float32 matrices, kept up for seconds.
 
-    The work that is held against it takes seconds, too. The best of a few products is up to one and
-    a half times as fast as what a shared machine keeps up, and nothing reaches that.
+    The work that is held against it takes seconds, too. The best of a few products was seen to
+    be one and a half times as fast as what a shared machine keeps up.
     """
     left, right = torch.randn(2, MATRIX_SIZE, MATRIX_SIZE)
     torch.mm(left, right)

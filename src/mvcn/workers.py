@@ -16,7 +16,8 @@ def worker_pool(
     """Return processes that share the cores, and that end when this one does.
 
     Where the system can, they come from a process that has imported what they need once, which
-    takes longer than many a task. It has computed nothing, so that no threads are lost on the way.
+    takes longer than many a task. It has computed nothing: PyTorch has no threads there yet, which
+    a copy of the process would lack.
 
     Args:
         workers: How many.
