@@ -20,6 +20,7 @@ from mvcn.strict_yaml import parse_yaml
 FusionKind = Literal["text-guided", "equal"]
 AttentionKind = Literal["sparsemax", "softmax"]
 BadImagePolicy = Literal["error", "blank", "drop"]
+Quoting = Literal["auto", "minimal", "none"]
 CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 ContrastForm = Literal["corrected", "faithful"]
@@ -65,6 +66,15 @@ class DataConfig:
     """Our name of a column (text, image, label, id, ...) -> its name in the source."""
     images: Path | None = None
     """Folder of the images, where it is not the one that the source implies."""
+    encoding: str | None = None
+    """Python codec of text files, such as cp1252; else by a byte-order mark, else UTF-8."""
+    quoting: Quoting = "auto"
+    """Of CSV and TSV: `minimal` takes all quotes as quotes, `none` as characters; `auto` finds out,
+    and refuses a file in which a stray quote seems to join rows."""
+    sheet: str | None = None
+    """Of an Excel workbook; by default the first."""
+    normalize_labels: bool = False
+    """Join labels that differ in case or blanks alone into one class, in lower case."""
     on_bad_image: BadImagePolicy = "error"
     """A bad image stops the run, counts as no image, or takes its post out; always counted."""
 

@@ -77,3 +77,5 @@ class Corpus:
     """Encoding other than UTF-8 -> ids of the posts whose text was stored in it."""
     faulty_images: Mapping[str, ImageFacts] = field(default_factory=dict)
     """Id of a post whose image was taken away when posts were prepared -> what is known of it."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our name of a column -> its name in the source, where posts were read from columns."""

@@ -16,7 +16,7 @@ from mvcn.cli.export import export
 from mvcn.cli.models import models
 from mvcn.cli.predict import predict
 from mvcn.cli.prepare import prepare
-from mvcn.cli.process import RANK
+from mvcn.cli.process import RANK, log_to_terminal
 from mvcn.cli.report import report
 from mvcn.cli.serve import serve
 from mvcn.cli.split import split
@@ -40,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.callback()(log_to_terminal)
 for command in (
     *(audit, compare, demo, evaluate, experiment, explain, export, models),
     *(predict, prepare, report, serve, split, train, tune),

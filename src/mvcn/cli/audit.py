@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mvcn.audit.findings import KINDS
-from mvcn.cli.options import Columns, DataName, Images, Splits, data_config
+from mvcn.cli.options import Source, Splits, data_config, reads_posts
 from mvcn.cli.process import prepare_process
 from mvcn.errors import ConfigError
 from mvcn.files import require_place_for, require_replaceable, write_json
@@ -16,16 +16,15 @@ FOUND = 1
 """Exit code when a kind named by --fail-on was found."""
 
 
+@reads_posts()
 def audit(
-    data: DataName = "table",
+    source: Source,
     root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
     splits: Splits = None,
     train: Annotated[
         Path | None, typer.Option(help="Posts to learn from, in place of --root.")
     ] = None,
     dev: Annotated[Path | None, typer.Option(help="Posts to judge by, beside --train.")] = None,
-    columns: Columns = None,
-    images: Images = None,
     json: Annotated[
         Path | None, typer.Option(help="Write all findings here; replaces an earlier report.")
     ] = None,
@@ -47,12 +46,10 @@ def audit(
 
     kinds = _known_kinds(fail_on or [], label_errors)
     _require_places([path for path in (json, html) if path is not None], library.MARK)
-    source = data_config(
-        columns, name=data, root=root, splits=splits, train=train, dev=dev, images=images
-    )
+    config = data_config(source, root=root, splits=splits, train=train, dev=dev)
     if label_errors:
         prepare_process()
-    audited = library.read_audited_posts(source)
+    audited = library.read_audited_posts(config)
     findings = library.audit(audited, label_errors)
     typer.echo("\n".join(library.summary_lines(audited, findings)))
     if json is not None:

@@ -1,23 +1,28 @@
 """The sharded job of ``mvcn predict --engine``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from mvcn.cli.options import BackendName, parse_columns
+from mvcn.cli.options import BackendName, Source
 from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy
 from mvcn.errors import ConfigError
+
+JOB_SETTINGS = ("name", "columns", "images")
+"""Of a source, what a job takes."""
 
 if TYPE_CHECKING:
     from mvcn.inference import EngineName
 
 
-def refuse_in_job(data: str, on_bad_image: BadImagePolicy, **options: object) -> None:
+def refuse_in_job(source: Source, on_bad_image: BadImagePolicy, **options: object) -> None:
     """Raise a ConfigError where an option was given that a job does not take."""
-    options |= {"data": data != "table", "on-bad-image": on_bad_image != "error"}
-    given = [f"--{name}" for name, value in options.items() if value]
+    options |= {"data": source["name"] != "table", "on-bad-image": on_bad_image != "error"}
+    options |= {name: value for name, value in source.items() if name not in JOB_SETTINGS}
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if given:
         raise ConfigError(
             "A job (--engine) reads Parquet files and puts bad posts into a table of errors: "
@@ -32,7 +37,7 @@ def run_job(
     output: Path | None,
     *,
     backend: BackendName,
-    columns: str | None,
+    columns: Mapping[str, str],
     images: Path | None,
     keep: str | None,
     min_probability: float,
@@ -52,7 +57,7 @@ def run_job(
         run.absolute(),
         output.absolute(),
         backend,
-        tuple((parse_columns(columns) or {}).items()),
+        tuple(columns.items()),
         None if images is None else images.absolute(),
         tuple(name.strip() for name in keep.split(",")) if keep else (),
         min_probability,

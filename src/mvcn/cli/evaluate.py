@@ -6,15 +6,14 @@ from typing import Annotated
 import typer
 
 from mvcn.cli.options import (
-    Columns,
-    DataName,
-    Images,
     OnBadImage,
     Root,
     Run,
+    Source,
     Split,
     Splits,
     data_config,
+    reads_posts,
     tell_bad_images,
 )
 from mvcn.cli.process import prepare_process
@@ -26,14 +25,13 @@ MARK = "mvcn evaluate"
 """What a file of scores holds at its beginning."""
 
 
+@reads_posts()
 def evaluate(
+    source: Source,
     run: Run,
     root: Root,
-    data: DataName = "table",
     split: Split = None,
     splits: Splits = None,
-    columns: Columns = None,
-    images: Images = None,
     ids: Annotated[
         Path | None, typer.Option(help="File with the ids to judge, one a line; default all.")
     ] = None,
@@ -45,14 +43,15 @@ def evaluate(
     """Judge a run on labelled posts: scores with intervals, per class, confusion matrix."""
     from mvcn.evaluation import format_evaluation, format_groups
     from mvcn.inference import Classifier
+    from mvcn.training.run_folder import read_columns
 
     prepare_process()
     if json is not None:
         require_place_for(json)
         require_replaceable(json, MARK, "file of scores by mvcn evaluate")
-    source = data_config(columns, name=data, root=root, splits=splits, images=images)
+    config = data_config(source, root=root, splits=splits)
     classifier = Classifier.from_pretrained(run)
-    corpus = read_posts(source, split)
+    corpus = read_posts(config, split, remembered=read_columns(run))
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
     judged = classifier.evaluate(posts, on_bad_image)
     tell_bad_images(judged.bad_images, on_bad_image)

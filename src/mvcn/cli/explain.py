@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mvcn.cli.options import (
-    Columns,
-    DataName,
-    Images,
     OnBadImage,
     Run,
+    Source,
     Splits,
     data_config,
+    reads_posts,
     tell_bad_images,
 )
 from mvcn.cli.process import prepare_process
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from mvcn.types import Post
 
 
+@reads_posts("normalize_labels")
 def explain(
+    source: Source,
     run: Run,
     output: Annotated[Path, typer.Option(help="Folder for pictures and explanation.json.")],
     post: Annotated[
@@ -36,10 +37,7 @@ def explain(
     root: Annotated[
         Path | None, typer.Option(help="Where the posts are; by default the run's dev posts.")
     ] = None,
-    data: DataName = "table",
     splits: Splits = None,
-    columns: Columns = None,
-    images: Images = None,
     on_bad_image: OnBadImage = "error",
     method: Annotated[
         Literal["attention", "gradient", "occlusion"],
@@ -58,6 +56,7 @@ def explain(
     """Show what decides single posts, or how a run's dev posts lie in its feature space."""
     from mvcn.explain.gallery import NUMBERS, claim, explain_posts, explain_run
     from mvcn.explain.trained_run import TrainedRun
+    from mvcn.training.run_folder import read_columns
 
     prepare_process()
     if post and beside is not None:
@@ -66,8 +65,12 @@ def explain(
         raise ConfigError("--root is for single posts: say which by --post.")
     opened = TrainedRun(run)
     if post:
-        source = data_config(columns, name=data, root=root, splits=splits, images=images)
-        known = opened.posts.dev if root is None else read_posts(source, None).posts
+        config = data_config(source, root=root, splits=splits)
+        known = (
+            opened.posts.dev
+            if root is None
+            else read_posts(config, labels=False, remembered=read_columns(run)).posts
+        )
         chosen = _choose(known, post)
         prepared = opened.prepare(chosen, on_bad_image)
         claim(output, overwrite=overwrite)

@@ -1,12 +1,14 @@
 """Options that several commands share."""
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from mvcn.config import BadImagePolicy, DataConfig, RunConfig
+from mvcn.config import BadImagePolicy, DataConfig, Quoting, RunConfig
 from mvcn.data import DATASETS
 from mvcn.errors import ConfigError
 
@@ -25,7 +27,30 @@ Splits = Annotated[
 Split = Annotated[str | None, typer.Option(help="Only this part of the posts: train, dev or test.")]
 Columns = Annotated[
     str | None,
-    typer.Option(help="Names of columns, as in text=tweet,image=photo, where they are not ours."),
+    typer.Option(
+        help="Names of columns, as in text=tweet,image=photo, where they cannot be told by their "
+        "names; label= reads none."
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(help="Of text files, as Python calls it, such as cp1252; else UTF-8 or UTF-16."),
+]
+QuotingOption = Annotated[
+    Quoting | None,
+    typer.Option(
+        "--quoting",
+        help="Of CSV and TSV: minimal takes quotes as quotes, none as characters; auto finds out.",
+    ),
+]
+Sheet = Annotated[str | None, typer.Option(help="Of an Excel workbook; by default the first.")]
+NormalizeLabels = Annotated[
+    bool | None,
+    typer.Option(
+        "--normalize-labels",
+        help="Join labels that differ in case or blanks alone, in lower case.",
+        show_default=False,
+    ),
 ]
 Images = Annotated[
     Path | None, typer.Option(help="Folder of the images, where it is not beside the posts.")
@@ -69,6 +94,19 @@ Keep = Annotated[
     typer.Option(help="Columns that the engine hands through, as in --keep user,date."),
 ]
 
+Source: TypeAlias = Mapping[str, Any]
+"""The settings of a source that were given on the command line; see `reads_posts`."""
+SOURCE_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "data": (DataName, "table"),
+    "columns": (Columns, None),
+    "images": (Images, None),
+    "encoding": (Encoding, None),
+    "quoting": (QuotingOption, None),
+    "sheet": (Sheet, None),
+    "normalize_labels": (NormalizeLabels, None),
+}
+"""Option of every command that reads posts -> its type and its default value."""
+
 OUTCOME = {"blank": "used without it", "drop": "left out"}
 
 
@@ -77,10 +115,48 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def data_config(columns: str | None = None, **values: Any) -> DataConfig:
+def reads_posts(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `SOURCE_OPTIONS`, in place of its parameter ``source``.
+
+    They come to it as a mapping of the settings of `DataConfig` that were given.
+
+    Args:
+        without: Options that the command has no use for.
+    """
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in SOURCE_OPTIONS.items()
+        if name not in without
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_source(**values: Any) -> None:
+            named = {option.name: values.pop(option.name) for option in options}
+            columns = parse_columns(named.pop("columns"))
+            command(source=given(name=named.pop("data"), columns=columns, **named), **values)
+
+        all_options = [*_own_options(command), *options]
+        signature = inspect.Signature(all_options)
+        with_source.__signature__ = signature  # type: ignore[attr-defined]
+        with_source.__annotations__ = {one.name: one.annotation for one in all_options}
+        return with_source
+
+    return decorate
+
+
+def _own_options(command: Callable[..., None]) -> list[inspect.Parameter]:
+    return [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for option in inspect.signature(command).parameters.values()
+        if option.name != "source"
+    ]
+
+
+def data_config(source: Mapping[str, Any], **values: Any) -> DataConfig:
     """Return the settings of a source from what was given on the command line."""
     config = RunConfig()
-    config.update({"data": given(columns=parse_columns(columns), **values)})
+    config.update({"data": {**source, **given(**values)}})
     return config.data
 
 
@@ -95,7 +171,7 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     columns: dict[str, str] = {}
     for pair in text.split(","):
         ours, _, theirs = (part.strip() for part in pair.partition("="))
-        if not ours or not theirs or ours in columns:
+        if not ours or "=" not in pair or ours in columns:
             raise ConfigError(f"--columns '{text}' must look like text=tweet,image=photo.")
         columns[ours] = theirs
     return columns

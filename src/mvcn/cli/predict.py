@@ -11,19 +11,18 @@ from tqdm import tqdm
 from mvcn.cli.bulk import refuse_in_job, run_job
 from mvcn.cli.options import (
     BackendName,
-    Columns,
-    DataName,
     Engine,
-    Images,
     Jobs,
     Keep,
     OnBadImage,
     Posts,
     Precision,
     Run,
+    Source,
     Split,
     Splits,
     data_config,
+    reads_posts,
     tell_bad_images,
 )
 from mvcn.cli.process import prepare_process
@@ -39,14 +38,13 @@ HEADER = "id,label,probability_"
 """How a CSV of predictions begins."""
 
 
+@reads_posts("normalize_labels")
 def predict(
+    source: Source,
     run: Run,
     posts: Posts = None,
-    data: DataName = "table",
     split: Split = None,
     splits: Splits = None,
-    columns: Columns = None,
-    images: Images = None,
     output: Annotated[
         Path | None,
         typer.Option(help="CSV to write, one row a post; with --engine the folder of the job."),
@@ -69,15 +67,15 @@ def predict(
     prepare_process()
     least = _least_probability(run, precision)
     if engine is not None:
-        refuse_in_job(data, on_bad_image, text=text, image=image, split=split, splits=splits)
+        refuse_in_job(source, on_bad_image, text=text, image=image, split=split, splits=splits)
         run_job(
             run,
             posts or [],
             engine,
             output,
             backend=backend,
-            columns=columns,
-            images=images,
+            columns=source.get("columns", {}),
+            images=source.get("images"),
             keep=keep,
             min_probability=least,
             jobs=jobs,
@@ -89,8 +87,8 @@ def predict(
         if text or image:
             raise ConfigError("Give either a file of posts, or --text and --image, not both.")
         root = _one(posts)
-        source = data_config(columns, name=data, root=root, splits=splits, images=images)
-        _predict_table(run, source, split, output, on_bad_image, least, backend, overwrite)
+        config = data_config(source, root=root, splits=splits)
+        _predict_table(run, config, split, output, on_bad_image, least, backend, overwrite)
     else:
         classifier = Classifier.from_pretrained(run, backend)
         _show(classifier.predict_one(text, image, on_bad_image, least), on_bad_image)
@@ -114,6 +112,7 @@ def _predict_table(
 ) -> None:
     """Write a CSV with a row for each post of a source."""
     from mvcn.inference import Classifier
+    from mvcn.training.run_folder import read_columns
 
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
@@ -122,7 +121,7 @@ def _predict_table(
     if output.is_file() and not overwrite:
         raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
     classifier = Classifier.from_pretrained(run, backend)
-    table = read_posts(source, split).posts
+    table = read_posts(source, split, labels=False, remembered=read_columns(run)).posts
     predictions = classifier.predict(table, on_bad_image, least)
     bad, unsure = _write(
         output, classifier.class_names, tqdm(predictions, total=len(table), unit="post")

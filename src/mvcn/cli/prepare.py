@@ -9,28 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import (
-    OUTCOME,
-    Columns,
-    DataName,
-    Images,
-    OnBadImage,
-    Root,
-    Splits,
-    data_config,
-)
+from mvcn.cli.options import OUTCOME, OnBadImage, Root, Source, Splits, data_config, reads_posts
 from mvcn.data.prepare import prepare as prepare_posts
 from mvcn.data.prepared import FOLDER
 from mvcn.data.sources import read_all
 
 
+@reads_posts()
 def prepare(
+    source: Source,
     root: Root,
     output: Annotated[Path, typer.Option(help="Folder to fill, new or empty.")],
-    data: DataName = "table",
     splits: Splits = None,
-    columns: Columns = None,
-    images: Images = None,
     on_bad_image: OnBadImage = "error",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace prepared posts that are there.")
@@ -41,9 +31,9 @@ def prepare(
     Interrupted work goes on where it was when the same command is given again.
     """
     started = time.monotonic()
-    corpus = read_all(data_config(columns, name=data, root=root, splits=splits, images=images))
+    corpus = read_all(data_config(source, root=root, splits=splits))
     index = prepare_posts(
-        corpus, output, source=data, on_bad_image=on_bad_image, overwrite=overwrite
+        corpus, output, source=source["name"], on_bad_image=on_bad_image, overwrite=overwrite
     )
     seconds = time.monotonic() - started
     _tell(index, on_bad_image)

@@ -1,6 +1,8 @@
 """What belongs to a whole process: the allocator, how much it says, and its fellow processes."""
 
+import logging
 import os
+import sys
 import warnings
 from functools import partialmethod
 
@@ -12,6 +14,23 @@ from mvcn.errors import ConfigError
 RANK = int(os.environ.get("RANK", "0"))
 """Number of this process among those that a launcher started; 0 without one."""
 PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))
+
+
+class TerminalHandler(logging.Handler):
+    """Writes what the library logs to the standard error, above any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one sentence."""
+        level = "Warning: " if record.levelno >= logging.WARNING else ""
+        tqdm.write(level + self.format(record), file=sys.stderr)
+
+
+def log_to_terminal() -> None:
+    """Show what the library logs to a person; of several processes, the first one alone does."""
+    logger = logging.getLogger("mvcn")
+    if RANK == 0 and not any(isinstance(h, TerminalHandler) for h in logger.handlers):
+        logger.addHandler(TerminalHandler())
+        logger.setLevel(logging.INFO)
 
 
 def prepare_process(*, shares_work: bool = False) -> None:

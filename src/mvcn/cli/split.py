@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import Columns, DataName, Images, Root, data_config
+from mvcn.cli.options import Root, Source, data_config, reads_posts
 from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_source
 from mvcn.data.splits import (
@@ -24,12 +24,11 @@ from mvcn.types import Post
 SHARES = "train=0.8,dev=0.1,test=0.1"
 
 
+@reads_posts()
 def split(
+    source: Source,
     root: Root,
     output: Annotated[Path, typer.Option(help="Folder to write the lists of ids to.")],
-    data: DataName = "table",
-    columns: Columns = None,
-    images: Images = None,
     shares: Annotated[
         str | None, typer.Option(help="Parts and their shares of the posts.", show_default=SHARES)
     ] = None,
@@ -52,7 +51,10 @@ def split(
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = parse_shares(SHARES if shares is None else shares)
     _require_free(output, overwrite)
-    corpus = read_source(data_config(columns, name=data, root=root, images=images), root)
+    corpus = read_source(
+        data_config(source, root=root),
+        root,
+    )
     posts = [post for post in corpus.posts if post.label is not None]
     if not posts:
         raise DataError(f"{root} has no labelled posts to deal out: give posts with labels.")

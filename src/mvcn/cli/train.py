@@ -5,23 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import (
-    Columns,
-    DataName,
-    Images,
-    Splits,
-    given,
-    parse_columns,
-    tell_bad_images,
-)
+from mvcn.cli.options import Source, Splits, given, reads_posts, tell_bad_images
 from mvcn.cli.process import RANK, prepare_process
 from mvcn.config import BadImagePolicy, RunConfig, read_recipe
 from mvcn.errors import ConfigError
 
 
+@reads_posts()
 def train(
+    source: Source,
     output: Annotated[Path, typer.Option(help="Run folder, new or empty.")],
-    data: DataName = "table",
     root: Annotated[
         Path | None, typer.Option(help="Folder or file of the posts; its train and dev parts.")
     ] = None,
@@ -30,8 +23,6 @@ def train(
         Path | None, typer.Option(help="Training posts, in place of a part of --root.")
     ] = None,
     dev: Annotated[Path | None, typer.Option(help="Dev posts, beside --train.")] = None,
-    columns: Columns = None,
-    images: Images = None,
     model: Annotated[
         str | None, typer.Option(help="A model of mvcn models, by its own recipe.")
     ] = None,
@@ -53,17 +44,8 @@ def train(
 
     prepare_process(shares_work=True)
     config = read_recipe(_recipe_for(model, recipe))
-    named = given(
-        name=data,
-        root=root,
-        splits=splits,
-        train=train,
-        dev=dev,
-        columns=parse_columns(columns),
-        images=images,
-        on_bad_image=on_bad_image,
-    )
-    config.update({"data": named, "training": given(seed=seed)})
+    places = given(root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image)
+    config.update({"data": {**source, **places}, "training": given(seed=seed)})
     config.set(assignments or [])
     report = run_training(config, output, resume=resume, overwrite=overwrite)
     if RANK == 0:

@@ -12,6 +12,7 @@ from mvcn.data.image_folder import read_image_folder
 from mvcn.data.mvsa import read_mvsa_multiple, read_mvsa_single
 from mvcn.data.prepared import read_prepared
 from mvcn.data.qmf import read_qmf
+from mvcn.data.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus
@@ -45,6 +46,7 @@ def read_corpus(
     splits: Collection[str] | None = None,
     columns: Mapping[str, str] | None = None,
     images: Path | None = None,
+    options: TableOptions | None = None,
 ) -> Corpus:
     """Read the posts of the source at `root` with the reader called `name`.
 
@@ -55,6 +57,7 @@ def read_corpus(
             source in files of its own for each reads only those; one without any gives all posts.
         columns: Our name of a column -> the name that it has in the source.
         images: Folder of the images, where it is not the one that the source implies.
+        options: How rows are read, for sources that have rows.
 
     Raises:
         ConfigError: The reader has no use for `columns` or `images`.
@@ -64,12 +67,14 @@ def read_corpus(
         raise DataError(f"There is no data set {name!r}: choose one of {', '.join(DATASETS)}.")
     reader = DATASETS[name]
     known = inspect.signature(reader).parameters
-    options: dict[str, Any] = {"columns": columns or None, "images": images}
-    useless = [OPTION_OF[key] for key in options if options[key] and key not in known]
+    places: dict[str, Any] = {"columns": columns or None, "images": images}
+    useless = [OPTION_OF[key] for key in places if places[key] and key not in known]
+    if options is not None and "options" not in known:
+        useless += options.given
     if useless:
         raise ConfigError(
             f"Data set '{name}' has its own layout: leave out {' and '.join(useless)}."
         )
-    options |= {"splits": splits}
-    given = {key: value for key, value in options.items() if value is not None and key in known}
+    everything = places | {"splits": splits, "options": options}
+    given = {key: value for key, value in everything.items() if value is not None and key in known}
     return reader(root, **given)

@@ -1,13 +1,14 @@
 """Data sets of the Hugging Face library `datasets`: saved ones, folders, and names on the hub."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mvcn.data.image_cells import ImageFolder
-from mvcn.data.rows import Row
-from mvcn.data.table import SPLIT_NAMES, column_names, corpus_of_rows
+from mvcn.data.parts import SPLIT_NAMES
+from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions
+from mvcn.data.table import corpus_of_table
 from mvcn.errors import BadImageError, DataError
 from mvcn.types import Corpus, ImageFacts
 
@@ -59,6 +60,7 @@ def read_hugging_face(
     splits: Collection[str] | None = None,
     columns: Mapping[str, str] | None = None,
     images: Path | None = None,
+    options: TableOptions | None = None,
 ) -> Corpus:
     """Read a data set that `save_to_disk` wrote, or that `load_dataset` knows by folder or name.
 
@@ -71,17 +73,38 @@ def read_hugging_face(
         splits: Which of ``train``, ``dev``, ``test`` to read, where there are such.
         columns: Our name of a column -> its name in the data set.
         images: What image paths are relative to, and must stay inside; else `root`.
+        options: How rows are read.
 
     Raises:
         DataError: The library is not installed, or there is no such data set.
     """
-    names = column_names(columns) | {"split": SPLIT_COLUMN}
     parts = _wanted(_load(root), splits)
-    rows = (row for split, part in parts.items() for row in _rows(part, split, names, str(root)))
-    corpus = corpus_of_rows(
-        rows, str(root), ImageFolder(images or root), names, required=columns or ()
+    table = _table(parts, str(root))
+    has_parts = None not in parts
+    corpus = corpus_of_table(
+        table,
+        str(root),
+        ImageFolder(images or root),
+        {**(columns or {}), **({"split": SPLIT_COLUMN} if has_parts else {})},
+        None,
+        options,
     )
-    return Corpus(corpus.posts, _class_names(parts, names["label"]) or corpus.class_names)
+    found = {ours: theirs for ours, theirs in corpus.columns.items() if theirs != SPLIT_COLUMN}
+    names = _class_names(parts, corpus.columns.get("label", "")) or corpus.class_names
+    return replace(corpus, class_names=names, columns=found)
+
+
+def _table(parts: Mapping[str | None, Any], root: str) -> Table:
+    columns = dict.fromkeys(name for part in parts.values() for name in part.column_names)
+
+    def sample() -> Iterator[Mapping[str, Any]]:
+        firsts = (part.select(range(min(SAMPLE_ROWS, len(part)))) for part in parts.values())
+        return (row for part in firsts for row in part)
+
+    def rows(names: Mapping[str, str]) -> Iterator[Row]:
+        return (row for split, part in parts.items() for row in _rows(part, split, names, root))
+
+    return Table((*columns, *([SPLIT_COLUMN] if None not in parts else [])), sample, rows)
 
 
 def _load(root: Path) -> dict[str | None, Any]:
@@ -140,13 +163,12 @@ def _rows(dataset: Any, split: str | None, names: Mapping[str, str], root: str) 
     }
     for number, record in enumerate(dataset, start=1):
         cells = dict(record) | {SPLIT_COLUMN: split}
-        if names["id"] not in cells:
-            cells[names["id"]] = f"{split}-{number}" if split else str(number)
         for name, namer in namers.items():
             cells[name] = None if cells[name] is None or cells[name] < 0 else namer(cells[name])
         if isinstance(cells.get(image), dict) and cells[image].get("bytes") is not None:
             cells[image] = DatasetImage(dataset, number - 1, image)
-        yield Row(cells, number, f"{root}, {split or 'row'} {number}")
+        where = f"{root}, {split or 'row'} {number}"
+        yield Row(cells, number, where, default_id=f"{split}-{number}" if split else str(number))
 
 
 def _feature(dataset: Any, column: str) -> Any:

@@ -5,14 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvcn.data.image_cells import ImageFolder
-from mvcn.data.rows import Row, read_bytes
-from mvcn.data.table import SPLIT_NAMES, column_names, corpus_of_rows, read_table
+from mvcn.data.parts import SPLIT_NAMES
+from mvcn.data.rows import Row, TableOptions, read_bytes
+from mvcn.data.table import corpus_of_rows, read_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 TEXT_SUFFIX = ".txt"
+CLASS_COLUMNS = {name: name for name in ("id", "text", "image", "label")}
 HIDDEN = "hidden by the dot before its name"
 
 
@@ -21,6 +23,7 @@ def read_image_folder(
     *,
     splits: Collection[str] | None = None,
     columns: Mapping[str, str] | None = None,
+    options: TableOptions | None = None,
 ) -> Corpus:
     """Read images as Hugging Face's ``imagefolder`` lays them out.
 
@@ -34,13 +37,14 @@ def read_image_folder(
         root: The folder.
         splits: Which of ``train``, ``dev``, ``test`` to return posts of, where there are such.
         columns: Our name of a column of the metadata -> its name there.
+        options: How the rows of the metadata are read.
 
     Raises:
         DataError: Not such a folder; names the file.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the folder of the images.")
-    corpora = [_read_part(folder, root, split, columns) for folder, split in _parts(root)]
+    corpora = [_read_part(folder, root, split, columns, options) for folder, split in _parts(root)]
     posts = [post for corpus in corpora for post in corpus.posts]
     _require_once(posts, root)
     names = dict.fromkeys(name for corpus in corpora for name in corpus.class_names)
@@ -63,16 +67,26 @@ def _parts(root: Path) -> list[tuple[Path, str | None]]:
 
 
 def _read_part(
-    folder: Path, root: Path, split: str | None, columns: Mapping[str, str] | None
+    folder: Path,
+    root: Path,
+    split: str | None,
+    columns: Mapping[str, str] | None,
+    options: TableOptions | None,
 ) -> Corpus:
     tables = [folder / name for name in METADATA if (folder / name).is_file()]
     if len(tables) > 1:
         raise DataError(f"{folder} has {len(tables)} tables of metadata: keep one of them.")
     if tables:
-        corpus = read_table(tables[0], columns={"image": "file_name", **(columns or {})})
+        usual = replace(options or TableOptions(), remembered={"image": "file_name"})
+        corpus = read_table(tables[0], columns=columns, options=usual)
+        if "image" not in corpus.columns:
+            raise DataError(
+                f"{tables[0]} has no column 'file_name' for 'image': add it, or name another one "
+                "by --columns image=..."
+            )
     else:
         rows = _rows_of_classes(folder, root)
-        corpus = corpus_of_rows(rows, str(folder), ImageFolder(root), column_names(None))
+        corpus = corpus_of_rows(rows, str(folder), ImageFolder(root), CLASS_COLUMNS)
         corpus = replace(corpus, removed={HIDDEN: _hidden_images(folder, root)})
     posts = [replace(post, split=split or post.split) for post in corpus.posts]
     return replace(corpus, posts=posts)

@@ -1,15 +1,29 @@
-"""Rows of JSON lines: one object a line."""
+"""Rows of JSON lines, one object a line, or of a JSON list of objects."""
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.rows import MAX_CELL_CHARACTERS, Row, repeated_name, require_file
+from mvcn.data.rows import (
+    MAX_CELL_CHARACTERS,
+    SAMPLE_ROWS,
+    Row,
+    Table,
+    TableOptions,
+    number_repeated,
+    read_bytes,
+    require_file,
+)
+from mvcn.data.text_encoding import decode, marked_codec
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import ImageFacts
+
+BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +71,105 @@ class JsonLineImage:
             ) from error
 
 
-def read_json_rows(path: Path, image_column: str) -> Iterator[Row]:
-    """Yield the objects of a UTF-8 file with one JSON object a line; blank lines do not count.
+class _Object(dict[str, Any]):
+    """An object whose keys may come repeatedly, which matters only for those that are read."""
 
-    Args:
-        path: The file.
-        image_column: Key of the image, to read it again from its line.
+    repeated: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of JSON; where it is in its file, unless that has another encoding than UTF-8."""
+
+    content: str | bytes
+    where: str
+    offset: int | None = None
+
+
+def open_json_lines(path: Path, options: TableOptions) -> Table:
+    """Read a file with one JSON object a line; blank lines do not count.
+
+    Its images are left where they are, if it is UTF-8.
 
     Raises:
+        ConfigError: There is no such encoding.
         DataError: Not such a file; names it and the line.
     """
     require_file(path, "JSON lines")
-    number, offset = 0, 0
+    columns: dict[str, None] = {}
+    for line in _lines(path, options.encoding):
+        columns |= dict.fromkeys(_parse(line))  # any line may have a key that others have not
+    sample = partial(_sample, path, options.encoding)
+    return Table(tuple(columns), sample, partial(_rows, path, options.encoding))
+
+
+def open_json(path: Path, options: TableOptions) -> Table:
+    """Read a file with a JSON list of objects, or with one object a line.
+
+    Raises:
+        ConfigError: There is no such encoding.
+        DataError: Not such a file; names it and, where there is one, the row.
+    """
+    text, _ = decode(read_bytes(path, "JSON"), path, options.encoding)
+    if not text.lstrip().startswith("["):
+        return open_json_lines(path, options)
+    objects = _loads(text, str(path))
+    for number, row in enumerate(objects, start=1):
+        _require_object(row, f"{path}, row {number}")
+    columns = tuple(dict.fromkeys(name for row in objects for name in row))
+    return Table(columns, lambda: objects[:SAMPLE_ROWS], partial(_rows_of_list, path, objects))
+
+
+def _rows_of_list(path: Path, objects: list[_Object], names: Mapping[str, str]) -> Iterator[Row]:
+    for number, cells in enumerate(objects, start=1):
+        _require_read_once(cells, names, where := f"{path}, row {number}")
+        yield Row(cells, number, where)
+
+
+def _rows(path: Path, encoding: str | None, names: Mapping[str, str]) -> Iterator[Row]:
+    for number, line in enumerate(_lines(path, encoding), start=1):
+        cells = _parse(line)
+        _require_read_once(cells, names, line.where)
+        image = None
+        if line.offset is not None:
+            image = JsonLineImage(path, line.offset, len(line.content), names.get("image", ""))
+        yield Row(cells, number, line.where, image)
+
+
+def _sample(path: Path, encoding: str | None) -> Iterator[_Object]:
+    return (_parse(line) for line in islice(_lines(path, encoding), SAMPLE_ROWS))
+
+
+def _lines(path: Path, encoding: str | None) -> Iterator[_Line]:
+    """Yield the lines that are not blank."""
     try:
         with path.open("rb") as file:
-            for line_number, line in enumerate(iter(lambda: _next_line(file, path), b""), start=1):
-                if line.strip(b" \t\r\n\xef\xbb\xbf"):
-                    number += 1
-                    where = f"{path}, row {number} (line {line_number})"
-                    image = JsonLineImage(path, offset, len(line), image_column)
-                    yield Row(_parse(line, where), number, where, image)
-                offset += len(line)
+            mark = file.read(4)
+            if encoding is not None or marked_codec(mark) not in (None, "utf-8-sig"):
+                yield from _decoded_lines(path, encoding)
+                return
+            file.seek(0)
+            yield from _stored_lines(file, path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason_of(error)}): check the file.") from error
+
+
+def _decoded_lines(path: Path, encoding: str | None) -> Iterator[_Line]:
+    row = 0
+    text, _ = decode(read_bytes(path, "JSON lines"), path, encoding)
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            row += 1
+            yield _Line(line, f"{path}, row {row} (line {number})")
+
+
+def _stored_lines(file: Any, path: Path) -> Iterator[_Line]:
+    row, offset = 0, 0
+    for number, line in enumerate(iter(lambda: _next_line(file, path), b""), start=1):
+        if line.strip(BLANK):
+            row += 1
+            yield _Line(line, f"{path}, row {row} (line {number})", offset)
+        offset += len(line)
 
 
 def _next_line(file: Any, path: Path) -> bytes:
@@ -91,34 +181,42 @@ def _next_line(file: Any, path: Path) -> bytes:
     return line
 
 
-def _parse(line: bytes, where: str) -> dict[str, Any]:
+def _parse(line: _Line) -> _Object:
     try:
-        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_refuse)
-        if b"\\ud" in line.lower():
-            json.dumps(row, ensure_ascii=False).encode()  # half a pair is no character
+        text = line.content if isinstance(line.content, str) else line.content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{line.where} is not a JSON object (byte {error.start} is not UTF-8): save the file "
+            "as UTF-8, or name its codec by --encoding."
+        ) from error
+    row = _loads(text, line.where)
+    _require_object(row, line.where)
+    parsed: _Object = row
+    return parsed
+
+
+def _loads(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not a JSON object ({_reason(error)}): mend it.") from error
-    if not isinstance(row, dict):
+        reason = " ".join(str(error).split())[:150]
+        raise DataError(f"{where} is not a JSON object ({reason}): correct it.") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> _Object:
+    row = _Object(pairs)
+    if len(row) < len(pairs):
+        _, row.repeated = number_repeated([name for name, _ in pairs])
+    return row
+
+
+def _require_object(row: Any, where: str) -> None:
+    if not isinstance(row, _Object):
         raise DataError(
             f'{where} is not a JSON object: write one a line, as in {{"text": ..., "label": ...}}.'
         )
-    return row
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is not UTF-8"
-    if isinstance(error, UnicodeEncodeError):
-        return f"\\u{ord(error.object[error.start]):04x} is half a character"
-    return str(error)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        raise ValueError(f"the key {repeated_name(name for name, _ in pairs)!r} comes twice")
-    return row
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no value of JSON")
+def _require_read_once(row: _Object, names: Mapping[str, str], where: str) -> None:
+    for key in row.repeated.intersection(names.values()):
+        raise DataError(f"{where}: the key {key!r} comes twice: delete one of them.")

@@ -7,10 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mvcn.data.columns import ANNOTATIONS, find_columns, log_columns
 from mvcn.data.image_cells import ImagePlace
 from mvcn.data.parquet_files import StoredFile
-from mvcn.data.rows import Row
-from mvcn.data.table import post_of_row
+from mvcn.data.parquet_rows import sample_parquet
+from mvcn.data.post_cells import id_of_cell, post_of_row
+from mvcn.data.rows import Row, repeated_name
 from mvcn.errors import DataError
 from mvcn.types import Post
 
@@ -68,6 +70,37 @@ def unreadable(file: StoredFile, error: Exception) -> DataError:
     )
 
 
+def columns_of_posts(
+    file: StoredFile, given: Mapping[str, str], remembered: Mapping[str, str]
+) -> dict[str, str]:
+    """Return our name of each column of posts to classify -> its name in a file, else "".
+
+    Args:
+        file: A Parquet file.
+        given: Our name of a column -> its name in the file.
+        remembered: As `given`, for columns that the file need not have.
+
+    Raises:
+        ConfigError: A name that is not one of ours.
+        DataError: The file is damaged, or has no such columns.
+    """
+    with open_parquet(file) as parquet:
+        columns = parquet.schema_arrow.names
+        twice = repeated_name(columns)
+        if twice is not None:
+            raise DataError(f"{file.path} has the column {twice!r} twice: rename one of them.")
+        names = find_columns(
+            columns,
+            lambda: sample_parquet(parquet),
+            file.path,
+            given=given,
+            remembered=remembered,
+            unread=(*ANNOTATIONS, "split"),
+        )
+    log_columns(names, columns, file.path, "")
+    return names
+
+
 def read_row_batches(
     parquet: pq.ParquetFile,
     file: StoredFile,
@@ -91,14 +124,14 @@ def read_row_batches(
     Raises:
         DataError: The file is damaged.
     """
-    ours = {name: names[name] for name in POST_COLUMNS if names[name]}
+    ours = {name: names[name] for name in POST_COLUMNS if names.get(name)}
     there = parquet.schema_arrow.names
     read = [name for name in there if name in ours.values()]
     wanted = [name for name in there if name in {*read, *kept}]
     batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=row_groups, columns=wanted)
     while (rows := _next(batches, file)) is not None:
         cells = _rows(rows.select(read), first_row, file)
-        ids = [_id(row, names["id"]) for row in cells]
+        ids = [_id(row, names.get("id", "")) for row in cells]
         yield RowBatch(first_row, rows, ids, [_post(row, ours, images) for row in cells])
         first_row += len(rows)
 
@@ -122,14 +155,16 @@ def _rows(rows: pa.RecordBatch, first_row: int, file: StoredFile) -> list[Row]:
 def _id(row: Row, column: str) -> str | None:
     if column not in row.cells:
         return str(row.number)
-    cell = row.cells[column]
-    return str(cell).strip() or None if type(cell) in (str, int) else None
+    try:
+        return id_of_cell(row.cells[column], row)
+    except DataError:
+        return None
 
 
 def _post(row: Row, names: Mapping[str, str], images: ImagePlace) -> Post | DataError:
     for name in names.values():
         if isinstance(cell := row.cells.get(name), _Unreadable):
-            return DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): mend it.")
+            return DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): correct it.")
     try:
         return replace(post_of_row(row, names, images), id=str(row.number))
     except DataError as error:

@@ -1,6 +1,8 @@
 """Rows of Parquet files; images inside them are left where they are."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,35 +10,70 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mvcn.data.parquet_images import BYTES_FIELD, ParquetImage
-from mvcn.data.rows import Row, repeated_name, require_file
+from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions, repeated_name, require_file
 from mvcn.errors import DataError
 
 
-def read_parquet_rows(path: Path, image_column: str, wanted: Collection[str]) -> Iterator[Row]:
-    """Yield the rows of a Parquet file, one row group in memory at a time.
+def open_parquet_table(path: Path, _: TableOptions) -> Table:
+    """Open a Parquet file, whose rows are read one row group at a time.
 
-    Args:
-        path: The file.
-        image_column: Column whose bytes are not kept: bytes, or a struct with ``bytes`` and
-            ``path`` as Hugging Face datasets write it.
-        wanted: Columns to read; the cells of others are None.
+    Bytes in the column of the image are not kept: bytes, or a struct with ``bytes`` and ``path``
+    as Hugging Face datasets write it.
 
     Raises:
         DataError: Not such a file, or a damaged one.
     """
     require_file(path, "Parquet")
+    with _reading(path), pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        twice = repeated_name(names)
+    if twice is not None:
+        raise DataError(f"{path} has the column {twice!r} twice: rename one of them.")
+    return Table(tuple(names), partial(_sample, path), partial(_rows, path))
+
+
+def sample_parquet(file: pq.ParquetFile) -> list[dict[str, Any]]:
+    """Return the cells of the first rows; empty bytes for those of a column of bytes."""
+    schema = file.schema_arrow
+    held = {field.name: b"" for field in schema if holds_bytes(field.type)}
+    readable = [field.name for field in schema if _is_readable(field.type)]
+    for batch in file.iter_batches(SAMPLE_ROWS, columns=readable):
+        return [row | held for row in batch.to_pylist()]
+    return []
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Tell whether a column holds files: bytes, or structs with bytes."""
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index(BYTES_FIELD) >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_readable(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _sample(path: Path) -> list[dict[str, Any]]:
+    with _reading(path), pq.ParquetFile(path) as file:
+        return sample_parquet(file)
+
+
+def _rows(path: Path, names: Mapping[str, str]) -> Iterator[Row]:
+    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        columns = file.schema_arrow.names
+        wanted = set(names.values())
+        # Any column tells how many rows there are.
+        read = [name for name in columns if name in wanted] or columns[:1]
+        groups = range(file.num_row_groups if columns else 0)
+        cells = (row for g in groups for row in _cells(file, g, read, names.get("image", ""), path))
+        for number, row in enumerate(cells, start=1):
+            yield Row(dict.fromkeys(columns) | row, number, f"{path}, row {number}")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            twice = repeated_name(names)
-            if twice is not None:
-                raise DataError(f"{path} has the column {twice!r} twice: rename one of them.")
-            # Any column tells how many rows there are.
-            read = [name for name in names if name in wanted] or names[:1]
-            groups = range(file.num_row_groups if names else 0)
-            cells = (row for g in groups for row in _cells(file, g, read, image_column, path))
-            for number, row in enumerate(cells, start=1):
-                yield Row(dict.fromkeys(names) | row, number, f"{path}, row {number}")
+        yield
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
@@ -63,12 +100,12 @@ def _cells(
 def _images(column: pa.ChunkedArray, path: Path, group: int, name: str) -> list[Any]:
     """Return a path, a place inside the file, or None for each row of a group."""
     kind = column.type
-    if pa.types.is_struct(kind) and kind.get_field_index(BYTES_FIELD) >= 0:
+    if pa.types.is_struct(kind) and holds_bytes(kind):
         return [
             ParquetImage(path, group, row, name) if _has_bytes(cell) else _path(cell)
             for row, cell in enumerate(column)
         ]
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if holds_bytes(kind):
         return [
             ParquetImage(path, group, row, name) if cell.is_valid else None
             for row, cell in enumerate(column)

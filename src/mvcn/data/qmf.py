@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mvcn.data.merge_rule import POLARITIES
+from mvcn.data.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
@@ -13,7 +14,11 @@ COLUMNS = {"image": "img"}
 
 
 def read_qmf(
-    root: Path, *, splits: Collection[str] | None = None, images: Path | None = None
+    root: Path,
+    *,
+    splits: Collection[str] | None = None,
+    images: Path | None = None,
+    options: TableOptions | None = None,
 ) -> Corpus:
     """Read ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` below `root`.
 
@@ -25,6 +30,7 @@ def read_qmf(
         root: Folder of the files.
         splits: Which of them to return posts of; by default all that are there.
         images: Folder that image paths are relative to.
+        options: How rows are read.
 
     Raises:
         DataError: A file lacks, or a line is malformed.
@@ -35,7 +41,9 @@ def read_qmf(
         files = ", ".join(f"{split}.jsonl" for split in lacking or SPLITS)
         raise DataError(f"{root} has no {files}: give the folder of a split in JSON lines.")
     parts = {
-        split: read_table(root / f"{split}.jsonl", columns=COLUMNS, images=images or root)
+        split: read_table(
+            root / f"{split}.jsonl", columns=COLUMNS, images=images or root, options=options
+        )
         for split in there
     }
     posts: dict[str, Post] = {}

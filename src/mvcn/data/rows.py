@@ -1,15 +1,18 @@
 """Rows of a file of posts, whatever its format: cells by the name of their column."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mvcn.config import Quoting
 from mvcn.errors import DataError, reason_of
 from mvcn.types import StoredImage
 
 MAX_CELL_CHARACTERS = 20_000_000
 """Room for an image as base64 text."""
+SAMPLE_ROWS = 100
+"""Rows that are looked at to tell what a column holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,51 @@ class Row:
     """File, row and line, for errors."""
     image: StoredImage | None = None
     """How to read the image again later, where the cell itself holds it."""
+    default_id: str = ""
+    """Id of the post where there is no column of ids; else the number of the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How the rows of a file are read."""
+
+    encoding: str | None = None
+    """A Python codec; else what a byte-order mark says, else UTF-8."""
+    quoting: Quoting = "auto"
+    sheet: str | None = None
+    """Of an Excel workbook; else the first one."""
+    normalize_labels: bool = False
+    """Whether labels that differ in case or blanks alone are one class, in lower case."""
+    reads_labels: bool = True
+    """Whether labels and annotations are read; prediction needs none."""
+    remembered: Mapping[str, str] = field(default_factory=dict)
+    """Our name of a column -> its name in the files that a model was trained on."""
+
+    @property
+    def given(self) -> list[str]:
+        """The options of the command line that are not what they are by default."""
+        return [
+            *(["--encoding"] if self.encoding is not None else []),
+            *(["--quoting"] if self.quoting != "auto" else []),
+            *(["--sheet"] if self.sheet is not None else []),
+            *(["--normalize-labels"] if self.normalize_labels else []),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file of rows that is open for reading."""
+
+    columns: Sequence[str]
+    """In their order; those of JSON lines are those of the first rows."""
+    sample: Callable[[], Iterable[Mapping[str, Any]]]
+    """Returns the cells of the first rows, to see what kind of cells a column has."""
+    rows: Callable[[Mapping[str, str]], Iterator[Row]]
+    """Returns the rows for our name of each column -> theirs; other cells may be left out."""
+    layout: str = ""
+    """What was found out about the format, such as the separator."""
+    repeated: Collection[str] = ()
+    """Columns whose name another one had, too, as `number_repeated` has it."""
 
 
 def repeated_name(names: Iterable[str]) -> str | None:
@@ -33,6 +81,20 @@ def repeated_name(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+def number_repeated(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return names as pandas makes them different (``a``, ``a.1``), and which came repeatedly."""
+    found: dict[str, None] = {}
+    repeated = set()
+    for name in names:
+        unique, count = name, 0
+        while unique in found:
+            count += 1
+            unique = f"{name}.{count}"
+            repeated.add(name)
+        found[unique] = None
+    return tuple(found), frozenset(repeated)
 
 
 def read_bytes(path: Path, kind: str) -> bytes:

@@ -1,11 +1,12 @@
 """The posts that settings name: all of a source, or one split of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from mvcn.config import DataConfig
 from mvcn.data import read_corpus
+from mvcn.data.rows import TableOptions
 from mvcn.data.splits import read_ids, require_made_for, select_posts
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
@@ -13,16 +14,29 @@ from mvcn.types import Corpus, Post
 PARTS = ("train", "dev", "test")
 
 
-def read_posts(config: DataConfig, split: str | None = None) -> Corpus:
+def read_posts(
+    config: DataConfig,
+    split: str | None = None,
+    *,
+    labels: bool = True,
+    remembered: Mapping[str, str] | None = None,
+) -> Corpus:
     """Read the source at `config.root`, or one split of it, by id files or by the source's own.
+
+    Args:
+        config: Settings.
+        split: The part that is wanted; None for all posts.
+        labels: Whether labels and annotations are read, too.
+        remembered: See `read_source`.
 
     Raises:
         ConfigError: No root is given.
         DataError: A file cannot be read as what it should be, or there is no such split.
     """
     if split is None:
-        return read_source(config, config.root)
-    posts = (corpus := read_source(config, config.root, [split])).posts
+        return read_source(config, config.root, labels=labels, remembered=remembered)
+    corpus = read_source(config, config.root, [split], labels=labels, remembered=remembered)
+    posts = corpus.posts
     if config.splits is not None:
         posts = posts_of_id_file(corpus, config.splits, split)
     else:
@@ -32,7 +46,7 @@ def read_posts(config: DataConfig, split: str | None = None) -> Corpus:
             f"{config.root} does not say which posts are its '{split}' part: give a folder with "
             f"{split}.txt (--splits), as mvcn split writes it."
         )
-    return Corpus(posts, corpus.class_names, corpus.removed, corpus.encodings)
+    return replace(corpus, posts=posts)
 
 
 def read_all(config: DataConfig) -> Corpus:
@@ -64,7 +78,12 @@ def read_all(config: DataConfig) -> Corpus:
 
 
 def read_source(
-    config: DataConfig, root: Path | None, splits: Collection[str] | None = None
+    config: DataConfig,
+    root: Path | None,
+    splits: Collection[str] | None = None,
+    *,
+    labels: bool = True,
+    remembered: Mapping[str, str] | None = None,
 ) -> Corpus:
     """Read the source at `root` with the reader and the options that the settings name.
 
@@ -72,6 +91,9 @@ def read_source(
         config: Settings.
         root: Folder or file of the source.
         splits: The parts that are wanted; see `read_corpus`.
+        labels: Whether labels and annotations are read, too.
+        remembered: Our name of a column -> its name in the files that a model was trained on, to
+            be read again where a file has it.
 
     Raises:
         ConfigError: No root is given.
@@ -80,8 +102,21 @@ def read_source(
     if root is None:
         raise ConfigError(f"Data set '{config.name}' needs the setting data.root (--root).")
     wanted = None if config.splits is not None else splits
+    options = TableOptions(
+        config.encoding,
+        config.quoting,
+        config.sheet,
+        config.normalize_labels,
+        labels,
+        remembered or {},
+    )
     return read_corpus(
-        config.name, root, splits=wanted, columns=config.columns, images=config.images
+        config.name,
+        root,
+        splits=wanted,
+        columns=config.columns,
+        images=config.images,
+        options=options,
     )
 
 

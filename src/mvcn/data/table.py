@@ -1,53 +1,45 @@
 """A user's own posts: a CSV, TSV, JSON lines or Parquet file with one post a row."""
 
-import difflib
-import shlex
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from mvcn.data.csv_rows import read_csv_rows, read_tsv_rows
-from mvcn.data.image_cells import ImageFolder, ImagePlace, image_of_cell
-from mvcn.data.json_rows import read_json_rows
-from mvcn.data.parquet_rows import read_parquet_rows
-from mvcn.data.rows import Row, repeated_name
+from mvcn.data.characters import replace_surrogates
+from mvcn.data.columns import ANNOTATIONS, find_columns, log_columns
+from mvcn.data.csv_rows import open_csv
+from mvcn.data.excel_rows import open_excel
+from mvcn.data.image_cells import ImageFolder, ImagePlace
+from mvcn.data.json_rows import open_json, open_json_lines
+from mvcn.data.parquet_rows import open_parquet_table
+from mvcn.data.post_cells import post_of_row
+from mvcn.data.rows import Row, Table, TableOptions
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
-ROW_READERS: dict[str, Callable[[Path, Mapping[str, str]], Iterator[Row]]] = {
-    ".csv": lambda path, _: read_csv_rows(path),
-    ".tsv": lambda path, _: read_tsv_rows(path),
-    ".jsonl": lambda path, names: read_json_rows(path, names["image"]),
-    ".ndjson": lambda path, names: read_json_rows(path, names["image"]),
-    ".parquet": lambda path, names: read_parquet_rows(path, names["image"], set(names.values())),
-}
-"""How a file's name ends -> what reads its rows, given our name of each column -> theirs."""
+logger = logging.getLogger(__name__)
 
-NOT_A_LABEL = ("nan", "<na>")
-MAX_LABEL_CHARACTERS = 200
-COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "attributes", "split")
-MIN_LIKENESS = 0.8
-"""Of a column's name to one of ours, from which on it must be a slip of the keyboard."""
-KINDS_OF_CELLS = {
-    dict: "an object",
-    list: "a list",
-    float: "a number with a fraction",
-    int: "a number",
-    bool: "true or false",
-    bytes: "bytes",
+OPENERS: dict[str, Callable[[Path, TableOptions], Table]] = {
+    ".csv": open_csv,
+    ".tsv": open_csv,
+    ".tab": open_csv,
+    ".txt": open_csv,
+    ".jsonl": open_json_lines,
+    ".ndjson": open_json_lines,
+    ".json": open_json,
+    ".parquet": open_parquet_table,
+    ".xlsx": open_excel,
 }
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-    "testing": "test",
+"""How a file's name ends -> what opens it."""
+OPTIONS_OF: dict[Callable[[Path, TableOptions], Table], set[str]] = {
+    open_csv: {"--encoding", "--quoting"},
+    open_json_lines: {"--encoding"},
+    open_json: {"--encoding"},
+    open_excel: {"--sheet"},
 }
-"""What others call the parts -> what we call them."""
+"""What opens a file -> the options that it knows."""
+
+NAMED_ROWS = 10
 
 
 def read_table(
@@ -56,72 +48,124 @@ def read_table(
     splits: Collection[str] | None = None,
     columns: Mapping[str, str] | None = None,
     images: Path | None = None,
+    options: TableOptions | None = None,
 ) -> Corpus:
     """Read a file with one post a row, in its order; the kind of file is in its name.
 
     Columns are ``text`` and ``image``, of which one may lack, and optionally ``label``, ``id``,
-    ``text_label``, ``image_label``, ``attributes`` (words for what is in the image) and ``split``;
-    others are ignored. An image is a path inside the file's folder, base64 text, or bytes;
-    without one the post has no image. Images inside Parquet and JSON lines are read when they are
-    needed, base64 text in CSV at once. Without ids, a post's id is the number of its row. Classes
-    are the labels in alphabetical order, numbers by size; a post may lack a label.
+    ``text_label``, ``image_label``, ``attributes`` (words for what is in the image) and ``split``,
+    under these names or usual others (see `mvcn.data.columns.ALIASES`); the log says which were
+    read. An image is a path inside the file's folder, base64 text, or bytes; without one the post
+    has no image. Images inside Parquet and JSON lines are read when they are needed, base64 text
+    in CSV at once. Without ids, a post's id is the number of its row. Labels and ids that are
+    whole numbers, as in ``1.0``, are written without a fraction. Classes are the labels in
+    alphabetical order, numbers by size; a post may lack a label.
 
     Args:
-        path: CSV, TSV (``.tsv``), JSON lines (``.jsonl``, ``.ndjson``) or Parquet file.
+        path: CSV or TSV, JSON lines or list, Parquet, or an Excel workbook: see `OPENERS`.
         splits: Which posts to return, by their split, where any row has one; a row without one
             then belongs to none.
-        columns: Our name of a column -> its name in the file.
+        columns: Our name of a column -> its name in the file, "" for one that is not to be read.
         images: What image paths are relative to, and must stay inside; else the file's folder.
+        options: How rows are read.
 
     Raises:
         ConfigError: `columns` names a column that is not one of ours, or one of theirs twice.
-        DataError: Not such a file; names the file and, where there is one, the row.
+        DataError: Not such a file; names the file and, where there are some, the first rows.
     """
-    names = column_names(columns)
-    reader = ROW_READERS.get(path.suffix.lower())
-    if reader is None and path.is_dir():
+    table = open_table(path, options or TableOptions())
+    if images is not None and not images.is_dir():
+        raise DataError(f"There is no folder {images} of images: correct --images.")
+    folder = ImageFolder(path.parent if images is None else images)
+    return corpus_of_table(table, str(path), folder, columns, splits, options)
+
+
+def open_table(path: Path, options: TableOptions) -> Table:
+    """Open a file of rows by the end of its name.
+
+    Raises:
+        ConfigError: An option that this kind of file has no use for.
+        DataError: Not such a file; names it.
+    """
+    opener = OPENERS.get(path.suffix.lower())
+    if opener is None and path.is_dir():
         raise DataError(
             f"{path} is a folder, not a table: say by --data what it holds, such as image-folder "
             "or prepared."
         )
-    if reader is None:
+    if opener is None:
         raise DataError(
             f"{path} is no table that can be read: give a file whose name ends in "
-            f"{', '.join(ROW_READERS)}."
+            f"{', '.join(OPENERS)}."
         )
-    rows = reader(path, names)
-    if images is not None and not images.is_dir():
-        raise DataError(f"There is no folder {images} of images: correct --images.")
-    folder = ImageFolder(path.parent if images is None else images)
-    return corpus_of_rows(rows, str(path), folder, names, splits, required=columns or ())
+    useless = set(options.given) - OPTIONS_OF.get(opener, set()) - {"--normalize-labels"}
+    if useless:
+        raise ConfigError(f"{path} is no file for {', '.join(sorted(useless))}: leave it out.")
+    return opener(path, options)
 
 
-def column_names(columns: Mapping[str, str] | None) -> dict[str, str]:
-    """Return our name of each column -> its name in the source.
+def corpus_of_table(
+    table: Table,
+    source: str,
+    folder: ImagePlace,
+    columns: Mapping[str, str] | None = None,
+    splits: Collection[str] | None = None,
+    options: TableOptions | None = None,
+) -> Corpus:
+    """Make posts of the rows of a table, and log which columns they were made of.
+
+    Args:
+        table: The rows, with the names of their columns.
+        source: Where they come from, for errors.
+        folder: What image paths are relative to.
+        columns: Our name of a column -> theirs, where it is not to be found by its name.
+        splits: Which posts to return, where any row has a split.
+        options: How rows are read.
 
     Raises:
-        ConfigError: A name that is not one of ours, or one of theirs for two of ours.
+        ConfigError: See `mvcn.data.columns.find_columns`.
+        DataError: A row or a column is not as it should be.
     """
-    given = dict(columns or {})
-    unknown = [name for name in given if name not in COLUMNS]
-    if unknown:
-        raise ConfigError(
-            f"There is no column '{unknown[0]}' to map: ours are {', '.join(COLUMNS)}."
-        )
-    twice = repeated_name(given.values())
-    if twice is not None:
-        raise ConfigError(f"Two of our columns are mapped to '{twice}': name another for one.")
-    taken = set(given.values())
-    return {name: given.get(name, "" if name in taken else name) for name in COLUMNS}
+    options = options or TableOptions()
+    names = columns_of(table, source, columns, splits, options)
+    log_columns(names, table.columns, source, table.layout)
+    normalize = options.normalize_labels
+    return corpus_of_rows(table.rows(names), source, folder, names, splits, normalize=normalize)
+
+
+def columns_of(
+    table: Table,
+    source: str,
+    columns: Mapping[str, str] | None,
+    splits: Collection[str] | None,
+    options: TableOptions,
+) -> dict[str, str]:
+    """Return our name of each column of a table that is to be read -> its name there, else ""."""
+    if not table.columns:
+        raise DataError(f"{source} has no rows below its header: add one row a post.")
+    unread = () if options.reads_labels else (*ANNOTATIONS, *([] if splits else ["split"]))
+    names = find_columns(
+        table.columns,
+        table.sample,
+        source,
+        given=columns,
+        remembered=options.remembered,
+        unread=unread,
+    )
+    for theirs in names.values():
+        if theirs in table.repeated:
+            raise DataError(f"{source} has the column {theirs!r} twice: rename one of them.")
+    return names
 
 
 def corpus_of_rows(
     rows: Iterable[Row],
     source: str,
-    folder: ImageFolder,
+    folder: ImagePlace,
     names: Mapping[str, str],
     splits: Collection[str] | None = None,
-    required: Collection[str] = (),
+    *,
+    normalize: bool = False,
 ) -> Corpus:
     """Make posts of rows that have columns.
 
@@ -129,182 +173,99 @@ def corpus_of_rows(
         rows: In their order.
         source: Where they come from, for errors.
         folder: What image paths are relative to.
-        names: Our name of each column -> theirs, as `column_names` gives it.
+        names: Our name of each column -> theirs, "" for one that there is not.
         splits: Which posts to return, where any row has a split.
-        required: Columns of ours that must be there.
+        normalize: Whether labels that differ in case or blanks alone are one class.
 
     Raises:
-        DataError: A row or a column is not as it should be.
+        DataError: Rows are not as they should be; names the first of them and their number.
     """
-    posts: list[Post] = []
-    where_of: dict[str, str] = {}
-    labels: dict[str, str] = {}
-    classes: set[str] = set()
-    there: dict[str, None] = {}  # rows of JSON lines need not have the same ones
+    read = _ReadPosts(source)
     for row in rows:
-        there |= dict.fromkeys(map(str, row.cells))
-        post = post_of_row(row, names, folder)
-        if post.id in where_of:
-            raise DataError(
-                f"{row.where}: id {post.id[:80]!r} was given before ({where_of[post.id]}), "
-                "so change one of them."
-            )
-        where_of[post.id] = row.where
-        for label in (post.label, post.text_label, post.image_label):
-            if label is not None:
-                labels.setdefault(label, row.where)
-        classes |= set() if post.label is None else {post.label}
-        posts.append(post)
-    if not where_of:
-        raise DataError(f"{source} has no rows below its header: add one row a post.")
-    require_columns(there, source, names, required)
-    _require_distinct(labels)
+        try:
+            whole = read.without_surrogates(row, names)
+            read.add(post_of_row(whole, names, folder, normalize=normalize), row)
+        except DataError as error:
+            read.refuse(error)
+    read.finish()
+    posts: Sequence[Post] = read.posts
     if splits is not None and any(post.split for post in posts):
         posts = [post for post in posts if post.split in splits]
-    return Corpus(posts, _in_order(classes))
+    found = {ours: theirs for ours, theirs in names.items() if theirs}
+    return Corpus(posts, _in_order(read.classes), columns=found)
 
 
-def require_columns(
-    columns: Collection[str], source: str, names: Mapping[str, str], required: Collection[str]
-) -> None:
-    """Raise a DataError where columns are missing, or nearly called as ours.
+class _ReadPosts:
+    """The posts of a source as they are read, and what is wrong with the rows of others."""
 
-    Args:
-        columns: That are there.
-        source: Where, for errors.
-        names: Our name of each column -> theirs, as `column_names` gives it.
-        required: Columns of ours that must be there.
-    """
-    there = ", ".join(columns)[:80]
-    for ours in required:
-        if not names[ours] or names[ours] not in columns:
-            close = difflib.get_close_matches(names[ours], columns, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {there!r}."
-            raise DataError(f"{source} has no column {names[ours]!r} for '{ours}': {hint}")
-    _require_well_spelt(columns, source, names)
-    if not {names["text"], names["image"]}.intersection(columns):
-        raise DataError(
-            f"{source} has neither a column 'text' nor 'image', only {there!r}: "
-            "rename its columns, or map them by --columns text=...,image=..."
-        )
+    def __init__(self, source: str) -> None:
+        self.posts: list[Post] = []
+        self.classes: set[str] = set()
+        self._source = source
+        self._where_of: dict[str, str] = {}
+        self._labels: dict[str, str] = {}
+        self._refused: list[str] = []
+        self._num_refused = 0
+        self._replaced: list[str] = []
 
+    def without_surrogates(self, row: Row, names: Mapping[str, str]) -> Row:
+        """Return a row whose texts are all characters; an image path may be of other bytes."""
+        cells = dict(row.cells)
+        for ours, theirs in names.items():
+            if ours != "image" and isinstance(cell := cells.get(theirs), str):
+                cells[theirs], count = replace_surrogates(cell)
+                self._replaced += [row.where] if count else []
+        return replace(row, cells=cells)
 
-def _require_well_spelt(columns: Collection[str], source: str, names: Mapping[str, str]) -> None:
-    """Raise a DataError where a column is nearly called as one of ours: all posts would lack it."""
-    free = {name.lower(): name for name in columns if name not in names.values()}
-    slips = {}
-    for ours in COLUMNS:
-        cutoff = 1.0 if ours == "id" else MIN_LIKENESS  # else it would be taken for uid
-        similar = difflib.get_close_matches(ours, free, n=1, cutoff=cutoff)
-        if names[ours] == ours and ours not in columns and similar:
-            slips[ours] = free.pop(similar[0])
-    if slips:
-        pairs = ",".join(f"{ours}={theirs}" for ours, theirs in slips.items())
-        lacks = [f"no column '{ours}', but one called {theirs!r}" for ours, theirs in slips.items()]
-        it = "it" if len(slips) == 1 else "them"
-        raise DataError(
-            f"{source} has {', '.join(lacks)}: rename {it}, or map {it} by --columns "
-            f"{shlex.quote(pairs)}."
-        )
+    def add(self, post: Post, row: Row) -> None:
+        """Take a post in.
 
+        Raises:
+            DataError: Another one had its id.
+        """
+        if post.id in self._where_of:
+            raise DataError(
+                f"{row.where}: id {post.id[:80]!r} was given before ({self._where_of[post.id]}), "
+                "so change one of them, or leave ids out by --columns id= to number the rows."
+            )
+        self._where_of[post.id] = row.where
+        for label in (post.label, post.text_label, post.image_label):
+            if label is not None:
+                self._labels.setdefault(label, row.where)
+        if post.label is not None:
+            self.classes.add(post.label)
+        self.posts.append(post)
 
-def post_of_row(row: Row, names: Mapping[str, str], folder: ImagePlace) -> Post:
-    """Return the post that a row holds.
+    def refuse(self, error: DataError) -> None:
+        """Note what is wrong with a row."""
+        self._num_refused += 1
+        if len(self._refused) < NAMED_ROWS:
+            self._refused.append(str(error))
 
-    Args:
-        row: One row of a source.
-        names: Our name of each column that is read -> theirs.
-        folder: What image paths are relative to.
+    def finish(self) -> None:
+        """Log what was replaced.
 
-    Raises:
-        DataError: A cell is not as it should be; names the row.
-    """
-    # A column without a name, as that of a data frame's index, is nobody's.
-    cells = {
-        ours: row.cells[theirs] for ours, theirs in names.items() if theirs and theirs in row.cells
-    }
-    return Post(
-        id=_id(cells["id"], row) if "id" in cells else str(row.number),
-        text=_text(cells.get("text"), row),
-        image=image_of_cell(cells.get("image"), row, folder),
-        label=_label(cells.get("label"), "label", row),
-        text_label=_label(cells.get("text_label"), "text_label", row),
-        image_label=_label(cells.get("image_label"), "image_label", row),
-        attributes=_words(cells.get("attributes"), row),
-        split=_split(cells.get("split"), row),
-    )
-
-
-def _id(cell: Any, row: Row) -> str:
-    value = str(cell).strip() if type(cell) in (str, int) else ""
-    if not value:
-        what = _kind_of(cell) if cell is not None and type(cell) is not str else "empty"
-        raise DataError(f"{row.where}: 'id' is {what}: make it text or a whole number.")
-    return value
-
-
-def _text(cell: Any, row: Row) -> str:
-    if cell is None or isinstance(cell, str):
-        return cell or ""
-    raise DataError(f"{row.where}: 'text' is {_kind_of(cell)}, but must be text.")
-
-
-def _label(cell: Any, column: str, row: Row) -> str | None:
-    """Return a label as text: a number and true or false are names, too."""
-    if type(cell) is bool:
-        return str(cell).lower()
-    if cell is None or type(cell) in (str, int):
-        name = str("" if cell is None else cell).strip()
-        _require_name(name, column, row)
-        return name or None
-    raise DataError(
-        f"{row.where}: '{column}' is {_kind_of(cell)}, but must be text or a whole number."
-    )
-
-
-def _require_name(label: str, column: str, row: Row) -> None:
-    """Raise a DataError for what is a slip, not the name of a class."""
-    if label.lower() in NOT_A_LABEL:
-        raise DataError(
-            f"{row.where}: '{column}' is {label!r}, as programs write a value that lacks: leave "
-            "the cell empty."
-        )
-    is_long = len(label) > MAX_LABEL_CHARACTERS
-    if is_long or _has_hidden_characters(label):
-        what = "too long a text" if is_long else "a text with hidden characters"
-        raise DataError(
-            f"{row.where}: '{column}' is {what} to name a class ({label[:40]!r}): correct it, or "
-            "map the right column by --columns."
-        )
-
-
-def _has_hidden_characters(label: str) -> bool:
-    """Tell line breaks and the like; joiners inside a word belong to how it is written."""
-    kinds = [unicodedata.category(character) for character in label]
-    if not kinds:
-        return False
-    return not {"Cc", "Zl", "Zp"}.isdisjoint(kinds) or "Cf" in (kinds[0], kinds[-1])
-
-
-def _kind_of(cell: Any) -> str:
-    return KINDS_OF_CELLS.get(type(cell), f"of the type {type(cell).__name__}")
-
-
-def _words(cell: Any, row: Row) -> tuple[str, ...]:
-    if isinstance(cell, str):
-        return tuple(cell.split())
-    if cell is None or (isinstance(cell, list) and all(isinstance(w, str) for w in cell)):
-        return tuple(cell or ())
-    raise DataError(f"{row.where}: 'attributes' must be words.")
-
-
-def _split(cell: Any, row: Row) -> str | None:
-    name = str("" if cell is None else cell).strip()
-    if not name:
-        return None
-    if name.lower() not in SPLIT_NAMES:
-        raise DataError(f"{row.where}: 'split' is {name[:40]!r}, but must be train, dev or test.")
-    return SPLIT_NAMES[name.lower()]
+        Raises:
+            DataError: There were bad rows, none at all, or labels that are nearly the same.
+        """
+        if self._num_refused == 1:
+            raise DataError(self._refused[0])
+        if self._refused:
+            more = self._num_refused - len(self._refused)
+            rows = [*self._refused, *([f"and {more} more rows."] if more else [])]
+            listed = "\n  ".join(rows)
+            raise DataError(f"{self._source} has {self._num_refused} bad rows:\n  {listed}")
+        if not self.posts:
+            raise DataError(f"{self._source} has no rows below its header: add one row a post.")
+        _require_distinct(self._labels)
+        if self._replaced:
+            logger.warning(
+                "%s: %d cell(s) hold half a surrogate pair, which is read as U+FFFD; the first is "
+                "in %s.",
+                self._source,
+                len(self._replaced),
+                self._replaced[0],
+            )
 
 
 def _require_distinct(labels: Mapping[str, str]) -> None:
@@ -315,7 +276,7 @@ def _require_distinct(labels: Mapping[str, str]) -> None:
         if other != label:
             raise DataError(
                 f"{where}: label {label[:80]!r} differs from {other[:80]!r} ({labels[other]}) "
-                "in case or blanks alone: write them alike."
+                "in case or blanks alone: write them alike, or join them by --normalize-labels."
             )
 
 

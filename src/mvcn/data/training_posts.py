@@ -24,6 +24,8 @@ class TrainingPosts:
     dev: Sequence[Post]
     class_names: tuple[str, ...]
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our name of a column -> its name in the source, where posts were read from columns."""
 
 
 def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
@@ -79,7 +81,11 @@ def _training_posts(
     waiting = tuple(post.id for post in read if post.label is None)
     removed = {**corpus.removed, UNLABELLED: waiting} if waiting else corpus.removed
     return TrainingPosts(
-        _labelled(parts["train"]), _labelled(parts["dev"]), corpus.class_names, removed
+        _labelled(parts["train"]),
+        _labelled(parts["dev"]),
+        corpus.class_names,
+        removed,
+        corpus.columns,
     )
 
 

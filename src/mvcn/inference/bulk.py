@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from mvcn.data.parquet_batches import columns_of_posts
 from mvcn.data.parquet_files import StoredFile, find_parquet_files
 from mvcn.data.rows import repeated_name
-from mvcn.data.table import column_names
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.inference import job_folder
@@ -21,6 +21,7 @@ from mvcn.inference.ray_engine import require_ray, score_by_ray
 from mvcn.inference.shard_files import count_rows, remove_unfinished
 from mvcn.inference.shard_scorer import ERROR_SCHEMA, LABEL, PROBABILITY, Outcome, Scoring
 from mvcn.inference.shards import Shard, cut, read_footers
+from mvcn.training.run_folder import read_columns
 
 EngineName = Literal["local", "ray"]
 Prepare: TypeAlias = Callable[[], None]
@@ -70,15 +71,15 @@ def predict_in_bulk(
         RunError: Another job is in the folder or runs there, or the output cannot be written.
     """
     started = time.monotonic()
-    names = column_names(dict(scoring.columns))
     _require_keepable(scoring)
     if engine == "ray":
         require_ray()
     job_folder.require_job_folder(scoring.output)
-    required = [ours for ours, _ in scoring.columns]
     files = find_parquet_files(places)
     _require_apart(scoring.output, places, files)
-    inputs = read_footers(files, names, required, scoring.keep)
+    names = columns_of_posts(files[0], dict(scoring.columns), read_columns(scoring.run))
+    scoring = replace(scoring, columns=tuple(names.items()))
+    inputs = read_footers(files, names, scoring.keep)
     manifest, shards = job_folder.manifest_of(scoring, inputs), cut(inputs, scoring.rows_a_shard)
     with _locked(scoring.output):
         job_folder.claim(scoring.output, manifest, overwrite=overwrite)

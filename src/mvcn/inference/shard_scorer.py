@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mvcn.data.parquet_batches import RowBatch, read_row_batches
-from mvcn.data.table import column_names
 from mvcn.errors import DataError, MvcnError
 from mvcn.inference.classifier import Classifier, Prediction, lack_of
 from mvcn.inference.onnx_model import Backend
@@ -34,7 +33,7 @@ class Scoring:
     """Folder of the job."""
     backend: Backend = "torch"
     columns: tuple[tuple[str, str], ...] = ()
-    """Our name of a column and its name in the files, where that is another."""
+    """Our name of a column and its name in the files, "" for one that they do not have."""
     images: Path | None = None
     """What image paths are relative to; else the folder of each file."""
     keep: tuple[str, ...] = ()
@@ -70,7 +69,7 @@ class ShardScorer:
 
     def __init__(self, scoring: Scoring) -> None:
         self._scoring = scoring
-        self._names = column_names(dict(scoring.columns))
+        self._names = dict(scoring.columns)
         self._classifier = Classifier.from_pretrained(scoring.run, scoring.backend)
 
     def score(self, shard: Shard) -> Outcome:

@@ -17,7 +17,6 @@ from mvcn.data.parquet_files import StoredFile
 from mvcn.data.read_ahead import read_ahead
 from mvcn.data.rows import repeated_name
 from mvcn.data.stored_images import StoredImageFolder
-from mvcn.data.table import require_columns
 from mvcn.errors import DataError
 
 ROWS_A_SHARD = 10_000
@@ -63,17 +62,13 @@ class Shard:
 
 
 def read_footers(
-    files: Sequence[StoredFile],
-    names: Mapping[str, str],
-    required: Collection[str] = (),
-    kept: Collection[str] = (),
+    files: Sequence[StoredFile], names: Mapping[str, str], kept: Collection[str] = ()
 ) -> list[InputFile]:
     """Read the footer of each file, and see that it has the columns of posts.
 
     Args:
         files: The job's input.
-        names: Our name of each column -> theirs.
-        required: Columns of ours that must be there.
+        names: Our name of each column -> theirs, which must be there.
         kept: Columns of theirs that must be there, too.
 
     Raises:
@@ -81,7 +76,7 @@ def read_footers(
     """
     return list(
         read_ahead(
-            lambda file: _read_footer(file, names, required, kept),
+            lambda file: _read_footer(file, names, kept),
             files,
             threads=FOOTERS_AT_ONCE,
         )
@@ -132,19 +127,19 @@ def _shard(number: int, source: InputFile, groups: list[int], first: int, rows: 
     return Shard(number, source.file, tuple(groups), first, rows, source.digest)
 
 
-def _read_footer(
-    file: StoredFile,
-    names: Mapping[str, str],
-    required: Collection[str],
-    kept: Collection[str],
-) -> InputFile:
+def _read_footer(file: StoredFile, names: Mapping[str, str], kept: Collection[str]) -> InputFile:
     with open_parquet(file) as parquet:
         columns = parquet.schema_arrow.names
         footer = parquet.metadata
     twice = repeated_name(columns)
     if twice is not None:
         raise DataError(f"{file.path} has the column {twice!r} twice: rename one of them.")
-    require_columns(columns, file.path, names, required)
+    for ours, theirs in names.items():
+        if theirs and theirs not in columns:
+            raise DataError(
+                f"{file.path} has no column {theirs!r} for '{ours}', as other files of the job "
+                "have: rename its column, or run a job of its own."
+            )
     for name in kept:
         if name not in columns:
             raise DataError(f"{file.path} has no column {name!r} to keep: correct --keep.")

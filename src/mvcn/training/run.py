@@ -322,6 +322,7 @@ def _report(
         "calibration": asdict(dev.calibration),
         "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
         "posts": {"train": len(encoded[0]), "dev": len(encoded[1])},
+        "columns": dict(posts.columns),
         "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
         "bad_images": bad,
         "epochs": _epochs(trainer),

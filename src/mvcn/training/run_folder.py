@@ -135,6 +135,19 @@ def read_report(folder: Path) -> dict[str, Any]:
     return _read_mapping(folder / METRICS_FILE)
 
 
+def read_columns(folder: Path) -> dict[str, str]:
+    """Return our name of a column -> its name in the files that a run learned from.
+
+    Nothing for a model that is no run folder, such as one of the Hugging Face hub.
+
+    Raises:
+        RunError: The file that says so is damaged.
+    """
+    if not is_finished(folder):
+        return {}
+    return {str(k): str(v) for k, v in dict(read_report(folder).get("columns", {})).items()}
+
+
 def read_environment(folder: Path) -> dict[str, Any]:
     """Return versions, seed, commit and digests of the posts of a finished run.
 

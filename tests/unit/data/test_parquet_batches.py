@@ -9,9 +9,9 @@ import pytest
 from mvcn.data import parquet_batches
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.images import read_image
-from mvcn.data.parquet_batches import open_parquet, read_row_batches
+from mvcn.data.parquet_batches import columns_of_posts, open_parquet, read_row_batches
 from mvcn.data.parquet_files import find_parquet_files
-from mvcn.data.table import column_names, read_table
+from mvcn.data.table import read_table
 from mvcn.errors import DataError
 
 
@@ -28,9 +28,8 @@ def read(tmp_path):
         (file,) = find_parquet_files([str(path)])
         groups = range(pq.read_metadata(path).num_row_groups) if row_groups is None else row_groups
         place = ImageFolder(tmp_path)
-        batches = read_row_batches(
-            open_parquet(file), file, groups, first_row, column_names(names), kept, place
-        )
+        found = columns_of_posts(file, names or {}, {})
+        batches = read_row_batches(open_parquet(file), file, groups, first_row, found, kept, place)
         return list(batches)
 
     return write_and_read
@@ -108,6 +107,6 @@ def test_damage_in_the_middle_names_the_file(read, tmp_path):
     content[500:560] = b"\xff" * 60
     path.write_bytes(content)
     (file,) = find_parquet_files([str(path)])
-    place, names = ImageFolder(tmp_path), column_names(None)
+    place, names = ImageFolder(tmp_path), {"text": "text"}
     with pytest.raises(DataError, match=r"posts\.parquet cannot be read as Parquet"):
         list(read_row_batches(open_parquet(file), file, range(10), 1, names, (), place))

@@ -79,11 +79,7 @@ BAD_TABLES = {
     "empty file": ("", "is empty: it needs a header"),
     "only blank lines": ("\n\n", "is empty: it needs a header"),
     "no rows": ("id,text,label\n", "has no rows below its header"),
-    "text misspelt": ("txt,image\na,b.png\n", "no column 'text', but one called 'txt'"),
-    "text in capitals": ("Text,image\na,b.png\n", "or map it by --columns text=Text"),
-    "image misspelt": ("text,images\na,b.png\n", "no column 'image', but one called 'images'"),
     "neither text nor image": ("id,label\n1,x\n", "neither a column 'text' nor 'image'"),
-    "semicolons": ("id;text;label\n1;a;x\n", "only 'id;text;label'"),
     "duplicate column": ("text,label,text\na,x,b\n", "has the column 'text' twice"),
     "duplicate id": ("id,text\n7,a\n8,b\n7,c\n", r"row 3 \(line 4\): id '7' was given before"),
     "empty id": ("id,text\n,a\n", r"row 1 \(line 2\): 'id' is empty"),
@@ -91,23 +87,19 @@ BAD_TABLES = {
     "too few cells": ("text,label\na\n", r"row 1 \(line 2\) has 1 cell\(s\), but the header has 2"),
     "web address": ("image\nhttps://example.org/a.jpg\n", r"row 1 \(line 2\): image 'https://ex"),
     "other address": ("image\nHTTP://example.org/a.jpg\n", "is a web address: download it"),
-    "open quote": ('text\na\n"b\nc\nd\n', r"row 2 \(line 3\) is not valid CSV"),
-    "text after a quote": ('text\n"b"c\n', r"row 1 \(line 2\) is not valid CSV"),
     "NUL": (b"text\na\nb\0c\n", "line 3 contains a NUL byte"),
-    "UTF-16": ("text\na\n".encode("utf-16"), "is UTF-16, as spreadsheets call"),
-    "UTF-16, the other way round": ("\ufefftext\na\n".encode("utf-16-be"), "is UTF-16"),
-    "all in capitals": (
-        "ID,Text,Image,Label\n1,a,b.png,x\n",
-        "map them by --columns id=ID,text=Text,image=Image,label=Label",
-    ),
+    "text misspelt": ("textt,image\na,b.png\n", "map it by --columns text=textt"),
+    "image misspelt": ("text,imagge\na,b.png\n", "no column 'image', but one called 'imagge'"),
+    "open quote": ('text,label\n"b\nc,x,y\nd,z\n', r"row 1 \(line 2\) is not valid CSV"),
+    "text after a quote": ('text,label\n"b"c\n,x\n', r"row 1 \(line 2\) is not valid CSV"),
     "label misspelt": ("text,lable\na,x\n", "no column 'label', but one called 'lable'"),
-    "split misspelt": ("text,label,splits\na,x,dev\n", "map it by --columns split=splits"),
     "label of a data frame": ("text,label\na,x\nb,nan\n", r"row 2 \(line 3\): 'label' is 'nan'"),
     "label of two lines": ('text,label\na,"x\ny"\n', r"row 1 .*a text with hidden characters"),
     "label that cannot be seen": ("text,label\na,\u200b\n", r"row 1 .*hidden characters"),
     "label with a hidden end": ("text,label\na,x\u200b\n", r"row 1 .*hidden characters"),
     "a novel for a label": (f"text,label\na,{'x' * 201}\n", r"row 1 .*too long a text to name"),
     "Latin-1": ("text\nok\ncafé\n".encode("latin-1"), r"line 3: byte 11 \(0xe9\) is not UTF-8"),
+    "several bad rows": ("text,label\na,nan\nb,x\nc,nan\n", r"has 2 bad rows:"),
     "huge cell": (
         f"text\na\n{'x' * (MAX_CELL_CHARACTERS + 1)}\n",
         r"row 2 \(line 3\) is not valid",
@@ -121,7 +113,7 @@ def test_says_what_is_wrong_and_where(read, tmp_path, kind):
     with pytest.raises(DataError, match=message) as error:
         read(content)
     assert str(tmp_path / "posts.csv") in str(error.value)
-    assert "\n" not in str(error.value)
+    assert ("\n" in str(error.value)) == (kind == "several bad rows")
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "folder.csv"])

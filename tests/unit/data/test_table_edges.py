@@ -12,7 +12,7 @@ from mvcn.data.image_cells import ImageFolder
 from mvcn.data.images import read_image
 from mvcn.data.synthetic import generate_posts
 from mvcn.data.table import read_table
-from mvcn.errors import BadImageError, ConfigError, DataError
+from mvcn.errors import BadImageError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_json_lines_may_leave_out_what_is_null(read):
 def test_a_column_without_a_name_is_nobodys(read):
     posts = read("a.csv", ",text,label\n0,good,yes\n", columns={"text": "label"}).posts
     assert [(p.text, p.label) for p in posts] == [("yes", None)]
-    with pytest.raises((ConfigError, DataError), match="no column '' for 'text'"):
+    with pytest.raises(DataError, match="neither a column 'text' nor 'image'"):
         read("a.csv", ",text,label\n0,good,yes\n", columns={"text": ""})
 
 
@@ -74,7 +74,7 @@ def test_a_joiner_inside_a_label_is_part_of_it(read):
 
 
 def test_a_column_that_is_far_from_ours_is_nobodys(read):
-    assert read("a.csv", "text,uid,label_source\na,7,me\n").posts[0].id == "1"
+    assert read("a.csv", "text,fid,label_source\na,7,me\n").posts[0].id == "1"
 
 
 @pytest.mark.parametrize("cell", ["{}", '{"a": 1}'])
@@ -87,14 +87,6 @@ def test_an_image_object_says_where_the_image_is(read, cell):
 def test_base64_text_that_is_no_image_is_no_path(read):
     with pytest.raises(DataError, match=r"row 1.*neither a path nor an image as base64"):
         read("a.csv", f"text,image\na,{'QUJD' * 100}\n")
-
-
-@pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00x"])
-def test_half_a_character_in_json_is_named(half, read):
-    with pytest.raises(DataError, match=r"row 1.*\\ud.{3} is half a character") as error:
-        read("a.jsonl", f'{{"text": "{half}"}}')
-    str(error.value).encode()
-    assert read("a.jsonl", '{"text": "\\ud83d\\ude00"}').posts[0].text == "\N{GRINNING FACE}"
 
 
 MALFORMED = {
@@ -160,8 +152,8 @@ def test_a_pipe_in_place_of_json_lines_is_a_bad_image(tmp_path, png, read):
 def test_quotes_in_tab_separated_files(read):
     rows = 'text\tlabel\nso "cool" "\tx\n"a\tb ""c"""\ty\n'
     assert [p.text for p in read("a.tsv", rows).posts] == ['so "cool" "', 'a\tb "c"']
-    with pytest.raises(DataError, match=r"row 1 \(line 2\) is not valid"):
-        read("a.tsv", 'text\tlabel\n"so cool\tx\nb\ty\n')
+    raw = 'text\tlabel\n"so cool\tx\nb\ty\n'
+    assert [p.text for p in read("a.tsv", raw).posts] == ['"so cool', "b"]
 
 
 def test_bytes_win_over_a_path_in_parquet_and_either_may_lack(tmp_path, png):

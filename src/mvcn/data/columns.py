@@ -1,0 +1,278 @@
+"""Which column of a file is the text, the image, the label, the id and the part of a post."""
+
+import difflib
+import logging
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mvcn.data.parts import part_of
+from mvcn.data.rows import repeated_name
+from mvcn.errors import ConfigError, DataError
+from mvcn.types import StoredImage
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "attributes", "split")
+ANNOTATIONS = ("label", "text_label", "image_label")
+"""What prediction does not read."""
+MODALITIES = ("text", "image")
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "id": (
+        *("ids", "tweet_id", "post_id", "uid", "uuid", "guid", "sample_id", "item_id", "row_id"),
+        *("status_id", "review_id", "comment_id", "example_id", "message_id", "record_id", "idx"),
+    ),
+    "text": (
+        *("texts", "txt", "tweet", "tweets", "tweet_text", "tweet_content", "tweet_body"),
+        *("caption", "captions", "content", "contents", "sentence", "sentences", "title"),
+        *("comment", "comments", "comment_text", "review", "reviews", "review_text", "body"),
+        *("message", "message_text", "post", "post_text", "post_content", "post_body"),
+        *("full_text", "text_content", "raw_text", "clean_text", "cleaned_text", "original_text"),
+        *("description", "utterance", "document", "headline", "selftext", "news_text"),
+    ),
+    "image": (
+        *("images", "img", "imgs", "image_path", "images_path", "image_paths", "img_path"),
+        *("img_paths", "path_image", "path_img", "image_file", "image_files", "img_file"),
+        *("image_filename", "img_filename", "image_file_name", "img_file_name", "image_filepath"),
+        *("image_file_path", "image_name", "img_name", "filename", "filenames", "file_name"),
+        *("photo", "photos", "photo_path", "photo_file", "picture", "pictures", "picture_path"),
+        *("picture_file", "pic", "pics", "pic_path", "media", "media_path", "media_file"),
+        *("meme", "meme_path", "jpg", "jpeg", "png", "thumbnail"),
+    ),
+    "label": (
+        *("labels", "sentiment", "sentiments", "class", "classes", "category", "target"),
+        *("gold_label", "gold", "class_name", "label_name", "class_label", "sentiment_label"),
+        *("polarity", "emotion", "annotation", "y"),
+    ),
+    "split": ("splits", "subset", "fold", "set", "part", "partition", "data_split", "split_name"),
+}
+"""Our name of a column -> what else people call it; case, blanks, ``_``, ``-``, ``.`` aside."""
+IMAGE_ALIASES_BY_CONTENT = (
+    *("path", "paths", "file", "files", "filepath", "file_path", "url", "urls", "link", "src"),
+    *("image_url", "img_url", "image_link", "photo_url", "picture_url", "media_url", "image_id"),
+    *("img_id", "attachment", "location", "key", "name"),
+)
+"""Names of columns of images, where no other fits and their cells look like images."""
+MIN_LIKENESS = 0.8
+"""Of a column's name to one of ours, from which on it must be a slip of the keyboard."""
+MIN_SHARE = 0.5
+"""Of the cells of a column that must look like images for the column to be one of images."""
+MIN_WORDS = 3
+IMAGE_NAME = re.compile(
+    r"[^\r\n]{1,1000}\.(jpe?g|jpe|jfif|png|gif|webp|bmp|tiff?|avif|jp2)([?#]\S*)?", re.IGNORECASE
+)
+IMAGE_TEXTS = ("data:image/", "/9j/", "iVBOR", "R0lGOD", "UklGR")
+"""How images as base64 text begin."""
+NAMED = 12
+
+Sample: TypeAlias = Callable[[], Iterable[Mapping[str, Any]]]
+"""Returns the cells of the first rows of a file; called only where names do not suffice."""
+
+
+def check_names(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Return `columns`, which map our name of a column to its name in a file.
+
+    Raises:
+        ConfigError: A name that is not one of ours, or one of theirs for two of ours.
+    """
+    given = dict(columns or {})
+    unknown = [name for name in given if name not in COLUMNS]
+    if unknown:
+        raise ConfigError(
+            f"There is no column '{unknown[0]}' to map: ours are {', '.join(COLUMNS)}."
+        )
+    twice = repeated_name(filter(None, given.values()))
+    if twice is not None:
+        raise ConfigError(f"Two of our columns are mapped to '{twice}': name another for one.")
+    return given
+
+
+def count_known_names(columns: Iterable[str]) -> int:
+    """Return how many names of columns are ours, or mean one of ours."""
+    known = {_key(name) for ours in COLUMNS for name in (ours, *ALIASES.get(ours, ()))}
+    return sum(_key(name) in known for name in columns)
+
+
+def find_columns(
+    columns: Sequence[str],
+    sample: Sample,
+    source: str,
+    *,
+    given: Mapping[str, str] | None = None,
+    remembered: Mapping[str, str] | None = None,
+    unread: Collection[str] = (),
+) -> dict[str, str]:
+    """Return our name of each column -> its name in the file, "" for one that is not read.
+
+    A column is what `given` says; else what `remembered` says, if it is there; else the one of our
+    own name; else the only one with one of the names in `ALIASES`.
+
+    Args:
+        columns: Names of the columns in the file.
+        sample: The first rows, to tell images and texts from other cells.
+        source: Name of the file, for errors.
+        given: Our name of a column -> its name in the file; "" for one that is not to be read.
+        remembered: As `given`, but only where the file has such a column.
+        unread: Names of ours that nobody needs.
+
+    Raises:
+        ConfigError: See `check_names`.
+        DataError: A given column is missing, two columns fit, a column is nearly called as one of
+            ours, or there is neither text nor image.
+    """
+    given = check_names(given)
+    names = dict.fromkeys(COLUMNS, "") | given
+    _require_given(names, given, columns, source)
+    wanted = [ours for ours in COLUMNS if ours not in given and ours not in unread]
+    for ours in wanted:
+        if (theirs := (remembered or {}).get(ours, "")) in columns:
+            names[ours] = "" if theirs in names.values() else theirs
+    taken = set(names.values())
+    free = {name: _key(name) for name in columns if name.strip() and name not in taken}
+    for ours in wanted:
+        if not names[ours]:
+            names[ours] = _find(ours, free, sample, source)
+            free.pop(names[ours], None)
+    missing = [ours for ours in wanted if not names[ours]]
+    _require_well_spelt(missing, free, source)
+    _require_modalities(names, missing, list(free), columns, sample, source)
+    return names
+
+
+def log_columns(names: Mapping[str, str], columns: Sequence[str], source: str, layout: str) -> None:
+    """Log which columns of a file are read as what, and which are not read."""
+    named = {ours: theirs for ours, theirs in names.items() if theirs and theirs == theirs.strip()}
+    read = ", ".join(f"{ours} from {theirs!r}" for ours, theirs in named.items())
+    rest = [name for name in columns if name.strip() and name not in names.values()]
+    more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
+    others = f"; not read: {', '.join(map(repr, rest[:NAMED]))}{more}" if rest else ""
+    logger.info("%s%s: %s%s.", source, f" ({layout})" if layout else "", read, others)
+
+
+def _find(ours: str, free: Mapping[str, str], sample: Sample, source: str) -> str:
+    """Return the column that must be meant by one of our names; "" where there is none.
+
+    Args:
+        ours: One of `COLUMNS`.
+        free: Name of each column that could be it -> its `_key`.
+        sample: See `find_columns`.
+        source: See `find_columns`.
+    """
+    if ours in free:
+        return ours
+    found = _of([ours], free) or _of(ALIASES.get(ours, ()), free)
+    if ours == "image" and not found:
+        found = [n for n in _of(IMAGE_ALIASES_BY_CONTENT, free) if _holds_images(n, sample())]
+    if ours == "split":
+        found = [name for name in found if _holds_parts(name, sample())]
+    if len(found) > 1:
+        fits = " and ".join(map(repr, found[:NAMED]))
+        raise DataError(
+            f"{source}: both {fits} may be the column '{ours}': say which by "
+            f"--columns {shlex.quote(f'{ours}={found[0]}')}."
+        )
+    return found[0] if found else ""
+
+
+def _of(aliases: Iterable[str], free: Mapping[str, str]) -> list[str]:
+    keys = set(map(_key, aliases))
+    return [name for name, key in free.items() if key in keys]
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", name).casefold()
+
+
+def _require_given(
+    names: Mapping[str, str], given: Mapping[str, str], columns: Sequence[str], source: str
+) -> None:
+    for ours, theirs in given.items():
+        if theirs and theirs not in columns:
+            close = difflib.get_close_matches(theirs, columns, n=1)
+            there = ", ".join(columns)[:80]
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {there!r}."
+            raise DataError(f"{source} has no column {names[ours]!r} for '{ours}': {hint}")
+
+
+def _require_well_spelt(missing: Sequence[str], free: Iterable[str], source: str) -> None:
+    """Raise a DataError where a column is nearly called as one of ours: all posts would lack it."""
+    lower = {name.lower(): name for name in free}
+    slips = {}
+    for ours in missing:
+        cutoff = 1.0 if ours == "id" else MIN_LIKENESS  # else it would be taken for uid
+        if similar := difflib.get_close_matches(ours, lower, n=1, cutoff=cutoff):
+            slips[ours] = lower.pop(similar[0])
+    if slips:
+        pairs = ",".join(f"{ours}={theirs}" for ours, theirs in slips.items())
+        found = [f"no column '{ours}', but one called {theirs!r}" for ours, theirs in slips.items()]
+        it = "it" if len(slips) == 1 else "them"
+        raise DataError(
+            f"{source} has {', '.join(found)}: rename {it}, or map {it} by --columns "
+            f"{shlex.quote(pairs)}."
+        )
+
+
+def _require_modalities(
+    names: Mapping[str, str],
+    missing: Sequence[str],
+    free: Sequence[str],
+    columns: Sequence[str],
+    sample: Sample,
+    source: str,
+) -> None:
+    """Raise a DataError where a column of texts or of images seems to be left over."""
+    rows = list(sample()) if free and (names["image"] or names["text"]) else []
+    left_over = free if rows else []
+    images = [name for name in left_over if _holds_images(name, rows)]
+    texts = [name for name in left_over if name not in images and _holds_texts(name, rows)]
+    for ours, left in (("image", images), ("text", texts)):
+        if ours in missing and left:
+            mapping = shlex.quote(f"{ours}={left[0]}")
+            raise DataError(
+                f"{source} has no column called '{ours}', but {left[0]!r} may be it: "
+                f"map it by --columns {mapping}, or leave {ours}s out by --columns {ours}=."
+            )
+    if not names["text"] and not names["image"]:
+        there = ", ".join(columns)[:80]
+        raise DataError(
+            f"{source} has neither a column 'text' nor 'image', only {there!r}: "
+            "rename its columns, or map them by --columns text=...,image=..."
+        )
+    for name in images:
+        logger.warning(
+            "%s: the column %r seems to hold images, but %r is read: choose by --columns image=...",
+            source,
+            name,
+            names["image"] or names["text"],
+        )
+
+
+def _is_image(cell: Any) -> bool:
+    if isinstance(cell, Mapping):
+        return cell.get("bytes") is not None or _is_image(cell.get("path"))
+    if isinstance(cell, str):
+        text = cell.strip()
+        return text.startswith(IMAGE_TEXTS) or IMAGE_NAME.fullmatch(text) is not None
+    return isinstance(cell, bytes | StoredImage)
+
+
+def _holds_images(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+    return _share(name, rows, _is_image) >= MIN_SHARE
+
+
+def _holds_texts(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+    return (
+        _share(name, rows, lambda c: isinstance(c, str) and len(c.split()) >= MIN_WORDS)
+        >= MIN_SHARE
+    )
+
+
+def _holds_parts(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+    return _share(name, rows, lambda cell: isinstance(cell, str) and part_of(cell) is not None) > 0
+
+
+def _share(name: str, rows: Iterable[Mapping[str, Any]], is_one: Callable[[Any], bool]) -> float:
+    """Return the share of the cells of a column that are of a kind; empty cells do not count."""
+    cells = [cell for row in rows if (cell := row.get(name)) not in (None, "")]
+    return sum(map(is_one, cells)) / len(cells) if cells else 0.0

@@ -1,0 +1,128 @@
+"""Bytes of a text file as text, by its byte-order mark, by the codec that is named, or as UTF-8."""
+
+import codecs
+import re
+import unicodedata
+from pathlib import Path
+
+from mvcn.errors import ConfigError, DataError
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte-order mark -> codec."""
+SHOWN_CHARACTERS = 60
+LONG_RUN = 2.5
+"""Bytes above 127 side by side, on average, from which on a text is in no Latin alphabet."""
+MIN_SHARE = 0.8
+"""Of the characters that must be of the codec's own alphabet for it to be guessed."""
+
+
+def marked_codec(content: bytes) -> str | None:
+    """Return the codec that a byte-order mark at the beginning names, None without one."""
+    return next((codec for mark, codec in MARKS if content.startswith(mark)), None)
+
+
+def decode(content: bytes, path: Path, encoding: str | None = None) -> tuple[str, str]:
+    """Return the text of a file without its byte-order mark, and the codec that it was read by.
+
+    Args:
+        content: The file.
+        path: Its name, for errors.
+        encoding: Any Python codec for text; else what a byte-order mark says, else UTF-8.
+
+    Raises:
+        ConfigError: There is no such codec.
+        DataError: The content is not in that encoding, or contains a NUL; names the line, and a
+            codec that fits.
+    """
+    codec = encoding or marked_codec(content) or "utf-8"
+    try:
+        text = content.decode(codec)
+    except UnicodeDecodeError as error:
+        raise DataError(_undecodable(content, path, codec, error.start)) from error
+    except (LookupError, UnicodeError, ValueError) as error:
+        raise ConfigError(
+            f"--encoding {codec!r} is no codec of Python for this file ({error}): "
+            "use a name such as cp1252 or gb18030."
+        ) from error
+    if "\0" in text:
+        raise DataError(_holding_nul(content, path, codec, text))
+    return text.removeprefix("\ufeff"), codec
+
+
+def _undecodable(content: bytes, path: Path, codec: str, position: int) -> str:
+    where = f"{path}, line {_line_of(content, position)}"
+    what = f"byte {position} ({content[position]:#04x}) is not {_title(codec)}"
+    guess = _guess(content, position)
+    if guess is None:
+        return f"{where}: {what}: save the file as UTF-8, or name its codec by --encoding."
+    line = _line_at(content, position).decode(guess, errors="replace").strip()
+    return (
+        f"{where}: {what}; read as {guess}, the line is {line[:SHOWN_CHARACTERS]!r}: "
+        f"if that is right, add --encoding {guess}."
+    )
+
+
+def _holding_nul(content: bytes, path: Path, codec: str, text: str) -> str:
+    where = f"{path}, line {text[: text.index(chr(0))].count(chr(10)) + 1} contains a NUL byte"
+    for guess, first in (("utf-16-le", 1), ("utf-16-be", 0)):
+        zeros = content[first::2].count(0)
+        if codec == "utf-8" and zeros > len(content) / 4:
+            line = content.decode(guess, errors="replace").split("\n")[0].strip()
+            return (
+                f"{where}; read as {guess}, the first line is {line[:SHOWN_CHARACTERS]!r}: "
+                f"if that is right, add --encoding {guess}."
+            )
+    return f"{where}: take it out, or save the file as UTF-8."
+
+
+def _guess(content: bytes, position: int) -> str | None:
+    """Return a codec that reads the whole content, and in which its letters make words."""
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
+    is_latin = sum(runs) < LONG_RUN * len(runs)
+    codecs_to_try = (
+        ("cp1252", "latin-1") if is_latin else ("cp932", "cp949", "cp1251", "gb18030", "cp1252")
+    )
+    for codec in codecs_to_try:
+        try:
+            text = content.decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if codec not in ALPHABETS or _share(text, codec) >= MIN_SHARE:
+            return codec
+    return None
+
+
+ALPHABETS = {
+    "cp932": ("HIRAGANA", "KATAKANA", "CJK UNIFIED", "IDEOGRAPHIC", "FULLWIDTH"),
+    "cp949": ("HANGUL SYLLABLE",),
+    "cp1251": ("CYRILLIC SMALL",),
+    "gb18030": ("CJK UNIFIED", "IDEOGRAPHIC", "FULLWIDTH"),
+}
+"""Codec -> how the Unicode names begin of most characters in its texts."""
+
+
+def _share(text: str, codec: str) -> float:
+    """Return the share of the characters beyond ASCII that are of the codec's own alphabet."""
+    beyond = [unicodedata.name(character, "") for character in text if character > "\x7f"]
+    if codec == "cp932" and not any(name.startswith(("HIRAGANA", "KATAKANA L")) for name in beyond):
+        return 0.0
+    return sum(name.startswith(ALPHABETS[codec]) for name in beyond) / max(1, len(beyond))
+
+
+def _line_of(content: bytes, position: int) -> int:
+    return len((content[:position] + b".").splitlines())
+
+
+def _line_at(content: bytes, position: int) -> bytes:
+    begin = max(content.rfind(b"\n", 0, position), content.rfind(b"\r", 0, position)) + 1
+    return re.split(rb"[\r\n]", content[begin:], maxsplit=1)[0]
+
+
+def _title(codec: str) -> str:
+    return codec.upper() if codec.startswith("utf") else codec
