@@ -77,3 +77,5 @@ class Corpus:
     """Encoding other than UTF-8 -> ids of the posts whose text was stored in it."""
     faulty_images: Mapping[str, ImageFacts] = field(default_factory=dict)
     """Id of a post whose image was taken away when posts were prepared -> what is known of it."""
+    other_parts: Mapping[str, int] = field(default_factory=dict)
+    """Part of the source that was not asked for -> how many posts it has."""

@@ -387,3 +387,22 @@ def test_contradictory_posts_of_the_real_data_are_named(fails, tiny_run, tmp_pat
     ids.write_text(contradictory)
     arguments = ("--data", "mvsa-single", "--root", "../shared/data/MVSA_Single", "--ids", ids)
     assert contradictory in fails("evaluate", tiny_run, *arguments)
+
+
+def test_training_names_what_it_does_not_use(mvcn, train_options, posts_table, tmp_path):
+    parts = {"train": "training_set", "dev": "validation"}
+    rows = [
+        [f"{part}-{row['id']}", row["text"], "", row["label"], theirs]
+        for part, theirs in parts.items()
+        for row in read_csv(posts_table / part / "posts.csv")
+    ]
+    rows += [[f"extra-{n}", "words", "", "positive", "unlabeled"] for n in range(2)]
+    rows += [[f"test-{n}", "words", "", "positive", "test_seen"] for n in range(3)]
+    table = write_csv(tmp_path / "all.csv", rows, header=("id", "text", "image", "label", "split"))
+    options = ["--root", table, *train_options[4:]]
+    code, output, _ = mvcn("train", *options, "--output", tmp_path / "run")
+    assert code == 0
+    assert "Left out: 2 post(s), in 'unlabeled', which is none of train, dev and test." in output
+    assert "Not used: 3 posts of the part test." in output
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["unused_parts"] == {"test": 3}

@@ -11,6 +11,7 @@ from mvcn.data.csv_rows import read_csv_rows, read_tsv_rows
 from mvcn.data.image_cells import ImageFolder, ImagePlace, image_of_cell
 from mvcn.data.json_rows import read_json_rows
 from mvcn.data.parquet_rows import read_parquet_rows
+from mvcn.data.parts import keep_parts
 from mvcn.data.rows import Row, repeated_name
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
@@ -37,17 +38,6 @@ KINDS_OF_CELLS = {
     bool: "true or false",
     bytes: "bytes",
 }
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-    "testing": "test",
-}
-"""What others call the parts -> what we call them."""
 
 
 def read_table(
@@ -68,8 +58,8 @@ def read_table(
 
     Args:
         path: CSV, TSV (``.tsv``), JSON lines (``.jsonl``, ``.ndjson``) or Parquet file.
-        splits: Which posts to return, by their split, where any row has one; a row without one
-            then belongs to none.
+        splits: Which posts to return, by their split, where any row has one. Those of a row
+            without one, or with one that is none of ours, are then left out and counted.
         columns: Our name of a column -> its name in the file.
         images: What image paths are relative to, and must stay inside; else the file's folder.
 
@@ -159,9 +149,7 @@ def corpus_of_rows(
         raise DataError(f"{source} has no rows below its header: add one row a post.")
     require_columns(there, source, names, required)
     _require_distinct(labels)
-    if splits is not None and any(post.split for post in posts):
-        posts = [post for post in posts if post.split in splits]
-    return Corpus(posts, _in_order(classes))
+    return keep_parts(Corpus(posts, _in_order(classes)), splits, source)
 
 
 def require_columns(
@@ -231,7 +219,7 @@ def post_of_row(row: Row, names: Mapping[str, str], folder: ImagePlace) -> Post:
         text_label=_label(cells.get("text_label"), "text_label", row),
         image_label=_label(cells.get("image_label"), "image_label", row),
         attributes=_words(cells.get("attributes"), row),
-        split=_split(cells.get("split"), row),
+        split=_split(cells.get("split")),
     )
 
 
@@ -298,13 +286,9 @@ def _words(cell: Any, row: Row) -> tuple[str, ...]:
     raise DataError(f"{row.where}: 'attributes' must be words.")
 
 
-def _split(cell: Any, row: Row) -> str | None:
-    name = str("" if cell is None else cell).strip()
-    if not name:
-        return None
-    if name.lower() not in SPLIT_NAMES:
-        raise DataError(f"{row.where}: 'split' is {name[:40]!r}, but must be train, dev or test.")
-    return SPLIT_NAMES[name.lower()]
+def _split(cell: Any) -> str | None:
+    """Return the part by the name that the source gives it."""
+    return str("" if cell is None else cell).strip() or None
 
 
 def _require_distinct(labels: Mapping[str, str]) -> None:

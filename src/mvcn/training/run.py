@@ -323,6 +323,7 @@ def _report(
         "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
         "posts": {"train": len(encoded[0]), "dev": len(encoded[1])},
         "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
+        "unused_parts": dict(posts.unused_parts),
         "bad_images": bad,
         "epochs": _epochs(trainer),
     }
