@@ -23,7 +23,7 @@ def require_place_for(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         raise RunError(f"{path} is a link that leads nowhere: name another file.")
     target = path.resolve()
-    if not os.access(path if _is_special(path) else target.parent, os.W_OK):
+    if not os.access(path if is_special(path) else target.parent, os.W_OK):
         raise RunError(f"{target} may not be written by you: name another file.")
 
 
@@ -35,7 +35,7 @@ def require_replaceable(path: Path, mark: str, kind: str) -> None:
         mark: What files of that kind, and no others, hold in their first characters.
         kind: How such a file is called in a sentence.
     """
-    if path.exists() and not _is_special(path):
+    if path.exists() and not is_special(path):
         with path.open(encoding="utf-8", errors="replace") as file:
             if mark not in file.read(HEAD_CHARACTERS):
                 raise RunError(f"{path} exists and is no {kind}: choose another file.")
@@ -48,7 +48,7 @@ def written_whole(path: Path) -> Iterator[TextIO]:
     Where `path` is a link, the file that it leads to is replaced; a pipe or a device is written
     as the text comes.
     """
-    if _is_special(path):
+    if is_special(path):
         with path.open("w", newline="", encoding="utf-8") as file:
             yield file
         return
@@ -83,6 +83,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         file.write("\n")
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Tell a pipe or a device from a file, and from nothing."""
     return path.exists() and not path.is_file() and not path.is_dir()

@@ -79,3 +79,5 @@ class Corpus:
     """Id of a post whose image was taken away when posts were prepared -> what is known of it."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a column -> its name in the source, where posts were read from columns."""
+    other_parts: Mapping[str, int] = field(default_factory=dict)
+    """Part of the source that was not asked for -> how many posts it has."""

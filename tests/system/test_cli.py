@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -387,3 +390,59 @@ def test_contradictory_posts_of_the_real_data_are_named(fails, tiny_run, tmp_pat
     ids.write_text(contradictory)
     arguments = ("--data", "mvsa-single", "--root", "../shared/data/MVSA_Single", "--ids", ids)
     assert contradictory in fails("evaluate", tiny_run, *arguments)
+
+
+def test_training_names_what_it_does_not_use(mvcn, train_options, posts_table, tmp_path):
+    parts = {"train": "training_set", "dev": "validation"}
+    rows = [
+        [f"{part}-{row['id']}", row["text"], "", row["label"], theirs]
+        for part, theirs in parts.items()
+        for row in read_csv(posts_table / part / "posts.csv")
+    ]
+    rows += [[f"extra-{n}", "words", "", "positive", "unlabeled"] for n in range(2)]
+    rows += [[f"test-{n}", "words", "", "positive", "test_seen"] for n in range(3)]
+    table = write_csv(tmp_path / "all.csv", rows, header=("id", "text", "image", "label", "split"))
+    options = ["--root", table, *train_options[4:]]
+    code, output, _ = mvcn("train", *options, "--output", tmp_path / "run")
+    assert code == 0
+    assert "Left out: 2 post(s), in 'unlabeled', which is none of train, dev and test." in output
+    assert "Not used: 3 posts of the part test." in output
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["unused_parts"] == {"test": 3}
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".jsonl", ".parquet", ".xlsx"])
+def test_predictions_are_the_same_in_every_format(
+    mvcn, fails, tiny_run, posts_table, tmp_path, suffix
+):
+    dev, out = posts_table / "dev/posts.csv", tmp_path / f"out{suffix}"
+    for path in (tmp_path / "out.csv", out):
+        assert mvcn("predict", tiny_run, dev, "--output", path)[0] == 0
+    rows = {
+        ".tsv": lambda: list(csv.DictReader(out.read_text().splitlines(), delimiter="\t")),
+        ".jsonl": lambda: [json.loads(line) for line in out.read_text().splitlines()],
+        ".parquet": lambda: pq.read_table(out).to_pylist(),
+        ".xlsx": lambda: pandas.read_excel(out, dtype={"id": str}).to_dict("records"),
+    }[suffix]()
+    expected = read_csv(tmp_path / "out.csv")
+    names = list(expected[0])
+    assert [list(row) for row in rows] == [names] * len(expected)
+    for name in names:
+        same = float if name.startswith("probability_") else str
+        assert [same(row[name]) for row in rows] == [same(row[name]) for row in expected]
+    before = out.read_bytes()
+    assert "--overwrite" in fails("predict", tiny_run, dev, "--output", out)
+    assert out.read_bytes() == before
+    assert mvcn("predict", tiny_run, dev, "--output", out, "--overwrite")[0] == 0
+    pq.write_table(pa.table({"id": ["1"], "label": ["mine"]}), tmp_path / "mine.parquet")
+    mine = shutil.move(tmp_path / "mine.parquet", out)
+    for option in ((), ("--overwrite",)):
+        assert "is no file of predictions" in fails(
+            "predict", tiny_run, dev, "--output", mine, *option
+        )
+
+
+def test_a_format_that_is_not_known_is_refused_before_any_work(fails, tmp_path):
+    output = tmp_path / "out.txt"
+    sentence = fails("predict", tmp_path / "no-run", tmp_path / "no.csv", "--output", output)
+    assert "name a file that ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .xlsx." in sentence

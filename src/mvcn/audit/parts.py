@@ -7,7 +7,7 @@ from pathlib import Path
 from mvcn.audit.findings import PARTS, AuditedPosts
 from mvcn.config import DataConfig
 from mvcn.data.image_facts import describe_images_of
-from mvcn.data.sources import posts_of_id_file, read_source
+from mvcn.data.sources import id_files, posts_of_id_file, read_source
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, ImageFacts, Post
 
@@ -53,7 +53,7 @@ def _parts_of_source(corpus: Corpus, splits: Path | None) -> Parts:
 
 
 def _parts_of_id_files(corpus: Corpus, folder: Path) -> Parts:
-    there = [part for part in PARTS if (folder / f"{part}.txt").is_file()]
+    there = id_files(folder)
     if not there:
         names = ", ".join(f"{part}.txt" for part in PARTS)
         raise DataError(f"{folder} has none of {names}: give the folder of id files to --splits.")

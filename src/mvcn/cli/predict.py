@@ -1,7 +1,6 @@
 """``mvcn predict``."""
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,14 +27,15 @@ from mvcn.cli.options import (
 from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy, DataConfig
 from mvcn.data.sources import read_posts
+from mvcn.data.table_writing import read_column_names, require_writable_table, table_writer
 from mvcn.errors import ConfigError, RunError
-from mvcn.files import require_place_for, require_replaceable, written_whole
+from mvcn.files import require_place_for
 
 if TYPE_CHECKING:
     from mvcn.inference import Prediction
 
-HEADER = "id,label,probability_"
-"""How a CSV of predictions begins."""
+PROBABILITY = "probability_"
+"""How the columns of probabilities begin, which follow that of the label."""
 
 
 @reads_posts("normalize_labels")
@@ -47,7 +47,10 @@ def predict(
     splits: Splits = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="CSV to write, one row a post; with --engine the folder of the job."),
+        typer.Option(
+            help="Table to write, one row a post, as its name ends: .csv, .tsv, .jsonl, .parquet "
+            "or .xlsx; with --engine the folder of the job."
+        ),
     ] = None,
     text: Annotated[str, typer.Option(help="Text of a single post.")] = "",
     image: Annotated[Path | None, typer.Option(help="Image of a single post.")] = None,
@@ -110,16 +113,15 @@ def _predict_table(
     backend: BackendName,
     overwrite: bool,
 ) -> None:
-    """Write a CSV with a row for each post of a source."""
+    """Write a table with a row for each post of a source."""
     from mvcn.inference import Classifier
     from mvcn.training.run_folder import read_columns
 
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
     require_place_for(output)
-    require_replaceable(output, HEADER, "CSV of predictions by mvcn predict")
-    if output.is_file() and not overwrite:
-        raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
+    require_writable_table(output)
+    _require_free(output, overwrite)
     classifier = Classifier.from_pretrained(run, backend)
     table = read_posts(source, split, labels=False, remembered=read_columns(run)).posts
     predictions = classifier.predict(table, on_bad_image, least)
@@ -131,6 +133,24 @@ def _predict_table(
     typer.echo(f"Wrote {len(table) - dropped} predictions to {output}.")
     if least > 0:
         typer.echo(f"{unsure} of them have no label: no class is probable enough.")
+
+
+def _require_free(path: Path, overwrite: bool) -> None:
+    """Raise a RunError where something is in the way that may not be replaced."""
+    if not path.is_file():
+        return
+    if path.stat().st_size > 0 and not _are_predictions(read_column_names(path)):
+        raise RunError(
+            f"{path} exists and is no file of predictions by mvcn predict: choose another file."
+        )
+    if not overwrite:
+        raise RunError(f"{path} exists: choose another file, or replace it by --overwrite.")
+
+
+def _are_predictions(columns: Sequence[str]) -> bool:
+    """Tell the columns that end with a label and probabilities."""
+    others = [name for name in columns if not name.startswith(PROBABILITY)]
+    return "label" in others and list(columns[: len(others)]) == others != list(columns)
 
 
 def _least_probability(run: Path, precision: float | None) -> float:
@@ -153,16 +173,13 @@ def _write(
 ) -> tuple[dict[str, str], int]:
     """Write a row a post; return the posts of bad images, and how many have no label."""
     bad, unsure = {}, 0
-    with written_whole(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "label", *(f"probability_{name}" for name in class_names)])
+    columns = ["id", "label", *(f"{PROBABILITY}{name}" for name in class_names)]
+    with table_writer(path, columns) as write_row:
         for prediction in predictions:
             if prediction.image_problem is not None:
                 bad[prediction.id] = prediction.image_problem
             if prediction.probabilities:
-                writer.writerow(
-                    [prediction.id, prediction.label, *prediction.probabilities.values()]
-                )
+                write_row([prediction.id, prediction.label, *prediction.probabilities.values()])
                 unsure += prediction.label is None
     return bad, unsure
 

@@ -66,6 +66,8 @@ def _recipe_for(model: str | None, recipe: str | None) -> str:
 def _tell(report: dict[str, Any], config: RunConfig, output: Path) -> None:
     for reason, count in report["removed"].items():
         typer.echo(f"Left out: {count} post(s), {reason}.")
+    for part, count in report["unused_parts"].items():
+        typer.echo(f"Not used: {count} posts of the part {part}.")
     for bad in report["bad_images"].values():
         tell_bad_images(bad, config.data.on_bad_image)
     dev, epochs, posts = report["dev"], report["epochs"], report["posts"]

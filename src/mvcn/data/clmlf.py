@@ -8,11 +8,11 @@ from typing import Any
 from mvcn.data.hfm import CLASS_NAMES as SARCASM
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.merge_rule import POLARITIES
+from mvcn.data.parts import PARTS, keep_parts, left_out, part_files
 from mvcn.data.rows import read_bytes
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
 
-SPLITS = ("train", "dev", "test")
 USUAL_IMAGES = "dataset_image"
 
 
@@ -21,9 +21,10 @@ def read_clmlf(
 ) -> Corpus:
     """Read ``train.json``, ``dev.json`` and ``test.json`` below `root`.
 
-    Each is a list of objects with ``id``, ``text`` and ``emotion_label``: 0, 1, 2 for positive,
-    neutral, negative (MVSA) where any of the files has a 2, else 0 and 1 for not sarcastic and
-    sarcastic (HFM). A post's image is ``<id>.jpg``.
+    Files can be called by any name that `part_of` knows; other lists are left out. Each is a list
+    of objects with ``id``, ``text`` and ``emotion_label``: 0, 1, 2 for positive, neutral, negative
+    (MVSA) where any of the files has a 2, else 0 and 1 for not sarcastic and sarcastic (HFM). A
+    post's image is ``<id>.jpg``.
 
     Args:
         root: Folder of the lists.
@@ -31,14 +32,18 @@ def read_clmlf(
         images: Folder of the images; else ``dataset_image`` below `root`.
 
     Raises:
-        DataError: A list or the folder of images lacks, or an entry is malformed.
+        DataError: A list or the folder of images is missing, or an entry is malformed.
     """
-    there = [split for split in SPLITS if (root / f"{split}.json").is_file()]
-    lacking = [split for split in SPLITS if split in (splits or ()) and split not in there]
-    if lacking or not there:
-        lists = ", ".join(f"{split}.json" for split in lacking or SPLITS)
+    files, others = part_files(root, ".json")
+    missing = [split for split in PARTS if split in (splits or ()) and split not in files]
+    if missing or not files:
+        lists = ", ".join(f"{split}.json" for split in missing or PARTS)
         raise DataError(f"{root} has no {lists}: give the folder of a CLMLF split.")
-    entries = {split: list(_entries(root / f"{split}.json")) for split in there}
+    removed = left_out(str(root), {p.name: ids for p in others if (ids := _entry_ids(p))})
+    entries = {
+        split: [entry for path in paths for entry in _entries(path)]
+        for split, paths in files.items()
+    }
     names = _class_names(label for part in entries.values() for *_, label in part)
     folder = ImageFolder(_image_folder(root, images))
     posts: dict[str, Post] = {}
@@ -48,8 +53,17 @@ def read_clmlf(
                 raise DataError(f"{where}: id {post_id!r} was given before: delete one of them.")
             image = folder.path(f"{post_id}.jpg", where)
             posts[post_id] = Post(post_id, text, image, names[label], split=split)
-    wanted = [post for post in posts.values() if splits is None or post.split in splits]
-    return Corpus(wanted, names)
+    return keep_parts(Corpus(list(posts.values()), names, removed), splits, str(root))
+
+
+def _entry_ids(path: Path) -> list[str]:
+    """Return a name for each post of a list that is left out; other JSON is no list of posts."""
+    try:
+        content = _parse(path)
+    except DataError:
+        return []
+    count = len(content) if isinstance(content, list) else 0
+    return [f"{path.stem}-{number}" for number in range(1, 1 + count)]
 
 
 def _class_names(labels: Iterable[int]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mvcn.data.parts import PARTS, left_out, part_files
 from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post
 
@@ -28,53 +29,102 @@ def read_hfm(
 ) -> Corpus:
     """Read ``text/train.txt``, ``valid2.txt`` (dev) and ``test2.txt`` below `root`.
 
-    The last element of a line is the label; posts with one of the authors' filtered words go to
-    ``removed``. Texts keep all their blanks. Attributes come from ``extract/extract_all``, where
-    it is there. A post has an image if `images`, or else ``image/`` below `root`, holds its
-    ``<id>.jpg``.
+    Where one of them is missing, the part is the file whose name `part_of` knows; other ``.txt``
+    files are left out. The last element of a line is the label; posts with one of the authors'
+    filtered words go to ``removed``. Texts keep all their blanks. Attributes come from
+    ``extract/extract_all``, where it is there. A post has an image if `images`, or else ``image/``
+    below `root`, holds its ``<id>.jpg``.
 
     Args:
         root: Folder of HFM as published.
         splits: Which of ``train``, ``dev``, ``test`` to read; by default those that are there.
+            Of the others, the lines are counted.
         images: Folder of the images.
 
     Raises:
-        DataError: `root` is not HFM, a wanted file lacks, or a line is malformed.
+        DataError: `root` is not HFM, a wanted file is missing, or a line is malformed.
     """
     attributes = _read_attributes(root / ATTRIBUTES)
     with_image = _image_ids(images, root / "image")
     posts: dict[str, Post] = {}
     filtered: list[str] = []
-    for split in _present(root, splits):
-        for where, (post_id, text, label) in _read_lines(root / "text" / FILES[split]):
-            if post_id in posts:
-                raise DataError(f"{where}: post {post_id} was given before: delete one of them.")
-            if FILTERED_WORDS.intersection(text.split()):
-                filtered.append(post_id)
-                continue
-            posts[post_id] = Post(
-                post_id,
-                text,
-                with_image.get(post_id),
-                CLASS_NAMES[label],
-                attributes=attributes.get(post_id, ()),
-                split=split,
-            )
+    files, unknown = _files(root / "text")
+    wanted = _wanted(files, root, splits)
+    for split, where, (post_id, text, label) in _read_parts(wanted):
+        if post_id in posts:
+            raise DataError(f"{where}: post {post_id} was given before: delete one of them.")
+        if FILTERED_WORDS.intersection(text.split()):
+            filtered.append(post_id)
+            continue
+        posts[post_id] = Post(
+            post_id,
+            text,
+            with_image.get(post_id),
+            CLASS_NAMES[label],
+            attributes=attributes.get(post_id, ()),
+            split=split,
+        )
     if not posts:
         raise DataError(f"{root / 'text'} holds no posts: give the folder of HFM as published.")
-    return Corpus(list(posts.values()), CLASS_NAMES, {FILTERED: tuple(filtered)})
+    removed = left_out(str(root / "text"), {path.name: _line_ids(path) for path in unknown})
+    others = {
+        part: sum(len(_line_ids(path)) for path in paths)
+        for part, paths in files.items()
+        if part not in wanted
+    }
+    return Corpus(
+        list(posts.values()),
+        CLASS_NAMES,
+        {FILTERED: tuple(filtered), **removed},
+        other_parts=others,
+    )
 
 
-def _present(root: Path, splits: Collection[str] | None) -> list[str]:
-    """Return the parts to read, in the order train, dev, test."""
+def _files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Return part -> its files, in the order train, dev, test, and other files."""
+    files, others = part_files(folder, ".txt")
+    for part, name in FILES.items():
+        if folder / name in others:
+            if part in files:
+                raise DataError(
+                    f"{folder} has {name} and {files[part][0].name}, which both mean {part}: "
+                    "remove one of them."
+                )
+            others.remove(folder / name)
+            files[part] = [folder / name]
+    return {part: files[part] for part in PARTS if part in files}, others
+
+
+def _wanted(
+    files: Mapping[str, list[Path]], root: Path, splits: Collection[str] | None
+) -> dict[str, list[Path]]:
+    """Return the parts to read with their files."""
     if splits is not None:
-        return [split for split in FILES if split in splits]
-    found = [split for split, name in FILES.items() if (root / "text" / name).is_file()]
-    if not found:
+        return {
+            part: files.get(part, [root / "text" / FILES[part]]) for part in PARTS if part in splits
+        }
+    if not files:
         raise DataError(
             f"{root / 'text'} has none of {', '.join(FILES.values())}: give the folder of HFM."
         )
-    return found
+    return dict(files)
+
+
+def _line_ids(path: Path) -> list[str]:
+    """Return a name for each post of a file that is not read."""
+    with path.open("rb") as file:
+        count = sum(bool(line.strip()) for line in file)
+    return [f"{path.stem}-{number}" for number in range(1, 1 + count)]
+
+
+def _read_parts(
+    wanted: Mapping[str, list[Path]],
+) -> Iterator[tuple[str, str, tuple[str, str, int]]]:
+    """Yield the part, the place, and id, text and label, of each line."""
+    for split, paths in wanted.items():
+        for path in paths:
+            for where, line in _read_lines(path):
+                yield split, where, line
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, tuple[str, str, int]]]:

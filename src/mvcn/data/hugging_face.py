@@ -1,12 +1,13 @@
 """Data sets of the Hugging Face library `datasets`: saved ones, folders, and names on the hub."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mvcn.data.image_cells import ImageFolder
-from mvcn.data.parts import SPLIT_NAMES
+from mvcn.data.parts import group_by_part, left_out
 from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions
 from mvcn.data.table import corpus_of_table
 from mvcn.errors import BadImageError, DataError
@@ -54,6 +55,14 @@ class DatasetImage:
         return content
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    name: str
+    """What ids and errors call it; empty for all of a data set without parts."""
+    split: str | None
+    dataset: Any
+
+
 def read_hugging_face(
     root: Path,
     *,
@@ -66,7 +75,7 @@ def read_hugging_face(
 
     A name that is no folder here is looked up on the hub and downloaded. Columns are those of a
     table; labels that the data set numbers get their names, in its order. Images are read when
-    they are needed.
+    they are needed. Parts that `part_of` does not know are left out, unless there are no others.
 
     Args:
         root: Folder or name.
@@ -78,11 +87,11 @@ def read_hugging_face(
     Raises:
         DataError: The library is not installed, or there is no such data set.
     """
-    parts = _wanted(_load(root), splits)
-    table = _table(parts, str(root))
-    has_parts = None not in parts
+    parts, unknown = _parts(_load(root), str(root))
+    wanted = _wanted(parts, splits, str(root))
+    has_parts = any(part.split for part in parts)
     corpus = corpus_of_table(
-        table,
+        _table(wanted, has_parts, str(root)),
         str(root),
         ImageFolder(images or root),
         {**(columns or {}), **({"split": SPLIT_COLUMN} if has_parts else {})},
@@ -90,25 +99,32 @@ def read_hugging_face(
         options,
     )
     found = {ours: theirs for ours, theirs in corpus.columns.items() if theirs != SPLIT_COLUMN}
-    names = _class_names(parts, corpus.columns.get("label", "")) or corpus.class_names
-    return replace(corpus, class_names=names, columns=found)
+    ids = {name: _ids(name, one, found.get("id", "")) for name, one in unknown.items()}
+    return replace(
+        corpus,
+        class_names=_class_names(wanted, found.get("label", "")) or corpus.class_names,
+        removed={**corpus.removed, **left_out(str(root), ids)},
+        columns=found,
+        other_parts=_sizes([part for part in parts if part not in wanted]),
+    )
 
 
-def _table(parts: Mapping[str | None, Any], root: str) -> Table:
-    columns = dict.fromkeys(name for part in parts.values() for name in part.column_names)
+def _table(parts: list[_Part], has_parts: bool, root: str) -> Table:
+    columns = dict.fromkeys(name for part in parts for name in part.dataset.column_names)
 
     def sample() -> Iterator[Mapping[str, Any]]:
-        firsts = (part.select(range(min(SAMPLE_ROWS, len(part)))) for part in parts.values())
-        return (row for part in firsts for row in part)
+        for part in parts:
+            yield from part.dataset.select(range(min(SAMPLE_ROWS, len(part.dataset))))
 
     def rows(names: Mapping[str, str]) -> Iterator[Row]:
-        return (row for split, part in parts.items() for row in _rows(part, split, names, root))
+        for part in parts:
+            yield from _rows(part, names, root)
 
-    return Table((*columns, *([SPLIT_COLUMN] if None not in parts else [])), sample, rows)
+    return Table((*columns, *([SPLIT_COLUMN] if has_parts else [])), sample, rows)
 
 
-def _load(root: Path) -> dict[str | None, Any]:
-    """Return the parts of a data set by our names; None for all of one that has no parts."""
+def _load(root: Path) -> dict[str, Any]:
+    """Return the parts of a data set by their names; without a name, all of one without parts."""
     library = _library()
     saved = any((root / name).is_file() for name in ("dataset_info.json", "dataset_dict.json"))
     try:
@@ -121,10 +137,10 @@ def _load(root: Path) -> dict[str | None, Any]:
             "save_to_disk wrote, or a name that this machine can reach."
         ) from error
     if not isinstance(loaded, dict):
-        return {None: _undecoded(loaded, library)}
+        return {"": _undecoded(loaded, library)}
     if list(loaded) == ["train"]:  # what the library calls a data set without parts
-        return {None: _undecoded(loaded["train"], library)}
-    return {SPLIT_NAMES.get(name.lower()): _undecoded(p, library) for name, p in loaded.items()}
+        return {"": _undecoded(loaded["train"], library)}
+    return {name: _undecoded(part, library) for name, part in loaded.items()}
 
 
 def _library() -> Any:
@@ -146,36 +162,69 @@ def _undecoded(dataset: Any, library: Any) -> Any:
     return dataset
 
 
-def _wanted(
-    parts: Mapping[str | None, Any], splits: Collection[str] | None
-) -> Mapping[str | None, Any]:
-    if splits is None or None in parts:
+def _parts(loaded: Mapping[str, Any], source: str) -> tuple[list[_Part], dict[str, Any]]:
+    """Return the parts that can be read, and the others by name; without ours, all are read."""
+    known = group_by_part(((name, name) for name in loaded), source)
+    if not known:
+        marks = loaded if len(loaded) > 1 else [""]
+        return [_Part(m, None, d) for m, d in zip(marks, loaded.values(), strict=True)], {}
+    part_of = {name: part for part, theirs in known.items() for name in theirs}
+    parts = [
+        _Part(name if len(known[part]) > 1 else part, part, loaded[name])
+        for name in loaded
+        if (part := part_of.get(name))
+    ]
+    return parts, {name: loaded[name] for name in loaded if name not in part_of}
+
+
+def _wanted(parts: list[_Part], splits: Collection[str] | None, source: str) -> list[_Part]:
+    if splits is None:
         return parts
-    return {split: part for split, part in parts.items() if split in splits}
+    wanted = [part for part in parts if part.split is None or part.split in splits]
+    if not wanted:
+        there = ", ".join(part.name for part in parts)
+        raise DataError(f"{source} has no part {' or '.join(splits)}, but {there}: name another.")
+    return wanted
 
 
-def _rows(dataset: Any, split: str | None, names: Mapping[str, str], root: str) -> Iterator[Row]:
+def _sizes(parts: list[_Part]) -> dict[str, int]:
+    sizes: Counter[str] = Counter()
+    for part in parts:
+        if part.split is not None:
+            sizes[part.split] += len(part.dataset)
+    return sizes
+
+
+def _ids(name: str, dataset: Any, column: str) -> list[str]:
+    """Return the ids of the posts of a part, as `_rows` would give them."""
+    if column in dataset.features:
+        return list(map(str, dataset[column]))
+    return [f"{name}-{number}" for number in range(1, len(dataset) + 1)]
+
+
+def _rows(part: _Part, names: Mapping[str, str], root: str) -> Iterator[Row]:
     """Yield the rows of one part; without ids, their number in it is their id."""
+    dataset, name = part.dataset, part.name
     image = names["image"]
     labels = [names[name] for name in ("label", "text_label", "image_label")]
     namers = {
-        name: f.int2str for name in labels if hasattr(f := _feature(dataset, name), "int2str")
+        label: f.int2str for label in labels if hasattr(f := _feature(dataset, label), "int2str")
     }
     for number, record in enumerate(dataset, start=1):
-        cells = dict(record) | {SPLIT_COLUMN: split}
-        for name, namer in namers.items():
-            cells[name] = None if cells[name] is None or cells[name] < 0 else namer(cells[name])
+        cells = dict(record) | {SPLIT_COLUMN: part.split}
+        for label, namer in namers.items():
+            cells[label] = None if cells[label] is None or cells[label] < 0 else namer(cells[label])
         if isinstance(cells.get(image), dict) and cells[image].get("bytes") is not None:
             cells[image] = DatasetImage(dataset, number - 1, image)
-        where = f"{root}, {split or 'row'} {number}"
-        yield Row(cells, number, where, default_id=f"{split}-{number}" if split else str(number))
+        default_id = f"{name}-{number}" if name else str(number)
+        yield Row(cells, number, f"{root}, {name or 'row'} {number}", default_id=default_id)
 
 
 def _feature(dataset: Any, column: str) -> Any:
     return dataset.features.get(column)
 
 
-def _class_names(parts: Mapping[str | None, Any], column: str) -> tuple[str, ...]:
+def _class_names(parts: list[_Part], column: str) -> tuple[str, ...]:
     """Return the classes in the order of the data set, where it has one."""
-    features = [_feature(part, column) for part in parts.values()]
+    features = [_feature(part.dataset, column) for part in parts]
     return tuple(dict.fromkeys(name for f in features for name in getattr(f, "names", ())))

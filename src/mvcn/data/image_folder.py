@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvcn.data.image_cells import ImageFolder
-from mvcn.data.parts import SPLIT_NAMES
+from mvcn.data.parts import group_by_part, keep_parts, left_out
 from mvcn.data.rows import Row, TableOptions, read_bytes
 from mvcn.data.table import corpus_of_rows, read_table
 from mvcn.errors import DataError
@@ -30,8 +30,9 @@ def read_image_folder(
     Either ``metadata.csv`` (or ``.jsonl``, ``.parquet``) names each image under ``file_name``
     and has the columns of a table beside it; or each class has a folder of its images, an image
     ``cat.jpg`` with its text, if it has one, in ``cat.txt`` (UTF-8) beside it. Both can be in
-    folders called ``train``, ``validation`` and ``test`` below `root`. Without an id column, the
-    id of a post is the path of its image below `root`. Hidden images count as removed.
+    folders below `root` called ``train``, ``validation`` and ``test``, or as `part_of` knows them;
+    images elsewhere are then left out. Without an id column, the id of a post is the path of its
+    image below `root`. Hidden images count as removed.
 
     Args:
         root: The folder.
@@ -44,26 +45,47 @@ def read_image_folder(
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the folder of the images.")
-    corpora = [_read_part(folder, root, split, columns, options) for folder, split in _parts(root)]
+    parts = _parts(root)
+    corpora = [_read_part(folder, root, split, columns, options) for folder, split in parts]
     posts = [post for corpus in corpora for post in corpus.posts]
     _require_once(posts, root)
     names = dict.fromkeys(name for corpus in corpora for name in corpus.class_names)
     if not posts:
         raise DataError(f"{root} holds no images: give a folder with metadata.csv or classes.")
-    wanted = [p for p in posts if splits is None or p.split is None or p.split in splits]
     hidden = tuple(name for corpus in corpora for name in corpus.removed.get(HIDDEN, ()))
-    return Corpus(wanted, tuple(sorted(names)), {HIDDEN: hidden} if hidden else {})
+    removed = left_out(str(root), _images_beside([folder for folder, _ in parts], root))
+    if hidden:
+        removed[HIDDEN] = hidden
+    read = {ours: theirs for corpus in corpora for ours, theirs in corpus.columns.items()}
+    found = Corpus(posts, tuple(sorted(names)), removed, columns=read)
+    return keep_parts(found, splits, str(root))
 
 
 def _parts(root: Path) -> list[tuple[Path, str | None]]:
     """Return the folders of the splits, or the whole folder where it has none."""
-    found = {
-        SPLIT_NAMES[path.name.lower()]: path
-        for path in sorted(root.iterdir())
-        if path.is_dir() and path.name.lower() in SPLIT_NAMES
-    }
-    parts = [(found[name], name) for name in ("train", "dev", "test") if name in found]
-    return [*parts] or [(root, None)]
+    folders = [(path.name, path) for path in _visible(root) if path.is_dir()]
+    parts = group_by_part(folders, str(root))
+    tables = [name for name in METADATA if (root / name).is_file()]
+    if parts and tables:
+        raise DataError(
+            f"{root} has {tables[0]} beside the folders of its parts: move its rows into a table "
+            "in each of them."
+        )
+    found = [(folder, part) for part, folders in parts.items() for folder in folders]
+    return [*found] or [(root, None)]
+
+
+def _images_beside(parts: list[Path], root: Path) -> dict[str, list[str]]:
+    """Return what lies beside the folders of the parts -> its images, as paths below `root`."""
+    if parts == [root]:
+        return {}
+    found: dict[str, list[str]] = {}
+    for path in _visible(root):
+        if path not in parts:
+            below = sorted(path.rglob("*")) if path.is_dir() else [path]
+            images = [p.relative_to(root).as_posix() for p in below if _is_image(p)]
+            found |= {path.name: images} if images else {}
+    return found
 
 
 def _read_part(
@@ -123,6 +145,10 @@ def _hidden_images(folder: Path, root: Path) -> tuple[str, ...]:
         for path in sorted(folder.glob("*/.*"))
         if path.suffix.lower() in SUFFIXES
     )
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _has_image(text: Path) -> bool:

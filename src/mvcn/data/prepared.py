@@ -7,6 +7,7 @@ what Hugging Face's library `datasets` expects of posts with images.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mvcn.data.parquet_images import ParquetImage
+from mvcn.data.parts import PARTS as OUR_PARTS
+from mvcn.data.parts import keep_parts
 from mvcn.errors import DataError
 from mvcn.types import Corpus, ImageFacts, Post
 
@@ -26,7 +29,7 @@ PLAN_FILE = "plan.json"
 FOLDER = "data"
 UNSPLIT = "posts"
 """What files of posts that belong to no part are called."""
-PARTS = ("train", "dev", "test", UNSPLIT)
+PARTS = (*OUR_PARTS, UNSPLIT)
 
 FACTS = ("digest", "width_px", "height_px", "perceptual_hash", "contrast", "problem")
 SCHEMA = pa.schema(
@@ -55,26 +58,30 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
 
     Args:
         root: The folder.
-        splits: Which of ``train``, ``dev``, ``test`` to read; by default all posts.
+        splits: Which of ``train``, ``dev``, ``test`` to read, where there are such; by default all
+            posts.
 
     Raises:
         DataError: Not such a folder, or one that is not whole.
     """
     index = _read_index(root)
     try:
-        rows = [
-            row
-            for record in index["shards"]
-            if splits is None or record["part"] in (*splits, UNSPLIT)
-            for row in _read_shard(root / FOLDER / str(record["file"]), record)
-        ]
+        others: Counter[str] = Counter()
+        rows: list[tuple[Post, ImageFacts | None]] = []
+        for record in index["shards"]:
+            if splits is None or record["part"] in (*splits, UNSPLIT):
+                rows += _read_shard(root / FOLDER / str(record["file"]), record)
+            else:
+                others[str(record["part"])] += int(record["posts"])
         faulty = {post.id: facts for post, facts in rows if facts is not None and facts.problem}
         removed, encodings = (
             {str(reason): tuple(ids) for reason, ids in index[key].items()}
             for key in ("removed", "encodings")
         )
         names = tuple(index["class_names"])
-        return Corpus([post for post, _ in rows], names, removed, encodings, faulty)
+        posts = [post for post, _ in rows]
+        corpus = Corpus(posts, names, removed, encodings, faulty, other_parts=others)
+        return keep_parts(corpus, splits, str(root))
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(root / INDEX_FILE, f"{type(error).__name__}: {error}") from error
 

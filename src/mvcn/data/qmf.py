@@ -4,12 +4,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mvcn.data.merge_rule import POLARITIES
-from mvcn.data.rows import TableOptions
+from mvcn.data.parts import PARTS, keep_parts, left_out, part_files
+from mvcn.data.rows import TableOptions, read_bytes
 from mvcn.data.table import read_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
 
-SPLITS = ("train", "dev", "test")
 COLUMNS = {"image": "img"}
 
 
@@ -22,9 +22,10 @@ def read_qmf(
 ) -> Corpus:
     """Read ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` below `root`.
 
-    Each line has ``id``, ``label``, ``text`` and ``img``, a path relative to `images` or else to
-    `root`. QMF's own files for MVSA-Single hold only the posts whose text label equals the image
-    label: an easier task, whose scores compare with no others.
+    Files can be called by any name that `part_of` knows, such as ``dev_seen.jsonl``; other JSON
+    lines are left out. Each line has ``id``, ``label``, ``text`` and ``img``, a path relative to
+    `images` or else to `root`. QMF's own files for MVSA-Single hold only the posts whose text label
+    equals the image label: an easier task, whose scores compare with no others.
 
     Args:
         root: Folder of the files.
@@ -33,36 +34,42 @@ def read_qmf(
         options: How rows are read.
 
     Raises:
-        DataError: A file lacks, or a line is malformed.
+        DataError: A file is missing, or a line is malformed.
     """
-    there = [split for split in SPLITS if (root / f"{split}.jsonl").is_file()]
-    lacking = [split for split in SPLITS if split in (splits or ()) and split not in there]
-    if lacking or not there:
-        files = ", ".join(f"{split}.jsonl" for split in lacking or SPLITS)
-        raise DataError(f"{root} has no {files}: give the folder of a split in JSON lines.")
-    parts = {
-        split: read_table(
-            root / f"{split}.jsonl", columns=COLUMNS, images=images or root, options=options
-        )
-        for split in there
-    }
+    files, others = part_files(root, ".jsonl")
+    missing = [split for split in PARTS if split in (splits or ()) and split not in files]
+    if missing or not files:
+        names = ", ".join(f"{split}.jsonl" for split in missing or PARTS)
+        raise DataError(f"{root} has no {names}: give the folder of a split in JSON lines.")
+    removed = left_out(str(root), {path.name: _line_ids(path) for path in others})
     posts: dict[str, Post] = {}
-    for split, corpus in parts.items():
-        for post in corpus.posts:
-            if post.id in posts:
-                raise DataError(
-                    f"{root}: id {post.id!r} is in {posts[post.id].split}.jsonl and in "
-                    f"{split}.jsonl: delete one of them."
-                )
-            posts[post.id] = _put_into(post, split)
-    wanted = [post for post in posts.values() if splits is None or post.split in splits]
-    return Corpus(wanted, _class_names(list(parts.values())))
+    file_of: dict[str, str] = {}
+    classes: dict[str, None] = {}
+    for split, paths in files.items():
+        for path in paths:
+            corpus = read_table(path, columns=COLUMNS, images=images or root, options=options)
+            classes |= dict.fromkeys(corpus.class_names)
+            for post in corpus.posts:
+                if post.id in posts:
+                    raise DataError(
+                        f"{root}: id {post.id!r} is in {file_of[post.id]} and in {path.name}: "
+                        "delete one of them."
+                    )
+                posts[post.id] = _put_into(post, split)
+                file_of[post.id] = path.name
+    corpus = Corpus(list(posts.values()), _in_order(classes), removed, columns=corpus.columns)
+    return keep_parts(corpus, splits, str(root))
+
+
+def _line_ids(path: Path) -> list[str]:
+    """Return a name for each post of a file that is left out."""
+    lines = read_bytes(path, "JSON lines").split(b"\n")
+    return [f"{path.stem}-{n}" for n in range(1, 1 + sum(bool(line.strip()) for line in lines))]
 
 
 def _put_into(post: Post, split: str) -> Post:
     return Post(post.id, post.text, post.image, post.label, split=split)
 
 
-def _class_names(parts: list[Corpus]) -> tuple[str, ...]:
-    names = dict.fromkeys(name for part in parts for name in part.class_names)
+def _in_order(names: Collection[str]) -> tuple[str, ...]:
     return POLARITIES if set(names) <= set(POLARITIES) else tuple(sorted(names))

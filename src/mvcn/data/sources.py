@@ -1,17 +1,19 @@
 """The posts that settings name: all of a source, or one split of it."""
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from mvcn.config import DataConfig
 from mvcn.data import read_corpus
+from mvcn.data.parts import PARTS, WORDS, part_files
 from mvcn.data.rows import TableOptions
 from mvcn.data.splits import read_ids, require_made_for, select_posts
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
-PARTS = ("train", "dev", "test")
+_logger = logging.getLogger(__name__)
 
 
 def read_posts(
@@ -25,7 +27,7 @@ def read_posts(
 
     Args:
         config: Settings.
-        split: The part that is wanted; None for all posts.
+        split: Name of a part; ``validation`` and the like mean ``dev``. None for all posts.
         labels: Whether labels and annotations are read, too.
         remembered: See `read_source`.
 
@@ -35,6 +37,7 @@ def read_posts(
     """
     if split is None:
         return read_source(config, config.root, labels=labels, remembered=remembered)
+    split = WORDS.get(split.strip().lower(), split)
     corpus = read_source(config, config.root, [split], labels=labels, remembered=remembered)
     posts = corpus.posts
     if config.splits is not None:
@@ -62,15 +65,14 @@ def read_all(config: DataConfig) -> Corpus:
     if config.splits is None:
         return corpus
     placed: dict[str, Post] = {}
-    for part in PARTS:
-        if (config.splits / f"{part}.txt").is_file():
-            for post in posts_of_id_file(corpus, config.splits, part):
-                if post.id in placed:
-                    raise DataError(
-                        f"{config.splits}: post {post.id} is in {placed[post.id].split}.txt and in "
-                        f"{part}.txt: delete one of them."
-                    )
-                placed[post.id] = replace(post, split=part)
+    for part in id_files(config.splits):
+        for post in posts_of_id_file(corpus, config.splits, part):
+            if post.id in placed:
+                raise DataError(
+                    f"{config.splits}: post {post.id} is in {placed[post.id].split}.txt and in "
+                    f"{part}.txt: delete one of them."
+                )
+            placed[post.id] = replace(post, split=part)
     if not placed:
         raise DataError(f"{config.splits} has none of train.txt, dev.txt, test.txt: name another.")
     rest = [replace(post, split=None) for post in corpus.posts if post.id not in placed]
@@ -123,9 +125,24 @@ def read_source(
 def posts_of_id_file(corpus: Corpus, folder: Path, split: str) -> list[Post]:
     """Return the posts that ``<split>.txt`` in `folder` names, in its order.
 
+    The list of one of our parts can be called by any name that `part_of` knows.
+
     Raises:
         DataError: No such list of ids, or it was made for other posts than those of the corpus.
     """
     require_made_for(folder, corpus.posts)
     path = folder / f"{split}.txt"
-    return select_posts(corpus, read_ids(path), str(path))
+    paths = id_files(folder).get(split, [path]) if split in PARTS else [path]
+    return [post for path in paths for post in select_posts(corpus, read_ids(path), str(path))]
+
+
+def id_files(folder: Path) -> dict[str, list[Path]]:
+    """Return part -> its lists of ids in a folder, in the order train, dev, test.
+
+    Raises:
+        DataError: Two lists mean one part; see `group_by_part`.
+    """
+    files, others = part_files(folder, ".txt")
+    for path in others:
+        _logger.info("%s is none of train, dev and test, so it is not read.", path)
+    return files

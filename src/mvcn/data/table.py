@@ -1,7 +1,7 @@
 """A user's own posts: a CSV, TSV, JSON lines or Parquet file with one post a row."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from mvcn.data.excel_rows import open_excel
 from mvcn.data.image_cells import ImageFolder, ImagePlace
 from mvcn.data.json_rows import open_json, open_json_lines
 from mvcn.data.parquet_rows import open_parquet_table
+from mvcn.data.parts import keep_parts
 from mvcn.data.post_cells import post_of_row
 from mvcn.data.rows import Row, Table, TableOptions
 from mvcn.errors import ConfigError, DataError
@@ -63,8 +64,8 @@ def read_table(
 
     Args:
         path: CSV or TSV, JSON lines or list, Parquet, or an Excel workbook: see `OPENERS`.
-        splits: Which posts to return, by their split, where any row has one; a row without one
-            then belongs to none.
+        splits: Which posts to return, by their split, where any row has one. Those of a row
+            without one, or with one that is none of ours, are then left out and counted.
         columns: Our name of a column -> its name in the file, "" for one that is not to be read.
         images: What image paths are relative to, and must stay inside; else the file's folder.
         options: How rows are read.
@@ -188,11 +189,9 @@ def corpus_of_rows(
         except DataError as error:
             read.refuse(error)
     read.finish()
-    posts: Sequence[Post] = read.posts
-    if splits is not None and any(post.split for post in posts):
-        posts = [post for post in posts if post.split in splits]
     found = {ours: theirs for ours, theirs in names.items() if theirs}
-    return Corpus(posts, _in_order(read.classes), columns=found)
+    corpus = Corpus(read.posts, _in_order(read.classes), columns=found)
+    return keep_parts(corpus, splits, source)
 
 
 class _ReadPosts:

@@ -1,11 +1,13 @@
 """The posts that a run learns from and is judged by."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from mvcn.config import DataConfig
 from mvcn.data import DATASETS
-from mvcn.data.sources import posts_of_id_file, read_source
+from mvcn.data.sources import id_files, posts_of_id_file, read_source
 from mvcn.data.splits import stratified_split
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
@@ -14,16 +16,20 @@ THREE_WAY = {"train": 0.8, "dev": 0.1, "test": 0.1}
 TWO_WAY = {"train": 0.9, "dev": 0.1}
 MIN_CLASSES = 2
 UNLABELLED = "without a label"
+NO_LIST = "in none of the lists of ids"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPosts:
-    """Train and dev posts, their classes, and what the source's own rules removed."""
+    """Train and dev posts, their classes, and what is not used."""
 
     train: Sequence[Post]
     dev: Sequence[Post]
     class_names: tuple[str, ...]
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Reason -> ids of the posts that are left out, by the source's own rules among others."""
+    unused_parts: Mapping[str, int] = field(default_factory=dict)
+    """Part that is not trained on or chosen by -> how many posts it has."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a column -> its name in the source, where posts were read from columns."""
 
@@ -55,12 +61,44 @@ def _from_one_source(config: DataConfig, seed: int) -> TrainingPosts:
         )
     corpus = read_source(config, config.root, tuple(TWO_WAY))
     if config.splits is not None:
-        parts = {name: posts_of_id_file(corpus, config.splits, name) for name in TWO_WAY}
-    elif any(post.split for post in corpus.posts):
+        return _by_id_files(corpus, config.splits)
+    if corpus.other_parts or any(post.split for post in corpus.posts):
         parts = {name: [p for p in corpus.posts if p.split == name] for name in TWO_WAY}
+        _require_parts(parts, corpus.other_parts, config.root)
     else:
         parts = stratified_split(_labelled(corpus.posts), THREE_WAY, seed)
-    return _training_posts(corpus, parts, corpus.posts)
+    unused = Counter({name: len(part) for name, part in parts.items() if name not in TWO_WAY})
+    return _training_posts(corpus, parts, corpus.posts, unused + Counter(corpus.other_parts))
+
+
+def _by_id_files(corpus: Corpus, folder: Path) -> TrainingPosts:
+    """Return the posts that lists of ids name; those that none names are left out."""
+    parts = {name: posts_of_id_file(corpus, folder, name) for name in TWO_WAY}
+    others = {
+        name: posts_of_id_file(corpus, folder, name)
+        for name in id_files(folder)
+        if name not in TWO_WAY
+    }
+    unused = {post.id for part in others.values() for post in part}
+    named = unused.union(post.id for part in parts.values() for post in part)
+    rest = tuple(p.id for p in corpus.posts if p.label is not None and p.id not in named)
+    if rest:
+        corpus = replace(corpus, removed={**corpus.removed, NO_LIST: rest})
+    read = [post for post in corpus.posts if post.id not in unused]
+    return _training_posts(corpus, parts, read, {name: len(part) for name, part in others.items()})
+
+
+def _require_parts(
+    parts: Mapping[str, Sequence[Post]], others: Mapping[str, int], root: Path
+) -> None:
+    missing = [name for name, part in parts.items() if not part]
+    if missing:
+        counts = {name: len(part) for name, part in parts.items() if part} | dict(others)
+        there = " and ".join(f"{count} posts of the part {name}" for name, count in counts.items())
+        raise DataError(
+            f"{root} has no posts of the part {missing[0]}, only {there}: make lists of ids by "
+            "mvcn split, and give their folder (--splits)."
+        )
 
 
 def _from_two(config: DataConfig, seed: int) -> TrainingPosts:
@@ -75,18 +113,17 @@ def _from_two(config: DataConfig, seed: int) -> TrainingPosts:
 
 
 def _training_posts(
-    corpus: Corpus, parts: Mapping[str, Sequence[Post]], read: Sequence[Post]
+    corpus: Corpus,
+    parts: Mapping[str, Sequence[Post]],
+    read: Sequence[Post],
+    unused: Mapping[str, int] | None = None,
 ) -> TrainingPosts:
     """Take out, and count, the posts without a label: they wait for a prediction."""
     waiting = tuple(post.id for post in read if post.label is None)
     removed = {**corpus.removed, UNLABELLED: waiting} if waiting else corpus.removed
-    return TrainingPosts(
-        _labelled(parts["train"]),
-        _labelled(parts["dev"]),
-        corpus.class_names,
-        removed,
-        corpus.columns,
-    )
+    train, dev = (_labelled(parts[name]) for name in TWO_WAY)
+    parts_left = dict(unused or {})
+    return TrainingPosts(train, dev, corpus.class_names, removed, parts_left, corpus.columns)
 
 
 def _labelled(posts: Sequence[Post]) -> list[Post]:

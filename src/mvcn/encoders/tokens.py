@@ -1,5 +1,8 @@
 """Run an encoder: what comes in are ids or pixels, what goes out are token features."""
 
+from bisect import bisect_left
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -35,6 +38,39 @@ def text_tokens(
     """Return the text's token features."""
     output: Tensor = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
     return output
+
+
+def most_tokens(reads: Callable[[int], bool], wanted: int) -> int:
+    """Return the length of the longest text that is read, at most `wanted`, by trying.
+
+    Args:
+        reads: Whether a text of so many word pieces is read.
+        wanted: Length that is tried first.
+    """
+    if reads(wanted):
+        return wanted
+    found = bisect_left(range(1, wanted + 1), True, key=lambda length: not reads(length))
+    return found or wanted  # what reads nothing fails for another reason
+
+
+def reads_text_of(encoder: PreTrainedModel, length: int) -> bool:
+    """Tell whether a text encoder has positions for so many word pieces.
+
+    It is tried, as configurations do not tell: RoBERTa's ``max_position_embeddings`` counts two
+    that no text gets, and for relative positions the number is no limit.
+    """
+    ids = torch.full((1, length), some_word(encoder.config), device=encoder.device)
+    try:
+        with torch.no_grad():
+            text_tokens(encoder, ids, torch.ones_like(ids))
+    except (IndexError, RuntimeError, ValueError):
+        return False
+    return True
+
+
+def some_word(config: PreTrainedConfig) -> int:
+    """Return the id of a word piece that is no padding: some encoders give padding no position."""
+    return 1 if getattr(config, "pad_token_id", None) == 0 else 0
 
 
 def upper_text_tokens(

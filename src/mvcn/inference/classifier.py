@@ -17,7 +17,7 @@ from mvcn.errors import DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
 from mvcn.inference.onnx_model import Backend, OnnxModel
-from mvcn.models import load_model, load_processor, system
+from mvcn.models import limit_tokens, load_model, load_processor, system
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
@@ -95,7 +95,9 @@ class Classifier:
         describer = load_describer(folder)
         if backend == "torch":
             return cls(*load_model(folder), describer)
-        return cls(OnnxModel.of_run(folder, backend), load_processor(folder), describer)
+        graph, processor = OnnxModel.of_run(folder, backend), load_processor(folder)
+        limit_tokens(processor, graph.reads_text_of)
+        return cls(graph, processor, describer)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mvcn.encoders.tokens import some_word
 from mvcn.errors import RunError
 from mvcn.inference.onnx_graph import OUTPUT, require_onnx
 from mvcn.models.configuration import MvcnConfig
@@ -14,6 +15,7 @@ from mvcn.models.network import MvcnOutput
 Backend = Literal["torch", "onnx", "onnx-int8"]
 FILES: dict[Backend, str] = {"onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
 """Where in a run folder the graph of each backend is."""
+TYPES = {"tensor(int64)": torch.int64, "tensor(bool)": torch.bool, "tensor(float)": torch.float32}
 
 
 class OnnxModel:
@@ -44,7 +46,7 @@ class OnnxModel:
         except Exception as error:  # onnxruntime has a class of its own for each kind of damage
             raise RunError(f"{path} is damaged: write it again by mvcn export.") from error
         self.config: MvcnConfig = MvcnConfig.from_pretrained(folder)
-        self._reads = [entry.name for entry in self._session.get_inputs()]
+        self._inputs = self._session.get_inputs()
 
     @classmethod
     def of_run(cls, folder: Path, backend: Backend) -> "OnnxModel":
@@ -65,8 +67,25 @@ class OnnxModel:
         """The classes in the order of the logits."""
         return tuple(self.config.id2label[index] for index in range(self.config.num_labels))
 
+    def reads_text_of(self, length: int) -> bool:
+        """Tell whether texts of so many word pieces can be read."""
+        free_axes = {"batch": 1, "token": length}
+        post = {
+            entry.name: torch.ones(
+                [free_axes.get(axis, axis) for axis in entry.shape], dtype=TYPES[entry.type]
+            )
+            for entry in self._inputs
+        }
+        if "input_ids" in post:
+            post["input_ids"].fill_(some_word(self.config.text_config))
+        try:
+            self(**post)
+        except Exception:  # onnxruntime has a class of its own for each operator that fails
+            return False
+        return True
+
     def __call__(self, **inputs: Tensor) -> MvcnOutput:
         """Classify posts; inputs as those of `MvcnForClassification.forward`."""
-        feed = {name: inputs[name].numpy() for name in self._reads}
+        feed = {entry.name: inputs[entry.name].numpy() for entry in self._inputs}
         (logits,) = self._session.run([OUTPUT], feed)
         return MvcnOutput(torch.from_numpy(logits))

@@ -21,6 +21,7 @@ from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, Prediction, load_describer, require_content
 from mvcn.inference.hub import find_model
+from mvcn.models import limit_tokens
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.processor import MvcnProcessor
@@ -73,6 +74,7 @@ class ImageTextClassificationPipeline(Pipeline):
             raise ConfigError(f"The task {TASK} needs the processor that is saved with the model.")
         if not has_vocabulary(self.processor.tokenizer):
             raise RunError(f"The model {self.model.name_or_path} has no vocabulary: get it anew.")
+        limit_tokens(self.processor, self.model.reads_text_of)
         self._classifier = Classifier(self.model, self.processor, _describer_of(self.model))
         self._posts_seen = 0
 

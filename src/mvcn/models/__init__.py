@@ -3,7 +3,10 @@
 Importing this package registers them with Hugging Face's Auto classes.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from mvcn.encoders.loading import (
     load_tokenizer,
 )
 from mvcn.encoders.objects import load_object_classifier, sentiment_words
-from mvcn.encoders.tokens import keep_lowest_layers
+from mvcn.encoders.tokens import keep_lowest_layers, most_tokens, reads_text_of
 from mvcn.errors import ConfigError, RunError
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
@@ -39,10 +42,13 @@ __all__ = [
     "MvcnProcessor",
     "build_model",
     "build_processor",
+    "limit_tokens",
     "load_model",
     "load_processor",
     "system",
 ]
+
+_logger = logging.getLogger(__name__)
 
 AutoConfig.register(MvcnConfig.model_type, MvcnConfig)
 AutoModelForSequenceClassification.register(MvcnConfig, MvcnForClassification)
@@ -60,8 +66,8 @@ def build_model(
         annotation_head: Predict what annotators said of text and image, too.
 
     Raises:
-        ConfigError: An encoder cannot be loaded, sizes do not fit each other, or there is no
-            such network or option of it.
+        ConfigError: An encoder cannot be loaded or reads fewer tokens, sizes do not fit each
+            other, or there is no such network or option of it.
     """
     kind = system(config.network).options
     options: Any = read_options(kind, config.options, "model.options")
@@ -116,7 +122,17 @@ def _text_encoder(config: ModelConfig) -> PreTrainedModel:
     encoder = load_text_encoder(config.text_encoder)
     if config.text_layers is not None:
         keep_lowest_layers(encoder, config.text_layers)
+    if "text" in system(config.network).reads:
+        _require_tokens(config, most_tokens(partial(reads_text_of, encoder), config.max_tokens))
     return encoder
+
+
+def _require_tokens(config: ModelConfig, most: int) -> None:
+    if config.max_tokens > most:
+        raise ConfigError(
+            f"Setting 'model.max_tokens' is {config.max_tokens}, but text encoder "
+            f"'{config.text_encoder}' reads at most {most}: give --set model.max_tokens={most}."
+        )
 
 
 def build_processor(config: ModelConfig) -> MvcnProcessor:
@@ -126,11 +142,7 @@ def build_processor(config: ModelConfig) -> MvcnProcessor:
         ConfigError: A tokenizer or image processor cannot be loaded, or reads fewer tokens.
     """
     tokenizer = load_tokenizer(config.text_encoder)
-    if config.max_tokens > tokenizer.model_max_length:
-        raise ConfigError(
-            f"Setting 'model.max_tokens' is {config.max_tokens}, but text encoder "
-            f"'{config.text_encoder}' reads at most {tokenizer.model_max_length}."
-        )
+    _require_tokens(config, tokenizer.model_max_length)
     return MvcnProcessor(
         load_image_processor(config.image_encoder),
         tokenizer,
@@ -142,7 +154,8 @@ def build_processor(config: ModelConfig) -> MvcnProcessor:
 def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
     """Return the model, ready to predict, and the processor that a run folder holds.
 
-    Nothing but the folder is read: no encoder package, no hub.
+    Nothing but the folder is read: no encoder package, no hub. Texts are cut to what the text
+    encoder reads; see `limit_tokens`.
 
     Raises:
         RunError: The folder is not a finished run, or a file in it is damaged.
@@ -157,7 +170,25 @@ def load_model(folder: Path) -> tuple[MvcnForClassification, MvcnProcessor]:
     if not isinstance(model, MvcnForClassification) or any(info.values()):
         raise RunError(f"The run in {folder} is damaged: its weights do not fit its config.json.")
     model.eval()
+    limit_tokens(processor, model.reads_text_of)
     return model, processor
+
+
+def limit_tokens(processor: MvcnProcessor, reads: Callable[[int], bool]) -> None:
+    """Let a processor cut texts to what is read, as a saved one may keep more.
+
+    Args:
+        processor: Changed in place.
+        reads: Whether a text of so many word pieces is read.
+    """
+    most = most_tokens(reads, processor.max_tokens)
+    if most < processor.max_tokens:
+        _logger.warning(
+            "The text encoder reads at most %d word pieces, fewer than the %d of the run: longer "
+            "texts are cut to them.",
+            *(most, processor.max_tokens),
+        )
+        processor.max_tokens = most
 
 
 def load_processor(folder: Path) -> MvcnProcessor:

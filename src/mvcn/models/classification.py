@@ -16,6 +16,7 @@ from mvcn.encoders.tokens import (
     frozen_image_tokens,
     image_tokens,
     lowest_layers,
+    reads_text_of,
     text_embeddings,
     text_tokens,
 )
@@ -211,6 +212,10 @@ class MvcnForClassification(PreTrainedModel):
         if self.image_encoder_is_frozen:
             return frozen_image_tokens(self.image_encoder, pixel_values)
         return image_tokens(self.image_encoder, pixel_values)
+
+    def reads_text_of(self, length: int) -> bool:
+        """Tell whether texts of so many word pieces can be read."""
+        return self.text_encoder is None or reads_text_of(self.text_encoder, length)
 
     def train(self, mode: bool = True) -> "MvcnForClassification":
         """Switch dropout on or off; frozen parts stay as they are when used."""

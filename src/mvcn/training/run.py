@@ -324,6 +324,7 @@ def _report(
         "posts": {"train": len(encoded[0]), "dev": len(encoded[1])},
         "columns": dict(posts.columns),
         "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
+        "unused_parts": dict(posts.unused_parts),
         "bad_images": bad,
         "epochs": _epochs(trainer),
     }

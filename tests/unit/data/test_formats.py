@@ -200,7 +200,6 @@ BROKEN_ROWS = {
         [{**ROW, "label": "a b"}, {**ROW, "id": "2", "label": "a  b"}],
         "differs from 'a b'",
     ),
-    "no such split": ([{**ROW, "split": "exam"}], r"row 1.*'split' is 'exam'"),
     "empty id": ([{**ROW, "id": " "}], r"row 1.*'id' is empty"),
     "outside": ([{**ROW, "image": "../x.png"}], r"row 1.*is outside of .*--images"),
     "elsewhere": ([{**ROW, "image": "/etc/passwd"}], r"row 1.*is outside of"),

@@ -1,10 +1,13 @@
 """What is read of any encoder's configuration and layers."""
 
 import copy
+import functools
 
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from mvcn.encoders.tokens import (
@@ -14,6 +17,8 @@ from mvcn.encoders.tokens import (
     image_tokens,
     keep_lowest_layers,
     lowest_layers,
+    most_tokens,
+    reads_text_of,
     text_embeddings,
     text_tokens,
     token_width,
@@ -26,7 +31,8 @@ SIZES = {
     "num_attention_heads": 4,
     "intermediate_size": 48,
 }
-BERT = transformers.BertConfig(vocab_size=30, **SIZES)
+WORDS = {"vocab_size": 30, **SIZES}
+BERT = transformers.BertConfig(**WORDS)
 STAGES = {"hidden_sizes": [8, 16], "depths": [1, 1]}
 TEXT_CONFIGS = {
     "bert": BERT,
@@ -162,3 +168,75 @@ def test_freezing_takes_gradients_and_dropout_away():
     freeze(module)
     assert not any(p.requires_grad for p in module.parameters())
     assert not any(part.training for part in module.modules())
+
+
+POSITIONS = {
+    "bert": (transformers.BertConfig(max_position_embeddings=16, **WORDS), 16),
+    "distilbert": (
+        transformers.DistilBertConfig(
+            vocab_size=30, dim=32, n_layers=3, n_heads=4, hidden_dim=48, max_position_embeddings=16
+        ),
+        16,
+    ),
+    # Positions of RoBERTa begin after the number of its padding token.
+    "roberta": (
+        transformers.RobertaConfig(max_position_embeddings=16, pad_token_id=1, **WORDS),
+        14,
+    ),
+    "roberta, other padding": (
+        transformers.RobertaConfig(max_position_embeddings=16, pad_token_id=0, **WORDS),
+        15,
+    ),
+    "mpnet": (transformers.MPNetConfig(max_position_embeddings=16, pad_token_id=1, **WORDS), 14),
+    "clip": (
+        transformers.CLIPTextConfig(
+            max_position_embeddings=16, bos_token_id=1, eos_token_id=2, **WORDS
+        ),
+        16,
+    ),
+    "gpt2": (
+        transformers.GPT2Config(
+            vocab_size=30,
+            n_embd=32,
+            n_layer=3,
+            n_head=4,
+            n_positions=16,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
+        16,
+    ),
+    "deberta": (
+        transformers.DebertaV2Config(
+            max_position_embeddings=16,
+            position_biased_input=False,
+            relative_attention=True,
+            **WORDS,
+        ),
+        None,
+    ),
+    "xlnet": (
+        transformers.XLNetConfig(vocab_size=30, d_model=32, n_layer=2, n_head=4, d_inner=48),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_the_longest_text_is_found_for_every_kind_of_positions(kind):
+    config, most = POSITIONS[kind]
+    encoder = transformers.AutoModel.from_config(copy.deepcopy(config)).eval()
+    state = torch.get_rng_state()
+    for wanted in (3, 14, 17, 40):
+        found = most_tokens(functools.partial(reads_text_of, encoder), wanted)
+        assert found == (wanted if most is None else min(most, wanted))
+    assert torch.equal(torch.get_rng_state(), state), "training would draw other numbers"
+
+
+@given(most=st.integers(1, 50), wanted=st.integers(1, 60))
+def test_the_longest_text_is_found_by_trying(most, wanted):
+    assert most_tokens(lambda length: length <= most, wanted) == min(most, wanted)
+
+
+def test_what_reads_no_text_at_all_is_not_limited():
+    assert most_tokens(lambda _: False, 9) == 9

@@ -1,5 +1,6 @@
 """The ONNX graph of a run: what torch says, for any number of posts, whatever they lack."""
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import transformers
 
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError, RunError
@@ -14,6 +16,7 @@ from mvcn.inference import Classifier, export_run
 from mvcn.inference.export import TOLERANCE
 from mvcn.inference.onnx_graph import write_graph
 from mvcn.inference.onnx_model import FILES, OnnxModel
+from mvcn.inference.pipeline import TASK
 from mvcn.models import build_model, build_processor
 from mvcn.types import Post
 
@@ -137,3 +140,37 @@ def test_a_network_that_cannot_become_a_graph_says_so(network, tmp_path, tiny_se
     with pytest.raises(ConfigError, match=f"'{network}' cannot become one ONNX graph"):
         write_graph(model, processor, tmp_path / "any.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def with_max_tokens(run, folder, max_tokens):
+    """Return a copy of a run whose processor keeps so many word pieces."""
+    shutil.copytree(run, folder)
+    path = folder / "processor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_tokens": max_tokens}))
+    return folder
+
+
+def test_a_run_that_keeps_more_tokens_than_its_encoder_reads_cuts_texts_to_them(
+    run, exported, generated_posts, tmp_path, caplog
+):
+    """The tiny encoder has 128 positions."""
+    post = replace(generated_posts[0], text=200 * "a ")
+    run_of = {n: with_max_tokens(run, tmp_path / str(n), n) for n in (127, 128, 300)}
+    with pytest.raises(AssertionError):  # so that the 128th word makes a difference
+        compare_backends(run_of[128], run_of[127], post)
+    compare_backends(run_of[300], run_of[128], post)
+    assert any("at most 128 word pieces, fewer than the 300" in m for m in caplog.messages)
+
+
+def compare_backends(one, other, post):
+    expected = shares(Classifier.from_pretrained(other), [post])
+    for backend in ("torch", "onnx"):
+        found = shares(Classifier.from_pretrained(one, backend), [post])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    pipe = transformers.pipeline(TASK, str(one))
+    answers = {
+        answer["label"]: answer["score"]
+        for answer in pipe({"text": post.text, "image": post.image})
+    }
+    names = Classifier.from_pretrained(one).class_names
+    np.testing.assert_allclose([answers[name] for name in names], expected[0], rtol=0, atol=1e-6)

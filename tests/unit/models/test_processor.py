@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoProcessor
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaModel,
+)
 from transformers.image_processing_backends import PilBackend
 
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
-from mvcn.models import build_processor
+from mvcn.models import build_model, build_processor
 from mvcn.models.processor import MvcnProcessor
 
 CLS, SEP, PAD = 2, 3, 0
@@ -134,5 +140,44 @@ def test_the_auto_class_finds_it_in_a_run(tiny_run):
 
 
 def test_more_tokens_than_the_encoder_reads_are_refused_at_once(tiny_settings):
-    with pytest.raises(ConfigError, match=r"'model.max_tokens' is 129, but .* at most 128"):
+    message = r"'model.max_tokens' is 129, but .* at most 128: give --set model.max_tokens=128\."
+    with pytest.raises(ConfigError, match=message):
         build_processor(ModelConfig(**tiny_settings, max_tokens=129))
+
+
+@pytest.fixture
+def roberta(tmp_path, tiny_text_encoder):
+    """Folder of a random RoBERTa of 20 positions, whose tokenizer knows of no limit."""
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=200,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=22,
+        pad_token_id=1,
+    )
+    RobertaModel(config).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_text_encoder)
+    tokenizer.model_max_length = 10**9
+    tokenizer.save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def test_more_tokens_than_the_encoder_has_positions_are_refused_at_once(tiny_settings, roberta):
+    settings = {**tiny_settings, "text_encoder": roberta}
+    message = r"'model.max_tokens' is 21, but .* at most 20: give --set model.max_tokens=20\."
+    with pytest.raises(ConfigError, match=message):
+        build_model(ModelConfig(**settings, max_tokens=21), ("a", "b"))
+    model = build_model(ModelConfig(**settings, max_tokens=20), ("a", "b")).eval()
+    ids = build_processor(ModelConfig(**settings, max_tokens=20)).tokenize(["a" * 50])
+    inputs = torch.tensor(ids)
+    assert inputs.shape == (1, 20)
+    pixels = torch.zeros(1, 3, 32, 32)
+    assert model(inputs, torch.ones_like(inputs), pixels).logits.isfinite().all()
+
+
+def test_a_network_that_reads_no_text_has_no_limit(tiny_settings, roberta):
+    settings = {**tiny_settings, "text_encoder": roberta, "network": "vit"}
+    assert build_model(ModelConfig(**settings, max_tokens=64), ("a", "b")).text_encoder is None
