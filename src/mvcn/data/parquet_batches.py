@@ -1,7 +1,7 @@
 """Posts of Parquet files, a few rows in memory at a time; a bad row does not stop the others."""
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -9,37 +9,56 @@ import pyarrow.parquet as pq
 
 from mvcn.data.image_cells import ImagePlace
 from mvcn.data.parquet_files import StoredFile
+from mvcn.data.row_batches import POST_COLUMNS, RowBatch, UnreadableCell, batch_of
 from mvcn.data.rows import Row
-from mvcn.data.table import post_of_row
 from mvcn.errors import DataError
-from mvcn.types import Post
 
 ROWS_AT_ONCE = 256
 BUFFER_BYTES = 1 << 20
 """Of each column, read ahead; without it a row group's whole column would be in memory."""
-POST_COLUMNS = ("id", "text", "image", "attributes")
-"""What a post to classify is made of."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowBatch:
-    """Neighbouring rows of a file."""
+class ParquetRows:
+    """An open Parquet file as rows of posts.
 
-    first_row: int
-    """Number of the first row in its file; 1 is the first of all."""
-    rows: pa.RecordBatch
-    """The columns that were read."""
-    ids: Sequence[str | None]
-    """The id of each row's post, which need not be unique; None where it has none."""
-    posts: Sequence[Post | DataError]
-    """The post of each row, with the row's number for an id, or what is wrong with it."""
+    Args:
+        file: The file.
 
+    Raises:
+        DataError: Not such a file, or a damaged one.
+    """
 
-@dataclass(frozen=True, slots=True)
-class _Unreadable:
-    """Stands for a cell that is not what its column says."""
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        self._parquet = open_parquet(file)
+        self.schema: pa.Schema = self._parquet.schema_arrow
+        footer = self._parquet.metadata
+        groups = range(footer.num_row_groups)
+        self.rows_of_groups = tuple(footer.row_group(group).num_rows for group in groups)
 
-    reason: str
+    @property
+    def digest(self) -> str:
+        """Of the footer, which changes with the values: sizes, offsets and limits of columns."""
+        sink = pa.BufferOutputStream()
+        self._parquet.metadata.write_metadata_file(sink)
+        return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
+
+    def batches(
+        self,
+        row_groups: Sequence[int],
+        first_row: int,
+        names: Mapping[str, str],
+        kept: Collection[str],
+        images: ImagePlace,
+    ) -> Iterator[RowBatch]:
+        """Yield the posts of some row groups; see `read_row_batches`."""
+        return read_row_batches(
+            self._parquet, self._file, row_groups, first_row, names, kept, images
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._parquet.close()
 
 
 def open_parquet(file: StoredFile) -> pq.ParquetFile:
@@ -98,8 +117,7 @@ def read_row_batches(
     batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=row_groups, columns=wanted)
     while (rows := _next(batches, file)) is not None:
         cells = _rows(rows.select(read), first_row, file)
-        ids = [_id(row, names["id"]) for row in cells]
-        yield RowBatch(first_row, rows, ids, [_post(row, ours, images) for row in cells])
+        yield batch_of(first_row, cells, rows, names, images)
         first_row += len(rows)
 
 
@@ -119,23 +137,6 @@ def _rows(rows: pa.RecordBatch, first_row: int, file: StoredFile) -> list[Row]:
     ]
 
 
-def _id(row: Row, column: str) -> str | None:
-    if column not in row.cells:
-        return str(row.number)
-    cell = row.cells[column]
-    return str(cell).strip() or None if type(cell) in (str, int) else None
-
-
-def _post(row: Row, names: Mapping[str, str], images: ImagePlace) -> Post | DataError:
-    for name in names.values():
-        if isinstance(cell := row.cells.get(name), _Unreadable):
-            return DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): mend it.")
-    try:
-        return replace(post_of_row(row, names, images), id=str(row.number))
-    except DataError as error:
-        return error
-
-
 def _cells(column: pa.Array) -> list[Any]:
     """Return the values; text that is not UTF-8 spoils its own cell alone."""
     try:
@@ -149,4 +150,4 @@ def _cell(value: pa.Scalar) -> Any:
     try:
         return value.as_py()
     except (UnicodeDecodeError, OverflowError, ValueError) as error:
-        return _Unreadable(str(error))
+        return UnreadableCell(str(error))

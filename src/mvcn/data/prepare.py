@@ -31,6 +31,7 @@ from mvcn.data.prepared import (
     parse_json,
 )
 from mvcn.data.read_ahead import read_ahead
+from mvcn.data.tar_members import TarMember
 from mvcn.errors import BadImageError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.types import Corpus, ImageFacts, Post
@@ -124,7 +125,11 @@ def _require_elsewhere(posts: Sequence[Post], output: Path) -> None:
     """Raise a RunError where the images that are to be copied are in the output folder itself."""
     folder = output.resolve()
     for post in posts:
-        place = post.image.path if isinstance(post.image, ParquetImage) else post.image
+        place = post.image
+        if isinstance(place, ParquetImage):
+            place = place.path
+        elif isinstance(place, TarMember):
+            place = Path(place.file.path)
         if isinstance(place, Path) and place.absolute().is_relative_to(folder):
             raise RunError(f"{output} holds the images that it is to be filled with: name another.")
 

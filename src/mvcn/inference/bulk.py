@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from mvcn.data.parquet_files import StoredFile, find_parquet_files
+from mvcn.data.parquet_files import StoredFile
+from mvcn.data.row_files import find_row_files
 from mvcn.data.rows import repeated_name
 from mvcn.data.table import column_names
 from mvcn.errors import ConfigError, DataError, RunError
@@ -51,14 +52,15 @@ def predict_in_bulk(
     overwrite: bool = False,
     prepare: Prepare,
 ) -> JobSummary:
-    """Score all posts of Parquet files; a job that was cut goes on at its unfinished shards.
+    """Score all posts of Parquet files or WebDataset shards.
 
-    Below the output folder, ``predictions`` and ``errors`` have a Parquet file for each shard of
-    the input. Both together have each row of the input exactly once.
+    A job that was cut goes on at its unfinished shards. Below the output folder, ``predictions``
+    and ``errors`` have a Parquet file for each shard of the input. Both together have each row of
+    the input exactly once.
 
     Args:
         scoring: How, and where to.
-        places: Files, folders, globs or addresses; see `find_parquet_files`.
+        places: Files, folders, globs or addresses; see `find_row_files`.
         engine: What runs the workers.
         jobs: Workers, each with a model; one a core if None.
         overwrite: Begin anew, whatever job is in the folder.
@@ -76,7 +78,7 @@ def predict_in_bulk(
         require_ray()
     job_folder.require_job_folder(scoring.output)
     required = [ours for ours, _ in scoring.columns]
-    files = find_parquet_files(places)
+    files = find_row_files(places)
     _require_apart(scoring.output, places, files)
     inputs = read_footers(files, names, required, scoring.keep)
     manifest, shards = job_folder.manifest_of(scoring, inputs), cut(inputs, scoring.rows_a_shard)
