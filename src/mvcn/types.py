@@ -20,6 +20,8 @@ class ImageFacts:
     """Standard deviation of the grey values, 0 to 255; near 0 for a blank picture."""
     problem: str | None = None
     """Why the image cannot be decoded, where it cannot."""
+    truncation: str | None = None
+    """How much of the picture is in the file, where its last bytes are missing."""
 
 
 @runtime_checkable

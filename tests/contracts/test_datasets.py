@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+import webdataset
 
 from mvcn.data import DATASETS, read_corpus
 from mvcn.data.prepare import prepare
@@ -118,6 +119,16 @@ def write_hugging_face(folder):
     return folder / "saved"
 
 
+def write_webdataset(folder):
+    """Two parts in shards of their own; a post without an image, and one without a text."""
+    for part in ("train", "val"):
+        with webdataset.TarWriter(str(folder / f"{part}-000.tar"), encoder=True) as shard:
+            shard.write({"__key__": f"{part}0", "jpg": b"not looked at", "txt": "a", "cls": 0})
+            shard.write({"__key__": f"{part}1", "json": {"caption": "b", "label": 1}})
+            shard.write({"__key__": f"{part}2", "png": b"not looked at", "cls": 1})
+    return folder
+
+
 def write_prepared(folder):
     posts = read_corpus("qmf-jsonl", write_qmf(folder))
     without_images = [replace(post, image=None) for post in posts.posts]
@@ -133,6 +144,7 @@ FIXTURES = {
     "qmf-jsonl": write_qmf,
     "image-folder": write_image_folder,
     "hugging-face": write_hugging_face,
+    "webdataset": write_webdataset,
     "prepared": write_prepared,
     "table": write_posts_table,
 }

@@ -8,6 +8,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import webdataset
 
 from mvcn.data.prepare import prepare
 from mvcn.data.table import read_table
@@ -126,6 +127,16 @@ def write_clmlf(parts, folder):
     return {"name": "clmlf-json", "root": folder}
 
 
+def write_webdataset(parts, folder):
+    rows = rows_of(parts, folder)
+    for part, name in (("train", "train"), ("dev", "val")):
+        with webdataset.TarWriter(str(folder / f"{name}-0.tar")) as shard:
+            for row in (row for row in rows if row["split"] == part):
+                sample = {"__key__": row["id"], "txt": row["text"], "cls": row["label"]}
+                shard.write(sample | {"png": (folder / row["image"]).read_bytes()})
+    return {"name": "webdataset", "root": folder}
+
+
 def write_prepared(parts, folder):
     corpus = read_table(write_csv(parts, folder)["root"])
     prepare(corpus, folder / "prepared", source="table")
@@ -139,6 +150,7 @@ WRITERS = {
     "parquet": write_parquet,
     "image-folder": write_image_folder,
     "hugging-face": write_hugging_face,
+    "webdataset": write_webdataset,
     "prepared": write_prepared,
     "qmf": write_qmf,
     "clmlf": write_clmlf,

@@ -46,7 +46,8 @@ KINDS: dict[str, Kind] = {
     ),
     "images": Kind(
         "Faulty images",
-        "Images that are missing, broken, blank, tiny, or far from square.",
+        "Images that are missing, broken, without their last bytes, blank, tiny, or far from "
+        "square.",
         "error",
     ),
     "duplicates": Kind(

@@ -13,7 +13,7 @@ from PIL import Image
 from mvcn.audit.findings import KINDS, AuditedPosts, Example, Finding
 from mvcn.audit.labels import WHOLE, count_posts
 from mvcn.audit.report import MARK, headline, severity_of
-from mvcn.data.images import open_image
+from mvcn.data.images import already_warned, open_image
 from mvcn.errors import BadImageError
 from mvcn.files import written_whole
 
@@ -85,7 +85,7 @@ class _Cards:
         if image is None or (facts is not None and facts.problem is not None):
             return ""
         try:
-            picture = open_image(image, THUMBNAIL_PX)
+            picture = open_image(image, THUMBNAIL_PX, already_warned)
         except BadImageError:
             return ""
         picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)

@@ -17,6 +17,7 @@ def find_faulty_images(audited: AuditedPosts) -> Finding:
     found: dict[str, list[int]] = {
         "missing": [],
         "broken": [],
+        "truncated": [],
         "blank": [],
         "tiny": [],
         "extreme_aspect_ratio": [],
@@ -27,8 +28,9 @@ def find_faulty_images(audited: AuditedPosts) -> Finding:
             continue
         for fault in faults_of_image(facts):
             found[fault].append(i)
-        if facts.problem is not None:
-            notes[i] = facts.problem
+        remark = facts.problem or facts.truncation
+        if remark is not None:
+            notes[i] = remark
     finding = by_fault(audited, found, notes)
     reasons = {audited.posts[i].id: reason for i, reason in notes.items()}
     details = {**finding.details, "reasons": reasons}
@@ -41,6 +43,7 @@ def faults_of_image(facts: ImageFacts) -> list[str]:
         return ["broken" if facts.digest else "missing"]
     shorter, longer = sorted((facts.width_px, facts.height_px))
     is_fault = {
+        "truncated": facts.truncation is not None,
         "blank": facts.contrast < BLANK_CONTRAST,
         "tiny": shorter < MIN_SIDE_PX,
         "extreme_aspect_ratio": longer > MAX_ASPECT_RATIO * shorter,

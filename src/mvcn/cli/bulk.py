@@ -25,8 +25,8 @@ def refuse_in_job(source: Source, on_bad_image: BadImagePolicy, **options: objec
     given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if given:
         raise ConfigError(
-            "A job (--engine) reads Parquet files and puts bad posts into a table of errors: "
-            f"leave out {', '.join(given)}."
+            "A job (--engine) reads Parquet files or WebDataset shards and puts bad posts into a "
+            f"table of errors: leave out {', '.join(given)}."
         )
 
 
@@ -44,11 +44,13 @@ def run_job(
     jobs: int | None,
     overwrite: bool,
 ) -> None:
-    """Score Parquet files shard by shard and say what was written."""
+    """Score Parquet or tar files shard by shard and say what was written."""
     from mvcn.inference import Scoring, predict_in_bulk
 
     if not posts:
-        raise ConfigError("Say which Parquet files to score: a folder, a glob or an address.")
+        raise ConfigError(
+            "Say which Parquet or tar files to score: a folder, a glob or an address."
+        )
     if output is None:
         raise ConfigError("Say where to write the predictions: --output folder.")
     if images is not None and not images.is_dir():

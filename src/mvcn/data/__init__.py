@@ -14,6 +14,7 @@ from mvcn.data.prepared import read_prepared
 from mvcn.data.qmf import read_qmf
 from mvcn.data.rows import TableOptions
 from mvcn.data.table import read_table
+from mvcn.data.webdataset import read_webdataset
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus
 
@@ -27,6 +28,7 @@ DATASETS: dict[str, Callable[..., Corpus]] = {
     "qmf-jsonl": read_qmf,
     "image-folder": read_image_folder,
     "hugging-face": read_hugging_face,
+    "webdataset": read_webdataset,
     "prepared": read_prepared,
     "table": read_table,
 }

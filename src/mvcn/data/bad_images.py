@@ -1,11 +1,14 @@
 """What happens to posts whose image cannot be read: never in silence."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 
 from mvcn.config import BadImagePolicy
 from mvcn.errors import BadImageError
 from mvcn.types import Post
+
+LOGGER = logging.getLogger(__name__)
 
 NAMED_IN_ERROR = 3
 
@@ -30,6 +33,19 @@ def apply_bad_image_policy(
     if policy == "drop":
         return [post for post in posts if post.id not in bad]
     return [dataclasses.replace(p, image=None) if p.id in bad else p for p in posts]
+
+
+def warn_of_truncated_images(remarks: Sequence[str]) -> None:
+    """Log how many images are read though their last bytes are missing, and the first of them.
+
+    Args:
+        remarks: A sentence an image, as `open_image` gives it.
+    """
+    if remarks:
+        first = " ".join(remarks[:NAMED_IN_ERROR])
+        rest = len(remarks) - NAMED_IN_ERROR
+        more = f" (and {rest} more)" if rest > 0 else ""
+        LOGGER.warning("%d truncated image(s) are used: %s%s", len(remarks), first, more)
 
 
 def _explain(bad: Mapping[str, str]) -> str:

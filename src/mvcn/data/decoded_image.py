@@ -8,8 +8,10 @@ from PIL import Image, ImageFile
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import ImageFacts, ImageSource, StoredImage
 
-LOSSLESS_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"}
+PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 """What a PNG file keeps as it is."""
+TIFF_MODES = {"F", "I"}
+"""What a TIFF file alone keeps: greys of 32 bits."""
 
 
 class DecodedImage:
@@ -28,7 +30,7 @@ class DecodedImage:
     def __init__(self, image: Image.Image) -> None:
         self._file, self._problem = b"", ""
         try:
-            self._file = _opened_file(image) or _png(image)
+            self._file = _opened_file(image) or _saved(image)
         except Exception as error:  # decoders let nearly every kind through for damaged files
             self._problem = reason_of(error).rstrip(".") or type(error).__name__
 
@@ -36,7 +38,7 @@ class DecodedImage:
         return "in memory"
 
     def read(self) -> bytes:
-        """Return the image as a PNG file.
+        """Return the image as a file.
 
         Raises:
             BadImageError: Its pixels could not be read.
@@ -84,9 +86,13 @@ def _opened_file(image: Image.Image) -> bytes | None:
     return content
 
 
-def _png(image: Image.Image) -> bytes:
-    if image.mode not in LOSSLESS_MODES:
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+def _saved(image: Image.Image) -> bytes:
+    """Return an image as a PNG file, or as a TIFF file where its greys have 32 bits."""
     file = BytesIO()
+    if image.mode in TIFF_MODES:
+        image.save(file, "TIFF", exif=image.getexif())
+        return file.getvalue()
+    if image.mode not in PNG_MODES:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     image.save(file, "PNG", compress_level=1, exif=image.getexif())
     return file.getvalue()

@@ -6,10 +6,11 @@ from io import BytesIO
 
 import imagehash
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mvcn.data.images import ORIENTATION_TAG, image_digest, open_image, read_image
+from mvcn.data.bad_images import warn_of_truncated_images
+from mvcn.data.images import image_digest, open_image, read_image
 from mvcn.data.read_ahead import read_ahead
 from mvcn.errors import BadImageError
 from mvcn.types import ImageFacts, ImageSource, Post, StoredImage
@@ -30,18 +31,26 @@ def describe_image(image: ImageSource) -> ImageFacts:
     if isinstance(image, StoredImage) and image.facts is not None:
         return image.facts
     digest = ""
+    remarks: list[str] = []
     try:
         content = read_image(image)
         held = content if isinstance(image, bytes) else _HeldImage(str(image), content)
         digest = image_digest(held)
-        picture = open_image(held, DECODED_SIZE_PX)
+        picture = open_image(held, DECODED_SIZE_PX, remarks.append)
     except BadImageError as error:
         return ImageFacts(digest, problem=str(error))
     width, height = _full_size(content, picture)
     side = (GREY_SIZE_PX, GREY_SIZE_PX)
     grey = picture.convert("L").resize(side, Image.Resampling.LANCZOS)
     contrast = float(np.asarray(grey).std())
-    return ImageFacts(digest, width, height, int(str(imagehash.phash(grey)), 16), contrast)
+    return ImageFacts(
+        digest,
+        width,
+        height,
+        int(str(imagehash.phash(grey)), 16),
+        contrast,
+        truncation=remarks[0] if remarks else None,
+    )
 
 
 def describe_images(images: Sequence[ImageSource], label: str = "Images") -> Iterator[ImageFacts]:
@@ -61,6 +70,7 @@ def describe_images_of(posts: Sequence[Post]) -> list[ImageFacts | None]:
     facts: list[ImageFacts | None] = [None] * len(posts)
     for i, fact in zip(images, describe_images(list(images.values())), strict=True):
         facts[i] = fact
+    warn_of_truncated_images([fact.truncation for fact in facts if fact and fact.truncation])
     return facts
 
 
@@ -94,6 +104,6 @@ def _full_size(content: bytes, picture: Image.Image) -> tuple[int, int]:
 
 def _is_turned(header: Image.Image) -> bool:
     try:
-        return header.getexif().get(ORIENTATION_TAG) in TURNED
+        return header.getexif().get(ExifTags.Base.Orientation) in TURNED
     except Exception:  # damaged EXIF data do not make the picture unreadable
         return False

@@ -1,18 +1,25 @@
 """Image files as upright RGB images; whatever is wrong with one becomes one sentence."""
 
 import hashlib
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from io import BufferedReader, BytesIO
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mvcn.data.png_chunks import SIGNATURE, without_metadata
+from mvcn.data.rgb import as_rgb
 from mvcn.data.rows import why_no_file
+from mvcn.data.truncated_jpeg import complete_jpeg
 from mvcn.errors import BadImageError
 from mvcn.types import ImageSource, StoredImage
 
+LOGGER = logging.getLogger(__name__)
+
 Found = TypeVar("Found")
+Warn: TypeAlias = Callable[[str], None]
 
 # Where Pillow itself begins to warn: a quarter of a gigabyte at three bytes a pixel.
 MAX_IMAGE_PIXELS = 89_478_485
@@ -21,31 +28,27 @@ MAX_IMAGE_PIXELS = 89_478_485
 # decoded before the number of their pixels can be checked, such as ICO.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
-ORIENTATION_TAG = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what turns the stored picture the right way up."""
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+MIN_DECODED_ROWS = 0.95
+"""Share of its rows from which on a truncated JPEG is read."""
 
 TOO_LARGE = f"has more than the {MAX_IMAGE_PIXELS:,} pixels allowed: scale it down."
 
 
-def open_image(source: ImageSource, size_hint_px: int | None = None) -> Image.Image:
+def open_image(
+    source: ImageSource, size_hint_px: int | None = None, warn: Warn = LOGGER.warning
+) -> Image.Image:
     """Decode a picture (the first frame of an animated one) into an upright RGB image.
 
-    Transparent parts are laid on white and 16-bit greys scaled to 8 bits. No global state is
-    read or written, so threads may call it at the same time.
+    Colours become 8 bits each as `mvcn.data.rgb` says. Damaged or oversized metadata of a PNG are
+    left out, and a JPEG without its last bytes is read where 95 % of its rows can be decoded. No
+    global state is read or written, so threads may call it at the same time.
 
     Args:
         source: An image file, the bytes of one, or an image inside a larger file.
         size_hint_px: Sides that are enough for the caller, in pixels. A large JPEG is then decoded
             at 1/2, 1/4 or 1/8 of its size, as long as no side gets shorter than this.
+        warn: Called with a sentence where a JPEG without its last bytes is read.
 
     Raises:
         BadImageError: Missing, empty, not an image, damaged, or above `MAX_IMAGE_PIXELS`, which
@@ -53,9 +56,16 @@ def open_image(source: ImageSource, size_hint_px: int | None = None) -> Image.Im
     """
     try:
         with _open_stream(source) as stream:
-            return _decode(stream, lambda image: _load(image, size_hint_px))
+            picture, remark = _decode(stream, lambda image: _load(image, size_hint_px))
     except _ImageError as error:
         raise BadImageError(f"{_name(source)} {error}") from error.__cause__
+    if remark:
+        warn(f"{_name(source)} {remark}")
+    return picture
+
+
+def already_warned(_: str) -> None:
+    """Say nothing: for `open_image` of an image that was opened before."""
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:
@@ -66,7 +76,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
     """
     try:
         with _open_stream(source) as stream:
-            return _decode(stream, lambda image: image.size)
+            return _decode(stream, lambda image: image.size)[0]
     except _ImageError as error:
         raise BadImageError(f"{_name(source)} {error}") from error.__cause__
 
@@ -105,6 +115,10 @@ class _ImageError(Exception):
     """The end of a sentence that begins with the name of the image."""
 
 
+class _DamagedError(_ImageError):
+    """That of a file that the decoder does not get through."""
+
+
 def _name(source: ImageSource) -> str:
     return "The image in the given bytes" if isinstance(source, bytes) else f"Image {source}"
 
@@ -126,21 +140,54 @@ def _open_stream(source: ImageSource) -> BufferedReader | BytesIO:
     raise _ImageError(f"cannot be opened ({why_no_file(source)}): correct its path.")
 
 
-def _decode(stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Found]) -> Found:
+def _decode(
+    stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Found]
+) -> tuple[Found, str]:
+    """Return what `read` returns, and what is to be said of the image, if anything."""
     if not stream.read(1):
         raise _ImageError("is empty (0 bytes): replace it or leave it out.")
     stream.seek(0)
+    try:
+        return _attempt(stream, read), ""
+    except _DamagedError as error:
+        stream.seek(0)
+        content = stream.read()
+        if content.startswith(SIGNATURE):
+            return _attempt(BytesIO(without_metadata(content)), read), ""
+        if content.startswith(JPEG_SIGNATURE):
+            completed, remark = _completed(content, error)
+            return _attempt(BytesIO(completed), read), remark
+        raise
+
+
+def _attempt(stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Found]) -> Found:
     try:
         with Image.open(stream, formats=FORMATS) as image:
             return read(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _ImageError(TOO_LARGE) from error
     except UnidentifiedImageError as error:
-        raise _ImageError("is not an image in a known format: convert it to JPEG.") from error
+        raise _DamagedError("is not an image in a known format: convert it to JPEG.") from error
     except _ImageError:
         raise
     except Exception as error:  # decoders let nearly every kind through for damaged files
-        raise _ImageError(f"is damaged ({_short(error)}): replace or drop it.") from error
+        raise _DamagedError(f"is damaged ({_short(error)}): replace or drop it.") from error
+
+
+def _completed(content: bytes, error: _DamagedError) -> tuple[bytes, str]:
+    """Return a JPEG file with an end, and what is to be said of it."""
+    try:
+        jpeg = complete_jpeg(content)
+    except Exception:  # its damage is of another kind
+        raise error from error.__cause__
+    if jpeg.rows < MIN_DECODED_ROWS * jpeg.height_px:
+        raise _ImageError(
+            f"is damaged (truncated: only {jpeg.rows} of its {jpeg.height_px} rows can be decoded "
+            "in full): replace or drop it."
+        )
+    return jpeg.content, (
+        f"is truncated: {jpeg.rows} of its {jpeg.height_px} rows can be decoded in full."
+    )
 
 
 def _load(image: Image.Image, size_hint_px: int | None) -> Image.Image:
@@ -149,24 +196,8 @@ def _load(image: Image.Image, size_hint_px: int | None) -> Image.Image:
     if size_hint_px is not None:
         image.draft(None, (size_hint_px, size_hint_px))
     image.load()
-    orientation = _orientation(image)
-    rgb = _as_rgb(image)
+    with suppress(Exception):  # damaged EXIF data do not make the picture unreadable
+        ImageOps.exif_transpose(image, in_place=True)
+    rgb = as_rgb(image)
     rgb.info.clear()  # else a later reader of the EXIF data would turn it once more
-    return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
-
-
-def _orientation(image: Image.Image) -> object:
-    try:
-        return image.getexif().get(ORIENTATION_TAG)
-    except Exception:  # damaged EXIF data do not make the picture unreadable
-        return None
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = np.clip(np.asarray(image), 0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    paper = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+    return rgb

@@ -1,47 +1,69 @@
 """Posts of Parquet files, a few rows in memory at a time; a bad row does not stop the others."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mvcn.data.columns import ANNOTATIONS, find_columns, log_columns
 from mvcn.data.image_cells import ImagePlace
 from mvcn.data.parquet_files import StoredFile
 from mvcn.data.parquet_rows import sample_parquet
-from mvcn.data.post_cells import id_of_cell, post_of_row
-from mvcn.data.rows import Row, repeated_name
+from mvcn.data.row_batches import POST_COLUMNS, RowBatch, UnreadableCell, batch_of
+from mvcn.data.rows import Row
 from mvcn.errors import DataError
-from mvcn.types import Post
 
 ROWS_AT_ONCE = 256
 BUFFER_BYTES = 1 << 20
 """Of each column, read ahead; without it a row group's whole column would be in memory."""
-POST_COLUMNS = ("id", "text", "image", "attributes")
-"""What a post to classify is made of."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowBatch:
-    """Neighbouring rows of a file."""
+class ParquetRows:
+    """An open Parquet file as rows of posts.
 
-    first_row: int
-    """Number of the first row in its file; 1 is the first of all."""
-    rows: pa.RecordBatch
-    """The columns that were read."""
-    ids: Sequence[str | None]
-    """The id of each row's post, which need not be unique; None where it has none."""
-    posts: Sequence[Post | DataError]
-    """The post of each row, with the row's number for an id, or what is wrong with it."""
+    Args:
+        file: The file.
 
+    Raises:
+        DataError: Not such a file, or a damaged one.
+    """
 
-@dataclass(frozen=True, slots=True)
-class _Unreadable:
-    """Stands for a cell that is not what its column says."""
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        self._parquet = open_parquet(file)
+        self.schema: pa.Schema = self._parquet.schema_arrow
+        footer = self._parquet.metadata
+        groups = range(footer.num_row_groups)
+        self.rows_of_groups = tuple(footer.row_group(group).num_rows for group in groups)
 
-    reason: str
+    @property
+    def digest(self) -> str:
+        """Of the footer, which changes with the values: sizes, offsets and limits of columns."""
+        sink = pa.BufferOutputStream()
+        self._parquet.metadata.write_metadata_file(sink)
+        return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
+
+    def sample(self) -> Iterable[Mapping[str, Any]]:
+        """Return the cells of the first rows; see `sample_parquet`."""
+        return sample_parquet(self._parquet)
+
+    def batches(
+        self,
+        row_groups: Sequence[int],
+        first_row: int,
+        names: Mapping[str, str],
+        kept: Collection[str],
+        images: ImagePlace,
+    ) -> Iterator[RowBatch]:
+        """Yield the posts of some row groups; see `read_row_batches`."""
+        return read_row_batches(
+            self._parquet, self._file, row_groups, first_row, names, kept, images
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._parquet.close()
 
 
 def open_parquet(file: StoredFile) -> pq.ParquetFile:
@@ -68,37 +90,6 @@ def unreadable(file: StoredFile, error: Exception) -> DataError:
     return DataError(
         f"{file.path} cannot be read as Parquet ({reason}): write it again, or take it out."
     )
-
-
-def columns_of_posts(
-    file: StoredFile, given: Mapping[str, str], remembered: Mapping[str, str]
-) -> dict[str, str]:
-    """Return our name of each column of posts to classify -> its name in a file, else "".
-
-    Args:
-        file: A Parquet file.
-        given: Our name of a column -> its name in the file.
-        remembered: As `given`, for columns that the file need not have.
-
-    Raises:
-        ConfigError: A name that is not one of ours.
-        DataError: The file is damaged, or has no such columns.
-    """
-    with open_parquet(file) as parquet:
-        columns = parquet.schema_arrow.names
-        twice = repeated_name(columns)
-        if twice is not None:
-            raise DataError(f"{file.path} has the column {twice!r} twice: rename one of them.")
-        names = find_columns(
-            columns,
-            lambda: sample_parquet(parquet),
-            file.path,
-            given=given,
-            remembered=remembered,
-            unread=(*ANNOTATIONS, "split"),
-        )
-    log_columns(names, columns, file.path, "")
-    return names
 
 
 def read_row_batches(
@@ -131,8 +122,7 @@ def read_row_batches(
     batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=row_groups, columns=wanted)
     while (rows := _next(batches, file)) is not None:
         cells = _rows(rows.select(read), first_row, file)
-        ids = [_id(row, names.get("id", "")) for row in cells]
-        yield RowBatch(first_row, rows, ids, [_post(row, ours, images) for row in cells])
+        yield batch_of(first_row, cells, rows, names, images)
         first_row += len(rows)
 
 
@@ -152,25 +142,6 @@ def _rows(rows: pa.RecordBatch, first_row: int, file: StoredFile) -> list[Row]:
     ]
 
 
-def _id(row: Row, column: str) -> str | None:
-    if column not in row.cells:
-        return str(row.number)
-    try:
-        return id_of_cell(row.cells[column], row)
-    except DataError:
-        return None
-
-
-def _post(row: Row, names: Mapping[str, str], images: ImagePlace) -> Post | DataError:
-    for name in names.values():
-        if isinstance(cell := row.cells.get(name), _Unreadable):
-            return DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): correct it.")
-    try:
-        return replace(post_of_row(row, names, images), id=str(row.number))
-    except DataError as error:
-        return error
-
-
 def _cells(column: pa.Array) -> list[Any]:
     """Return the values; text that is not UTF-8 spoils its own cell alone."""
     try:
@@ -184,4 +155,4 @@ def _cell(value: pa.Scalar) -> Any:
     try:
         return value.as_py()
     except (UnicodeDecodeError, OverflowError, ValueError) as error:
-        return _Unreadable(str(error))
+        return UnreadableCell(str(error))

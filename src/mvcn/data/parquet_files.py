@@ -1,4 +1,4 @@
-"""Parquet files by folder, glob or address, on any file system that pyarrow knows."""
+"""Files of posts by folder, glob or address, on any file system that pyarrow knows."""
 
 import os
 import posixpath
@@ -13,6 +13,8 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 from mvcn.errors import DataError
 
 SUFFIX = ".parquet"
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+"""Compressed ones are found, too, so that they can be refused: they have no places to read from."""
 ANY_FOLDERS = "**"
 GLOB = re.compile(r"[*?\[]")
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -44,15 +46,26 @@ def find_parquet_files(places: Sequence[str]) -> list[StoredFile]:
         DataError: A place that does not exist or cannot be listed, holds no Parquet file, or is
             on another file system than the others.
     """
+    return find_files(places, (SUFFIX,), "Parquet file")
+
+
+def find_files(places: Sequence[str], suffixes: tuple[str, ...], kind: str) -> list[StoredFile]:
+    """Return the files at some places, as `find_parquet_files` does.
+
+    Args:
+        places: Files, folders, globs, or addresses of these.
+        suffixes: How the names end that count in a folder.
+        kind: What such a file is called in a sentence.
+    """
     found: dict[str, FileInfo] = {}
     filesystem, _ = _locate(places[0])
     for place in places:
         its, path = _locate(place)
         if not its.equals(filesystem):
             raise DataError(f"{place} is on another file system than {places[0]}: run two jobs.")
-        files = _list(filesystem, path, place)
+        files = _list(filesystem, path, place, suffixes, kind)
         if not files:
-            raise DataError(f"There is no Parquet file in {place}: name another folder or glob.")
+            raise DataError(f"There is no {kind} in {place}: name another folder or glob.")
         found |= {info.path: info for info in files}
     root = posixpath.commonpath([posixpath.dirname(path) for path in found])
     return [
@@ -71,19 +84,27 @@ def _locate(place: str) -> tuple[FileSystem, str]:
     return filesystem, path
 
 
-def _list(filesystem: FileSystem, path: str, place: str) -> list[FileInfo]:
+def is_tar(file: StoredFile) -> bool:
+    """Tell by its name whether a file is a tar file."""
+    return file.path.lower().endswith(TAR_SUFFIXES)
+
+
+def _list(
+    filesystem: FileSystem, path: str, place: str, suffixes: tuple[str, ...], kind: str
+) -> list[FileInfo]:
     try:
         (info,) = filesystem.get_file_info([path])
         if info.type == FileType.File:
             return [info]
         if info.type == FileType.Directory:
-            return _below(filesystem, path, [ANY_FOLDERS, f"*{SUFFIX}"])
+            below = _below(filesystem, path, [ANY_FOLDERS, "*"])
+            return [info for info in below if info.path.endswith(suffixes)]
         if GLOB.search(path):
             return _matching(filesystem, path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{place} cannot be listed ({_short(error)}): correct it.") from error
     what = "is a device or a pipe" if info.type == FileType.Unknown else "does not exist"
-    raise DataError(f"{place} {what}: name a Parquet file, a folder of them, or a glob.")
+    raise DataError(f"{place} {what}: name a {kind}, a folder of them, or a glob.")
 
 
 def _matching(filesystem: FileSystem, glob: str) -> list[FileInfo]:

@@ -4,6 +4,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +28,23 @@ KINDS_OF_CELLS = {
     bool: "true or false",
     bytes: "bytes",
 }
+
+
+def without_surrogates(row: Row, names: Mapping[str, str]) -> tuple[Row, int]:
+    """Return a row whose texts are all characters, and how many cells were not.
+
+    An image path is left as it is: a file may have a name of other bytes.
+
+    Args:
+        row: One row of a source.
+        names: Our name of each column that is read -> theirs.
+    """
+    cells, count = dict(row.cells), 0
+    for ours, theirs in names.items():
+        if ours != "image" and isinstance(cell := cells.get(theirs), str):
+            cells[theirs], replaced = replace_surrogates(cell)
+            count += replaced > 0
+    return replace(row, cells=cells), count
 
 
 def post_of_row(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mvcn.config import BadImagePolicy
-from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.data.bad_images import apply_bad_image_policy, warn_of_truncated_images
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_facts import describe_image
 from mvcn.data.images import image_digest, read_image
@@ -24,12 +24,14 @@ from mvcn.data.prepared import (
     PARTS,
     PLAN_FILE,
     SCHEMA,
+    TRUNCATED,
     UNSPLIT,
     canonical,
     digest_of,
     parse_json,
 )
 from mvcn.data.read_ahead import read_ahead
+from mvcn.data.tar_members import TarMember
 from mvcn.errors import BadImageError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.types import Corpus, ImageFacts, Post
@@ -89,6 +91,7 @@ def prepare(
             records.append(_write_shard(shard, output, on_bad_image))
             progress.update(len(shard.posts))
     index = _index(corpus, source, records, on_bad_image)
+    warn_of_truncated_images(list(index[TRUNCATED].values()))
     write_json(output / INDEX_FILE, index)
     (output / PLAN_FILE).unlink()
     for record in (output / FOLDER).glob("*.json"):
@@ -122,7 +125,11 @@ def _require_elsewhere(posts: Sequence[Post], output: Path) -> None:
     """Raise a RunError where the images that are to be copied are in the output folder itself."""
     folder = output.resolve()
     for post in posts:
-        place = post.image.path if isinstance(post.image, ParquetImage) else post.image
+        place = post.image
+        if isinstance(place, ParquetImage):
+            place = place.path
+        elif isinstance(place, TarMember):
+            place = Path(place.file.path)
         if isinstance(place, Path) and place.absolute().is_relative_to(folder):
             raise RunError(f"{output} holds the images that it is to be filled with: name another.")
 
@@ -186,10 +193,11 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
         return record
     partial = path.with_suffix(".partial")
     bad: dict[str, str] = {}
+    truncated: dict[str, str] = {}
     labels: dict[str, int] = {}
     digest = hashlib.blake2b(digest_size=16)
     with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
-        for rows in _row_groups(shard.posts, bad, policy):
+        for rows in _row_groups(shard.posts, bad, truncated, policy):
             writer.write_table(_table(rows))
             for row in rows:
                 digest.update(canonical(row))
@@ -203,6 +211,7 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
         "labels": labels,
         "fingerprint": digest.hexdigest(),
         "bad_images": bad,
+        TRUNCATED: truncated,
     }
     write_json(record_path, record)
     return record
@@ -219,15 +228,19 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _row_groups(
-    posts: Sequence[Post], bad: dict[str, str], policy: BadImagePolicy
+    posts: Sequence[Post], bad: dict[str, str], truncated: dict[str, str], policy: BadImagePolicy
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows, a group at a time, and note bad images; images are read a few ahead."""
+    """Yield rows, a group at a time, and note bad and truncated images.
+
+    Images are read a few ahead.
+    """
     loaded = read_ahead(_load, posts)
     for start in range(0, len(posts), ROW_GROUP_POSTS):
         chunk = posts[start : start + ROW_GROUP_POSTS]
         found = {post.id: next(loaded) for post in chunk}
         problems = {i: f.problem for i, (_, f) in found.items() if f is not None and f.problem}
         bad |= problems
+        truncated |= {i: f.truncation for i, (_, f) in found.items() if f and f.truncation}
         usable = apply_bad_image_policy(chunk, problems, policy)
         if usable:
             yield [_row(post, *found[post.id]) for post in usable]
@@ -242,8 +255,9 @@ def _load(post: Post) -> tuple[bytes | None, ImageFacts | None]:
     except BadImageError as error:
         return None, ImageFacts("", problem=str(error))
     facts = describe_image(content)
-    if facts.problem is not None:  # once more, for a sentence that says where the image is
-        facts = replace(facts, problem=describe_image(post.image).problem)
+    if facts.problem or facts.truncation:  # once more, for a sentence that says where it is
+        named = describe_image(post.image)
+        facts = replace(facts, problem=named.problem, truncation=named.truncation)
     return content, facts
 
 
@@ -266,6 +280,7 @@ def _index(
     corpus: Corpus, source: str, records: Sequence[Mapping[str, Any]], policy: BadImagePolicy
 ) -> dict[str, Any]:
     bad = {i: why for record in records for i, why in record["bad_images"].items()}
+    truncated = {i: how for record in records for i, how in record.get(TRUNCATED, {}).items()}
     removed = {reason: list(ids) for reason, ids in corpus.removed.items()}
     if bad and policy == "drop":
         removed[BAD_IMAGE] = list(bad)
@@ -275,7 +290,10 @@ def _index(
         "class_names": list(corpus.class_names),
         "removed": removed,
         "bad_images": bad,
+        TRUNCATED: truncated,
         "encodings": {name: list(ids) for name, ids in corpus.encodings.items()},
-        "shards": [{k: v for k, v in r.items() if k != "bad_images"} for r in records],
+        "shards": [
+            {k: v for k, v in r.items() if k not in ("bad_images", TRUNCATED)} for r in records
+        ],
     }
     return index | {"fingerprint": digest_of(index)}

@@ -31,6 +31,8 @@ UNSPLIT = "posts"
 """What files of posts that belong to no part are called."""
 PARTS = (*OUR_PARTS, UNSPLIT)
 
+TRUNCATED = "truncated_images"
+"""Key of the index: id of a post -> how much of its image's file is there."""
 FACTS = ("digest", "width_px", "height_px", "perceptual_hash", "contrast", "problem")
 SCHEMA = pa.schema(
     [
@@ -67,10 +69,11 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
     index = _read_index(root)
     try:
         others: Counter[str] = Counter()
+        truncated = index.get(TRUNCATED, {})
         rows: list[tuple[Post, ImageFacts | None]] = []
         for record in index["shards"]:
             if splits is None or record["part"] in (*splits, UNSPLIT):
-                rows += _read_shard(root / FOLDER / str(record["file"]), record)
+                rows += _read_shard(root / FOLDER / str(record["file"]), record, truncated)
             else:
                 others[str(record["part"])] += int(record["posts"])
         faulty = {post.id: facts for post, facts in rows if facts is not None and facts.problem}
@@ -102,7 +105,9 @@ def _read_index(root: Path) -> Mapping[str, Any]:
     return index
 
 
-def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[tuple[Post, ImageFacts | None]]:
+def _read_shard(
+    path: Path, record: Mapping[str, Any], truncated: Mapping[str, str]
+) -> Iterator[tuple[Post, ImageFacts | None]]:
     """Yield each post of one file, and what is known of its image, without reading any image."""
     if "/" in str(record["file"]) or not path.is_file():
         raise DataError(f"{path} is missing: prepare the posts anew.")
@@ -117,7 +122,7 @@ def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[tuple[Post, I
                 rows = file.read_row_group(group, columns=columns).to_pylist()
                 for number, row in enumerate(rows):
                     digest.update(canonical(row))
-                    yield _post(row, ParquetImage(path, group, number), part)
+                    yield _post(row, ParquetImage(path, group, number), part, truncated)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _damaged(path, " ".join(str(error).split())[:150]) from error
     if digest.hexdigest() != record["fingerprint"]:
@@ -125,10 +130,11 @@ def _read_shard(path: Path, record: Mapping[str, Any]) -> Iterator[tuple[Post, I
 
 
 def _post(
-    row: Mapping[str, Any], place: ParquetImage, part: str | None
+    row: Mapping[str, Any], place: ParquetImage, part: str | None, truncated: Mapping[str, str]
 ) -> tuple[Post, ImageFacts | None]:
     has_facts = row["image_digest"] is not None
-    facts = ImageFacts(*(row[f"image_{name}"] for name in FACTS)) if has_facts else None
+    stated = {name: row[f"image_{name}"] for name in FACTS}
+    facts = ImageFacts(**stated, truncation=truncated.get(row["id"])) if has_facts else None
     has_image = facts is not None and facts.problem is None
     post = Post(
         row["id"],

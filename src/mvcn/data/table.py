@@ -2,10 +2,8 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from mvcn.data.characters import replace_surrogates
 from mvcn.data.columns import ANNOTATIONS, find_columns, log_columns
 from mvcn.data.csv_rows import open_csv
 from mvcn.data.excel_rows import open_excel
@@ -13,7 +11,7 @@ from mvcn.data.image_cells import ImageFolder, ImagePlace
 from mvcn.data.json_rows import open_json, open_json_lines
 from mvcn.data.parquet_rows import open_parquet_table
 from mvcn.data.parts import keep_parts
-from mvcn.data.post_cells import post_of_row
+from mvcn.data.post_cells import post_of_row, without_surrogates
 from mvcn.data.rows import Row, Table, TableOptions
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
@@ -184,8 +182,8 @@ def corpus_of_rows(
     read = _ReadPosts(source)
     for row in rows:
         try:
-            whole = read.without_surrogates(row, names)
-            read.add(post_of_row(whole, names, folder, normalize=normalize), row)
+            whole, replaced = without_surrogates(row, names)
+            read.add(post_of_row(whole, names, folder, normalize=normalize), row, replaced)
         except DataError as error:
             read.refuse(error)
     read.finish()
@@ -207,17 +205,8 @@ class _ReadPosts:
         self._num_refused = 0
         self._replaced: list[str] = []
 
-    def without_surrogates(self, row: Row, names: Mapping[str, str]) -> Row:
-        """Return a row whose texts are all characters; an image path may be of other bytes."""
-        cells = dict(row.cells)
-        for ours, theirs in names.items():
-            if ours != "image" and isinstance(cell := cells.get(theirs), str):
-                cells[theirs], count = replace_surrogates(cell)
-                self._replaced += [row.where] if count else []
-        return replace(row, cells=cells)
-
-    def add(self, post: Post, row: Row) -> None:
-        """Take a post in.
+    def add(self, post: Post, row: Row, replaced: int) -> None:
+        """Take a post in, and note in how many of its cells surrogates were replaced.
 
         Raises:
             DataError: Another one had its id.
@@ -228,6 +217,7 @@ class _ReadPosts:
                 "so change one of them, or leave ids out by --columns id= to number the rows."
             )
         self._where_of[post.id] = row.where
+        self._replaced += [row.where] * replaced
         for label in (post.label, post.text_label, post.image_label):
             if label is not None:
                 self._labels.setdefault(label, row.where)

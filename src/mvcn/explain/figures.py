@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
-from mvcn.data.images import open_image
+from mvcn.data.images import already_warned, open_image
 from mvcn.explain.post import Explanation, Word
 from mvcn.explain.space import MapKind, Space, project
 from mvcn.explain.sparsity import Sparsity
@@ -318,7 +318,7 @@ def _leading_words(explanation: Explanation, count: int) -> Sequence[Word]:
 def _pixels(explanation: Explanation) -> np.ndarray | None:
     if explanation.post.image is None:
         return None
-    picture = open_image(explanation.post.image, SHOWN_PX)
+    picture = open_image(explanation.post.image, SHOWN_PX, already_warned)
     picture.thumbnail((SHOWN_PX, SHOWN_PX))
     return np.asarray(picture.convert("RGB")) / 255
 

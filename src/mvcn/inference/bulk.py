@@ -10,8 +10,9 @@ from typing import Literal, TypeAlias
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from mvcn.data.parquet_batches import columns_of_posts
-from mvcn.data.parquet_files import StoredFile, find_parquet_files
+from mvcn.data.parquet_files import StoredFile
+from mvcn.data.row_batches import columns_of_posts
+from mvcn.data.row_files import find_row_files, open_rows
 from mvcn.data.rows import repeated_name
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.files import write_json
@@ -52,14 +53,15 @@ def predict_in_bulk(
     overwrite: bool = False,
     prepare: Prepare,
 ) -> JobSummary:
-    """Score all posts of Parquet files; a job that was cut goes on at its unfinished shards.
+    """Score all posts of Parquet files or WebDataset shards.
 
-    Below the output folder, ``predictions`` and ``errors`` have a Parquet file for each shard of
-    the input. Both together have each row of the input exactly once.
+    A job that was cut goes on at its unfinished shards. Below the output folder, ``predictions``
+    and ``errors`` have a Parquet file for each shard of the input. Both together have each row of
+    the input exactly once.
 
     Args:
         scoring: How, and where to.
-        places: Files, folders, globs or addresses; see `find_parquet_files`.
+        places: Files, folders, globs or addresses; see `find_row_files`.
         engine: What runs the workers.
         jobs: Workers, each with a model; one a core if None.
         overwrite: Begin anew, whatever job is in the folder.
@@ -75,9 +77,9 @@ def predict_in_bulk(
     if engine == "ray":
         require_ray()
     job_folder.require_job_folder(scoring.output)
-    files = find_parquet_files(places)
+    files = find_row_files(places)
     _require_apart(scoring.output, places, files)
-    names = columns_of_posts(files[0], dict(scoring.columns), read_columns(scoring.run))
+    names = _columns(files, scoring)
     scoring = replace(scoring, columns=tuple(names.items()))
     inputs = read_footers(files, names, scoring.keep)
     manifest, shards = job_folder.manifest_of(scoring, inputs), cut(inputs, scoring.rows_a_shard)
@@ -91,6 +93,16 @@ def predict_in_bulk(
         summary = JobSummary(*counts, round(time.monotonic() - started, 1))
         write_json(scoring.output / job_folder.SUMMARY, asdict(summary))
     return summary
+
+
+def _columns(files: Sequence[StoredFile], scoring: Scoring) -> dict[str, str]:
+    """Return our name of each column -> its name in the first file that has any."""
+    given, remembered = dict(scoring.columns), read_columns(scoring.run)
+    for file in files:
+        with closing(open_rows(file)) as rows:
+            if rows.schema.names:
+                return columns_of_posts(rows, file.path, given, remembered)
+    return given
 
 
 def _require_keepable(scoring: Scoring) -> None:

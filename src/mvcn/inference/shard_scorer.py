@@ -1,15 +1,15 @@
 """Score one shard: reader -> classifier -> writer, the same under every engine."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mvcn.data.parquet_batches import RowBatch, read_row_batches
+from mvcn.data.row_batches import RowBatch, RowFile
 from mvcn.errors import DataError, MvcnError
 from mvcn.inference.classifier import Classifier, Prediction, lack_of
 from mvcn.inference.onnx_model import Backend
@@ -82,17 +82,17 @@ class ShardScorer:
         done = count_rows(self._scoring.output, shard)
         if done is not None:  # by a worker that died before it could say so
             return Outcome(shard.number, *done)
-        with open_shard(shard) as parquet:
-            return self._write(shard, parquet)
+        with closing(open_shard(shard)) as file:
+            return self._write(shard, file)
 
-    def _write(self, shard: Shard, parquet: pq.ParquetFile) -> Outcome:
-        output, schema = self._scoring.output, self._schema(parquet)
+    def _write(self, shard: Shard, file: RowFile) -> Outcome:
+        output, schema = self._scoring.output, self._schema(file)
         # The errors are in place first: predictions that are there say that both are.
         with (
             growing_table(prediction_path(output, shard), schema) as predictions,
             growing_table(error_path(output, shard), ERROR_SCHEMA) as errors,
         ):
-            for batch in self._read(shard, parquet):
+            for batch in self._read(shard, file):
                 good, bad = self._judge(batch)
                 predictions.add(self._predictions(shard, batch, good, schema))
                 errors.add(_errors(shard, batch, bad))
@@ -104,16 +104,10 @@ class ShardScorer:
                 )
         return Outcome(shard.number, predictions.rows, errors.rows)
 
-    def _read(self, shard: Shard, parquet: pq.ParquetFile) -> Iterator[RowBatch]:
+    def _read(self, shard: Shard, file: RowFile) -> Iterator[RowBatch]:
         images = images_of(shard.file, self._scoring.images)
-        return read_row_batches(
-            parquet,
-            shard.file,
-            shard.row_groups,
-            shard.first_row,
-            self._names,
-            self._scoring.keep,
-            images,
+        return file.batches(
+            shard.row_groups, shard.first_row, self._names, self._scoring.keep, images
         )
 
     def _judge(self, batch: RowBatch) -> tuple[dict[int, Prediction], dict[int, str]]:
@@ -132,8 +126,12 @@ class ShardScorer:
         bad |= {position: one.image_problem for position, one in good.items() if one.image_problem}
         return {position: one for position, one in good.items() if position not in bad}, bad
 
-    def _schema(self, parquet: pq.ParquetFile) -> pa.Schema:
-        kept = [parquet.schema_arrow.field(name) for name in self._scoring.keep]
+    def _schema(self, file: RowFile) -> pa.Schema:
+        there = file.schema
+        kept = [
+            there.field(name) if name in there.names else pa.field(name, pa.string())
+            for name in self._scoring.keep
+        ]
         names = self._classifier.class_names
         scores = [pa.field(f"{PROBABILITY}{name}", pa.float32()) for name in names]
         return pa.schema([*PLACE, *kept, pa.field(LABEL, pa.string()), *scores])

@@ -1,20 +1,19 @@
-"""A job's input cut into shards: some row groups of one Parquet file each."""
+"""A job's input cut into shards: some row groups of one file each."""
 
-import hashlib
 import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
 from mvcn.data.image_cells import ImageFolder, ImagePlace
-from mvcn.data.parquet_batches import open_parquet
-from mvcn.data.parquet_files import StoredFile
+from mvcn.data.parquet_files import StoredFile, is_tar
 from mvcn.data.read_ahead import read_ahead
+from mvcn.data.row_batches import RowFile
+from mvcn.data.row_files import open_rows
 from mvcn.data.rows import repeated_name
 from mvcn.data.stored_images import StoredImageFolder
 from mvcn.errors import DataError
@@ -27,12 +26,12 @@ MAX_NAME_CHARACTERS = 100
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A Parquet file and what its footer says."""
+    """A file and what its footer says, or the headers of its members."""
 
     file: StoredFile
     rows_of_groups: tuple[int, ...]
     digest: str
-    """Of the footer, which changes with the values: sizes, offsets and limits of all columns."""
+    """See `RowFile.digest`."""
 
     @property
     def rows(self) -> int:
@@ -51,7 +50,7 @@ class Shard:
     """Number of its first row in the file; 1 is the first of all."""
     rows: int
     digest: str
-    """Of the file's footer when the job was planned."""
+    """Of the file when the job was planned."""
 
     @property
     def name(self) -> str:
@@ -72,7 +71,7 @@ def read_footers(
         kept: Columns of theirs that must be there, too.
 
     Raises:
-        DataError: A file is no Parquet file, or a column is missing; names the file.
+        DataError: A file is not what its name says, or a column is missing; names the file.
     """
     return list(
         read_ahead(
@@ -100,17 +99,17 @@ def cut(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Shard]:
     return shards
 
 
-def open_shard(shard: Shard) -> pq.ParquetFile:
+def open_shard(shard: Shard) -> RowFile:
     """Open the file of a shard.
 
     Raises:
         DataError: It cannot be read, or is not what it was when the job was planned.
     """
-    parquet = open_parquet(shard.file)
-    if _digest(parquet.metadata) != shard.digest:
-        parquet.close()
+    rows = open_rows(shard.file)
+    if rows.digest != shard.digest:
+        rows.close()
         raise DataError(f"{shard.file.path} was changed while the job ran: restore it.")
-    return parquet
+    return rows
 
 
 def images_of(file: StoredFile, images: Path | None) -> ImagePlace:
@@ -128,14 +127,16 @@ def _shard(number: int, source: InputFile, groups: list[int], first: int, rows: 
 
 
 def _read_footer(file: StoredFile, names: Mapping[str, str], kept: Collection[str]) -> InputFile:
-    with open_parquet(file) as parquet:
-        columns = parquet.schema_arrow.names
-        footer = parquet.metadata
+    with closing(open_rows(file)) as rows:
+        columns = rows.schema.names
+        found = InputFile(file, rows.rows_of_groups, rows.digest)
+    if not columns and not found.rows:  # an empty tar file
+        return found
     twice = repeated_name(columns)
     if twice is not None:
         raise DataError(f"{file.path} has the column {twice!r} twice: rename one of them.")
     for ours, theirs in names.items():
-        if theirs and theirs not in columns:
+        if theirs and theirs not in columns and not is_tar(file):  # whose samples may differ
             raise DataError(
                 f"{file.path} has no column {theirs!r} for '{ours}', as other files of the job "
                 "have: rename its column, or run a job of its own."
@@ -143,11 +144,4 @@ def _read_footer(file: StoredFile, names: Mapping[str, str], kept: Collection[st
     for name in kept:
         if name not in columns:
             raise DataError(f"{file.path} has no column {name!r} to keep: correct --keep.")
-    rows = tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
-    return InputFile(file, rows, _digest(footer))
-
-
-def _digest(footer: pq.FileMetaData) -> str:
-    sink = pa.BufferOutputStream()
-    footer.write_metadata_file(sink)
-    return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
+    return found

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from mvcn.data.images import image_digest, open_image
+from mvcn.data.images import already_warned, image_digest, open_image
 from mvcn.encoders.feature_cache import default_cache_root, encoder_fingerprint
 from mvcn.encoders.loading import load_image_processor, load_part, load_pretrained
 from mvcn.files import write_json
@@ -105,7 +105,7 @@ class ImageDescriber:
 
     @torch.inference_mode()
     def _words(self, images: Sequence[Any]) -> list[Words]:
-        opened = [open_image(image) for image in images]
+        opened = [open_image(image, warn=already_warned) for image in images]
         pixels = self.image_processor(images=opened, return_tensors="pt")["pixel_values"]
         pixels = pixels.to(self.model.device)
         if self.tokenizer is not None:

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mvcn.data.images import image_digest, open_image
+from mvcn.data.bad_images import warn_of_truncated_images
+from mvcn.data.images import Warn, already_warned, image_digest, open_image
 from mvcn.data.read_ahead import read_ahead
 from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
 from mvcn.encoders.tokens import frozen_image_tokens, token_width
@@ -101,20 +102,26 @@ class ImagePixels:
 
     def __getitem__(self, image: ImageSource) -> Float[Tensor, "channel height width"]:
         """Return an image's pixels as the processor makes them."""
-        return self._kept[image] if self._keep else _encode(image, self._processor)
+        return self._kept[image] if self._keep else self._encode_again(image)
 
     def blank(self) -> Float[Tensor, "channel height width"]:
         """Return a picture of zeros."""
         return self._processor.encode_images([None])["pixel_values"][0]
 
+    def _encode_again(self, image: ImageSource) -> Tensor:
+        return _encode(image, self._processor, already_warned)
+
     def _read(self, images: Sequence[ImageSource]) -> Iterator[Tensor | str]:
-        pixels = read_ahead(lambda image: _pixels_or_reason(image, self._processor), images)
-        if len(images) == 1:  # threads would cost more than they gain
-            pixels = (_pixels_or_reason(image, self._processor) for image in images)
+        remarks: list[str] = []
+
+        def read(image: ImageSource) -> Tensor | str:
+            return _pixels_or_reason(image, self._processor, remarks.append)
+
+        # threads would cost more than they gain for a single image
+        pixels = map(read, images) if len(images) == 1 else read_ahead(read, images)
         quiet = self._keep or not images
-        return iter(
-            tqdm(pixels, total=len(images), desc="Image check", unit="image", disable=quiet)
-        )
+        yield from tqdm(pixels, total=len(images), desc="Image check", unit="image", disable=quiet)
+        warn_of_truncated_images(remarks)
 
 
 class ImageFeatures:
@@ -172,8 +179,11 @@ class ImageFeatures:
     ) -> list[tuple[str, str]]:
         """Fill the cache, shard by shard; return digest and reason of what cannot be read."""
         unreadable: list[tuple[str, str]] = []
+        remarks: list[str] = []
         pixels = read_ahead(
-            lambda image: _pixels_or_reason(image, self._processor), images, ahead=SHARD_IMAGES
+            lambda image: _pixels_or_reason(image, self._processor, remarks.append),
+            images,
+            ahead=SHARD_IMAGES,
         )
         results = zip(digests, pixels, strict=True)
         with tqdm(total=len(digests), desc="Image features", disable=not digests) as progress:
@@ -181,6 +191,7 @@ class ImageFeatures:
                 unreadable += [(digest, why) for digest, why in shard if isinstance(why, str)]
                 self._add([(digest, found) for digest, found in shard if isinstance(found, Tensor)])
                 progress.update(len(shard))
+        warn_of_truncated_images(remarks)
         return unreadable
 
     def _add(self, shard: Sequence[tuple[str, Tensor]]) -> None:
@@ -190,14 +201,14 @@ class ImageFeatures:
             self._cache.add([digest for digest, _ in shard], features)
 
 
-def _encode(image: ImageSource, processor: MvcnProcessor) -> Tensor:
-    shown = open_image(image, size_hint_px=processor.image_size_px)
+def _encode(image: ImageSource, processor: MvcnProcessor, warn: Warn) -> Tensor:
+    shown = open_image(image, processor.image_size_px, warn)
     return processor.encode_images([shown])["pixel_values"][0]
 
 
-def _pixels_or_reason(image: ImageSource, processor: MvcnProcessor) -> Tensor | str:
+def _pixels_or_reason(image: ImageSource, processor: MvcnProcessor, warn: Warn) -> Tensor | str:
     """Return what the image encoder reads, or why there is nothing to read."""
     try:
-        return _encode(image, processor)
+        return _encode(image, processor, warn)
     except BadImageError as error:
         return str(error)

@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from mvcn.data.images import open_image
+from mvcn.data.images import already_warned, open_image
 from mvcn.explain.figures import blend_saliency
 from mvcn.explain.post import Explanation, Word
 
@@ -56,7 +56,7 @@ def _scaled(words: Sequence[Word]) -> list[tuple[str, float]]:
 def _pictures(explanation: Explanation) -> tuple[str, str]:
     if explanation.post.image is None or explanation.saliency is None:
         return "", ""
-    picture = open_image(explanation.post.image, THUMBNAIL_PX)
+    picture = open_image(explanation.post.image, THUMBNAIL_PX, already_warned)
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR)
     pixels = np.asarray(picture.convert("RGB")) / 255
     mixed = blend_saliency(pixels, explanation.saliency)

@@ -16,6 +16,7 @@ GOOD = {"digest": "0", "width_px": 300, "height_px": 200, "perceptual_hash": 5, 
         ({"width_px": 1001}, ["extreme_aspect_ratio"]),
         ({"width_px": 1000}, []),
         ({"problem": "it is damaged"}, ["broken"]),
+        ({"truncation": "rows are missing"}, ["truncated"]),
         ({"problem": "it does not exist", "digest": ""}, ["missing"]),
     ],
 )
@@ -29,8 +30,13 @@ def test_a_post_counts_once_and_a_broken_one_has_its_reason(audited):
         None,
         ImageFacts("1", problem="Image x is damaged."),
     ]
-    finding = find_faulty_images(audited(text=["a", "b", "c"], facts=facts))
-    assert finding.count == 2
+    facts.append(ImageFacts(**GOOD, truncation="Image y is truncated."))
+    finding = find_faulty_images(audited(text=["a", "b", "c", "d"], facts=facts))
+    assert finding.count == 3
+    assert finding.details["truncated"] == ["p3"]
     assert finding.details["tiny"] == finding.details["extreme_aspect_ratio"] == ["p0"]
     assert finding.details["broken"] == ["p2"]
-    assert finding.details["reasons"] == {"p2": "Image x is damaged."}
+    assert finding.details["reasons"] == {
+        "p2": "Image x is damaged.",
+        "p3": "Image y is truncated.",
+    }

@@ -40,6 +40,17 @@ def test_it_is_the_same_picture_as_from_a_file_that_keeps_every_pixel(colours, m
     )
 
 
+@pytest.mark.parametrize("mode", ["F", "I"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_greys_of_32_bits_keep_their_content(mode, orientation):
+    values = np.random.default_rng(0).random((6, 4)) * 1e6 - 2e5
+    image = Image.fromarray(values.astype(np.float32 if mode == "F" else np.int32))
+    image.getexif()[ORIENTATION] = orientation
+    grey = np.interp(values, [values.min(), values.max()], [0, 255])
+    expected = grey if orientation == 1 else np.rot90(grey, k=-1)
+    np.testing.assert_allclose(pixels(DecodedImage(image))[..., 0], expected, atol=0.51)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_it_is_turned_as_its_exif_data_say(colours, orientation):
     exif = Image.Exif()

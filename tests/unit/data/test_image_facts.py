@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import imagehash
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvcn.data.image_facts import describe_image, describe_images
+from mvcn.data.image_facts import describe_image, describe_images, describe_images_of
 from mvcn.errors import BadImageError
-from mvcn.types import ImageFacts
+from mvcn.types import ImageFacts, Post
 
 
 def drawing(width, height, seed=0):
@@ -112,6 +112,32 @@ def test_a_bad_image_is_described(tmp_path):
         assert "correct its path" in facts[path].problem
     assert all(fact.perceptual_hash is None for fact in facts.values())
     assert "given bytes is not an image" in describe_image(b"text").problem
+
+
+def test_a_truncated_image_that_is_read_is_described_with_how_much_is_there(tmp_path):
+    whole = encoded(drawing(60, 600))
+    (tmp_path / "a.jpg").write_bytes(whole[:-2])
+    facts = describe_image(tmp_path / "a.jpg")
+    assert facts.truncation == (
+        f"Image {tmp_path / 'a.jpg'} is truncated: 600 of its 600 rows can be decoded in full."
+    )
+    assert facts.digest == hashlib.blake2b(whole[:-2], digest_size=16).hexdigest()
+    intact = describe_image(whole)
+    assert replace(facts, digest=intact.digest, truncation=None) == intact
+
+
+def test_truncated_images_are_counted_and_the_first_are_named(caplog):
+    cut = [encoded(drawing(60, 600, seed))[:-12] for seed in range(5)]
+    posts = [
+        Post(str(i), "", image) for i, image in enumerate([*cut, encoded(drawing(9, 9)), None])
+    ]
+    describe_images_of(posts)
+    (message,) = caplog.messages
+    assert message.startswith("5 truncated image(s) are used: The image in the given bytes is trun")
+    assert message.count("of its 600 rows") == 3
+    assert message.endswith(" (and 2 more)")
+    describe_images_of(posts[5:])
+    assert len(caplog.messages) == 1
 
 
 def test_takes_a_stored_image_at_its_word_and_reads_one_without_facts():

@@ -1,6 +1,8 @@
 """Images of every kind that posts bring along, good and bad, against known pixels."""
 
 import hashlib
+import logging
+import random
 import struct
 import time
 import zlib
@@ -9,9 +11,15 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
-from mvcn.data.images import MAX_IMAGE_PIXELS, image_digest, image_size, open_image
+from mvcn.data.images import (
+    MAX_IMAGE_PIXELS,
+    already_warned,
+    image_digest,
+    image_size,
+    open_image,
+)
 from mvcn.errors import BadImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -23,14 +31,12 @@ def encoded(image, format, **options):
     return stream.getvalue()
 
 
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png_header(width, height):
     """A PNG file that announces a size and holds next to nothing."""
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + data
@@ -253,3 +259,276 @@ def test_the_digest_is_that_of_the_raw_bytes(tmp_path):
     expected = hashlib.blake2b(content, digest_size=16).hexdigest()
     assert image_digest(tmp_path / "a.jpg") == image_digest(content) == expected
     assert len(expected) == 32
+
+
+BOMB = zlib.compress(b"\0" * (PngImagePlugin.MAX_TEXT_CHUNK + 1))
+MANY_TEXTS = chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * PngImagePlugin.MAX_TEXT_CHUNK)) * 65
+ODD_CHUNKS = {
+    "zTXt": chunk(b"zTXt", b"Comment\0\0" + BOMB),
+    "iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BOMB),
+    "iCCP": chunk(b"iCCP", b"profile\0\0" + BOMB),
+    "many texts": MANY_TEXTS,
+    "check sum": chunk(b"gAMA", struct.pack(">I", 45455))[:-1] + b"?",
+    "short": chunk(b"pHYs", b"1"),
+}
+
+
+def with_chunk(png, extra, before):
+    place = png.index(before) - 4
+    return png[:place] + extra + png[place:]
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize("kind", ODD_CHUNKS)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_metadata_of_a_png_do_not_spoil_the_picture(kind, before, mode):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture = noise(9, 5).convert(mode)
+    options = {"transparency": bytes([0, 128])} if mode == "P" else {}
+    plain = encoded(picture, "PNG", exif=exif, **options)
+    odd = with_chunk(plain, ODD_CHUNKS[kind], before)
+    np.testing.assert_array_equal(np.asarray(open_image(odd)), np.asarray(open_image(plain)))
+    assert open_image(odd).size == (5, 9)
+    assert image_size(odd) == (9, 5)
+
+
+def test_a_png_is_as_bad_as_its_pixels_whatever_its_metadata():
+    bad = bad_contents()
+    for kind in ("cut PNG", "bomb", "small bomb"):
+        content, message = bad[kind]
+        with pytest.raises(BadImageError, match=message):
+            open_image(with_chunk(content, ODD_CHUNKS["zTXt"], b"IDAT"))
+
+
+def jpeg(width=48, height=800, **options):
+    """Some smooth drawing: noise of 6 x 6 pixels scaled up, in 50 or 100 rows of blocks."""
+    small = np.random.default_rng(1).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    picture = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    return encoded(picture, "JPEG", **options)
+
+
+KINDS_OF_JPEG = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "without subsampling": {"subsampling": 0},
+    "with restarts": {"restart_marker_rows": 1},
+    "best quality": {"quality": 100},
+}
+
+
+def as_viewers_show(content, monkeypatch):
+    """Pixels as Pillow decodes truncated files when it is told to, for all threads."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+        with Image.open(BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_JPEG)
+def test_a_jpeg_without_its_last_bytes_is_read_as_viewers_show_it(kind, monkeypatch):
+    whole = jpeg(**KINDS_OF_JPEG[kind])
+    expected = np.asarray(open_image(whole))
+    for missing in (1, 2, 3, 10, 40):
+        remarks = []
+        content = whole[:-missing]
+        found = np.asarray(open_image(content, warn=remarks.append))
+        np.testing.assert_array_equal(found, as_viewers_show(content, monkeypatch))
+        (remark,) = remarks
+        rows = int(remark.partition("is truncated: ")[2].split()[0])
+        assert rows >= 0.95 * 800
+        sure = rows if rows == 800 else rows - 16  # but for the row of blocks where the data end
+        np.testing.assert_array_equal(found[:sure], expected[:sure])
+        assert remark == (
+            f"The image in the given bytes is truncated: {rows} of its 800 rows can be decoded in "
+            "full."
+        )
+    assert image_size(content) == (48, 800)
+
+
+def test_all_rows_are_there_when_the_end_marker_alone_is_missing():
+    remarks = []
+    whole = jpeg()
+    found = open_image(whole[:-2], warn=remarks.append)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(open_image(whole)))
+    assert "800 of its 800 rows" in remarks[0]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_JPEG)
+def test_a_jpeg_with_less_than_95_percent_of_its_rows_is_bad_at_every_size(kind):
+    whole = jpeg(**KINDS_OF_JPEG[kind])
+    for length in range(len(whole) // 4, len(whole), len(whole) // 23):
+        answers = set()
+        for hint in (None, 24, 6):
+            try:
+                open_image(whole[:length], hint, already_warned)
+                answers.add("read")
+            except BadImageError as error:
+                answers.add(str(error))
+        assert len(answers) == 1
+    with pytest.raises(BadImageError, match=r"truncated: only \d+ of its 800 rows can be decoded"):
+        open_image(whole[: len(whole) // 2])
+
+
+def test_a_progressive_jpeg_is_bad_while_scans_are_missing():
+    whole = jpeg(progressive=True)
+    last_scan = whole.rindex(b"\xff\xda")
+    before = whole[: whole.rindex(b"\xff\xc4", 0, last_scan)]  # its tables come first
+    with pytest.raises(BadImageError, match=r"truncated: only 0 of its 800 rows"):
+        open_image(before)
+
+
+def test_room_that_a_download_never_filled_is_missing():
+    whole = jpeg()
+    half = whole[: len(whole) // 2]
+    with pytest.raises(BadImageError, match=r"truncated: only (3|4)\d\d of its 800 rows"):
+        open_image(half + bytes(len(whole) - len(half)))
+
+
+def test_a_truncated_photo_is_turned_and_reduced_like_a_whole_one():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    whole = jpeg(exif=exif)
+    found = open_image(whole[:-2], 24, already_warned)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(open_image(whole, 24)))
+    assert found.size == (400, 24)
+
+
+def test_a_truncated_image_is_told_of_by_its_name(tmp_path, caplog):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg()[:-2])
+    with caplog.at_level(logging.WARNING):
+        open_image(path)
+    assert caplog.messages == [
+        f"Image {path} is truncated: 800 of its 800 rows can be decoded in full."
+    ]
+
+
+def test_threads_read_truncated_images_and_pillow_keeps_its_settings():
+    files = [jpeg(height=400 + 8 * i)[:-9] for i in range(6)]
+    files += [encoded(noise(40, 30), "JPEG")[:-300]] * 6
+    settings = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+    def read(content):
+        try:
+            return open_image(content, warn=already_warned).tobytes()
+        except BadImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(read, files * 2))
+    assert together == [read(content) for content in files * 2]
+    assert settings == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+def grey_tiff(values):
+    return encoded(Image.fromarray(values), "TIFF")
+
+
+def greys(content):
+    pixels = np.asarray(open_image(content))
+    assert (pixels[..., 0] == pixels[..., 1]).all()
+    assert (pixels[..., 0] == pixels[..., 2]).all()
+    return pixels[..., 0]
+
+
+UNIT = np.random.default_rng(3).random((5, 7)).astype(np.float32)
+STRETCHED = {
+    "floats below 0": UNIT - 0.5,
+    "floats above 255": UNIT * 3000,
+    "large numbers": (UNIT * 2**31).astype(np.int32) // 2,
+    "numbers below 0": (UNIT * 4000).astype(np.int32) - 1000,
+}
+
+
+def test_floats_of_0_to_1_are_all_greys():
+    np.testing.assert_array_equal(greys(grey_tiff(UNIT)), np.rint(UNIT * 255).astype(np.uint8))
+    ends = np.array([[0, 1, 0.5]], np.float32)
+    np.testing.assert_array_equal(greys(grey_tiff(ends)), [[0, 255, 128]])
+
+
+@pytest.mark.parametrize("kind", STRETCHED)
+def test_other_ranges_are_stretched_from_the_least_to_the_greatest(kind):
+    values = STRETCHED[kind]
+    expected = np.interp(values, [values.min(), values.max()], [0, 255])
+    found = greys(grey_tiff(values))
+    assert (found.min(), found.max()) == (0, 255)
+    np.testing.assert_allclose(found, expected, atol=0.5 + 1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_numbers_of_0_to_255_are_8_bit_greys(kind):
+    values = np.arange(256).reshape(16, 16).astype(kind)
+    np.testing.assert_array_equal(greys(grey_tiff(values)), values)
+
+
+def test_numbers_of_0_to_65535_are_16_bit_greys():
+    values = np.arange(0, 65536, 257).reshape(16, 16).astype(np.int32)
+    np.testing.assert_array_equal(greys(grey_tiff(values)), values // 256)
+    deep = encoded(Image.fromarray(values.astype(np.uint16)), "PNG")
+    np.testing.assert_array_equal(greys(deep), values // 256)
+
+
+def test_what_is_no_number_counts_as_the_least_and_infinity_as_the_greatest():
+    values = np.array([[np.nan, -np.inf, np.inf, -2, 0, 2]], np.float32)
+    np.testing.assert_array_equal(greys(grey_tiff(values)), [[0, 0, 255, 0, 128, 255]])
+    np.testing.assert_array_equal(greys(grey_tiff(values * np.nan)), np.zeros((1, 6)))
+    np.testing.assert_array_equal(greys(grey_tiff(np.full((2, 2), 1e9, np.float32))), 0)
+
+
+def bmp_with_alpha(rgba):
+    """A BMP file whose header says where its alpha channel is (BITMAPV4HEADER)."""
+    height, width, _ = rgba.shape
+    pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    header += masks + bytes(108 - len(header) - len(masks))
+    offset = 14 + len(header)
+    return struct.pack("<2sIHHI", b"BM", offset + len(pixels), 0, 0, offset) + header + pixels
+
+
+@pytest.mark.parametrize("format", ["BMP", "TIFF", "PNG", "LA in PNG", "WEBP"])
+def test_an_alpha_channel_without_content_is_ignored(format):
+    rgb = np.asarray(noise(9, 5))
+    rgba = np.dstack([rgb, np.zeros((5, 9), np.uint8)])
+    if format == "BMP":
+        content = bmp_with_alpha(rgba)
+    elif format == "LA in PNG":
+        rgb = np.repeat(rgb[..., :1], 3, axis=2)
+        content = encoded(Image.fromarray(rgba[..., [0, 3]]), "PNG")
+    else:
+        options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+        content = encoded(Image.fromarray(rgba), format, **options)
+    np.testing.assert_array_equal(np.asarray(open_image(content)), rgb)
+
+
+def test_one_visible_pixel_makes_an_alpha_channel_count():
+    rgba = np.dstack([np.asarray(noise(9, 5)), np.zeros((5, 9), np.uint8)])
+    rgba[2, 3, 3] = 255
+    found = np.asarray(open_image(bmp_with_alpha(rgba)))
+    expected = np.full_like(found, 255)
+    expected[2, 3] = rgba[2, 3, :3]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, for damaged EXIF data
+def test_exif_data_damaged_behind_the_orientation_still_turn_the_picture():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.XResolution] = 72.5
+    raw = exif.tobytes()
+    expected = np.rot90(np.asarray(noise(9, 5)), k=-1)
+    rnd = random.Random(0)
+    turned = 0
+    for _ in range(300):
+        damaged = bytearray(raw)
+        place = rnd.randrange(raw.index(b"\x01\x12") + 12, len(raw))  # behind the entry
+        damaged[place] = rnd.randrange(256)
+        with Image.open(BytesIO(encoded(noise(9, 5), "PNG", exif=bytes(damaged)))) as image:
+            image.load()
+            stated = image.getexif().get(ExifTags.Base.Orientation)
+        found = np.asarray(open_image(encoded(noise(9, 5), "PNG", exif=bytes(damaged))))
+        if stated == 6:
+            turned += 1
+            np.testing.assert_array_equal(found, expected)
+    assert turned > 200

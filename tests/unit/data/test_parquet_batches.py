@@ -9,8 +9,9 @@ import pytest
 from mvcn.data import parquet_batches
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.images import read_image
-from mvcn.data.parquet_batches import columns_of_posts, open_parquet, read_row_batches
+from mvcn.data.parquet_batches import ParquetRows, open_parquet, read_row_batches
 from mvcn.data.parquet_files import find_parquet_files
+from mvcn.data.row_batches import columns_of_posts
 from mvcn.data.table import read_table
 from mvcn.errors import DataError
 
@@ -28,7 +29,7 @@ def read(tmp_path):
         (file,) = find_parquet_files([str(path)])
         groups = range(pq.read_metadata(path).num_row_groups) if row_groups is None else row_groups
         place = ImageFolder(tmp_path)
-        found = columns_of_posts(file, names or {}, {})
+        found = columns_of_posts(ParquetRows(file), file.path, names or {}, {})
         batches = read_row_batches(open_parquet(file), file, groups, first_row, found, kept, place)
         return list(batches)
 

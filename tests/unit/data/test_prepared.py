@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from mvcn.audit.parts import read_audited_posts
 from mvcn.audit.pictures import find_faulty_images
@@ -169,6 +170,22 @@ def test_an_audit_finds_what_was_wrong_before(with_bad_images, tmp_path):
     assert found["missing"] == ["missing"]
     assert found["broken"] == ["broken"]
     assert str(with_bad_images.posts[-1].image) in found["reasons"]["broken"]
+
+
+def test_a_truncated_image_is_kept_and_stays_known(corpus, folder, tmp_path, caplog):
+    path = folder / "cut.jpg"
+    Image.linear_gradient("L").resize((40, 600)).save(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    posts = [*corpus.posts, Post("cut", "a", path, "positive", split="dev")]
+    sentence = f"Image {path} is truncated: 600 of its 600 rows can be decoded in full."
+    index = prepare(replace(corpus, posts=posts), tmp_path, source="table")
+    assert index["truncated_images"] == {"cut": sentence}
+    assert caplog.messages == [f"1 truncated image(s) are used: {sentence}"]
+    (cut,) = (post for post in read_prepared(tmp_path).posts if post.id == "cut")
+    assert cut.image.read() == path.read_bytes()
+    found = find_faulty_images(read_audited_posts(DataConfig(name="prepared", root=tmp_path)))
+    assert found.details["truncated"] == ["cut"]
+    assert found.details["reasons"]["cut"] == sentence
 
 
 def test_a_post_with_a_bad_image_is_dropped_and_counted(with_bad_images, tmp_path):

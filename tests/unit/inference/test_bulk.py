@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import webdataset
 from filelock import FileLock
 
+from mvcn.data.webdataset_batches import TarRows
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
 from mvcn.inference.shard_scorer import attempt
@@ -231,3 +233,92 @@ def test_columns_that_do_not_fit_are_named_before_anything_is_scored(
     with pytest.raises((ConfigError, DataError, RunError), match=message):
         predict(**settings)
     assert not (tmp_path / "job").exists()
+
+
+@pytest.fixture(scope="module")
+def shards(posts, tmp_path_factory):
+    """The posts as WebDataset shards of 14 and 10, with tables beside them as img2dataset has."""
+    place = tmp_path_factory.mktemp("shards")
+    for name, rows in (("00000", posts[:14]), ("00001", posts[14:]), ("00002", [])):
+        with webdataset.TarWriter(str(place / f"{name}.tar")) as writer:
+            for number, post in enumerate(rows):
+                sample = {"txt": post["text"]} | ({"png": post["image"]} if post["image"] else {})
+                fields = {"caption": "another", "user": post["user"], "label": float("nan")}
+                writer.write(sample | {"__key__": f"{number:04d}", "json": json.dumps(fields)})
+        write(place / f"{name}.parquet", rows)
+    return place
+
+
+def test_each_sample_of_a_shard_is_once_in_the_output_with_the_same_scores(
+    predict, shards, posts, tmp_path
+):
+    predict(output=tmp_path / "parquet", keep=("user",))
+    expected = rows_of(tmp_path / "parquet/predictions")
+    for place in (shards, shards / "*.tar", shards / "{00000..00002}.tar"):
+        done = predict(place, overwrite=True, keep=("user", "caption"))
+        assert (done.rows, done.predictions, done.errors, done.shards) == (24, 21, 3, 3)
+        good, bad = rows_of(tmp_path / "job/predictions"), rows_of(tmp_path / "job/errors")
+        first = {"00000.tar": 0, "00001.tar": 14}
+        failed = {first[row["file"]] + row["row"]: row["reason"] for row in bad}
+        assert list(failed) == [4, 13, 16]  # a sample always has an id
+        assert all(BAD[number] in reason for number, reason in failed.items())
+        assert [row["id"] for row in bad] == ["0003", "0012", "0001"]
+        assert {row["caption"] for row in good} == {"another"}
+        scores = {int(row["user"]): row for row in good}
+        for row in expected:
+            same = scores[row["user"]]
+            for name in ("label", *(name for name in row if name.startswith("probability"))):
+                assert same[name] == pytest.approx(row[name], abs=1e-6)
+
+
+def test_a_job_over_shards_goes_on_where_it_was(predict, shards, tmp_path):
+    predict(shards)
+    before = {path: path.read_bytes() for path in (tmp_path / "job").rglob("*.parquet")}
+    assert predict(shards).shards_scored_now == 0
+    next((tmp_path / "job/predictions").iterdir()).unlink()
+    assert predict(shards).shards_scored_now == 1
+    assert {p: p.read_bytes() for p in (tmp_path / "job").rglob("*.parquet")} == before
+    place = shutil.copytree(shards, tmp_path / "in")
+    with webdataset.TarWriter(str(place / "00002.tar")) as writer:
+        writer.write({"__key__": "new", "txt": b"text"})
+    with pytest.raises(RunError, match="begun with another input"):
+        predict(place)
+
+
+def test_a_shard_that_is_not_whole_is_named_before_anything_is_scored(predict, shards, tmp_path):
+    place = shutil.copytree(shards, tmp_path / "in")
+    (place / "00001.tar").write_bytes((shards / "00001.tar").read_bytes()[:9000])
+    with pytest.raises(DataError, match=r"00001\.tar is damaged or not whole behind its member 0"):
+        predict(place)
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_shard_that_changes_while_the_job_runs_is_named(predict, shards, tmp_path, monkeypatch):
+    place = shutil.copytree(shards, tmp_path / "in")
+    read = TarRows.batches
+
+    def slow(self, *arguments):
+        for batch in read(self, *arguments):
+            yield batch
+            (place / "00001.tar").touch()
+
+    monkeypatch.setattr(TarRows, "batches", slow)
+    with pytest.raises(DataError, match=r"1 of 3 shards .*00001\.tar was changed while the job"):
+        predict(place)
+    assert len(list((tmp_path / "job/predictions").iterdir())) == 2
+
+
+def test_columns_of_shards_that_do_not_fit_are_named(predict, shards):
+    with pytest.raises(DataError, match=r"00000\.tar has no column 'users' to keep"):
+        predict(shards / "00000.tar", keep=("users",))
+    with pytest.raises(DataError, match=r"00000\.tar has no column 'tweet' for 'text'"):
+        predict(shards / "00000.tar", columns=(("text", "tweet"),))
+
+
+def test_a_field_can_be_the_text_of_shards(predict, shards, tmp_path):
+    predict(shards / "00000.tar", columns=(("text", "caption"),), output=tmp_path / "captions")
+    predict(shards / "00000.tar", output=tmp_path / "texts")
+    by_caption = rows_of(tmp_path / "captions/predictions")
+    by_text = rows_of(tmp_path / "texts/predictions")
+    assert by_caption != by_text
+    assert len(by_caption) == len(by_text) + 1  # the post without a text has a caption

@@ -1,12 +1,14 @@
 """From posts to batches: labels by name, order by seed and epoch, missing images marked."""
 
 from collections import Counter
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from mvcn.config import ModelConfig
 from mvcn.errors import DataError
@@ -98,6 +100,22 @@ def images(request, model_and_processor, tmp_path, generated_posts):
         made = ImagePixels(processor, keep=request.param == "kept pixels")
     assert made.prepare(generated_posts[:6]) == {}
     return made
+
+
+@pytest.mark.parametrize("kind", ["features", "kept pixels", "pixels"])
+def test_truncated_images_are_counted_once(kind, model_and_processor, tmp_path, caplog):
+    model, processor = model_and_processor
+    Image.linear_gradient("L").resize((40, 600)).save(stream := BytesIO(), "JPEG")
+    posts = [Post(str(i), "x", stream.getvalue()[:-2] + b"\0" * i) for i in range(2)]
+    images = (
+        ImageFeatures(model, processor, tmp_path)
+        if kind == "features"
+        else ImagePixels(processor, keep=kind == "kept pixels")
+    )
+    assert images.prepare(posts) == {}
+    assert [images[post.image].shape for post in posts]
+    (message,) = caplog.messages
+    assert message.startswith("2 truncated image(s) are used: The image in the given bytes is")
 
 
 def encoded(posts, processor, label2id=None):

@@ -1,0 +1,104 @@
+"""Data sets of WebDataset: tar files whose members share a name for each post."""
+
+import logging
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mvcn.data.image_cells import ImageFolder
+from mvcn.data.parquet_files import StoredFile
+from mvcn.data.parts import WORDS
+from mvcn.data.row_batches import require_readable
+from mvcn.data.rows import Row, Table, TableOptions
+from mvcn.data.table import corpus_of_table
+from mvcn.data.webdataset_samples import Sample, columns_of, read_samples, row_of
+from mvcn.data.webdataset_shards import find_shards
+from mvcn.errors import DataError
+from mvcn.types import Corpus
+
+LOGGER = logging.getLogger(__name__)
+
+WORD = re.compile(r"[A-Za-z]+")
+
+
+def read_webdataset(
+    root: Path,
+    *,
+    splits: Collection[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    images: Path | None = None,
+    options: TableOptions | None = None,
+) -> Corpus:
+    """Read shards of a WebDataset, as `webdataset` and img2dataset write them, unpacking nothing.
+
+    A post is a sample: ``key.jpg`` (or another image) with ``key.txt`` or the field ``text`` or
+    ``caption`` of ``key.json``, and ``key.cls`` or the field ``label``; other fields are columns as
+    those of a table. Texts are read at once, images when they are needed. A post's id is its key,
+    or ``shard/key`` for all posts where two shards have the same key. A shard called by a part
+    (``train-0001.tar``, ``val/0001.tar``) belongs to it, unless a field ``split`` says otherwise.
+
+    Args:
+        root: A tar file, a folder of them, or a pattern such as ``shards/{00000..00010}.tar``.
+        splits: Which of ``train``, ``dev``, ``test`` to read, where there are such.
+        columns: Our name of a column -> a field, or what follows the first dot of a member's name.
+        images: What image paths in a field are relative to, and must stay inside.
+        options: How rows are read.
+
+    Raises:
+        ConfigError: `columns` names a column that is not one of ours, or one of theirs twice.
+        DataError: The library is not installed, or a shard is damaged; names shard and member.
+    """
+    shards = find_shards(root)
+    samples = [sample for shard in shards for sample in read_samples(shard)]
+    LOGGER.info("Read %d samples of %d WebDataset shards.", len(samples), len(shards))
+    _require_posts(samples, root)
+    parts = _parts(shards, root)
+    split = ["split"] if any(parts.values()) else []
+    table = Table(
+        tuple(dict.fromkeys([*columns_of(samples), *split])),
+        lambda: (),  # what a member is, its name tells
+        lambda names: _rows(samples, parts, names),
+    )
+    place = ImageFolder(images or (root if root.is_dir() else root.parent))
+    return corpus_of_table(table, str(root), place, columns, splits, options)
+
+
+def _rows(
+    samples: Sequence[Sample], parts: Mapping[StoredFile, str | None], names: Mapping[str, str]
+) -> Iterator[Row]:
+    repeated = len({sample.key for sample in samples}) < len(samples)
+    if repeated:
+        LOGGER.info("Keys are found in two shards: ids are made of shard and key.")
+    for sample in samples:
+        row = row_of(sample, names)
+        require_readable(row, names.values())
+        cells = {"split": parts[sample.shard]} | dict(row.cells)
+        if repeated:
+            cells["id"] = f"{sample.shard.name.removesuffix('.tar')}/{sample.key}"
+        yield Row(cells, row.number, row.where)
+
+
+def _require_posts(samples: Sequence[Sample], root: Path) -> None:
+    if not samples:
+        raise DataError(f"{root} has no samples: its members need names such as 0001.jpg.")
+
+
+def _parts(shards: Sequence[StoredFile], root: Path) -> dict[StoredFile, str | None]:
+    """Return the part that each shard's path names: all name one, or none does."""
+    parts = {shard: _part(shard.name) for shard in shards}
+    unnamed = [shard.path for shard, part in parts.items() if part is None]
+    if 0 < len(unnamed) < len(shards):
+        raise DataError(
+            f"{root} has shards that name their part (train, dev or test) and others that do not, "
+            f"such as {unnamed[0]}: rename them, or choose shards by a pattern such as "
+            "'train-*.tar'."
+        )
+    if set(parts.values()) == {"train"}:  # as data sets without parts are called
+        return dict.fromkeys(shards)
+    return parts
+
+
+def _part(name: str) -> str | None:
+    """Return the part that a folder or the first word of a shard's name stands for."""
+    words = [match[0].lower() for part in name.split("/") if (match := WORD.match(part))]
+    return next((WORDS[word] for word in words if word in WORDS), None)

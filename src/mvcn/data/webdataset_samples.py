@@ -1,0 +1,163 @@
+"""Samples of WebDataset shards: members of a tar file that share a name, as one row of a table."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mvcn.data.parquet_files import StoredFile
+from mvcn.data.row_batches import UnreadableCell
+from mvcn.data.rows import SAMPLE_ROWS, Row
+from mvcn.data.tar_members import TarMember, read_members
+from mvcn.data.webdataset_shards import missing_library
+from mvcn.errors import BadImageError, DataError
+
+IMAGE_SUFFIXES = frozenset(
+    [
+        *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff", "avif"),
+        *("jp2", "ppm", "pgm", "pbm"),
+    ]
+)
+TEXT_SUFFIXES = {"txt": "text", "cls": "label"}
+"""Suffix of a member that holds text -> the column that it is."""
+META = re.compile(r"__[^/]*__($|/)")
+"""Members that WebDataset keeps for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What makes one post."""
+
+    shard: StoredFile
+    number: int
+    """In its shard; 1 is the first."""
+    key: str
+    """Path of its members up to the first dot of the last name."""
+    members: Mapping[str, TarMember]
+    """What follows that dot, in lower case -> member."""
+
+
+def read_samples(shard: StoredFile) -> Iterator[Sample]:
+    """Yield the samples of a shard in their order, grouped as the library WebDataset does.
+
+    Members without a dot in their name and those of WebDataset itself (``__name__``) are left out.
+
+    Raises:
+        DataError: Not a whole tar file, a name that comes twice, or the members of one sample do
+            not follow each other.
+    """
+    group_by_keys = _library()
+    seen: set[str] = set()
+    files = (
+        {"fname": member.name.removeprefix("./"), "data": member, "__url__": shard.path}
+        for member in read_members(shard)
+        if not META.match(member.name)
+    )
+    try:
+        for number, found in enumerate(group_by_keys(files), start=1):
+            key = found.pop("__key__")
+            if key in seen:
+                raise DataError(
+                    f"{shard.path}: the members of sample {key!r} do not follow each other: write "
+                    "the tar file again with --sort=name."
+                )
+            seen.add(key)
+            del found["__url__"]
+            yield Sample(shard, number, key, found)
+    except ValueError as error:
+        twice = str(error.args[0]).partition(": duplicate")[0]
+        raise DataError(
+            f"{shard.path} has the member {twice} twice: take one of them out."
+        ) from error
+
+
+def columns_of(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Return the names of the columns that `row_of` gives the first samples; none for none."""
+    columns: dict[str, None] = {}
+    for sample in samples[:SAMPLE_ROWS]:
+        columns |= dict.fromkeys(row_of(sample, {"text": "text", "image": ""}).cells)
+        if any(suffix.rpartition(".")[2] in IMAGE_SUFFIXES for suffix in sample.members):
+            columns["image"] = None
+    return tuple(columns)
+
+
+def row_of(sample: Sample, names: Mapping[str, str]) -> Row:
+    """Return a sample as a row, its texts read and its image left where it is.
+
+    Its columns are the fields of its ``json`` member, its other members by what follows the dot
+    in their name, and of them ``id`` (the key), ``text`` (``txt``, else the field ``text`` or
+    ``caption``), ``label`` (``cls``, else the field) and ``image``.
+
+    Args:
+        sample: Of a shard.
+        names: Our name of each column -> theirs.
+
+    Raises:
+        DataError: It has several images, and `names` does not say which.
+    """
+    where = f"{sample.shard.path}, sample {sample.key}"
+    cells = _fields(sample, names)
+    if "caption" in cells:
+        cells.setdefault("text", cells["caption"])
+    for suffix, member in sample.members.items():
+        kind = suffix.rpartition(".")[2]
+        if kind in IMAGE_SUFFIXES:
+            cells[suffix] = member
+        elif kind in TEXT_SUFFIXES:
+            cells[suffix] = _text(member)
+    for suffix, column in TEXT_SUFFIXES.items():
+        if suffix in sample.members:
+            cells[column] = cells[suffix]
+    image = _image(sample, where) if names.get("image") == "image" else None
+    if image is not None:
+        cells["image"] = image
+    return Row({**cells, "id": sample.key}, sample.number, where)
+
+
+def _library() -> Any:
+    try:
+        from webdataset.tariterators import group_by_keys
+    except ImportError as error:
+        raise missing_library() from error
+    return group_by_keys
+
+
+def _fields(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of the JSON member; those that are read cannot be where it is damaged."""
+    if "json" not in sample.members:
+        return {}
+    try:
+        fields = json.loads(_content(sample.members["json"]).decode("utf-8-sig"))
+        if not isinstance(fields, dict):
+            raise ValueError("it is not an object")
+    except (ValueError, RecursionError) as error:
+        unreadable = UnreadableCell(f"its json is damaged: {' '.join(str(error).split())[:100]}")
+        return dict.fromkeys(names.values(), unreadable)
+    return fields
+
+
+def _text(member: TarMember) -> str | UnreadableCell:
+    try:
+        return _content(member).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return UnreadableCell(f"byte {error.start} of {member.name} is not UTF-8")
+
+
+def _content(member: TarMember) -> bytes:
+    try:
+        return member.read()
+    except BadImageError as error:
+        raise DataError(str(error)) from error
+
+
+def _image(sample: Sample, where: str) -> TarMember | None:
+    """Return the one image of a sample, and rather one without a further suffix."""
+    suffixes = [name for name in sample.members if name.rpartition(".")[2] in IMAGE_SUFFIXES]
+    plain = [name for name in suffixes if name in IMAGE_SUFFIXES] or suffixes
+    if len(plain) > 1:
+        raise DataError(
+            f"{where} has the images {' and '.join(plain)}: choose one by --columns "
+            f"image={plain[0]}."
+        )
+    return sample.members[plain[0]] if plain else None
