@@ -77,3 +77,6 @@ class Corpus:
     """Encoding other than UTF-8 -> ids of the posts whose text was stored in it."""
     faulty_images: Mapping[str, ImageFacts] = field(default_factory=dict)
     """Id of a post whose image was taken away when posts were prepared -> what is known of it."""
+    missing_images: tuple[str, ...] = ()
+    """Ids of posts that the source has an image of, which is not where the source is: they count as
+    posts without an image."""
