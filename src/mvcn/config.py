@@ -65,6 +65,8 @@ class DataConfig:
     """Our name of a column (text, image, label, id, ...) -> its name in the source."""
     images: Path | None = None
     """Folder of the images, where it is not the one that the source implies."""
+    text_only: bool = False
+    """Leave images aside: they are not looked at, and every post counts as one of text alone."""
     on_bad_image: BadImagePolicy = "error"
     """A bad image stops the run, counts as no image, or takes its post out; always counted."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mvcn.audit.findings import KINDS
-from mvcn.cli.options import Columns, DataName, Images, Splits, data_config
+from mvcn.cli.options import Columns, DataName, Images, Splits, TextOnly, data_config
 from mvcn.cli.process import prepare_process
 from mvcn.errors import ConfigError
 from mvcn.files import require_place_for, require_replaceable, write_json
@@ -26,6 +26,7 @@ def audit(
     dev: Annotated[Path | None, typer.Option(help="Posts to judge by, beside --train.")] = None,
     columns: Columns = None,
     images: Images = None,
+    text_only: TextOnly = False,
     json: Annotated[
         Path | None, typer.Option(help="Write all findings here; replaces an earlier report.")
     ] = None,
@@ -48,7 +49,14 @@ def audit(
     kinds = _known_kinds(fail_on or [], label_errors)
     _require_places([path for path in (json, html) if path is not None], library.MARK)
     source = data_config(
-        columns, name=data, root=root, splits=splits, train=train, dev=dev, images=images
+        columns,
+        name=data,
+        root=root,
+        splits=splits,
+        train=train,
+        dev=dev,
+        images=images,
+        text_only=text_only,
     )
     if label_errors:
         prepare_process()

@@ -36,6 +36,7 @@ def run_job(
     images: Path | None,
     keep: str | None,
     min_probability: float,
+    text_only: bool,
     jobs: int | None,
     overwrite: bool,
 ) -> None:
@@ -56,6 +57,7 @@ def run_job(
         None if images is None else images.absolute(),
         tuple(name.strip() for name in keep.split(",")) if keep else (),
         min_probability,
+        text_only,
     )
     done = predict_in_bulk(
         scoring, posts, engine, jobs=jobs, overwrite=overwrite, prepare=prepare_process

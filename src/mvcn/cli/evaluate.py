@@ -14,6 +14,7 @@ from mvcn.cli.options import (
     Run,
     Split,
     Splits,
+    TextOnly,
     data_config,
     tell_bad_images,
 )
@@ -34,6 +35,7 @@ def evaluate(
     splits: Splits = None,
     columns: Columns = None,
     images: Images = None,
+    text_only: TextOnly = False,
     ids: Annotated[
         Path | None, typer.Option(help="File with the ids to judge, one a line; default all.")
     ] = None,
@@ -50,7 +52,9 @@ def evaluate(
     if json is not None:
         require_place_for(json)
         require_replaceable(json, MARK, "file of scores by mvcn evaluate")
-    source = data_config(columns, name=data, root=root, splits=splits, images=images)
+    source = data_config(
+        columns, name=data, root=root, splits=splits, images=images, text_only=text_only
+    )
     classifier = Classifier.from_pretrained(run)
     corpus = read_posts(source, split)
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))

@@ -13,6 +13,7 @@ from mvcn.cli.options import (
     OnBadImage,
     Run,
     Splits,
+    TextOnly,
     data_config,
     tell_bad_images,
 )
@@ -40,6 +41,7 @@ def explain(
     splits: Splits = None,
     columns: Columns = None,
     images: Images = None,
+    text_only: TextOnly = False,
     on_bad_image: OnBadImage = "error",
     method: Annotated[
         Literal["attention", "gradient", "occlusion"],
@@ -66,7 +68,9 @@ def explain(
         raise ConfigError("--root is for single posts: say which by --post.")
     opened = TrainedRun(run)
     if post:
-        source = data_config(columns, name=data, root=root, splits=splits, images=images)
+        source = data_config(
+            columns, name=data, root=root, splits=splits, images=images, text_only=text_only
+        )
         known = opened.posts.dev if root is None else read_posts(source, None).posts
         chosen = _choose(known, post)
         prepared = opened.prepare(chosen, on_bad_image)

@@ -30,6 +30,10 @@ Columns = Annotated[
 Images = Annotated[
     Path | None, typer.Option(help="Folder of the images, where it is not beside the posts.")
 ]
+TextOnly = Annotated[
+    bool,
+    typer.Option("--text-only", help="Leave images aside: every post counts as one of text alone."),
+]
 Run = Annotated[Path, typer.Argument(help="Run folder that mvcn train has written.")]
 OnBadImage = Annotated[
     BadImagePolicy,

@@ -23,6 +23,7 @@ from mvcn.cli.options import (
     Run,
     Split,
     Splits,
+    TextOnly,
     data_config,
     tell_bad_images,
 )
@@ -47,6 +48,7 @@ def predict(
     splits: Splits = None,
     columns: Columns = None,
     images: Images = None,
+    text_only: TextOnly = False,
     output: Annotated[
         Path | None,
         typer.Option(help="CSV to write, one row a post; with --engine the folder of the job."),
@@ -80,6 +82,7 @@ def predict(
             images=images,
             keep=keep,
             min_probability=least,
+            text_only=text_only,
             jobs=jobs,
             overwrite=overwrite,
         )
@@ -89,11 +92,19 @@ def predict(
         if text or image:
             raise ConfigError("Give either a file of posts, or --text and --image, not both.")
         root = _one(posts)
-        source = data_config(columns, name=data, root=root, splits=splits, images=images)
+        source = data_config(
+            columns, name=data, root=root, splits=splits, images=images, text_only=text_only
+        )
         _predict_table(run, source, split, output, on_bad_image, least, backend, overwrite)
     else:
+        _require_wanted(image, text_only)
         classifier = Classifier.from_pretrained(run, backend)
         _show(classifier.predict_one(text, image, on_bad_image, least), on_bad_image)
+
+
+def _require_wanted(image: Path | None, text_only: bool) -> None:
+    if image is not None and text_only:
+        raise ConfigError("Give either --image or --text-only, not both.")
 
 
 def _one(posts: list[str]) -> Path:

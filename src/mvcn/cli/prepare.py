@@ -17,8 +17,10 @@ from mvcn.cli.options import (
     OnBadImage,
     Root,
     Splits,
+    TextOnly,
     data_config,
 )
+from mvcn.data.image_files import require_images
 from mvcn.data.prepare import prepare as prepare_posts
 from mvcn.data.prepared import FOLDER
 from mvcn.data.sources import read_all
@@ -31,6 +33,7 @@ def prepare(
     splits: Splits = None,
     columns: Columns = None,
     images: Images = None,
+    text_only: TextOnly = False,
     on_bad_image: OnBadImage = "error",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace prepared posts that are there.")
@@ -41,7 +44,11 @@ def prepare(
     Interrupted work goes on where it was when the same command is given again.
     """
     started = time.monotonic()
-    corpus = read_all(data_config(columns, name=data, root=root, splits=splits, images=images))
+    source = data_config(
+        columns, name=data, root=root, splits=splits, images=images, text_only=text_only
+    )
+    corpus = read_all(source)
+    require_images(corpus.posts, on_bad_image)
     index = prepare_posts(
         corpus, output, source=data, on_bad_image=on_bad_image, overwrite=overwrite
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import Columns, DataName, Images, Root, data_config
+from mvcn.cli.options import Columns, DataName, Images, Root, TextOnly, data_config
 from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_source
 from mvcn.data.splits import (
@@ -30,6 +30,7 @@ def split(
     data: DataName = "table",
     columns: Columns = None,
     images: Images = None,
+    text_only: TextOnly = False,
     shares: Annotated[
         str | None, typer.Option(help="Parts and their shares of the posts.", show_default=SHARES)
     ] = None,
@@ -52,7 +53,8 @@ def split(
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = parse_shares(SHARES if shares is None else shares)
     _require_free(output, overwrite)
-    corpus = read_source(data_config(columns, name=data, root=root, images=images), root)
+    source = data_config(columns, name=data, root=root, images=images, text_only=text_only)
+    corpus = read_source(source, root)
     posts = [post for post in corpus.posts if post.label is not None]
     if not posts:
         raise DataError(f"{root} has no labelled posts to deal out: give posts with labels.")

@@ -10,6 +10,7 @@ from mvcn.cli.options import (
     DataName,
     Images,
     Splits,
+    TextOnly,
     given,
     parse_columns,
     tell_bad_images,
@@ -32,6 +33,7 @@ def train(
     dev: Annotated[Path | None, typer.Option(help="Dev posts, beside --train.")] = None,
     columns: Columns = None,
     images: Images = None,
+    text_only: TextOnly = False,
     model: Annotated[
         str | None, typer.Option(help="A model of mvcn models, by its own recipe.")
     ] = None,
@@ -61,6 +63,7 @@ def train(
         dev=dev,
         columns=parse_columns(columns),
         images=images,
+        text_only=text_only or None,
         on_bad_image=on_bad_image,
     )
     config.update({"data": named, "training": given(seed=seed)})

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def read_corpus(
     splits: Collection[str] | None = None,
     columns: Mapping[str, str] | None = None,
     images: Path | None = None,
+    text_only: bool = False,
 ) -> Corpus:
     """Read the posts of the source at `root` with the reader called `name`.
 
@@ -55,6 +57,7 @@ def read_corpus(
             source in files of its own for each reads only those; one without any gives all posts.
         columns: Our name of a column -> the name that it has in the source.
         images: Folder of the images, where it is not the one that the source implies.
+        text_only: Leave images aside, so that no post has one and none need be there.
 
     Raises:
         ConfigError: The reader has no use for `columns` or `images`.
@@ -70,6 +73,12 @@ def read_corpus(
         raise ConfigError(
             f"Data set '{name}' has its own layout: leave out {' and '.join(useless)}."
         )
-    options |= {"splits": splits}
+    options |= {"splits": splits, "text_only": text_only or None}
     given = {key: value for key, value in options.items() if value is not None and key in known}
-    return reader(root, **given)
+    corpus = reader(root, **given)
+    return _without_images(corpus) if text_only else corpus
+
+
+def _without_images(corpus: Corpus) -> Corpus:
+    posts = [replace(post, image=None) for post in corpus.posts]
+    return replace(corpus, posts=posts, faulty_images={}, missing_images=())
