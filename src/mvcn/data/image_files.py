@@ -89,7 +89,7 @@ def tell_missing_images(corpus: Corpus, root: Path) -> None:
             "%s holds no image of %d of its %d posts, such as %s: they count as texts alone.",
             *(root, len(by_id), len(by_id) + shown, by_id[0]),
         )
-    named = shown + len(by_id)
+    named = shown + len(by_id) + len(corpus.faulty_images)
     found = shown - len(missing_images(corpus.posts))
     if FEW * found < named:
         LOG.warning("Only %d of the %d images of %s are found.", found, named, root)

@@ -10,6 +10,7 @@ from mvcn.config import DataConfig
 from mvcn.data import read_corpus
 from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id
 from mvcn.data.images import read_image
+from mvcn.data.prepare import prepare
 from mvcn.data.sources import read_source
 from mvcn.errors import DataError
 
@@ -175,6 +176,16 @@ def test_few_images_of_a_table_are_told(tmp_path, caplog):
         read_source(DataConfig(), tmp_path / "posts.csv")
         told = [f"Only 2 of the {count} images of {tmp_path / 'posts.csv'} are found."]
         assert [record.getMessage() for record in caplog.records] == told * is_told
+
+
+def test_images_that_were_left_out_of_prepared_posts_are_told(tmp_path, caplog, generated_posts):
+    (tmp_path / "1.png").write_bytes(generated_posts[0].image)
+    (tmp_path / "posts.csv").write_text("image,text\n1.png,a\n2.png,b\n3.png,c\n")
+    corpus = read_corpus("table", tmp_path / "posts.csv")
+    prepare(corpus, tmp_path / "out", source="table", on_bad_image="blank")
+    read_source(DataConfig(name="prepared"), tmp_path / "out")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == f"Only 1 of the 3 images of {tmp_path / 'out'} are found."
 
 
 def test_a_folder_of_very_many_files_is_listed_once(tmp_path, monkeypatch):
