@@ -129,7 +129,7 @@ def _data_sets(mvsa: Path | None, hfm: Path | None) -> Iterator[tuple[str, Rows]
             _posts(DataConfig(name="mvsa-single", root=mvsa, splits=mvsa / "splits")),
         )
     if hfm is not None:
-        yield "hfm, texts alone", _posts(DataConfig(name="hfm", root=hfm), texts_alone=True)
+        yield "hfm, texts alone", _posts(DataConfig(name="hfm", root=hfm, text_only=True))
 
 
 def _digits() -> Rows:
@@ -140,7 +140,7 @@ def _digits() -> Rows:
     return _scaled(train, train_classes, test, test_classes)
 
 
-def _posts(config: DataConfig, texts_alone: bool = False) -> Rows:
+def _posts(config: DataConfig) -> Rows:
     posts = read_training_posts(config, seed=0)
     random = np.random.default_rng(0)
     parts = [
@@ -149,15 +149,16 @@ def _posts(config: DataConfig, texts_alone: bool = False) -> Rows:
     ]
     features, classes = [], []
     for part in parts:
-        features.append(_features(part, texts_alone))
+        features.append(_features(part))
         classes.append(np.array([posts.class_names.index(str(post.label)) for post in part]))
     return _scaled(features[0], classes[0], features[1], classes[1])
 
 
-def _features(posts: Sequence[Post], texts_alone: bool) -> np.ndarray:
+def _features(posts: Sequence[Post]) -> np.ndarray:
     """Return mean token features of the packaged encoders."""
-    is_shown = [post.image is not None and not texts_alone for post in posts]
-    return post_features(posts, [ImageFacts(digest="") if shown else None for shown in is_shown])
+    return post_features(
+        posts, [None if post.image is None else ImageFacts(digest="") for post in posts]
+    )
 
 
 def _scaled(

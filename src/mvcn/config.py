@@ -75,6 +75,8 @@ class DataConfig:
     """Of an Excel workbook; by default the first."""
     normalize_labels: bool = False
     """Join labels that differ in case or blanks alone into one class, in lower case."""
+    text_only: bool = False
+    """Leave images aside: they are not looked at, and every post counts as one of text alone."""
     on_bad_image: BadImagePolicy = "error"
     """A bad image stops the run, counts as no image, or takes its post out; always counted."""
 

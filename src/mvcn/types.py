@@ -83,3 +83,6 @@ class Corpus:
     """Our name of a column -> its name in the source, where posts were read from columns."""
     other_parts: Mapping[str, int] = field(default_factory=dict)
     """Part of the source that was not asked for -> how many posts it has."""
+    missing_images: tuple[str, ...] = ()
+    """Ids of posts that the source has an image of, which is not where the source is: they count as
+    posts without an image."""

@@ -93,6 +93,10 @@ def test_a_run_keeps_its_describer(tiny_config, captioner, posts, tmp_path):
     run = TrainedRun(tmp_path / "run")
     explain_posts(run, run.prepare(posts[:2]), tmp_path, "occlusion", None)
     explained = json.loads((tmp_path / NUMBERS).read_text("utf-8"))["posts"]
+    bad = replace(posts[0], id="bad", image=tmp_path / "nowhere.png")
+    prepared = run.prepare([posts[1], bad], "blank")
+    assert (list(prepared.bad_images), prepared.posts[1].image) == (["bad"], None)
+    assert prepared.posts[0].attributes
     predicted = Classifier.from_pretrained(tmp_path / "run").predict(posts[:2])
     for one, prediction in zip(explained, predicted, strict=True):
         assert one["probabilities"] == pytest.approx(dict(prediction.probabilities), abs=1e-5)

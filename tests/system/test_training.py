@@ -235,6 +235,23 @@ def test_bad_images_are_handled_as_the_settings_say(one_epoch, tmp_path, posts_t
         assert report["bad_images"]["dev"] == {}
 
 
+def test_missing_images_are_told_before_the_model_is_built(
+    one_epoch, tmp_path, posts_table, monkeypatch
+):
+    monkeypatch.setattr("mvcn.training.run.build_model", lambda *_, **__: pytest.fail("too late"))
+    shutil.copy(posts_table / "train" / "posts.csv", tmp_path)
+    config = one_epoch(data={"train": str(tmp_path / "posts.csv")})
+    with pytest.raises(BadImageError, match=r"32 image\(s\).*\(and 22 more\).*--text-only"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_texts_needs_no_image(one_epoch, tmp_path, posts_table):
+    shutil.copy(posts_table / "train" / "posts.csv", tmp_path)
+    config = one_epoch(data={"train": str(tmp_path / "posts.csv")}, model={"network": "text-cnn"})
+    assert train(config, tmp_path / "run")["posts"]["train"] == 32
+
+
 def test_a_run_that_failed_can_be_overwritten_but_not_taken_for_a_model(one_epoch, tmp_path):
     broken = one_epoch(training={"fusion_learning_rate": 1e30, "encoder_learning_rate": 1e30})
     broken.training.epochs = 2

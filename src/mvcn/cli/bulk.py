@@ -11,7 +11,7 @@ from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy
 from mvcn.errors import ConfigError
 
-JOB_SETTINGS = ("name", "columns", "images")
+JOB_SETTINGS = ("name", "columns", "images", "text_only")
 """Of a source, what a job takes."""
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def run_job(
     images: Path | None,
     keep: str | None,
     min_probability: float,
+    text_only: bool,
     jobs: int | None,
     overwrite: bool,
 ) -> None:
@@ -63,6 +64,7 @@ def run_job(
         None if images is None else images.absolute(),
         tuple(name.strip() for name in keep.split(",")) if keep else (),
         min_probability,
+        text_only,
     )
     done = predict_in_bulk(
         scoring, posts, engine, jobs=jobs, overwrite=overwrite, prepare=prepare_process

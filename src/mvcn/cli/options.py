@@ -55,6 +55,10 @@ NormalizeLabels = Annotated[
 Images = Annotated[
     Path | None, typer.Option(help="Folder of the images, where it is not beside the posts.")
 ]
+TextOnly = Annotated[
+    bool | None,
+    typer.Option("--text-only", help="Leave images aside: every post counts as one of text alone."),
+]
 Run = Annotated[Path, typer.Argument(help="Run folder that mvcn train has written.")]
 OnBadImage = Annotated[
     BadImagePolicy,
@@ -100,6 +104,7 @@ SOURCE_OPTIONS: dict[str, tuple[Any, Any]] = {
     "data": (DataName, "table"),
     "columns": (Columns, None),
     "images": (Images, None),
+    "text_only": (TextOnly, None),
     "encoding": (Encoding, None),
     "quoting": (QuotingOption, None),
     "sheet": (Sheet, None),

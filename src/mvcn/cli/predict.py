@@ -81,6 +81,7 @@ def predict(
             images=source.get("images"),
             keep=keep,
             min_probability=least,
+            text_only=bool(source.get("text_only")),
             jobs=jobs,
             overwrite=overwrite,
         )
@@ -93,8 +94,14 @@ def predict(
         config = data_config(source, root=root, splits=splits)
         _predict_table(run, config, split, output, on_bad_image, least, backend, overwrite)
     else:
+        _require_wanted(image, bool(source.get("text_only")))
         classifier = Classifier.from_pretrained(run, backend)
         _show(classifier.predict_one(text, image, on_bad_image, least), on_bad_image)
+
+
+def _require_wanted(image: Path | None, text_only: bool) -> None:
+    if image is not None and text_only:
+        raise ConfigError("Give either --image or --text-only, not both.")
 
 
 def _one(posts: list[str]) -> Path:

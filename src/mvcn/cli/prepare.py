@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.cli.options import OUTCOME, OnBadImage, Root, Source, Splits, data_config, reads_posts
+from mvcn.data.image_files import require_images
 from mvcn.data.prepare import prepare as prepare_posts
 from mvcn.data.prepared import FOLDER
 from mvcn.data.sources import read_all
@@ -32,6 +33,7 @@ def prepare(
     """
     started = time.monotonic()
     corpus = read_all(data_config(source, root=root, splits=splits))
+    require_images(corpus.posts, on_bad_image)
     index = prepare_posts(
         corpus, output, source=source["name"], on_bad_image=on_bad_image, overwrite=overwrite
     )

@@ -51,10 +51,7 @@ def split(
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = parse_shares(SHARES if shares is None else shares)
     _require_free(output, overwrite)
-    corpus = read_source(
-        data_config(source, root=root),
-        root,
-    )
+    corpus = read_source(data_config(source, root=root), root)
     posts = [post for post in corpus.posts if post.label is not None]
     if not posts:
         raise DataError(f"{root} has no labelled posts to deal out: give posts with labels.")

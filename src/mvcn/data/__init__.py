@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def read_corpus(
     columns: Mapping[str, str] | None = None,
     images: Path | None = None,
     options: TableOptions | None = None,
+    text_only: bool = False,
 ) -> Corpus:
     """Read the posts of the source at `root` with the reader called `name`.
 
@@ -60,6 +62,7 @@ def read_corpus(
         columns: Our name of a column -> the name that it has in the source.
         images: Folder of the images, where it is not the one that the source implies.
         options: How rows are read, for sources that have rows.
+        text_only: Leave images aside, so that no post has one and none need be there.
 
     Raises:
         ConfigError: The reader has no use for `columns` or `images`.
@@ -77,6 +80,16 @@ def read_corpus(
         raise ConfigError(
             f"Data set '{name}' has its own layout: leave out {' and '.join(useless)}."
         )
-    everything = places | {"splits": splits, "options": options}
+    everything = places | {
+        "splits": splits,
+        "options": options,
+        "text_only": text_only or None,
+    }
     given = {key: value for key, value in everything.items() if value is not None and key in known}
-    return reader(root, **given)
+    corpus = reader(root, **given)
+    return _without_images(corpus) if text_only else corpus
+
+
+def _without_images(corpus: Corpus) -> Corpus:
+    posts = [replace(post, image=None) for post in corpus.posts]
+    return replace(corpus, posts=posts, faulty_images={}, missing_images=())

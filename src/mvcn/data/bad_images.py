@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mvcn.config import BadImagePolicy
 from mvcn.errors import BadImageError
@@ -10,7 +11,26 @@ from mvcn.types import Post
 
 LOGGER = logging.getLogger(__name__)
 
-NAMED_IN_ERROR = 3
+NAMED_IN_ERROR = 10
+NAMED_IN_WARNING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableImage:
+    """Stands for what a source gives as an image and nobody can or may read, such as an address."""
+
+    name: str
+    """As the source has it."""
+    reason: str
+    """Why it is not read, and what to do, as a sentence that says where."""
+    facts: None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read(self) -> bytes:
+        """Raise a BadImageError with the reason."""
+        raise BadImageError(self.reason)
 
 
 def apply_bad_image_policy(
@@ -29,7 +49,7 @@ def apply_bad_image_policy(
     if not bad:
         return list(posts)
     if policy == "error":
-        raise BadImageError(_explain(bad))
+        raise bad_image_error(bad)
     if policy == "drop":
         return [post for post in posts if post.id not in bad]
     return [dataclasses.replace(p, image=None) if p.id in bad else p for p in posts]
@@ -42,16 +62,22 @@ def warn_of_truncated_images(remarks: Sequence[str]) -> None:
         remarks: A sentence an image, as `open_image` gives it.
     """
     if remarks:
-        first = " ".join(remarks[:NAMED_IN_ERROR])
-        rest = len(remarks) - NAMED_IN_ERROR
+        first = " ".join(remarks[:NAMED_IN_WARNING])
+        rest = len(remarks) - NAMED_IN_WARNING
         more = f" (and {rest} more)" if rest > 0 else ""
         LOGGER.warning("%d truncated image(s) are used: %s%s", len(remarks), first, more)
 
 
-def _explain(bad: Mapping[str, str]) -> str:
+def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
+    """Return the error that names the first posts with a bad image and counts all.
+
+    Args:
+        bad: Post id -> what is wrong with its image.
+        ways_on: What else can be done, to stand before ``or go on``.
+    """
     first = [f"post {post_id}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
-    return (
-        f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} "
-        "Mend them, or go on by --on-bad-image blank (without image) or drop (without post)."
+    return BadImageError(
+        f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} Correct them, {ways_on}"
+        "or go on by --on-bad-image blank (without image) or drop (without post)."
     )

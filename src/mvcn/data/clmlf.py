@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images
 from mvcn.data.hfm import CLASS_NAMES as SARCASM
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.merge_rule import POLARITIES
@@ -17,19 +18,25 @@ USUAL_IMAGES = "dataset_image"
 
 
 def read_clmlf(
-    root: Path, *, splits: Collection[str] | None = None, images: Path | None = None
+    root: Path,
+    *,
+    splits: Collection[str] | None = None,
+    images: Path | None = None,
+    text_only: bool = False,
 ) -> Corpus:
     """Read ``train.json``, ``dev.json`` and ``test.json`` below `root`.
 
     Files can be called by any name that `part_of` knows; other lists are left out. Each is a list
     of objects with ``id``, ``text`` and ``emotion_label``: 0, 1, 2 for positive, neutral, negative
     (MVSA) where any of the files has a 2, else 0 and 1 for not sarcastic and sarcastic (HFM). A
-    post's image is ``<id>.jpg``.
+    post's image is ``<id>.jpg``, or has another suffix of `IMAGE_SUFFIXES`.
 
     Args:
         root: Folder of the lists.
         splits: Which of them to return posts of; by default all that are there.
-        images: Folder of the images; else ``dataset_image`` below `root`.
+        images: Folder of the images, or one that holds them in a folder of their own; else
+            ``dataset_image`` below `root`.
+        text_only: There need be no folder of images.
 
     Raises:
         DataError: A list or the folder of images is missing, or an entry is malformed.
@@ -45,13 +52,14 @@ def read_clmlf(
         for split, paths in files.items()
     }
     names = _class_names(label for part in entries.values() for *_, label in part)
-    folder = ImageFolder(_image_folder(root, images))
+    folder = _image_folder(root, images, text_only)
+    (by_id,), by_path = files_by_id(folder, IMAGE_SUFFIXES), ImageFolder(folder)
     posts: dict[str, Post] = {}
     for split, part in entries.items():
         for where, post_id, text, label in part:
             if post_id in posts:
                 raise DataError(f"{where}: id {post_id!r} was given before: delete one of them.")
-            image = folder.path(f"{post_id}.jpg", where)
+            image = by_id.get(post_id) or by_path.path(f"{post_id}.jpg", where)
             posts[post_id] = Post(post_id, text, image, names[label], split=split)
     return keep_parts(Corpus(list(posts.values()), names, removed), splits, str(root))
 
@@ -70,11 +78,14 @@ def _class_names(labels: Iterable[int]) -> tuple[str, ...]:
     return POLARITIES if len(POLARITIES) - 1 in set(labels) else SARCASM
 
 
-def _image_folder(root: Path, images: Path | None) -> Path:
+def _image_folder(root: Path, images: Path | None, text_only: bool) -> Path:
     folder = root / USUAL_IMAGES if images is None else images
-    if not folder.is_dir():
-        raise DataError(f"There is no folder of images {folder}: name it by --images.")
-    return folder
+    if not folder.is_dir() and not text_only:
+        raise DataError(
+            f"There is no folder of images {folder}: name it by --images, or go on with the texts "
+            "alone by --text-only."
+        )
+    return find_place(folder, holds_images, "images")
 
 
 def _entries(path: Path) -> Iterator[tuple[str, str, str, int]]:

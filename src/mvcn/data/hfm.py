@@ -6,12 +6,15 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images
 from mvcn.data.parts import PARTS, left_out, part_files
 from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post
 
 CLASS_NAMES = ("not sarcastic", "sarcastic")
 FILES = {"train": "train.txt", "dev": "valid2.txt", "test": "test2.txt"}
+IMAGE_FOLDERS = ("image", "dataset_image")
+"""Ours, and the one that the published archive of the images unpacks to."""
 ATTRIBUTES = Path("extract") / "extract_all"
 FILTERED_WORDS = {
     *("exgag", "sarcasm", "sarcastic", "irony", "ironic", "reposting"),
@@ -33,19 +36,21 @@ def read_hfm(
     files are left out. The last element of a line is the label; posts with one of the authors'
     filtered words go to ``removed``. Texts keep all their blanks. Attributes come from
     ``extract/extract_all``, where it is there. A post has an image if `images`, or else ``image/``
-    below `root`, holds its ``<id>.jpg``.
+    or ``dataset_image/`` below `root`, holds its ``<id>.jpg``, or has it with another suffix of
+    `IMAGE_SUFFIXES`; the others go to `missing_images`.
 
     Args:
-        root: Folder of HFM as published.
+        root: Folder of HFM as published, or one that holds it in a folder of its own.
         splits: Which of ``train``, ``dev``, ``test`` to read; by default those that are there.
             Of the others, the lines are counted.
-        images: Folder of the images.
+        images: Folder of the images, or one that holds them in a folder of their own.
 
     Raises:
         DataError: `root` is not HFM, a wanted file is missing, or a line is malformed.
     """
+    root = find_place(root, lambda folder: any((folder / "text").glob("*.txt")), "HFM")
     attributes = _read_attributes(root / ATTRIBUTES)
-    with_image = _image_ids(images, root / "image")
+    (with_image,) = files_by_id(_image_folder(root, images), IMAGE_SUFFIXES)
     posts: dict[str, Post] = {}
     filtered: list[str] = []
     files, unknown = _files(root / "text")
@@ -76,6 +81,7 @@ def read_hfm(
         list(posts.values()),
         CLASS_NAMES,
         {FILTERED: tuple(filtered), **removed},
+        missing_images=tuple(post_id for post_id in posts if post_id not in with_image),
         other_parts=others,
     )
 
@@ -180,14 +186,13 @@ def _checked_id(post_id: str, where: str) -> str:
     return post_id
 
 
-def _image_ids(images: Path | None, usual: Path) -> dict[str, Path]:
-    """Return id -> image of all that are there; only a folder that was asked for must be there."""
-    folder = usual if images is None else images
-    if folder.is_dir():
-        return {path.stem: path for path in folder.glob("*.jpg")}
-    if images is None:
-        return {}
-    raise DataError(f"There is no folder of images {images}: correct --images.")
+def _image_folder(root: Path, images: Path | None) -> Path:
+    """Return the folder of the images; only one that was asked for must be there."""
+    if images is not None and not images.is_dir():
+        raise DataError(f"There is no folder of images {images}: correct --images.")
+    usual = [root / name for name in IMAGE_FOLDERS] if images is None else [images]
+    places = [find_place(folder, holds_images, "images") for folder in usual]
+    return next(filter(holds_images, places), usual[0])
 
 
 def _read_text(path: Path) -> str:

@@ -2,14 +2,19 @@
 
 import base64
 import binascii
+import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from mvcn.data.bad_images import UnreadableImage
+from mvcn.data.image_paths import FolderNames, path_inside, spellings
 from mvcn.data.rows import Row
-from mvcn.errors import DataError, reason_of
 from mvcn.types import ImageSource, StoredImage
+
+LOG = logging.getLogger(__name__)
 
 WEB_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 DATA_ADDRESS = re.compile(r"data:image/[\w.+-]++(;[\w.+-]++=[\w.+-]++)*+;base64,", re.IGNORECASE)
@@ -34,70 +39,75 @@ class ImagePlace(Protocol):
     """What image paths are relative to."""
 
     def path(self, name: str, where: str) -> ImageSource:
-        """Return the image of a path; raises a DataError where it leads out of the place."""
+        """Return the image of a path; one that cannot be read where it leads out of the place."""
 
 
 class ImageFolder:
     """The folder that image paths are relative to, and must stay inside.
 
+    Links inside of it are followed, wherever they lead: their owner made them.
+
     Args:
         root: The folder.
-
-    Raises:
-        DataError: The path of the folder cannot be followed.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._is_folder_inside: dict[str, bool] = {}
-        try:
-            self._limit = root.resolve()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(
-                f"Folder {root} cannot be followed ({_short(error)}): correct its path."
-            ) from error
+        self._folder = os.path.abspath(root)
+        self._names = FolderNames(self._folder)
+        self._has_told = False
 
-    def path(self, name: str, where: str) -> Path:
-        """Return the path of an image, which need not be there.
+    def path(self, name: str, where: str) -> ImageSource:
+        """Return the image of a path, which need not be there.
+
+        Where there is no such file, other spellings of the path are tried inside of the folder,
+        see `spellings`, and other cases of its letters.
 
         Args:
             name: As the source has it.
             where: File and row, for errors.
 
-        Raises:
-            DataError: The path leads out of the folder, by itself or by a symbolic link, or is
-                none at all.
+        Returns:
+            A path inside of the folder; else what says why it is none when it is read.
         """
-        path = self.root / name
-        try:
-            if "\0" in name or _is_too_long(name):
-                raise ValueError("it is neither a path nor an image as base64 text")
-            inside = self._is_inside(path, name)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(
-                f"{where}: image {name[:80]!r} cannot be followed ({_short(error)}): "
-                "correct its path."
-            ) from error
-        if not inside:
-            raise DataError(
-                f"{where}: image {name[:80]!r} is outside of {self.root}: "
-                "name the folder that holds all images by --images."
+        if "\0" in name or _is_too_long(name):
+            return UnreadableImage(
+                name[:MAX_PATH_CHARACTERS],
+                f"{where}: image {name[:80]!r} cannot be followed (it is neither a path nor an "
+                "image as base64 text): correct its path.",
             )
-        return path
+        path = path_inside(name, self._folder)
+        if path is not None and path in self._names:
+            return self.root / path
+        found = self._find(name)
+        if found is not None:
+            return self.root / found
+        if path is None:
+            return UnreadableImage(
+                name,
+                f"{where}: image {name[:80]!r} is outside of {self.root}: "
+                "name the folder that holds all images by --images.",
+            )
+        return self.root / path
 
-    def _is_inside(self, path: Path, name: str) -> bool:
-        """Follow all links; folders only once, since many images are in few of them."""
-        last = name.rpartition("/")[2]
-        if last in ("", ".", "..") or path.is_symlink():
-            return path.resolve().is_relative_to(self._limit)
-        folder = name[: len(name) - len(last)]
-        if folder not in self._is_folder_inside:
-            self._is_folder_inside[folder] = path.parent.resolve().is_relative_to(self._limit)
-        return self._is_folder_inside[folder]
+    def _find(self, name: str) -> str | None:
+        """Return the file that another spelling of a path leads to, if there is one."""
+        others = [path_inside(one, self._folder) for one in spellings(name, self._folder)]
+        inside = [path for path in others if path]
+        there = (path for path in inside if path in self._names)
+        similar = (path for one in inside if (path := self._names.similar(one)) is not None)
+        found = next(there, None) or next(similar, None)
+        if found is not None and not self._has_told:
+            self._has_told = True
+            LOG.info(
+                "Image %r is read from %s, and others that are spelt like it accordingly.",
+                *(name, self.root / found),
+            )
+        return found
 
 
 def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageSource | None:
-    """Return the image that a cell names or holds.
+    """Return the image that a cell names or holds; one that cannot be read for any other cell.
 
     Args:
         cell: Null, a path, base64 text with or without ``data:image/...;base64,`` before it, the
@@ -105,24 +115,24 @@ def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageSource | None
             ``path`` as Hugging Face datasets write it.
         row: The row that it belongs to.
         folder: What a path is relative to.
-
-    Raises:
-        DataError: None of these, a web address, or a path that leads out of the folder.
     """
     again = row.image
     if isinstance(cell, Mapping):
         if not {"bytes", "path"}.intersection(cell):
-            raise DataError(
-                f"{row.where}: the image is an object without 'path' and 'bytes': give one of them."
+            return UnreadableImage(
+                "an object",
+                f"{row.where}: the image is an object without 'path' and 'bytes': give one of "
+                "them.",
             )
         content, again = cell.get("bytes"), None
         cell = cell.get("path") if content is None else content
     if isinstance(cell, str):
         return _image_of_text(cell.strip(), row.where, folder, again)
-    if cell is None or isinstance(cell, bytes | StoredImage):
+    if cell is None or isinstance(cell, Path | bytes | StoredImage):
         return cell
-    raise DataError(
-        f"{row.where}: the image is {type(cell).__name__}, not a path, base64 text or bytes."
+    kind = type(cell).__name__
+    return UnreadableImage(
+        kind, f"{row.where}: the image is {kind}, not a path, base64 text or bytes."
     )
 
 
@@ -133,16 +143,19 @@ def _image_of_text(
         return None
     prefix = DATA_ADDRESS.match(text)
     if prefix is None and text[:5].lower() == "data:":
-        raise DataError(
+        return UnreadableImage(
+            text[:MAX_PATH_CHARACTERS],
             f"{where}: image {text[:80]!r} is not valid as data: write it as "
-            "data:image/png;base64,... or give a path."
+            "data:image/png;base64,... or give a path.",
         )
     if prefix is not None or _looks_like_base64(text):
         content = _decode(text[prefix.end() :] if prefix else text, where)
-        return content if again is None else again
+        return again if isinstance(content, bytes) and again is not None else content
     if WEB_ADDRESS.match(text):
-        raise DataError(
-            f"{where}: image {text[:80]!r} is a web address: download it and give its path."
+        return UnreadableImage(
+            text[:MAX_PATH_CHARACTERS],
+            f"{where}: image {text[:80]!r} is a web address: download it, as by img2dataset, whose "
+            "folders and .tar files can be read, and give its path.",
         )
     return folder.path(text, where)
 
@@ -162,14 +175,12 @@ def _looks_like_base64(text: str) -> bool:
     return content.startswith(SIGNATURES) or content[4:8] in BOXES
 
 
-def _decode(text: str, where: str) -> bytes:
+def _decode(text: str, where: str) -> bytes | UnreadableImage:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise DataError(
-            f"{where}: the image is not valid base64 ({_short(error)}): write it anew."
-        ) from error
-
-
-def _short(error: Exception) -> str:
-    return " ".join(reason_of(error).split()).rstrip(".")[:100]
+        reason = " ".join(str(error).split()).rstrip(".")[:100]
+        return UnreadableImage(
+            text[:MAX_PATH_CHARACTERS],
+            f"{where}: the image is not valid base64 ({reason}): write it anew.",
+        )

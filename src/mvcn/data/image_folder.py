@@ -1,9 +1,11 @@
 """A folder of images, with a table of metadata or with a folder for each class."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from mvcn.data.files_by_id import IMAGE_SUFFIXES, TEXT_SUFFIXES, names_in
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.parts import group_by_part, keep_parts, left_out
 from mvcn.data.rows import Row, TableOptions, read_bytes
@@ -12,8 +14,6 @@ from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
-TEXT_SUFFIX = ".txt"
 CLASS_COLUMNS = {name: name for name in ("id", "text", "image", "label")}
 HIDDEN = "hidden by the dot before its name"
 
@@ -29,10 +29,10 @@ def read_image_folder(
 
     Either ``metadata.csv`` (or ``.jsonl``, ``.parquet``) names each image under ``file_name``
     and has the columns of a table beside it; or each class has a folder of its images, an image
-    ``cat.jpg`` with its text, if it has one, in ``cat.txt`` (UTF-8) beside it. Both can be in
-    folders below `root` called ``train``, ``validation`` and ``test``, or as `part_of` knows them;
-    images elsewhere are then left out. Without an id column, the id of a post is the path of its
-    image below `root`. Hidden images count as removed.
+    ``cat.jpg`` with its text, if it has one, in ``cat.txt`` (UTF-8) beside it, with suffixes in any
+    case. Both can be in folders below `root` called ``train``, ``validation`` and ``test``, or as
+    `part_of` knows them; images elsewhere are then left out. Without an id column, the id of a post
+    is the path of its image below `root`. Links are followed. Hidden images count as removed.
 
     Args:
         root: The folder.
@@ -63,7 +63,7 @@ def read_image_folder(
 
 def _parts(root: Path) -> list[tuple[Path, str | None]]:
     """Return the folders of the splits, or the whole folder where it has none."""
-    folders = [(path.name, path) for path in _visible(root) if path.is_dir()]
+    folders = [(name, root / name) for name in _visible(root) if (root / name).is_dir()]
     parts = group_by_part(folders, str(root))
     tables = [name for name in METADATA if (root / name).is_file()]
     if parts and tables:
@@ -80,11 +80,11 @@ def _images_beside(parts: list[Path], root: Path) -> dict[str, list[str]]:
     if parts == [root]:
         return {}
     found: dict[str, list[str]] = {}
-    for path in _visible(root):
-        if path not in parts:
+    for name in _visible(root):
+        if (path := root / name) not in parts:
             below = sorted(path.rglob("*")) if path.is_dir() else [path]
             images = [p.relative_to(root).as_posix() for p in below if _is_image(p)]
-            found |= {path.name: images} if images else {}
+            found |= {name: images} if images else {}
     return found
 
 
@@ -117,25 +117,45 @@ def _read_part(
 def _rows_of_classes(folder: Path, root: Path) -> Iterator[Row]:
     """Yield one row for each image in a folder of a class."""
     number = 0
-    for path in _visible(folder):
+    for name in _visible(folder):
+        path = folder / name
         if not path.is_dir():
             raise DataError(f"{path} is in no folder of a class, and there is no metadata.csv.")
-        images = _visible(path)
-        if not images:
-            raise DataError(f"{path} holds no images of its class: fill it or take it away.")
+        images, texts = _images_and_texts(path)
         for image in images:
-            if image.suffix.lower() == TEXT_SUFFIX and _has_image(image):
-                continue
-            if image.suffix.lower() not in SUFFIXES:
-                raise DataError(f"{image} is neither an image nor the text of one: take it away.")
             number += 1
-            name = image.relative_to(root).as_posix()
-            cells = {"id": name, "text": _text_beside(image, root), "image": name}
-            yield Row({**cells, "label": path.name}, number, str(image))
+            place = path / image
+            text = _read_text(path, texts.get(os.path.splitext(image)[0], []))
+            cells = {"id": place.relative_to(root).as_posix(), "text": text, "image": place}
+            yield Row({**cells, "label": name}, number, str(place))
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "Thumbs.db")))
+def _visible(folder: Path) -> list[str]:
+    return sorted(name for name in names_in(folder) if not name.startswith((".", "Thumbs.db")))
+
+
+def _images_and_texts(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the names of the images in a folder, and of the texts beside them by their stem."""
+    images: list[str] = []
+    texts: dict[str, list[str]] = {}
+    others: list[str] = []
+    for name in _visible(folder):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in IMAGE_SUFFIXES:
+            images.append(name)
+        elif suffix.lower() in TEXT_SUFFIXES:
+            texts.setdefault(stem, []).append(name)
+        else:
+            others.append(name)
+    stems = {os.path.splitext(name)[0] for name in images}
+    others += [name for stem, names in texts.items() if stem not in stems for name in names]
+    if others:
+        raise DataError(
+            f"{folder / min(others)} is neither an image nor the text of one: take it away."
+        )
+    if not images:
+        raise DataError(f"{folder} holds no images of its class: fill it or take it away.")
+    return images, texts
 
 
 def _hidden_images(folder: Path, root: Path) -> tuple[str, ...]:
@@ -143,25 +163,21 @@ def _hidden_images(folder: Path, root: Path) -> tuple[str, ...]:
     return tuple(
         path.relative_to(root).as_posix()
         for path in sorted(folder.glob("*/.*"))
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES
     )
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def _has_image(text: Path) -> bool:
-    return any(
-        text.with_suffix(suffix).exists() for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))
-    )
-
-
-def _text_beside(image: Path, root: Path) -> str:
-    path = image.with_suffix(TEXT_SUFFIX)
-    if not path.exists() and not path.is_symlink():
+def _read_text(folder: Path, names: list[str]) -> str:
+    """Return the text beside an image; empty where there is none."""
+    if not names:
         return ""
-    ImageFolder(root).path(path.relative_to(root).as_posix(), str(path))
+    path = folder / names[0]
+    if len(names) > 1:
+        raise DataError(f"{path} and {names[1]} are both the text of one image: keep one of them.")
     try:
         return read_bytes(path, "text").decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mvcn.data.image_cells import ImageFolder
+from mvcn.data.files_by_id import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place
 from mvcn.data.merge_rule import POLARITIES, merge_labels
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
 
 LABEL_FILE = "labelResultAll.txt"
+FOLDER = "data"
 COLUMNS = "text,image"
 ANNOTATORS = 3
 """Of each post of MVSA-Multiple."""
@@ -25,8 +26,10 @@ Annotation = tuple[str, str]
 def read_mvsa_single(root: Path) -> Corpus:
     """Read ``labelResultAll.txt`` and ``data/<id>.txt`` below `root`, in the file's order.
 
-    Posts whose text and image contradict each other go to ``removed["contradictory"]``. Images are
-    not looked at: a missing one is found where it is opened.
+    Posts whose text and image contradict each other go to ``removed["contradictory"]``. A post's
+    image is ``data/<id>.jpg``, or has another suffix of `IMAGE_SUFFIXES`. Images are not looked
+    at: a missing one is found where it is opened. `root` may also be a folder that holds the data
+    set in a folder of its own, as its archive unpacks.
 
     Raises:
         DataError: `root` is not the data set, a row is malformed, or a text is missing.
@@ -59,17 +62,19 @@ def _read(
     posts: list[Post] = []
     removed: dict[str, list[str]] = {CONTRADICTORY: [], NO_MAJORITY: []}
     encoded: list[str] = []
-    folder = ImageFolder(root)
+    root = find_place(root, lambda folder: (folder / LABEL_FILE).is_file(), name)
+    folder = root / FOLDER
+    texts, images = files_by_id(folder, TEXT_SUFFIXES, IMAGE_SUFFIXES)
     for post_id, annotations in _read_rows(root / LABEL_FILE, name, annotators):
         labels = agree(annotations)
         label = labels and merge_labels(*labels)
         if labels is None or label is None:
             removed[NO_MAJORITY if labels is None else CONTRADICTORY].append(post_id)
             continue
-        text, encoding = _read_text(folder.path(f"data/{post_id}.txt", f"Post {post_id}"))
+        text, encoding = _read_text(texts.get(post_id, folder / f"{post_id}.txt"))
         if encoding == OTHER_ENCODING:
             encoded.append(post_id)
-        image = folder.path(f"data/{post_id}.jpg", f"Post {post_id}")
+        image = images.get(post_id, folder / f"{post_id}.jpg")
         posts.append(Post(post_id, text, image, label, *labels))
     reasons = {reason: tuple(ids) for reason, ids in removed.items() if ids}
     return Corpus(posts, POLARITIES, reasons, {OTHER_ENCODING: tuple(encoded)} if encoded else {})

@@ -11,7 +11,11 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mvcn.config import BadImagePolicy
-from mvcn.data.bad_images import apply_bad_image_policy, warn_of_truncated_images
+from mvcn.data.bad_images import (
+    apply_bad_image_policy,
+    bad_image_error,
+    warn_of_truncated_images,
+)
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_facts import describe_image
 from mvcn.data.images import image_digest, read_image
@@ -79,7 +83,7 @@ def prepare(
     Raises:
         RunError: The folder holds something else, or the images themselves.
         DataError: A post is in a part that is none of ours, or cannot be written.
-        BadImageError: The policy is ``error`` and an image is bad.
+        BadImageError: The policy is ``error`` and images are bad; all were looked at.
     """
     shards = _plan(corpus.posts)
     _require_elsewhere(corpus.posts, output)
@@ -90,6 +94,9 @@ def prepare(
         for shard in shards:
             records.append(_write_shard(shard, output, on_bad_image))
             progress.update(len(shard.posts))
+    bad = {post_id: why for record in records for post_id, why in record["bad_images"].items()}
+    if bad and on_bad_image == "error":
+        raise bad_image_error(bad)
     index = _index(corpus, source, records, on_bad_image)
     warn_of_truncated_images(list(index[TRUNCATED].values()))
     write_json(output / INDEX_FILE, index)
@@ -184,7 +191,8 @@ def _remove_prepared(output: Path) -> None:
 def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[str, Any]:
     """Write a shard unless it is there; return what the index says of it.
 
-    The record is written after the shard, so it stands for one that is whole.
+    The record is written after the shard, so it stands for one that is whole. A shard with bad
+    images that are errors is not kept.
     """
     path = output / FOLDER / shard.name
     record_path = path.with_suffix(".json")
@@ -203,7 +211,6 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
                 digest.update(canonical(row))
                 label = row["label"] or ""
                 labels[label] = labels.get(label, 0) + 1
-    partial.replace(path)
     record = {
         "file": shard.name,
         "part": shard.part,
@@ -213,6 +220,10 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
         "bad_images": bad,
         TRUNCATED: truncated,
     }
+    if bad and policy == "error":
+        partial.unlink()
+        return record
+    partial.replace(path)
     write_json(record_path, record)
     return record
 
@@ -241,7 +252,7 @@ def _row_groups(
         problems = {i: f.problem for i, (_, f) in found.items() if f is not None and f.problem}
         bad |= problems
         truncated |= {i: f.truncation for i, (_, f) in found.items() if f and f.truncation}
-        usable = apply_bad_image_policy(chunk, problems, policy)
+        usable = apply_bad_image_policy(chunk, problems, "blank" if policy == "blank" else "drop")
         if usable:
             yield [_row(post, *found[post.id]) for post in usable]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mvcn.config import DataConfig
 from mvcn.data import read_corpus
+from mvcn.data.image_files import tell_missing_images
 from mvcn.data.parts import PARTS, WORDS, part_files
 from mvcn.data.rows import TableOptions
 from mvcn.data.splits import read_ids, require_made_for, select_posts
@@ -89,6 +90,8 @@ def read_source(
 ) -> Corpus:
     """Read the source at `root` with the reader and the options that the settings name.
 
+    A warning says where images are missing.
+
     Args:
         config: Settings.
         root: Folder or file of the source.
@@ -99,7 +102,8 @@ def read_source(
 
     Raises:
         ConfigError: No root is given.
-        DataError: A file cannot be read as what it should be.
+        DataError: A file cannot be read as what it should be, or the source knows its images by
+            their id alone and holds none.
     """
     if root is None:
         raise ConfigError(f"Data set '{config.name}' needs the setting data.root (--root).")
@@ -112,14 +116,18 @@ def read_source(
         labels,
         remembered or {},
     )
-    return read_corpus(
+    corpus = read_corpus(
         config.name,
         root,
         splits=wanted,
         columns=config.columns,
         images=config.images,
         options=options,
+        text_only=config.text_only,
     )
+    if not config.text_only:
+        tell_missing_images(corpus, root)
+    return corpus
 
 
 def posts_of_id_file(corpus: Corpus, folder: Path, split: str) -> list[Post]:

@@ -115,6 +115,7 @@ def _data_options(data: DataConfig) -> list[str]:
         "--images": data.images,
         "--on-bad-image": data.on_bad_image if data.on_bad_image != "error" else None,
     }
-    return [
+    words = [
         word for name, value in given.items() if value is not None for word in (name, str(value))
     ]
+    return [*words, "--text-only"] if data.text_only else words

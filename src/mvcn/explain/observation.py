@@ -1,6 +1,6 @@
 """What a model does with posts: attention, fused features, probabilities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,7 @@ class PreparedPosts:
         posts: Labels are not read.
         on_bad_image: What to do with an image that cannot be read.
         images: What reads the images; by default, features of frozen encoders are cached on disk.
+        describe: What finds words for the images of posts that can be read.
 
     Raises:
         BadImageError: An image cannot be read and the policy is ``error``.
@@ -55,12 +56,13 @@ class PreparedPosts:
         posts: Sequence[Post],
         on_bad_image: BadImagePolicy = "error",
         images: ImageInputs | None = None,
+        describe: Callable[[Sequence[Post]], list[Post]] = list,
     ) -> None:
         model.eval()
         images = image_inputs(model, processor) if images is None else images
         self.bad_images = images.prepare(posts)
         """Post id -> what is wrong with its image."""
-        self.posts = apply_bad_image_policy(posts, self.bad_images, on_bad_image)
+        self.posts = describe(apply_bad_image_policy(posts, self.bad_images, on_bad_image))
         """Those to go on with."""
         self._rows = EncodedPosts(self.posts, processor)
         self._collate = Collator(processor, images)

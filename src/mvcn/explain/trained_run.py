@@ -110,7 +110,7 @@ class TrainedRun:
             BadImageError: An image cannot be read and the policy is ``error``.
         """
         policy = on_bad_image or self.config.data.on_bad_image
-        return PreparedPosts(self.model, self.processor, self.describe(posts), policy)
+        return PreparedPosts(self.model, self.processor, posts, policy, describe=self.describe)
 
     def _space(self, prepared: PreparedPosts) -> Space:
         labels = [post.label for post in prepared.posts]

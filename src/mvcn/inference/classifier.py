@@ -13,6 +13,7 @@ from PIL import Image
 from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.data.decoded_image import image_source
+from mvcn.data.image_files import require_images
 from mvcn.errors import DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
@@ -130,6 +131,8 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """Yield one prediction for each post, in order; memory stays flat, however many they are.
 
+        Whether the images of a sequence of posts are there is known before the first prediction.
+
         Args:
             posts: Labels are not read.
             on_bad_image: What to do with an image that cannot be read.
@@ -138,6 +141,8 @@ class Classifier:
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
         """
+        if isinstance(posts, Sequence):
+            self._require_images(posts, on_bad_image)
         waiting, pixels = iter(posts), pixel_inputs(self.model.config.network, self.processor)
         while chunk := list(islice(waiting, POSTS_AT_ONCE)):
             bad = pixels.prepare(chunk)
@@ -160,6 +165,7 @@ class Classifier:
             BadImageError: An image cannot be read and the policy is ``error``.
         """
         encoded = self._encode_labelled(posts)  # first: images take much longer
+        self._require_images(posts, on_bad_image)
         images = self._image_inputs()
         bad = images.prepare(posts)
         usable = apply_bad_image_policy(posts, bad, on_bad_image)
@@ -174,6 +180,10 @@ class Classifier:
             evaluate_groups(rows, labels, encoded.modalities, self.class_names),
             bad,
         )
+
+    def _require_images(self, posts: Sequence[Post], on_bad_image: BadImagePolicy) -> None:
+        if system(self.model.config.network).reads_image:
+            require_images(posts, on_bad_image)
 
     def _image_inputs(self) -> ImageInputs:
         if isinstance(self.model, MvcnForClassification):

@@ -40,6 +40,8 @@ class Scoring:
     """Columns that are handed through to the predictions."""
     min_probability: float = 0.0
     """A class that is less probable is not given."""
+    text_only: bool = False
+    """Leave images aside."""
     rows_a_shard: int = ROWS_A_SHARD
     """A file is cut behind the row group that reaches this."""
 
@@ -70,6 +72,8 @@ class ShardScorer:
     def __init__(self, scoring: Scoring) -> None:
         self._scoring = scoring
         self._names = dict(scoring.columns)
+        if scoring.text_only:
+            self._names["image"] = ""
         self._classifier = Classifier.from_pretrained(scoring.run, scoring.backend)
 
     def score(self, shard: Shard) -> Outcome:

@@ -20,13 +20,14 @@ from transformers.trainer_callback import ProgressCallback
 from mvcn.config import BadImagePolicy, ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.data.fingerprint import fingerprint
+from mvcn.data.image_files import require_any_image, require_images
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
 from mvcn.losses.contrast import Contrast
 from mvcn.losses.objective import Objective
-from mvcn.models import build_model, build_processor, load_model
+from mvcn.models import build_model, build_processor, load_model, system
 from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
@@ -89,6 +90,7 @@ def _train(
     run_folder.check_claim(output, config, resume=resume, overwrite=overwrite)
     posts = read_training_posts(config.data, config.training.seed)
     require_readable(config.model.network, posts.train)
+    _require_images(config, [*posts.train, *posts.dev])
     set_seed(config.training.seed)
     model = build_model(config.model, posts.class_names, annotation_head=_has_head(config, posts))
     processor = build_processor(config.model)
@@ -119,6 +121,13 @@ def _train(
             _finish(output, trainer, posts, report)
     processes.wait_for_everyone()
     return report
+
+
+def _require_images(config: RunConfig, posts: Sequence[Post]) -> None:
+    """Raise an error where images are not there, before anything is computed."""
+    if system(config.model.network).reads_image:
+        require_images(posts, config.data.on_bad_image)
+        require_any_image(posts)
 
 
 def _frozen_texts(

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvcn.data.image_cells import ImageFolder
-from mvcn.data.images import image_digest
+from mvcn.data.images import image_digest, read_image
 from mvcn.data.rows import MAX_CELL_CHARACTERS
 from mvcn.data.synthetic import generate_posts
 from mvcn.data.table import OPENERS, read_table
@@ -201,19 +201,12 @@ BROKEN_ROWS = {
         "differs from 'a b'",
     ),
     "empty id": ([{**ROW, "id": " "}], r"row 1.*'id' is empty"),
-    "outside": ([{**ROW, "image": "../x.png"}], r"row 1.*is outside of .*--images"),
-    "elsewhere": ([{**ROW, "image": "/etc/passwd"}], r"row 1.*is outside of"),
-    "web": ([{**ROW, "image": "https://a.b/c.png"}], r"row 1.*is a web address"),
-    "bad base64": ([{**ROW, "image": "data:image/png;base64,a?b"}], r"row 1.*not valid base64"),
-    "too long": ([{**ROW, "image": "x" * 5000}], r"row 1.*cannot be followed"),
     "neither": ([{"id": "1", "label": "x"}], "neither a column 'text' nor 'image'"),
 }
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("fault", BROKEN_ROWS)
-def test_a_broken_row_is_named(suffix, fault, tmp_path):
-    rows, message = BROKEN_ROWS[fault]
+def write_rows(folder, suffix, rows):
+    """Write rows with just the columns that they have."""
     if suffix in DELIMITED:
         stream = StringIO(newline="")
         writer = csv.DictWriter(stream, list(rows[0]), delimiter=DELIMITED[suffix])
@@ -222,11 +215,51 @@ def test_a_broken_row_is_named(suffix, fault, tmp_path):
         content = stream.getvalue().encode()
     else:
         content = WRITERS[suffix](rows)
-    (tmp_path / f"posts{suffix}").write_bytes(content)
+    (folder / f"posts{suffix}").write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("fault", BROKEN_ROWS)
+def test_a_broken_row_is_named(suffix, fault, tmp_path):
+    rows, message = BROKEN_ROWS[fault]
+    write_rows(tmp_path, suffix, rows)
     with pytest.raises(DataError, match=message) as error:
         read_table(tmp_path / f"posts{suffix}")
     assert f"posts{suffix}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+BAD_IMAGES = {
+    "../x.png": r"row 1.*is outside of .*--images",
+    "/etc/passwd": r"row 1.*is outside of .*--images",
+    "https://a.b/c.png": r"row 1.*is a web address: download it, as by img2dataset",
+    "HTTP://a.b/c.png": r"row 1.*is a web address",
+    "data:image/png;base64,a?b": r"row 1.*not valid base64",
+    "x" * 5000: r"row 1.*cannot be followed",
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("cell", BAD_IMAGES)
+def test_a_cell_that_is_no_image_is_a_bad_image_of_its_post_alone(suffix, cell, tmp_path):
+    write_rows(tmp_path, suffix, [{**ROW, "image": cell}, {**ROW, "id": "2", "image": "b.png"}])
+    (tmp_path / "b.png").write_bytes(b"content")
+    bad, good = read_table(tmp_path / f"posts{suffix}").posts
+    with pytest.raises(BadImageError, match=BAD_IMAGES[cell]) as error:
+        read_image(bad.image)
+    assert f"posts{suffix}" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert read_image(good.image) == b"content"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"), [("7", "image is int"), ('"a\\u0000b"', "it is neither a path")]
+)
+def test_a_json_value_that_is_no_image_is_a_bad_image(cell, message, tmp_path):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "a", "image": {cell}}}')
+    (post,) = read_table(tmp_path / "a.jsonl").posts
+    with pytest.raises(BadImageError, match=rf"row 1.*{message}"):
+        read_image(post.image)
 
 
 BROKEN_LINES = {
@@ -238,11 +271,6 @@ BROKEN_LINES = {
     "text of numbers": (b'{"text": 3}', r"row 1.*'text' is a number"),
     "label of list": (b'{"text": "a", "label": ["b"]}', r"row 1.*'label' is a list"),
     "label of fraction": (b'{"text": "a", "label": 1.5}', r"row 1.*'label' is a number with"),
-    "image of number": (b'{"text": "a", "image": 7}', r"row 1.*image is int"),
-    "image with NUL": (
-        b'{"image": "a\\u0000b"}',
-        r"row 1.*it is neither a path",
-    ),
     "deep": (b"[" * 100_000, r"row 1.*is not a JSON object"),
     "nothing": (b"\n\n", "has no rows"),
 }
@@ -302,25 +330,31 @@ def test_columns_that_cannot_be_mapped(columns, error, message, tmp_path):
         read_table(tmp_path / "a.csv", columns=columns)
 
 
-def test_links_may_lead_anywhere_inside_and_nowhere_else(tmp_path):
+def test_links_are_followed_and_paths_stay_inside(tmp_path):
     root, outside = tmp_path / "root", tmp_path / "outside"
     for folder in (root / "deep", outside):
         folder.mkdir(parents=True)
-        (folder / "a.png").write_bytes(b"")
+        (folder / "a.png").write_bytes(folder.name.encode())
     (root / "inner.png").symlink_to(root / "deep" / "a.png")
     (root / "outer.png").symlink_to(outside / "a.png")
     (root / "folder").symlink_to(outside)
     (root / "loop").symlink_to(root / "loop")
+    (root / "broken.png").symlink_to(root / "gone")
     folder = ImageFolder(root)
-    for name in ("a.png", "deep/a.png", "inner.png", "deep/../deep/a.png", "not/there.png"):
-        assert folder.path(name, "here") == root / name
-    for name in ("outer.png", "folder/a.png", "..", "deep/../../x", str(outside / "a.png")):
-        with pytest.raises(DataError, match=r"here: .* is outside of"):
-            folder.path(name, "here")
-    for name in ("loop", "loop/a.png", "a\0b", "x" * 300 + "/" + "y" * 4000):
-        with pytest.raises(DataError, match=r"here: .* cannot be followed"):
-            folder.path(name, "here")
-    assert ImageFolder(tmp_path).path("outside/a.png", "here") == outside / "a.png"
+    content = {"inner.png": b"deep", "outer.png": b"outside", "folder/a.png": b"outside"}
+    for name, expected in (content | {"folder/../deep/a.png": b"deep"}).items():
+        assert read_image(folder.path(name, "here")) == expected
+    assert folder.path("not/there.png", "here") == root / "not/there.png"
+    assert folder.path(str(root / "deep/a.png"), "here") == root / "deep/a.png"
+    for name in ("..", "deep/../../x", "folder/../../outside/a.png", str(outside / "a.png")):
+        with pytest.raises(BadImageError, match=r"here: .* is outside of"):
+            read_image(folder.path(name, "here"))
+    for name in ("a\0b", "x" * 300 + "/" + "y" * 4000):
+        with pytest.raises(BadImageError, match=r"here: .* cannot be followed"):
+            read_image(folder.path(name, "here"))
+    for name in ("loop", "loop/a.png", "broken.png"):
+        with pytest.raises(BadImageError, match="cannot be opened"):
+            read_image(folder.path(name, "here"))
 
 
 OPENED: list[str] = []

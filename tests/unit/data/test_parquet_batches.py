@@ -13,7 +13,7 @@ from mvcn.data.parquet_batches import ParquetRows, open_parquet, read_row_batche
 from mvcn.data.parquet_files import find_parquet_files
 from mvcn.data.row_batches import columns_of_posts
 from mvcn.data.table import read_table
-from mvcn.errors import DataError
+from mvcn.errors import BadImageError, DataError
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,8 @@ def test_a_bad_row_is_named_and_alone(read):
 )
 def test_a_bad_image_cell_is_that_of_one_row(read, cell, message):
     bad, good = posts_of(read({"image": [cell, None], "text": ["a", "b"]}))
-    assert message in str(bad)
+    with pytest.raises(BadImageError, match=rf"posts\.parquet, row 1: .*{message}"):
+        read_image(bad.image)
     assert good.text == "b"
 
 

@@ -86,8 +86,10 @@ def test_images_beside_files_of_another_file_system_stay_in_their_folder(tree):
     with pytest.raises(BadImageError, match=r"posts/b\.png cannot be read"):
         place.path("b.png", "row 3").read()
     for outside in ("../a.png", "/etc/passwd", "images/../../b", ".", ""):
-        with pytest.raises(DataError, match=r"row 4: image .* is outside of posts"):
-            place.path(outside, "row 4")
+        with pytest.raises(BadImageError, match=r"row 4: image .* is outside of posts"):
+            place.path(outside, "row 4").read()
+    for spelling in ("images\\a.png", "/images/a.png", "posts/images/a.png", "images%2Fa.png"):
+        assert place.path(spelling, "row 5").read() == b"abc"
 
 
 def _in_memory(contents):

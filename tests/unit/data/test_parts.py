@@ -171,7 +171,8 @@ def count(corpus):
 
 
 def config(name, root, **values):
-    return RunConfig.from_mapping({"data": {"name": name, "root": str(root), **values}}).data
+    values |= {"name": name, "root": str(root), "text_only": name == "hfm"}  # its images are apart
+    return RunConfig.from_mapping({"data": values}).data
 
 
 @each_source

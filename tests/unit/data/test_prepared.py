@@ -132,6 +132,24 @@ def test_a_bad_image_stops(with_bad_images, tmp_path):
         read_prepared(tmp_path / "out")
 
 
+def test_the_bad_images_of_all_shards_are_told_together(corpus, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("mvcn.data.prepare.SHARD_POSTS", 6)
+    (folder / "half.png").write_bytes((folder / "images/post-00000.png").read_bytes()[:300])
+    bad = (3, 17, 38)
+    posts = [
+        replace(post, image=folder / "half.png") if number in bad else post
+        for number, post in enumerate(corpus.posts)
+    ]
+    with pytest.raises(BadImageError, match=r"3 image\(s\) cannot be read") as error:
+        prepare(replace(corpus, posts=posts), tmp_path, source="table")
+    assert all(f"post {posts[number].id}: " in str(error.value) for number in bad)
+    written = {path.stem for path in tmp_path.glob("data/*.parquet")}
+    assert written == {path.stem for path in tmp_path.glob("data/*.json")}
+    assert not list(tmp_path.glob("data/*.partial"))
+    index = prepare(replace(corpus, posts=posts), tmp_path, source="table", on_bad_image="drop")
+    assert set(index["bad_images"]) == {posts[number].id for number in bad}
+
+
 def test_work_that_a_bad_image_stopped_goes_on_with_another_policy(with_bad_images, tmp_path):
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     with pytest.raises(BadImageError):

@@ -85,8 +85,6 @@ BAD_TABLES = {
     "empty id": ("id,text\n,a\n", r"row 1 \(line 2\): 'id' is empty"),
     "too many cells": ("text,label\na,x\nb,c,y\n", r"row 2 \(line 3\) has 3 cell\(s\), but"),
     "too few cells": ("text,label\na\n", r"row 1 \(line 2\) has 1 cell\(s\), but the header has 2"),
-    "web address": ("image\nhttps://example.org/a.jpg\n", r"row 1 \(line 2\): image 'https://ex"),
-    "other address": ("image\nHTTP://example.org/a.jpg\n", "is a web address: download it"),
     "NUL": (b"text\na\nb\0c\n", "line 3 contains a NUL byte"),
     "text misspelt": ("textt,image\na,b.png\n", "map it by --columns text=textt"),
     "image misspelt": ("text,imagge\na,b.png\n", "no column 'image', but one called 'imagge'"),

@@ -79,14 +79,16 @@ def test_a_column_that_is_far_from_ours_is_nobodys(read):
 
 @pytest.mark.parametrize("cell", ["{}", '{"a": 1}'])
 def test_an_image_object_says_where_the_image_is(read, cell):
-    with pytest.raises(DataError, match=r"row 1.*without 'path' and 'bytes'"):
-        read("a.jsonl", f'{{"text": "a", "image": {cell}}}')
+    (post,) = read("a.jsonl", f'{{"text": "a", "image": {cell}}}').posts
+    with pytest.raises(BadImageError, match=r"row 1.*without 'path' and 'bytes'"):
+        read_image(post.image)
     assert read("a.jsonl", '{"text": "a", "image": {"path": null}}').posts[0].image is None
 
 
 def test_base64_text_that_is_no_image_is_no_path(read):
-    with pytest.raises(DataError, match=r"row 1.*neither a path nor an image as base64"):
-        read("a.csv", f"text,image\na,{'QUJD' * 100}\n")
+    (post,) = read("a.csv", f"text,image\na,{'QUJD' * 100}\n").posts
+    with pytest.raises(BadImageError, match=r"row 1.*neither a path nor an image as base64"):
+        read_image(post.image)
 
 
 MALFORMED = {
@@ -98,8 +100,9 @@ MALFORMED = {
 
 @pytest.mark.parametrize("kind", MALFORMED)
 def test_a_malformed_data_address_is_no_path(kind, read):
-    with pytest.raises(DataError, match=r"row 1.*is not valid as data:"):
-        read("a.jsonl", f'{{"image": "{MALFORMED[kind]}"}}')
+    (post,) = read("a.jsonl", f'{{"image": "{MALFORMED[kind]}"}}').posts
+    with pytest.raises(BadImageError, match=r"row 1.*is not valid as data:"):
+        read_image(post.image)
 
 
 @pytest.mark.parametrize("prefix", ["DATA:IMAGE/PNG;BASE64,", "data:image/png;name=a.png;base64,"])
@@ -115,8 +118,9 @@ def test_what_only_resembles_base64_is_a_path(name, tmp_path, read):
 
 def test_blanks_and_many_columns_take_no_time(read):
     begin = time.perf_counter()
-    with pytest.raises(DataError, match="cannot be followed"):
-        read("a.csv", f"image\na{' ' * 1_000_000}!\n")
+    (post,) = read("a.csv", f"image\na{' ' * 1_000_000}!\n").posts
+    with pytest.raises(BadImageError, match="cannot be followed"):
+        read_image(post.image)
     names = ",".join(f"c{number}" for number in range(100_000))
     with pytest.raises(DataError, match="neither a column"):
         read("b.csv", f"{names}\n{names}\n")

@@ -247,6 +247,9 @@ def test_the_recipe_has_all_settings_of_the_best_and_says_where_it_comes_from(tm
     assert "# Expected time: 6 s a training" in text  # 12.5 s for two
     command = f"mvcn train --recipe '{path}' --data hfm --root posts --splits {tmp_path / 'parts'}"
     assert f"# Command: {command} --seed 3 --output RUN" in text
+    space.data.text_only = True
+    write_recipe(path, space, trials(), best_of(trials()))
+    assert f"# Command: {command} --text-only --seed 3 --output RUN" in path.read_text("utf-8")
 
 
 def test_the_table_has_a_row_for_each_trial(tmp_path):
