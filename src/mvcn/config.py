@@ -1,5 +1,9 @@
 """Settings of a run: dataclasses, read from YAML recipes and `--set a.b=c`, strict about names.
 
+A docstring that ends with "Ours." is about an addition to the published method, which is off in the
+recipe `paper`; "Ours: VALUE." is about one value of a setting, which the recipe does not use. "Not
+given, ours." is about a number that any run needs and the paper does not give.
+
 Configuration stops here and at the builders: modules take plain keyword arguments.
 """
 
@@ -24,7 +28,7 @@ Quoting = Literal["auto", "minimal", "none"]
 CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 ContrastForm = Literal["corrected", "faithful"]
-Prefill = Literal["none", "self", "auxiliary-run"]
+Prefill = Literal["none", "self", "auxiliary", "auxiliary-run"]
 MixedPrecision = Literal["none", "bf16", "fp16"]
 
 NUM_SPECIAL_TOKENS = 2
@@ -83,7 +87,7 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    """The network. Sizes that the paper does not give are ours."""
+    """The network."""
 
     network: str = "mvcn"
     """One of `mvcn models`, each of which has a recipe of its name."""
@@ -92,24 +96,28 @@ class ModelConfig:
     text_encoder: str = "minilm-l6"
     """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
     image_encoder: str = "efficientnet-lite0"
-    """Packaged name, folder, or Hugging Face hub name. The paper's is not known to us."""
+    """Packaged name, folder, or Hugging Face hub name. Not given, ours."""
     image_describer: str | None = None
     """Image classifier or captioner, by folder or Hugging Face hub name, whose words stand for what
-    is in an image where the data has none; by default the image encoder's own objects."""
+    is in an image where the data has none; by default the image encoder's own objects.
+    Ours."""
     text_layers: CountOrAll = None
-    """Lowest layers of the text encoder to keep; 0 keeps vectors of words. By default all."""
+    """Lowest layers of the text encoder to keep; 0 keeps vectors of words. By default all.
+    Ours."""
     frozen_text_layers: CountOrZero = 0
-    """The lowest layers of the text encoder not to train; above 0 freezes the embeddings too."""
+    """The lowest layers of the text encoder not to train; above 0 freezes the embeddings too.
+    Ours."""
     freeze_text_embeddings: bool = False
-    """Keep the token embeddings as they are."""
+    """Keep the token embeddings as they are. Ours."""
     freeze_image_encoder: bool = True
-    """Keep the image encoder as it is; its token features are then computed once and cached."""
+    """Keep the image encoder as it is; its token features are then computed once and cached.
+    Ours."""
     hidden_size: Count = 384
-    """Width d of fusion and fused feature; a multiple of `num_heads`."""
+    """Width d of fusion and fused feature; a multiple of `num_heads`. Not given, ours."""
     feedforward_size: Count = 768
     """Inner width of the feed-forward layers of each text-guided unit. Not given, ours."""
     num_heads: Count = 6
-    """Attention heads of each text-guided unit."""
+    """Attention heads of each text-guided unit. Not given, ours."""
     num_fusion_layers: Count = 1
     """Stacked units L of the fusion. Not given, ours."""
     fusion: FusionKind = "text-guided"
@@ -117,13 +125,16 @@ class ModelConfig:
     attention: AttentionKind = "sparsemax"
     """Normalisation of the text-to-image attention; softmax is the ablation."""
     dropout: Dropout = 0.1
-    """Dropout of the fusion and the classifier, never on sparse attention weights."""
+    """Dropout of the fusion and the classifier, never on sparse attention weights.
+    Not given, ours."""
     modality_dropout: Dropout = 0.0
     """Share of the training posts with both whose text or image is hidden, at each pass. Ours."""
     mark_blanks: bool = True
-    """Show the text encoder leading, trailing and repeated blanks, which BERT's would ignore."""
+    """Show the text encoder leading, trailing and repeated blanks, which BERT's would ignore.
+    Ours."""
     max_tokens: Tokens = 64
-    """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200."""
+    """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200.
+    Not given, ours."""
 
 
 @dataclass
@@ -133,19 +144,23 @@ class ObjectiveConfig:
     congruity_weight: NonNegative = 0.1
     """Lambda; 0 switches the constraint off. Not given, ours."""
     congruity_form: CongruityForm = "ratio"
-    """Relative distance to the own centroid. Our reading of the paper's relative L2 is ratio."""
+    """Relative distance to the own centroid. The paper's is a relative L2. Not given, ours."""
     centroids: CentroidSource = "queue"
     """Class means over the queue, or over the batch alone (the ablation without AC)."""
     queue_size: Count = 3600
     """Posts remembered, N. Paper: 3600."""
     prefill: Prefill = "self"
-    """What fills the queue before the constraint starts: nothing, this model, or another run's."""
+    """What fills the queue before the constraint starts: nothing, this model, an auxiliary module
+    that is trained first and then discarded, as in the paper, or another run's model.
+    Ours: self."""
     prefill_epochs: NonNegative = 1.0
-    """Epochs of cross-entropy alone before the queue is filled, for `self`."""
+    """Epochs of cross-entropy alone before the queue is filled, of this model for `self` and of the
+    module for `auxiliary`. Not given, ours."""
     prefill_run: Path | None = None
     """Run folder of the auxiliary model, for `auxiliary-run`."""
     class_weights: Literal["none", "auto"] | dict[str, float] = "none"
-    """Weight of each class's posts in the cross-entropy; auto: the rarer the heavier, mean 1."""
+    """Weight of each class's posts in the cross-entropy; auto: the rarer the heavier, mean 1.
+    Ours."""
     annotation_weight: NonNegative = 0.0
     """Weight of an auxiliary head on the labels of text and image, for posts with both. Ours."""
     distillation_weight: Share = 0.0
@@ -161,9 +176,11 @@ class ObjectiveConfig:
     penalty_weight: NonNegative = 0.0
     """Weight of what a network's own weights cost, for D&R Net."""
     calibration: Share = 0.0
-    """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off."""
+    """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off.
+    Not given, ours."""
     calibration_temperature: Positive = 1.0
-    """tau of softmax(-D / tau), used where a post has no unimodal labels."""
+    """tau of softmax(-D / tau), used where a post has no unimodal labels.
+    Not given, ours."""
 
 
 @dataclass
@@ -173,30 +190,31 @@ class TrainingConfig:
     seed: Seed = 0
     """Seed of weights, order and dropout; of the split too where none is given."""
     epochs: Count = 4
-    """Passes over the training posts at most."""
+    """Passes over the training posts at most. Not given, ours."""
     batch_size: Count = 16
     """Posts per forward pass, of all devices together: results do not depend on their number.
     Paper: 16."""
     balanced_sampling: bool = False
-    """Draw each class equally often in every epoch, repeating posts of the rare ones."""
+    """Draw each class equally often in every epoch, repeating posts of the rare ones. Ours."""
     gradient_accumulation: Count = 1
     """Forward passes per optimizer step."""
     eval_batch_size: Count = 64
     """Posts per forward pass without gradients, of each device."""
     encoder_learning_rate: Positive = 5e-5
-    """Peak learning rate of the encoders."""
+    """Peak learning rate of the encoders. Not given, ours."""
     fusion_learning_rate: Positive = 3e-4
-    """Peak learning rate of all that is not an encoder."""
+    """Peak learning rate of all that is not an encoder. Not given, ours."""
     weight_decay: NonNegative = 0.01
-    """AdamW, not on biases and norms."""
+    """Of AdamW, not on biases and norms. Not given, ours."""
     warmup_fraction: Share = 0.1
-    """Share of the steps with a rising learning rate, before it falls linearly to zero."""
+    """Share of the steps with a rising learning rate, before it falls linearly to zero.
+    Not given, ours."""
     weight_average_decay: Dropout = 0.0
     """Of a moving average over the steps, judged and kept in place of the last weights. Ours."""
     max_gradient_norm: Positive = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are scaled down to this norm. Not given, ours."""
     patience: Count = 3
-    """Epochs without a better dev weighted F1 before training stops."""
+    """Epochs without a better dev weighted F1 before training stops. Not given, ours."""
     mixed_precision: MixedPrecision = "none"
     """Compute the network in half the bits; sparsemax, losses, queue and weights stay float32."""
     compile: bool = False

@@ -44,7 +44,12 @@ SPECIAL = {
     "text-cnn": WORDS_ALONE,
     "bilstm": WORDS_ALONE | {"mean of states": {"options": {"attention": False}}},
     "co-mn-hop6": {"two hops": {"options": {"hops": 2}}},
-    "clmlf": {"faithful": {"options": {"faithful": True}}},
+    "mgnns": {"faithful": {"options": {"faithful": True}}},
+    "mmsd": {"faithful": {"options": {"faithful": True}}},
+    "clmlf": {
+        "faithful": {"options": {"faithful": True}},
+        "as published": {"options": {"view_activation": "gelu", "attention_dropout": 0.1}},
+    },
     "mvcn": {
         "softmax, two units": {"attention": "softmax", "num_fusion_layers": 2},
         "equal fusion": {"fusion": "equal"},
@@ -123,6 +128,12 @@ def assert_same_weights(one, other):
         assert torch.equal(one[key], other[key]), key
 
 
+def assert_same_shapes(one, other):
+    assert {key: tensor.shape for key, tensor in one.items()} == {
+        key: tensor.shape for key, tensor in other.items()
+    }
+
+
 def test_logits_are_finite_and_one_for_each_class(model, batch):
     output = without_grad(model, batch)
     assert output.logits.shape == (4, len(CLASSES))
@@ -136,6 +147,14 @@ def test_no_label_is_read(model):
     parameters = inspect.signature(model.forward).parameters
     assert "labels" not in parameters
     assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
+
+
+@pytest.mark.parametrize("name", ["clmlf", "mgnns", "mmsd"])
+def test_options_that_a_saved_model_does_not_know_have_their_defaults(build, name):
+    model = build({"network": name})
+    config = copy.deepcopy(model.config)
+    config.options = {}
+    assert_same_shapes(MvcnForClassification(config).state_dict(), model.state_dict())
 
 
 def test_every_trainable_weight_gets_a_gradient(model, batch):

@@ -1,5 +1,6 @@
 """A whole run: what its folder says is what the model does."""
 
+import copy
 import csv
 import json
 import os
@@ -12,14 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, TrainerCallback
 
 from mvcn.config import read_recipe
 from mvcn.data.table import read_table
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import BadImageError, RunError
 from mvcn.inference import Classifier
+from mvcn.models import load_model
 from mvcn.training import run as training_run
+from mvcn.training.prefill import QueuePrefill
 from mvcn.training.run import train
 from mvcn.training.run_folder import read_dev_predictions
 from mvcn.training.trainer import MvcnTrainer
@@ -131,6 +134,49 @@ def test_an_auxiliary_run_makes_the_constraint_start_at_once(one_epoch, tiny_run
     objective = {"prefill": "auxiliary-run", "prefill_run": str(tiny_run)}
     train(one_epoch(objective=objective), tmp_path)
     assert min(column(tmp_path, "congruity")) > 0
+
+
+def test_an_auxiliary_module_learns_apart_and_is_discarded(one_epoch, tmp_path, monkeypatch):
+    filled = []
+
+    def watched(callback, model):
+        filled.append(copy.deepcopy(model))
+        fill(callback, model)
+
+    fill = QueuePrefill._fill
+    monkeypatch.setattr(QueuePrefill, "_fill", watched)
+    train(one_epoch(objective={"prefill": "auxiliary", "prefill_epochs": 2}), tmp_path / "run")
+    (module,) = filled
+    assert min(column(tmp_path / "run", "congruity")) > 0
+    assert not (tmp_path / "run" / "auxiliary").exists()
+    # By itself, cross-entropy for as many epochs makes the same module.
+    alone = one_epoch(objective={"congruity_weight": 0.0}, training={"epochs": 2})
+    train(alone, tmp_path / "alone")
+    found, expected, kept = (
+        model.state_dict()
+        for model in (module, *(load_model(tmp_path / name)[0] for name in ("alone", "run")))
+    )
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert not all(torch.equal(kept[name], expected[name]) for name in expected)
+
+
+class EndOfTheFirstEpoch(TrainerCallback):
+    """Stops the program when the second epoch begins."""
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        if state.epoch >= 1:
+            raise KeyboardInterrupt
+
+
+def test_a_resumed_run_needs_no_auxiliary_module(one_epoch, tmp_path, monkeypatch):
+    config = one_epoch(objective={"prefill": "auxiliary"}, training={"epochs": 2})
+    train(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", callbacks=[EndOfTheFirstEpoch()])
+    monkeypatch.setattr(training_run, "_train_auxiliary", None)
+    train(config, tmp_path / "run", resume=True)
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_dev_predictions_are_those_of_the_saved_model(tiny_run, tiny_config):

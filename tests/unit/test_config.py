@@ -1,15 +1,22 @@
 """Settings: what reading them accepts, keeps and refuses."""
 
+import ast
 import dataclasses
+import inspect
+import itertools
+import re
 import typing
+from importlib import resources
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mvcn import config as config_module
 from mvcn.config import RunConfig, read_config, read_recipe
 from mvcn.errors import ConfigError
+from mvcn.training.fitting import SPECIAL_WEIGHTS, require_fitting
 
 SECTIONS = {field.name: field.default_factory for field in dataclasses.fields(RunConfig)}
 
@@ -315,3 +322,58 @@ def test_a_recipe_that_is_not_text_is_refused(tmp_path):
     path.write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ConfigError, match="cannot be read as text"):
         read_recipe(str(path))
+
+
+@pytest.mark.parametrize("epochs", [0, 0.5, 1.5])
+def test_an_auxiliary_module_is_trained_for_whole_epochs(epochs):
+    config = changed("objective", prefill="auxiliary", prefill_epochs=epochs)
+    with pytest.raises(ConfigError, match=f"is {epochs}, but .* set it to 1 or more"):
+        require_fitting(config)
+
+
+@pytest.fixture(scope="module")
+def docstrings():
+    """Section and name of each setting -> what is said below it."""
+    classes = {
+        node.name: node.body
+        for node in ast.parse(inspect.getsource(config_module)).body
+        if isinstance(node, ast.ClassDef)
+    }
+    return {
+        (section, field.target.id): " ".join(text.value.value.split())
+        for section, kind in SECTIONS.items()
+        for field, text in itertools.pairwise(classes[kind.__name__])
+        if isinstance(field, ast.AnnAssign)
+    }
+
+
+class TestPaper:
+    """The recipe `paper` holds no addition of ours, and says what it had to choose."""
+
+    def test_additions_are_off(self, docstrings):
+        paper = read_recipe("paper")
+        ours = {
+            place: match[1]
+            for place, text in docstrings.items()
+            if (match := re.search(r"\bOurs(?:: ([\w-]+))?\.$", text))
+        }
+        assert {("model", "mark_blanks"), ("objective", "prefill")} < ours.keys()
+        found = {(section, name): getattr(getattr(paper, section), name) for section, name in ours}
+        off = (None, False, 0, "none")
+        assert [
+            place
+            for place, value in ours.items()
+            if (found[place] not in off if value is None else found[place] == value)
+        ] == []
+
+    def test_what_belongs_to_other_systems_is_off(self):
+        objective = read_recipe("paper").objective
+        assert [name for name in SPECIAL_WEIGHTS if getattr(objective, name)] == []
+
+    def test_its_header_names_what_the_paper_does_not_give(self, docstrings):
+        recipe = resources.files("mvcn") / "recipes" / "paper.yaml"
+        lines = recipe.read_text("utf-8").splitlines()
+        header = " ".join(line for line in lines if line.startswith("#"))
+        chosen = [name for (_, name), text in docstrings.items() if text.endswith("ours.")]
+        assert "congruity_weight" in chosen
+        assert [name for name in chosen if not re.search(rf"\b{name}\b", header)] == []

@@ -83,10 +83,9 @@ def observe(model: MvcnForClassification, posts: PreparedPosts) -> Iterator[Obse
     for inputs in posts.batches():
         with torch.inference_mode():
             output = model(**inputs, output_attentions=True)
-        lengths = inputs["attention_mask"].sum(1).tolist()
         rows = probabilities(output.logits, model.config.temperature).numpy()
-        for position, length in enumerate(lengths):
-            yield _observation(output, position, length, rows[position])
+        for position, is_real in enumerate(inputs["attention_mask"].bool()):
+            yield _observation(output, position, is_real, rows[position])
 
 
 def mean_attention(
@@ -98,13 +97,16 @@ def mean_attention(
 
 
 def _observation(
-    output: MvcnOutput, position: int, length: int, row: Float[np.ndarray, " classes"]
+    output: MvcnOutput,
+    position: int,
+    is_real: Bool[Tensor, " token"],
+    row: Float[np.ndarray, " classes"],
 ) -> Observation:
     attentions, shares = output.fusion_attentions, output.token_weights
     assert output.fused_feature is not None  # every network returns it
     return Observation(
-        None if attentions is None else attentions[-1][position, :, :length].clone(),
-        None if shares is None else shares[position, :length].clone(),
+        None if attentions is None else attentions[-1][position][:, is_real],
+        None if shares is None else shares[position, is_real],
         output.fused_feature[position].clone(),
         row,
     )

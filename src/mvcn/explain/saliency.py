@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from mvcn.errors import ConfigError
 from mvcn.models.classification import MvcnForClassification
@@ -16,6 +17,8 @@ Method = Literal["attention", "gradient", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 VARIANTS_AT_ONCE = 64
+OF_ONE_TEXT = ("input_ids", "attention_mask", "text_mask", "text_states")
+"""Inputs that change with the text."""
 
 
 def methods_for(model: MvcnForClassification) -> tuple[Method, ...]:
@@ -69,22 +72,31 @@ def word_saliency(
 ) -> Float[Tensor, " word"]:
     """Return by how much the log-probability of the predicted class falls without each word.
 
+    The word's pieces are removed and those after it move up, as if the word had never been
+    written: no network is given a gap, which an LSTM, a convolution or position embeddings would
+    read as something. A text whose only word is removed counts as no text.
+
     Args:
         model: In evaluation mode.
-        inputs: Of a batch of one post.
-        words: Positions of each word's pieces.
+        inputs: Of a batch of one post; padding is ignored, on whichever side it is.
+        words: Positions of each word's pieces in the text without padding, as
+            `MvcnProcessor.words` gives them.
+
+    Source:
+        Li et al., 2016 (arXiv:1612.08220), erasure of words; Kádár et al., Computational
+        Linguistics 2017, omission score; Feng et al., EMNLP 2018, section 2.1.
     """
-    variants = [inputs["attention_mask"][0].clone() for _ in range(len(words) + 1)]
-    for mask, pieces in zip(variants, words, strict=False):
-        mask[list(pieces)] = 0
+    text = inputs["input_ids"][0][inputs["attention_mask"][0].bool()]
+    variants = [*(_without(text, pieces) for pieces in words), text]
+    has_text = torch.tensor([*[len(words) > 1] * len(words), True])
+    logits = []
     with torch.inference_mode():
-        several = {
-            name: value.expand(len(variants), *value.shape[1:]) for name, value in inputs.items()
-        }
-        logits = model(**{**several, "attention_mask": torch.stack(variants)}).logits
-    logs = probabilities(logits).log()
-    *without, whole = logs[:, logs[-1].argmax()]
-    return whole - torch.stack(without) if without else logs.new_zeros(0)
+        for start in range(0, len(variants), VARIANTS_AT_ONCE):
+            some = slice(start, start + VARIANTS_AT_ONCE)
+            logits.append(model(**_with_texts(inputs, variants[some], has_text[some])).logits)
+    logs = probabilities(torch.cat(logits)).log()
+    of_predicted = logs[:, logs[-1].argmax()]
+    return of_predicted[-1] - of_predicted[:-1]
 
 
 def class_probabilities(
@@ -112,6 +124,30 @@ def num_image_tokens(model: MvcnForClassification, inputs: dict[str, Tensor]) ->
     with torch.inference_mode():
         image = model.encode_images(inputs.get("pixel_values"), inputs.get("image_features"))
     return image.shape[1]
+
+
+def _without(text: Int[Tensor, " token"], pieces: Sequence[int]) -> Int[Tensor, " rest"]:
+    kept = torch.ones_like(text, dtype=torch.bool)
+    kept[list(pieces)] = False
+    return text[kept]
+
+
+def _with_texts(
+    inputs: dict[str, Tensor], texts: Sequence[Tensor], has_text: Bool[Tensor, " variant"]
+) -> dict[str, Tensor]:
+    """Return the inputs of one post, once with each of the texts."""
+    rest = {
+        name: value.expand(len(texts), *value.shape[1:])
+        for name, value in inputs.items()
+        if name not in OF_ONE_TEXT
+    }
+    masks = [torch.ones_like(text) for text in texts]
+    return {
+        **rest,
+        "input_ids": pad_sequence(list(texts), batch_first=True),
+        "attention_mask": pad_sequence(masks, batch_first=True),
+        "text_mask": has_text & inputs.get("text_mask", torch.tensor(True)),
+    }
 
 
 def _repeated(tokens: Tokens, times: int) -> Tokens:

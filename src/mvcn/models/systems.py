@@ -89,7 +89,14 @@ MODELS: dict[str, System] = {
     ),
     "concat2": System(mmsd.build_concat2, BOTH, f"{CAI}, ablation", "Concat(2)"),
     "concat3": System(mmsd.build_concat3, (*BOTH, "attributes"), f"{CAI}, ablation", "Concat(3)"),
-    "mmsd": System(mmsd.build, (*BOTH, "attributes"), CAI, "MMSD"),
+    "mmsd": System(
+        mmsd.build,
+        (*BOTH, "attributes"),
+        CAI,
+        "MMSD",
+        mmsd.MmsdOptions,
+        learns_by=("penalty_weight",),
+    ),
     "dr-net": System(
         dr_net.build,
         (*BOTH, "pairs"),

@@ -36,9 +36,9 @@ class MultiHeadAttention(nn.Module):
     .. math::
         \mathrm{head}_h = \mathrm{normalizer}(Q_h K_h^\top / \sqrt{d_h}) \, V_h
 
-    and the heads, side by side, pass a last linear layer. There is no dropout on the attention
-    weights: a dropped and rescaled row of sparsemax weights is no longer on the simplex, and its
-    few nonzero weights are the explanation that we show.
+    and the heads, side by side, pass a last linear layer. Sparsemax weights are never dropped: a
+    dropped and rescaled row of them is no longer on the simplex, and its few nonzero weights are
+    the explanation that we show.
 
     Where a sample's memory is masked altogether, its tokens collect zeros.
 
@@ -46,21 +46,35 @@ class MultiHeadAttention(nn.Module):
         dim: Width of query, memory and output.
         num_heads: Parts into which the width is cut; must divide `dim`.
         normalizer: What turns scores into attention weights.
+        head_dim: Width d_h of a head, where it is not such a part.
+        dropout: Share of softmax weights dropped in training.
 
     Source:
         Vaswani et al., NeurIPS 2017, section 3.2; sparsemax: Martins & Astudillo, ICML 2016.
     """
 
-    def __init__(self, dim: int, num_heads: int, normalizer: Normalizer = "softmax") -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        normalizer: Normalizer = "softmax",
+        *,
+        head_dim: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        if num_heads < 1 or dim % num_heads:
+        if num_heads < 1 or (head_dim is None and dim % num_heads):
             raise ConfigError(f"{num_heads} attention heads cannot share a width of {dim} evenly.")
+        if normalizer == "sparsemax" and dropout > 0:
+            raise ConfigError("Sparsemax weights are never dropped: set their dropout to 0.")
         self.num_heads = num_heads
         self.normalizer = normalizer
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
+        inner_dim = dim if head_dim is None else num_heads * head_dim
+        self.query = nn.Linear(dim, inner_dim)
+        self.key = nn.Linear(dim, inner_dim)
+        self.value = nn.Linear(dim, inner_dim)
+        self.out = nn.Linear(inner_dim, dim)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -76,10 +90,10 @@ class MultiHeadAttention(nn.Module):
         mask = None if memory_mask is None else memory_mask[:, None, None, :]
         weights: Tensor | None = None
         if self.normalizer == "softmax" and not return_weights:
-            attended = _attend_by_softmax(q, k, v, mask)
+            attended = _attend_by_softmax(q, k, v, mask, self.dropout.p * self.training)
         else:
             weights = self._weights(q, k, mask)
-            attended = weights.to(v.dtype) @ v
+            attended = self.dropout(weights).to(v.dtype) @ v
         output: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return output, weights if return_weights else None
 
@@ -92,11 +106,13 @@ class MultiHeadAttention(nn.Module):
         return normalize(scores, mask)
 
 
-def _attend_by_softmax(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+def _attend_by_softmax(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
+) -> Tensor:
     """Fused softmax attention; a sample without memory attends to anything, and that is zeroed."""
     if mask is None:
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     is_empty = ~mask.any(-1, keepdim=True)
     shown = (mask | is_empty).expand(-1, -1, q.shape[2], -1)  # not broadcast in ONNX
-    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=shown)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=shown, dropout_p=dropout)
     return attended.masked_fill(is_empty, 0)

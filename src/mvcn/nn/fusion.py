@@ -131,15 +131,25 @@ class EqualUnit(nn.Module):
         dim: Width d of the tokens.
         num_heads: Attention heads.
         feedforward_dim: Width between the two layers of FFN.
-        dropout: Share dropped inside FFN and of what each step adds; never of attention weights.
+        dropout: Share dropped inside FFN and of what each step adds.
+        attention_dropout: Share dropped of attention weights.
 
     Source:
         Vaswani et al., NeurIPS 2017, section 3.1.
     """
 
-    def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        attention_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(dim, num_heads, "softmax")
+        self.self_attention = MultiHeadAttention(
+            dim, num_heads, "softmax", dropout=attention_dropout
+        )
         self.feedforward = _feedforward(dim, feedforward_dim, dropout)
         self.self_attention_norm = nn.LayerNorm(dim)
         self.feedforward_norm = nn.LayerNorm(dim)
@@ -163,7 +173,8 @@ class EqualFusion(nn.Module):
         dim: Width d of text and image tokens.
         num_heads: Attention heads of each unit.
         feedforward_dim: Width between the two feed-forward layers of each unit.
-        dropout: Share dropped in each unit, never of attention weights.
+        dropout: Share dropped in each unit, but not of attention weights.
+        attention_dropout: Share dropped of attention weights.
 
     Source:
         Wei et al., ACL 2023, the first row (MFS) of the ablation study.  Deviation: the paper's
@@ -171,12 +182,19 @@ class EqualFusion(nn.Module):
     """
 
     def __init__(
-        self, num_units: int, dim: int, num_heads: int, feedforward_dim: int, dropout: float
+        self,
+        num_units: int,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         _require_units(num_units)
         self.units = nn.ModuleList(
-            EqualUnit(dim, num_heads, feedforward_dim, dropout) for _ in range(num_units)
+            EqualUnit(dim, num_heads, feedforward_dim, dropout, attention_dropout)
+            for _ in range(num_units)
         )
 
     def forward(

@@ -71,18 +71,33 @@ class ObjectGraph(nn.Module):
         name_width: Width of the names' vectors.
         image_width: Width of the image's tokens v.
         num_objects: Nodes.
+        hidden_size: Width between the two layers of the GCN.
+        threshold: How often an object must be seen with another, as a share of the images with that
+            other, to be its neighbour; all neighbours then count alike. By default a neighbour
+            counts by how often it was seen with the object.
 
     Source:
-        Yang et al., ACL 2021, after ML-GCN (Chen et al., CVPR 2019).
+        Yang et al., ACL 2021, and the authors' code, after ML-GCN (Chen et al., CVPR 2019), whose
+        graph is the one with a threshold.  Deviations: the default one without, which suits counts
+        that are made while training; both layers of the GCN have a bias.
     """
 
     seen_together: Tensor
 
-    def __init__(self, name_width: int, image_width: int, num_objects: int) -> None:
+    def __init__(
+        self,
+        name_width: int,
+        image_width: int,
+        num_objects: int,
+        *,
+        hidden_size: int = HIDDEN_SIZE,
+        threshold: float | None = None,
+    ) -> None:
         super().__init__()
+        self.threshold = threshold
         self.register_buffer("seen_together", torch.zeros(num_objects, num_objects))
-        self.first = nn.Linear(name_width, HIDDEN_SIZE)
-        self.second = nn.Linear(HIDDEN_SIZE, image_width)
+        self.first = nn.Linear(name_width, hidden_size)
+        self.second = nn.Linear(hidden_size, image_width)
 
     def forward(
         self,
@@ -111,9 +126,22 @@ class ObjectGraph(nn.Module):
         """Return what each node takes from each: most from itself, the rest from its neighbours."""
         itself = torch.eye(len(self.seen_together), device=self.seen_together.device)
         together = self.seen_together * (1 - itself)
+        if self.threshold is not None:
+            return _binary_graph(together, self.seen_together.diagonal(), self.threshold)
         total = together.sum(1, keepdim=True)
         share = NEIGHBOUR_SHARE * (total > 0)
         return share * together / total.clamp(min=1) + (1 - share) * itself
+
+
+def _binary_graph(
+    together: Float[Tensor, "object other_object"], seen: Float[Tensor, " object"], threshold: float
+) -> Float[Tensor, "object other_object"]:
+    """Return ML-GCN's graph: its equations 7 and 8, and the normalisation of its code."""
+    likely = (together / seen.clamp(min=1).unsqueeze(1) >= threshold).to(together.dtype)
+    neighbours = NEIGHBOUR_SHARE * likely / likely.sum(0).clamp(min=1)
+    graph = neighbours + (1 - NEIGHBOUR_SHARE) * torch.eye(len(seen), device=seen.device)
+    scale = graph.sum(1).rsqrt()
+    return scale.unsqueeze(1) * graph.T * scale
 
 
 def _shifted(values: Tensor, shift: int) -> Tensor:

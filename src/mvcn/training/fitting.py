@@ -16,7 +16,7 @@ SPECIAL_WEIGHTS = (
 
 
 def require_fitting(config: RunConfig) -> None:
-    """Raise a ConfigError where the settings ask for what the network does not have."""
+    """Raise a ConfigError where settings do not fit each other or the network."""
     about, name = system(config.model.network), config.model.network
     possible = {
         *about.learns_by,
@@ -28,6 +28,12 @@ def require_fitting(config: RunConfig) -> None:
                 f"Setting 'objective.{setting}' is above 0, but model '{name}' cannot learn by it: "
                 f"start from the model's own recipe (--model {name}), or set it to 0."
             )
+    epochs = config.objective.prefill_epochs
+    if config.objective.prefill == "auxiliary" and (epochs < 1 or not epochs.is_integer()):
+        raise ConfigError(
+            f"Setting 'objective.prefill_epochs' is {epochs:g}, but prefill 'auxiliary' trains a "
+            "module for whole epochs: set it to 1 or more."
+        )
     if config.model.image_describer is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
             f"Model '{name}' reads no words for images: leave model.image_describer out."

@@ -1,19 +1,28 @@
 """Accumulating calibration's first step: fill the queue before the constraint is used."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback
 
-from mvcn.config import Prefill
+from mvcn.config import Prefill, RunConfig
+from mvcn.encoders.tokens import token_width
+from mvcn.errors import ConfigError
 from mvcn.losses.gathering import num_processes
 from mvcn.losses.objective import Objective
+from mvcn.models import load_model
 from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.models.classification import MvcnForClassification
 from mvcn.training.processes import ShareCollator, own_share
 from mvcn.training.trainer import split_targets
+
+AUXILIARY_FOLDER = "auxiliary"
+"""Of checkpoints, in the run folder, while the auxiliary module is trained."""
 
 
 class QueuePrefill(TrainerCallback):
@@ -27,15 +36,17 @@ class QueuePrefill(TrainerCallback):
         collator: Makes their batches.
         batch_size: Posts per forward pass.
         prefill: ``none`` starts with an empty queue, ``self`` fills it after `epochs` of
-            cross-entropy alone, ``auxiliary-run`` fills it before the first step.
+            cross-entropy alone, ``auxiliary`` and ``auxiliary-run`` before the first step.
         epochs: For ``self``.
         seed: Of the choice of posts.
-        auxiliary: The model that makes the features for ``auxiliary-run``.
+        auxiliary: The model that makes the features for ``auxiliary`` and ``auxiliary-run``; it
+            is let go once it has.
 
     Source:
         Wei et al., ACL 2023 (accumulating calibration): an auxiliary representation module fills
-        the queue. Deviation: which model the authors used is not known to us; ``self``, the model
-        in training itself, is ours.
+        the queue. Deviation: which model the authors used, and how they trained it, is not known
+        to us: ``auxiliary`` is a copy of the model that has learned by itself. ``self``, the model
+        in training in its place, is ours.
     """
 
     def __init__(
@@ -60,9 +71,9 @@ class QueuePrefill(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start at once unless the model must learn first."""
-        if self.prefill == "auxiliary-run" and not self.objective.congruity_active:
-            assert self.auxiliary is not None  # the builder gives one
+        if self.auxiliary is not None and not self.objective.congruity_active:
             self._fill(self.auxiliary)
+            self.auxiliary = None
         if self.prefill != "self":
             self.objective.activate()
 
@@ -101,3 +112,75 @@ class QueuePrefill(TrainerCallback):
         order = sorted(chosen[:queue_size].tolist(), key=self.posts.lengths.__getitem__)
         starts = range(0, len(order), self.batch_size)
         return [[self.posts[i] for i in order[s : s + self.batch_size]] for s in starts]
+
+
+def auxiliary_config(config: RunConfig) -> RunConfig:
+    """Return the settings by which the auxiliary module of a run learns: without centroids.
+
+    It sees the posts in the order of the run, whose other settings it shares.
+    """
+    return replace(
+        config,
+        objective=replace(config.objective, congruity_weight=0.0, calibration=0.0, prefill="none"),
+        training=replace(config.training, epochs=int(config.objective.prefill_epochs)),
+    )
+
+
+def build_prefill(
+    config: RunConfig,
+    model: MvcnForClassification,
+    objective: Objective,
+    posts: EncodedPosts,
+    collator: Collator,
+    auxiliary: MvcnForClassification | None = None,
+) -> QueuePrefill:
+    """Build what fills the queue.
+
+    Args:
+        config: Of the run.
+        model: In training.
+        objective: Owner of the queue.
+        posts: Training posts.
+        collator: Makes their batches.
+        auxiliary: The trained module for ``auxiliary``; that of ``auxiliary-run`` is loaded.
+
+    Raises:
+        ConfigError: `prefill` is ``auxiliary-run``, and no run is named or its model differs.
+        RunError: What is named is not a run.
+    """
+    settings = config.objective
+    if settings.prefill == "auxiliary-run":
+        if settings.prefill_run is None:
+            raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
+        auxiliary, _ = load_model(settings.prefill_run)
+        _require_alike(auxiliary, model, settings.prefill_run)
+    return QueuePrefill(
+        objective,
+        posts,
+        collator,
+        batch_size=config.training.eval_batch_size,
+        prefill=settings.prefill,
+        epochs=settings.prefill_epochs,
+        seed=config.training.seed,
+        auxiliary=auxiliary,
+    )
+
+
+def _require_alike(
+    auxiliary: MvcnForClassification, model: MvcnForClassification, run: Path
+) -> None:
+    """Raise a ConfigError unless the auxiliary model can read what the model reads."""
+    for what, one, other in (
+        ("classes", auxiliary.class_names, model.class_names),
+        ("feature size", auxiliary.network.feature_size, model.network.feature_size),
+        ("text encoder", *(_kind_of(m.config.text_config) for m in (auxiliary, model))),
+        ("image encoder", *(_kind_of(m.config.image_config) for m in (auxiliary, model))),
+    ):
+        if one != other:
+            raise ConfigError(
+                f"The run {run} cannot fill the queue: its {what} is {one}, but here it is {other}."
+            )
+
+
+def _kind_of(encoder_config: PreTrainedConfig) -> tuple[str, int]:
+    return encoder_config.model_type, token_width(encoder_config)

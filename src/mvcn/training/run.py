@@ -1,7 +1,9 @@
 """Train one model as the settings say, and leave a run folder."""
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,6 @@ from accelerate import PartialState
 from torch import Tensor
 from transformers import (
     EarlyStoppingCallback,
-    PreTrainedConfig,
     TrainerCallback,
     set_seed,
 )
@@ -22,12 +23,11 @@ from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_files import require_any_image, require_images
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
-from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
 from mvcn.losses.contrast import Contrast
 from mvcn.losses.objective import Objective
-from mvcn.models import build_model, build_processor, load_model, system
+from mvcn.models import build_model, build_processor, system
 from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
@@ -39,7 +39,7 @@ from mvcn.training.arguments import training_arguments
 from mvcn.training.averaging import WeightAverage
 from mvcn.training.checkpoints import choose_checkpoint, drop_checkpoints, writing
 from mvcn.training.fitting import require_fitting, require_readable
-from mvcn.training.prefill import QueuePrefill
+from mvcn.training.prefill import AUXILIARY_FOLDER, auxiliary_config, build_prefill
 from mvcn.training.processes import seed_own_draws, together
 from mvcn.training.progress import EpochLines, notice
 from mvcn.training.teacher import teach
@@ -105,8 +105,19 @@ def _train(
     collator = Collator(processor, images, texts)
     if config.objective.distillation_weight > 0:
         teach(encoded[0], parts[0], model, collator, config.training.seed)
-    trainer = build_trainer(config, output, model, encoded, collator, callbacks=callbacks)
-    _learn(trainer, choose_checkpoint(output, notice) if resume else None)
+    checkpoint = choose_checkpoint(output, notice) if resume else None
+    trainer = build_trainer(
+        config,
+        output,
+        model,
+        encoded,
+        collator,
+        auxiliary=None
+        if checkpoint
+        else _train_auxiliary(config, output, model, encoded, collator),
+        callbacks=callbacks,
+    )
+    _learn(trainer, checkpoint)
     dev = trainer.judge(encoded[1])
     report = _report(posts, bad, encoded, trainer, dev)
     report["seconds"] = {
@@ -149,6 +160,28 @@ def _learn(trainer: MvcnTrainer, checkpoint: Path | None) -> None:
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
 
+def _train_auxiliary(
+    config: RunConfig,
+    output: Path,
+    model: MvcnForClassification,
+    encoded: Sequence[EncodedPosts],
+    collator: Collator,
+) -> MvcnForClassification | None:
+    """Return the auxiliary module, where one is to fill a queue; it leaves no file."""
+    settings = config.objective
+    if settings.prefill != "auxiliary" or build_objective(settings, model).queue is None:
+        return None
+    notice("The auxiliary module is trained first; it is discarded once it has filled the queue.")
+    folder = output / AUXILIARY_FOLDER
+    trainer = build_trainer(auxiliary_config(config), folder, deepcopy(model), encoded, collator)
+    _learn(trainer, None)
+    trainer.accelerator.wait_for_everyone()  # each process reads the best epoch from the folder
+    if trainer.is_world_process_zero():
+        shutil.rmtree(folder)
+    trained: MvcnForClassification = trainer.model
+    return trained
+
+
 def build_trainer(
     config: RunConfig,
     output: Path,
@@ -156,6 +189,7 @@ def build_trainer(
     encoded: Sequence[EncodedPosts],
     collator: Collator,
     *,
+    auxiliary: MvcnForClassification | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> MvcnTrainer:
     """Put model, objective, train and dev posts together."""
@@ -175,7 +209,7 @@ def build_trainer(
         data_collator=collator,
         callbacks=[EarlyStoppingCallback(config.training.patience), *callbacks],
     )
-    trainer.add_callback(build_prefill(config, model, objective, encoded[0], collator))
+    trainer.add_callback(build_prefill(config, model, objective, encoded[0], collator, auxiliary))
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines())
     return trainer
@@ -238,57 +272,6 @@ def _class_weights(
             f"{', '.join(class_names)}."
         )
     return [given.get(name, 1.0) for name in class_names]
-
-
-def build_prefill(
-    config: RunConfig,
-    model: MvcnForClassification,
-    objective: Objective,
-    posts: EncodedPosts,
-    collator: Collator,
-) -> QueuePrefill:
-    """Build what fills the queue, with the auxiliary run's model where one is wanted.
-
-    Raises:
-        ConfigError: `prefill` is ``auxiliary-run``, and no run is named or its model differs.
-        RunError: What is named is not a run.
-    """
-    settings, auxiliary = config.objective, None
-    if settings.prefill == "auxiliary-run":
-        if settings.prefill_run is None:
-            raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
-        auxiliary, _ = load_model(settings.prefill_run)
-        _require_alike(auxiliary, model, settings.prefill_run)
-    return QueuePrefill(
-        objective,
-        posts,
-        collator,
-        batch_size=config.training.eval_batch_size,
-        prefill=settings.prefill,
-        epochs=settings.prefill_epochs,
-        seed=config.training.seed,
-        auxiliary=auxiliary,
-    )
-
-
-def _require_alike(
-    auxiliary: MvcnForClassification, model: MvcnForClassification, run: Path
-) -> None:
-    """Raise a ConfigError unless the auxiliary model can read what the model reads."""
-    for what, one, other in (
-        ("classes", auxiliary.class_names, model.class_names),
-        ("feature size", auxiliary.network.feature_size, model.network.feature_size),
-        ("text encoder", *(_kind_of(m.config.text_config) for m in (auxiliary, model))),
-        ("image encoder", *(_kind_of(m.config.image_config) for m in (auxiliary, model))),
-    ):
-        if one != other:
-            raise ConfigError(
-                f"The run {run} cannot fill the queue: its {what} is {one}, but here it is {other}."
-            )
-
-
-def _kind_of(encoder_config: PreTrainedConfig) -> tuple[str, int]:
-    return encoder_config.model_type, token_width(encoder_config)
 
 
 def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:

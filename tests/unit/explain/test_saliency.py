@@ -72,13 +72,24 @@ def test_words_are_worth_what_the_model_loses_without_their_pieces(
     with torch.no_grad():
         whole = model(**inputs).logits
     predicted = int(whole.argmax())
+    (text,) = inputs["input_ids"].tolist()
     for number, pieces in enumerate(words):
-        mask = inputs["attention_mask"].clone()
-        mask[0, pieces] = 0
+        rest = [piece for place, piece in enumerate(text) if place not in pieces]
         with torch.no_grad():
-            without = model(**{**inputs, "attention_mask": mask}).logits
+            without = model(**{**inputs, **processor.pad([rest])}).logits
         expected = log_probability(whole, predicted) - log_probability(without, predicted)
         assert found[number].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_states_of_a_text_do_not_stand_for_the_text_without_a_word(tiny_settings, generated_posts):
+    config = ModelConfig(**tiny_settings, frozen_text_layers=1)
+    model = build_model(config, ("negative", "neutral", "positive")).eval()
+    processor = build_processor(config)
+    words = [pieces for _, pieces in processor.words(generated_posts[0].text)]
+    inputs = PreparedPosts(model, processor, generated_posts[:1]).inputs([0])
+    states = model.frozen_text_layers.states(inputs["input_ids"], inputs["attention_mask"])
+    found = word_saliency(model, {**inputs, "text_states": states}, words)
+    assert torch.equal(found, word_saliency(model, inputs, words))
 
 
 def test_words_are_the_text_and_their_pieces_lie_where_it_is_tokenized(trained, generated_posts):

@@ -163,3 +163,42 @@ def test_heads_must_divide_the_width(num_heads):
         ConfigError, match=f"{num_heads} attention heads cannot share a width of 12"
     ):
         MultiHeadAttention(12, num_heads)
+
+
+def test_heads_may_be_wider_than_their_part():
+    module = MultiHeadAttention(12, 3, head_dim=7).double()
+    query, memory = normal(3, 5, 12), normal(3, 7, 12, seed=9)
+    q, k, v = (
+        layer(tokens).reshape(3, -1, 3, 7)
+        for layer, tokens in (
+            (module.query, query),
+            (module.key, memory),
+            (module.value, memory),
+        )
+    )
+    weights = (torch.einsum("bthd,bphd->bhtp", q, k) / 7**0.5).softmax(-1)
+    expected = module.out(torch.einsum("bhtp,bphd->bthd", weights, v).flatten(2))
+    torch.testing.assert_close(module(query, memory)[0], expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mask", [None, torch.ones(200, 1, dtype=torch.bool)])
+@pytest.mark.parametrize("return_weights", [False, True])
+def test_dropped_weights_are_zero_and_the_others_are_scaled(return_weights, mask):
+    torch.manual_seed(0)
+    module = MultiHeadAttention(4, 1, dropout=0.25).double()
+    query, memory = normal(200, 1, 4), normal(1, 1, 4, seed=9).expand(200, 1, 4)
+    found, _ = module(query, memory, mask, return_weights=return_weights)
+    # There is one token to attend to, whose weight is 1: it is dropped, or scaled by 4 / 3.
+    dropped, kept = (module.out(module.value(memory[0]) * scale) for scale in (0, 4 / 3))
+    is_dropped, is_kept = (
+        torch.isclose(found, value, atol=1e-12).all(-1).flatten() for value in (dropped, kept)
+    )
+    assert (is_dropped ^ is_kept).all()
+    assert 30 <= is_dropped.sum() <= 70  # 50 are expected, with a deviation of 6
+    module.eval()
+    assert torch.isclose(module(query, memory, mask)[0], module.out(module.value(memory))).all()
+
+
+def test_sparse_weights_are_never_dropped():
+    with pytest.raises(ConfigError, match="Sparsemax weights are never dropped"):
+        MultiHeadAttention(12, 3, "sparsemax", dropout=0.1)

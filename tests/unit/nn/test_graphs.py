@@ -1,5 +1,8 @@
 """Graphs of words and of objects against loops over their nodes."""
 
+import itertools
+
+import numpy as np
 import torch
 
 from mvcn.nn.graphs import FACTORS, NEIGHBOUR_SHARE, PAIRS, ObjectGraph, WordGraph
@@ -43,9 +46,9 @@ def test_two_words_have_one_weight_in_all_texts():
     assert len(graph.pair_weights.grad.nonzero()) <= 5  # 5-5, 5-9, 9-5, 9-9, 7-7
 
 
-def object_graph():
+def object_graph(**options):
     torch.manual_seed(0)
-    return ObjectGraph(3, 4, 8), torch.randn(8, 3)
+    return ObjectGraph(3, 4, 8, **options), torch.randn(8, 3)
 
 
 def seen(*rows):
@@ -92,3 +95,24 @@ def test_a_post_without_an_image_has_no_scores():
     assert scores.isfinite().all()
     assert scores[0].all()
     assert not scores[1].any()
+
+
+def test_with_a_threshold_an_object_has_neighbours_or_has_not():
+    graph, _ = object_graph(threshold=0.3)
+    torch.testing.assert_close(graph._graph(), torch.eye(8))
+    objects = seen(range(5), range(1, 6), range(1, 6), (0, 4, 5, 6, 2))
+    image, mask = torch.randn(4, 2, 4), torch.ones(4, 2, dtype=torch.bool)
+    graph(image, mask, objects, torch.randn(8, 3))
+    images = [set(range(5)), {1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}, {0, 2, 4, 5, 6}]
+    raw = np.zeros((8, 8))
+    for one, other in itertools.permutations(range(8), 2):
+        holding = [objects for objects in images if one in objects]
+        # How often the other is there where the one is.
+        raw[one, other] = bool(holding) and np.mean([other in it for it in holding]) >= 0.3
+    assert 0 < raw.sum() < 56
+    for node in range(8):
+        raw[:, node] *= NEIGHBOUR_SHARE / max(raw[:, node].sum(), 1)
+        raw[node, node] = 1 - NEIGHBOUR_SHARE
+    degrees = np.diag(raw.sum(1) ** -0.5)
+    expected = (raw @ degrees).T @ degrees
+    np.testing.assert_allclose(graph._graph().numpy(), expected, rtol=1e-6)

@@ -11,8 +11,8 @@ from mvcn.losses import Objective
 from mvcn.models import build_model, build_processor, load_model
 from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.images import ImagePixels
-from mvcn.training.prefill import QueuePrefill
-from mvcn.training.run import build_objective, build_prefill
+from mvcn.training.prefill import QueuePrefill, build_prefill
+from mvcn.training.run import build_objective
 
 CLASSES = ("negative", "neutral", "positive")
 QUEUE = 5
@@ -118,10 +118,13 @@ def test_the_posts_are_chosen_by_the_seed(parts):
     assert not torch.equal(queues[0], queues[2])
 
 
-def test_an_auxiliary_model_fills_it_before_the_first_step(parts, tiny_run):
+@pytest.mark.parametrize("prefill", ["auxiliary", "auxiliary-run"])
+def test_an_auxiliary_model_fills_it_before_the_first_step(parts, tiny_run, prefill):
     auxiliary, _ = load_model(tiny_run)
-    begin(build(parts, "auxiliary-run", auxiliary=auxiliary))
+    callback = build(parts, prefill, auxiliary=auxiliary)
+    begin(callback)
     assert parts.objective.congruity_active
+    assert callback.auxiliary is None
     assert_holds_features_of(auxiliary, parts)
 
 
