@@ -150,6 +150,16 @@ def test_every_trainable_weight_gets_a_gradient(model, batch):
     assert all(grad.isfinite().all() for grad in trained.values() if grad is not None)
 
 
+@pytest.mark.parametrize("missing", [("image_mask",), ("image_mask", "text_mask")])
+def test_every_trainable_weight_takes_part_for_posts_that_lack_an_image(model, batch, missing):
+    """Processes that share a training would wait for each other's gradients in vain."""
+    output = model.train()(**batch | {name: torch.zeros(4).bool() for name in missing})
+    parts = [output.logits, *(getattr(output, part) for part in FREE_OF_LOSS)]
+    sum(part.square().sum() for part in parts if part is not None).backward()
+    trained = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
+    assert [key for key, grad in trained.items() if grad is None or not grad.isfinite().all()] == []
+
+
 def test_frozen_parts_get_no_gradient_and_no_dropout(model, settings, batch):
     model.train()
     frozen = []
