@@ -240,13 +240,16 @@ def test_a_model_has_no_encoder_that_it_does_not_read(model):
     assert model.text_encoder is not None or model.image_encoder is not None
 
 
-def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch):
+@pytest.mark.parametrize("factor", [1000, float("inf"), float("nan")])
+def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch, factor):
     before = without_grad(model, batch)
     pixels = batch["pixel_values"].clone()
-    pixels[3] = 1000 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
-    after = without_grad(model, batch | {"pixel_values": pixels})
+    pixels[3] = factor * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
+    after = model(**batch | {"pixel_values": pixels})
     assert torch.equal(after.logits, before.logits)
     assert torch.equal(after.fused_feature, before.fused_feature)
+    after.logits.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_the_words_of_a_post_without_text_are_ignored_exactly(model, batch):
