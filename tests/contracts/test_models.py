@@ -169,6 +169,16 @@ def test_every_trainable_weight_gets_a_gradient(model, batch):
     assert all(grad.isfinite().all() for grad in trained.values() if grad is not None)
 
 
+@pytest.mark.parametrize("missing", [("image_mask",), ("image_mask", "text_mask")])
+def test_every_trainable_weight_takes_part_for_posts_that_lack_an_image(model, batch, missing):
+    """Processes that share a training would wait for each other's gradients in vain."""
+    output = model.train()(**batch | {name: torch.zeros(4).bool() for name in missing})
+    parts = [output.logits, *(getattr(output, part) for part in FREE_OF_LOSS)]
+    sum(part.square().sum() for part in parts if part is not None).backward()
+    trained = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
+    assert [key for key, grad in trained.items() if grad is None or not grad.isfinite().all()] == []
+
+
 def test_frozen_parts_get_no_gradient_and_no_dropout(model, settings, batch):
     model.train()
     frozen = []
@@ -249,13 +259,16 @@ def test_a_model_has_no_encoder_that_it_does_not_read(model):
     assert model.text_encoder is not None or model.image_encoder is not None
 
 
-def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch):
+@pytest.mark.parametrize("factor", [1000, float("inf"), float("nan")])
+def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch, factor):
     before = without_grad(model, batch)
     pixels = batch["pixel_values"].clone()
-    pixels[3] = 1000 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
-    after = without_grad(model, batch | {"pixel_values": pixels})
+    pixels[3] = factor * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
+    after = model(**batch | {"pixel_values": pixels})
     assert torch.equal(after.logits, before.logits)
     assert torch.equal(after.fused_feature, before.fused_feature)
+    after.logits.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_the_words_of_a_post_without_text_are_ignored_exactly(model, batch):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ JOURNEYS = """
 import os, sys
 from pathlib import Path
 import torch
-from tests.system.test_many_devices import CalmAdamW, StoppedError, watching
+from tests.system.test_many_devices import CalmAdamW, StoppedError, watching, with_graph
 from mvcn.cli import main
 from mvcn.config import read_recipe
 from mvcn.training.run import train
@@ -35,6 +36,7 @@ torch.optim.AdamW = CalmAdamW
 recipe, folder = sys.argv[1], Path(sys.argv[2])
 config = read_recipe(recipe)
 train(config, folder / "one then two", resume=True, callbacks=watching())
+train(with_graph(config), folder / "graph of two")
 try:
     train(config, folder / "two then one", callbacks=watching(stop=True))
 except StoppedError:
@@ -72,6 +74,16 @@ def watching(stop=False):
                 raise StoppedError
 
     return [Watching()]
+
+
+def with_graph(config):
+    """Return settings of one epoch of a network that counts what it sees together."""
+    return replace(
+        config,
+        model=replace(config.model, network="mgnns"),
+        objective=replace(config.objective, annotation_weight=0.0, distillation_weight=0.0),
+        training=replace(config.training, epochs=1),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +136,7 @@ def runs(recipe, tmp_path_factory):
 
 def _run_all(config, recipe, folder):
     train(config, folder / "one", callbacks=watching())
+    train(with_graph(config), folder / "graph of one")
     with pytest.raises(StoppedError):
         train(config, folder / "one then two", callbacks=watching(stop=True))
     script = folder / "journeys.py"
@@ -207,6 +220,17 @@ def test_and_so_are_the_scores_on_dev(runs, kind):
     assert other["epochs"] == one["epochs"]
     processes = json.loads((runs / kind / "environment.json").read_text())["processes"]
     assert processes == (1 if kind == "two then one" else 2)
+
+
+def test_what_is_seen_together_is_counted_over_all_processes(runs):
+    one, two = (
+        load_file(runs / f"graph of {name}" / "model.safetensors")[
+            "network.object_graph.seen_together"
+        ]
+        for name in ("one", "two")
+    )
+    assert one.sum() > 0
+    assert torch.equal(one, two)
 
 
 def test_an_error_of_one_process_ends_all(runs):

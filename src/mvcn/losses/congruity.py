@@ -12,10 +12,6 @@ from mvcn.losses.gathering import mean_of_own
 
 CongruityForm = Literal["ratio", "share", "absolute"]
 
-# Added to a denominator, in squared feature units; matters only where a feature lies on all of
-# the centroids that it is compared with.
-EPSILON = 1e-6
-
 
 def squared_distances(
     features: Float[Tensor, "batch dim"], centroids: Float[Tensor, "classes dim"]
@@ -45,8 +41,13 @@ def congruity_loss(
         \mathrm{share} &: \frac{1}{B} \sum_i D(z_i, c_{y_i}) \Big/ \sum_k D(z_i, c_k) \\
         \mathrm{absolute} &: \frac{1}{B} \sum_i D(z_i, c_{y_i})
 
-    Ratio and share have no unit, do not change when features and centroids are scaled together
-    (up to `EPSILON` in the denominator), and are 0 on the own centroid; share is at most 1.
+    Ratio and share have no unit: they do not change when features and centroids are scaled
+    together. Share is at most 1. Ratio has no bound in the formula and is infinite for a feature
+    that lies on all other centroids; here it is at most 1 / eps of the precision, 8.4e6 in
+    float32, and has no gradient beyond. Both are 0 with zero gradients on the own centroid, also
+    where all other centroids lie there, too, and the quotient would be 0 / 0: the feature is where
+    the constraint pulls it. Distances that small in float32 that their squares vanish, below
+    1e-15, count as none.
 
     Classes without a centroid are left out, and K counts the others. A post whose own class has
     none contributes nothing, nor does, for ratio and share, one for which no other class has one.
@@ -83,9 +84,15 @@ def congruity_terms(
     contributes, terms = (is_own & is_known).any(1), own
     if form != "absolute":
         contributes = contributes & is_other.any(1)
-        reference = (distances * is_other).sum(1)
-        reference = reference / is_other.sum(1).clamp(min=1) if form == "ratio" else reference + own
-        terms = own / (reference + EPSILON)
+        others = (distances * is_other).sum(1)
+        if form == "ratio":
+            mean = others / is_other.sum(1).clamp(min=1)
+            reference = torch.maximum(mean, torch.finfo(own.dtype).eps * own)
+        else:
+            reference = own + others
+        # The gradient divides by the reference once more, and must not overflow.
+        smallest = torch.finfo(own.dtype).tiny / torch.finfo(own.dtype).eps
+        terms = own / torch.where(reference > smallest, reference, 1)
     return terms, contributes
 
 
@@ -172,7 +179,7 @@ class CentroidQueue(nn.Module):
 
     def centroids(self) -> tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]:
         """Return the class means (zeros for an empty class) and how many posts each averages."""
-        return _means(self.class_sums, self.counts), self.counts.clone()
+        return _means(self.class_sums, self.counts).to(self.features), self.counts.clone()
 
     @torch.no_grad()
     def enqueue(self, features: Tensor, labels: Tensor) -> None:
@@ -279,4 +286,4 @@ def _class_sums(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Ten
 
 
 def _means(sums: Tensor, counts: Tensor) -> Tensor:
-    return (sums / counts.clamp(min=1).unsqueeze(1)).to(torch.float32)
+    return sums / counts.clamp(min=1).unsqueeze(1)

@@ -152,6 +152,8 @@ class MvcnForClassification(PreTrainedModel):
     ) -> Tokens:
         """Return what the network reads of posts; arguments as those of `forward`."""
         has_text, has_image = self._present(text_mask, image_mask, input_ids)
+        pixel_values = _without_missing(pixel_values, image_mask)
+        image_features = _without_missing(image_features, image_mask)
         image = self._encode_images(pixel_values, image_features, input_ids)
         image_token_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
         return Tokens(
@@ -287,3 +289,10 @@ class MvcnForClassification(PreTrainedModel):
         if states is None or self.frozen_text_layers is None:
             return text_tokens(self.text_encoder, input_ids, attention_mask)
         return self.frozen_text_layers.tokens(states, input_ids, attention_mask)
+
+
+def _without_missing(images: Tensor | None, mask: Tensor | None) -> Tensor | None:
+    """Return zeros for missing images: NaN there would stay NaN, however little it counts."""
+    if images is None or mask is None:
+        return images
+    return images.masked_fill(~mask.view(-1, *[1] * (images.dim() - 1)), 0)

@@ -101,9 +101,16 @@ class MultiHeadAttention(nn.Module):
         return tokens.view(*tokens.shape[:2], self.num_heads, -1).transpose(1, 2)
 
     def _weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         normalize = sparsemax if self.normalizer == "sparsemax" else masked_softmax
-        return normalize(scores, mask)
+        return normalize(_scores(q, k), mask)
+
+
+def _scores(q: Tensor, k: Tensor) -> Tensor:
+    q = q * q.shape[-1] ** -0.5
+    if q.dtype != torch.float16:
+        return q @ k.transpose(-2, -1)
+    with torch.autocast(q.device.type, enabled=False):  # a score may exceed 65504
+        return q.float() @ k.float().transpose(-2, -1)
 
 
 def _attend_by_softmax(

@@ -46,8 +46,8 @@ class RowKernels:
 
 def worthwhile_kernels(tensor: Float[Tensor, "*rows n"]) -> RowKernels | None:
     """Return what computes rows faster than torch does, if anything."""
-    is_plain = tensor.device.type == "cpu" and not torch.compiler.is_compiling()
-    return row_kernels(tensor.dtype) if is_plain and tensor.numel() >= WORTH_COMPILING else None
+    is_large = tensor.device.type == "cpu" and tensor.numel() >= WORTH_COMPILING
+    return row_kernels(tensor.dtype) if is_large else None
 
 
 @cache
@@ -74,8 +74,8 @@ def row_kernels(dtype: torch.dtype) -> RowKernels | None:
 
 
 def _for_each_row(function: Any, *tensors: Tensor) -> Tensor:
-    """Call a C function with the tensors, all of one shape, and a new one for its result."""
-    inputs = [tensor.contiguous() for tensor in tensors]
+    """Call a C function with the tensors, in the type of the first, and one for its result."""
+    inputs = [tensor.to(tensors[0].dtype).contiguous() for tensor in tensors]
     result = torch.empty_like(inputs[0])
     width = result.shape[-1]
     sizes = [ctypes.c_int64(size) for size in (result.numel() // width, width)]

@@ -1,6 +1,7 @@
 """Small graphs: words that stand near each other, objects that are seen together."""
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -67,6 +68,9 @@ class ObjectGraph(nn.Module):
     .. math::
         N = \mathrm{GCN}(\text{names}), \quad \text{scores} = N \max_p v_p
 
+    With a `torch.distributed` process group the objects of all processes are counted, which must
+    call it together in training; their graphs are then that of one process with the whole batch.
+
     Args:
         name_width: Width of the names' vectors.
         image_width: Width of the image's tokens v.
@@ -118,9 +122,14 @@ class ObjectGraph(nn.Module):
 
     @torch.no_grad()
     def _count(self, objects: Float[Tensor, "batch object"]) -> None:
+        """Count the objects of this batch, of all processes that share it."""
         top = objects.topk(min(TOP, objects.shape[1]), dim=1).indices
         seen = torch.zeros_like(objects).scatter_(1, top, 1) * objects.any(1, keepdim=True)
-        self.seen_together += seen.T @ seen
+        with torch.autocast(seen.device.type, enabled=False):  # it would round large counts
+            together = seen.T @ seen
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(together)
+        self.seen_together += together
 
     def _graph(self) -> Float[Tensor, "object other_object"]:
         """Return what each node takes from each: most from itself, the rest from its neighbours."""

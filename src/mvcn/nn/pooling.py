@@ -11,10 +11,11 @@ def masked_mean(
     tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
 ) -> Float[Tensor, "batch dim"]:
     """Return the mean of the real tokens; zeros where there are none."""
-    weights = mask.to(tokens.dtype).unsqueeze(-1)
     # What is masked may hold anything, but zero times infinity would be no number.
-    total = tokens.masked_fill(~mask.unsqueeze(-1), 0).sum(1)
-    return total / weights.sum(1).clamp(min=1)
+    real = tokens.masked_fill(~mask.unsqueeze(-1), 0)
+    # A sum of float16 may exceed 65504 where the mean does not.
+    total = real.sum(1, dtype=torch.promote_types(tokens.dtype, torch.float32))
+    return (total / mask.sum(1, keepdim=True).clamp(min=1)).to(tokens.dtype)
 
 
 def weighted_sum(

@@ -51,16 +51,24 @@ static void project(const real *scores, int64_t n, real *weights) {
     }
 }
 
-/* Take the mean over the support from the gradient there; elsewhere there is none. */
+/* Take the mean over the support from the gradient there; elsewhere there is none. NaN in the
+   gradient, wherever in the row, makes all of it NaN. A row without support keeps its weights:
+   zeros of a masked row, or NaN. */
 static void center(const real *weights, const real *gradient, int64_t n, real *result) {
     real size = 0, sum = 0;
 #pragma omp simd reduction(+ : size, sum)
     for (int64_t i = 0; i < n; i++) {
-        size += weights[i] > 0 ? 1 : 0;
-        sum += weights[i] > 0 ? gradient[i] : 0;
+        real support = weights[i] > 0 ? 1 : 0;
+        size += support;
+        sum += support * gradient[i];
     }
-    real mean = size > 0 ? sum / size : 0;
-    for (int64_t i = 0; i < n; i++) result[i] = weights[i] > 0 ? gradient[i] - mean : 0;
+    if (size == 0) {
+        for (int64_t i = 0; i < n; i++) result[i] = weights[i];
+        return;
+    }
+    real mean = sum / size;
+    real elsewhere = mean - mean; /* 0, or NaN */
+    for (int64_t i = 0; i < n; i++) result[i] = weights[i] > 0 ? gradient[i] - mean : elsewhere;
 }
 
 void project_rows(int threads, int64_t rows, int64_t n, const real *scores, real *weights) {

@@ -1,5 +1,6 @@
 """Sparsemax: attention weights with exact zeros."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ CHUNK = 2**18
 
 
 def sparsemax(
-    scores: Float[Tensor, "*rows n"], mask: Bool[Tensor, "..."] | None = None
-) -> Float[Tensor, "*rows n"]:
+    scores: Float[Tensor, "*shape"], mask: Bool[Tensor, "..."] | None = None
+) -> Float[Tensor, "*shape"]:
     r"""Return the probability vector that is nearest to each row of scores.
 
     .. math::
@@ -22,10 +23,15 @@ def sparsemax(
                               = \max(s - \tau(s), 0)
 
     with the one threshold tau that makes the row sum 1. Unlike softmax, low scores get exactly 0.
+    Rows are the last axis; a single number is a row of one score.
 
     The result is float32 (float64 for float64 scores), whatever the autocast state: in bfloat16 a
     row sum would be off by 1e-2. A row of which nothing may be attended gives zeros and passes no
-    gradient. A score of +inf takes all the weight, shared among equals; NaN makes its row NaN.
+    gradient. A score of +inf takes all the weight, shared among equals; NaN makes its row NaN, and
+    so does NaN in a gradient.
+
+    It is an operator of torch, ``torch.ops.mvcn.sparsemax``: it can be compiled, traced and mapped
+    over (`torch.func.vmap`). `torch.export` writes torch's own operations in its place.
 
     Args:
         scores: Any real numbers; -inf counts as masked.
@@ -37,19 +43,23 @@ def sparsemax(
         Michelot, J. Optim. Theory Appl. 1986, which are exact too. Where there is a compiler, C
         code takes them for large tensors (`mvcn.nn.compiled`).
     """
-    return _Sparsemax.apply(scores.to(torch.promote_types(scores.dtype, torch.float32)), mask)  # type: ignore[no-any-return, no-untyped-call]
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if scores.dim() == 0:
+        return sparsemax(scores.unsqueeze(0), mask).squeeze(0)
+    return _Sparsemax.apply(scores, mask)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Sparsemax(torch.autograd.Function):
+    """The operator for `torch.func`, which cannot look into gradients given to `torch.library`."""
+
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf)
-        # Data-dependent loops cannot be traced, and would make a GPU wait for the CPU.
-        if scores.device.type != "cpu" or torch.compiler.is_compiling():
-            return _project_by_sorting(scores)
-        kernels = worthwhile_kernels(scores)
-        return _project_in_chunks(scores) if kernels is None else kernels.project(scores)
+        if _is_written_out(scores):
+            return _project_by_sorting(_masked(scores, mask))
+        weights: Tensor = torch.ops.mvcn.sparsemax(scores, mask)
+        return weights
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None], output: Tensor) -> None:
@@ -59,14 +69,49 @@ class _Sparsemax(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (weights,) = ctx.saved_tensors
         # Only torch's own operations can be differentiated once more.
-        kernels = None if torch.is_grad_enabled() else worthwhile_kernels(weights)
-        if kernels is not None:
-            return kernels.center(weights, gradient), None
-        support = weights.sign()
-        on_support = gradient * support
-        size = support.sum(-1, keepdim=True).clamp_(min=1)
-        mean = on_support.sum(-1, keepdim=True) / size
-        return torch.addcmul(on_support, mean, support, value=-1), None
+        if torch.is_grad_enabled() or _is_written_out(weights):
+            return _center_by_torch(weights, gradient), None
+        return torch.ops.mvcn.sparsemax_backward(weights, gradient), None
+
+
+def _is_written_out(scores: Tensor) -> bool:
+    """Tell whether a program is written that does not know the operator, or would be faster."""
+    is_fused = torch.compiler.is_compiling() and scores.device.type != "cpu"
+    return torch.compiler.is_exporting() or is_fused
+
+
+def _project(scores: Tensor, mask: Tensor | None) -> Tensor:
+    scores = _masked(scores, mask)
+    if scores.numel() == 0:
+        return scores.new_empty(scores.shape)
+    if scores.device.type != "cpu":  # a loop that depends on data would make a GPU wait for the CPU
+        return _project_by_sorting(scores).contiguous()
+    kernels = worthwhile_kernels(scores)
+    return _project_in_chunks(scores) if kernels is None else kernels.project(scores)
+
+
+def _center(weights: Tensor, gradient: Tensor) -> Tensor:
+    kernels = worthwhile_kernels(weights)
+    if kernels is None:
+        return _center_by_torch(weights, gradient).contiguous()
+    return kernels.center(weights, gradient)
+
+
+def _center_by_torch(weights: Tensor, gradient: Tensor) -> Tensor:
+    """Take the mean over each row's support from the gradient there; elsewhere there is none.
+
+    A row without support keeps its weights: zeros of a masked row, or NaN.
+    """
+    support = weights.sign()
+    on_support = support * gradient
+    size = support.sum(-1, keepdim=True)
+    mean = on_support.sum(-1, keepdim=True) / size.clamp(min=1)
+    centered = torch.addcmul(on_support, mean, support, value=-1)
+    return torch.where(size == 0, weights, centered)
+
+
+def _masked(scores: Tensor, mask: Tensor | None) -> Tensor:
+    return scores if mask is None else scores.masked_fill(~mask, -torch.inf)
 
 
 def _below_maximum(scores: Tensor) -> Tensor:
@@ -92,7 +137,7 @@ def _project_by_sorting(scores: Tensor) -> Tensor:
 
 def _project_in_chunks(scores: Tensor) -> Tensor:
     rows = scores.reshape(-1, scores.shape[-1])
-    weights = torch.empty_like(rows)
+    weights = rows.new_empty(rows.shape)
     step = max(1, CHUNK // rows.shape[1])
     for start in range(0, len(rows), step):
         _project_by_active_sets(rows[start : start + step], weights[start : start + step])
@@ -117,3 +162,61 @@ def _project_by_active_sets(scores: Tensor, out: Tensor) -> None:
         needed = out.mul_(shifted).sum(-1, keepdim=True).sub_(1).div_(size.clamp(min=1))
         threshold, previous = torch.maximum(threshold, needed), size
     torch.sub(shifted, threshold, out=out).relu_()
+
+
+def _like_projected(scores: Tensor, mask: Tensor | None) -> Tensor:
+    return scores.new_empty((scores if mask is None else scores + mask).shape)
+
+
+def _like_centered(weights: Tensor, gradient: Tensor) -> Tensor:
+    return weights.new_empty(weights.shape)
+
+
+def _map_projection(
+    _: Any, batch_dims: tuple[int | None, ...], scores: Tensor, mask: Tensor | None
+) -> tuple[Tensor, int]:
+    if mask is None:
+        (scores,) = _with_batch_first([scores], batch_dims)
+    else:
+        scores, mask = _with_batch_first([scores, mask], batch_dims)
+    return torch.ops.mvcn.sparsemax(scores, mask), 0
+
+
+def _map_centering(
+    _: Any, batch_dims: tuple[int | None, ...], weights: Tensor, gradient: Tensor
+) -> tuple[Tensor, int]:
+    both = _with_batch_first([weights, gradient], batch_dims)
+    return torch.ops.mvcn.sparsemax_backward(*torch.broadcast_tensors(*both)), 0  # type: ignore[no-untyped-call]
+
+
+def _with_batch_first(tensors: Sequence[Tensor], batch_dims: Sequence[int | None]) -> list[Tensor]:
+    """Return tensors that fit by broadcasting, with the axis that is mapped over in front."""
+    pairs = list(zip(tensors, batch_dims, strict=False))
+    rank = max(tensor.dim() + (dim is None) for tensor, dim in pairs)
+    return [tensor if dim is None else _in_front(tensor, dim, rank) for tensor, dim in pairs]
+
+
+def _in_front(tensor: Tensor, dim: int, rank: int) -> Tensor:
+    moved = tensor.movedim(dim, 0)
+    return moved[(slice(None), *[None] * (rank - moved.dim()))]
+
+
+# These parts of torch.library.custom_op alone: the rest takes time in each call.
+_OPERATORS = {
+    "sparsemax(Tensor scores, Tensor? mask)": (_project, _like_projected, _map_projection),
+    "sparsemax_backward(Tensor weights, Tensor gradient)": (
+        _center,
+        _like_centered,
+        _map_centering,
+    ),
+}
+_LIBRARY: Any = torch.library.Library("mvcn", "FRAGMENT")  # type: ignore[no-untyped-call]
+for _schema, (_compute, _without_numbers, _map) in _OPERATORS.items():
+    _name = _schema.partition("(")[0]
+    _LIBRARY.define(f"{_schema} -> Tensor", tags=torch.Tag.pt2_compliant_tag)
+    _LIBRARY.impl(_name, _compute, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"mvcn::{_name}", _without_numbers, lib=_LIBRARY)
+    torch.library.register_vmap(f"mvcn::{_name}", _map, lib=_LIBRARY)
+torch.library.register_autograd(
+    "mvcn::sparsemax", _Sparsemax.backward, setup_context=_Sparsemax.setup_context, lib=_LIBRARY
+)

@@ -96,14 +96,15 @@ class ShareCollator:
 
     Args:
         collator: Makes batches.
-        stand_in: The post that stands in, so that this process takes part in every step.
+        stand_in: The post that stands in, so that this process takes part in every step. Without
+            its image, lest a network count what it sees there.
     """
 
     def __init__(
         self, collator: Callable[[Sequence[Any]], dict[str, Tensor]], stand_in: Mapping[str, Any]
     ) -> None:
         self.collator = collator
-        self.stand_in = stand_in
+        self.stand_in = {**stand_in, "image": None}
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Tensor]:
         """Return one batch that says which of its posts count."""

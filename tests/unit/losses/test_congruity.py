@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.losses.congruity import EPSILON, batch_centroids, congruity_loss, squared_distances
+from mvcn.losses.congruity import batch_centroids, congruity_loss, squared_distances
 
 FORMS = ["ratio", "share", "absolute"]
 
@@ -30,9 +30,9 @@ def reference(features, labels, centroids, counts, form):
         if y not in distance or (form != "absolute" and not others):
             continue
         if form == "ratio":
-            terms.append(distance[y] / (np.mean(others) + EPSILON))
+            terms.append(distance[y] / np.mean(others))
         elif form == "share":
-            terms.append(distance[y] / (distance[y] + np.sum(others) + EPSILON))
+            terms.append(distance[y] / (distance[y] + np.sum(others)))
         else:
             terms.append(distance[y])
     return np.mean(terms) if terms else None
@@ -60,7 +60,7 @@ def test_hand_worked_posts(form, expected):
     features = torch.tensor([[1.0, 0.0], [3.0, 1.0]], dtype=torch.float64)
     centroids = torch.tensor([[0.0, 0.0], [3.0, 0.0], [1.0, 4.0]], dtype=torch.float64)
     loss = congruity_loss(features, torch.tensor([0, 1]), centroids, torch.tensor([2, 2, 2]), form)
-    assert loss.item() == pytest.approx(expected, rel=1e-6)  # EPSILON is 1e-7 of the reference
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -92,16 +92,81 @@ def test_relative_forms_need_another_class(form, expected):
     assert loss.item() == expected
 
 
-@pytest.mark.parametrize("form", ["ratio", "share"])
-def test_relative_forms_ignore_a_common_scale_and_the_absolute_does_not(form):
+SCALES = [
+    *((torch.float32, 10.0**exponent) for exponent in range(-6, 7, 2)),
+    *((torch.float64, 10.0**exponent) for exponent in range(-30, 31, 10)),
+]
+
+
+@pytest.mark.parametrize(("dtype", "scale"), SCALES)
+@pytest.mark.parametrize("form", FORMS)
+def test_is_the_formula_at_every_scale(form, dtype, scale):
     features, labels, centroids = draw([1, 1, 1])
-    counts = torch.ones(3, dtype=torch.int64)
-    one = congruity_loss(features, labels, centroids, counts, form)
-    scaled = congruity_loss(features * 7, labels, centroids * 7, counts, form)
-    torch.testing.assert_close(one, scaled, atol=0, rtol=1e-5)
-    absolute = congruity_loss(features, labels, centroids, counts, "absolute")
-    scaled = congruity_loss(features * 7, labels, centroids * 7, counts, "absolute")
-    torch.testing.assert_close(scaled, absolute * 49, atol=0, rtol=1e-12)
+    counts, unit = torch.ones(3, dtype=torch.int64), scale**2 if form == "absolute" else 1
+    expected = reference(features.numpy(), labels.tolist(), centroids.numpy(), counts, form)
+    scaled = (features * scale).to(dtype).requires_grad_()
+    loss = congruity_loss(scaled, labels, (centroids * scale).to(dtype), counts, form)
+    tolerance = 10 * torch.finfo(dtype).eps
+    assert loss.item() == pytest.approx(expected * unit, rel=tolerance)
+    loss.backward()
+    plain = features.requires_grad_()
+    congruity_loss(plain, labels, centroids, counts, form).backward()
+    torch.testing.assert_close(
+        scaled.grad.double() * scale / unit, plain.grad, rtol=1e-4, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_ratio_of_many_thousands_is_not_made_smaller(scale):
+    # Squared distances of (99, 0) to (0, 0) and (100, 0): 9801 and 1.
+    features, centroids = torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 0.0], [100.0, 0.0]])
+    counts = torch.tensor([1, 1])
+    loss = congruity_loss(features * scale, torch.tensor([0]), centroids * scale, counts)
+    assert loss.item() == pytest.approx(9801, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_feature_on_all_centroids_costs_nothing(form, scale, dtype):
+    features = torch.full((2, 5), scale).to(dtype).requires_grad_()
+    centroids = features.detach()[:1].expand(3, 5)
+    loss = congruity_loss(features, torch.tensor([0, 2]), centroids, torch.ones(3).long(), form)
+    loss.backward()
+    assert loss.item() == 0
+    assert (features.grad == 0).all()
+
+
+@pytest.mark.parametrize(("form", "expected"), [("ratio", 1), ("share", 1 / 3)])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_centroids_that_coincide_are_equally_far(form, expected, scale):
+    features, centroids = normal(4, 5).float() * scale, normal(1, 5, seed=1).expand(3, 5) * scale
+    labels, counts = torch.tensor([0, 1, 2, 0]), torch.ones(3).long()
+    loss = congruity_loss(features, labels, centroids.float(), counts, form)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_on_all_other_centroids_the_ratio_is_bounded_and_has_no_gradient(scale, dtype):
+    centroids = torch.tensor([[0.0, 0.0], [3.0, 0.0], [3.0, 0.0]], dtype=dtype) * scale
+    features = centroids[1:2].clone().requires_grad_()
+    loss = congruity_loss(features, torch.tensor([0]), centroids, torch.ones(3).long())
+    loss.backward()
+    assert loss.item() == pytest.approx(1 / torch.finfo(dtype).eps, rel=1e-6)
+    # Of 1 / eps, the steps of rounding are 1.
+    assert (features.grad * scale).abs().max() <= 1
+
+
+@pytest.mark.parametrize("exponent", range(-44, 1, 2))
+@pytest.mark.parametrize("away", range(-6, 7, 2))
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_are_finite_however_near_a_centroid_lies(form, away, exponent):
+    near, far = 10.0**exponent, 10.0 ** (exponent + away)
+    features = torch.zeros(2, 3, requires_grad=True)
+    centroids = torch.tensor([[near, 0, 0], [0, far, 0]])
+    congruity_loss(features, torch.tensor([0, 1]), centroids, torch.tensor([1, 1]), form).backward()
+    assert features.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -124,14 +189,18 @@ def test_share_is_at_most_one():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("form", FORMS)
-def test_half_precision_is_computed_in_float32(dtype, form):
+def test_half_precision_is_computed_in_float32(form, scale, dtype):
     features, labels, centroids = draw([1, 1, 1])
-    features, centroids, counts = features.to(dtype), centroids.float(), torch.tensor([1, 1, 1])
+    features = (features * scale).to(dtype).requires_grad_()
+    centroids, counts = (centroids * scale).float(), torch.tensor([1, 1, 1])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         actual = congruity_loss(features, labels, centroids, counts, form)
     expected = congruity_loss(features.float(), labels, centroids, counts, form)
     torch.testing.assert_close(actual, expected, atol=0, rtol=0)
+    actual.backward()
+    assert features.grad.isfinite().all()
 
 
 def test_squared_distances_are_sums_of_squares():
@@ -142,13 +211,16 @@ def test_squared_distances_are_sums_of_squares():
     np.testing.assert_allclose(actual.numpy(), np.array(expected), atol=0, rtol=1e-12)
 
 
-def test_batch_centroids_are_class_means_without_gradient():
-    features = normal(5, 4).float().requires_grad_()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_batch_centroids_are_class_means_without_gradient(scale, dtype):
+    features = (normal(5, 4) * scale).to(dtype).requires_grad_()
     labels = torch.tensor([0, 2, 0, 2, 2])
     centroids, counts = batch_centroids(features, labels, 4)
     rows = features.detach().numpy().astype(np.float64)
     expected = np.stack([rows[[0, 2]].mean(0), np.zeros(4), rows[[1, 3, 4]].mean(0), np.zeros(4)])
-    np.testing.assert_allclose(centroids.numpy(), expected, atol=1e-7, rtol=0)
+    tolerance = 2 * torch.finfo(dtype).eps * scale
+    np.testing.assert_allclose(centroids.numpy(), expected, atol=tolerance, rtol=0)
     assert counts.tolist() == [2, 0, 3, 0]
     assert not centroids.requires_grad
 

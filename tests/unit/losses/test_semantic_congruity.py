@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -26,6 +27,27 @@ def test_measures_against_what_was_remembered_before():
     constraint(*remembered)
     expected = congruity_loss(*features, *batch_centroids(*remembered, CLASSES), "ratio")
     assert constraint(*features).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["ratio", "share"])
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+def test_after_several_laps_it_is_the_formula_at_every_scale(scale, form):
+    constraint, size = SemanticCongruityLoss(CLASSES, DIM, queue_size=10, form=form), 10
+    posts, classes = draw(34)
+    posts = posts * scale
+    for start in range(0, 30, 6):
+        constraint(posts[start : start + 6], classes[start : start + 6])
+    rows, labels = posts.double().numpy(), classes.numpy()
+    kept = slice(30 - size, 30)
+    means = [rows[kept][labels[kept] == k].mean(0) for k in range(CLASSES)]
+    terms = []
+    for row, label in zip(rows[30:], labels[30:], strict=True):
+        distances = [((row - mean) ** 2).sum() for mean in means]
+        others = [distance for k, distance in enumerate(distances) if k != label]
+        reference = np.mean(others) if form == "ratio" else sum(distances)
+        terms.append(distances[label] / reference)
+    loss = constraint(posts[30:], classes[30:])
+    assert loss.item() == pytest.approx(np.mean(terms), rel=1e-6)
 
 
 def test_is_zero_with_zero_gradients_until_the_queue_is_full():

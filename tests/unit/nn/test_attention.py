@@ -202,3 +202,27 @@ def test_dropped_weights_are_zero_and_the_others_are_scaled(return_weights, mask
 def test_sparse_weights_are_never_dropped():
     with pytest.raises(ConfigError, match="Sparsemax weights are never dropped"):
         MultiHeadAttention(12, 3, "sparsemax", dropout=0.1)
+
+
+@pytest.mark.parametrize("is_autocast", [False, True])
+@pytest.mark.parametrize("return_weights", [False, True])
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_scores_may_exceed_the_largest_half_precision_number(
+    normalizer, return_weights, is_autocast
+):
+    ours = MultiHeadAttention(64, 1, normalizer).double()
+    with torch.no_grad():
+        for layer in (ours.query, ours.key, ours.value, ours.out):
+            layer.weight.copy_(torch.eye(64))
+            layer.bias.zero_()
+    # Scores of 64 * 100 * 100 / 8 = 80,000 and more.
+    query, memory = torch.full((1, 1, 64), 100.0), torch.full((1, 3, 64), 100.0)
+    memory[0, 1], memory[0, 2] = 120, -130
+    expected, _ = ours(query.double(), memory.double())
+    ours = ours.float() if is_autocast else ours.half()
+    inputs = (query, memory) if is_autocast else (query.half(), memory.half())
+    with torch.autocast("cpu", torch.float16, enabled=is_autocast):
+        actual, weights = ours(*inputs, return_weights=return_weights)
+    assert actual.double().tolist() == expected.tolist()
+    if return_weights:
+        assert weights.flatten().tolist() == [0, 1, 0]

@@ -67,6 +67,16 @@ def test_other_types_are_left_to_torch():
     assert row_kernels(torch.float16) is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gradient_of_another_type_is_read_as_it_is_meant(dtype):
+    kernels = row_kernels(dtype)
+    if kernels is None:
+        pytest.skip("there is no C compiler")
+    weights, gradient = kernels.project(scores(500, 64).to(dtype)), scores(500, 64).half()
+    expected = kernels.center(weights, gradient.to(dtype))
+    assert torch.equal(kernels.center(weights, gradient), expected)
+
+
 def test_small_tensors_compile_nothing(nothing_compiled):
     sparsemax(scores(LARGE[0] - 1, 64).requires_grad_()).sum().backward()
     assert row_kernels.cache_info().currsize == 0

@@ -75,6 +75,14 @@ def test_objects_that_are_seen_together_are_counted_in_training_alone():
     assert torch.equal(graph.seen_together, expected)
 
 
+def test_counts_are_exact_under_autocast():
+    graph, names = object_graph()
+    image, mask = torch.randn(301, 2, 4), torch.ones(301, 2, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):  # of 301 it makes 300
+        graph(image, mask, seen(*[range(5)] * 301), names)
+    assert graph.seen_together[0, 1] == 301
+
+
 def test_a_node_takes_its_share_from_neighbours_and_keeps_the_rest():
     graph, _ = object_graph()
     assert torch.equal(graph._graph(), torch.eye(8))

@@ -46,6 +46,12 @@ def test_the_mean_is_that_of_the_real_tokens():
     torch.testing.assert_close(masked_mean(tokens, MASK)[0], tokens[0, :2].mean(0))
 
 
+def test_a_mean_of_half_precision_does_not_overflow():
+    tokens, mask = torch.full((1, 3000, 2), 400.0).half(), torch.ones(1, 3000, dtype=torch.bool)
+    assert masked_mean(tokens, mask).tolist() == [[400, 400]]
+    assert masked_mean(tokens, mask).dtype == torch.float16
+
+
 def test_equal_scores_give_the_mean():
     tokens = draw(3, 3, 4)
     found = weighted_sum(tokens, torch.full((3, 3), 7.0), MASK)

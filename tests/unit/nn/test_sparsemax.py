@@ -230,7 +230,68 @@ def test_does_not_write_to_its_input(each_way):
     assert torch.equal(scores, before)
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (0, 3), (2, 0, 4)])
+def test_has_the_shapes_of_softmax(each_way, shape):
+    scores, other = torch.randn(shape, requires_grad=True), torch.zeros(shape, requires_grad=True)
+    weights, expected = sparsemax(scores), other.softmax(-1)
+    assert weights.shape == expected.shape
+    assert torch.equal(weights, expected)  # of a row of one score, both make 1
+    weights.sum().backward()
+    expected.sum().backward()
+    assert torch.equal(scores.grad, other.grad)
+
+
+def test_a_single_score_can_be_masked():
+    assert sparsemax(torch.tensor(3.0), torch.tensor(False)) == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_what_is_no_number_in_a_gradient_spoils_its_row_as_in_softmax(each_way, place, value):
+    gradient = torch.zeros(2, 4)
+    gradient[0, place] = value
+    spoilt = []
+    for function in (sparsemax, lambda scores: scores.softmax(-1)):
+        # The weights of the last two scores are 0 in sparsemax, of the last one in softmax.
+        scores = torch.tensor([[0.5, 0.3, -9.0, -1e4], [0.0, 0.0, 0.0, 0.0]], requires_grad=True)
+        function(scores).backward(gradient)
+        assert scores.grad[1].tolist() == [0] * 4
+        spoilt.append(~scores.grad[0].isfinite())
+    assert spoilt[0].all()
+    assert torch.equal(*spoilt)
+
+
+def test_nan_in_a_row_spoils_the_gradient_of_that_row_alone(each_way):
+    scores = torch.tensor([[1.0, float("nan")], [1.0, 0.5]], requires_grad=True)
+    sparsemax(scores).backward(torch.tensor([[1.0, 2.0], [1.0, 2.0]]))
+    assert scores.grad[0].isnan().all()
+    assert scores.grad[1].tolist() == [-0.5, 0.5]
+
+
+def test_no_gradient_passes_a_fully_masked_row_not_even_nan(each_way):
+    scores = torch.zeros(2, 3, requires_grad=True)
+    mask = torch.tensor([[False] * 3, [True] * 3])
+    sparsemax(scores, mask).backward(torch.full((2, 3), torch.nan))
+    assert scores.grad[0].tolist() == [0, 0, 0]
+    assert scores.grad[1].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_scores_may_be_further_apart_than_the_largest_number(each_way, dtype):
+    most = torch.finfo(dtype).max
+    weights = sparsemax(torch.tensor([[most, -most, most], [-most, 0, -most]], dtype=dtype))
+    assert weights.tolist() == [[0.5, 0, 0.5], [0, 1, 0]]
+
+
+def test_a_view_that_negates_is_read_as_what_it_shows(each_way):
+    scores = torch.complex(normal(4, 6), normal(4, 6, seed=1))
+    shown = scores.conj().imag
+    assert shown.is_neg()
+    assert torch.equal(sparsemax(shown), sparsemax(-scores.imag))
+
+
 def test_takes_scores_that_are_not_contiguous_or_have_no_rows(each_way):
     scores = normal(5, 4, 6).transpose(0, 2)
+    assert sparsemax(scores[0].T).is_contiguous()
     torch.testing.assert_close(sparsemax(scores), sparsemax(scores.contiguous()), atol=0, rtol=0)
     assert sparsemax(torch.zeros(0, 5)).shape == (0, 5)
