@@ -1,12 +1,12 @@
 """Rows of JSON lines: one object a line."""
 
-import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mvcn.data.base64_images import decode_base64_image
 from mvcn.data.rows import MAX_CELL_CHARACTERS, Row, repeated_name, require_file
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import ImageFacts
@@ -42,7 +42,7 @@ class JsonLineImage:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
                 cell = json.loads(file.read(self.length))[self.column]
-            return base64.b64decode(cell.partition(",")[2] or cell, validate=False)
+            return decode_base64_image(cell)
         except (
             DataError,
             OSError,

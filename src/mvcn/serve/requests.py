@@ -1,12 +1,11 @@
 """Posts out of bodies: one as a form, or many as JSON; nothing that a client names is opened."""
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mvcn.data.base64_images import decode_base64_image, is_base64_image
 from mvcn.data.images import image_size
 from mvcn.errors import BadImageError
 from mvcn.serve.forms import Part, parse_form
@@ -29,7 +28,9 @@ class PostBody(BaseModel):
         None, description="By default its number, from 0.", max_length=MAX_ID_CHARACTERS
     )
     text: str | None = None
-    image: str | None = Field(None, description="Base64 of an image file; no address, no path.")
+    image: str | None = Field(
+        None, description="Base64 or data URL of an image file; no web address, no path."
+    )
 
 
 class PostsBody(BaseModel):
@@ -95,8 +96,15 @@ def parse_one(body: bytes, content_type: str, limits: Limits) -> list[Post]:
         image = None  # what a browser sends where no file was chosen
     words = "" if text is None else _decode_text(text.content)
     _check_text("0", words, limits)
-    picture = None if image is None else UploadedImage(image.content, limits.pixels)
+    picture = None if image is None else UploadedImage(_image_file(image), limits.pixels)
     return [Post("0", words, picture)]
+
+
+def _image_file(part: Part) -> bytes:
+    """Return the file of a form's image, which clients send as base64 text where it is no file."""
+    if part.filename is None and is_base64_image(text := part.content.decode("latin-1").strip()):
+        return _decode_image("0", text)
+    return part.content
 
 
 def _by_name(parts: Sequence[Part]) -> dict[str, Part]:
@@ -125,13 +133,16 @@ def _post(number: int, body: PostBody, limits: Limits) -> Post:
     _check_text(post_id, text, limits)
     if body.image is None:
         return Post(post_id, text, None)
+    return Post(post_id, text, UploadedImage(_decode_image(post_id, body.image), limits.pixels))
+
+
+def _decode_image(post_id: str, text: str) -> bytes:
     try:
-        content = base64.b64decode(body.image, validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decode_base64_image(text)
+    except ValueError as error:
         raise RequestError(
             422, f"Post {post_id}: the image is not the base64 of a file; no address is fetched."
         ) from error
-    return Post(post_id, text, UploadedImage(content, limits.pixels))
 
 
 def _check_text(post_id: str, text: str, limits: Limits) -> None:

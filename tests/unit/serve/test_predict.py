@@ -70,6 +70,24 @@ def test_the_kind_of_an_image_is_told_by_its_content(ask, generated_posts):
     assert answer.json() == plain.json()
 
 
+TEXTS = {
+    "in lines": lambda content: base64.encodebytes(content).decode(),
+    "URL-safe": lambda content: base64.urlsafe_b64encode(content).decode(),
+    "URL-safe without padding": lambda c: base64.urlsafe_b64encode(c).decode().rstrip("="),
+    "data URL": lambda content: "data:image/png;base64," + base64.b64encode(content).decode(),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_an_image_is_base64_text_of_every_kind(ask, generated_posts, kind):
+    for post in generated_posts[:3]:
+        plain = ask.post("/predict", json={"posts": [{"image": as_json(post)["image"]}]}).json()
+        text = TEXTS[kind](post.image)
+        assert ask.post("/predict", json={"posts": [{"image": text}]}).json() == plain
+        form = ask.post("/predict", files={"image": (None, text)})  # no file, as curl -F image=...
+        assert form.json() == plain
+
+
 class TestBadImages:
     @pytest.fixture
     def batch(self, generated_posts):
