@@ -1,7 +1,7 @@
 """``mvcn predict``."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +25,7 @@ from mvcn.cli.options import (
     Splits,
     data_config,
     tell_bad_images,
+    tell_left_out,
 )
 from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy, DataConfig
@@ -93,7 +94,7 @@ def predict(
         _predict_table(run, source, split, output, on_bad_image, least, backend, overwrite)
     else:
         classifier = Classifier.from_pretrained(run, backend)
-        _show(classifier.predict_one(text, image, on_bad_image, least), on_bad_image)
+        _show(classifier.predict_one(text, image, on_bad_image, least))
 
 
 def _one(posts: list[str]) -> Path:
@@ -124,12 +125,11 @@ def _predict_table(
     classifier = Classifier.from_pretrained(run, backend)
     table = read_posts(source, split).posts
     predictions = classifier.predict(table, on_bad_image, least)
-    bad, unsure = _write(
+    problems, unsure = _write(
         output, classifier.class_names, tqdm(predictions, total=len(table), unit="post")
     )
-    tell_bad_images(bad, on_bad_image)
-    dropped = len(bad) if on_bad_image == "drop" else 0
-    typer.echo(f"Wrote {len(table) - dropped} predictions to {output}.")
+    left_out = _tell(problems)
+    typer.echo(f"Wrote {len(table) - left_out} predictions to {output}.")
     if least > 0:
         typer.echo(f"{unsure} of them have no label: no class is probable enough.")
 
@@ -151,26 +151,35 @@ def _least_probability(run: Path, precision: float | None) -> float:
 
 def _write(
     path: Path, class_names: Iterable[str], predictions: Iterable["Prediction"]
-) -> tuple[dict[str, str], int]:
-    """Write a row a post; return the posts of bad images, and how many have no label."""
-    bad, unsure = {}, 0
+) -> tuple[list["Prediction"], int]:
+    """Write a row a post; return the posts with a problem, and how many others have no label."""
+    problems, unsure = [], 0
     with written_whole(path) as file:
         writer = csv.writer(file)
         writer.writerow(["id", "label", *(f"probability_{name}" for name in class_names)])
         for prediction in predictions:
-            if prediction.image_problem is not None:
-                bad[prediction.id] = prediction.image_problem
+            if prediction.problem is not None:
+                problems.append(prediction)
             if prediction.probabilities:
                 writer.writerow(
                     [prediction.id, prediction.label, *prediction.probabilities.values()]
                 )
                 unsure += prediction.label is None
-    return bad, unsure
+    return problems, unsure
 
 
-def _show(prediction: "Prediction", policy: BadImagePolicy) -> None:
-    if prediction.image_problem is not None:
-        tell_bad_images({prediction.id: prediction.image_problem}, policy)
+def _tell(problems: Sequence["Prediction"]) -> int:
+    """Say which posts were classified without their image or left out; return how many were."""
+    used = {one.id: str(one.problem) for one in problems if one.probabilities}
+    left_out = {one.id: str(one.problem) for one in problems if not one.probabilities}
+    tell_bad_images(used, "blank")
+    tell_left_out(left_out)
+    return len(left_out)
+
+
+def _show(prediction: "Prediction") -> None:
+    if prediction.problem is not None:
+        _tell([prediction])
     if prediction.probabilities:
         typer.echo(prediction.label or "no class is probable enough")
     for name, probability in prediction.probabilities.items():

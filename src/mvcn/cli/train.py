@@ -12,7 +12,7 @@ from mvcn.cli.options import (
     Splits,
     given,
     parse_columns,
-    tell_bad_images,
+    tell_problems,
 )
 from mvcn.cli.process import RANK, prepare_process
 from mvcn.config import BadImagePolicy, RunConfig, read_recipe
@@ -84,8 +84,8 @@ def _recipe_for(model: str | None, recipe: str | None) -> str:
 def _tell(report: dict[str, Any], config: RunConfig, output: Path) -> None:
     for reason, count in report["removed"].items():
         typer.echo(f"Left out: {count} post(s), {reason}.")
-    for bad in report["bad_images"].values():
-        tell_bad_images(bad, config.data.on_bad_image)
+    for part, bad in report["bad_images"].items():
+        tell_problems(bad, report["left_out"][part], config.data.on_bad_image)
     dev, epochs, posts = report["dev"], report["epochs"], report["posts"]
     typer.echo(
         f"Trained on {posts['train']} posts; best on {posts['dev']} dev posts after epoch "

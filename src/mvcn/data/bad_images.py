@@ -11,13 +11,13 @@ NAMED_IN_ERROR = 3
 
 
 def apply_bad_image_policy(
-    posts: Sequence[Post], bad: Mapping[str, str], policy: BadImagePolicy
+    posts: Sequence[Post], bad: Mapping[int, str], policy: BadImagePolicy
 ) -> list[Post]:
     """Return the posts to go on with.
 
     Args:
         posts: Posts of one source.
-        bad: Post id -> what is wrong with its image.
+        bad: Position of a post -> what is wrong with its image.
         policy: ``error`` stops, ``blank`` goes on without the image, ``drop`` without the post.
 
     Raises:
@@ -26,14 +26,14 @@ def apply_bad_image_policy(
     if not bad:
         return list(posts)
     if policy == "error":
-        raise BadImageError(_explain(bad))
+        raise BadImageError(_explain(posts, bad))
     if policy == "drop":
-        return [post for post in posts if post.id not in bad]
-    return [dataclasses.replace(p, image=None) if p.id in bad else p for p in posts]
+        return [post for position, post in enumerate(posts) if position not in bad]
+    return [dataclasses.replace(p, image=None) if i in bad else p for i, p in enumerate(posts)]
 
 
-def _explain(bad: Mapping[str, str]) -> str:
-    first = [f"post {post_id}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
+def _explain(posts: Sequence[Post], bad: Mapping[int, str]) -> str:
+    first = [f"post {posts[i].id}: {why}" for i, why in list(bad.items())[:NAMED_IN_ERROR]]
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
     return (
         f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} "

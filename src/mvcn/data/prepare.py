@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mvcn.config import BadImagePolicy
-from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_facts import describe_image
 from mvcn.data.images import image_digest, read_image
@@ -30,6 +29,7 @@ from mvcn.data.prepared import (
     parse_json,
 )
 from mvcn.data.read_ahead import read_ahead
+from mvcn.data.usable_posts import WITHOUT_CONTENT, by_id, lack_of, usable_posts
 from mvcn.errors import BadImageError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.types import Corpus, ImageFacts, Post
@@ -38,6 +38,8 @@ SHARD_POSTS = 2048
 ROW_GROUP_POSTS = 32
 """Few, so that a single image costs little to read."""
 BAD_IMAGE = "with a bad image"
+OF_POSTS = ("bad_images", "left_out")
+"""What the record of a shard says of single posts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Write posts and their images into the folder `output`, shard by shard.
 
-    Work that was interrupted goes on at the next shard when it is called for the same posts.
+    Work that was interrupted goes on at the next shard when it is called for the same posts. Posts
+    without text and image are left out.
 
     Args:
         corpus: The posts, with their parts in `Post.split`.
@@ -79,12 +82,13 @@ def prepare(
         DataError: A post is in a part that is none of ours, or cannot be written.
         BadImageError: The policy is ``error`` and an image is bad.
     """
-    shards = _plan(corpus.posts)
-    _require_elsewhere(corpus.posts, output)
-    plan = {"posts": _identity(corpus.posts), "on_bad_image": on_bad_image, "format": FORMAT}
+    posts = [post for post in corpus.posts if lack_of(post) is None]
+    shards = _plan(posts)
+    _require_elsewhere(posts, output)
+    plan = {"posts": _identity(posts), "on_bad_image": on_bad_image, "format": FORMAT}
     _claim(output, plan, overwrite)
     records = []
-    with tqdm(total=len(corpus.posts), desc="Posts", unit="post") as progress:
+    with tqdm(total=len(posts), desc="Posts", unit="post") as progress:
         for shard in shards:
             records.append(_write_shard(shard, output, on_bad_image))
             progress.update(len(shard.posts))
@@ -186,10 +190,11 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
         return record
     partial = path.with_suffix(".partial")
     bad: dict[str, str] = {}
+    left_out: list[str] = []
     labels: dict[str, int] = {}
     digest = hashlib.blake2b(digest_size=16)
     with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
-        for rows in _row_groups(shard.posts, bad, policy):
+        for rows in _row_groups(shard.posts, bad, left_out, policy):
             writer.write_table(_table(rows))
             for row in rows:
                 digest.update(canonical(row))
@@ -203,6 +208,7 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
         "labels": labels,
         "fingerprint": digest.hexdigest(),
         "bad_images": bad,
+        "left_out": left_out,
     }
     write_json(record_path, record)
     return record
@@ -219,18 +225,23 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _row_groups(
-    posts: Sequence[Post], bad: dict[str, str], policy: BadImagePolicy
+    posts: Sequence[Post], bad: dict[str, str], left_out: list[str], policy: BadImagePolicy
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows, a group at a time, and note bad images; images are read a few ahead."""
+    """Yield rows, a group at a time, and note bad images and posts that have nothing else.
+
+    Images are read a few ahead.
+    """
     loaded = read_ahead(_load, posts)
     for start in range(0, len(posts), ROW_GROUP_POSTS):
         chunk = posts[start : start + ROW_GROUP_POSTS]
-        found = {post.id: next(loaded) for post in chunk}
-        problems = {i: f.problem for i, (_, f) in found.items() if f is not None and f.problem}
-        bad |= problems
-        usable = apply_bad_image_policy(chunk, problems, policy)
-        if usable:
-            yield [_row(post, *found[post.id]) for post in usable]
+        found = [next(loaded) for _ in chunk]
+        problems = {i: f.problem for i, (_, f) in enumerate(found) if f is not None and f.problem}
+        usable = usable_posts(chunk, problems, policy)
+        bad |= by_id(chunk, problems)
+        left_out += by_id(chunk, usable.left_out)
+        if usable.posts:
+            pairs = zip(usable.posts, usable.positions, strict=True)
+            yield [_row(post, *found[position]) for post, position in pairs]
 
 
 def _load(post: Post) -> tuple[bytes | None, ImageFacts | None]:
@@ -267,6 +278,10 @@ def _index(
 ) -> dict[str, Any]:
     bad = {i: why for record in records for i, why in record["bad_images"].items()}
     removed = {reason: list(ids) for reason, ids in corpus.removed.items()}
+    empty = [post.id for post in corpus.posts if lack_of(post) is not None]
+    empty += [post_id for record in records for post_id in record["left_out"]]
+    if empty:
+        removed[WITHOUT_CONTENT] = empty
     if bad and policy == "drop":
         removed[BAD_IMAGE] = list(bad)
     index = {
@@ -276,6 +291,6 @@ def _index(
         "removed": removed,
         "bad_images": bad,
         "encodings": {name: list(ids) for name, ids in corpus.encodings.items()},
-        "shards": [{k: v for k, v in r.items() if k != "bad_images"} for r in records],
+        "shards": [{k: v for k, v in r.items() if k not in OF_POSTS} for r in records],
     }
     return index | {"fingerprint": digest_of(index)}

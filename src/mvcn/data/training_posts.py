@@ -7,6 +7,7 @@ from mvcn.config import DataConfig
 from mvcn.data import DATASETS
 from mvcn.data.sources import posts_of_id_file, read_source
 from mvcn.data.splits import stratified_split
+from mvcn.data.usable_posts import WITHOUT_CONTENT, lack_of
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
@@ -57,7 +58,7 @@ def _from_one_source(config: DataConfig, seed: int) -> TrainingPosts:
     elif any(post.split for post in corpus.posts):
         parts = {name: [p for p in corpus.posts if p.split == name] for name in TWO_WAY}
     else:
-        parts = stratified_split(_labelled(corpus.posts), THREE_WAY, seed)
+        parts = stratified_split(learnable_posts(corpus.posts), THREE_WAY, seed)
     return _training_posts(corpus, parts, corpus.posts)
 
 
@@ -65,7 +66,7 @@ def _from_two(config: DataConfig, seed: int) -> TrainingPosts:
     train = read_source(config, config.train)
     if config.dev is None:
         return _training_posts(
-            train, stratified_split(_labelled(train.posts), TWO_WAY, seed), train.posts
+            train, stratified_split(learnable_posts(train.posts), TWO_WAY, seed), train.posts
         )
     dev = read_source(config, config.dev)
     parts = {"train": train.posts, "dev": dev.posts}
@@ -75,16 +76,19 @@ def _from_two(config: DataConfig, seed: int) -> TrainingPosts:
 def _training_posts(
     corpus: Corpus, parts: Mapping[str, Sequence[Post]], read: Sequence[Post]
 ) -> TrainingPosts:
-    """Take out, and count, the posts without a label: they wait for a prediction."""
-    waiting = tuple(post.id for post in read if post.label is None)
-    removed = {**corpus.removed, UNLABELLED: waiting} if waiting else corpus.removed
+    """Take out, and count, posts without text and image, and those that wait for a prediction."""
+    empty = tuple(post.id for post in read if lack_of(post) is not None)
+    waiting = tuple(post.id for post in read if post.label is None and lack_of(post) is None)
+    left_out = {WITHOUT_CONTENT: empty, UNLABELLED: waiting}
+    removed = {**corpus.removed, **{reason: ids for reason, ids in left_out.items() if ids}}
     return TrainingPosts(
-        _labelled(parts["train"]), _labelled(parts["dev"]), corpus.class_names, removed
+        learnable_posts(parts["train"]), learnable_posts(parts["dev"]), corpus.class_names, removed
     )
 
 
-def _labelled(posts: Sequence[Post]) -> list[Post]:
-    return [post for post in posts if post.label is not None]
+def learnable_posts(posts: Sequence[Post]) -> list[Post]:
+    """Return the posts that have a label and something to read."""
+    return [post for post in posts if post.label is not None and lack_of(post) is None]
 
 
 def _require_learnable(posts: TrainingPosts) -> None:

@@ -17,10 +17,10 @@ from transformers import (
 )
 from transformers.trainer_callback import ProgressCallback
 
-from mvcn.config import BadImagePolicy, ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
-from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.config import ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
+from mvcn.data.usable_posts import UsablePosts
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
@@ -43,6 +43,7 @@ from mvcn.training.processes import seed_own_draws, together
 from mvcn.training.progress import EpochLines, notice
 from mvcn.training.teacher import teach
 from mvcn.training.trainer import Judgement, MvcnTrainer
+from mvcn.training.usable_parts import report_of_others, usable_parts
 from mvcn.types import Post
 
 
@@ -94,7 +95,7 @@ def _train(
     processor = build_processor(config.model)
     started = time.monotonic()
     with processes.local_main_process_first():  # the others find its features in the cache
-        images, describer, parts, bad = _read_images(config, posts, model, processor)
+        images, describer, usable, parts = _read_images(config, posts, model, processor)
     features_ready = time.monotonic()
     encoded = _encode(parts, model, processor)
     if processes.is_main_process:
@@ -106,7 +107,7 @@ def _train(
     trainer = build_trainer(config, output, model, encoded, collator, callbacks=callbacks)
     _learn(trainer, choose_checkpoint(output, notice) if resume else None)
     dev = trainer.judge(encoded[1])
-    report = _report(posts, bad, encoded, trainer, dev)
+    report = _report(posts, usable, encoded, trainer, dev)
     report["seconds"] = {
         "image_features": round(features_ready - started, 1),
         "training": round(time.monotonic() - features_ready, 1),
@@ -293,7 +294,9 @@ def _describer(config: ModelConfig) -> ImageDescriber | None:
     return ImageDescriber.load(config.image_describer) if config.image_describer else None
 
 
-def _describe(describer: ImageDescriber | None, parts: list[list[Post]]) -> list[list[Post]]:
+def _describe(
+    describer: ImageDescriber | None, parts: list[Sequence[Post]]
+) -> list[Sequence[Post]]:
     if describer is None:
         return parts
     words = describer.cache()
@@ -302,17 +305,20 @@ def _describe(describer: ImageDescriber | None, parts: list[list[Post]]) -> list
 
 def _read_images(
     config: RunConfig, posts: TrainingPosts, model: MvcnForClassification, processor: MvcnProcessor
-) -> tuple[ImageInputs, ImageDescriber | None, list[list[Post]], dict[str, dict[str, str]]]:
-    """Return what the model sees of images, what finds words for them, and `_usable` posts."""
+) -> tuple[ImageInputs, ImageDescriber | None, dict[str, UsablePosts], list[Sequence[Post]]]:
+    """Return what the model sees of images, what finds words for them, and the posts by part.
+
+    These come as those that are usable, and with the words that were found.
+    """
     images = image_inputs(model, processor)
-    train_posts, dev_posts, bad = _usable(posts, images, config.data.on_bad_image)
+    usable = usable_parts(posts, images, config.data.on_bad_image, model.reads)
     describer = _describer(config.model)
-    return images, describer, _describe(describer, [train_posts, dev_posts]), bad
+    return images, describer, usable, _describe(describer, [one.posts for one in usable.values()])
 
 
 def _report(
     posts: TrainingPosts,
-    bad: Mapping[str, Mapping[str, str]],
+    usable: Mapping[str, UsablePosts],
     encoded: Sequence[EncodedPosts],
     trainer: MvcnTrainer,
     dev: Judgement,
@@ -322,19 +328,9 @@ def _report(
         "calibration": asdict(dev.calibration),
         "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
         "posts": {"train": len(encoded[0]), "dev": len(encoded[1])},
-        "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
-        "bad_images": bad,
+        **report_of_others(posts, usable),
         "epochs": _epochs(trainer),
     }
-
-
-def _usable(
-    posts: TrainingPosts, images: ImageInputs, policy: BadImagePolicy
-) -> tuple[list[Post], list[Post], dict[str, dict[str, str]]]:
-    """Return the train and dev posts to go on with, and what was wrong with which image."""
-    bad = {"train": images.prepare(posts.train), "dev": images.prepare(posts.dev)}
-    train = apply_bad_image_policy(posts.train, bad["train"], policy)
-    return train, apply_bad_image_policy(posts.dev, bad["dev"], policy), bad
 
 
 def _encode(

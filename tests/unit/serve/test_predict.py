@@ -32,7 +32,7 @@ def test_a_form_is_one_post(ask, served, generated_posts):
     python = served.classifier.predict_one(post.text, post.image)
     assert prediction["id"] == "0"
     assert prediction["label"] == python.label
-    assert prediction["image_problem"] is None
+    assert prediction["problem"] is None
     assert prediction["probabilities"] == pytest.approx(dict(python.probabilities), abs=1e-5)
 
 
@@ -68,6 +68,18 @@ def test_the_kind_of_an_image_is_told_by_its_content(ask, generated_posts):
     answer = ask.post("/predict", data={"text": post.text}, files={"image": named})
     plain = ask.post("/predict", data={"text": post.text}, files={"image": post.image})
     assert answer.json() == plain.json()
+
+
+@pytest.mark.parametrize("policy", ["error", "blank", "drop"])
+def test_a_post_of_a_batch_with_nothing_to_read_gets_no_label(ask, policy):
+    batch = {"posts": [{"text": "fine"}, {"id": "b", "text": " \n "}, {}, {"text": "fine"}]}
+    answer = ask.post(f"/predict?on_bad_image={policy}", json=batch)
+    first, *empty, last = answer.json()["predictions"]
+    assert first["label"] == last["label"] is not None
+    problem = "There is nothing to classify: give a text, an image, or both."
+    assert empty == [
+        {"id": one, "label": None, "probabilities": {}, "problem": problem} for one in ("b", "2")
+    ]
 
 
 TEXTS = {
@@ -107,9 +119,17 @@ class TestBadImages:
         posts = generated_posts[:3]
         posts[1] = Post("1", posts[1].text, None)
         np.testing.assert_allclose(shares(predictions), expected(served, posts), atol=1e-5)
-        problems = [one["image_problem"] for one in predictions]
+        problems = [one["problem"] for one in predictions]
         assert problems[0] is problems[2] is None
         assert "not an image" in problems[1]
+
+    def test_blank_gives_no_label_to_a_post_without_a_text(self, ask, batch):
+        batch["posts"][1]["text"] = " "
+        answer = ask.post("/predict?on_bad_image=blank", json=batch)
+        prediction = answer.json()["predictions"][1]
+        assert (prediction["label"], prediction["probabilities"]) == (None, {})
+        assert "not an image" in prediction["problem"]
+        assert ask.post("/predict", json=batch).status_code == 422
 
     def test_drop_gives_no_label(self, ask, batch):
         predictions = ask.post("/predict?on_bad_image=drop", json=batch).json()["predictions"]
