@@ -1,11 +1,14 @@
 """Posts out of bodies: one as a form, or many as JSON; nothing that a client names is opened."""
 
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mvcn.data.base64_images import decode_base64_image, is_base64_image
+from mvcn.data.characters import replace_surrogates
 from mvcn.data.images import image_size
 from mvcn.errors import BadImageError
 from mvcn.serve.forms import Part, parse_form
@@ -13,6 +16,7 @@ from mvcn.serve.limits import Limits
 from mvcn.serve.responses import RequestError
 from mvcn.types import ImageFacts, Post
 
+LOG = logging.getLogger("mvcn.serve")
 JSON = "application/json"
 FORM = "multipart/form-data"
 FIELDS = ("text", "image")
@@ -74,7 +78,7 @@ def parse_json(body: bytes, limits: Limits) -> list[Post]:
         RequestError: Malformed, not as `PostsBody` says, or beyond a limit.
     """
     try:
-        batch = PostsBody.model_validate_json(body)
+        batch = PostsBody.model_validate_json(_without_surrogates(body))
     except ValidationError as error:
         raise RequestError(*_explain(error)) from None  # its text holds the post
     if len(batch.posts) > limits.posts:
@@ -82,6 +86,24 @@ def parse_json(body: bytes, limits: Limits) -> list[Post]:
             422, f"There are {len(batch.posts)} posts, more than the {limits.posts} allowed."
         )
     return [_post(number, post, limits) for number, post in enumerate(batch.posts)]
+
+
+def _without_surrogates(body: bytes) -> bytes:
+    """Return a body of JSON whose lone surrogates, escaped or encoded, are U+FFFD."""
+    if b"\\ud" not in body.lower() and b"\xed" not in body:
+        return body
+    try:
+        content = json.loads(body.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return body  # the next to parse it says what is wrong
+    text, count = replace_surrogates(json.dumps(content, ensure_ascii=False))
+    _tell_replaced(count)
+    return text.encode()
+
+
+def _tell_replaced(count: int) -> None:
+    if count:
+        LOG.warning("replaced", extra={"lone_surrogates": count})
 
 
 def parse_one(body: bytes, content_type: str, limits: Limits) -> list[Post]:
@@ -122,9 +144,11 @@ def _by_name(parts: Sequence[Part]) -> dict[str, Part]:
 
 def _decode_text(content: bytes) -> str:
     try:
-        return content.decode("utf-8")
+        text, count = replace_surrogates(content.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError as error:
         raise RequestError(422, "The text is not UTF-8: encode it so.") from error
+    _tell_replaced(count)
+    return text
 
 
 def _post(number: int, body: PostBody, limits: Limits) -> Post:

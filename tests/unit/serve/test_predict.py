@@ -82,6 +82,46 @@ def test_a_post_of_a_batch_with_nothing_to_read_gets_no_label(ask, policy):
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "text", "count"),
+    [
+        (
+            r'{"posts": [{"id": "\ud83d", "text": "so \uD83D happy \ude00"}]}',
+            "so \ufffd happy \ufffd",
+            3,
+        ),
+        (r'{"posts": [{"text": "so \ud83d\ude00 \ud7ff"}]}', "so \U0001f600 \ud7ff", 0),
+        (r'{"posts": [{"text": "so \\ud83d"}]}', r"so \ud83d", 0),
+        (b'{"posts": [{"text": "so \xed\xa0\xbd"}]}', "so \ufffd", 1),
+    ],
+)
+def test_half_a_surrogate_pair_in_json_is_read_and_logged(ask, caplog, body, text, count):
+    headers = {"Content-Type": "application/json"}
+    (found,) = ask.post("/predict", content=body, headers=headers).json()["predictions"]
+    (expected,) = ask.post("/predict", json={"posts": [{"text": text}]}).json()["predictions"]
+    assert found | {"id": "0"} == expected
+    assert found["id"] in ("0", "\ufffd")
+    told = [one.lone_surrogates for one in caplog.records if one.getMessage() == "replaced"]
+    assert sum(told) == count
+
+
+def test_half_a_surrogate_pair_in_a_name_is_refused(ask):
+    body = r'{"posts": [{"text": "fine", "\ud83d": 1}]}'
+    answer = ask.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "posts.0.\ufffd" in answer.json()["error"]
+
+
+def test_half_a_surrogate_pair_in_a_form_is_read(ask):
+    half, whole = ({"files": {"text": (None, text)}} for text in (b"so \xed\xa0\xbd", "so \ufffd"))
+    for path in ("/predict", "/explain"):
+        answers = [
+            ask.post(path, **one, headers={"Accept": "application/json"}) for one in (half, whole)
+        ]
+        assert answers[0].status_code == 200
+        assert answers[0].json() == answers[1].json()
+
+
 TEXTS = {
     "in lines": lambda content: base64.encodebytes(content).decode(),
     "URL-safe": lambda content: base64.urlsafe_b64encode(content).decode(),
