@@ -372,12 +372,62 @@ def test_ids_choose_posts_and_unknown_ones_are_named(mvcn, fails, tiny_run, post
 
 def test_empty_texts_and_posts_without_images_are_predicted(mvcn, tiny_run, posts_table, tmp_path):
     image = shutil.copy(next((posts_table / "dev/images").iterdir()), tmp_path)
-    rows = [("a", "", str(image)), ("b", "only text", ""), ("c", "", "")]
+    rows = [("a", "", str(image)), ("b", "only text", "")]
     table = write_csv(tmp_path / "odd.csv", rows, header=("id", "text", "image"))
     assert mvcn("predict", tiny_run, table, "--output", tmp_path / "out.csv")[0] == 0
     for row in read_csv(tmp_path / "out.csv"):
         total = sum(float(value) for name, value in row.items() if name.startswith("probability"))
         assert total == pytest.approx(1)
+
+
+@pytest.fixture
+def empty_posts(tmp_path, posts_table):
+    """Return a CSV of one whole post, two without text and image, and one of a bad image alone."""
+    image = shutil.copy(next((posts_table / "dev/images").iterdir()), tmp_path)
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    rows = [("a", "fine", image), ("b", "", ""), ("c", " ", ""), ("d", "", "bad.jpg")]
+    return write_csv(tmp_path / "empty.csv", [(*row, "positive") for row in rows])
+
+
+def test_posts_with_nothing_to_read_get_no_label_and_are_counted(
+    mvcn, fails, tiny_run, empty_posts, tmp_path
+):
+    out, scores = tmp_path / "out.csv", tmp_path / "scores.json"
+    blank = ("--on-bad-image", "blank")
+    code, output, errors = mvcn("predict", tiny_run, empty_posts, "--output", out, *blank)
+    assert code == 0
+    assert [row["id"] for row in read_csv(out) if row["label"]] == ["a"]
+    assert "Wrote 1 predictions" in output
+    listed = [
+        "3 post(s) were left out:",
+        *(f"  post {one}: There is nothing to classify" for one in "bc"),
+        "  post d: Image ",
+    ]
+    told = errors.splitlines()[-4:]
+    assert all(line.startswith(start) for line, start in zip(told, listed, strict=True))
+
+    evaluate = ("evaluate", tiny_run, "--root", empty_posts, "--json", scores)
+    code, _, errors = mvcn(*evaluate, *blank)
+    assert code == 0
+    assert "3 post(s) were left out" in errors
+    report = json.loads(scores.read_text())
+    assert report["n"] == 1
+    assert list(report["left_out"]) == ["b", "c", "d"]
+
+    explain = ("explain", tiny_run, "--root", empty_posts, "--output", tmp_path / "why")
+    code, _, errors = mvcn(*explain, "--post", "a", "--post", "b")
+    assert code == 0
+    assert "1 post(s) were left out" in errors
+    explained = json.loads((tmp_path / "why/explanation.json").read_text())["posts"]
+    assert [one["id"] for one in explained] == ["a"]
+    assert "nothing to explain" in fails(*explain, "--post", "c", "--overwrite")
+    assert "nothing to classify" in fails("predict", tiny_run, "--text", " ")
+
+
+def test_a_byte_of_the_command_line_that_is_not_utf8_is_read(mvcn, tiny_run):
+    code, output, _ = mvcn("predict", tiny_run, "--text", os.fsdecode(b"caf\xe9 so happy"))
+    assert (code, output) == mvcn("predict", tiny_run, "--text", "caf\ufffd so happy")[:2]
+    assert code == 0
 
 
 @pytest.mark.skipif(

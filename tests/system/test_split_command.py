@@ -99,9 +99,10 @@ def test_looks_at_no_image_when_duplicates_are_ignored(mvcn, table, tmp_path):
     assert set(parts_of(tmp_path / "s")) == {"train", "dev"}
 
 
-def test_unlabelled_posts_are_in_no_part_and_that_is_said(mvcn, tmp_path):
+def test_unlabelled_and_empty_posts_are_in_no_part_and_that_is_said(mvcn, tmp_path):
     rows = [{"id": f"p{i}", "text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]
     rows += [{"id": "x", "text": "no label"}]
+    rows += [{"id": f"e{i}", "text": " ", "label": "a"} for i in range(3)]
     path = tmp_path / "posts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, printed, errors = mvcn(
@@ -109,7 +110,9 @@ def test_unlabelled_posts_are_in_no_part_and_that_is_said(mvcn, tmp_path):
     )
     assert code == 0, errors
     assert "1 posts have no label, so they are in no part." in printed
-    assert all("x" not in ids for ids in parts_of(tmp_path / "s").values())
+    assert "Left out: 3 post(s), without text and image." in printed
+    dealt = [one for ids in parts_of(tmp_path / "s").values() for one in ids]
+    assert sorted(dealt) == sorted(f"p{i}" for i in range(20))
 
 
 def test_lists_are_refused_once_the_posts_have_changed(mvcn, table, tmp_path):

@@ -19,6 +19,7 @@ from mvcn.config import read_recipe
 from mvcn.data.table import read_table
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import BadImageError, RunError
+from mvcn.explain.trained_run import TrainedRun
 from mvcn.inference import Classifier
 from mvcn.models import load_model
 from mvcn.training import run as training_run
@@ -296,6 +297,30 @@ def test_a_model_of_texts_needs_no_image(one_epoch, tmp_path, posts_table):
     shutil.copy(posts_table / "train" / "posts.csv", tmp_path)
     config = one_epoch(data={"train": str(tmp_path / "posts.csv")}, model={"network": "text-cnn"})
     assert train(config, tmp_path / "run")["posts"]["train"] == 32
+
+
+def test_posts_with_nothing_to_read_are_not_learned_from(one_epoch, tmp_path, posts_table):
+    shutil.copytree(posts_table / "train" / "images", tmp_path / "images")
+    with (posts_table / "train" / "posts.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[3] |= {"text": " ", "image": ""}
+    rows[5] |= {"text": "", "image": "gone.png"}
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    data = {"train": str(tmp_path / "train.csv"), "on_bad_image": "blank"}
+    report = train(one_epoch(data=data), tmp_path / "run")
+    assert report["posts"] == {"train": 30, "dev": 16}
+    assert report["removed"] == {
+        "without text and image": 1,
+        "without anything that the model reads": 1,
+    }
+    assert list(report["left_out"]["train"]) == [rows[5]["id"]]
+    assert "gone.png" in report["left_out"]["train"][rows[5]["id"]]
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "- Left out, without text and image: 1 posts." in card
+    assert len(TrainedRun(tmp_path / "run").train.posts) == 30
 
 
 def test_a_run_that_failed_can_be_overwritten_but_not_taken_for_a_model(one_epoch, tmp_path):

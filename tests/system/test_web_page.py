@@ -369,7 +369,7 @@ def test_many_classes_with_long_names_fit_a_phone(visit, address):
     prediction = {
         "label": names[19],
         "probabilities": {name: (1 + number) / 210 for number, name in enumerate(names)},
-        "image_problem": None,
+        "problem": None,
     }
     page.route("**/predict?*", lambda route: route.fulfill(json={"predictions": [prediction]}))
     predict(page, "a fine day")

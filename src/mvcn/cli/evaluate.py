@@ -14,7 +14,7 @@ from mvcn.cli.options import (
     Splits,
     data_config,
     reads_posts,
-    tell_bad_images,
+    tell_problems,
 )
 from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_posts
@@ -54,7 +54,7 @@ def evaluate(
     corpus = read_posts(config, split, remembered=read_columns(run))
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
     judged = classifier.evaluate(posts, on_bad_image)
-    tell_bad_images(judged.bad_images, on_bad_image)
+    tell_problems(judged.bad_images, judged.left_out, on_bad_image)
     typer.echo(format_evaluation(judged.evaluation))
     if judged.by_modality:
         typer.echo("\n" + format_groups(judged.by_modality))
@@ -64,5 +64,6 @@ def evaluate(
             **judged.evaluation.to_mapping(),
             "by_modality": {kind: part.to_mapping() for kind, part in judged.by_modality.items()},
             "bad_images": {"policy": on_bad_image, "posts": dict(judged.bad_images)},
+            "left_out": dict(judged.left_out),
         }
         write_json(json, content)

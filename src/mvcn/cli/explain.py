@@ -13,7 +13,7 @@ from mvcn.cli.options import (
     Splits,
     data_config,
     reads_posts,
-    tell_bad_images,
+    tell_problems,
 )
 from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_posts
@@ -73,9 +73,11 @@ def explain(
         )
         chosen = _choose(known, post)
         prepared = opened.prepare(chosen, on_bad_image)
+        tell_problems(prepared.bad_images, prepared.left_out, on_bad_image)
+        if not prepared.posts:
+            raise DataError("There is nothing to explain: no post is left.")
         claim(output, overwrite=overwrite)
         explain_posts(opened, prepared, output, method, _space(opened))
-        tell_bad_images(prepared.bad_images, on_bad_image)
     else:
         other = None if beside is None else TrainedRun(beside)
         claim(output, overwrite=overwrite)

@@ -182,6 +182,14 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     return columns
 
 
+def tell_problems(
+    bad: Mapping[str, str], left_out: Mapping[str, str], policy: BadImagePolicy
+) -> None:
+    """Say which images could not be read and which posts have nothing to read, without those."""
+    tell_bad_images({i: why for i, why in bad.items() if i not in left_out}, policy)
+    tell_left_out(left_out)
+
+
 def tell_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:
     """Say which images could not be read and what became of their posts."""
     if bad:
@@ -189,4 +197,12 @@ def tell_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:
             f"{len(bad)} image(s) could not be read; their posts were {OUTCOME[policy]}:", err=True
         )
     for post_id, why in bad.items():
+        typer.echo(f"  post {post_id}: {why}", err=True)
+
+
+def tell_left_out(left_out: Mapping[str, str]) -> None:
+    """Say which posts were left out, and why."""
+    if left_out:
+        typer.echo(f"{len(left_out)} post(s) were left out:", err=True)
+    for post_id, why in left_out.items():
         typer.echo(f"  post {post_id}: {why}", err=True)

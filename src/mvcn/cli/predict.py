@@ -23,6 +23,7 @@ from mvcn.cli.options import (
     data_config,
     reads_posts,
     tell_bad_images,
+    tell_left_out,
 )
 from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy, DataConfig
@@ -96,7 +97,7 @@ def predict(
     else:
         _require_wanted(image, bool(source.get("text_only")))
         classifier = Classifier.from_pretrained(run, backend)
-        _show(classifier.predict_one(text, image, on_bad_image, least), on_bad_image)
+        _show(classifier.predict_one(text, image, on_bad_image, least))
 
 
 def _require_wanted(image: Path | None, text_only: bool) -> None:
@@ -132,12 +133,11 @@ def _predict_table(
     classifier = Classifier.from_pretrained(run, backend)
     table = read_posts(source, split, labels=False, remembered=read_columns(run)).posts
     predictions = classifier.predict(table, on_bad_image, least)
-    bad, unsure = _write(
+    problems, unsure = _write(
         output, classifier.class_names, tqdm(predictions, total=len(table), unit="post")
     )
-    tell_bad_images(bad, on_bad_image)
-    dropped = len(bad) if on_bad_image == "drop" else 0
-    typer.echo(f"Wrote {len(table) - dropped} predictions to {output}.")
+    left_out = _tell(problems)
+    typer.echo(f"Wrote {len(table) - left_out} predictions to {output}.")
     if least > 0:
         typer.echo(f"{unsure} of them have no label: no class is probable enough.")
 
@@ -177,23 +177,32 @@ def _least_probability(run: Path, precision: float | None) -> float:
 
 def _write(
     path: Path, class_names: Iterable[str], predictions: Iterable["Prediction"]
-) -> tuple[dict[str, str], int]:
-    """Write a row a post; return the posts of bad images, and how many have no label."""
-    bad, unsure = {}, 0
+) -> tuple[list["Prediction"], int]:
+    """Write a row a post; return the posts with a problem, and how many others have no label."""
+    problems, unsure = [], 0
     columns = ["id", "label", *(f"{PROBABILITY}{name}" for name in class_names)]
     with table_writer(path, columns) as write_row:
         for prediction in predictions:
-            if prediction.image_problem is not None:
-                bad[prediction.id] = prediction.image_problem
+            if prediction.problem is not None:
+                problems.append(prediction)
             if prediction.probabilities:
                 write_row([prediction.id, prediction.label, *prediction.probabilities.values()])
                 unsure += prediction.label is None
-    return bad, unsure
+    return problems, unsure
 
 
-def _show(prediction: "Prediction", policy: BadImagePolicy) -> None:
-    if prediction.image_problem is not None:
-        tell_bad_images({prediction.id: prediction.image_problem}, policy)
+def _tell(problems: Sequence["Prediction"]) -> int:
+    """Say which posts were classified without their image or left out; return how many were."""
+    used = {one.id: str(one.problem) for one in problems if one.probabilities}
+    left_out = {one.id: str(one.problem) for one in problems if not one.probabilities}
+    tell_bad_images(used, "blank")
+    tell_left_out(left_out)
+    return len(left_out)
+
+
+def _show(prediction: "Prediction") -> None:
+    if prediction.problem is not None:
+        _tell([prediction])
     if prediction.probabilities:
         typer.echo(prediction.label or "no class is probable enough")
     for name, probability in prediction.probabilities.items():

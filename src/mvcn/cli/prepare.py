@@ -14,6 +14,7 @@ from mvcn.data.image_files import require_images
 from mvcn.data.prepare import prepare as prepare_posts
 from mvcn.data.prepared import FOLDER
 from mvcn.data.sources import read_all
+from mvcn.data.usable_posts import WITHOUT_CONTENT
 
 
 @reads_posts()
@@ -49,8 +50,10 @@ def prepare(
 def _tell(index: Mapping[str, Any], on_bad_image: str) -> None:
     for reason, ids in index["removed"].items():
         typer.echo(f"Left out: {len(ids)} post(s), {reason}.")
+    empty = set(index["removed"].get(WITHOUT_CONTENT, ()))
     for post_id, why in index["bad_images"].items():
-        typer.echo(f"  post {post_id} was {OUTCOME[on_bad_image]}: {why}", err=True)
+        outcome = OUTCOME["drop" if post_id in empty else on_bad_image]
+        typer.echo(f"  post {post_id} was {outcome}: {why}", err=True)
     for part in dict.fromkeys(shard["part"] for shard in index["shards"]):
         labels: Counter[str] = Counter()
         for shard in index["shards"]:

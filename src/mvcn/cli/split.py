@@ -18,6 +18,8 @@ from mvcn.data.splits import (
     stratified_split,
     write_splits,
 )
+from mvcn.data.training_posts import learnable_posts
+from mvcn.data.usable_posts import WITHOUT_CONTENT, lack_of
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.types import Post
 
@@ -52,7 +54,7 @@ def split(
     parsed = parse_shares(SHARES if shares is None else shares)
     _require_free(output, overwrite)
     corpus = read_source(data_config(source, root=root), root)
-    posts = [post for post in corpus.posts if post.label is not None]
+    posts = learnable_posts(corpus.posts)
     if not posts:
         raise DataError(f"{root} has no labelled posts to deal out: give posts with labels.")
 
@@ -154,6 +156,9 @@ def _tell_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
             if groups
             else "No two posts are near-duplicates."
         )
-    unlabelled = sum(post.label is None for post in posts)
+    empty = sum(lack_of(post) is not None for post in posts)
+    if empty:
+        typer.echo(f"Left out: {empty} post(s), {WITHOUT_CONTENT}.")
+    unlabelled = sum(post.label is None and lack_of(post) is None for post in posts)
     if unlabelled:
         typer.echo(f"{unlabelled} posts have no label, so they are in no part.")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import Source, Splits, given, reads_posts, tell_bad_images
+from mvcn.cli.options import Source, Splits, given, reads_posts, tell_problems
 from mvcn.cli.process import RANK, prepare_process
 from mvcn.config import BadImagePolicy, RunConfig, read_recipe
 from mvcn.errors import ConfigError
@@ -68,8 +68,8 @@ def _tell(report: dict[str, Any], config: RunConfig, output: Path) -> None:
         typer.echo(f"Left out: {count} post(s), {reason}.")
     for part, count in report["unused_parts"].items():
         typer.echo(f"Not used: {count} posts of the part {part}.")
-    for bad in report["bad_images"].values():
-        tell_bad_images(bad, config.data.on_bad_image)
+    for part, bad in report["bad_images"].items():
+        tell_problems(bad, report["left_out"][part], config.data.on_bad_image)
     dev, epochs, posts = report["dev"], report["epochs"], report["posts"]
     typer.echo(
         f"Trained on {posts['train']} posts; best on {posts['dev']} dev posts after epoch "

@@ -34,13 +34,13 @@ class UnreadableImage:
 
 
 def apply_bad_image_policy(
-    posts: Sequence[Post], bad: Mapping[str, str], policy: BadImagePolicy
+    posts: Sequence[Post], bad: Mapping[int, str], policy: BadImagePolicy
 ) -> list[Post]:
     """Return the posts to go on with.
 
     Args:
         posts: Posts of one source.
-        bad: Post id -> what is wrong with its image.
+        bad: Position of a post -> what is wrong with its image.
         policy: ``error`` stops, ``blank`` goes on without the image, ``drop`` without the post.
 
     Raises:
@@ -49,10 +49,10 @@ def apply_bad_image_policy(
     if not bad:
         return list(posts)
     if policy == "error":
-        raise bad_image_error(bad)
+        raise bad_image_error({posts[position].id: why for position, why in bad.items()})
     if policy == "drop":
-        return [post for post in posts if post.id not in bad]
-    return [dataclasses.replace(p, image=None) if p.id in bad else p for p in posts]
+        return [post for position, post in enumerate(posts) if position not in bad]
+    return [dataclasses.replace(p, image=None) if i in bad else p for i, p in enumerate(posts)]
 
 
 def warn_of_truncated_images(remarks: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ class ReplacedText(NamedTuple):
 def replace_surrogates(text: str) -> ReplacedText:
     r"""Return a text whose surrogate pairs are characters and whose lone surrogates are U+FFFD.
 
-    Lone surrogates come from JSON such as ``"\\ud83d"``, from texts that were cut in the middle
+    Lone surrogates come from JSON such as ``"\ud83d"``, from texts that were cut in the middle
     of a character, and from bytes of command lines and file names that are not UTF-8.
     """
     if SURROGATE.search(text) is None:

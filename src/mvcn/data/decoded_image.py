@@ -1,17 +1,27 @@
 """Pictures that somebody has opened already, as images of posts."""
 
+import os
 from io import BytesIO
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 from PIL import Image, ImageFile
 
+from mvcn.data.missing import is_missing
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import ImageFacts, ImageSource, StoredImage
 
+GivenImage: TypeAlias = (
+    ImageSource | Image.Image | np.ndarray | os.PathLike[str] | str | float | None
+)
+"""What people call an image, as `image_source` takes it; a number only where it is NaN."""
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 """What a PNG file keeps as it is."""
 TIFF_MODES = {"F", "I"}
 """What a TIFF file alone keeps: greys of 32 bits."""
+PIXEL_SHAPES = ((), (3,), (4,))
+"""Of grey values, RGB and RGBA: what an array has besides height and width."""
 
 
 class DecodedImage:
@@ -54,22 +64,39 @@ def image_source(image: object) -> ImageSource | None:
     """Return what people call an image as the image of a post.
 
     Args:
-        image: A path, the bytes of a file, a Pillow image, or None. A web address is no path and
-            is never fetched.
+        image: A path, the bytes of a file, a Pillow image, or an array of type uint8 and shape
+            ``(height, width)``, ``(height, width, 3)`` (RGB) or ``(height, width, 4)`` (RGBA). An
+            empty string and a missing value are no image. A web address is no path and is never
+            fetched.
 
     Raises:
         DataError: Something else.
     """
-    if image is None or isinstance(image, (Path, bytes, StoredImage)):
+    if isinstance(image, (Path, bytes, StoredImage)):
         return image
-    if isinstance(image, str):
-        return Path(image)
+    if is_missing(image) or (isinstance(image, str) and not image.strip()):
+        return None
+    if isinstance(image, (str, os.PathLike)):
+        return Path(os.fsdecode(image))
     if isinstance(image, Image.Image):
         return DecodedImage(image)
+    if isinstance(image, np.ndarray):
+        return DecodedImage(_picture(image))
     raise DataError(
-        "The image of a post must be a path, the bytes of a file or a Pillow image, "
+        "The image of a post must be a path, the bytes of a file, a Pillow image or an array, "
         f"but is of type {type(image).__name__}."
     )
+
+
+def _picture(array: np.ndarray) -> Image.Image:
+    is_shaped = array.ndim > 1 and array.shape[2:] in PIXEL_SHAPES and array.size > 0
+    if array.dtype != np.uint8 or not is_shaped:
+        raise DataError(
+            "An array as the image of a post must be of type uint8 and of the shape (height, "
+            f"width), (height, width, 3) or (height, width, 4), but is of type {array.dtype} and "
+            f"of the shape {array.shape}."
+        )
+    return Image.fromarray(array)
 
 
 def _opened_file(image: Image.Image) -> bytes | None:

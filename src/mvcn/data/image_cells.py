@@ -1,7 +1,5 @@
 """The image of a row: a path inside a folder, base64 text, or bytes."""
 
-import base64
-import binascii
 import logging
 import os
 import re
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mvcn.data.bad_images import UnreadableImage
+from mvcn.data.base64_images import decode_base64_image, is_base64_image
 from mvcn.data.image_paths import FolderNames, path_inside, spellings
 from mvcn.data.rows import Row
 from mvcn.types import ImageSource, StoredImage
@@ -17,18 +16,6 @@ from mvcn.types import ImageSource, StoredImage
 LOG = logging.getLogger(__name__)
 
 WEB_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-DATA_ADDRESS = re.compile(r"data:image/[\w.+-]++(;[\w.+-]++=[\w.+-]++)*+;base64,", re.IGNORECASE)
-BASE64 = re.compile(r"[A-Za-z0-9+/\s]++=*+\s*+")
-"""Possessive, so that a long text of blanks takes no more time than another."""
-SHORTEST_BASE64 = 64
-"""Characters; no image is smaller."""
-SIGNATURES = (
-    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
-    *(b"\0\0\1\0", b"P5", b"P6", b"\xffO\xff"),
-)
-"""How image files begin."""
-BOXES = (b"ftyp", b"jP  ")
-"""What AVIF and JPEG 2000 have instead, behind four bytes."""
 MAX_PATH_CHARACTERS = 4096
 MAX_NAME_CHARACTERS = 255
 """Of a file, on every usual system."""
@@ -141,16 +128,15 @@ def _image_of_text(
 ) -> ImageSource | None:
     if not text:
         return None
-    prefix = DATA_ADDRESS.match(text)
-    if prefix is None and text[:5].lower() == "data:":
+    if is_base64_image(text):
+        content = _decode(text, where)
+        return again if isinstance(content, bytes) and again is not None else content
+    if text[:5].lower() == "data:":
         return UnreadableImage(
             text[:MAX_PATH_CHARACTERS],
             f"{where}: image {text[:80]!r} is not valid as data: write it as "
             "data:image/png;base64,... or give a path.",
         )
-    if prefix is not None or _looks_like_base64(text):
-        content = _decode(text[prefix.end() :] if prefix else text, where)
-        return again if isinstance(content, bytes) and again is not None else content
     if WEB_ADDRESS.match(text):
         return UnreadableImage(
             text[:MAX_PATH_CHARACTERS],
@@ -166,19 +152,10 @@ def _is_too_long(name: str) -> bool:
     return len(name) > MAX_PATH_CHARACTERS or max(map(len, names)) > MAX_NAME_CHARACTERS
 
 
-def _looks_like_base64(text: str) -> bool:
-    """Tell base64 text from a path by how image files begin."""
-    if len(text) < SHORTEST_BASE64 or not BASE64.fullmatch(text):
-        return False
-    beginning = re.sub(r"[\s=]", "", text[:SHORTEST_BASE64])
-    content = base64.b64decode(beginning[: len(beginning) // 4 * 4])
-    return content.startswith(SIGNATURES) or content[4:8] in BOXES
-
-
 def _decode(text: str, where: str) -> bytes | UnreadableImage:
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decode_base64_image(text)
+    except ValueError as error:
         reason = " ".join(str(error).split()).rstrip(".")[:100]
         return UnreadableImage(
             text[:MAX_PATH_CHARACTERS],

@@ -1,6 +1,5 @@
 """Rows of JSON lines, one object a line, or of a JSON list of objects."""
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mvcn.data.base64_images import decode_base64_image
 from mvcn.data.rows import (
     MAX_CELL_CHARACTERS,
     SAMPLE_ROWS,
@@ -56,7 +56,7 @@ class JsonLineImage:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
                 cell = json.loads(file.read(self.length))[self.column]
-            return base64.b64decode(cell.partition(",")[2] or cell, validate=False)
+            return decode_base64_image(cell)
         except (
             DataError,
             OSError,

@@ -11,11 +11,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mvcn.config import BadImagePolicy
-from mvcn.data.bad_images import (
-    apply_bad_image_policy,
-    bad_image_error,
-    warn_of_truncated_images,
-)
+from mvcn.data.bad_images import bad_image_error, warn_of_truncated_images
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_facts import describe_image
 from mvcn.data.images import image_digest, read_image
@@ -36,6 +32,7 @@ from mvcn.data.prepared import (
 )
 from mvcn.data.read_ahead import read_ahead
 from mvcn.data.tar_members import TarMember
+from mvcn.data.usable_posts import WITHOUT_CONTENT, by_id, lack_of, usable_posts
 from mvcn.errors import BadImageError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.types import Corpus, ImageFacts, Post
@@ -44,6 +41,8 @@ SHARD_POSTS = 2048
 ROW_GROUP_POSTS = 32
 """Few, so that a single image costs little to read."""
 BAD_IMAGE = "with a bad image"
+OF_POSTS = ("bad_images", TRUNCATED, "left_out")
+"""What the record of a shard says of single posts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Write posts and their images into the folder `output`, shard by shard.
 
-    Work that was interrupted goes on at the next shard when it is called for the same posts.
+    Work that was interrupted goes on at the next shard when it is called for the same posts. Posts
+    without text and image are left out.
 
     Args:
         corpus: The posts, with their parts in `Post.split`.
@@ -85,12 +85,13 @@ def prepare(
         DataError: A post is in a part that is none of ours, or cannot be written.
         BadImageError: The policy is ``error`` and images are bad; all were looked at.
     """
-    shards = _plan(corpus.posts)
-    _require_elsewhere(corpus.posts, output)
-    plan = {"posts": _identity(corpus.posts), "on_bad_image": on_bad_image, "format": FORMAT}
+    posts = [post for post in corpus.posts if lack_of(post) is None]
+    shards = _plan(posts)
+    _require_elsewhere(posts, output)
+    plan = {"posts": _identity(posts), "on_bad_image": on_bad_image, "format": FORMAT}
     _claim(output, plan, overwrite)
     records = []
-    with tqdm(total=len(corpus.posts), desc="Posts", unit="post") as progress:
+    with tqdm(total=len(posts), desc="Posts", unit="post") as progress:
         for shard in shards:
             records.append(_write_shard(shard, output, on_bad_image))
             progress.update(len(shard.posts))
@@ -202,10 +203,11 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
     partial = path.with_suffix(".partial")
     bad: dict[str, str] = {}
     truncated: dict[str, str] = {}
+    left_out: list[str] = []
     labels: dict[str, int] = {}
     digest = hashlib.blake2b(digest_size=16)
     with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
-        for rows in _row_groups(shard.posts, bad, truncated, policy):
+        for rows in _row_groups(shard.posts, policy, bad, truncated, left_out):
             writer.write_table(_table(rows))
             for row in rows:
                 digest.update(canonical(row))
@@ -219,6 +221,7 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
         "fingerprint": digest.hexdigest(),
         "bad_images": bad,
         TRUNCATED: truncated,
+        "left_out": left_out,
     }
     if bad and policy == "error":
         partial.unlink()
@@ -239,22 +242,29 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _row_groups(
-    posts: Sequence[Post], bad: dict[str, str], truncated: dict[str, str], policy: BadImagePolicy
+    posts: Sequence[Post],
+    policy: BadImagePolicy,
+    bad: dict[str, str],
+    truncated: dict[str, str],
+    left_out: list[str],
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows, a group at a time, and note bad and truncated images.
+    """Yield rows, a group at a time; note bad and truncated images, and posts with nothing else.
 
     Images are read a few ahead.
     """
     loaded = read_ahead(_load, posts)
     for start in range(0, len(posts), ROW_GROUP_POSTS):
         chunk = posts[start : start + ROW_GROUP_POSTS]
-        found = {post.id: next(loaded) for post in chunk}
-        problems = {i: f.problem for i, (_, f) in found.items() if f is not None and f.problem}
-        bad |= problems
-        truncated |= {i: f.truncation for i, (_, f) in found.items() if f and f.truncation}
-        usable = apply_bad_image_policy(chunk, problems, "blank" if policy == "blank" else "drop")
-        if usable:
-            yield [_row(post, *found[post.id]) for post in usable]
+        found = [next(loaded) for _ in chunk]
+        facts = {i: f for i, (_, f) in enumerate(found) if f is not None}
+        problems = {i: f.problem for i, f in facts.items() if f.problem}
+        usable = usable_posts(chunk, problems, "blank" if policy == "blank" else "drop")
+        bad |= by_id(chunk, problems)
+        truncated |= by_id(chunk, {i: f.truncation for i, f in facts.items() if f.truncation})
+        left_out += by_id(chunk, usable.left_out)
+        if usable.posts:
+            pairs = zip(usable.posts, usable.positions, strict=True)
+            yield [_row(post, *found[position]) for post, position in pairs]
 
 
 def _load(post: Post) -> tuple[bytes | None, ImageFacts | None]:
@@ -293,6 +303,10 @@ def _index(
     bad = {i: why for record in records for i, why in record["bad_images"].items()}
     truncated = {i: how for record in records for i, how in record.get(TRUNCATED, {}).items()}
     removed = {reason: list(ids) for reason, ids in corpus.removed.items()}
+    empty = [post.id for post in corpus.posts if lack_of(post) is not None]
+    empty += [post_id for record in records for post_id in record["left_out"]]
+    if empty:
+        removed[WITHOUT_CONTENT] = empty
     if bad and policy == "drop":
         removed[BAD_IMAGE] = list(bad)
     index = {
@@ -303,8 +317,6 @@ def _index(
         "bad_images": bad,
         TRUNCATED: truncated,
         "encodings": {name: list(ids) for name, ids in corpus.encodings.items()},
-        "shards": [
-            {k: v for k, v in r.items() if k not in ("bad_images", TRUNCATED)} for r in records
-        ],
+        "shards": [{k: v for k, v in r.items() if k not in OF_POSTS} for r in records],
     }
     return index | {"fingerprint": digest_of(index)}

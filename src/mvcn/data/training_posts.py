@@ -9,6 +9,7 @@ from mvcn.config import DataConfig
 from mvcn.data import DATASETS
 from mvcn.data.sources import id_files, posts_of_id_file, read_source
 from mvcn.data.splits import stratified_split
+from mvcn.data.usable_posts import WITHOUT_CONTENT, lack_of
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
@@ -66,7 +67,7 @@ def _from_one_source(config: DataConfig, seed: int) -> TrainingPosts:
         parts = {name: [p for p in corpus.posts if p.split == name] for name in TWO_WAY}
         _require_parts(parts, corpus.other_parts, config.root)
     else:
-        parts = stratified_split(_labelled(corpus.posts), THREE_WAY, seed)
+        parts = stratified_split(learnable_posts(corpus.posts), THREE_WAY, seed)
     unused = Counter({name: len(part) for name, part in parts.items() if name not in TWO_WAY})
     return _training_posts(corpus, parts, corpus.posts, unused + Counter(corpus.other_parts))
 
@@ -81,7 +82,7 @@ def _by_id_files(corpus: Corpus, folder: Path) -> TrainingPosts:
     }
     unused = {post.id for part in others.values() for post in part}
     named = unused.union(post.id for part in parts.values() for post in part)
-    rest = tuple(p.id for p in corpus.posts if p.label is not None and p.id not in named)
+    rest = tuple(p.id for p in corpus.posts if p.id not in named)
     if rest:
         corpus = replace(corpus, removed={**corpus.removed, NO_LIST: rest})
     read = [post for post in corpus.posts if post.id not in unused]
@@ -105,7 +106,7 @@ def _from_two(config: DataConfig, seed: int) -> TrainingPosts:
     train = read_source(config, config.train)
     if config.dev is None:
         return _training_posts(
-            train, stratified_split(_labelled(train.posts), TWO_WAY, seed), train.posts
+            train, stratified_split(learnable_posts(train.posts), TWO_WAY, seed), train.posts
         )
     dev = read_source(config, config.dev)
     parts = {"train": train.posts, "dev": dev.posts}
@@ -118,16 +119,19 @@ def _training_posts(
     read: Sequence[Post],
     unused: Mapping[str, int] | None = None,
 ) -> TrainingPosts:
-    """Take out, and count, the posts without a label: they wait for a prediction."""
-    waiting = tuple(post.id for post in read if post.label is None)
-    removed = {**corpus.removed, UNLABELLED: waiting} if waiting else corpus.removed
-    train, dev = (_labelled(parts[name]) for name in TWO_WAY)
+    """Take out, and count, posts without text and image, and those that wait for a prediction."""
+    empty = tuple(post.id for post in read if lack_of(post) is not None)
+    waiting = tuple(post.id for post in read if post.label is None and lack_of(post) is None)
+    left_out = {WITHOUT_CONTENT: empty, UNLABELLED: waiting}
+    removed = {**corpus.removed, **{reason: ids for reason, ids in left_out.items() if ids}}
+    train, dev = (learnable_posts(parts[name]) for name in TWO_WAY)
     parts_left = dict(unused or {})
     return TrainingPosts(train, dev, corpus.class_names, removed, parts_left, corpus.columns)
 
 
-def _labelled(posts: Sequence[Post]) -> list[Post]:
-    return [post for post in posts if post.label is not None]
+def learnable_posts(posts: Sequence[Post]) -> list[Post]:
+    """Return the posts that have a label and something to read."""
+    return [post for post in posts if post.label is not None and lack_of(post) is None]
 
 
 def _require_learnable(posts: TrainingPosts) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mvcn.config import BadImagePolicy
-from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.data.usable_posts import by_id, usable_posts
 from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.images import ImageInputs, image_inputs
@@ -40,7 +40,7 @@ class PreparedPosts:
     Args:
         model: Any classifier.
         processor: The model's own.
-        posts: Labels are not read.
+        posts: Labels are not read. One in which the model finds nothing to read is left out.
         on_bad_image: What to do with an image that cannot be read.
         images: What reads the images; by default, features of frozen encoders are cached on disk.
         describe: What finds words for the images of posts that can be read.
@@ -60,9 +60,12 @@ class PreparedPosts:
     ) -> None:
         model.eval()
         images = image_inputs(model, processor) if images is None else images
-        self.bad_images = images.prepare(posts)
+        usable = usable_posts(posts, images.prepare(posts), on_bad_image, model.reads)
+        self.bad_images = by_id(posts, usable.bad_images)
         """Post id -> what is wrong with its image."""
-        self.posts = describe(apply_bad_image_policy(posts, self.bad_images, on_bad_image))
+        self.left_out = by_id(posts, usable.left_out)
+        """Post id -> why there is nothing to read in it."""
+        self.posts = describe(list(usable.posts))
         """Those to go on with."""
         self._rows = EncodedPosts(self.posts, processor)
         self._collate = Collator(processor, images)

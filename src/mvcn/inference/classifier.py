@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 
 from mvcn.config import BadImagePolicy
-from mvcn.data.bad_images import apply_bad_image_policy
-from mvcn.data.decoded_image import image_source
+from mvcn.data.decoded_image import GivenImage, image_source
+from mvcn.data.given_posts import given_posts, given_text
 from mvcn.data.image_files import require_images
+from mvcn.data.usable_posts import by_id, lack_of, usable_posts
 from mvcn.errors import DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
@@ -24,8 +24,8 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.models.network import probabilities
-from mvcn.models.processor import MvcnProcessor, has_text
-from mvcn.types import ImageSource, Post
+from mvcn.models.processor import MvcnProcessor
+from mvcn.types import Post
 
 POSTS_AT_ONCE = 256
 BATCH_SIZE = 64
@@ -37,22 +37,26 @@ class Prediction:
 
     id: str
     label: str | None
-    """The most probable class; None where it is not probable enough, and for a post that the
-    policy ``drop`` leaves out, which has no probabilities either."""
+    """The most probable class; None where it is not probable enough, and where there are no
+    probabilities."""
     probabilities: Mapping[str, float]
-    """Class name -> calibrated probability, in the model's order; they sum to 1."""
-    image_problem: str | None = None
-    """Why the image could not be read, where it could not."""
+    """Class name -> calibrated probability, in the model's order; they sum to 1. Empty for a post
+    that is left out: by the policy ``drop``, or since the model finds nothing to read in it."""
+    problem: str | None = None
+    """Why the post was left out, or classified without its image, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedPosts:
-    """Scores of labelled posts, and the posts whose image could not be read."""
+    """Scores of labelled posts, and the posts that could not be read whole."""
 
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
     """What the posts have (as in `MODALITIES`) -> their scores; empty where all have the same."""
     bad_images: Mapping[str, str]
+    """Post id -> why its image cannot be read."""
+    left_out: Mapping[str, str]
+    """Post id -> why it was not judged, since there is nothing in it that the model reads."""
 
 
 class Classifier:
@@ -108,18 +112,20 @@ class Classifier:
 
     def predict_one(
         self,
-        text: str = "",
-        image: ImageSource | Image.Image | str | None = None,
+        text: str | float | None = "",
+        image: GivenImage = None,
         on_bad_image: BadImagePolicy = "error",
         min_probability: float = 0.0,
     ) -> Prediction:
-        """Classify one post; see `predict`.
+        """Classify one post; see `predict`. Text and image may be missing: None, or NaN of pandas.
 
         Raises:
             BadImageError: The image cannot be read and the policy is ``error``.
-            DataError: There is neither text nor image, or nothing that the model reads.
+            DataError: There is neither text nor image, or nothing that the model reads; or the
+                text is no string, or the image nothing that `image_source` takes.
         """
-        post = Post("post", text, image_source(image))
+        given = Post("post", given_text(text), image_source(image))
+        (post,) = given_posts([given])
         require_content(post, self.reads)
         return next(self.predict([post], on_bad_image, min_probability))
 
@@ -134,51 +140,57 @@ class Classifier:
         Whether the images of a sequence of posts are there is known before the first prediction.
 
         Args:
-            posts: Labels are not read.
+            posts: Labels are not read, and ids may repeat. One in which the model finds nothing to
+                read, such as a post without text and image, gets no label and a `problem`.
             on_bad_image: What to do with an image that cannot be read.
             min_probability: A class that is less probable is not given; see `read_threshold`.
 
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
+            DataError: A text is no string, or an image nothing that `image_source` takes.
         """
         if isinstance(posts, Sequence):
             self._require_images(posts, on_bad_image)
         waiting, pixels = iter(posts), pixel_inputs(self.model.config.network, self.processor)
-        while chunk := list(islice(waiting, POSTS_AT_ONCE)):
-            bad = pixels.prepare(chunk)
-            usable = apply_bad_image_policy(chunk, bad, on_bad_image)
+        while chunk := given_posts(islice(waiting, POSTS_AT_ONCE)):
+            usable = usable_posts(chunk, pixels.prepare(chunk), on_bad_image, self.reads)
+            shown = usable.posts
             if self.describer is not None:
-                usable = self.describer.describe(usable)
-            rows = iter(self._probabilities(EncodedPosts(usable, self.processor), pixels))
-            dropped = set(bad) if on_bad_image == "drop" else set()
-            for post in chunk:
-                row = None if post.id in dropped else next(rows)
-                yield self._prediction(post.id, row, bad.get(post.id), min_probability)
+                shown = self.describer.describe(shown)
+            rows = self._probabilities(EncodedPosts(shown, self.processor), pixels)
+            row_of = dict(zip(usable.positions, rows, strict=True))
+            problems = usable.problems
+            for i, post in enumerate(chunk):
+                yield self._prediction(post.id, row_of.get(i), problems.get(i), min_probability)
 
     def evaluate(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy = "error"
     ) -> JudgedPosts:
         """Judge the model on labelled posts; image features go through the cache.
 
+        Posts in which the model finds nothing to read are not judged.
+
         Raises:
             DataError: No post, a post without a label, or with one that the model does not know.
             BadImageError: An image cannot be read and the policy is ``error``.
         """
+        posts = given_posts(posts)
         encoded = self._encode_labelled(posts)  # first: images take much longer
         self._require_images(posts, on_bad_image)
         images = self._image_inputs()
-        bad = images.prepare(posts)
-        usable = apply_bad_image_policy(posts, bad, on_bad_image)
+        usable = usable_posts(posts, images.prepare(posts), on_bad_image, self.reads)
+        shown = usable.posts
         if self.describer is not None:
-            usable = self.describer.describe(usable, self.describer.cache())
-        if bad or self.describer is not None:
-            encoded = self._encode_labelled(usable)
+            shown = self.describer.describe(shown, self.describer.cache())
+        if usable.problems or self.describer is not None:
+            encoded = self._encode_labelled(shown)
         labels = encoded.labels
         rows = self._probabilities(encoded, images)
         return JudgedPosts(
             evaluate_predictions(rows, labels, self.class_names),
             evaluate_groups(rows, labels, encoded.modalities, self.class_names),
-            bad,
+            by_id(posts, usable.bad_images),
+            by_id(posts, usable.left_out),
         )
 
     def _require_images(self, posts: Sequence[Post], on_bad_image: BadImagePolicy) -> None:
@@ -234,22 +246,6 @@ def require_content(post: Post, reads: Sequence[str]) -> None:
     lack = lack_of(post, reads)
     if lack is not None:
         raise DataError(lack)
-
-
-def lack_of(post: Post, reads: Sequence[str]) -> str | None:
-    """Return what a post lacks that a model needs, as a sentence; None where it has it.
-
-    Args:
-        post: The post.
-        reads: What the model reads, as in `mvcn.models.systems`.
-    """
-    if not has_text(post.text) and post.image is None:
-        return "There is nothing to classify: give a text, an image, or both."
-    if reads == ("text",) and not has_text(post.text):
-        return "This model reads texts alone: give a text."
-    if "text" not in reads and post.image is None:
-        return "This model reads images alone: give an image."
-    return None
 
 
 def load_describer(folder: Path) -> ImageDescriber | None:

@@ -78,10 +78,14 @@ def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False
 
 def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -> Export:
     posts, are_generated = _posts(run)
-    ours, theirs = _probabilities(model, posts), _probabilities(exported, posts)
+    ours = _probabilities(model, posts)
+    if not len(ours):  # nothing in them can be read any more
+        posts, are_generated = _generated_posts(), True
+        ours = _probabilities(model, posts)
+    theirs = _probabilities(exported, posts)
     return Export(
         target,
-        len(posts),
+        len(ours),
         are_generated,
         float(np.abs(ours - theirs).max()),
         float((ours.argmax(1) != theirs.argmax(1)).mean()),
@@ -94,11 +98,15 @@ def _posts(run: Path) -> tuple[Sequence[Post], bool]:
     try:
         return read_training_posts(config.data, config.training.seed).dev[:MAX_CHECKED], False
     except DataError:
-        return [one.post for one in generate_posts(GENERATED, seed=0)], True
+        return _generated_posts(), True
+
+
+def _generated_posts() -> list[Post]:
+    return [one.post for one in generate_posts(GENERATED, seed=0)]
 
 
 def _probabilities(
     classifier: Classifier, posts: Sequence[Post]
 ) -> Float[np.ndarray, "batch classes"]:
     predictions = classifier.predict(posts, on_bad_image="blank")
-    return np.array([list(one.probabilities.values()) for one in predictions])
+    return np.array([list(one.probabilities.values()) for one in predictions if one.probabilities])

@@ -17,6 +17,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from mvcn.config import BadImagePolicy
 from mvcn.data.decoded_image import image_source
+from mvcn.data.given_posts import given_text
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, Prediction, load_describer, require_content
@@ -37,7 +38,7 @@ WORDS = {"attributes", "pairs"}
 class ImageTextClassificationPipeline(Pipeline):
     """Classifies posts given as ``{"text": ..., "image": ...}``, either of which may be lacking.
 
-    The image is a path, the bytes of a file or a Pillow image. One post gives a list of
+    The image is a path, the bytes of a file, a Pillow image or an array. One post gives a list of
     ``{"label": ..., "score": ...}``, the most probable class first, with the probabilities of
     `Classifier.predict`. A list of posts gives a list of such lists; any other iterable of posts
     an iterable, in order, that reads as it goes.
@@ -49,8 +50,9 @@ class ImageTextClassificationPipeline(Pipeline):
 
     Args:
         options: As every pipeline takes them, ``top_k`` (classes to give, by default all) and
-            ``on_bad_image`` (as for `Classifier.predict`; a post left out gives an empty list, and
-            each post changed or left out a warning).
+            ``on_bad_image`` (as for `Classifier.predict`). A post that is left out, as is one of
+            many in which the model finds nothing to read, gives an empty list, and each post
+            changed or left out a warning.
 
     Raises:
         ConfigError: The model or its processor is not one of `mvcn`, or an option is not known.
@@ -88,9 +90,14 @@ class ImageTextClassificationPipeline(Pipeline):
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
             ConfigError: An option is not known or out of its range.
-            DataError: What should be a post is none, or has nothing that the model reads.
+            DataError: What should be a post is none; or one post alone has nothing that the model
+                reads.
         """
         self._posts_seen = 0
+        if isinstance(inputs, Mapping):
+            post = _post(inputs)
+            require_content(post, self._classifier.reads)
+            inputs = {"text": post.text, "image": post.image}
         if isinstance(inputs, tuple):
             inputs = list(inputs)
         if isinstance(inputs, list) and not inputs:
@@ -101,17 +108,7 @@ class ImageTextClassificationPipeline(Pipeline):
 
     def preprocess(self, inputs: Any) -> dict[str, Any]:
         """Return a post as the `Classifier` takes it."""
-        if not isinstance(inputs, Mapping) or inputs.keys() - POST_FIELDS:
-            what = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else _kind(inputs)
-            raise DataError(
-                f'A post must be given as {{"text": ..., "image": ...}}, not as {what}.'
-            )
-        text, image = inputs.get("text"), image_source(inputs.get("image"))
-        if text is not None and not isinstance(text, str):
-            raise DataError(f"The text of a post must be a string, but is of type {_kind(text)}.")
-        post = Post("", text or "", image)
-        require_content(post, self._classifier.reads)
-        return {"post": post}
+        return {"post": _post(inputs)}
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
         """Save model, processor and, where there is one, describer, for any way to load them.
@@ -158,8 +155,16 @@ class ImageTextClassificationPipeline(Pipeline):
         ]
         self._posts_seen += len(posts)
         found = list(self._classifier.predict(posts, on_bad_image))
-        _warn(found, on_bad_image)
+        _warn(found)
         return {"prediction": found if isinstance(given, list) else found[0]}
+
+
+def _post(inputs: Any) -> Post:
+    """Return a post without an id."""
+    if not isinstance(inputs, Mapping) or inputs.keys() - POST_FIELDS:
+        what = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else _kind(inputs)
+        raise DataError(f'A post must be given as {{"text": ..., "image": ...}}, not as {what}.')
+    return Post("", given_text(inputs.get("text")), image_source(inputs.get("image")))
 
 
 def _describer_of(model: MvcnForClassification) -> ImageDescriber | None:
@@ -169,11 +174,11 @@ def _describer_of(model: MvcnForClassification) -> ImageDescriber | None:
     return load_describer(find_model(model.name_or_path))
 
 
-def _warn(predictions: Sequence[Prediction], policy: BadImagePolicy) -> None:
-    outcome = "left out" if policy == "drop" else "classified without it"
+def _warn(predictions: Sequence[Prediction]) -> None:
     for one in predictions:
-        if one.image_problem is not None:
-            warnings.warn(f"Post {one.id} was {outcome}: {one.image_problem}", stacklevel=2)
+        if one.problem is not None:
+            outcome = "classified without it" if one.probabilities else "left out"
+            warnings.warn(f"Post {one.id} was {outcome}: {one.problem}", stacklevel=2)
 
 
 def _kind(thing: object) -> str:

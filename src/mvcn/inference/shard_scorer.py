@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mvcn.data.row_batches import RowBatch, RowFile
 from mvcn.errors import DataError, MvcnError
-from mvcn.inference.classifier import Classifier, Prediction, lack_of
+from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.inference.onnx_model import Backend
 from mvcn.inference.shard_files import count_rows, error_path, growing_table, prediction_path
 from mvcn.inference.shards import ROWS_A_SHARD, Shard, images_of, open_shard
@@ -121,13 +121,11 @@ class ShardScorer:
         for position, post in enumerate(batch.posts):
             if isinstance(post, DataError):
                 bad[position] = str(post)
-            elif (lack := lack_of(post, self._classifier.reads)) is not None:
-                bad[position] = lack
             else:
                 posts[position] = post
         found = self._classifier.predict(posts.values(), "drop", self._scoring.min_probability)
         good = dict(zip(posts, found, strict=True))
-        bad |= {position: one.image_problem for position, one in good.items() if one.image_problem}
+        bad |= {position: one.problem for position, one in good.items() if one.problem}
         return {position: one for position, one in good.items() if position not in bad}, bad
 
     def _schema(self, file: RowFile) -> pa.Schema:

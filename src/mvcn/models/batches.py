@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from mvcn.data.blanks import has_text
 from mvcn.errors import DataError
 from mvcn.models.image_words import pad_pieces
 from mvcn.models.images import ImageInputs
-from mvcn.models.processor import MvcnProcessor, has_text, word_pieces
+from mvcn.models.processor import MvcnProcessor, word_pieces
 from mvcn.models.texts import FrozenTexts
 from mvcn.nn.annotations import estimate_merge_table
 from mvcn.types import ImageSource, Post

@@ -32,8 +32,8 @@ class ImageInputs(Protocol):
     def input_name(self) -> str | None:
         """``image_features`` or ``pixel_values``; None for a model that looks at no images."""
 
-    def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
-        """Read the posts' images; return post id -> what is wrong with its image."""
+    def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
+        """Read the posts' images; return position of a post -> what is wrong with its image."""
 
     def __getitem__(self, image: ImageSource) -> Tensor:
         """Return the input of one image, without the batch axis."""
@@ -61,7 +61,7 @@ class NoImages:
 
     input_name = None
 
-    def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
+    def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
         """Return that nothing is wrong."""
         return {}
 
@@ -89,13 +89,13 @@ class ImagePixels:
         self._keep = keep
         self._kept: dict[ImageSource, Tensor] = {}
 
-    def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
-        """Read each image once; return post id -> what is wrong with its image."""
-        shown = [(post, post.image) for post in posts if post.image is not None]
+    def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
+        """Read each image once; return position of a post -> what is wrong with its image."""
+        shown = {i: post.image for i, post in enumerate(posts) if post.image is not None}
         self._kept, bad = {}, {}
-        for (post, image), pixels in zip(shown, self._read([i for _, i in shown]), strict=True):
+        for (i, image), pixels in zip(shown.items(), self._read([*shown.values()]), strict=True):
             if isinstance(pixels, str):
-                bad[post.id] = pixels
+                bad[i] = pixels
             elif self._keep:
                 self._kept[image] = pixels
         return bad
@@ -140,26 +140,26 @@ class ImageFeatures:
         self._cache = FeatureCache(root / "image-features" / fingerprint)
         self._digests: dict[ImageSource, str] = {}
 
-    def prepare(self, posts: Iterable[Post]) -> dict[str, str]:
-        """Make all features available; return post id -> what is wrong with its image.
+    def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
+        """Make all features available; return position of a post -> what is wrong with its image.
 
         Work that was interrupted goes on where it was, to within one shard of images.
         """
-        owners: dict[str, list[Post]] = {}
+        owners: dict[str, list[int]] = {}
         files: dict[str, ImageSource] = {}
         bad = {}
-        for post in posts:
+        for position, post in enumerate(posts):
             if post.image is not None:
                 try:
                     digest = self._digest(post.image)
                 except BadImageError as error:
-                    bad[post.id] = str(error)
+                    bad[position] = str(error)
                 else:
-                    owners.setdefault(digest, []).append(post)
+                    owners.setdefault(digest, []).append(position)
                     files.setdefault(digest, post.image)
         missing = self._cache.missing(files)
         unreadable = self._extract(missing, [files[digest] for digest in missing])
-        return bad | {post.id: why for digest, why in unreadable for post in owners[digest]}
+        return bad | {i: why for digest, why in unreadable for i in owners[digest]}
 
     def __getitem__(self, image: ImageSource) -> Float[Tensor, "patch dim"]:
         """Return the token features of an image that was prepared."""

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, ProcessorMixin
 
-from mvcn.data.blanks import ODD_BLANKS
+from mvcn.data.blanks import ODD_BLANKS, has_text
 from mvcn.encoders.loading import IMAGE_BACKEND
 from mvcn.models.pixels import ResizedPixels
 
@@ -138,8 +138,3 @@ def word_pieces(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
         list(words), add_special_tokens=False, return_attention_mask=False
     )["input_ids"]
     return ids
-
-
-def has_text(text: str) -> bool:
-    """Tell whether a text says anything: blanks alone count as no text."""
-    return bool(text.strip())

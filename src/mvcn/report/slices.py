@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mvcn.data.blanks import has_text
 from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.models.batches import MODALITIES
-from mvcn.models.processor import has_text
 from mvcn.types import Post
 
 NUM_LENGTHS = 3

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from fastapi import Request
 
 from mvcn.config import BadImagePolicy
+from mvcn.data.usable_posts import lack_of
 from mvcn.errors import DataError
 from mvcn.inference import Prediction
 from mvcn.inference.classifier import require_content
@@ -80,12 +81,15 @@ class Answering:
     async def predict(self, request: Request, policy: BadImagePolicy) -> list[Prediction]:
         """Return a prediction for each post of a request, in order.
 
+        Of many posts, one in which the model finds nothing to read gets no label.
+
         Raises:
             RequestError: It is not answered.
         """
         async with self._posts(request, (JSON, FORM)) as posts:
             found = await self._compute(self._predict, posts)
-        return [_by_policy(one, policy, len(posts)) for one in found]
+        answers = zip(posts, found, strict=True)
+        return [self._by_policy(post, one, policy, len(posts)) for post, one in answers]
 
     async def explain(self, request: Request) -> ExplainedPost:
         """Return what decided the one post of a request.
@@ -95,7 +99,7 @@ class Answering:
         """
         async with self._posts(request, (FORM,)) as posts:
             (found,) = await self._compute(self._explain, posts)
-        _by_policy(found.prediction, "error", 1)
+        self._by_policy(posts[0], found.prediction, "error", 1)
         return found
 
     @asynccontextmanager
@@ -109,16 +113,27 @@ class Answering:
         async with self._intake.body(request) as body:
             parse = _parser(kind, content_type)
             posts = await asyncio.to_thread(parse, body, self._limits)
-            for post in posts:
-                self._require_content(post, len(posts))
+            if kind == FORM:
+                self._require_content(posts[0])
             request.state.posts = len(posts)
             yield posts
 
-    def _require_content(self, post: Post, count: int) -> None:
+    def _require_content(self, post: Post) -> None:
         try:
             require_content(post, self._run.classifier.reads)
         except DataError as error:
-            raise RequestError(422, _in_batch(post.id, str(error), count)) from error
+            raise RequestError(422, str(error)) from error
+
+    def _by_policy(
+        self, post: Post, found: Prediction, policy: BadImagePolicy, count: int
+    ) -> Prediction:
+        """Return what a policy leaves of a prediction that was made without a bad image."""
+        is_empty = lack_of(post, self._run.classifier.reads) is not None
+        if found.problem is None or is_empty or policy == "blank":
+            return found
+        if policy == "drop":
+            return Prediction(found.id, None, {}, found.problem)
+        raise RequestError(422, _in_batch(found.id, found.problem, count))
 
     async def _compute(self, work: Work[Post, Result], posts: Sequence[Post]) -> list[Result]:
         seconds = self._limits.answer_seconds
@@ -144,12 +159,3 @@ def _parser(kind: str, content_type: str) -> Callable[[bytes, Limits], list[Post
 
 def _in_batch(post_id: str, sentence: str, count: int) -> str:
     return sentence if count == 1 else f"Post {post_id}: {sentence}"
-
-
-def _by_policy(found: Prediction, policy: BadImagePolicy, count: int) -> Prediction:
-    """Return what a policy leaves of a prediction that was made without an unreadable image."""
-    if found.image_problem is None or policy == "blank":
-        return found
-    if policy == "drop":
-        return Prediction(found.id, None, {}, found.image_problem)
-    raise RequestError(422, _in_batch(found.id, found.image_problem, count))

@@ -1,12 +1,14 @@
 """Posts out of bodies: one as a form, or many as JSON; nothing that a client names is opened."""
 
-import base64
-import binascii
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mvcn.data.base64_images import decode_base64_image, is_base64_image
+from mvcn.data.characters import replace_surrogates
 from mvcn.data.images import image_size
 from mvcn.errors import BadImageError
 from mvcn.serve.forms import Part, parse_form
@@ -14,6 +16,7 @@ from mvcn.serve.limits import Limits
 from mvcn.serve.responses import RequestError
 from mvcn.types import ImageFacts, Post
 
+LOG = logging.getLogger("mvcn.serve")
 JSON = "application/json"
 FORM = "multipart/form-data"
 FIELDS = ("text", "image")
@@ -29,7 +32,9 @@ class PostBody(BaseModel):
         None, description="By default its number, from 0.", max_length=MAX_ID_CHARACTERS
     )
     text: str | None = None
-    image: str | None = Field(None, description="Base64 of an image file; no address, no path.")
+    image: str | None = Field(
+        None, description="Base64 or data URL of an image file; no web address, no path."
+    )
 
 
 class PostsBody(BaseModel):
@@ -73,7 +78,7 @@ def parse_json(body: bytes, limits: Limits) -> list[Post]:
         RequestError: Malformed, not as `PostsBody` says, or beyond a limit.
     """
     try:
-        batch = PostsBody.model_validate_json(body)
+        batch = PostsBody.model_validate_json(_without_surrogates(body))
     except ValidationError as error:
         raise RequestError(*_explain(error)) from None  # its text holds the post
     if len(batch.posts) > limits.posts:
@@ -81,6 +86,24 @@ def parse_json(body: bytes, limits: Limits) -> list[Post]:
             422, f"There are {len(batch.posts)} posts, more than the {limits.posts} allowed."
         )
     return [_post(number, post, limits) for number, post in enumerate(batch.posts)]
+
+
+def _without_surrogates(body: bytes) -> bytes:
+    """Return a body of JSON whose lone surrogates, escaped or encoded, are U+FFFD."""
+    if b"\\ud" not in body.lower() and b"\xed" not in body:
+        return body
+    try:
+        content = json.loads(body.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return body  # the next to parse it says what is wrong
+    text, count = replace_surrogates(json.dumps(content, ensure_ascii=False))
+    _tell_replaced(count)
+    return text.encode()
+
+
+def _tell_replaced(count: int) -> None:
+    if count:
+        LOG.warning("replaced", extra={"lone_surrogates": count})
 
 
 def parse_one(body: bytes, content_type: str, limits: Limits) -> list[Post]:
@@ -95,8 +118,15 @@ def parse_one(body: bytes, content_type: str, limits: Limits) -> list[Post]:
         image = None  # what a browser sends where no file was chosen
     words = "" if text is None else _decode_text(text.content)
     _check_text("0", words, limits)
-    picture = None if image is None else UploadedImage(image.content, limits.pixels)
+    picture = None if image is None else UploadedImage(_image_file(image), limits.pixels)
     return [Post("0", words, picture)]
+
+
+def _image_file(part: Part) -> bytes:
+    """Return the file of a form's image, which clients send as base64 text where it is no file."""
+    if part.filename is None and is_base64_image(text := part.content.decode("latin-1").strip()):
+        return _decode_image("0", text)
+    return part.content
 
 
 def _by_name(parts: Sequence[Part]) -> dict[str, Part]:
@@ -114,9 +144,11 @@ def _by_name(parts: Sequence[Part]) -> dict[str, Part]:
 
 def _decode_text(content: bytes) -> str:
     try:
-        return content.decode("utf-8")
+        text, count = replace_surrogates(content.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError as error:
         raise RequestError(422, "The text is not UTF-8: encode it so.") from error
+    _tell_replaced(count)
+    return text
 
 
 def _post(number: int, body: PostBody, limits: Limits) -> Post:
@@ -125,13 +157,16 @@ def _post(number: int, body: PostBody, limits: Limits) -> Post:
     _check_text(post_id, text, limits)
     if body.image is None:
         return Post(post_id, text, None)
+    return Post(post_id, text, UploadedImage(_decode_image(post_id, body.image), limits.pixels))
+
+
+def _decode_image(post_id: str, text: str) -> bytes:
     try:
-        content = base64.b64decode(body.image, validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decode_base64_image(text)
+    except ValueError as error:
         raise RequestError(
             422, f"Post {post_id}: the image is not the base64 of a file; no address is fetched."
         ) from error
-    return Post(post_id, text, UploadedImage(content, limits.pixels))
 
 
 def _check_text(post_id: str, text: str, limits: Limits) -> None:

@@ -36,9 +36,13 @@ class PredictionAnswer(BaseModel):
     """What the model says of one post."""
 
     id: str
-    label: str | None = Field(description="The most probable class; null for a dropped post.")
-    probabilities: dict[str, float] = Field(description="Class -> calibrated probability.")
-    image_problem: str | None = Field(description="Why the image could not be read, if so.")
+    label: str | None = Field(description="The most probable class; null for a post left out.")
+    probabilities: dict[str, float] = Field(
+        description="Class -> calibrated probability; empty for a post left out."
+    )
+    problem: str | None = Field(
+        description="Why the post was left out, or classified without its image, if so."
+    )
 
     @classmethod
     def of(cls, prediction: Prediction) -> "PredictionAnswer":
@@ -47,7 +51,7 @@ class PredictionAnswer(BaseModel):
             id=prediction.id,
             label=prediction.label,
             probabilities=dict(prediction.probabilities),
-            image_problem=prediction.image_problem,
+            problem=prediction.problem,
         )
 
 

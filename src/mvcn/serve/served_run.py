@@ -1,12 +1,15 @@
 """A run as the service uses it: everything here runs in the one thread that computes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from mvcn.data.decoded_image import DecodedImage
 from mvcn.explain.figures import draw_heat_map
 from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import Explanation, explain
@@ -20,7 +23,7 @@ from mvcn.types import Post
 
 METHOD: Method = "occlusion"
 CARD = "README.md"
-WARM_UP = Post("warm-up", "warm-up", None)
+WARM_UP = Post("warm-up", "warm-up", DecodedImage(Image.new("RGB", (8, 8))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,7 @@ class ServedRun:
 
         Posts of several requests may have the same id.
         """
-        numbered = [replace(post, id=str(number)) for number, post in enumerate(posts)]
-        found = self.classifier.predict(numbered, on_bad_image="blank")
-        return [replace(one, id=post.id) for post, one in zip(posts, found, strict=True)]
+        return list(self.classifier.predict(posts, on_bad_image="blank"))
 
     def explain(self, posts: Sequence[Post]) -> list[ExplainedPost]:
         """Return what decided each post; by torch, whatever computes the predictions."""
@@ -89,7 +90,7 @@ class ServedRun:
 
     def _explain(self, post: Post) -> ExplainedPost:
         (prediction,) = self.predict([post])
-        if prediction.image_problem is not None:
+        if prediction.problem is not None:
             return ExplainedPost(prediction, None, None)
         processor, describer = self.classifier.processor, self.classifier.describer
         described = [post] if describer is None else describer.describe([post])

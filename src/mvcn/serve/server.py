@@ -21,7 +21,10 @@ from mvcn.serve.limits import Limits
 GRACE_SECONDS = 0.5
 """Between the wish to stop and the end of listening: clients with open connections hear of it."""
 BACKLOG = 2048
-FACTS = ("id", "method", "path", "status", "ms", "posts", "kind", "reason", "traceback")
+FACTS = (
+    *("id", "method", "path", "status", "ms", "posts", "lone_surrogates"),
+    *("kind", "reason", "traceback"),
+)
 
 
 def listen(host: str, port: int) -> socket.socket:

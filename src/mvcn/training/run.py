@@ -18,11 +18,11 @@ from transformers import (
 )
 from transformers.trainer_callback import ProgressCallback
 
-from mvcn.config import BadImagePolicy, ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
-from mvcn.data.bad_images import apply_bad_image_policy
+from mvcn.config import ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_files import require_any_image, require_images
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
+from mvcn.data.usable_posts import UsablePosts
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
 from mvcn.losses.contrast import Contrast
@@ -44,6 +44,7 @@ from mvcn.training.processes import seed_own_draws, together
 from mvcn.training.progress import EpochLines, notice
 from mvcn.training.teacher import teach
 from mvcn.training.trainer import Judgement, MvcnTrainer
+from mvcn.training.usable_parts import report_of_others, usable_parts
 from mvcn.types import Post
 
 
@@ -88,21 +89,20 @@ def _train(
     callbacks: Sequence[TrainerCallback],
 ) -> dict[str, Any]:
     run_folder.check_claim(output, config, resume=resume, overwrite=overwrite)
-    posts = read_training_posts(config.data, config.training.seed)
-    require_readable(config.model.network, posts.train)
-    _require_images(config, [*posts.train, *posts.dev])
+    posts = _read_posts(config)
     set_seed(config.training.seed)
     model = build_model(config.model, posts.class_names, annotation_head=_has_head(config, posts))
     processor = build_processor(config.model)
     started = time.monotonic()
     with processes.local_main_process_first():  # the others find its features in the cache
-        images, describer, parts, bad = _read_images(config, posts, model, processor)
+        images, describer, usable, parts = _read_images(config, posts, model, processor)
     features_ready = time.monotonic()
     encoded = _encode(parts, model, processor)
     if processes.is_main_process:
         run_folder.claim(output, config, resume=resume, overwrite=overwrite)
-    texts = _frozen_texts(config.training, model, processor, encoded)
-    collator = Collator(processor, images, texts)
+    collator = Collator(
+        processor, images, _frozen_texts(config.training, model, processor, encoded)
+    )
     if config.objective.distillation_weight > 0:
         teach(encoded[0], parts[0], model, collator, config.training.seed)
     checkpoint = choose_checkpoint(output, notice) if resume else None
@@ -119,7 +119,7 @@ def _train(
     )
     _learn(trainer, checkpoint)
     dev = trainer.judge(encoded[1])
-    report = _report(posts, bad, encoded, trainer, dev)
+    report = _report(posts, usable, encoded, trainer, dev)
     report["seconds"] = {
         "image_features": round(features_ready - started, 1),
         "training": round(time.monotonic() - features_ready, 1),
@@ -134,11 +134,15 @@ def _train(
     return report
 
 
-def _require_images(config: RunConfig, posts: Sequence[Post]) -> None:
-    """Raise an error where images are not there, before anything is computed."""
+def _read_posts(config: RunConfig) -> TrainingPosts:
+    """Read the posts; raise an error where images are not there, before anything is computed."""
+    posts = read_training_posts(config.data, config.training.seed)
+    require_readable(config.model.network, posts.train)
     if system(config.model.network).reads_image:
-        require_images(posts, config.data.on_bad_image)
-        require_any_image(posts)
+        both = [*posts.train, *posts.dev]
+        require_images(both, config.data.on_bad_image)
+        require_any_image(both)
+    return posts
 
 
 def _frozen_texts(
@@ -285,7 +289,9 @@ def _describer(config: ModelConfig) -> ImageDescriber | None:
     return ImageDescriber.load(config.image_describer) if config.image_describer else None
 
 
-def _describe(describer: ImageDescriber | None, parts: list[list[Post]]) -> list[list[Post]]:
+def _describe(
+    describer: ImageDescriber | None, parts: list[Sequence[Post]]
+) -> list[Sequence[Post]]:
     if describer is None:
         return parts
     words = describer.cache()
@@ -294,17 +300,20 @@ def _describe(describer: ImageDescriber | None, parts: list[list[Post]]) -> list
 
 def _read_images(
     config: RunConfig, posts: TrainingPosts, model: MvcnForClassification, processor: MvcnProcessor
-) -> tuple[ImageInputs, ImageDescriber | None, list[list[Post]], dict[str, dict[str, str]]]:
-    """Return what the model sees of images, what finds words for them, and `_usable` posts."""
+) -> tuple[ImageInputs, ImageDescriber | None, dict[str, UsablePosts], list[Sequence[Post]]]:
+    """Return what the model sees of images, what finds words for them, and the posts by part.
+
+    These come as those that are usable, and with the words that were found.
+    """
     images = image_inputs(model, processor)
-    train_posts, dev_posts, bad = _usable(posts, images, config.data.on_bad_image)
+    usable = usable_parts(posts, images, config.data.on_bad_image, model.reads)
     describer = _describer(config.model)
-    return images, describer, _describe(describer, [train_posts, dev_posts]), bad
+    return images, describer, usable, _describe(describer, [one.posts for one in usable.values()])
 
 
 def _report(
     posts: TrainingPosts,
-    bad: Mapping[str, Mapping[str, str]],
+    usable: Mapping[str, UsablePosts],
     encoded: Sequence[EncodedPosts],
     trainer: MvcnTrainer,
     dev: Judgement,
@@ -315,20 +324,10 @@ def _report(
         "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
         "posts": {"train": len(encoded[0]), "dev": len(encoded[1])},
         "columns": dict(posts.columns),
-        "removed": {reason: len(ids) for reason, ids in posts.removed.items()},
         "unused_parts": dict(posts.unused_parts),
-        "bad_images": bad,
+        **report_of_others(posts, usable),
         "epochs": _epochs(trainer),
     }
-
-
-def _usable(
-    posts: TrainingPosts, images: ImageInputs, policy: BadImagePolicy
-) -> tuple[list[Post], list[Post], dict[str, dict[str, str]]]:
-    """Return the train and dev posts to go on with, and what was wrong with which image."""
-    bad = {"train": images.prepare(posts.train), "dev": images.prepare(posts.dev)}
-    train = apply_bad_image_policy(posts.train, bad["train"], policy)
-    return train, apply_bad_image_policy(posts.dev, bad["dev"], policy), bad
 
 
 def _encode(

@@ -1,7 +1,7 @@
 """Pictures in memory: the pixels that the same picture has as a file."""
 
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -109,7 +109,12 @@ def test_paths_names_and_bytes_stay_what_they_are(colours):
     kept = DecodedImage(colours)
     for given, expected in (
         (None, None),
+        (float("nan"), None),
+        (np.float32("nan"), None),
+        (" ", None),
         ("a/b.jpg", Path("a/b.jpg")),
+        (np.str_("a/b.jpg"), Path("a/b.jpg")),
+        (PurePosixPath("a/b.jpg"), Path("a/b.jpg")),
         (Path("c.png"), Path("c.png")),
         (content, content),
         (kept, kept),
@@ -118,7 +123,29 @@ def test_paths_names_and_bytes_stay_what_they_are(colours):
     assert isinstance(image_source(colours), DecodedImage)
 
 
-@pytest.mark.parametrize("thing", [5, float("nan"), ["a.jpg"], {"path": "a.jpg"}, np.zeros((2, 2))])
+@pytest.mark.parametrize("thing", [5, ["a.jpg"], {"path": "a.jpg"}, True])
 def test_anything_else_is_no_image(thing):
     with pytest.raises(DataError, match=f"is of type {type(thing).__name__}"):
         image_source(thing)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
+def test_an_array_of_bytes_is_a_picture(shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    array[..., 3:] = 255
+    expected = np.stack([array] * 3, 2) if len(shape) == 2 else array[..., :3]
+    np.testing.assert_array_equal(np.asarray(open_image(image_source(array))), expected)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 2)),
+        np.zeros((3, 2, 2), np.uint8),
+        np.zeros(4, np.uint8),
+        np.zeros((0, 2), "u1"),
+    ],
+)
+def test_an_array_of_another_type_or_shape_is_no_picture(array):
+    with pytest.raises(DataError, match=r"must be of type uint8.* is of type .* of the shape \("):
+        image_source(array)

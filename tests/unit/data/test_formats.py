@@ -143,11 +143,21 @@ def encoded(content, prefix=""):
     return prefix + base64.b64encode(content).decode()
 
 
+BASE64_KINDS = {
+    "plain": encoded,
+    "data URL": lambda content: encoded(content, "data:image/png;base64,"),
+    "in lines": lambda content: base64.encodebytes(content).decode(),
+    "URL-safe": lambda content: base64.urlsafe_b64encode(content).decode(),
+    "URL-safe without padding": lambda c: base64.urlsafe_b64encode(c).decode().rstrip("="),
+}
+
+
 @pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".xlsx"])
-@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
-def test_images_can_be_base64_text(suffix, prefix, rows, posts, tmp_path):
+@pytest.mark.parametrize("kind", BASE64_KINDS)
+def test_images_can_be_base64_text(suffix, kind, rows, posts, tmp_path):
+    encode = BASE64_KINDS[kind]
     inside = [
-        row | {"image": row["image"] and encoded(post.image, prefix)}
+        row | {"image": row["image"] and encode(post.image)}
         for row, post in zip(rows, posts, strict=True)
     ]
     corpus = read_table(write(tmp_path / f"inside{suffix}", inside))

@@ -213,6 +213,19 @@ def test_a_post_with_a_bad_image_is_dropped_and_counted(with_bad_images, tmp_pat
     assert corpus.removed["with a bad image"] == ("missing", "broken")
 
 
+def test_posts_without_text_and_image_are_left_out_and_counted(with_bad_images, tmp_path):
+    empty = [Post("e1", "", None, "positive"), Post("e2", " \n", None)]
+    bad = with_bad_images.posts[-1].image
+    posts = [empty[0], *with_bad_images.posts, empty[1], Post("alone", " ", bad, split="dev")]
+    index = prepare(
+        replace(with_bad_images, posts=posts), tmp_path, source="table", on_bad_image="blank"
+    )
+    assert list(index["bad_images"]) == ["missing", "broken", "alone"]
+    corpus = read_prepared(tmp_path)
+    assert corpus.removed["without text and image"] == ("e1", "e2", "alone")
+    assert [p.id for p in corpus.posts] == [p.id for p in in_parts(with_bad_images.posts)]
+
+
 WORK = """
 import sys, time
 from pathlib import Path

@@ -61,6 +61,24 @@ def test_posts_without_a_label_wait_and_are_counted(tmp_path):
     assert (len(posts.train), len(posts.dev)) == (16, 2)
 
 
+@pytest.mark.parametrize("given", ["root", "train", "splits"])
+def test_posts_without_text_and_image_are_left_out_and_counted(tmp_path, given):
+    whole = [f"{n},text {n},{'ab'[n % 2]}" for n in range(40)]
+    empty = ["e1,,a", "e2, ,b", "e3,,"]
+    path = tmp_path / "posts.csv"
+    path.write_text("\n".join(["id,text,label", *whole[:20], *empty, *whole[20:]]) + "\n")
+    for part, ids_of in {"train": ["0", "1", "e1"], "dev": ["2", "3", "e2"]}.items():
+        (tmp_path / f"{part}.txt").write_text("".join(f"{one}\n" for one in ids_of))
+    more = {"root": str(path), "splits": str(tmp_path)} if given == "splits" else {given: str(path)}
+    posts = read_training_posts(settings(**more), seed=0)
+    assert posts.removed == {"without text and image": ("e1", "e2", "e3")}
+    assert not {"e1", "e2", "e3"} & {*ids(posts.train), *ids(posts.dev)}
+    path.write_text("\n".join(["id,text,label", *whole]) + "\n")
+    if given != "splits":  # the others are dealt out as if there had been none
+        again = read_training_posts(settings(**more), seed=0)
+        assert (posts.train, posts.dev) == (again.train, again.dev)
+
+
 def test_a_split_that_nobody_has_made_is_refused(tmp_path):
     config = settings(root=str(write(tmp_path / "posts.csv", 6)))
     with pytest.raises(DataError, match=r"which posts are its 'dev' part.*--splits"):

@@ -190,9 +190,9 @@ def test_each_post_of_an_unreadable_picture_is_told(model_and_processor, tmp_pat
     posts = [Post("1", "", b"no picture"), Post("2", "", picture(0)), Post("3", "", b"no picture")]
     posts += [Post("4", "", tmp_path / "absent.png"), Post("5", "", None)]
     bad = found.prepare(posts)
-    assert sorted(bad) == ["1", "3", "4"]
-    assert "not an image" in bad["3"]
-    assert "does not exist" in bad["4"]
+    assert sorted(bad) == [0, 2, 3]
+    assert "not an image" in bad[2]
+    assert "does not exist" in bad[3]
 
 
 def test_cached_features_are_what_the_model_computes_from_pixels(model_and_processor, tmp_path):

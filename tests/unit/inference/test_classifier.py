@@ -1,10 +1,13 @@
 """One path from posts to predictions: order, policies, flat memory."""
 
+import re
 from dataclasses import replace
+from io import BytesIO
 from itertools import islice
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, DataError
@@ -25,6 +28,14 @@ def _small_chunks(monkeypatch):
     monkeypatch.setattr(classifier, "BATCH_SIZE", 2)
 
 
+def given_post(text, image, label="positive"):
+    """A post as a program makes it that nobody has checked the types of."""
+    post = Post("p1", "", None, label)
+    object.__setattr__(post, "text", text)
+    object.__setattr__(post, "image", image)
+    return post
+
+
 def shares(predictions):
     return np.array([list(p.probabilities.values()) for p in predictions])
 
@@ -34,7 +45,7 @@ def test_probabilities_sum_to_one_and_the_largest_is_the_label(trained, generate
         assert tuple(prediction.probabilities) == trained.class_names
         assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-12)
         assert prediction.probabilities[prediction.label] == max(prediction.probabilities.values())
-        assert prediction.image_problem is None
+        assert prediction.problem is None
 
 
 def test_a_class_that_is_not_probable_enough_is_not_given(trained, generated_posts):
@@ -84,6 +95,19 @@ def test_posts_of_one_id_each_get_their_own_prediction(trained, generated_posts)
     assert not np.allclose(*expected, atol=1e-6)
 
 
+def test_posts_of_one_id_have_images_of_their_own(trained, generated_posts):
+    first, second = generated_posts[:2]
+    twins = [Post("same", first.text, b"no image"), Post("same", second.text, second.image)]
+    texts = [trained.predict_one(first.text), trained.predict_one(second.text, second.image)]
+    blank, drop = list(trained.predict(twins, "blank")), list(trained.predict(twins, "drop"))
+    np.testing.assert_allclose(shares(blank), shares(texts), atol=1e-6)
+    assert [bool(p.problem) for p in blank] == [bool(p.problem) for p in drop] == [True, False]
+    np.testing.assert_allclose(shares(drop[1:]), shares(texts[1:]), atol=1e-6)
+    labelled = [replace(post, label="positive") for post in twins]
+    assert trained.evaluate(labelled, "blank").evaluation.n == 2
+    assert trained.evaluate(labelled, "drop").evaluation.n == 1
+
+
 def test_predict_one_takes_a_path_a_name_or_bytes(trained, generated_posts, tmp_path):
     post, path = generated_posts[0], tmp_path / "a.png"
     path.write_bytes(post.image)
@@ -98,10 +122,114 @@ def test_text_alone_and_image_alone_are_enough(trained, generated_posts):
     assert trained.predict_one(image=post.image).label in trained.class_names
 
 
-@pytest.mark.parametrize("text", ["", "  \n"])
+def test_predict_one_takes_a_picture_or_an_array(trained, generated_posts):
+    post = generated_posts[0]
+    expected = trained.predict_one(post.text, post.image)
+    with Image.open(BytesIO(post.image)) as picture:
+        assert trained.predict_one(post.text, picture) == expected
+        assert trained.predict_one(post.text, np.asarray(picture.convert("RGB"))) == expected
+
+
+def test_missing_values_are_no_text_and_no_image(trained, generated_posts, tmp_path):
+    image = generated_posts[0].image
+    expected = trained.predict_one("", image)
+    for missing in (None, float("nan"), np.float64("nan")):
+        assert trained.predict_one(missing, image) == expected
+        assert trained.predict_one("fine", missing) == trained.predict_one("fine")
+        (found,) = trained.predict([given_post(missing, image)])
+        assert replace(found, id="post") == expected
+    path = tmp_path / "a.png"
+    path.write_bytes(image)
+    for name in (str(path), np.str_(path)):
+        (found,) = trained.predict([given_post(np.str_(), name)])
+        assert replace(found, id="post") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "message"),
+    [
+        (0.5, None, "The text of a post must be a string, but is of type float"),
+        ("a", 0.5, "The image of a post must be a path.* is of type float"),
+        ("a", np.zeros((2, 2)), "An array as the image"),
+    ],
+)
+def test_a_text_or_an_image_of_another_type_is_named(trained, text, image, message):
+    post = given_post(text, image)
+    with pytest.raises(DataError, match=f"^Post p1: {message}"):
+        list(trained.predict([Post("p0", "a", None), post]))
+    with pytest.raises(DataError, match=f"^Post p1: {message}"):
+        trained.evaluate([post])
+    with pytest.raises(DataError, match=message):
+        trained.predict_one(text, image)
+
+
+def test_half_a_surrogate_pair_is_read_as_the_replacement_character(trained, caplog):
+    post = Post("p1", "so \ud83d \ude00", None, "positive", attributes=("s\udce9a",))
+    whole = Post("p1", "so \ufffd \ufffd", None, "positive", attributes=("s\ufffda",))
+    expected = list(trained.predict([whole]))
+    assert caplog.messages == []
+    assert list(trained.predict([post])) == expected
+    assert caplog.messages == [
+        "3 lone surrogate(s) in the text of 1 post(s), such as post p1, are read as U+FFFD."
+    ]
+    one = trained.predict_one(post.text)
+    np.testing.assert_array_equal(shares([one]), shares(expected))
+    judged = [trained.evaluate([p]).evaluation.to_mapping() for p in (post, whole)]
+    assert judged[0] == judged[1]
+
+
+@pytest.mark.parametrize("text", ["", "  \n", None])
 def test_nothing_cannot_be_classified(trained, text):
     with pytest.raises(DataError, match="give a text, an image, or both"):
         trained.predict_one(text)
+
+
+class TestPostsWithNothingToRead:
+    @pytest.fixture
+    def posts(self, generated_posts):
+        """Seven posts of which numbers 1 and 5 (in two chunks) have neither text nor image."""
+        posts = generated_posts[:7]
+        posts[1], posts[5] = (
+            Post(p.id, text, None, p.label)
+            for p, text in zip((posts[1], posts[5]), " \n", strict=True)
+        )
+        return posts
+
+    @pytest.mark.parametrize("policy", ["error", "blank", "drop"])
+    def test_they_get_no_label_and_the_others_theirs(self, trained, posts, policy):
+        found = list(trained.predict(posts, policy))
+        assert [p.id for p in found] == [post.id for post in posts]
+        empty = [found.pop(5), found.pop(1)]
+        assert [(p.label, dict(p.probabilities)) for p in empty] == [(None, {})] * 2
+        assert {p.problem for p in empty} == {
+            "There is nothing to classify: give a text, an image, or both."
+        }
+        rest = [post for i, post in enumerate(posts) if i not in (1, 5)]
+        np.testing.assert_allclose(shares(trained.predict(rest)), shares(found), atol=1e-6)
+        assert {p.problem for p in found} == {None}
+
+    def test_they_are_not_judged_and_counted(self, trained, posts):
+        judged = trained.evaluate(posts)
+        assert judged.evaluation.n == 5
+        assert list(judged.left_out) == [posts[1].id, posts[5].id]
+        rest = [post for i, post in enumerate(posts) if i not in (1, 5)]
+        assert judged.evaluation.to_mapping() == trained.evaluate(rest).evaluation.to_mapping()
+
+    def test_without_its_bad_image_a_post_may_have_nothing(self, trained, generated_posts):
+        posts = [generated_posts[0], Post("bad", " ", b"no image", "positive")]
+        found = list(trained.predict(posts, "blank"))[1]
+        assert (found.label, dict(found.probabilities)) == (None, {})
+        assert "not an image" in found.problem
+        assert trained.predict_one(" ", b"no image", "blank") == replace(found, id="post")
+        judged = trained.evaluate(posts, "blank")
+        assert judged.evaluation.n == 1
+        assert list(judged.left_out) == list(judged.bad_images) == ["bad"]
+        with pytest.raises(BadImageError, match="post bad"):
+            list(trained.predict(posts))
+
+    def test_nothing_left_cannot_be_judged(self, trained):
+        with pytest.raises(DataError, match="no post is left"):
+            trained.evaluate([Post("1", "", None, "positive")])
 
 
 class TestBadImages:
@@ -123,7 +251,7 @@ class TestBadImages:
 
     def test_blank_judges_the_text_alone_and_tells_why(self, trained, posts):
         predictions = list(trained.predict(posts, "blank"))
-        problems = {p.id: p.image_problem for p in predictions if p.image_problem}
+        problems = {p.id: p.problem for p in predictions if p.problem}
         assert sorted(problems) == ["absent", "broken"]
         assert "does not exist" in problems["absent"]
         for number in (1, 7):
@@ -134,7 +262,7 @@ class TestBadImages:
         predictions = list(trained.predict(posts, "drop"))
         assert [p.id for p in predictions] == [post.id for post in posts]
         assert [p.id for p in predictions if p.label is None] == ["broken", "absent"]
-        assert all((p.label is None) == bool(p.image_problem) for p in predictions)
+        assert all((p.label is None) == bool(p.problem) for p in predictions)
         kept = [post for post in posts if post.id not in ("broken", "absent")]
         left = [p for p in predictions if p.label is not None]
         np.testing.assert_allclose(shares(trained.predict(kept)), shares(left), atol=1e-6)
@@ -178,6 +306,10 @@ def test_a_post_of_which_the_model_reads_nothing_is_an_error(
     trained = Classifier(build_model(config, ("a", "b")), build_processor(config))
     with pytest.raises(DataError, match=message):
         trained.predict_one(**given)
+    post = Post("1", given.get("text", ""), given.get("image"), "a")
+    found = list(trained.predict([post]))
+    assert [(p.label, dict(p.probabilities)) for p in found] == [(None, {})]
+    assert re.search(message, found[0].problem)
 
 
 def test_a_model_of_texts_opens_no_image(tiny_settings, generated_posts, tmp_path):
@@ -185,5 +317,5 @@ def test_a_model_of_texts_opens_no_image(tiny_settings, generated_posts, tmp_pat
     trained = Classifier(build_model(config, ("a", "b")), build_processor(config))
     posts = [replace(post, image=tmp_path / "nowhere.jpg") for post in generated_posts[:7]]
     found = list(trained.predict(posts))
-    assert [p.image_problem for p in found] == [None] * 7
+    assert [p.problem for p in found] == [None] * 7
     np.testing.assert_array_equal(shares(found), shares(trained.predict(generated_posts[:7])))

@@ -6,6 +6,7 @@ import sys
 import warnings
 from io import BytesIO
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -128,10 +129,8 @@ def test_what_it_saves_gives_the_same(ask, inputs, tmp_path):
         ({"txt": "a"}, r"not as \['txt'\]"),
         ({"text": "a", "label": "b"}, "label"),
         ({"text": 5}, "text of a post must be a string, but is of type int"),
-        ({"text": float("nan")}, "is of type float"),
+        ({"text": 0.5}, "is of type float"),
         ({"text": "a", "image": 5}, "image of a post must be a path.*is of type int"),
-        ({"text": " "}, "nothing to classify"),
-        ({}, "nothing to classify"),
     ],
 )
 def test_what_is_no_post_is_told(ask, inputs, post, message):
@@ -139,6 +138,25 @@ def test_what_is_no_post_is_told(ask, inputs, post, message):
         ask(post)
     with pytest.raises(DataError, match=message):
         ask([inputs[0], post], batch_size=2)
+
+
+@pytest.mark.parametrize(
+    "post", [{}, {"text": " "}, {"text": float("nan"), "image": float("nan")}, {"image": ""}]
+)
+def test_a_post_with_nothing_to_read_has_an_empty_answer(ask, inputs, expected, post):
+    with pytest.raises(DataError, match="nothing to classify"):
+        ask(post)
+    with pytest.warns(UserWarning, match="^Post 1 was left out: There is nothing to classify"):
+        answers = ask([inputs[0], post, inputs[1]], batch_size=2)
+    assert answers[1] == []
+    assert agrees(answers[::2], expected[:2])
+
+
+def test_missing_values_arrays_and_halves_of_characters_are_read(ask, inputs, expected, caplog):
+    array = np.asarray(Image.open(BytesIO(inputs[1]["image"])).convert("RGB"))
+    assert agrees([ask({"text": float("nan"), "image": array})], expected[8:])
+    assert ask({"text": "so \ud83d"}) == ask({"text": "so \ufffd"})
+    assert [one[:35] for one in caplog.messages] == ["1 lone surrogate(s) in the text of "]
 
 
 class TestBadImages:

@@ -32,7 +32,7 @@ def test_a_form_is_one_post(ask, served, generated_posts):
     python = served.classifier.predict_one(post.text, post.image)
     assert prediction["id"] == "0"
     assert prediction["label"] == python.label
-    assert prediction["image_problem"] is None
+    assert prediction["problem"] is None
     assert prediction["probabilities"] == pytest.approx(dict(python.probabilities), abs=1e-5)
 
 
@@ -70,6 +70,76 @@ def test_the_kind_of_an_image_is_told_by_its_content(ask, generated_posts):
     assert answer.json() == plain.json()
 
 
+@pytest.mark.parametrize("policy", ["error", "blank", "drop"])
+def test_a_post_of_a_batch_with_nothing_to_read_gets_no_label(ask, policy):
+    batch = {"posts": [{"text": "fine"}, {"id": "b", "text": " \n "}, {}, {"text": "fine"}]}
+    answer = ask.post(f"/predict?on_bad_image={policy}", json=batch)
+    first, *empty, last = answer.json()["predictions"]
+    assert first["label"] == last["label"] is not None
+    problem = "There is nothing to classify: give a text, an image, or both."
+    assert empty == [
+        {"id": one, "label": None, "probabilities": {}, "problem": problem} for one in ("b", "2")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "count"),
+    [
+        (
+            r'{"posts": [{"id": "\ud83d", "text": "so \uD83D happy \ude00"}]}',
+            "so \ufffd happy \ufffd",
+            3,
+        ),
+        (r'{"posts": [{"text": "so \ud83d\ude00 \ud7ff"}]}', "so \U0001f600 \ud7ff", 0),
+        (r'{"posts": [{"text": "so \\ud83d"}]}', r"so \ud83d", 0),
+        (b'{"posts": [{"text": "so \xed\xa0\xbd"}]}', "so \ufffd", 1),
+    ],
+)
+def test_half_a_surrogate_pair_in_json_is_read_and_logged(ask, caplog, body, text, count):
+    headers = {"Content-Type": "application/json"}
+    (found,) = ask.post("/predict", content=body, headers=headers).json()["predictions"]
+    (expected,) = ask.post("/predict", json={"posts": [{"text": text}]}).json()["predictions"]
+    assert found | {"id": "0"} == expected
+    assert found["id"] in ("0", "\ufffd")
+    told = [one.lone_surrogates for one in caplog.records if one.getMessage() == "replaced"]
+    assert sum(told) == count
+
+
+def test_half_a_surrogate_pair_in_a_name_is_refused(ask):
+    body = r'{"posts": [{"text": "fine", "\ud83d": 1}]}'
+    answer = ask.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "posts.0.\ufffd" in answer.json()["error"]
+
+
+def test_half_a_surrogate_pair_in_a_form_is_read(ask):
+    half, whole = ({"files": {"text": (None, text)}} for text in (b"so \xed\xa0\xbd", "so \ufffd"))
+    for path in ("/predict", "/explain"):
+        answers = [
+            ask.post(path, **one, headers={"Accept": "application/json"}) for one in (half, whole)
+        ]
+        assert answers[0].status_code == 200
+        assert answers[0].json() == answers[1].json()
+
+
+TEXTS = {
+    "in lines": lambda content: base64.encodebytes(content).decode(),
+    "URL-safe": lambda content: base64.urlsafe_b64encode(content).decode(),
+    "URL-safe without padding": lambda c: base64.urlsafe_b64encode(c).decode().rstrip("="),
+    "data URL": lambda content: "data:image/png;base64," + base64.b64encode(content).decode(),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_an_image_is_base64_text_of_every_kind(ask, generated_posts, kind):
+    for post in generated_posts[:3]:
+        plain = ask.post("/predict", json={"posts": [{"image": as_json(post)["image"]}]}).json()
+        text = TEXTS[kind](post.image)
+        assert ask.post("/predict", json={"posts": [{"image": text}]}).json() == plain
+        form = ask.post("/predict", files={"image": (None, text)})  # no file, as curl -F image=...
+        assert form.json() == plain
+
+
 class TestBadImages:
     @pytest.fixture
     def batch(self, generated_posts):
@@ -89,9 +159,17 @@ class TestBadImages:
         posts = generated_posts[:3]
         posts[1] = Post("1", posts[1].text, None)
         np.testing.assert_allclose(shares(predictions), expected(served, posts), atol=1e-5)
-        problems = [one["image_problem"] for one in predictions]
+        problems = [one["problem"] for one in predictions]
         assert problems[0] is problems[2] is None
         assert "not an image" in problems[1]
+
+    def test_blank_gives_no_label_to_a_post_without_a_text(self, ask, batch):
+        batch["posts"][1]["text"] = " "
+        answer = ask.post("/predict?on_bad_image=blank", json=batch)
+        prediction = answer.json()["predictions"][1]
+        assert (prediction["label"], prediction["probabilities"]) == (None, {})
+        assert "not an image" in prediction["problem"]
+        assert ask.post("/predict", json=batch).status_code == 422
 
     def test_drop_gives_no_label(self, ask, batch):
         predictions = ask.post("/predict?on_bad_image=drop", json=batch).json()["predictions"]

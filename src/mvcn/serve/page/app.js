@@ -40,12 +40,12 @@ async function predict() {
 }
 
 function showAnswer(post, prediction) {
-  const hasText = post.body.has("text");
-  judged = prediction.image_problem ? composer.withoutImage(post) : post;
-  if (prediction.image_problem) composer.showProblem(prediction.image_problem, "image");
-  if (prediction.image_problem && !hasText) return verdict.clearVerdict();
+  const { probabilities, problem } = prediction;
+  judged = problem ? composer.withoutImage(post) : post;
+  if (problem) composer.showProblem(problem, "image");
+  if (!Object.keys(probabilities).length) return verdict.clearVerdict();
   verdict.showPrediction(prediction);
-  if (!prediction.image_problem) bringIntoView(find("verdict"));
+  if (!problem) bringIntoView(find("verdict"));
 }
 
 async function explain() {

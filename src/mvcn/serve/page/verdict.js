@@ -21,7 +21,7 @@ export function stopWaiting() {
 }
 
 /** Show a prediction, as ``/predict`` answers it. */
-export function showPrediction({ label, probabilities, image_problem: problem }) {
+export function showPrediction({ label, probabilities, problem }) {
   find("answered").hidden = false;
   stopWaiting();
   find("winner").replaceChildren(...winner(label, probabilities));
