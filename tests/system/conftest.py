@@ -39,6 +39,14 @@ def fails(mvcn):
     return run
 
 
+@pytest.fixture
+def tiny_options(tiny_settings):
+    """Options of ``mvcn train`` for one epoch of a tiny model."""
+    settings = {f"model.{key}": value for key, value in tiny_settings.items()}
+    settings |= {"training.epochs": 1, "training.batch_size": 8, "model.frozen_text_layers": 1}
+    return [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
+
+
 @pytest.fixture(scope="module")
 def experiment_file(tiny_config, posts_table, tmp_path_factory):
     """Two rows of a tiny model."""

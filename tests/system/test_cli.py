@@ -20,13 +20,9 @@ from mvcn.inference import Classifier, read_threshold
 
 
 @pytest.fixture
-def train_options(tiny_settings, posts_table):
-    settings = {f"model.{key}": value for key, value in tiny_settings.items()}
-    settings |= {"training.epochs": 1, "training.batch_size": 8, "model.frozen_text_layers": 1}
-    options = ["--train", posts_table / "train/posts.csv", "--dev", posts_table / "dev/posts.csv"]
-    for key, value in settings.items():
-        options += ["--set", f"{key}={value}"]
-    return options
+def train_options(tiny_options, posts_table):
+    train, dev = (posts_table / part / "posts.csv" for part in ("train", "dev"))
+    return ["--train", train, "--dev", dev, *tiny_options]
 
 
 def write_csv(path, rows, header=("id", "text", "image", "label")):

@@ -98,6 +98,14 @@ Keep = Annotated[
     typer.Option(help="Columns that the engine hands through, as in --keep user,date."),
 ]
 
+KeepColumns = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-columns/--no-keep-columns",
+        help="Whether the table's own columns come before the predictions; by default they do.",
+        show_default=False,
+    ),
+]
 Source: TypeAlias = Mapping[str, Any]
 """The settings of a source that were given on the command line; see `reads_posts`."""
 SOURCE_OPTIONS: dict[str, tuple[Any, Any]] = {

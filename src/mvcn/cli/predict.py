@@ -1,6 +1,6 @@
 """``mvcn predict``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from mvcn.cli.options import (
     Engine,
     Jobs,
     Keep,
+    KeepColumns,
     OnBadImage,
     Posts,
     Precision,
@@ -25,18 +26,14 @@ from mvcn.cli.options import (
     tell_bad_images,
     tell_left_out,
 )
+from mvcn.cli.predictions import PredictionTable, kept_cells, require_place_for_predictions
 from mvcn.cli.process import prepare_process
 from mvcn.config import BadImagePolicy, DataConfig
 from mvcn.data.sources import read_posts
-from mvcn.data.table_writing import read_column_names, require_writable_table, table_writer
-from mvcn.errors import ConfigError, RunError
-from mvcn.files import require_place_for
+from mvcn.errors import ConfigError
 
 if TYPE_CHECKING:
     from mvcn.inference import Prediction
-
-PROBABILITY = "probability_"
-"""How the columns of probabilities begin, which follow that of the label."""
 
 
 @reads_posts("normalize_labels")
@@ -61,6 +58,7 @@ def predict(
     engine: Engine = None,
     jobs: Jobs = None,
     keep: Keep = None,
+    keep_columns: KeepColumns = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier predictions.")
     ] = False,
@@ -92,12 +90,28 @@ def predict(
         if text or image:
             raise ConfigError("Give either a file of posts, or --text and --image, not both.")
         root = _one(posts)
-        config = data_config(source, root=root, splits=splits)
-        _predict_table(run, config, split, output, on_bad_image, least, backend, overwrite)
+        _predict_table(
+            run,
+            data_config(source, root=root, splits=splits),
+            split,
+            output,
+            on_bad_image,
+            least,
+            backend,
+            keep_columns=_keeps_columns(source, keep_columns),
+            overwrite=overwrite,
+        )
     else:
         _require_wanted(image, bool(source.get("text_only")))
         classifier = Classifier.from_pretrained(run, backend)
         _show(classifier.predict_one(text, image, on_bad_image, least))
+
+
+def _keeps_columns(source: Source, keep_columns: bool | None) -> bool:
+    is_table = source["name"] == "table"
+    if keep_columns and not is_table:
+        raise ConfigError(f"--keep-columns is for tables, not for --data {source['name']}.")
+    return is_table if keep_columns is None else keep_columns
 
 
 def _require_wanted(image: Path | None, text_only: bool) -> None:
@@ -119,6 +133,8 @@ def _predict_table(
     on_bad_image: BadImagePolicy,
     least: float,
     backend: BackendName,
+    *,
+    keep_columns: bool,
     overwrite: bool,
 ) -> None:
     """Write a table with a row for each post of a source."""
@@ -127,37 +143,20 @@ def _predict_table(
 
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
-    require_place_for(output)
-    require_writable_table(output)
-    _require_free(output, overwrite)
+    require_place_for_predictions(output, overwrite=overwrite)
     classifier = Classifier.from_pretrained(run, backend)
-    table = read_posts(source, split, labels=False, remembered=read_columns(run)).posts
-    predictions = classifier.predict(table, on_bad_image, least)
-    problems, unsure = _write(
-        output, classifier.class_names, tqdm(predictions, total=len(table), unit="post")
+    corpus = read_posts(source, split, labels=False, remembered=read_columns(run))
+    kept = kept_cells(source, corpus) if keep_columns else None
+    predictions = classifier.predict(corpus.posts, on_bad_image, least)
+    table = PredictionTable(output, classifier.class_names, kept, on_bad_image == "drop")
+    problems, unsure = table.write(
+        [post.id for post in corpus.posts],
+        tqdm(predictions, total=len(corpus.posts), unit="post"),
     )
     left_out = _tell(problems)
-    typer.echo(f"Wrote {len(table) - left_out} predictions to {output}.")
+    typer.echo(f"Wrote {len(corpus.posts) - left_out} predictions to {output}{table.hint}.")
     if least > 0:
         typer.echo(f"{unsure} of them have no label: no class is probable enough.")
-
-
-def _require_free(path: Path, overwrite: bool) -> None:
-    """Raise a RunError where something is in the way that may not be replaced."""
-    if not path.is_file():
-        return
-    if path.stat().st_size > 0 and not _are_predictions(read_column_names(path)):
-        raise RunError(
-            f"{path} exists and is no file of predictions by mvcn predict: choose another file."
-        )
-    if not overwrite:
-        raise RunError(f"{path} exists: choose another file, or replace it by --overwrite.")
-
-
-def _are_predictions(columns: Sequence[str]) -> bool:
-    """Tell the columns that end with a label and probabilities."""
-    others = [name for name in columns if not name.startswith(PROBABILITY)]
-    return "label" in others and list(columns[: len(others)]) == others != list(columns)
 
 
 def _least_probability(run: Path, precision: float | None) -> float:
@@ -173,22 +172,6 @@ def _least_probability(run: Path, precision: float | None) -> float:
         err=True,
     )
     return threshold.confidence
-
-
-def _write(
-    path: Path, class_names: Iterable[str], predictions: Iterable["Prediction"]
-) -> tuple[list["Prediction"], int]:
-    """Write a row a post; return the posts with a problem, and how many others have no label."""
-    problems, unsure = [], 0
-    columns = ["id", "label", *(f"{PROBABILITY}{name}" for name in class_names)]
-    with table_writer(path, columns) as write_row:
-        for prediction in predictions:
-            if prediction.problem is not None:
-                problems.append(prediction)
-            if prediction.probabilities:
-                write_row([prediction.id, prediction.label, *prediction.probabilities.values()])
-                unsure += prediction.label is None
-    return problems, unsure
 
 
 def _tell(problems: Sequence["Prediction"]) -> int:

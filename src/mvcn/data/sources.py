@@ -108,14 +108,7 @@ def read_source(
     if root is None:
         raise ConfigError(f"Data set '{config.name}' needs the setting data.root (--root).")
     wanted = None if config.splits is not None else splits
-    options = TableOptions(
-        config.encoding,
-        config.quoting,
-        config.sheet,
-        config.normalize_labels,
-        labels,
-        remembered or {},
-    )
+    options = table_options(config, labels=labels, remembered=remembered)
     corpus = read_corpus(
         config.name,
         root,
@@ -128,6 +121,20 @@ def read_source(
     if not config.text_only:
         tell_missing_images(corpus, root)
     return corpus
+
+
+def table_options(
+    config: DataConfig, *, labels: bool = True, remembered: Mapping[str, str] | None = None
+) -> TableOptions:
+    """Return how rows are read, as the settings say; see `read_source`."""
+    return TableOptions(
+        config.encoding,
+        config.quoting,
+        config.sheet,
+        config.normalize_labels,
+        labels,
+        remembered or {},
+    )
 
 
 def posts_of_id_file(corpus: Corpus, folder: Path, split: str) -> list[Post]:

@@ -1,0 +1,111 @@
+"""The file that ``mvcn predict`` writes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mvcn.config import DataConfig
+from mvcn.data.kept_cells import KeptCells
+from mvcn.data.sources import table_options
+from mvcn.data.table_writing import read_column_names, require_writable_table, table_writer
+from mvcn.errors import RunError
+from mvcn.files import require_place_for
+from mvcn.types import Corpus
+
+if TYPE_CHECKING:
+    from mvcn.inference import Prediction
+
+LABEL = "label"
+PROBABILITY = "probability_"
+"""How the columns of probabilities begin, which follow that of the label."""
+PREDICTED = "predicted_"
+"""What comes before a column of ours where the posts have one of that name."""
+
+
+def require_place_for_predictions(path: Path, *, overwrite: bool) -> None:
+    """Raise an error where something is in the way that may not be replaced.
+
+    Raises:
+        ConfigError: The name of the file says no format that can be written.
+        RunError: There is no such folder, or a file that is not to be replaced.
+    """
+    require_place_for(path)
+    require_writable_table(path)
+    if not path.is_file():
+        return
+    if path.stat().st_size > 0 and not _are_predictions(read_column_names(path)):
+        raise RunError(
+            f"{path} exists and is no file of predictions by mvcn predict: choose another file."
+        )
+    if not overwrite:
+        raise RunError(f"{path} exists: choose another file, or replace it by --overwrite.")
+
+
+def _are_predictions(columns: Sequence[str]) -> bool:
+    """Tell the columns that end with a label and probabilities."""
+    others = list(columns)
+    while others and others[-1].removeprefix(PREDICTED).startswith(PROBABILITY):
+        others.pop()
+    return len(others) < len(columns) and others[-1:] in ([LABEL], [f"{PREDICTED}{LABEL}"])
+
+
+def kept_cells(source: DataConfig, corpus: Corpus) -> KeptCells:
+    """Return the cells of the table that posts were read from."""
+    assert source.root is not None  # else there would be no posts
+    options = table_options(source, labels=False)
+    return KeptCells(source.root, options, corpus.columns.get("id", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionTable:
+    """A table with a row for each post: its cells, where they are kept, and what was predicted."""
+
+    path: Path
+    class_names: Sequence[str]
+    kept: KeptCells | None
+    drops: bool
+    """Whether posts without a prediction have no row; else the end of theirs is empty."""
+
+    @property
+    def has_own_ids(self) -> bool:
+        """Whether a column of ids is added, since the posts have none."""
+        return self.kept is None or not (self.kept.has_ids or "id" in self.kept.columns)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns, ours last."""
+        theirs = [] if self.kept is None else list(self.kept.columns)
+        ours = [LABEL, *(f"{PROBABILITY}{name}" for name in self.class_names)]
+        named = [f"{PREDICTED}{name}" if name in theirs else name for name in ours]
+        return [*(["id"] if self.has_own_ids else []), *theirs, *named]
+
+    @property
+    def hint(self) -> str:
+        """What a person must know of the names of the columns; "" if there is nothing."""
+        if f"{PREDICTED}{LABEL}" not in self.columns:
+            return ""
+        return f" (the class is in '{PREDICTED}{LABEL}'; '{LABEL}' is the table's own column)"
+
+    def write(
+        self, ids: Sequence[str], predictions: Iterable["Prediction"]
+    ) -> tuple[list["Prediction"], int]:
+        """Write all rows; return the posts with a problem, and how many others have no label.
+
+        Args:
+            ids: Of the posts.
+            predictions: One for each.
+        """
+        problems, unsure = [], 0
+        theirs = repeat([], len(ids)) if self.kept is None else self.kept.of(ids)
+        with table_writer(self.path, self.columns) as write_row:
+            for one, cells in zip(predictions, theirs, strict=True):
+                if one.problem is not None:
+                    problems.append(one)
+                if one.probabilities or not self.drops:
+                    scores = [one.probabilities.get(name) for name in self.class_names]
+                    own_id = [one.id] if self.has_own_ids else []
+                    write_row([*own_id, *cells, one.label, *scores])
+                    unsure += one.label is None and bool(one.probabilities)
+        return problems, unsure
