@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from mvcn.data.parquet_files import StoredFile
 from mvcn.data.rows import Row
 from mvcn.data.table import post_of_row
 from mvcn.errors import DataError
+from mvcn.files import NOT_ALLOWED, why_not_allowed
 from mvcn.types import Post
 
 ROWS_AT_ONCE = 256
@@ -62,6 +64,9 @@ def open_parquet(file: StoredFile) -> pq.ParquetFile:
 
 def unreadable(file: StoredFile, error: Exception) -> DataError:
     """Return the error of a Parquet file that cannot be read."""
+    if isinstance(error, PermissionError):
+        forbidden = why_not_allowed(Path(file.path)) or NOT_ALLOWED
+        return DataError(f"{file.path} {forbidden}")
     reason = " ".join(str(error).split()).rstrip(".")[:200]
     return DataError(
         f"{file.path} cannot be read as Parquet ({reason}): write it again, or take it out."

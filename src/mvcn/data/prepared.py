@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from mvcn.data.parquet_images import ParquetImage
 from mvcn.errors import DataError
+from mvcn.files import why_not_allowed
 from mvcn.types import Corpus, ImageFacts, Post
 
 FORMAT = 1
@@ -160,4 +161,6 @@ def parse_json(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, why: str) -> DataError:
+    if (forbidden := why_not_allowed(path)) is not None:
+        return DataError(f"{path} {forbidden}")
     return DataError(f"{path} is damaged ({why}): prepare the posts anew.")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from mvcn.config import BadImagePolicy, RunConfig
 from mvcn.data.fingerprint import fingerprint
@@ -16,6 +15,7 @@ from mvcn.explain.space import Space, read_space
 from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
 from mvcn.models import load_model
 from mvcn.models.describer import DESCRIBER, ImageDescriber
+from mvcn.models.saved_tensors import save_tensors
 from mvcn.nn.attention import Normalizer
 from mvcn.training import run_folder
 from mvcn.types import Post
@@ -84,7 +84,7 @@ class TrainedRun:
         if kept is None:
             space = self._space(self.train)
             tensors = {"features": torch.from_numpy(space.features)}
-            save_file(tensors, place, metadata={"posts": digest})
+            save_tensors(tensors, place, metadata={"posts": digest})
             return space
         numbers = [names.index(str(post.label)) for post in self.train.posts]
         return Space(kept.numpy(), torch.tensor(numbers).numpy(), names)

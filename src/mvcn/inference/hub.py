@@ -11,6 +11,7 @@ from huggingface_hub.errors import (
 )
 
 from mvcn.errors import RunError
+from mvcn.files import require_allowed
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx", "*.yaml"]
 """No pickles and no code: neither is ever read."""
@@ -32,9 +33,10 @@ def find_model(source: str | Path, revision: str | None = None) -> Path:
         revision: Branch, tag or commit on the hub; by default its main branch.
 
     Raises:
-        RunError: Neither a folder nor a model that the hub gives.
+        RunError: Neither a folder nor a model that the hub gives, or one that may not be read.
     """
     folder = Path(source)
+    require_allowed(folder, RunError, "The model")
     return folder if isinstance(source, Path) or folder.exists() else _download(source, revision)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mvcn.errors import RunError
+from mvcn.files import require_allowed
 from mvcn.inference.onnx_graph import OUTPUT, require_onnx
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput
@@ -25,7 +26,7 @@ class OnnxModel:
 
     Raises:
         ConfigError: onnxruntime is not installed.
-        RunError: The file is damaged.
+        RunError: The file is damaged, or may not be read.
     """
 
     device = torch.device("cpu")
@@ -33,6 +34,8 @@ class OnnxModel:
     def __init__(self, folder: Path, path: Path) -> None:
         require_onnx()
         import onnxruntime
+
+        require_allowed(path, RunError)
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()

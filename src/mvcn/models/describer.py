@@ -22,6 +22,7 @@ from mvcn.data.images import image_digest, open_image
 from mvcn.encoders.feature_cache import default_cache_root, encoder_fingerprint
 from mvcn.encoders.loading import load_image_processor, load_part, load_pretrained
 from mvcn.files import write_json
+from mvcn.models.saved_tensors import share_weights
 from mvcn.types import Post
 
 DESCRIBER = "describer"
@@ -70,6 +71,7 @@ class ImageDescriber:
         for part in (self.model, self.image_processor, self.tokenizer):
             if part is not None:
                 part.save_pretrained(folder)
+        share_weights(folder)
 
     def describe(self, posts: Sequence[Post], cache: "WordCache | None" = None) -> list[Post]:
         """Return the posts, those with an image and no words with words for it.
