@@ -3,8 +3,6 @@
 import os
 import shutil
 import stat
-import tempfile
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,8 +26,6 @@ from mvcn.models.describer import ImageDescriber
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.run_folder import read_report
 from mvcn.types import Post
-
-NOBODY = 65534
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
@@ -59,39 +55,12 @@ def test_all_files_of_a_run_have_the_same_permissions(tiny_run):
     assert len(modes) == 1
 
 
-@pytest.fixture
-def place():
-    """A folder that everyone may enter, as the folders of tests are not."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
 def shared_copy(folder, target):
     """Copy a folder; the folders of tests are their owner's alone."""
     shutil.copytree(folder, target)
     for path in (target, *target.rglob("*")):
         path.chmod(0o755)
     return target
-
-
-@pytest.fixture
-def forbid():
-    """Return a function that takes all permissions away; root obeys none, so nobody asks then."""
-    is_root = os.geteuid() == 0
-    changed = {}
-
-    def take_away(path):
-        changed[path] = path.stat().st_mode
-        path.chmod(0)
-        if is_root:
-            os.seteuid(NOBODY)
-
-    yield take_away
-    if is_root:
-        os.seteuid(0)
-    for path, mode in changed.items():
-        path.chmod(mode)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
