@@ -3,6 +3,8 @@
 import os
 import socket
 import string
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -44,6 +46,8 @@ def _own_cache(tmp_path_factory):
         yield
 
 
+NOBODY = 65534
+"""Number of a user who owns nothing."""
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
@@ -150,6 +154,33 @@ def tiny_run(tmp_path_factory, tiny_config):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(tiny_config(), folder)
     return folder
+
+
+@pytest.fixture
+def place():
+    """A folder that everyone may enter, as the folders of tests are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def forbid():
+    """Return a function that sets permissions; root obeys none, so a user who owns nothing asks."""
+    is_root = os.geteuid() == 0
+    changed = {}
+
+    def forbid_all_but(path, mode=0):
+        changed[path] = path.stat().st_mode
+        path.chmod(mode)
+        if is_root:
+            os.seteuid(NOBODY)
+
+    yield forbid_all_but
+    if is_root:
+        os.seteuid(0)
+    for path, mode in changed.items():
+        path.chmod(mode)
 
 
 def _libraries():

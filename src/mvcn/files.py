@@ -2,16 +2,21 @@
 
 import json
 import os
+import shlex
+import stat
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from mvcn.errors import RunError
+from mvcn.errors import MvcnError, RunError
 
 HEAD_CHARACTERS = 500
 PARTIAL = ".partial"
 """How the name of a file ends that is not whole yet."""
+NOT_ALLOWED = "cannot be read (permission denied): ask its owner to allow it."
+"""How a sentence about a file ends whose permissions say nothing of it."""
 
 
 def require_place_for(path: Path) -> None:
@@ -76,11 +81,65 @@ def taking_the_place_of(path: Path, writer: str = "") -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def why_not_allowed(path: Path) -> str | None:
+    """Return why the system does not let a file or folder be read, and how to allow it.
+
+    Returns:
+        The end of a sentence that begins with the file's name; None where it may be read, and
+        where there is none.
+    """
+    for part in (*reversed(path.absolute().parents), path.absolute()):
+        if not _is_allowed(part, os.F_OK):
+            return None
+        needed, letters = (os.X_OK, "x") if part.is_dir() else (os.R_OK, "r")
+        if part == path.absolute() and part.is_dir():
+            needed, letters = os.R_OK | os.X_OK, "rx"
+        if not _is_allowed(part, needed):
+            return (
+                f"cannot be read (permission denied): allow it by chmod +{letters} "
+                f"{shlex.quote(str(part))}."
+            )
+    return None
+
+
+def require_allowed(path: Path, kind: type[MvcnError], name: str = "") -> None:
+    """Raise an error of a kind where a file or folder is there and may not be read by you.
+
+    Args:
+        path: Of the file or folder.
+        kind: Of the error.
+        name: What the file is called before its path.
+    """
+    forbidden = why_not_allowed(path)
+    if forbidden is not None:
+        raise kind(f"{name} {path} {forbidden}".lstrip())
+
+
+def set_usual_permissions(*paths: Path) -> None:
+    """Give files the permissions that a new file has, by the umask and the folder's own rules.
+
+    Some libraries write by way of a temporary file that nobody else may read.
+    """
+    for path in paths:
+        example = path.with_name(f"{uuid.uuid4().hex}{PARTIAL}")
+        example.touch()
+        try:
+            with suppress(OSError):  # of file systems without permissions
+                path.chmod(stat.S_IMODE(example.stat().st_mode))
+        finally:
+            example.unlink()
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping as JSON."""
     with written_whole(path) as file:
         json.dump(content, file, indent=2)
         file.write("\n")
+
+
+def _is_allowed(path: Path, mode: int) -> bool:
+    """Ask for the user whose permissions count when files are opened."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def is_special(path: Path) -> bool:

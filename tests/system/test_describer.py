@@ -84,6 +84,21 @@ def test_an_image_is_described_once(tiny_image_encoder, posts, tmp_path, monkeyp
     assert describer.describe(posts, WordCache(tmp_path)) == first
 
 
+def test_words_are_held_in_memory_where_they_cannot_be_kept(
+    tiny_image_encoder, posts, tmp_path, caplog
+):
+    describer = ImageDescriber.load(tiny_image_encoder)
+    (tmp_path / "file").touch()
+    words = WordCache(tmp_path / "file")
+    assert describer.describe(posts, words) == describer.describe(posts)
+    assert describer.describe(posts, words) == describer.describe(posts)
+    (message,) = caplog.messages
+    assert "set MVCN_CACHE to a folder that can be written" in message
+    for content in ("{", "[1]", '{"a": 3}'):
+        (tmp_path / "half.json").write_text(content)
+        assert "a" not in WordCache(tmp_path)
+
+
 def test_a_run_keeps_its_describer(tiny_config, captioner, posts, tmp_path):
     source = shutil.copytree(captioner, tmp_path / "describer")
     changes = {"network": "concat3", "image_describer": str(source)}

@@ -9,6 +9,7 @@ from typing import Any
 from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images
 from mvcn.data.parts import PARTS, left_out, part_files
 from mvcn.errors import DataError, reason_of
+from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
 
 CLASS_NAMES = ("not sarcastic", "sarcastic")
@@ -201,6 +202,7 @@ def _read_text(path: Path) -> str:
             raise FileNotFoundError(None, "it is not a file")
         return path.read_text("utf-8")
     except (OSError, ValueError) as error:
+        require_allowed(path, DataError)
         raise DataError(
             f"{path} cannot be read as UTF-8 text ({reason_of(error)}): "
             "give the folder of HFM as published."

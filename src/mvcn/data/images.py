@@ -14,6 +14,7 @@ from mvcn.data.rgb import as_rgb
 from mvcn.data.rows import why_no_file
 from mvcn.data.truncated_jpeg import complete_jpeg
 from mvcn.errors import BadImageError
+from mvcn.files import NOT_ALLOWED, why_not_allowed
 from mvcn.types import ImageSource, StoredImage
 
 LOGGER = logging.getLogger(__name__)
@@ -135,6 +136,9 @@ def _open_stream(source: ImageSource) -> BufferedReader | BytesIO:
     try:
         if source.is_file():  # a named pipe would block for ever
             return source.open("rb")
+    except PermissionError as error:
+        forbidden = why_not_allowed(source) or NOT_ALLOWED
+        raise _ImageError(forbidden) from error
     except (OSError, ValueError) as error:
         raise _ImageError(f"cannot be opened ({_short(error)}): correct its path.") from error
     raise _ImageError(f"cannot be opened ({why_no_file(source)}): correct its path.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from mvcn.data.files_by_id import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place
 from mvcn.data.merge_rule import POLARITIES, merge_labels
 from mvcn.errors import DataError
+from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
 
 LABEL_FILE = "labelResultAll.txt"
@@ -120,6 +121,7 @@ def _read_label_file(path: Path, name: str) -> str:
             raise FileNotFoundError
         return _decode(path.read_bytes())[0]
     except (OSError, ValueError) as error:
+        require_allowed(path, DataError)
         raise DataError(
             f"{path} cannot be read, so {path.parent} is not the folder of {name}: "
             f"give the one that holds {LABEL_FILE} and data/."
@@ -148,6 +150,7 @@ def _read_text(path: Path) -> tuple[str, str]:
             raise FileNotFoundError
         text, encoding = _decode(path.read_bytes())
     except OSError as error:
+        require_allowed(path, DataError, "Text")
         raise DataError(
             f"Text {path} cannot be read: restore it, or delete its row in {LABEL_FILE}."
         ) from error

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from mvcn.data.parquet_rows import sample_parquet
 from mvcn.data.row_batches import POST_COLUMNS, RowBatch, UnreadableCell, batch_of
 from mvcn.data.rows import Row
 from mvcn.errors import DataError
+from mvcn.files import NOT_ALLOWED, why_not_allowed
 
 ROWS_AT_ONCE = 256
 BUFFER_BYTES = 1 << 20
@@ -86,6 +88,9 @@ def open_parquet(file: StoredFile) -> pq.ParquetFile:
 
 def unreadable(file: StoredFile, error: Exception) -> DataError:
     """Return the error of a Parquet file that cannot be read."""
+    if isinstance(error, PermissionError):
+        forbidden = why_not_allowed(Path(file.path)) or NOT_ALLOWED
+        return DataError(f"{file.path} {forbidden}")
     reason = " ".join(str(error).split()).rstrip(".")[:200]
     return DataError(
         f"{file.path} cannot be read as Parquet ({reason}): write it again, or take it out."

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mvcn.errors import BadImageError
+from mvcn.files import why_not_allowed
 from mvcn.types import ImageFacts
 
 MAX_CACHED_BYTES = 64 * 2**20
@@ -101,9 +102,8 @@ class _RowGroups:
         try:
             return _read_column(image, self._footer(image.path, version))
         except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-            raise _UnreadableError(
-                f"cannot be read ({_short(error)}): restore the file or leave it out."
-            ) from error
+            usual = f"cannot be read ({_short(error)}): restore the file or leave it out."
+            raise _UnreadableError(why_not_allowed(image.path) or usual) from error
 
     def _footer(self, path: Path, version: FileVersion) -> pq.FileMetaData:
         with self._lock:
@@ -136,7 +136,8 @@ def _version(path: Path) -> FileVersion:
             status = path.stat()
             return path, status.st_ino, status.st_size, status.st_mtime_ns
     except (OSError, ValueError) as error:
-        raise _UnreadableError(f"cannot be read ({_short(error)}): restore the file.") from error
+        usual = f"cannot be read ({_short(error)}): restore the file."
+        raise _UnreadableError(why_not_allowed(path) or usual) from error
     raise _UnreadableError("cannot be read, since there is no such file: restore it.")
 
 

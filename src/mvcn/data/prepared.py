@@ -20,6 +20,7 @@ from mvcn.data.parquet_images import ParquetImage
 from mvcn.data.parts import PARTS as OUR_PARTS
 from mvcn.data.parts import keep_parts
 from mvcn.errors import DataError
+from mvcn.files import why_not_allowed
 from mvcn.types import Corpus, ImageFacts, Post
 
 FORMAT = 1
@@ -173,4 +174,6 @@ def parse_json(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, why: str) -> DataError:
+    if (forbidden := why_not_allowed(path)) is not None:
+        return DataError(f"{path} {forbidden}")
     return DataError(f"{path} is damaged ({why}): prepare the posts anew.")

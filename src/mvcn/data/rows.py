@@ -7,6 +7,7 @@ from typing import Any
 
 from mvcn.config import Quoting
 from mvcn.errors import DataError, reason_of
+from mvcn.files import require_allowed
 from mvcn.types import StoredImage
 
 MAX_CELL_CHARACTERS = 20_000_000
@@ -114,6 +115,7 @@ def read_bytes(path: Path, kind: str) -> bytes:
 
 def require_file(path: Path, kind: str) -> None:
     """Raise a DataError unless there is a regular file: a named pipe would block for ever."""
+    require_allowed(path, DataError, "Table")
     try:
         if path.is_file():
             return

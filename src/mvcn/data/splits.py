@@ -12,7 +12,7 @@ from typing import Any
 
 from mvcn.data.fingerprint import fingerprint
 from mvcn.errors import DataError, RunError, reason_of
-from mvcn.files import write_json, written_whole
+from mvcn.files import require_allowed, write_json, written_whole
 from mvcn.types import Corpus, Post
 
 NAMED_IN_ERROR = 5
@@ -216,6 +216,7 @@ def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
+        require_allowed(path, DataError)
         raise DataError(
             f"{path} cannot be read ({reason_of(error)}): "
             "give a UTF-8 text file with one post id a line."
@@ -231,6 +232,7 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
     path = folder / SPLITS_FILE
     if not path.exists():
         return None
+    require_allowed(path, DataError)
     try:
         about = json.loads(path.read_text("utf-8")) if path.is_file() else None
     except (OSError, ValueError):

@@ -7,9 +7,11 @@ at once without locks, and the same image found twice costs only disk.
 """
 
 import hashlib
+import logging
 import os
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,34 @@ import numpy as np
 from jaxtyping import Float
 from transformers import PreTrainedModel
 
+from mvcn.errors import reason_of
+
+LOG = logging.getLogger(__name__)
 CACHE_VARIABLE = "MVCN_CACHE"
+IN_MEMORY = (
+    "what it would keep is held in memory and computed anew next time; set "
+    f"{CACHE_VARIABLE} to a folder that can be written"
+)
 FORMAT = b"1"
 
 
-def default_cache_root() -> Path:
-    """Return the folder for caches: ``$MVCN_CACHE``, else ``~/.cache/mvcn``."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mvcn")
+def default_cache_root() -> Path | None:
+    """Return the folder for caches: ``$MVCN_CACHE``, else ``~/.cache/mvcn``.
+
+    Without a home folder it is None, which is logged as a warning.
+    """
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "mvcn"
+    except RuntimeError:
+        LOG.warning("You have no home folder for a cache: %s.", IN_MEMORY)
+        return None
+
+
+def warn_of_cache(folder: Path, error: Exception) -> None:
+    """Log that a cache cannot be used, and what happens instead."""
+    LOG.warning("The cache %s cannot be used (%s): %s.", folder, reason_of(error), IN_MEMORY)
 
 
 def encoder_fingerprint(encoder: PreTrainedModel, image_processor: Any) -> str:
@@ -38,14 +61,25 @@ def encoder_fingerprint(encoder: PreTrainedModel, image_processor: Any) -> str:
 
 
 class FeatureCache:
-    """Token features of images, found by the digest of the image file's content."""
+    """Token features of images, found by the digest of the image file's content.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where they are kept. Without one, and where it cannot be written, they are held in
+            memory; the latter is logged as a warning.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self._is_writable = folder is not None
         self._rows: dict[str, tuple[np.ndarray, int]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        for names in sorted(folder.glob("*.txt")):
-            self._open(names)
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                kept = sorted(folder.glob("*.txt"))
+            except OSError as error:
+                self._hold_in_memory(folder, error)
+            else:
+                self._open_all(folder, kept)
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._rows
@@ -62,21 +96,60 @@ class FeatureCache:
 
     def add(self, digests: Sequence[str], features: Float[np.ndarray, "batch patch dim"]) -> None:
         """Write one shard; the file of digests comes last and makes it count."""
-        stem = uuid.uuid4().hex
-        partial = self.folder / f"{stem}.partial"
-        with partial.open("wb") as file:
-            np.save(file, features)
-        partial.rename(self.folder / f"{stem}.npy")
-        partial.write_text("\n".join(digests), "ascii")
-        names = partial.rename(self.folder / f"{stem}.txt")
-        self._open(names)
+        if self.folder is not None and self._is_writable:
+            try:
+                self._open(_write(self.folder, digests, features))
+            except OSError as error:
+                self._hold_in_memory(self.folder, error)
+            else:
+                return
+        self._rows.update((digest, (features, row)) for row, digest in enumerate(digests))
+
+    def _hold_in_memory(self, folder: Path, error: OSError) -> None:
+        self._is_writable = False
+        warn_of_cache(folder, error)
+
+    def _open_all(self, folder: Path, kept: Sequence[Path]) -> None:
+        forbidden = 0
+        for names in kept:
+            try:
+                self._open(names)
+            except PermissionError:
+                forbidden += 1
+        if forbidden:
+            LOG.warning(
+                "%d file(s) of the cache %s cannot be read (permission denied), so their features "
+                "are computed anew: set %s to a folder of your own.",
+                forbidden,
+                folder,
+                CACHE_VARIABLE,
+            )
 
     def _open(self, names: Path) -> None:
         """Map one shard; one that is not whole counts as absent and is computed anew."""
         digests = names.read_text("ascii", errors="replace").split()
         try:
             array = np.load(names.with_suffix(".npy"), mmap_mode="r")
+        except PermissionError:
+            raise
         except (OSError, ValueError, EOFError):
             return
         if len(array) == len(digests):
             self._rows.update((digest, (array, row)) for row, digest in enumerate(digests))
+
+
+def _write(folder: Path, digests: Sequence[str], features: np.ndarray) -> Path:
+    """Write a shard and return its file of digests; on an error nothing is left of it."""
+    stem = uuid.uuid4().hex
+    partial, array = folder / f"{stem}.partial", folder / f"{stem}.npy"
+    try:
+        with partial.open("wb") as file:
+            np.save(file, features)
+        partial.rename(array)
+        partial.write_text("\n".join(digests), "ascii")
+        return partial.rename(folder / f"{stem}.txt")
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+            array.unlink(missing_ok=True)
+        raise

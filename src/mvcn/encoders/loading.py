@@ -27,6 +27,7 @@ from mvcn.encoders.efficientnet_lite import (
 )
 from mvcn.encoders.packaged import PACKAGED, packaged_folder
 from mvcn.errors import ConfigError
+from mvcn.files import require_allowed
 
 AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig)
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)
@@ -171,12 +172,20 @@ def _from_pretrained(
     try:
         return load(source, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
+        _require_allowed(kind, Path(source))
         raise ConfigError(
             f"No {kind} can be loaded from '{source}': give {choices}a folder saved by "
             f"save_pretrained, or a hub name that this machine can reach."
         ) from error
     except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
+        _require_allowed(kind, Path(source))
         raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
+
+
+def _require_allowed(kind: str, folder: Path) -> None:
+    """Raise a ConfigError where a folder or a file in it is there and may not be read."""
+    for path in (folder, *sorted(folder.glob("*"))):
+        require_allowed(path, ConfigError, f"The {kind}")
 
 
 def _damaged(kind: str, source: str | Path, why: str) -> ConfigError:

@@ -1,12 +1,12 @@
 """A finished run with the posts that it learned from and was judged by."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from mvcn.config import BadImagePolicy, RunConfig
 from mvcn.data.fingerprint import fingerprint
@@ -16,10 +16,12 @@ from mvcn.explain.space import Space, read_space
 from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
 from mvcn.models import load_model
 from mvcn.models.describer import DESCRIBER, ImageDescriber
+from mvcn.models.saved_tensors import save_tensors
 from mvcn.nn.attention import Normalizer
 from mvcn.training import run_folder
 from mvcn.types import Post
 
+LOG = logging.getLogger(__name__)
 FEATURES_FILE = "train_features.safetensors"
 """Fused features of the training posts, kept in the run folder when they are first needed."""
 
@@ -84,7 +86,7 @@ class TrainedRun:
         if kept is None:
             space = self._space(self.train)
             tensors = {"features": torch.from_numpy(space.features)}
-            save_file(tensors, place, metadata={"posts": digest})
+            _keep_features(tensors, place, digest)
             return space
         numbers = [names.index(str(post.label)) for post in self.train.posts]
         return Space(kept.numpy(), torch.tensor(numbers).numpy(), names)
@@ -115,6 +117,13 @@ class TrainedRun:
     def _space(self, prepared: PreparedPosts) -> Space:
         labels = [post.label for post in prepared.posts]
         return read_space(observe(self.model, prepared), labels, self.model.class_names)
+
+
+def _keep_features(tensors: Mapping[str, torch.Tensor], place: Path, digest: str) -> None:
+    try:
+        save_tensors(tensors, place, metadata={"posts": digest})
+    except (OSError, SafetensorError) as error:
+        LOG.warning("%s cannot be kept (%s): it is computed anew next time.", place, error)
 
 
 def _read_features(place: Path, digest: str) -> torch.Tensor | None:

@@ -10,7 +10,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from mvcn.errors import RunError
+from mvcn.errors import RunError, reason_of
+from mvcn.files import require_allowed
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx", "*.yaml"]
 """No pickles and no code: neither is ever read."""
@@ -32,9 +33,10 @@ def find_model(source: str | Path, revision: str | None = None) -> Path:
         revision: Branch, tag or commit on the hub; by default its main branch.
 
     Raises:
-        RunError: Neither a folder nor a model that the hub gives.
+        RunError: Neither a folder nor a model that the hub gives, or one that may not be read.
     """
     folder = Path(source)
+    require_allowed(folder, RunError, "The model")
     return folder if isinstance(source, Path) or folder.exists() else _download(source, revision)
 
 
@@ -48,6 +50,11 @@ def _download(name: str, revision: str | None) -> Path:
             f"'{name}' is neither a folder nor a name as the Hugging Face hub has them."
         ) from error
     except Exception as error:  # the hub's client lets errors of several libraries through
+        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+            raise RunError(
+                f"The model '{name}' cannot be kept in the cache ({reason_of(error)}: "
+                f"{error.filename}): set HF_HOME to a folder that can be written."
+            ) from error
         kinds = (why for kind, why in REASONS.items() if isinstance(error, kind))
         named = f"of that name at revision {revision}" if revision else "of that name"
         raise RunError(

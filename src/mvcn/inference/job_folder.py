@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.errors import RunError
-from mvcn.files import write_json
+from mvcn.files import require_allowed, write_json
 from mvcn.inference.onnx_model import FILES
 from mvcn.inference.shard_files import ERRORS, PREDICTIONS
 from mvcn.inference.shard_scorer import Scoring
@@ -113,6 +113,7 @@ def _require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any
 def _fingerprint(scoring: Scoring) -> str:
     """Return a digest of the files of a run that decide its scores."""
     run = scoring.run
+    require_allowed(run, RunError)
     if not run_folder.is_finished(run):
         raise RunError(f"{run} is no finished run: give a folder that mvcn train has written.")
     name = FILES.get(scoring.backend, WEIGHTS)
@@ -123,6 +124,7 @@ def _fingerprint(scoring: Scoring) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for path in [run / name, *sorted(files)]:
         digest.update(f"{path.relative_to(run)}\n".encode())
+        require_allowed(path, RunError)
         try:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mvcn.encoders.tokens import some_word
 from mvcn.errors import RunError
+from mvcn.files import require_allowed
 from mvcn.inference.onnx_graph import OUTPUT, require_onnx
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput
@@ -27,7 +28,7 @@ class OnnxModel:
 
     Raises:
         ConfigError: onnxruntime is not installed.
-        RunError: The file is damaged.
+        RunError: The file is damaged, or may not be read.
     """
 
     device = torch.device("cpu")
@@ -35,6 +36,8 @@ class OnnxModel:
     def __init__(self, folder: Path, path: Path) -> None:
         require_onnx()
         import onnxruntime
+
+        require_allowed(path, RunError)
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()

@@ -28,6 +28,7 @@ from mvcn.encoders.loading import (
 from mvcn.encoders.objects import load_object_classifier, sentiment_words
 from mvcn.encoders.tokens import keep_lowest_layers, most_tokens, reads_text_of
 from mvcn.errors import ConfigError, RunError
+from mvcn.files import require_allowed
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.image_words import pad_pieces
@@ -197,6 +198,7 @@ def load_processor(folder: Path) -> MvcnProcessor:
     Raises:
         RunError: The folder is not a finished run, or a file in it is damaged.
     """
+    _require_allowed(folder)
     if not (folder / "config.json").is_file():
         unfinished = (folder / "config.yaml").is_file()
         raise RunError(
@@ -213,6 +215,13 @@ def load_processor(folder: Path) -> MvcnProcessor:
     if not has_vocabulary(processor.tokenizer):
         raise _damaged(folder, "it has no vocabulary")
     return processor
+
+
+def _require_allowed(folder: Path) -> None:
+    """Raise a RunError where a file of a run is there and may not be read."""
+    require_allowed(folder, RunError, "The run in")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        require_allowed(path, RunError)
 
 
 def _damaged(folder: Path, why: str) -> RunError:

@@ -1,7 +1,9 @@
 """Classifiers of posts as Hugging Face models: encoders, and a network on their tokens."""
 
+import os
 from copy import deepcopy
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ from mvcn.models.image_words import (
     word_vectors,
 )
 from mvcn.models.network import MvcnOutput, Tokens
+from mvcn.models.saved_tensors import share_weights
 from mvcn.models.systems import system
 from mvcn.nn.annotations import AnnotationHead
 from mvcn.nn.dropout import replace_dropout
@@ -138,6 +141,16 @@ class MvcnForClassification(PreTrainedModel):
         )
         output: MvcnOutput = self.network(tokens, output_attentions)
         return output
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
+        """Save weights and config, which others may read as the umask allows.
+
+        Args:
+            save_directory: Made where it is not there.
+            options: As for any model of Hugging Face.
+        """
+        super().save_pretrained(save_directory, **options)
+        share_weights(Path(save_directory))
 
     def encode(
         self,

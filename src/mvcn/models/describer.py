@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from mvcn.data.images import already_warned, image_digest, open_image
-from mvcn.encoders.feature_cache import default_cache_root, encoder_fingerprint
+from mvcn.encoders.feature_cache import default_cache_root, encoder_fingerprint, warn_of_cache
 from mvcn.encoders.loading import load_image_processor, load_part, load_pretrained
 from mvcn.files import write_json
+from mvcn.models.saved_tensors import share_weights
 from mvcn.types import Post
 
 DESCRIBER = "describer"
@@ -70,6 +71,7 @@ class ImageDescriber:
         for part in (self.model, self.image_processor, self.tokenizer):
             if part is not None:
                 part.save_pretrained(folder)
+        share_weights(folder)
 
     def describe(self, posts: Sequence[Post], cache: "WordCache | None" = None) -> list[Post]:
         """Return the posts, those with an image and no words with words for it.
@@ -101,7 +103,8 @@ class ImageDescriber:
     def cache(self) -> "WordCache":
         """Return where words of this model are kept for all runs."""
         fingerprint = encoder_fingerprint(self.model, self.image_processor)
-        return WordCache(default_cache_root() / "image-words" / fingerprint)
+        root = default_cache_root()
+        return WordCache(None if root is None else root / "image-words" / fingerprint)
 
     @torch.inference_mode()
     def _words(self, images: Sequence[Any]) -> list[Words]:
@@ -121,15 +124,20 @@ class WordCache:
     """Words by the digest of the image, in files that are each there whole or not at all.
 
     Args:
-        folder: Where; None keeps them in memory alone.
+        folder: Where. Without one, and where it cannot be written, they are held in memory; the
+            latter is logged as a warning.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._words: dict[str, Words] = {}
-        for path in sorted(folder.glob("*.json")) if folder is not None else ():
-            found = json.loads(path.read_text("utf-8"))
-            self._words |= {digest: tuple(words) for digest, words in found.items()}
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                for path in sorted(folder.glob("*.json")):
+                    self._words |= _read_words(path)
+            except OSError as error:
+                self._hold_in_memory(folder, error)
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._words
@@ -142,5 +150,20 @@ class WordCache:
         """Keep words by digest."""
         self._words |= words
         if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_json(self._folder / f"{uuid.uuid4().hex}.json", words)
+            try:
+                write_json(self._folder / f"{uuid.uuid4().hex}.json", words)
+            except OSError as error:
+                self._hold_in_memory(self._folder, error)
+
+    def _hold_in_memory(self, folder: Path, error: OSError) -> None:
+        self._folder = None
+        warn_of_cache(folder, error)
+
+
+def _read_words(path: Path) -> dict[str, Words]:
+    """Return words by digest; none where the file is not whole."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {digest: tuple(words) for digest, words in found.items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}

@@ -128,16 +128,24 @@ class ImageFeatures:
     """A frozen image encoder's token features, found by what the image file holds.
 
     They are read from the cache where they are, else computed and kept.
+
+    Args:
+        model: A model with a frozen image encoder.
+        processor: Its own.
+        root: Folder of the cache; without one they are held in memory.
     """
 
     input_name = "image_features"
 
-    def __init__(self, model: MvcnForClassification, processor: MvcnProcessor, root: Path) -> None:
+    def __init__(
+        self, model: MvcnForClassification, processor: MvcnProcessor, root: Path | None
+    ) -> None:
         assert model.image_encoder is not None  # else it needs no features
         self._encoder = model.image_encoder
         self._processor = processor
         fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)
-        self._cache = FeatureCache(root / "image-features" / fingerprint)
+        folder = None if root is None else root / "image-features" / fingerprint
+        self._cache = FeatureCache(folder)
         self._digests: dict[ImageSource, str] = {}
 
     def prepare(self, posts: Iterable[Post]) -> dict[int, str]:

@@ -4,13 +4,14 @@ from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Trainer
 
 from mvcn.errors import ConfigError, DataError
 from mvcn.losses.congruity import CongruityForm
 from mvcn.losses.semantic_congruity import SemanticCongruityLoss
+from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.loss_parts import LossParts
 
 CONGRUITY_FILE = "congruity.safetensors"
@@ -122,7 +123,7 @@ class SemanticCongruityTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
-            save_file(self.congruity.state_dict(), folder / CONGRUITY_FILE)
+            save_tensors(self.congruity.state_dict(), folder / CONGRUITY_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

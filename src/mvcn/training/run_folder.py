@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from mvcn.config import RunConfig, read_config
 from mvcn.errors import RunError, reason_of
-from mvcn.files import written_whole
+from mvcn.files import require_allowed, written_whole
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.model_card import model_card
 from mvcn.types import Post
@@ -189,6 +189,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        require_allowed(path, RunError)
         raise _damaged(path, reason_of(error)) from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
@@ -27,6 +27,7 @@ from mvcn.evaluation import (
 from mvcn.losses.objective import Objective, Targets
 from mvcn.models.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.models.network import probabilities
+from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.averaging import WeightAverage
 from mvcn.training.checkpoints import advice_after_failed_write, mark_complete, writing
 from mvcn.training.loss_parts import LossParts
@@ -253,9 +254,9 @@ class MvcnTrainer(Trainer):
         if not self.args.should_save:
             return
         folder.mkdir(parents=True)
-        save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
+        save_tensors(self.objective.state_dict(), folder / OBJECTIVE_FILE)
         if self.average is not None:
-            save_file(self.average.running_weights(), folder / RUNNING_WEIGHTS_FILE)
+            save_tensors(self.average.running_weights(), folder / RUNNING_WEIGHTS_FILE)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Name the weights as the model does: the Trainer's own loading knows no other names."""

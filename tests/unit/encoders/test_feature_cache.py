@@ -1,5 +1,7 @@
 """The cache of frozen features: whole shards or none, found by content, safe to interrupt."""
 
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +19,9 @@ from mvcn.encoders.loading import load_image_encoder, load_image_processor
 from mvcn.models import build_model, build_processor, images
 from mvcn.models.images import ImageFeatures
 from mvcn.types import Post
+
+NAMELESS = 54321
+"""Number of a user whom the system does not know."""
 
 
 def features(count, seed=0):
@@ -168,6 +173,71 @@ def picture(seed):
     return stream.getvalue()
 
 
+@pytest.fixture(params=["file in its place", "file above", "read-only", "full disk"])
+def unusable_folder(request, place, forbid):
+    """A folder of a cache that cannot be written, and what the system says of it."""
+    folder, limits = place / "cache", resource.getrlimit(resource.RLIMIT_FSIZE)
+    if request.param == "read-only":
+        folder.mkdir()
+        forbid(folder, 0o555)
+        yield folder, "Permission denied"
+    elif request.param == "full disk":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        yield folder, "File too large"
+    else:
+        folder.touch()
+        is_above = request.param == "file above"
+        yield (folder / "below", "Not a directory") if is_above else (folder, "File exists")
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_cache_that_cannot_be_written_holds_all_in_memory(unusable_folder, caplog):
+    folder, reason = unusable_folder
+    cache = FeatureCache(folder)
+    cache.add(names(4), features(4))
+    cache.add(names(2, start=4), features(2, seed=1))
+    assert_holds(cache, names(6), [*features(4), *features(2, seed=1)])
+    (message,) = caplog.messages
+    assert message.startswith(f"The cache {folder} cannot be used (")
+    assert reason in message
+    assert "set MVCN_CACHE to a folder that can be written." in message
+    assert not folder.is_dir() or list(folder.iterdir()) == []
+
+
+def test_what_a_read_only_cache_has_is_used(place, forbid):
+    FeatureCache(place).add(names(2), features(2))
+    forbid(place, 0o555)
+    cache = FeatureCache(place)
+    assert cache.missing(names(3)) == names(3)[2:]
+    cache.add(names(1, start=2), features(1, seed=1))
+    assert_holds(cache, names(3), [*features(2), *features(1, seed=1)])
+
+
+def test_files_of_a_cache_that_may_not_be_read_are_told(place, forbid, caplog):
+    FeatureCache(place).add(names(2), features(2))
+    (array,) = place.glob("*.npy")
+    forbid(array)
+    assert FeatureCache(place).missing(names(2)) == names(2)
+    (message,) = caplog.messages
+    assert "1 file(s)" in message
+    assert "permission denied" in message
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without a home folder")
+def test_without_a_home_folder_all_is_held_in_memory(monkeypatch, caplog):
+    monkeypatch.delenv("MVCN_CACHE")
+    monkeypatch.delenv("HOME")
+    os.setresuid(NAMELESS, NAMELESS, 0)
+    try:
+        assert default_cache_root() is None
+    finally:
+        os.setresuid(0, 0, 0)
+    assert "set MVCN_CACHE to a folder" in caplog.text
+    cache = FeatureCache(None)
+    cache.add(names(2), features(2))
+    assert_holds(cache, names(2), features(2))
+
+
 @pytest.fixture(scope="module")
 def model_and_processor(tiny_settings):
     config = ModelConfig(**tiny_settings)
@@ -258,3 +328,15 @@ def test_a_killed_extraction_goes_on_and_gives_the_same(
     assert len(computed) == 6  # the first shard of 4 is not computed again
     for post in posts:
         assert torch.equal(resumed[post.image], whole[post.image])
+
+
+def test_images_are_seen_alike_without_a_cache(model_and_processor, tmp_path):
+    (tmp_path / "file").touch()
+    posts = [Post(str(number), "", picture(number)) for number in range(3)]
+    kept = ImageFeatures(*model_and_processor, tmp_path / "cache")
+    held = ImageFeatures(*model_and_processor, tmp_path / "file")
+    for found in (kept, held):
+        assert found.prepare(posts) == {}
+        assert found.prepare(posts) == {}
+    for post in posts:
+        assert torch.equal(kept[post.image], held[post.image])

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import resource
+import shutil
 
 import pytest
 import torch
@@ -99,3 +101,19 @@ def test_training_features_are_kept_and_those_of_other_posts_are_not_taken(run, 
     (tiny_run / FEATURES_FILE).write_bytes(b"damaged")
     restored = TrainedRun(tiny_run)
     torch.testing.assert_close(restored.train_space.features, first.features, rtol=0, atol=1e-5)
+
+
+def test_features_that_cannot_be_kept_are_told_and_used(run, tmp_path, caplog):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    (folder / FEATURES_FILE).unlink(missing_ok=True)
+    moved = TrainedRun(folder)
+    prepared = moved.train  # its images may be read for the first time, and kept elsewhere
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        space = moved.train_space
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(space.features) == len(prepared.posts)
+    assert f"{folder / FEATURES_FILE} cannot be kept" in caplog.text
+    assert not (folder / FEATURES_FILE).exists()

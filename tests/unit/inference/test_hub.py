@@ -123,6 +123,28 @@ def test_what_the_cache_has_not_is_told_offline(hub_cache):
         assert "\n" not in sentence
 
 
+def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+    def answer(request):
+        path = request.url.path
+        if "/resolve/" in path:
+            headers = {"X-Repo-Commit": COMMIT, "ETag": COMMIT}
+            return httpx2.Response(200, content=b"{}", headers=headers)
+        file = {"type": "file", "path": "config.json", "size": 2, "oid": COMMIT}
+        about = {"id": NAME, "sha": COMMIT, "siblings": [{"rfilename": "config.json"}]}
+        return httpx2.Response(200, json=[file] if "/tree/" in path else about)
+
+    set_client_factory(lambda: httpx2.Client(transport=httpx2.MockTransport(answer)))
+    try:
+        with pytest.raises(RunError, match=r"kept in the cache \(Not a directory.*set HF_HOME"):
+            Classifier.from_pretrained(NAME)
+    finally:
+        set_client_factory(default_client_factory)
+
+
 def test_a_download_that_was_cut_is_told(hub_cache):
     (hub_cache / "model.safetensors").unlink()
     with pytest.raises(RunError, match=r"is damaged .*get its files anew"):
