@@ -98,7 +98,8 @@ class MultiHeadAttention(nn.Module):
         return output, weights if return_weights else None
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
-        return tokens.view(*tokens.shape[:2], self.num_heads, -1).transpose(1, 2)
+        heads = self.num_heads, tokens.shape[-1] // self.num_heads
+        return tokens.view(*tokens.shape[:2], *heads).transpose(1, 2)
 
     def _weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
         normalize = sparsemax if self.normalizer == "sparsemax" else masked_softmax

@@ -226,3 +226,21 @@ def test_scores_may_exceed_the_largest_half_precision_number(
     assert actual.double().tolist() == expected.tolist()
     if return_weights:
         assert weights.flatten().tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("return_weights", [False, True])
+@pytest.mark.parametrize("mask", [None, torch.ones(2, 0, dtype=torch.bool)])
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_without_memory_tokens_collect_zeros(normalizer, mask, return_weights):
+    ours, query = build(normalizer), normal(2, 5, 12).requires_grad_()
+    output, _ = ours(query, normal(2, 0, 12), mask, return_weights=return_weights)
+    assert torch.equal(output, ours.out.bias.expand(2, 5, 12))
+    output.sum().backward()
+    assert (query.grad == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 12), (0, 5, 12)])
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_without_tokens_nothing_is_collected(normalizer, shape):
+    memory = normal(shape[0], 7, 12)
+    assert build(normalizer)(normal(*shape), memory)[0].shape == shape
