@@ -13,6 +13,8 @@ from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for, word_saliency
 from mvcn.models import MODELS, build_model, build_processor, system
+from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.models.images import image_inputs
 
 CLASSES = ("negative", "neutral", "positive")
 READ_TEXT = [name for name in MODELS if "text" in system(name).reads]
@@ -81,6 +83,9 @@ class TestWords:
 
 def log_probabilities(built, post):
     """What the model says of one post, alone in its batch."""
-    inputs = PreparedPosts(built.model, built.processor, [post]).inputs([0])
+    images = image_inputs(built.model, built.processor)
+    images.prepare([post])
+    batch = Collator(built.processor, images)([EncodedPosts([post], built.processor)[0]])
+    inputs = {name: value for name, value in batch.items() if name not in LABEL_FIELDS}
     with torch.no_grad():
         return built.model(**inputs).logits[0].double().log_softmax(-1)

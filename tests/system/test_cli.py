@@ -135,7 +135,7 @@ def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_
     assert code == 0
     rows, posts = read_csv(tmp_path / "out.csv"), read_table(dev).posts
     assert [row["id"] for row in rows] == [post.id for post in posts]
-    hits = [row["label"] == post.label for row, post in zip(rows, posts, strict=True)]
+    hits = [row["predicted_label"] == post.label for row, post in zip(rows, posts, strict=True)]
     assert sum(hits) / 16 == scores["accuracy"]
 
     python = list(Classifier.from_pretrained(run).predict(posts))
@@ -313,7 +313,7 @@ def test_one_post_with_a_bad_image_follows_the_policy(mvcn, fails, tiny_run, tmp
     assert "broken.jpg" in errors
     code, output, errors = mvcn(*arguments, "--on-bad-image", "drop")
     assert (code, output) == (0, "")
-    assert "left out" in errors
+    assert "1 post(s) have no label:" in errors
 
 
 def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_options, tmp_path):
@@ -392,10 +392,11 @@ def test_posts_with_nothing_to_read_get_no_label_and_are_counted(
     blank = ("--on-bad-image", "blank")
     code, output, errors = mvcn("predict", tiny_run, empty_posts, "--output", out, *blank)
     assert code == 0
-    assert [row["id"] for row in read_csv(out) if row["label"]] == ["a"]
+    assert [row["id"] for row in read_csv(out)] == ["a", "b", "c", "d"]
+    assert [row["id"] for row in read_csv(out) if row["predicted_label"]] == ["a"]
     assert "Wrote 1 predictions" in output
     listed = [
-        "3 post(s) were left out:",
+        "3 post(s) have no label:",
         *(f"  post {one}: There is nothing to classify" for one in "bc"),
         "  post d: Image ",
     ]
@@ -410,7 +411,8 @@ def test_posts_with_nothing_to_read_get_no_label_and_are_counted(
     assert report["n"] == 1
     assert list(report["left_out"]) == ["b", "c", "d"]
 
-    explain = ("explain", tiny_run, "--root", empty_posts, "--output", tmp_path / "why")
+    run = shutil.copytree(tiny_run, tmp_path / "run")  # which keeps features of its posts
+    explain = ("explain", run, "--root", empty_posts, "--output", tmp_path / "why")
     code, _, errors = mvcn(*explain, "--post", "a", "--post", "b")
     assert code == 0
     assert "1 post(s) were left out" in errors

@@ -86,7 +86,7 @@ def test_prediction_goes_on_without_them(mvcn, tiny_run, table, posts_table, tmp
     classifier = Classifier.from_pretrained(tiny_run)
     expected = list(classifier.predict(read_table(posts_table / "dev/posts.csv").posts))
     expected += [classifier.predict_one(f"post {post_id}") for post_id in BAD]
-    assert [row["label"] for row in rows] == [one.label for one in expected]
+    assert [row["predicted_label"] for row in rows] == [one.label for one in expected]
     for row, one in zip(rows, expected, strict=True):
         for name, probability in one.probabilities.items():
             assert float(row[f"probability_{name}"]) == pytest.approx(probability, 1e-5)

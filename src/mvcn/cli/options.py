@@ -208,9 +208,9 @@ def tell_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:
         typer.echo(f"  post {post_id}: {why}", err=True)
 
 
-def tell_left_out(left_out: Mapping[str, str]) -> None:
-    """Say which posts were left out, and why."""
+def tell_left_out(left_out: Mapping[str, str], outcome: str = "were left out") -> None:
+    """Say which posts were left out, or what else became of them, and why."""
     if left_out:
-        typer.echo(f"{len(left_out)} post(s) were left out:", err=True)
+        typer.echo(f"{len(left_out)} post(s) {outcome}:", err=True)
     for post_id, why in left_out.items():
         typer.echo(f"  post {post_id}: {why}", err=True)

@@ -175,11 +175,11 @@ def _least_probability(run: Path, precision: float | None) -> float:
 
 
 def _tell(problems: Sequence["Prediction"]) -> int:
-    """Say which posts were classified without their image or left out; return how many were."""
+    """Say which posts were classified without their image or not at all; return how many not."""
     used = {one.id: str(one.problem) for one in problems if one.probabilities}
     left_out = {one.id: str(one.problem) for one in problems if not one.probabilities}
     tell_bad_images(used, "blank")
-    tell_left_out(left_out)
+    tell_left_out(left_out, "have no label")
     return len(left_out)
 
 

@@ -22,7 +22,10 @@ class TerminalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one sentence."""
         level = "Warning: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(level + self.format(record), file=sys.stderr)
+        try:
+            tqdm.write(level + self.format(record), file=sys.stderr)
+        except OSError:  # a terminal that is gone or a full disk stops no work
+            self.handleError(record)
 
 
 def log_to_terminal() -> None:

@@ -82,7 +82,7 @@ def _by_id_files(corpus: Corpus, folder: Path) -> TrainingPosts:
     }
     unused = {post.id for part in others.values() for post in part}
     named = unused.union(post.id for part in parts.values() for post in part)
-    rest = tuple(p.id for p in corpus.posts if p.id not in named)
+    rest = tuple(post.id for post in learnable_posts(corpus.posts) if post.id not in named)
     if rest:
         corpus = replace(corpus, removed={**corpus.removed, NO_LIST: rest})
     read = [post for post in corpus.posts if post.id not in unused]

@@ -150,6 +150,7 @@ class Classifier:
             DataError: A text is no string, or an image nothing that `image_source` takes.
         """
         if isinstance(posts, Sequence):
+            posts = given_posts(posts)
             self._require_images(posts, on_bad_image)
         waiting, pixels = iter(posts), pixel_inputs(self.model.config.network, self.processor)
         while chunk := given_posts(islice(waiting, POSTS_AT_ONCE)):
