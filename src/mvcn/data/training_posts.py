@@ -1,5 +1,6 @@
 """The posts that a run learns from and is judged by."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,8 @@ from mvcn.data.splits import stratified_split
 from mvcn.data.usable_posts import WITHOUT_CONTENT, lack_of
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
+
+logger = logging.getLogger(__name__)
 
 THREE_WAY = {"train": 0.8, "dev": 0.1, "test": 0.1}
 TWO_WAY = {"train": 0.9, "dev": 0.1}
@@ -104,13 +107,27 @@ def _require_parts(
 
 def _from_two(config: DataConfig, seed: int) -> TrainingPosts:
     train = read_source(config, config.train)
+    _warn_of_parts(train, "train", config.train)
     if config.dev is None:
         return _training_posts(
             train, stratified_split(learnable_posts(train.posts), TWO_WAY, seed), train.posts
         )
     dev = read_source(config, config.dev)
+    _warn_of_parts(dev, "dev", config.dev)
     parts = {"train": train.posts, "dev": dev.posts}
     return _training_posts(train, parts, [*train.posts, *dev.posts])
+
+
+def _warn_of_parts(corpus: Corpus, part: str, path: Path | None) -> None:
+    """Log how many posts of a file that was given for one part say that they are of another."""
+    others = Counter(post.split for post in corpus.posts if post.split not in (part, None))
+    if others:
+        counts = ", ".join(f"{count} of the part {name}" for name, count in others.items())
+        logger.warning(
+            "%s was given by --%s, so all of its posts are, though it says that it has %s: give it "
+            "by --root to use its parts.",
+            *(path, part, counts),
+        )
 
 
 def _training_posts(

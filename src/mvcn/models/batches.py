@@ -242,8 +242,12 @@ def _label_id(post: Post, field: str, label2id: Mapping[str, int]) -> int:
     if label is None:
         return NO_LABEL
     if label not in label2id:
+        alike = [name for name in label2id if name.casefold() == label.casefold()]
+        hint = (
+            f", so write it as '{alike[0]}', or join labels by --normalize-labels" if alike else ""
+        )
         raise DataError(
             f"Post {post.id} has the {field.replace('_', ' ')} '{label}', which the model does not "
-            f"know: its classes are {', '.join(label2id)}."
+            f"know: its classes are {', '.join(label2id)}{hint}."
         )
     return label2id[label]

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Literal, TypeVar
 
 from fastapi import Request
@@ -111,8 +112,8 @@ class Answering:
         if kind not in kinds or "content-encoding" in request.headers:
             raise RequestError(415, f"Send {' or '.join(kinds)}, not compressed.")
         async with self._intake.body(request) as body:
-            parse = _parser(kind, content_type)
-            posts = await asyncio.to_thread(parse, body, self._limits)
+            parse = parse_json if kind == JSON else partial(parse_one, content_type=content_type)
+            posts = await asyncio.to_thread(parse, body, self._limits, self._run.columns)
             if kind == FORM:
                 self._require_content(posts[0])
             request.state.posts = len(posts)
@@ -149,12 +150,6 @@ class Answering:
             raise RequestError(504, sentence) from error
         self.metrics.count_posts(len(posts))
         return found
-
-
-def _parser(kind: str, content_type: str) -> Callable[[bytes, Limits], list[Post]]:
-    if kind == JSON:
-        return parse_json
-    return lambda body, limits: parse_one(body, content_type, limits)
 
 
 def _in_batch(post_id: str, sentence: str, count: int) -> str:

@@ -2,10 +2,14 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from mvcn.data.base64_images import decode_base64_image, is_base64_image
 from mvcn.data.characters import replace_surrogates
@@ -71,14 +75,44 @@ class UploadedImage:
         return "in the request"
 
 
-def parse_json(body: bytes, limits: Limits) -> list[Post]:
+@lru_cache(maxsize=8)
+def posts_body(columns: frozenset[tuple[str, str]]) -> type[PostsBody]:
+    """Return `PostsBody` with more names that the fields of a post may have.
+
+    Args:
+        columns: Field of `PostBody`, and the name that it has in the table of a run.
+    """
+    fields = PostBody.model_fields
+    named: dict[str, Any] = {
+        ours: (field.annotation, _renamed(field, ours, theirs))
+        for ours, theirs in columns
+        if (field := fields.get(ours)) is not None and theirs not in fields
+    }
+    post = create_model("NamedPostBody", __base__=PostBody, **named)
+    posts: Any = (list[post], Field(min_length=1))  # type: ignore[valid-type]
+    return create_model("NamedPostsBody", __base__=PostsBody, posts=posts)
+
+
+def _renamed(field: FieldInfo, ours: str, theirs: str) -> FieldInfo:
+    changed = copy(field)
+    changed.validation_alias = AliasChoices(ours, theirs)
+    return changed
+
+
+def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[Post]:
     """Return the posts of a JSON body.
+
+    Args:
+        body: Of a request.
+        limits: What is taken on.
+        columns: Our name of a column -> its name in the table of the run, which is accepted, too.
 
     Raises:
         RequestError: Malformed, not as `PostsBody` says, or beyond a limit.
     """
     try:
-        batch = PostsBody.model_validate_json(_without_surrogates(body))
+        model = posts_body(frozenset(columns.items()))
+        batch = model.model_validate_json(_without_surrogates(body))
     except ValidationError as error:
         raise RequestError(*_explain(error)) from None  # its text holds the post
     if len(batch.posts) > limits.posts:
@@ -106,13 +140,21 @@ def _tell_replaced(count: int) -> None:
         LOG.warning("replaced", extra={"lone_surrogates": count})
 
 
-def parse_one(body: bytes, content_type: str, limits: Limits) -> list[Post]:
+def parse_one(
+    body: bytes, limits: Limits, columns: Mapping[str, str], content_type: str
+) -> list[Post]:
     """Return the one post of a form.
+
+    Args:
+        body: Of a request.
+        limits: What is taken on.
+        columns: As for `parse_json`.
+        content_type: Of the request, with the boundary of its parts.
 
     Raises:
         RequestError: Malformed, with other fields than ``text`` and ``image``, or beyond a limit.
     """
-    fields = _by_name(parse_form(body, content_type))
+    fields = _by_name(parse_form(body, content_type), columns)
     text, image = fields.get("text"), fields.get("image")
     if image is not None and not image.content and not image.filename:
         image = None  # what a browser sends where no file was chosen
@@ -129,16 +171,16 @@ def _image_file(part: Part) -> bytes:
     return part.content
 
 
-def _by_name(parts: Sequence[Part]) -> dict[str, Part]:
+def _by_name(parts: Sequence[Part], columns: Mapping[str, str]) -> dict[str, Part]:
+    ours = {columns.get(name, name): name for name in FIELDS} | {name: name for name in FIELDS}
     fields: dict[str, Part] = {}
     for part in parts:
-        if part.name not in FIELDS:
+        name = ours.get(part.name)
+        if name is None:
             raise RequestError(422, "A form has no other fields than text and image.")
-        if part.name in fields:
-            raise RequestError(
-                422, f"The field {part.name} is there twice: send many posts as JSON."
-            )
-        fields[part.name] = part
+        if name in fields:
+            raise RequestError(422, f"The field {name} is there twice: send many posts as JSON.")
+        fields[name] = part
     return fields
 
 

@@ -52,6 +52,8 @@ class ServedRun:
         self.folder = folder
         self.backend = backend
         self.classifier = Classifier.from_pretrained(folder, backend)
+        self.columns = run_folder.read_columns(folder)
+        """Our name of a column -> its name in the table that the run learned from."""
 
     def warm_up(self, times: Sequence[None]) -> list[Prediction]:
         """Predict once a time, for the first prediction takes longer than the others."""

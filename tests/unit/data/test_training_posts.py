@@ -92,3 +92,17 @@ def test_a_source_needs_a_place(tmp_path):
         read_training_posts(settings(), seed=0)
     with pytest.raises(ConfigError, match=r"needs the setting data.root \(--root\)"):
         read_posts(settings())
+
+
+@pytest.mark.parametrize("part", ["train", "dev"])
+def test_a_file_of_one_part_that_says_another_is_told(part, tmp_path, caplog):
+    rows = [f"{n},text {n},{'ab'[n % 2]},{'test' if n < 3 else part}" for n in range(20)]
+    path = tmp_path / "posts.csv"
+    path.write_text("\n".join(["id,text,label,split", *rows]))
+    plain = write(tmp_path / "plain.csv", 20)
+    files = {"train": str(plain), "dev": str(plain)} | {part: str(path)}
+    posts = read_training_posts(settings(**files), seed=0)
+    assert len(getattr(posts, part)) == 20
+    (warning,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert f"given by --{part}, so all of its posts are" in warning
+    assert "3 of the part test" in warning

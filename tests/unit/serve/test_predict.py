@@ -44,6 +44,19 @@ def test_json_is_a_batch_in_its_order(ask, served, generated_posts):
     np.testing.assert_allclose(shares(predictions), expected(served, posts), atol=1e-5)
 
 
+def test_the_columns_of_the_run_are_names_of_fields_too(ask, served, generated_posts, monkeypatch):
+    monkeypatch.setattr(served, "columns", {"text": "tweet", "image": "img", "label": "text"})
+    post = generated_posts[0]
+    image = base64.b64encode(post.image).decode()
+    posts = [{"tweet": post.text, "img": image}, {"text": post.text, "image": image}]
+    predictions = ask.post("/predict", json={"posts": posts}).json()["predictions"]
+    form = ask.post("/predict", data={"tweet": post.text}, files={"img": post.image}).json()
+    python = served.classifier.predict_one(post.text, post.image)
+    for one in (*predictions, *form["predictions"]):
+        assert one["probabilities"] == pytest.approx(dict(python.probabilities), abs=1e-5)
+    assert ask.post("/predict", json={"posts": [{"title": "a"}]}).status_code == 422
+
+
 def test_ids_are_numbers_unless_given_and_may_repeat(ask, generated_posts):
     first, second, third = map(as_json, generated_posts[:3])
     del first["id"], second["id"]
