@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +131,16 @@ def test_the_log_says_what_is_read_and_what_is_not(read, caplog):
         "not read: 'date'."
     )
     assert corpus.columns == {"text": "tweet", "image": "img", "label": "sentiment"}
+
+
+def test_the_first_example_of_the_readme_is_what_is_logged(tmp_path, monkeypatch, caplog):
+    readme = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+    (line,) = re.findall(r"^posts\.csv \(.*$", readme, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    Path("posts.csv").write_text("tweet_id;Tweet;img;sentiment;date\n7;so good;a.png;pos;May 1\n")
+    caplog.set_level(logging.INFO)
+    read_table(Path("posts.csv"))
+    assert caplog.messages == [line]
 
 
 def test_what_a_run_remembers_is_read_again_where_it_is_there(read):
