@@ -87,12 +87,9 @@ def predict(
     elif jobs or keep:
         raise ConfigError("--jobs and --keep belong to a job: choose its --engine.")
     elif posts:
-        if text or image:
-            raise ConfigError("Give either a file of posts, or --text and --image, not both.")
-        root = _one(posts)
         _predict_table(
             run,
-            data_config(source, root=root, splits=splits),
+            data_config(source, root=_one(posts, text, image), splits=splits),
             split,
             output,
             on_bad_image,
@@ -119,7 +116,9 @@ def _require_wanted(image: Path | None, text_only: bool) -> None:
         raise ConfigError("Give either --image or --text-only, not both.")
 
 
-def _one(posts: list[str]) -> Path:
+def _one(posts: list[str], text: str, image: Path | None) -> Path:
+    if text or image:
+        raise ConfigError("Give either a file of posts, or --text and --image, not both.")
     if len(posts) > 1:
         raise ConfigError(f"There are {len(posts)} files of posts: give one, or an --engine.")
     return Path(posts[0])
