@@ -1,6 +1,5 @@
 """The sharded job of ``mvcn predict --engine``."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +34,11 @@ def run_job(
     posts: list[str],
     engine: "EngineName",
     output: Path | None,
+    source: Source,
     *,
     backend: BackendName,
-    columns: Mapping[str, str],
-    images: Path | None,
     keep: str | None,
     min_probability: float,
-    text_only: bool,
     jobs: int | None,
     overwrite: bool,
 ) -> None:
@@ -54,17 +51,18 @@ def run_job(
         )
     if output is None:
         raise ConfigError("Say where to write the predictions: --output folder.")
+    images: Path | None = source.get("images")
     if images is not None and not images.is_dir():
         raise ConfigError(f"There is no folder {images} of images: correct --images.")
     scoring = Scoring(
         run.absolute(),
         output.absolute(),
         backend,
-        tuple(columns.items()),
+        tuple(source.get("columns", {}).items()),
         None if images is None else images.absolute(),
         tuple(name.strip() for name in keep.split(",")) if keep else (),
         min_probability,
-        text_only,
+        bool(source.get("text_only")),
     )
     done = predict_in_bulk(
         scoring, posts, engine, jobs=jobs, overwrite=overwrite, prepare=prepare_process

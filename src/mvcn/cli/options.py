@@ -98,6 +98,14 @@ Keep = Annotated[
     typer.Option(help="Columns that the engine hands through, as in --keep user,date."),
 ]
 
+Predictions = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        help="Table to write, one row a post, as its name ends: .csv, .tsv, .jsonl, .parquet or "
+        ".xlsx; with --engine the folder of the job.",
+    ),
+]
 KeepColumns = Annotated[
     bool | None,
     typer.Option(

@@ -17,6 +17,7 @@ from mvcn.cli.options import (
     OnBadImage,
     Posts,
     Precision,
+    Predictions,
     Run,
     Source,
     Split,
@@ -43,13 +44,7 @@ def predict(
     posts: Posts = None,
     split: Split = None,
     splits: Splits = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table to write, one row a post, as its name ends: .csv, .tsv, .jsonl, .parquet "
-            "or .xlsx; with --engine the folder of the job."
-        ),
-    ] = None,
+    output: Predictions = None,
     text: Annotated[str, typer.Option(help="Text of a single post.")] = "",
     image: Annotated[Path | None, typer.Option(help="Image of a single post.")] = None,
     on_bad_image: OnBadImage = "error",
@@ -69,18 +64,17 @@ def predict(
     prepare_process()
     least = _least_probability(run, precision)
     if engine is not None:
-        refuse_in_job(source, on_bad_image, text=text, image=image, split=split, splits=splits)
+        own = {"text": text, "image": image, "split": split, "splits": splits}
+        refuse_in_job(source, on_bad_image, **own, keep_columns=keep_columns)
         run_job(
             run,
             posts or [],
             engine,
             output,
+            source,
             backend=backend,
-            columns=source.get("columns", {}),
-            images=source.get("images"),
             keep=keep,
             min_probability=least,
-            text_only=bool(source.get("text_only")),
             jobs=jobs,
             overwrite=overwrite,
         )
@@ -99,7 +93,7 @@ def predict(
             overwrite=overwrite,
         )
     else:
-        _require_wanted(image, bool(source.get("text_only")))
+        _require_wanted(image, bool(source.get("text_only")), keep_columns)
         classifier = Classifier.from_pretrained(run, backend)
         _show(classifier.predict_one(text, image, on_bad_image, least))
 
@@ -111,9 +105,11 @@ def _keeps_columns(source: Source, keep_columns: bool | None) -> bool:
     return is_table if keep_columns is None else keep_columns
 
 
-def _require_wanted(image: Path | None, text_only: bool) -> None:
+def _require_wanted(image: Path | None, text_only: bool, keep_columns: bool | None) -> None:
     if image is not None and text_only:
         raise ConfigError("Give either --image or --text-only, not both.")
+    if keep_columns is not None:
+        raise ConfigError("--keep-columns is for tables: a single post has no columns.")
 
 
 def _one(posts: list[str], text: str, image: Path | None) -> Path:
