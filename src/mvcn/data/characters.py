@@ -21,7 +21,7 @@ def replace_surrogates(text: str) -> ReplacedText:
     Lone surrogates come from JSON such as ``"\ud83d"``, from texts that were cut in the middle
     of a character, and from bytes of command lines and file names that are not UTF-8.
     """
-    if SURROGATE.search(text) is None:
+    if text.isascii() or SURROGATE.search(text) is None:
         return ReplacedText(text, 0)
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return ReplacedText(whole, whole.count(REPLACEMENT) - text.count(REPLACEMENT))

@@ -140,8 +140,8 @@ def _image_of_text(
     if WEB_ADDRESS.match(text):
         return UnreadableImage(
             text[:MAX_PATH_CHARACTERS],
-            f"{where}: image {text[:80]!r} is a web address: download it, as by img2dataset, whose "
-            "folders and .tar files can be read, and give its path.",
+            f"{where}: image {text[:80]!r} is a web address, and nothing is downloaded: fetch the "
+            "images, as by img2dataset, whose .tar files are read by --data webdataset.",
         )
     return folder.path(text, where)
 

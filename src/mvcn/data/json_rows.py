@@ -197,7 +197,7 @@ def _parse(line: _Line) -> _Object:
 
 def _loads(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:150]
         raise DataError(f"{where} is not a JSON object ({reason}): correct it.") from error
@@ -208,6 +208,9 @@ def _object(pairs: list[tuple[str, Any]]) -> _Object:
     if len(row) < len(pairs):
         _, row.repeated = number_repeated([name for name, _ in pairs])
     return row
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _require_object(row: Any, where: str) -> None:

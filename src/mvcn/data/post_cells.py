@@ -39,12 +39,13 @@ def without_surrogates(row: Row, names: Mapping[str, str]) -> tuple[Row, int]:
         row: One row of a source.
         names: Our name of each column that is read -> theirs.
     """
-    cells, count = dict(row.cells), 0
+    changed: dict[str, str] = {}
     for ours, theirs in names.items():
-        if ours != "image" and isinstance(cell := cells.get(theirs), str):
-            cells[theirs], replaced = replace_surrogates(cell)
-            count += replaced > 0
-    return replace(row, cells=cells), count
+        if ours != "image" and isinstance(cell := row.cells.get(theirs), str):
+            whole, replaced = replace_surrogates(cell)
+            if replaced:
+                changed[theirs] = whole
+    return (replace(row, cells={**row.cells, **changed}) if changed else row), len(changed)
 
 
 def post_of_row(
@@ -108,7 +109,7 @@ def id_of_cell(cell: Any, row: Row) -> str:
 def _plain(cell: Any) -> Any:
     """Return a whole number as text without a fraction; None for no number; all else as it is."""
     if isinstance(cell, str):
-        match = WHOLE_NUMBER.fullmatch(cell.strip())
+        match = WHOLE_NUMBER.fullmatch(cell.strip()) if "." in cell else None
         return match[1] if match else cell
     if type(cell) is int:
         return str(cell)
@@ -130,6 +131,8 @@ def _text(cell: Any, row: Row) -> str:
 
 def _label(cell: Any, column: str, row: Row, normalize: bool) -> str | None:
     """Return a label as text: a number and true or false are names, too."""
+    if cell is None:
+        return None
     value = str(cell).lower() if type(cell) is bool else _plain(cell)
     if value is None or isinstance(value, str):
         name = (value or "").strip()
@@ -158,9 +161,9 @@ def _require_name(label: str, column: str, row: Row) -> None:
 
 def _has_hidden_characters(label: str) -> bool:
     """Tell line breaks and the like; joiners inside a word belong to how it is written."""
-    kinds = [unicodedata.category(character) for character in label]
-    if not kinds:
+    if not label or (label.isascii() and label.isprintable()):
         return False
+    kinds = [unicodedata.category(character) for character in label]
     return not {"Cc", "Zl", "Zp"}.isdisjoint(kinds) or "Cf" in (kinds[0], kinds[-1])
 
 

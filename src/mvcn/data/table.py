@@ -180,14 +180,14 @@ def corpus_of_rows(
         DataError: Rows are not as they should be; names the first of them and their number.
     """
     read = _ReadPosts(source)
+    found = {ours: theirs for ours, theirs in names.items() if theirs}
     for row in rows:
         try:
-            whole, replaced = without_surrogates(row, names)
-            read.add(post_of_row(whole, names, folder, normalize=normalize), row, replaced)
+            whole, replaced = without_surrogates(row, found)
+            read.add(post_of_row(whole, found, folder, normalize=normalize), row, replaced)
         except DataError as error:
             read.refuse(error)
     read.finish()
-    found = {ours: theirs for ours, theirs in names.items() if theirs}
     corpus = Corpus(read.posts, _in_order(read.classes), columns=found)
     return keep_parts(corpus, splits, source)
 
