@@ -242,7 +242,7 @@ def test_a_broken_row_is_named(suffix, fault, tmp_path):
 BAD_IMAGES = {
     "../x.png": r"row 1.*is outside of .*--images",
     "/etc/passwd": r"row 1.*is outside of .*--images",
-    "https://a.b/c.png": r"row 1.*is a web address: download it, as by img2dataset",
+    "https://a.b/c.png": r"row 1.*is a web address.*img2dataset.*--data webdataset",
     "HTTP://a.b/c.png": r"row 1.*is a web address",
     "data:image/png;base64,a?b": r"row 1.*not valid base64",
     "x" * 5000: r"row 1.*cannot be followed",
