@@ -50,6 +50,7 @@ def model_card(
     body = template.render(
         name=name,
         source=_source(config.data),
+        columns=_columns(report.get("columns", {})),
         split=_split(config),
         config=config,
         encoders=_encoders(config.model),
@@ -93,6 +94,11 @@ def _source(data: DataConfig) -> str:
     """Return what the posts are called, without the folders of the person who trained."""
     parts = [path.name for path in (data.train, data.dev, data.root) if path is not None]
     return f"{data.name} ({', '.join(parts)})" if parts else data.name
+
+
+def _columns(columns: Mapping[str, str]) -> str:
+    """Return which columns of the source were read as what."""
+    return ", ".join(f"{ours} from {theirs}" for ours, theirs in columns.items())
 
 
 def _split(config: RunConfig) -> str:

@@ -122,3 +122,10 @@ def test_names_of_people_are_no_markup(config, report, environment):
     titles = re.findall(r"(?m)^# .*", body)
     assert len(titles) == 1
     assert ModelCard(text).data.model_name == odd
+
+
+def test_the_columns_that_were_read_are_one_line(card, report):
+    lines = card({**report, "columns": {"text": "tweet_text", "image": "img"}}).splitlines()
+    assert r"- Columns read: text from tweet\_text, image from img." in lines
+    others = {name: value for name, value in report.items() if name != "columns"}
+    assert "Columns" not in card(others)  # of a run from before
