@@ -4,6 +4,7 @@ import difflib
 import logging
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -56,9 +57,13 @@ IMAGE_ALIASES_BY_CONTENT = (
 """Names of columns of images, where no other fits and their cells look like images."""
 MIN_LIKENESS = 0.8
 """Of a column's name to one of ours, from which on it must be a slip of the keyboard."""
+SEPARATED = re.compile(r"[,;:|^\t\"]")
+"""What a name has that is a whole header, whose separator is not known."""
 MIN_SHARE = 0.5
 """Of the cells of a column that must look like images for the column to be one of images."""
-MIN_WORDS = 3
+MIN_WORDS = 2
+MIN_LETTERS = 4
+"""Of the longest word of a text of few words, and of a text without blanks between words."""
 IMAGE_NAME = re.compile(
     r"[^\r\n]{1,1000}\.(jpe?g|jpe|jfif|png|gif|webp|bmp|tiff?|avif|jp2)([?#]\S*)?", re.IGNORECASE
 )
@@ -86,6 +91,11 @@ def check_names(columns: Mapping[str, str] | None) -> dict[str, str]:
     if twice is not None:
         raise ConfigError(f"Two of our columns are mapped to '{twice}': name another for one.")
     return given
+
+
+def is_known(name: str, ours: str) -> bool:
+    """Tell whether a column may be meant by one of our names."""
+    return _key(name) in {_key(one) for one in (ours, *ALIASES.get(ours, ()))}
 
 
 def count_known_names(columns: Iterable[str]) -> int:
@@ -167,10 +177,10 @@ def _find(ours: str, free: Mapping[str, str], sample: Sample, source: str) -> st
     if ours == "split":
         found = [name for name in found if _holds_parts(name, sample())]
     if len(found) > 1:
-        fits = " and ".join(map(repr, found[:NAMED]))
+        *others, last = map(repr, found[:NAMED])
         raise DataError(
-            f"{source}: both {fits} may be the column '{ours}': say which by "
-            f"--columns {shlex.quote(f'{ours}={found[0]}')}."
+            f"{source}: {', '.join(others)} and {last} may each be the column '{ours}': say which "
+            f"by --columns {shlex.quote(f'{ours}={found[0]}')}."
         )
     return found[0] if found else ""
 
@@ -197,7 +207,7 @@ def _require_given(
 
 def _require_well_spelt(missing: Sequence[str], free: Iterable[str], source: str) -> None:
     """Raise a DataError where a column is nearly called as one of ours: all posts would lack it."""
-    lower = {name.lower(): name for name in free}
+    lower = {name.lower(): name for name in free if SEPARATED.search(name) is None}
     slips = {}
     for ours in missing:
         cutoff = 1.0 if ours == "id" else MIN_LIKENESS  # else it would be taken for uid
@@ -262,10 +272,17 @@ def _holds_images(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def _holds_texts(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-    return (
-        _share(name, rows, lambda c: isinstance(c, str) and len(c.split()) >= MIN_WORDS)
-        >= MIN_SHARE
-    )
+    return _share(name, rows, _is_text) >= MIN_SHARE
+
+
+def _is_text(cell: Any) -> bool:
+    """Tell a text from names and dates, also in a script without blanks between words."""
+    if not isinstance(cell, str):
+        return False
+    words = [word for word in cell.split() if any(map(str.isalpha, word))]
+    unspaced = sum(unicodedata.category(character) == "Lo" for character in cell)
+    is_long = len(words) > MIN_WORDS or max(map(len, words), default=0) >= MIN_LETTERS
+    return (len(words) >= MIN_WORDS and is_long) or unspaced >= MIN_LETTERS
 
 
 def _holds_parts(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:

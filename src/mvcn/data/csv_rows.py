@@ -19,6 +19,7 @@ from mvcn.data.rows import (
     TableOptions,
     number_repeated,
     read_bytes,
+    spread,
 )
 from mvcn.data.stray_quotes import Record, find_joined_rows
 from mvcn.data.text_encoding import decode
@@ -27,6 +28,8 @@ from mvcn.errors import DataError
 QuotingConstant: TypeAlias = Literal[0, 3]
 """`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
+NO_SEPARATOR = "\x1f"
+"""Of a table of one column, whose cells may then contain all others."""
 TAB_SUFFIXES = (".tsv", ".tab")
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 """By which Excel says what separates the cells of a file."""
@@ -52,7 +55,7 @@ def open_csv(path: Path, options: TableOptions) -> Table:
     columns, repeated = number_repeated([name.strip() for name in header.cells])
     return Table(
         columns,
-        lambda: [dict(zip(columns, r.cells, strict=True)) for r in islice(rows, SAMPLE_ROWS)],
+        lambda: [dict(zip(columns, row.cells, strict=True)) for row in spread(rows)],
         lambda _: _rows(columns, rows, path),
         _layout(separator, codec, is_quoted, rows),
         repeated,
@@ -60,7 +63,10 @@ def open_csv(path: Path, options: TableOptions) -> Table:
 
 
 def _layout(separator: str, codec: str, is_quoted: bool, rows: Sequence[Record]) -> str:
-    notes = [f"separator {SEPARATORS.get(separator, repr(separator))}"]
+    is_single = separator == NO_SEPARATOR
+    notes = [
+        "one column" if is_single else f"separator {SEPARATORS.get(separator, repr(separator))}"
+    ]
     if codec not in ("utf-8", "utf-8-sig"):
         notes.append(codec)
     if not is_quoted:
@@ -78,6 +84,9 @@ def _rows(columns: Sequence[str], records: Sequence[Record], path: Path) -> Iter
 
 def _find_separator(text: str, path: Path) -> str:
     """Return what separates the names in the header, and known ones at best."""
+    first_line = next((line for line in StringIO(text, newline="") if line.strip()), "")
+    if not any(separator in first_line for separator in SEPARATORS):
+        return NO_SEPARATOR
     usual = "\t" if path.suffix.lower() in TAB_SUFFIXES else ","
 
     def fit(separator: str) -> tuple[int, bool, bool, int]:
@@ -109,13 +118,20 @@ def _read(
         plain, plain_problem = _try(text, separator, csv.QUOTE_NONE, path, lines_before)
         if quoting == "none" and plain_problem:
             raise DataError(plain_problem)
-        if not plain_problem:
+        if not plain_problem and not (quoting == "auto" and _is_quoted(plain)):
             return plain, False
     if problem:
         raise DataError(problem)
     if quoting == "auto":
         _require_no_joined_rows(quoted, text, separator, path, lines_before)
     return quoted, True
+
+
+def _is_quoted(records: Sequence[Record]) -> bool:
+    """Tell a table of quoted cells from one whose texts have quotes, read as characters."""
+    begin = [cell for record in records for cell in record.cells if cell.startswith('"')]
+    whole = [cell for cell in begin if len(cell) > 1 and cell.endswith('"')]
+    return len(whole) > len(begin) - len(whole)
 
 
 def _try(
@@ -150,10 +166,13 @@ def _why_ragged(records: list[Record], separator: str, path: Path) -> str:
         return ""
     (number, record), others = ragged[0], len(ragged) - 1
     more = f" (so it is with {others} more)" if others else ""
+    name = SEPARATORS.get(separator, repr(separator))
+    advice = f"quote the cells that contain a {name} or a line break"
+    if len(record.cells) < width:
+        advice = "add the cells that are missing, or take the row out"
     return (
         f"{path}, row {number} (line {record.first_line}) has {len(record.cells)} cell(s), but the "
-        f"header has {width}{more}: quote the cells that contain "
-        f"{SEPARATORS.get(separator, separator)}s or line breaks."
+        f"header has {width}{more}: {advice}."
     )
 
 

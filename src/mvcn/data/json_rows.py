@@ -18,6 +18,7 @@ from mvcn.data.rows import (
     number_repeated,
     read_bytes,
     require_file,
+    spread,
 )
 from mvcn.data.text_encoding import decode, marked_codec
 from mvcn.errors import BadImageError, DataError, reason_of
@@ -117,7 +118,7 @@ def open_json(path: Path, options: TableOptions) -> Table:
     for number, row in enumerate(objects, start=1):
         _require_object(row, f"{path}, row {number}")
     columns = tuple(dict.fromkeys(name for row in objects for name in row))
-    return Table(columns, lambda: objects[:SAMPLE_ROWS], partial(_rows_of_list, path, objects))
+    return Table(columns, lambda: spread(objects), partial(_rows_of_list, path, objects))
 
 
 def _rows_of_list(path: Path, objects: list[_Object], names: Mapping[str, str]) -> Iterator[Row]:
@@ -182,13 +183,12 @@ def _next_line(file: Any, path: Path) -> bytes:
 
 
 def _parse(line: _Line) -> _Object:
-    try:
-        text = line.content if isinstance(line.content, str) else line.content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{line.where} is not a JSON object (byte {error.start} is not UTF-8): save the file "
-            "as UTF-8, or name its codec by --encoding."
-        ) from error
+    text = line.content
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text, _ = decode(text, line.where)  # says what would read it
     row = _loads(text, line.where)
     _require_object(row, line.where)
     parsed: _Object = row

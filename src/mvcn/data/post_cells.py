@@ -14,18 +14,26 @@ from mvcn.data.rows import Row
 from mvcn.errors import DataError
 from mvcn.types import Post
 
-NOT_A_LABEL = ("nan", "<na>")
+NOT_A_LABEL = frozenset(
+    [
+        *("NaN", "nan", "NAN", "<NA>", "<na>", "NA", "N/A", "n/a", "#N/A", "NULL", "null"),
+        *("(null)", "\\N", "NaT"),
+    ]
+)
+"""What programs write for a missing value; a class may be called None."""
 MAX_LABEL_CHARACTERS = 200
 MAX_EXACT_INTEGER = 2**53
 """Beyond it, a floating-point number has lost digits of a whole one."""
+INEXACT_NUMBER = re.compile(r"[+-]?\d+[.,]\d+[eE]\+?\d+")
+"""As spreadsheets write a long whole number, most of its digits lost."""
 WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 """As programs write a whole number once a column has had an empty cell."""
 KINDS_OF_CELLS = {
     dict: "an object",
     list: "a list",
     float: "a number with a fraction",
-    int: "a number",
     bool: "true or false",
+    int: "a number",
     bytes: "bytes",
 }
 
@@ -96,12 +104,13 @@ def id_of_row(row: Row, column: str) -> str:
 def id_of_cell(cell: Any, row: Row) -> str:
     """Return the id that a cell holds; raises a DataError if it holds none."""
     value = _plain(cell)
-    if isinstance(value, str) and value.strip():
-        return value.strip()
-    if isinstance(cell, float) and abs(cell) >= MAX_EXACT_INTEGER:
+    is_inexact = isinstance(cell, float) and abs(cell) >= MAX_EXACT_INTEGER
+    if is_inexact or (isinstance(cell, str) and INEXACT_NUMBER.fullmatch(cell.strip())):
         raise DataError(
             f"{row.where}: 'id' is {cell!r}, a number that has lost digits: write ids as text."
         )
+    if isinstance(value, str) and value.strip():
+        return value.strip()
     what = _kind_of(cell) if value is not None and type(cell) is not str else "empty"
     raise DataError(f"{row.where}: 'id' is {what}: make it text or a whole number.")
 
@@ -135,7 +144,7 @@ def _label(cell: Any, column: str, row: Row, normalize: bool) -> str | None:
         return None
     value = str(cell).lower() if type(cell) is bool else _plain(cell)
     if value is None or isinstance(value, str):
-        name = (value or "").strip()
+        name = unicodedata.normalize("NFC", value or "").strip()
         _require_name(name, column, row)
         return (" ".join(name.split()).lower() if normalize else name) or None
     raise DataError(
@@ -145,17 +154,17 @@ def _label(cell: Any, column: str, row: Row, normalize: bool) -> str | None:
 
 def _require_name(label: str, column: str, row: Row) -> None:
     """Raise a DataError for what is a slip, not the name of a class."""
-    if label.lower() in NOT_A_LABEL:
+    if label in NOT_A_LABEL:
         raise DataError(
-            f"{row.where}: '{column}' is {label!r}, as programs write a value that lacks: leave "
-            "the cell empty."
+            f"{row.where}: '{column}' is {label!r}, as programs write a missing value: leave the "
+            "cell empty."
         )
     is_long = len(label) > MAX_LABEL_CHARACTERS
     if is_long or _has_hidden_characters(label):
-        what = "too long a text" if is_long else "a text with hidden characters"
+        why = "is too long" if is_long else "has hidden characters, or several lines"
         raise DataError(
-            f"{row.where}: '{column}' is {what} to name a class ({label[:40]!r}): correct it, or "
-            "map the right column by --columns."
+            f"{row.where}: '{column}' {why}, so it is not the name of a class ({label[:40]!r}): "
+            "correct it, or map the right column by --columns."
         )
 
 
@@ -168,7 +177,8 @@ def _has_hidden_characters(label: str) -> bool:
 
 
 def _kind_of(cell: Any) -> str:
-    return KINDS_OF_CELLS.get(type(cell), f"of the type {type(cell).__name__}")
+    kinds = (kind for of_type, kind in KINDS_OF_CELLS.items() if isinstance(cell, of_type))
+    return next(kinds, f"of the type {type(cell).__name__}")
 
 
 def _words(cell: Any, row: Row) -> tuple[str, ...]:

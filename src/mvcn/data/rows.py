@@ -3,12 +3,14 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mvcn.config import Quoting
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
 from mvcn.types import StoredImage
+
+Item = TypeVar("Item")
 
 MAX_CELL_CHARACTERS = 20_000_000
 """Room for an image as base64 text."""
@@ -82,6 +84,11 @@ def repeated_name(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+def spread(rows: Sequence[Item]) -> Sequence[Item]:
+    """Return about `SAMPLE_ROWS` of many rows, from the first to the last."""
+    return rows[:: max(1, len(rows) // SAMPLE_ROWS)]
 
 
 def number_repeated(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:

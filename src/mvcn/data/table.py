@@ -30,6 +30,7 @@ OPENERS: dict[str, Callable[[Path, TableOptions], Table]] = {
     ".xlsx": open_excel,
 }
 """How a file's name ends -> what opens it."""
+OTHER_SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 OPTIONS_OF: dict[Callable[[Path, TableOptions], Table], set[str]] = {
     open_csv: {"--encoding", "--quoting"},
     open_json_lines: {"--encoding"},
@@ -93,8 +94,9 @@ def open_table(path: Path, options: TableOptions) -> Table:
             "or prepared."
         )
     if opener is None:
+        first = "save it as .xlsx, or " if path.suffix.lower() in OTHER_SPREADSHEETS else ""
         raise DataError(
-            f"{path} is no table that can be read: give a file whose name ends in "
+            f"{path} is not a table that can be read: {first}give a file whose name ends in "
             f"{', '.join(OPENERS)}."
         )
     useless = set(options.given) - OPTIONS_OF.get(opener, set()) - {"--normalize-labels"}
@@ -151,7 +153,7 @@ def columns_of(
         remembered=options.remembered,
         unread=unread,
     )
-    for theirs in names.values():
+    for theirs in filter(None, names.values()):
         if theirs in table.repeated:
             raise DataError(f"{source} has the column {theirs!r} twice: rename one of them.")
     return names

@@ -1,11 +1,14 @@
 """Bytes of a text file as text, by its byte-order mark, by the codec that is named, or as UTF-8."""
 
 import codecs
+import logging
 import re
 import unicodedata
 from pathlib import Path
 
 from mvcn.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -15,6 +18,7 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """Byte-order mark -> codec."""
+ARCHIVE = b"PK\3\4"
 SHOWN_CHARACTERS = 60
 LONG_RUN = 2.5
 """Bytes above 127 side by side, on average, from which on a text is in no Latin alphabet."""
@@ -27,12 +31,12 @@ def marked_codec(content: bytes) -> str | None:
     return next((codec for mark, codec in MARKS if content.startswith(mark)), None)
 
 
-def decode(content: bytes, path: Path, encoding: str | None = None) -> tuple[str, str]:
+def decode(content: bytes, path: Path | str, encoding: str | None = None) -> tuple[str, str]:
     """Return the text of a file without its byte-order mark, and the codec that it was read by.
 
     Args:
         content: The file.
-        path: Its name, for errors.
+        path: Its name, for errors; a text that says which line the content is.
         encoding: Any Python codec for text; else what a byte-order mark says, else UTF-8.
 
     Raises:
@@ -40,11 +44,13 @@ def decode(content: bytes, path: Path, encoding: str | None = None) -> tuple[str
         DataError: The content is not in that encoding, or contains a NUL; names the line, and a
             codec that fits.
     """
+    if content.startswith(ARCHIVE):
+        raise DataError(f"{path} is an Excel workbook or an archive: give it its own suffix.")
     codec = encoding or marked_codec(content) or "utf-8"
     try:
         text = content.decode(codec)
     except UnicodeDecodeError as error:
-        raise DataError(_undecodable(content, path, codec, error.start)) from error
+        raise DataError(_undecodable(content, path, codec, error)) from error
     except (LookupError, UnicodeError, ValueError) as error:
         raise ConfigError(
             f"--encoding {codec!r} is no codec of Python for this file ({error}): "
@@ -52,12 +58,38 @@ def decode(content: bytes, path: Path, encoding: str | None = None) -> tuple[str
         ) from error
     if "\0" in text:
         raise DataError(_holding_nul(content, path, codec, text))
+    if encoding is not None and _is_utf8(content) and text != content.decode("utf-8-sig"):
+        logger.warning(
+            "%s is valid UTF-8, but is read as %s, which changes its letters: leave --encoding out "
+            "if that is wrong.",
+            *(path, codec),
+        )
     return text.removeprefix("\ufeff"), codec
 
 
-def _undecodable(content: bytes, path: Path, codec: str, position: int) -> str:
-    where = f"{path}, line {_line_of(content, position)}"
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _undecodable(content: bytes, path: Path | str, codec: str, error: UnicodeDecodeError) -> str:
+    position = error.start
+    where = path if isinstance(path, str) else f"{path}, line {_line_of(content, position)}"
     what = f"byte {position} ({content[position]:#04x}) is not {_title(codec)}"
+    own = marked_codec(content) or ("utf-8" if _is_utf8(content) else None)
+    if own == codec:
+        return f"{path} begins as {_title(codec)}, but ends early or is damaged: save it again."
+    if own is not None:
+        return f"{where}: {what}, but the file is {_title(own)}: leave --encoding out."
+    others = [line for line in content.splitlines() if not line.isascii() and _is_utf8(line)]
+    if codec == "utf-8" and others:
+        return (
+            f"{where}: {what}, though {len(others)} other line(s) with such letters are: correct "
+            "that line."
+        )
     guess = _guess(content, position)
     if guess is None:
         return f"{where}: {what}: save the file as UTF-8, or name its codec by --encoding."
@@ -68,7 +100,7 @@ def _undecodable(content: bytes, path: Path, codec: str, position: int) -> str:
     )
 
 
-def _holding_nul(content: bytes, path: Path, codec: str, text: str) -> str:
+def _holding_nul(content: bytes, path: Path | str, codec: str, text: str) -> str:
     where = f"{path}, line {text[: text.index(chr(0))].count(chr(10)) + 1} contains a NUL byte"
     for guess, first in (("utf-16-le", 1), ("utf-16-be", 0)):
         zeros = content[first::2].count(0)

@@ -77,9 +77,9 @@ def test_our_own_name_comes_first(read):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"tweet": "a", "caption": "b"}, "both 'tweet' and 'caption' .* --columns text=tweet"),
-        ({"text": "a", "img": "b.png", "photo": "c.png"}, "both 'img' and 'photo' may be"),
-        ({"text": "a", "sentiment": "x", "class": "y"}, "may be the column 'label'"),
+        ({"tweet": "a", "caption": "b"}, "'tweet' and 'caption' may .* --columns text=tweet"),
+        ({"text": "a", "img": "b.png", "photo": "c.png"}, "'img' and 'photo' may each be"),
+        ({"text": "a", "sentiment": "x", "class": "y"}, "may each be the column 'label'"),
     ],
 )
 def test_two_that_fit_are_asked_for(row, message, read):
@@ -108,6 +108,17 @@ def test_a_column_that_seems_to_hold_images_is_asked_for(cell, read):
 def test_a_column_that_seems_to_hold_texts_is_asked_for(read):
     with pytest.raises(DataError, match="'words' may be it: map it by --columns text=words"):
         read({"image": "a.png", "words": "what a lovely day"})
+
+
+@pytest.mark.parametrize("cell", ["今天天气很好", "sehr gut", "نص عربي قصير"])
+def test_texts_of_few_words_or_without_blanks_are_asked_for(cell, read):
+    with pytest.raises(DataError, match="--columns text=Spruch"):
+        read({"image": "a.png", "Spruch": cell})
+
+
+@pytest.mark.parametrize("cell", ["2024-01-05 10:00", "Mon Jan 05 10:00:00 +0000 2024", "bob"])
+def test_dates_and_names_are_no_texts(cell, read):
+    assert read({"image": "a.png", "other": cell}).posts[0].text == ""
 
 
 def test_columns_that_can_be_neither_do_not_matter(read):

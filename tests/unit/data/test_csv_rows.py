@@ -1,7 +1,9 @@
 """Separators, quotes, line ends and encodings that are found out, said, or asked for."""
 
 import codecs
+import csv
 import logging
+from io import StringIO
 
 import pytest
 
@@ -96,6 +98,28 @@ def test_a_stray_quote_joins_no_rows(first, last, separator, read):
     assert len(read(content, quoting="minimal").posts) == 60 - (last - first)
 
 
+def test_a_stray_quote_joins_no_rows_of_a_class_or_date_of_their_own(read):
+    days = [f"{n},text of {n},{'ab'[n % 2]},2024-01-{n // 10 + 1:02d}" for n in range(100)]
+    days[50] = days[50].replace("text", '"text')
+    days[59] = days[59].replace("of 59", 'of 59"')
+    with pytest.raises(DataError, match=r"row 51 \(lines 52 to 61\)"):
+        read("\n".join(["id,text,label,day", *days]))
+    classes = [f"text of {n},{'a' if n < 40 else 'b'}" for n in range(60)]
+    classes[40] = '"' + classes[40]
+    classes[59] = classes[59].replace("of 59", 'of 59"')
+    with pytest.raises(DataError, match=r"row 41 \(lines 42 to 61\)"):
+        read("\n".join(["text,label", *classes]))
+
+
+@pytest.mark.parametrize("column", ["label", "user"])
+def test_texts_with_commas_and_line_breaks_are_read_in_a_table_of_two_columns(column, read):
+    stream = StringIO(newline="")
+    other = [("pos" if n % 2 else "neg") if column == "label" else f"user{n}" for n in range(30)]
+    rows = [[f"Hello, dear {n}\nbye, you all", cell] for n, cell in enumerate(other)]
+    csv.writer(stream).writerows([["text", column], *rows])
+    assert texts(read(stream.getvalue())) == [row[0] for row in rows]
+
+
 def test_a_stray_quote_joins_no_rows_of_a_small_table(read):
     with pytest.raises(DataError, match=r"row 1 \(lines 2 to 3\).*--quoting minimal"):
         read('text,label\n"a,x\nb",y\n')
@@ -164,6 +188,49 @@ def test_utf_16_without_a_mark_is_named_and_then_read(codec, read):
     assert texts(read(content, encoding=codec)) == ["so good"]
 
 
+def test_one_bad_line_among_others_in_utf8_is_to_be_corrected(read):
+    content = "text,label\nGrüße,x\n".encode() + "Grüße,y\n".encode("cp1252")
+    with pytest.raises(DataError, match=r"line 3: .* not UTF-8, though 1 other line\(s\).* are"):
+        read(content)
+
+
+@pytest.mark.parametrize(("codec", "given"), [("utf-8", "ascii"), ("utf-16", "utf-8")])
+def test_a_wrong_encoding_is_to_be_left_out(codec, given, read):
+    with pytest.raises(DataError, match=f"the file is {codec.upper()}: leave --encoding out"):
+        read("text,label\nGrüße,x\n".encode(codec), encoding=given)
+
+
+def test_an_encoding_that_garbles_is_told(read, caplog):
+    read("text,label\nGrüße,x\n".encode(), encoding="latin-1")
+    assert "is valid UTF-8, but is read as latin-1" in caplog.text
+
+
+def test_a_file_that_ends_early_or_is_no_text_is_told(read):
+    with pytest.raises(DataError, match="begins as UTF-16, but ends early"):
+        read("text,label\na,x\n".encode("utf-16")[:-1])
+    with pytest.raises(DataError, match="is an Excel workbook or an archive"):
+        read(b"PK\3\4\x14\0")
+
+
+def test_a_quoted_table_with_a_bad_quote_is_refused(read):
+    rows = [f'{n},"he said ""hi"" {n}",x' for n in range(10)]
+    with pytest.raises(DataError, match=r"row 11 .* not valid CSV .*--quoting none"):
+        read("\n".join(["id,text,label", *rows, '50,"bad" quote,x']))
+
+
+def test_a_table_of_one_column_may_have_every_separator_in_its_texts(read, caplog):
+    caplog.set_level(logging.INFO)
+    assert texts(read('text\nyes, no; or\ta|b\n"quoted, too"\n')) == [
+        "yes, no; or\ta|b",
+        "quoted, too",
+    ]
+    assert "(one column)" in caplog.text
+
+
+def test_several_columns_without_a_name_do_not_matter(read):
+    assert texts(read("text;label;;;\na;x;;;\n")) == ["a"]
+
+
 @pytest.mark.parametrize("codec", ["klingon", "base64", "rot13", "", "a\0b"])
 def test_what_is_no_encoding_is_refused(codec, read):
     with pytest.raises(ConfigError, match="is no codec of Python"):
@@ -174,7 +241,9 @@ def test_json_lines_may_have_another_encoding(read):
     line = '{"text": "caf\xe9", "label": "x"}\n'
     assert texts(read(line.encode("cp1252"), "a.jsonl", encoding="cp1252")) == ["café"]
     assert texts(read(line.encode("utf-16"), "a.jsonl")) == ["café"]
-    with pytest.raises(DataError, match=r"row 1.*not UTF-8\): .*--encoding"):
+    with pytest.raises(
+        DataError, match=r"row 1 \(line 1\): byte .* read as cp1252, .*café.*--encoding cp1252"
+    ):
         read(line.encode("cp1252"), "a.jsonl")
 
 

@@ -125,3 +125,29 @@ def test_bad_rows_are_named_together(tmp_path):
     assert lines[0].endswith("has 12 bad rows:")
     assert len(lines) == 1 + 10 + 1
     assert lines[-1].strip() == "and 2 more rows."
+
+
+@pytest.mark.parametrize("cell", ["NA", "N/A", "null", "\\N", "#N/A", "<NA>", "NaT"])
+def test_what_programs_write_for_nothing_is_no_class(cell, tmp_path):
+    with pytest.raises(DataError, match="as programs write a missing value: leave the cell empty"):
+        read_table(write(tmp_path / "a.csv", "label", ["x", cell]))
+
+
+def test_a_class_may_be_called_none(tmp_path):
+    path = write(tmp_path / "a.csv", "label", ["FAVOR", "NONE", "None "])
+    assert read_table(path, options=TableOptions(normalize_labels=True)).class_names == (
+        "favor",
+        "none",
+    )
+
+
+@pytest.mark.parametrize("cell", ["1.23457E+18", "1,23457E+18", "1.2345678901234568e+18"])
+def test_a_text_of_an_id_that_has_lost_digits_is_refused(cell, tmp_path):
+    (tmp_path / "a.csv").write_text(f"id;text\n{cell};a\n")
+    with pytest.raises(DataError, match="a number that has lost digits"):
+        read_table(tmp_path / "a.csv")
+
+
+def test_forms_of_one_unicode_text_are_one_class(tmp_path):
+    path = write(tmp_path / "a.csv", "label", ["caf\u00e9", "cafe\u0301"])
+    assert read_table(path).class_names == ("caf\u00e9",)

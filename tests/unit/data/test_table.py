@@ -92,10 +92,13 @@ BAD_TABLES = {
     "text after a quote": ('text,label\n"b"c\n,x\n', r"row 1 \(line 2\) is not valid CSV"),
     "label misspelt": ("text,lable\na,x\n", "no column 'label', but one called 'lable'"),
     "label of a data frame": ("text,label\na,x\nb,nan\n", r"row 2 \(line 3\): 'label' is 'nan'"),
-    "label of two lines": ('text,label\na,"x\ny"\n', r"row 1 .*a text with hidden characters"),
+    "label of two lines": ('text,label\na,"x\ny"\n', r"row 1 .*has hidden characters, or several"),
     "label that cannot be seen": ("text,label\na,\u200b\n", r"row 1 .*hidden characters"),
     "label with a hidden end": ("text,label\na,x\u200b\n", r"row 1 .*hidden characters"),
-    "a novel for a label": (f"text,label\na,{'x' * 201}\n", r"row 1 .*too long a text to name"),
+    "a novel for a label": (
+        f"text,label\na,{'x' * 201}\n",
+        r"row 1 .*is too long, so it is not the name",
+    ),
     "Latin-1": ("text\nok\ncafé\n".encode("latin-1"), r"line 3: byte 11 \(0xe9\) is not UTF-8"),
     "several bad rows": ("text,label\na,nan\nb,x\nc,nan\n", r"has 2 bad rows:"),
     "huge cell": (
