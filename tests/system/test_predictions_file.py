@@ -59,14 +59,13 @@ def test_a_table_keeps_its_columns_in_every_format(suffix, mvcn, tiny_run, table
     assert "separator semicolon" in errors
     assert "Wrote 2 predictions" in output
     header, *rows = READERS[suffix](out)
-    names = [name for name in COLUMNS if name]
-    assert header[:5] == [*names, "label"]
-    assert all(name.startswith("probability_") for name in header[5:])
-    kept = [[cell or "" for cell in row[:4]] for row in rows]
-    assert kept == [[cell for name, cell in zip(COLUMNS, row, strict=True) if name] for row in ROWS]
-    assert all(row[4] in [name.removeprefix("probability_") for name in header] for row in rows[:2])
-    assert not any(rows[2][4:])  # there is nothing to read
-    assert sum(map(float, rows[0][5:])) == pytest.approx(1)
+    assert [name or "" for name in header[:6]] == [*COLUMNS, "label"]
+    assert all(name.startswith("probability_") for name in header[6:])
+    assert [[cell or "" for cell in row[:5]] for row in rows] == ROWS
+    classes = [name.removeprefix("probability_") for name in header[6:]]
+    assert all(row[5] in classes for row in rows[:2])
+    assert not any(rows[2][5:])  # there is nothing to read
+    assert sum(map(float, rows[0][6:])) == pytest.approx(1)
 
 
 def test_columns_can_be_left_out(mvcn, fails, tiny_run, table, posts_table, tmp_path):
@@ -84,11 +83,39 @@ def test_a_column_of_ours_that_is_there_is_kept_and_ours_is_renamed(mvcn, tiny_r
     out = tmp_path / "out.csv"
     code, output, _ = mvcn("predict", tiny_run, tmp_path / "a.csv", "--output", out)
     assert code == 0
-    assert "the class is in 'predicted_label'" in output
+    assert "the class is in the column 'predicted_label'" in output
     header, row = read_delimited(out, ",")
     assert header[:4] == ["id", "text", "label", "predicted_label"]
     assert row[:3] == ["1", "so good", "mine"]
     assert mvcn("predict", tiny_run, tmp_path / "a.csv", "--output", out, "--overwrite")[0] == 0
+
+
+def test_a_label_of_another_name_cannot_be_taken_for_a_prediction(mvcn, tiny_run, tmp_path):
+    (tmp_path / "a.csv").write_text("text,sentiment\nso good,mine\n")
+    first, second = tmp_path / "out.csv", tmp_path / "again.csv"
+    assert mvcn("predict", tiny_run, tmp_path / "a.csv", "--output", first)[0] == 0
+    assert read_delimited(first, ",")[0][:4] == ["id", "text", "sentiment", "predicted_label"]
+    assert mvcn("predict", tiny_run, first, "--output", second)[0] == 0
+    header = read_delimited(second, ",")[0]
+    assert len(set(header)) == len(header)
+    assert "predicted_predicted_label" in header
+    code, _, errors = mvcn("prepare", "--root", first, "--output", tmp_path / "prepared")
+    assert code == 0
+    assert "label from 'sentiment'" in errors
+
+
+def test_columns_that_are_not_read_are_kept_whatever_is_in_them(mvcn, tiny_run, tmp_path):
+    line = '{"text": "so good", "lang": "en", "lang": "de", "geo": NaN, "user": "\\ud83d"}\n'
+    (tmp_path / "a.jsonl").write_text(line)
+    out = tmp_path / "out.csv"
+    assert mvcn("predict", tiny_run, tmp_path / "a.jsonl", "--output", out)[0] == 0
+    header, row = read_delimited(out, ",")
+    assert dict(zip(header[1:5], row[1:5], strict=True)) == {
+        "text": "so good",
+        "lang": "de",
+        "geo": "",
+        "user": "\ufffd",
+    }
 
 
 def test_parts_and_lists_of_ids_keep_the_rows_of_their_posts(mvcn, tiny_run, tmp_path):
@@ -111,8 +138,10 @@ def test_whole_images_in_a_table_are_not_copied(mvcn, tiny_run, generated_posts,
     columns = {"text": [p.text for p in posts], "image": images, "date": ["today", None]}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     out = tmp_path / "out.parquet"
-    assert mvcn("predict", tiny_run, tmp_path / "a.parquet", "--output", out)[0] == 0
+    code, _, errors = mvcn("predict", tiny_run, tmp_path / "a.parquet", "--output", out)
+    assert code == 0
     assert pq.read_table(out).column_names[:4] == ["id", "text", "date", "label"]
+    assert "'image' is not kept: its cells are whole image files" in errors
     assert pq.read_table(out)["date"].to_pylist() == ["today", None]
 
 

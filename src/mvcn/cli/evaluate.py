@@ -19,6 +19,7 @@ from mvcn.cli.options import (
 from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_posts
 from mvcn.data.splits import read_ids, select_posts
+from mvcn.errors import DataError
 from mvcn.files import require_place_for, require_replaceable, write_json
 
 MARK = "mvcn evaluate"
@@ -52,6 +53,8 @@ def evaluate(
     config = data_config(source, root=root, splits=splits)
     classifier = Classifier.from_pretrained(run)
     corpus = read_posts(config, split, remembered=read_columns(run))
+    if corpus.columns and "label" not in corpus.columns:
+        raise DataError(f"{root} has no column of labels: name it by --columns label=...")
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
     judged = classifier.evaluate(posts, on_bad_image)
     tell_problems(judged.bad_images, judged.left_out, on_bad_image)

@@ -139,8 +139,8 @@ def _predict_table(
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
     require_place_for_predictions(output, overwrite=overwrite)
-    classifier = Classifier.from_pretrained(run, backend)
     corpus = read_posts(source, split, labels=False, remembered=read_columns(run))
+    classifier = Classifier.from_pretrained(run, backend)
     kept = kept_cells(source, corpus) if keep_columns else None
     predictions = classifier.predict(corpus.posts, on_bad_image, least)
     table = PredictionTable(output, classifier.class_names, kept, on_bad_image == "drop")
@@ -148,7 +148,7 @@ def _predict_table(
         [post.id for post in corpus.posts],
         tqdm(predictions, total=len(corpus.posts), unit="post"),
     )
-    left_out = _tell(problems)
+    left_out = _tell(problems, drops=on_bad_image == "drop")
     typer.echo(f"Wrote {len(corpus.posts) - left_out} predictions to {output}{table.hint}.")
     if least > 0:
         typer.echo(f"{unsure} of them have no label: no class is probable enough.")
@@ -169,12 +169,12 @@ def _least_probability(run: Path, precision: float | None) -> float:
     return threshold.confidence
 
 
-def _tell(problems: Sequence["Prediction"]) -> int:
+def _tell(problems: Sequence["Prediction"], *, drops: bool = False) -> int:
     """Say which posts were classified without their image or not at all; return how many not."""
     used = {one.id: str(one.problem) for one in problems if one.probabilities}
     left_out = {one.id: str(one.problem) for one in problems if not one.probabilities}
     tell_bad_images(used, "blank")
-    tell_left_out(left_out, "have no label")
+    tell_left_out(left_out, "were left out" if drops else "have no label")
     return len(left_out)
 
 

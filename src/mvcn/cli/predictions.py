@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvcn.config import DataConfig
+from mvcn.data.columns import is_known
 from mvcn.data.kept_cells import KeptCells
 from mvcn.data.sources import table_options
 from mvcn.data.table_writing import read_column_names, require_writable_table, table_writer
@@ -46,9 +47,20 @@ def require_place_for_predictions(path: Path, *, overwrite: bool) -> None:
 def _are_predictions(columns: Sequence[str]) -> bool:
     """Tell the columns that end with a label and probabilities."""
     others = list(columns)
-    while others and others[-1].removeprefix(PREDICTED).startswith(PROBABILITY):
+    while others and others[-1].replace(PREDICTED, "").startswith(PROBABILITY):
         others.pop()
-    return len(others) < len(columns) and others[-1:] in ([LABEL], [f"{PREDICTED}{LABEL}"])
+    return (
+        len(others) < len(columns) and others[-1].replace(PREDICTED, "") == LABEL
+        if others
+        else False
+    )
+
+
+def _unlike(name: str, others: Sequence[str]) -> str:
+    """Return a name that no other column has."""
+    while name in others:
+        name = f"{PREDICTED}{name}"
+    return name
 
 
 def kept_cells(source: DataConfig, corpus: Corpus) -> KeptCells:
@@ -77,16 +89,21 @@ class PredictionTable:
     def columns(self) -> list[str]:
         """The names of all columns, ours last."""
         theirs = [] if self.kept is None else list(self.kept.columns)
-        ours = [LABEL, *(f"{PROBABILITY}{name}" for name in self.class_names)]
-        named = [f"{PREDICTED}{name}" if name in theirs else name for name in ours]
-        return [*(["id"] if self.has_own_ids else []), *theirs, *named]
+        # A label of the table, whatever it is called, must not be taken for what was predicted.
+        label = f"{PREDICTED}{LABEL}" if any(is_known(one, LABEL) for one in theirs) else LABEL
+        ours = [label, *(f"{PROBABILITY}{name}" for name in self.class_names)]
+        return [
+            *(["id"] if self.has_own_ids else []),
+            *theirs,
+            *(_unlike(name, theirs) for name in ours),
+        ]
 
     @property
     def hint(self) -> str:
         """What a person must know of the names of the columns; "" if there is nothing."""
         if f"{PREDICTED}{LABEL}" not in self.columns:
             return ""
-        return f" (the class is in '{PREDICTED}{LABEL}'; '{LABEL}' is the table's own column)"
+        return f" (the class is in the column '{PREDICTED}{LABEL}')"
 
     def write(
         self, ids: Sequence[str], predictions: Iterable["Prediction"]

@@ -32,7 +32,11 @@ def log_to_terminal() -> None:
     """Show what the library logs to a person; of several processes, the first one alone does."""
     logger = logging.getLogger("mvcn")
     if RANK == 0 and not any(isinstance(h, TerminalHandler) for h in logger.handlers):
-        logger.addHandler(TerminalHandler())
+        handler = TerminalHandler()
+        handler.addFilter(
+            lambda record: not record.name.startswith("mvcn.serve")
+        )  # has its own log
+        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
 
 

@@ -74,6 +74,8 @@ def read_corpus(
     known = inspect.signature(reader).parameters
     places: dict[str, Any] = {"columns": columns or None, "images": images}
     useless = [OPTION_OF[key] for key in places if places[key] and key not in known]
+    if text_only and "columns" in known:
+        places["columns"] = {**(columns or {}), "image": ""}
     if options is not None and "options" not in known:
         useless += options.given
     if useless:

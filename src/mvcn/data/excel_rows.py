@@ -52,7 +52,7 @@ def open_excel(path: Path, options: TableOptions) -> Table:
     others = f", one of {len(sheets)}" if len(sheets) > 1 else ""
     return Table(
         columns,
-        lambda: [dict(r.cells) for r in islice(_rows(path, sheet, columns, {}), SAMPLE_ROWS)],
+        lambda: [dict(r.cells) for r in islice(_rows(path, sheet, columns, None), SAMPLE_ROWS)],
         partial(_rows, path, sheet, columns),
         f"sheet {sheet!r}{others}",
         repeated,
@@ -70,7 +70,7 @@ def _choose(sheets: Sequence[str], name: str | None, path: Path) -> str:
 
 
 def _rows(
-    path: Path, sheet: str, columns: Sequence[str], names: Mapping[str, str]
+    path: Path, sheet: str, columns: Sequence[str], names: Mapping[str, str] | None
 ) -> Iterator[Row]:
     changed: list[str] = []
     with _reading(path):
@@ -79,7 +79,7 @@ def _rows(
             padded = [*cells, *[None] * (len(columns) - len(cells))]
             row = dict(zip(columns, padded, strict=False))
             for ours in TEXT_COLUMNS:
-                if theirs := names.get(ours):
+                if theirs := (names or {}).get(ours):
                     row[theirs] = _as_text(row[theirs], ours, theirs, where, changed)
             yield Row(row, number, where)
     if changed:

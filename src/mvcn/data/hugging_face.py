@@ -116,9 +116,9 @@ def _table(parts: list[_Part], has_parts: bool, root: str) -> Table:
         for part in parts:
             yield from part.dataset.select(range(min(SAMPLE_ROWS, len(part.dataset))))
 
-    def rows(names: Mapping[str, str]) -> Iterator[Row]:
+    def rows(names: Mapping[str, str] | None) -> Iterator[Row]:
         for part in parts:
-            yield from _rows(part, names, root)
+            yield from _rows(part, names or {}, root)
 
     return Table((*columns, *([SPLIT_COLUMN] if has_parts else [])), sample, rows)
 
@@ -205,8 +205,8 @@ def _ids(name: str, dataset: Any, column: str) -> list[str]:
 def _rows(part: _Part, names: Mapping[str, str], root: str) -> Iterator[Row]:
     """Yield the rows of one part; without ids, their number in it is their id."""
     dataset, name = part.dataset, part.name
-    image = names["image"]
-    labels = [names[name] for name in ("label", "text_label", "image_label")]
+    image = names.get("image", "")
+    labels = [names.get(name, "") for name in ("label", "text_label", "image_label")]
     namers = {
         label: f.int2str for label in labels if hasattr(f := _feature(dataset, label), "int2str")
     }

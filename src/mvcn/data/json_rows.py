@@ -121,19 +121,23 @@ def open_json(path: Path, options: TableOptions) -> Table:
     return Table(columns, lambda: spread(objects), partial(_rows_of_list, path, objects))
 
 
-def _rows_of_list(path: Path, objects: list[_Object], names: Mapping[str, str]) -> Iterator[Row]:
+def _rows_of_list(
+    path: Path, objects: list[_Object], names: Mapping[str, str] | None
+) -> Iterator[Row]:
     for number, cells in enumerate(objects, start=1):
         _require_read_once(cells, names, where := f"{path}, row {number}")
         yield Row(cells, number, where)
 
 
-def _rows(path: Path, encoding: str | None, names: Mapping[str, str]) -> Iterator[Row]:
+def _rows(path: Path, encoding: str | None, names: Mapping[str, str] | None) -> Iterator[Row]:
     for number, line in enumerate(_lines(path, encoding), start=1):
         cells = _parse(line)
         _require_read_once(cells, names, line.where)
         image = None
         if line.offset is not None:
-            image = JsonLineImage(path, line.offset, len(line.content), names.get("image", ""))
+            image = JsonLineImage(
+                path, line.offset, len(line.content), (names or {}).get("image", "")
+            )
         yield Row(cells, number, line.where, image)
 
 
@@ -185,14 +189,18 @@ def _next_line(file: Any, path: Path) -> bytes:
 def _parse(line: _Line) -> _Object:
     text = line.content
     if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text, _ = decode(text, line.where)  # says what would read it
+        text = _decoded(text, line.where)
     row = _loads(text, line.where)
     _require_object(row, line.where)
     parsed: _Object = row
     return parsed
+
+
+def _decoded(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return decode(content, where)[0]  # says what would read it
 
 
 def _loads(text: str, where: str) -> Any:
@@ -220,6 +228,6 @@ def _require_object(row: Any, where: str) -> None:
         )
 
 
-def _require_read_once(row: _Object, names: Mapping[str, str], where: str) -> None:
-    for key in row.repeated.intersection(names.values()):
+def _require_read_once(row: _Object, names: Mapping[str, str] | None, where: str) -> None:
+    for key in row.repeated.intersection((names or {}).values()):
         raise DataError(f"{where}: the key {key!r} comes twice: delete one of them.")

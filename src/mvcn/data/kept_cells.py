@@ -1,5 +1,6 @@
 """The cells of a table as they stand in it, to be written beside what was predicted for them."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,11 @@ from mvcn.data.rows import TableOptions
 from mvcn.data.table import open_table
 from mvcn.errors import DataError
 from mvcn.types import StoredImage
+
+logger = logging.getLogger(__name__)
+
+MIDNIGHT = " 00:00:00"
+"""Of a date, whose time nobody has written."""
 
 
 class KeptCells:
@@ -33,7 +39,9 @@ class KeptCells:
         held = {
             name for row in self._table.sample() for name, cell in row.items() if _holds_file(cell)
         }
-        return [name for name in self._table.columns if name.strip() and name not in held]
+        for name in held:
+            logger.info("The column %r is not kept: its cells are whole image files.", name)
+        return [name for name in self._table.columns if name not in held]
 
     @property
     def has_ids(self) -> bool:
@@ -51,8 +59,7 @@ class KeptCells:
             DataError: The table is not what it was when the posts were read.
         """
         wanted, waiting = set(ids), dict[str, list[Any]]()
-        # Names that are none of ours: nothing is done to the cells.
-        rows = self._table.rows({f"kept {n}": name for n, name in enumerate(self.columns)})
+        rows = self._table.rows(None)
         for post_id in ids:
             while post_id not in waiting:
                 row = next(rows, None)
@@ -73,4 +80,6 @@ def _plain(cell: Any) -> Any:
     """Return a cell as JSON has it, times and the like as text."""
     if isinstance(cell, str):
         return replace_surrogates(cell).text
-    return cell if cell is None or isinstance(cell, bool | int | float | list | dict) else str(cell)
+    if cell is None or isinstance(cell, bool | int | float | list | dict):
+        return cell
+    return str(cell).removesuffix(MIDNIGHT)

@@ -58,14 +58,16 @@ def _sample(path: Path) -> list[dict[str, Any]]:
         return sample_parquet(file)
 
 
-def _rows(path: Path, names: Mapping[str, str]) -> Iterator[Row]:
+def _rows(path: Path, names: Mapping[str, str] | None) -> Iterator[Row]:
     with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         columns = file.schema_arrow.names
-        wanted = set(names.values())
+        whole = {field.name for field in file.schema_arrow if not holds_bytes(field.type)}
+        wanted = whole if names is None else set(names.values())
         # Any column tells how many rows there are.
         read = [name for name in columns if name in wanted] or columns[:1]
+        image = (names or {}).get("image", "")
         groups = range(file.num_row_groups if columns else 0)
-        cells = (row for g in groups for row in _cells(file, g, read, names.get("image", ""), path))
+        cells = (row for g in groups for row in _cells(file, g, read, image, path))
         for number, row in enumerate(cells, start=1):
             yield Row(dict.fromkeys(columns) | row, number, f"{path}, row {number}")
 

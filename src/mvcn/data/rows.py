@@ -68,8 +68,9 @@ class Table:
     """In their order; those of JSON lines are those of the first rows."""
     sample: Callable[[], Iterable[Mapping[str, Any]]]
     """Returns the cells of the first rows, to see what kind of cells a column has."""
-    rows: Callable[[Mapping[str, str]], Iterator[Row]]
-    """Returns the rows for our name of each column -> theirs; other cells may be left out."""
+    rows: Callable[[Mapping[str, str] | None], Iterator[Row]]
+    """Returns the rows for our name of each column -> theirs, where other cells may be left out;
+    or for None all cells as they are, but for whole image files."""
     layout: str = ""
     """What was found out about the format, such as the separator."""
     repeated: Collection[str] = ()

@@ -154,8 +154,10 @@ def learnable_posts(posts: Sequence[Post]) -> list[Post]:
 def _require_learnable(posts: TrainingPosts) -> None:
     if len(posts.class_names) < MIN_CLASSES:
         found = ", ".join(posts.class_names) or "no label"
+        is_unknown = posts.columns and "label" not in posts.columns
+        hint = ": name the column of the labels by --columns label=..." if is_unknown else ""
         raise DataError(
-            f"A classifier needs at least two classes; the training posts have {found}."
+            f"A classifier needs at least two classes; the training posts have {found}{hint}."
         )
     if not posts.dev:
         raise DataError(

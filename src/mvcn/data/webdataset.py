@@ -57,7 +57,7 @@ def read_webdataset(
     table = Table(
         tuple(dict.fromkeys([*columns_of(samples), *split])),
         lambda: (),  # what a member is, its name tells
-        lambda names: _rows(samples, parts, names),
+        lambda names: _rows(samples, parts, names or {}),
     )
     place = ImageFolder(images or (root if root.is_dir() else root.parent))
     return corpus_of_table(table, str(root), place, columns, splits, options)
