@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mvcn.data.image_cells import ImagePlace
-from mvcn.data.parquet_files import StoredFile
+from mvcn.data.parquet_files import SUFFIX, StoredFile
 from mvcn.data.parquet_rows import sample_parquet
 from mvcn.data.row_batches import POST_COLUMNS, RowBatch, UnreadableCell, batch_of
 from mvcn.data.rows import Row
@@ -92,9 +92,10 @@ def unreadable(file: StoredFile, error: Exception) -> DataError:
         forbidden = why_not_allowed(Path(file.path)) or NOT_ALLOWED
         return DataError(f"{file.path} {forbidden}")
     reason = " ".join(str(error).split()).rstrip(".")[:200]
-    return DataError(
-        f"{file.path} cannot be read as Parquet ({reason}): write it again, or take it out."
-    )
+    advice = "write it again, or take it out"
+    if not file.path.lower().endswith(SUFFIX):
+        advice = "write its table as Parquet, or leave --engine out"
+    return DataError(f"{file.path} cannot be read as Parquet ({reason}): {advice}.")
 
 
 def read_row_batches(
