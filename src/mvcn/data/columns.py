@@ -31,6 +31,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         *("message", "message_text", "post", "post_text", "post_content", "post_body"),
         *("full_text", "text_content", "raw_text", "clean_text", "cleaned_text", "original_text"),
         *("description", "utterance", "document", "headline", "selftext", "news_text"),
+        *("caption_text", "image_caption", "meme_text", "content_text", "text_body", "review_body"),
+        *("comment_body", "post_message", "transcript", "statement", "phrase"),
     ),
     "image": (
         *("images", "img", "imgs", "image_path", "images_path", "image_paths", "img_path"),
@@ -39,12 +41,15 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         *("image_file_path", "image_name", "img_name", "filename", "filenames", "file_name"),
         *("photo", "photos", "photo_path", "photo_file", "picture", "pictures", "picture_path"),
         *("picture_file", "pic", "pics", "pic_path", "media", "media_path", "media_file"),
-        *("meme", "meme_path", "jpg", "jpeg", "png", "thumbnail"),
+        *("picture_name", "photo_name", "pic_name", "media_name", "media_filename", "image_loc"),
+        *("image_location", "img_loc", "image_src", "img_src", "screenshot", "poster", "thumbnail"),
+        *("photo_filename", "picture_filename", "meme", "meme_path", "jpg", "jpeg", "png"),
     ),
     "label": (
         *("labels", "sentiment", "sentiments", "class", "classes", "category", "target"),
         *("gold_label", "gold", "class_name", "label_name", "class_label", "sentiment_label"),
-        *("polarity", "emotion", "annotation", "y"),
+        *("polarity", "emotion", "annotation", "y", "overall_sentiment", "airline_sentiment"),
+        *("stance", "hateful", "is_hateful", "sarcasm", "is_sarcastic"),
     ),
     "split": ("splits", "subset", "fold", "set", "part", "partition", "data_split", "split_name"),
 }
