@@ -285,13 +285,27 @@ BROKEN = {
         "nothing": ({"readme": ""}, r"has no train\.jsonl, dev\.jsonl, test\.jsonl"),
     },
     "image-folder": {
-        "image in no class": ({"a.png": b""}, r"a\.png is in no folder of a class"),
-        "other file": ({"cat/a.doc": b""}, r"a\.doc is neither an image nor the text of one"),
-        "text of nothing": ({"cat/a.txt": b""}, r"a\.txt is neither an image nor the text"),
+        "image in no class": (
+            {"a.png": b"", "cat/b.png": b""},
+            r"a\.png is in no folder of a class",
+        ),
+        "class of another file": ({"cat/a.doc": b""}, "cat holds no images of its class"),
         "not UTF-8": ({"cat/a.png": b"", "cat/a.txt": b"\xff"}, r"a\.txt: byte 0 is not UTF-8"),
         "two tables": ({"metadata.csv": "", "metadata.jsonl": ""}, "has 2 tables of metadata"),
         "no file_name": ({"metadata.csv": "text\na\n"}, "no column 'file_name' for 'image'"),
-        "nothing": ({".hidden": b""}, "has no rows"),
+        "nothing": ({".hidden": b"", "readme.md": b""}, "holds no images: give a folder with"),
+        "table of another name": (
+            {"a.png": b"", "labels.csv": "file_name\na.png\n"},
+            r"has labels\.csv beside its images: .*--data table --root .*labels\.csv",
+        ),
+        "classes one folder deeper": (
+            {"data/cat/a.png": b"", "data/dog/b.png": b""},
+            "data holds its images in folders, such as cat, .*--root",
+        ),
+        "parts one folder deeper": (
+            {"data/train/cat/a.png": b"", "more/a.png": b""},
+            "data holds its images in folders, such as train, .*--root",
+        ),
         "class of nothing": (
             {"cat/a.png": b"", "dog/.hidden": b""},
             "dog holds no images of its class: fill it or take it away",
