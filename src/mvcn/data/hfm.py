@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images
+from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images, names_in
 from mvcn.data.parts import PARTS, left_out, part_files
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
@@ -49,7 +49,8 @@ def read_hfm(
     Raises:
         DataError: `root` is not HFM, a wanted file is missing, or a line is malformed.
     """
-    root = find_place(root, lambda folder: any((folder / "text").glob("*.txt")), "HFM")
+    root = find_place(root, _is_hfm, "HFM")
+    require_allowed(root / "text", DataError)
     attributes = _read_attributes(root / ATTRIBUTES)
     (with_image,) = files_by_id(_image_folder(root, images), IMAGE_SUFFIXES)
     posts: dict[str, Post] = {}
@@ -85,6 +86,10 @@ def read_hfm(
         missing_images=tuple(post_id for post_id in posts if post_id not in with_image),
         other_parts=others,
     )
+
+
+def _is_hfm(folder: Path) -> bool:
+    return any(name.endswith(".txt") for name in names_in(folder / "text"))
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:

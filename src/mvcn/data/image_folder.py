@@ -53,7 +53,14 @@ def read_image_folder(
     _require_once(posts, root)
     names = dict.fromkeys(name for corpus in corpora for name in corpus.class_names)
     hidden = tuple(name for corpus in corpora for name in corpus.removed.get(HIDDEN, ()))
-    removed = left_out(str(root), _images_beside([folder for folder, _ in parts], root))
+    beside = _images_beside([folder for folder, _ in parts], root)
+    for (folder, _), corpus in zip(parts, corpora, strict=True):
+        if beside and not corpus.class_names and not _tables_in(folder):
+            raise DataError(
+                f"{folder} holds images in no folder of a class, and so does {min(beside)} beside "
+                f"it: rename {folder.name}, which is read as a part, if it is a class."
+            )
+    removed = left_out(str(root), beside)
     if hidden:
         removed[HIDDEN] = hidden
     read = {ours: theirs for corpus in corpora for ours, theirs in corpus.columns.items()}

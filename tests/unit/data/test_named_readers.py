@@ -302,6 +302,10 @@ BROKEN = {
             {"data/cat/a.png": b"", "data/dog/b.png": b""},
             "data holds its images in folders, such as cat, .*--root",
         ),
+        "a class called as a part": (
+            {"positive/a.png": b"", "test/b.png": b""},
+            "test holds images in no folder of a class, .* positive .*rename test",
+        ),
         "parts one folder deeper": (
             {"data/train/cat/a.png": b"", "more/a.png": b""},
             "data holds its images in folders, such as train, .*--root",
