@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images, names_in
-from mvcn.data.parts import PARTS, left_out, part_files
+from mvcn.data.parts import PARTS, left_out, log_parts_without_posts, part_files
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
@@ -57,7 +57,9 @@ def read_hfm(
     filtered: list[str] = []
     files, unknown = _files(root / "text")
     wanted = _wanted(files, root, splits)
+    counts = dict.fromkeys(wanted, 0)
     for split, where, (post_id, text, label) in _read_parts(wanted):
+        counts[split] += 1
         if post_id in posts:
             raise DataError(f"{where}: post {post_id} was given before: delete one of them.")
         if FILTERED_WORDS.intersection(text.split()):
@@ -79,10 +81,11 @@ def read_hfm(
         for part, paths in files.items()
         if part not in wanted
     }
+    log_parts_without_posts(counts | others, str(root / "text"))
     return Corpus(
         list(posts.values()),
         CLASS_NAMES,
-        {FILTERED: tuple(filtered), **removed},
+        {**({FILTERED: tuple(filtered)} if filtered else {}), **removed},
         missing_images=tuple(post_id for post_id in posts if post_id not in with_image),
         other_parts=others,
     )
