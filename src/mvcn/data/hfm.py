@@ -76,11 +76,7 @@ def read_hfm(
     if not posts:
         raise DataError(f"{root / 'text'} holds no posts: give the folder of HFM as published.")
     removed = left_out(str(root / "text"), {path.name: _line_ids(path) for path in unknown})
-    others = {
-        part: sum(len(_line_ids(path)) for path in paths)
-        for part, paths in files.items()
-        if part not in wanted
-    }
+    others = _sizes({part: paths for part, paths in files.items() if part not in wanted})
     log_parts_without_posts(counts | others, str(root / "text"))
     return Corpus(
         list(posts.values()),
@@ -123,6 +119,10 @@ def _wanted(
             f"{root / 'text'} has none of {', '.join(FILES.values())}: give the folder of HFM."
         )
     return dict(files)
+
+
+def _sizes(files: Mapping[str, list[Path]]) -> dict[str, int]:
+    return {part: sum(len(_line_ids(path)) for path in paths) for part, paths in files.items()}
 
 
 def _line_ids(path: Path) -> list[str]:
