@@ -1,15 +1,19 @@
 """Files that nobody else may read: written so that others may, and told as that where met."""
 
+import io
 import os
 import shutil
 import stat
+import tarfile
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mvcn.config import ModelConfig
+from mvcn.data import read_corpus
 from mvcn.data.images import image_digest, open_image
 from mvcn.data.parquet_batches import open_parquet
 from mvcn.data.parquet_files import find_parquet_files
@@ -151,6 +155,71 @@ def test_ids_that_may_not_be_read_are_told_as_that(place, forbid):
     forbid(path)
     with pytest.raises(DataError, match=r"train\.txt cannot be read \(permission denied\)"):
         read_ids(path)
+
+
+def write(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    for path in folder.rglob("*"):
+        path.chmod(0o755)
+    return folder
+
+
+LAYOUTS = {
+    "hfm": {"text/train.txt": "['1', 'words', 1]\n"},
+    "mvsa-single": {"labelResultAll.txt": "ID\ttext,image\n1\tneutral,neutral\n", "data/1.txt": ""},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "locked"),
+    [
+        *(("hfm", place) for place in ("text/train.txt", "text", "")),
+        *(("mvsa-single", place) for place in ("data/1.txt", "data", "labelResultAll.txt", "")),
+    ],
+)
+@pytest.mark.parametrize("above", ["", "unpacked"])
+def test_a_published_data_set_that_may_not_be_read_is_told_as_that(
+    name, locked, above, place, forbid
+):
+    folder = write(place / "root" / above, LAYOUTS[name])
+    for path in (place / "root", *(place / "root").rglob("*")):
+        path.chmod(0o755)
+    read_corpus(name, place / "root")
+    forbid(folder / locked)
+    with pytest.raises(
+        DataError, match=rf"{locked}\S* cannot be read \(permission denied\): allow"
+    ):
+        read_corpus(name, place / "root")
+
+
+def test_shards_that_may_not_be_read_are_told_as_that(place, forbid):
+    path = place / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("1.txt", "1.jpg"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    (post,) = read_corpus("webdataset", place).posts
+    forbid(path)
+    with pytest.raises(
+        BadImageError, match=r"a\.tar cannot be read \(permission denied\): allow it"
+    ):
+        open_image(post.image)
+    with pytest.raises(
+        DataError, match=r"^/.*a\.tar cannot be read \(permission denied\): allow it"
+    ):
+        read_corpus("webdataset", place)
+
+
+def test_a_saved_data_set_that_may_not_be_read_is_told_as_that(place, forbid):
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(place / "saved"))
+    for path in (place / "saved", *(place / "saved").rglob("*")):
+        path.chmod(0o755)
+    read_corpus("hugging-face", place / "saved")
+    (arrow,) = (place / "saved").glob("*.arrow")
+    forbid(arrow)
+    with pytest.raises(DataError, match=r"\.arrow cannot be read \(permission denied\): allow it"):
+        read_corpus("hugging-face", place / "saved")
 
 
 def test_a_post_whose_image_may_not_be_read_has_a_bad_image(tiny_run, place, forbid):

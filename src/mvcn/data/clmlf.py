@@ -9,7 +9,7 @@ from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds
 from mvcn.data.hfm import CLASS_NAMES as SARCASM
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.merge_rule import POLARITIES
-from mvcn.data.parts import PARTS, keep_parts, left_out, part_files
+from mvcn.data.parts import PARTS, keep_parts, left_out, log_parts_without_posts, part_files
 from mvcn.data.rows import read_bytes
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
@@ -51,6 +51,7 @@ def read_clmlf(
         split: [entry for path in paths for entry in _entries(path)]
         for split, paths in files.items()
     }
+    log_parts_without_posts({part: len(found) for part, found in entries.items()}, str(root))
     names = _class_names(label for part in entries.values() for *_, label in part)
     folder = _image_folder(root, images, text_only)
     (by_id,), by_path = files_by_id(folder, IMAGE_SUFFIXES), ImageFolder(folder)
@@ -98,8 +99,10 @@ def _entries(path: Path) -> Iterator[tuple[str, str, str, int]]:
         if not isinstance(entry, dict) or not {"id", "text", "emotion_label"} <= set(entry):
             raise DataError(f"{where} must have the keys id, text and emotion_label.")
         post_id, text, label = str(entry["id"]).strip(), entry["text"], entry["emotion_label"]
-        if not post_id or not isinstance(text, str):
-            raise DataError(f"{where}: the id must not be empty, and the text must be text.")
+        if type(entry["id"]) not in (str, int) or not post_id:
+            raise DataError(f"{where}: id is {entry['id']!r:.80}, but must name the post.")
+        if not isinstance(text, str):
+            raise DataError(f"{where}: text is {text!r:.80}, but must be text.")
         if type(label) is not int or not 0 <= label < len(POLARITIES):
             raise DataError(f"{where}: emotion_label is {label!r}, but must be 0, 1 or 2.")
         yield where, post_id, text, label

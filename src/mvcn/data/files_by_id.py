@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mvcn.errors import DataError
+from mvcn.files import require_allowed, why_not_allowed
 
 LOG = logging.getLogger(__name__)
 
@@ -58,9 +59,11 @@ def find_place(root: Path, is_place: Callable[[Path], bool], what: str) -> Path:
         what: What the kind is called, for people.
 
     Raises:
-        DataError: There are several on one level.
+        DataError: There are several on one level, or none and you may not read a folder.
     """
+    require_allowed(root, DataError)
     level = [root]
+    forbidden: list[Path] = []
     for depth in range(MAX_DEPTH + 1):
         found = [folder for folder in level if is_place(folder)]
         if len(found) > 1:
@@ -72,7 +75,11 @@ def find_place(root: Path, is_place: Callable[[Path], bool], what: str) -> Path:
             if depth:
                 LOG.info("Reading %s from %s, which is below %s.", what, found[0], root)
             return found[0]
-        level = [folder for parent in level for folder in _folders_in(parent)]
+        below = [folder for parent in level for folder in _folders_in(parent)]
+        level = [folder for folder in below if why_not_allowed(folder) is None]
+        forbidden += [folder for folder in below if folder not in level]
+    for folder in forbidden:
+        require_allowed(folder, DataError)
     return root
 
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images
-from mvcn.data.parts import PARTS, left_out, part_files
+from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images, names_in
+from mvcn.data.parts import PARTS, left_out, log_parts_without_posts, part_files
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
@@ -49,14 +49,17 @@ def read_hfm(
     Raises:
         DataError: `root` is not HFM, a wanted file is missing, or a line is malformed.
     """
-    root = find_place(root, lambda folder: any((folder / "text").glob("*.txt")), "HFM")
+    root = find_place(root, _is_hfm, "HFM")
+    require_allowed(root / "text", DataError)
     attributes = _read_attributes(root / ATTRIBUTES)
     (with_image,) = files_by_id(_image_folder(root, images), IMAGE_SUFFIXES)
     posts: dict[str, Post] = {}
     filtered: list[str] = []
     files, unknown = _files(root / "text")
     wanted = _wanted(files, root, splits)
+    counts = dict.fromkeys(wanted, 0)
     for split, where, (post_id, text, label) in _read_parts(wanted):
+        counts[split] += 1
         if post_id in posts:
             raise DataError(f"{where}: post {post_id} was given before: delete one of them.")
         if FILTERED_WORDS.intersection(text.split()):
@@ -73,18 +76,19 @@ def read_hfm(
     if not posts:
         raise DataError(f"{root / 'text'} holds no posts: give the folder of HFM as published.")
     removed = left_out(str(root / "text"), {path.name: _line_ids(path) for path in unknown})
-    others = {
-        part: sum(len(_line_ids(path)) for path in paths)
-        for part, paths in files.items()
-        if part not in wanted
-    }
+    others = _sizes({part: paths for part, paths in files.items() if part not in wanted})
+    log_parts_without_posts(counts | others, str(root / "text"))
     return Corpus(
         list(posts.values()),
         CLASS_NAMES,
-        {FILTERED: tuple(filtered), **removed},
+        {**({FILTERED: tuple(filtered)} if filtered else {}), **removed},
         missing_images=tuple(post_id for post_id in posts if post_id not in with_image),
         other_parts=others,
     )
+
+
+def _is_hfm(folder: Path) -> bool:
+    return any(name.endswith(".txt") for name in names_in(folder / "text"))
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
@@ -115,6 +119,10 @@ def _wanted(
             f"{root / 'text'} has none of {', '.join(FILES.values())}: give the folder of HFM."
         )
     return dict(files)
+
+
+def _sizes(files: Mapping[str, list[Path]]) -> dict[str, int]:
+    return {part: sum(len(_line_ids(path)) for path in paths) for part, paths in files.items()}
 
 
 def _line_ids(path: Path) -> list[str]:

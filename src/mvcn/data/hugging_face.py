@@ -11,6 +11,7 @@ from mvcn.data.parts import group_by_part, left_out
 from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions
 from mvcn.data.table import corpus_of_table
 from mvcn.errors import BadImageError, DataError
+from mvcn.files import require_allowed
 from mvcn.types import Corpus, ImageFacts
 
 SPLIT_COLUMN = " split"
@@ -131,6 +132,8 @@ def _load(root: Path) -> dict[str, Any]:
         load = library.load_from_disk if saved else library.load_dataset
         loaded = load(str(root))
     except Exception as error:  # the library lets nearly every kind through
+        for path in (root, *sorted(root.rglob("*"))):
+            require_allowed(path, DataError)
         reason = " ".join(str(error).split())[:150].rstrip(".")
         raise DataError(
             f"{root} cannot be read as a Hugging Face data set ({reason}): give a folder that "

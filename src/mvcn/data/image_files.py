@@ -7,6 +7,7 @@ from pathlib import Path
 from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import UnreadableImage, bad_image_error
 from mvcn.data.image_facts import describe_image
+from mvcn.data.mvsa import LABEL_FILE
 from mvcn.data.read_ahead import read_ahead
 from mvcn.data.rows import why_no_file
 from mvcn.errors import DataError, reason_of
@@ -46,7 +47,7 @@ def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
     bad = missing_images(posts)
     if not bad:
         return
-    ways_on = "name the folder of the images by --images FOLDER, "
+    ways_on = f"{_way_to_images(posts)}, "
     shown = {post.id: post.image for post in posts if post.image is not None}
     if FEW * (len(shown) - len(bad)) < len(shown):
         ways_on += "take the texts alone by --text-only, "
@@ -62,8 +63,8 @@ def require_any_image(posts: Sequence[Post]) -> None:
     if bad and len(bad) == sum(post.image is not None for post in posts):
         first, reason = next(iter(bad.items()))
         raise DataError(
-            f"None of the {len(bad)} images is there, as that of post {first}: {reason} Name their "
-            "folder by --images FOLDER, or take the texts alone by --text-only."
+            f"None of the {len(bad)} images is there, as that of post {first}: {reason} To go on, "
+            f"{_way_to_images(posts)}, or take the texts alone by --text-only."
         )
 
 
@@ -93,6 +94,15 @@ def tell_missing_images(corpus: Corpus, root: Path) -> None:
     found = shown - len(missing_images(corpus.posts))
     if FEW * found < named:
         LOG.warning("Only %d of the %d images of %s are found.", found, named, root)
+
+
+def _way_to_images(posts: Sequence[Post]) -> str:
+    """Return what to do so that images are found; MVSA has them in a folder of its own."""
+    folders = dict.fromkeys(post.image.parent for post in posts if isinstance(post.image, Path))
+    for folder in folders:
+        if (folder.parent / LABEL_FILE).is_file():
+            return f"put the images into {folder}, beside {LABEL_FILE}"
+    return "name the folder of the images by --images FOLDER"
 
 
 def _why_missing(image: ImageSource) -> str | None:

@@ -2,13 +2,15 @@
 
 import hashlib
 import logging
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from io import BufferedReader, BytesIO
 from typing import TypeAlias, TypeVar
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from mvcn.data.file_signatures import describe_unknown_file
 from mvcn.data.png_chunks import SIGNATURE, without_metadata
 from mvcn.data.rgb import as_rgb
 from mvcn.data.rows import why_no_file
@@ -29,6 +31,8 @@ MAX_IMAGE_PIXELS = 89_478_485
 # decoded before the number of their pixels can be checked, such as ICO.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
+BYTES_OF_SIGNATURE = 16
+"""By which Pillow tells formats apart."""
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 MIN_DECODED_ROWS = 0.95
 """Share of its rows from which on a truncated JPEG is read."""
@@ -166,16 +170,30 @@ def _decode(
 
 def _attempt(stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Found]) -> Found:
     try:
-        with Image.open(stream, formats=FORMATS) as image:
+        with _open(stream) as image:
             return read(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _ImageError(TOO_LARGE) from error
-    except UnidentifiedImageError as error:
-        raise _DamagedError("is not an image in a known format: convert it to JPEG.") from error
     except _ImageError:
         raise
     except Exception as error:  # decoders let nearly every kind through for damaged files
         raise _DamagedError(f"is damaged ({_short(error)}): replace or drop it.") from error
+
+
+def _open(stream: BufferedReader | BytesIO) -> Image.Image:
+    """Open an image as `PIL.Image.open` does, but without its warning of many pixels.
+
+    The warning could only be silenced for all threads at once; `_load` checks the number.
+    """
+    beginning = stream.read(BYTES_OF_SIGNATURE)
+    for name in FORMATS:
+        if name not in Image.OPEN:
+            Image.init()
+        open_format, accepts = Image.OPEN[name]
+        if accepts is None or accepts(beginning) is True:
+            stream.seek(0)
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format
+                return open_format(stream, "")
+    stream.seek(0)
+    raise _DamagedError(describe_unknown_file(stream.read()))
 
 
 def _completed(content: bytes, error: _DamagedError) -> tuple[bytes, str]:

@@ -1,21 +1,26 @@
 """MVSA (Niu et al., MMM 2016): tweets whose text and image were labelled separately."""
 
+import codecs
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mvcn.data.files_by_id import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place
+from mvcn.data.files_by_id import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place, names_in
 from mvcn.data.merge_rule import POLARITIES, merge_labels
 from mvcn.errors import DataError
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
+
+LOG = logging.getLogger(__name__)
 
 LABEL_FILE = "labelResultAll.txt"
 FOLDER = "data"
 COLUMNS = "text,image"
 ANNOTATORS = 3
 """Of each post of MVSA-Multiple."""
-OTHER_ENCODING = "gb18030"
+UTF_8, UTF_16, OTHER_ENCODING = "utf-8", "utf-16", "gb18030"
+REPLACEMENT = "\ufffd"
 
 CONTRADICTORY = "contradictory"
 NO_MAJORITY = "without a majority"
@@ -26,6 +31,8 @@ Annotation = tuple[str, str]
 
 def read_mvsa_single(root: Path) -> Corpus:
     """Read ``labelResultAll.txt`` and ``data/<id>.txt`` below `root`, in the file's order.
+
+    A warning counts the texts that have bytes which are no characters.
 
     Posts whose text and image contradict each other go to ``removed["contradictory"]``. A post's
     image is ``data/<id>.jpg``, or has another suffix of `IMAGE_SUFFIXES`. Images are not looked
@@ -62,9 +69,10 @@ def _read(
 ) -> Corpus:
     posts: list[Post] = []
     removed: dict[str, list[str]] = {CONTRADICTORY: [], NO_MAJORITY: []}
-    encoded: list[str] = []
+    encoded: dict[str, list[str]] = {}
+    spoilt: list[Path] = []
     root = find_place(root, lambda folder: (folder / LABEL_FILE).is_file(), name)
-    folder = root / FOLDER
+    folder = _data_folder(root)
     texts, images = files_by_id(folder, TEXT_SUFFIXES, IMAGE_SUFFIXES)
     for post_id, annotations in _read_rows(root / LABEL_FILE, name, annotators):
         labels = agree(annotations)
@@ -72,13 +80,26 @@ def _read(
         if labels is None or label is None:
             removed[NO_MAJORITY if labels is None else CONTRADICTORY].append(post_id)
             continue
-        text, encoding = _read_text(texts.get(post_id, folder / f"{post_id}.txt"))
-        if encoding == OTHER_ENCODING:
-            encoded.append(post_id)
+        path = texts.get(post_id, folder / f"{post_id}.txt")
+        text, encoding = _read_text(path)
+        spoilt += [path] if REPLACEMENT in text else []
+        if encoding != UTF_8:
+            encoded.setdefault(encoding, []).append(post_id)
         image = images.get(post_id, folder / f"{post_id}.jpg")
         posts.append(Post(post_id, text, image, label, *labels))
     reasons = {reason: tuple(ids) for reason, ids in removed.items() if ids}
-    return Corpus(posts, POLARITIES, reasons, {OTHER_ENCODING: tuple(encoded)} if encoded else {})
+    if spoilt:
+        LOG.warning(
+            "%s: %d text(s) have bytes that are no characters and are read as U+FFFD, such as %s.",
+            *(folder, len(spoilt), spoilt[0]),
+        )
+    return Corpus(posts, POLARITIES, reasons, {name: tuple(ids) for name, ids in encoded.items()})
+
+
+def _data_folder(root: Path) -> Path:
+    """Return the folder of the texts and images, whatever the case of its name."""
+    names = sorted(name for name in names_in(root) if name.lower() == FOLDER)
+    return root / (FOLDER if FOLDER in names or not names else names[0])
 
 
 def _majorities(annotations: list[Annotation]) -> Annotation | None:
@@ -160,11 +181,15 @@ def _read_text(path: Path) -> tuple[str, str]:
 def _decode(content: bytes) -> tuple[str, str]:
     """Return text and encoding: UTF-8 where that is valid, else GB18030 as for a quarter of them.
 
+    A text with the byte-order mark of UTF-16, which neither is valid with, is read as that.
+
     Latin-1 would silently garble their quotes and ellipses. All published texts decode without
     loss; a byte that is wrong in both encodings becomes a replacement character, since
     one spoilt character does not spoil a post.
     """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode(UTF_16, errors="replace"), UTF_16
     try:
-        return content.decode("utf-8-sig"), "utf-8"
+        return content.decode("utf-8-sig"), UTF_8
     except UnicodeDecodeError:
         return content.decode(OTHER_ENCODING, errors="replace"), OTHER_ENCODING

@@ -40,6 +40,11 @@ class ParquetRows:
         self.rows_of_groups = tuple(footer.row_group(group).num_rows for group in groups)
 
     @property
+    def repeated_columns(self) -> tuple[str, ...]:
+        """Nothing: no column is known to repeat another one."""
+        return ()
+
+    @property
     def digest(self) -> str:
         """Of the footer, which changes with the values: sizes, offsets and limits of columns."""
         sink = pa.BufferOutputStream()

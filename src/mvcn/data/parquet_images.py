@@ -40,9 +40,13 @@ class ParquetImage:
     column: str = "image"
     """Name of a column of type binary or large_binary, or of a struct with a field ``bytes``."""
     facts: ImageFacts | None = field(default=None, compare=False)
+    number: int | None = field(default=None, compare=False)
+    """Of the row in the whole file; 1 is the first."""
 
     def __str__(self) -> str:
-        return f"row {self.row} of row group {self.row_group} of {self.path}"
+        if self.number is not None:
+            return f"in row {self.number} of {self.path}"
+        return f"in row {self.row + 1} of row group {self.row_group + 1} of {self.path}"
 
     def read(self) -> bytes:
         """Return the bytes of the image file.

@@ -88,8 +88,9 @@ def _cells(
 ) -> Iterator[dict[str, Any]]:
     """Yield the cells of each row of a group, with images as places to read them from."""
     table = file.read_row_group(group, columns=names)
+    above = sum(file.metadata.row_group(earlier).num_rows for earlier in range(group))
     columns = [
-        _images(table.column(name), path, group, name)
+        _images(table.column(name), path, group, name, above)
         if name == image_column
         else table.column(name).to_pylist()
         for name in names
@@ -99,19 +100,25 @@ def _cells(
         yield dict(zip(names, row, strict=True))
 
 
-def _images(column: pa.ChunkedArray, path: Path, group: int, name: str) -> list[Any]:
-    """Return a path, a place inside the file, or None for each row of a group."""
+def _images(column: pa.ChunkedArray, path: Path, group: int, name: str, above: int) -> list[Any]:
+    """Return a path, a place inside the file, or None for each row of a group.
+
+    Args:
+        column: The cells of the group.
+        path: Of the file.
+        group: Number of the group, from 0.
+        name: Of the column.
+        above: Rows in the groups before it.
+    """
     kind = column.type
+
+    def place(row: int) -> ParquetImage:
+        return ParquetImage(path, group, row, name, number=above + row + 1)
+
     if pa.types.is_struct(kind) and holds_bytes(kind):
-        return [
-            ParquetImage(path, group, row, name) if _has_bytes(cell) else _path(cell)
-            for row, cell in enumerate(column)
-        ]
+        return [place(row) if _has_bytes(cell) else _path(cell) for row, cell in enumerate(column)]
     if holds_bytes(kind):
-        return [
-            ParquetImage(path, group, row, name) if cell.is_valid else None
-            for row, cell in enumerate(column)
-        ]
+        return [place(row) if cell.is_valid else None for row, cell in enumerate(column)]
     values: list[Any] = column.to_pylist()
     return values
 

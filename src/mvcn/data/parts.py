@@ -104,6 +104,20 @@ def part_files(folder: Path, suffix: str) -> tuple[dict[str, list[Path]], list[P
     return group_by_part(((path.stem, path) for path in files), str(folder)), others
 
 
+def log_parts_without_posts(counts: Mapping[str, int], source: str) -> None:
+    """Log which parts have a file without posts, as a warning, and which have no file.
+
+    Args:
+        counts: Part that has a file -> how many posts are in it.
+        source: Where the posts are.
+    """
+    for part in PARTS:
+        if part not in counts:
+            _logger.info("%s has no file of the part %s.", source, part)
+        elif not counts[part]:
+            _logger.warning("%s: the file of the part %s holds no posts.", source, part)
+
+
 def left_out(source: str, unknown: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:
     """Return why posts are left out -> their ids, for `Corpus.removed`, and warn of each part.
 

@@ -119,11 +119,14 @@ def _read_shard(
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if file.metadata.num_rows != record["posts"] or file.schema_arrow.names != SCHEMA.names:
                 raise _damaged(path, "it does not hold what was prepared")
+            above = 0
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=columns).to_pylist()
                 for number, row in enumerate(rows):
                     digest.update(canonical(row))
-                    yield _post(row, ParquetImage(path, group, number), part, truncated)
+                    image = ParquetImage(path, group, number, number=above + number + 1)
+                    yield _post(row, image, part, truncated)
+                above += len(rows)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _damaged(path, " ".join(str(error).split())[:150]) from error
     if digest.hexdigest() != record["fingerprint"]:

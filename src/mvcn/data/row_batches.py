@@ -47,6 +47,10 @@ class RowFile(Protocol):
         """Its columns."""
 
     @property
+    def repeated_columns(self) -> Sequence[str]:
+        """More columns, read only where they are asked for: others hold the same."""
+
+    @property
     def rows_of_groups(self) -> tuple[int, ...]:
         """Rows in each of the groups that can be read alone."""
 
@@ -97,7 +101,8 @@ def columns_of_posts(
         ConfigError: A name that is not one of ours.
         DataError: The file is damaged, or has no such columns.
     """
-    columns = rows.schema.names
+    repeated = [name for name in rows.repeated_columns if name in given.values()]
+    columns = [*rows.schema.names, *repeated]
     names = find_columns(
         columns,
         rows.sample,

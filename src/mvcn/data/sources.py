@@ -8,7 +8,7 @@ from pathlib import Path
 from mvcn.config import DataConfig
 from mvcn.data import read_corpus
 from mvcn.data.image_files import tell_missing_images
-from mvcn.data.parts import PARTS, WORDS, part_files
+from mvcn.data.parts import PARTS, part_files, part_of
 from mvcn.data.rows import TableOptions
 from mvcn.data.splits import read_ids, require_made_for, select_posts
 from mvcn.errors import ConfigError, DataError
@@ -38,7 +38,8 @@ def read_posts(
     """
     if split is None:
         return read_source(config, config.root, labels=labels, remembered=remembered)
-    split = WORDS.get(split.strip().lower(), split)
+    if config.splits is None or not (config.splits / f"{split}.txt").is_file():
+        split = part_of(split) or split
     corpus = read_source(config, config.root, [split], labels=labels, remembered=remembered)
     posts = corpus.posts
     if config.splits is not None:

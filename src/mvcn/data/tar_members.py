@@ -3,11 +3,13 @@
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
 from mvcn.data.parquet_files import StoredFile
 from mvcn.errors import BadImageError, DataError
+from mvcn.files import NOT_ALLOWED, why_not_allowed
 from mvcn.types import ImageFacts
 
 BYTES_AT_ONCE = 1 << 20
@@ -54,6 +56,8 @@ class TarMember:
             with self.file.filesystem.open_input_file(self.file.path) as stream:
                 content: bytes = stream.read_at(self.size_bytes, self.offset)
                 return content
+        except PermissionError as error:
+            raise BadImageError(f"{self.file.path} {_forbidden(self.file)}") from error
         except (OSError, pa.ArrowException) as error:
             raise BadImageError(
                 f"{self} cannot be read ({_short(error)}): restore the tar file."
@@ -87,6 +91,8 @@ def read_members(file: StoredFile) -> Iterator[TarMember]:
                         place = (entry.offset_data, entry.size, modified_ns or 0)
                         yield TarMember(file, last, *place)
                 _require_end(stream, archive.offset)
+    except PermissionError as error:
+        raise DataError(f"{file.path} {_forbidden(file)}") from error
     except (tarfile.TarError, EOFError, OSError, ValueError, pa.ArrowException) as error:
         behind = f"behind its member {last}" if last else "at its beginning"
         raise DataError(
@@ -124,6 +130,10 @@ def _require_end(stream: pa.NativeFile, offset: int) -> None:
         zeros += len(block)
     if zeros < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("its end is missing")
+
+
+def _forbidden(file: StoredFile) -> str:
+    return why_not_allowed(Path(file.path)) or NOT_ALLOWED
 
 
 def _short(error: Exception) -> str:

@@ -31,11 +31,12 @@ def read_webdataset(
 ) -> Corpus:
     """Read shards of a WebDataset, as `webdataset` and img2dataset write them, unpacking nothing.
 
-    A post is a sample: ``key.jpg`` (or another image) with ``key.txt`` or the field ``text`` or
-    ``caption`` of ``key.json``, and ``key.cls`` or the field ``label``; other fields are columns as
-    those of a table. Texts are read at once, images when they are needed. A post's id is its key,
-    or ``shard/key`` for all posts where two shards have the same key. A shard called by a part
-    (``train-0001.tar``, ``val/0001.tar``) belongs to it, unless a field ``split`` says otherwise.
+    A post is a sample: ``key.jpg`` (or another image) with ``key.txt``, ``key.text`` or the field
+    ``text`` or ``caption`` of ``key.json``, and ``key.cls``, ``key.label`` or the field ``label``;
+    other fields and members are columns as those of a table. Texts are read at once, images when
+    they are needed. A post's id is its key, or ``shard/key`` for all posts where two shards have
+    the same key. A shard called by a part (``train-0001.tar``, ``val/0001.tar``) belongs to it,
+    unless a field ``split`` says otherwise.
 
     Args:
         root: A tar file, a folder of them, or a pattern such as ``shards/{00000..00010}.tar``.
@@ -50,12 +51,14 @@ def read_webdataset(
     """
     shards = find_shards(root)
     samples = [sample for shard in shards for sample in read_samples(shard)]
-    LOGGER.info("Read %d samples of %d WebDataset shards.", len(samples), len(shards))
+    LOGGER.info("Read %d sample(s) of %d WebDataset shard(s).", len(samples), len(shards))
     _require_posts(samples, root)
     parts = _parts(shards, root)
     split = ["split"] if any(parts.values()) else []
+    names, repeated = columns_of(samples)
+    given = [name for name in repeated if name in (columns or {}).values()]
     table = Table(
-        tuple(dict.fromkeys([*columns_of(samples), *split])),
+        tuple(dict.fromkeys([*names, *given, *split])),
         lambda: (),  # what a member is, its name tells
         lambda names: _rows(samples, parts, names or {}),
     )

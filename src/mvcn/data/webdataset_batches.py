@@ -36,9 +36,18 @@ class TarRows:
         self.rows_of_groups = (len(self._samples),)
 
     @cached_property
+    def _columns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return columns_of(self._samples)
+
+    @property
     def schema(self) -> pa.Schema:
         """What the first samples have, as text; nothing where there is no sample."""
-        return pa.schema([pa.field(name, pa.string()) for name in columns_of(self._samples)])
+        return pa.schema([pa.field(name, pa.string()) for name in self._columns[0]])
+
+    @property
+    def repeated_columns(self) -> tuple[str, ...]:
+        """Members that are read as the text or the image already."""
+        return self._columns[1]
 
     def sample(self) -> Iterable[Mapping[str, Any]]:
         """Return nothing: what a member is, its name tells."""

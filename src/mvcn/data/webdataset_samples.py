@@ -1,17 +1,21 @@
 """Samples of WebDataset shards: members of a tar file that share a name, as one row of a table."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mvcn.data.files_by_id import NOT_DATA
 from mvcn.data.parquet_files import StoredFile
 from mvcn.data.row_batches import UnreadableCell
 from mvcn.data.rows import SAMPLE_ROWS, Row
 from mvcn.data.tar_members import TarMember, read_members
 from mvcn.data.webdataset_shards import missing_library
 from mvcn.errors import BadImageError, DataError
+
+LOGGER = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -20,7 +24,9 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 TEXT_SUFFIXES = {"txt": "text", "cls": "label"}
-"""Suffix of a member that holds text -> the column that it is."""
+"""Suffix of a member that holds text -> the column that it is, unless a member has its name."""
+TEXTS = frozenset([*TEXT_SUFFIXES, *TEXT_SUFFIXES.values(), "caption"])
+"""How names of members end that hold text."""
 META = re.compile(r"__[^/]*__($|/)")
 """Members that WebDataset keeps for itself."""
 
@@ -41,7 +47,8 @@ class Sample:
 def read_samples(shard: StoredFile) -> Iterator[Sample]:
     """Yield the samples of a shard in their order, grouped as the library WebDataset does.
 
-    Members without a dot in their name and those of WebDataset itself (``__name__``) are left out.
+    Members without a dot in their name and those of WebDataset itself (``__name__``) are left out,
+    and so are hidden ones and those of ``__MACOSX``, which are counted in the log.
 
     Raises:
         DataError: Not a whole tar file, a name that comes twice, or the members of one sample do
@@ -49,13 +56,9 @@ def read_samples(shard: StoredFile) -> Iterator[Sample]:
     """
     group_by_keys = _library()
     seen: set[str] = set()
-    files = (
-        {"fname": member.name.removeprefix("./"), "data": member, "__url__": shard.path}
-        for member in read_members(shard)
-        if not META.match(member.name)
-    )
+    hidden: list[str] = []
     try:
-        for number, found in enumerate(group_by_keys(files), start=1):
+        for number, found in enumerate(group_by_keys(_files(shard, hidden)), start=1):
             key = found.pop("__key__")
             if key in seen:
                 raise DataError(
@@ -70,24 +73,63 @@ def read_samples(shard: StoredFile) -> Iterator[Sample]:
         raise DataError(
             f"{shard.path} has the member {twice} twice: take one of them out."
         ) from error
+    if hidden:
+        LOGGER.info(
+            "%s: %d hidden member(s), such as %s, are not read.",
+            *(shard.path, len(hidden), hidden[0]),
+        )
 
 
-def columns_of(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """Return the names of the columns that `row_of` gives the first samples; none for none."""
+def _files(shard: StoredFile, hidden: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield members as the library WebDataset wants them, and append the names of hidden ones."""
+    for member in read_members(shard):
+        name = member.name.removeprefix("./")
+        *folders, last = name.split("/")
+        if last.startswith(".") or not set(NOT_DATA).isdisjoint(folders):
+            hidden.append(name)
+        elif not META.match(member.name):
+            yield {"fname": name, "data": member, "__url__": shard.path}
+
+
+def columns_of(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the columns that `row_of` gives the first samples; none for none.
+
+    Returns:
+        Those to choose from, and those whose cells are the text, the label or the image already,
+        such as ``txt``.
+    """
     columns: dict[str, None] = {}
+    repeated: dict[str, None] = {}
     for sample in samples[:SAMPLE_ROWS]:
-        columns |= dict.fromkeys(row_of(sample, {"text": "text", "image": ""}).cells)
-        if any(suffix.rpartition(".")[2] in IMAGE_SUFFIXES for suffix in sample.members):
-            columns["image"] = None
-    return tuple(columns)
+        cells = row_of(sample, {"text": "text", "image": ""}).cells
+        taken = _taken(sample, cells)
+        repeated |= dict.fromkeys(taken)
+        columns |= dict.fromkeys(name for name in cells if name not in taken)
+        columns |= dict.fromkeys(["image"] if _images(sample) else [])
+    return tuple(columns), tuple(name for name in repeated if name not in columns)
+
+
+def _taken(sample: Sample, cells: Mapping[str, Any]) -> list[str]:
+    """Return the columns whose cell is that of the column text, label or image, too."""
+    images = _images(sample)
+    texts = [
+        suffix
+        for suffix, column in TEXT_SUFFIXES.items()
+        if suffix in sample.members and column not in sample.members
+    ]
+    if "caption" in cells and cells["text"] is cells["caption"]:
+        texts.append("caption")
+    return [*(images if len(images) == 1 else []), *texts]
 
 
 def row_of(sample: Sample, names: Mapping[str, str]) -> Row:
     """Return a sample as a row, its texts read and its image left where it is.
 
     Its columns are the fields of its ``json`` member, its other members by what follows the dot
-    in their name, and of them ``id`` (the key), ``text`` (``txt``, else the field ``text`` or
-    ``caption``), ``label`` (``cls``, else the field) and ``image``.
+    in their name, and of them ``id`` (the key), ``text`` (the member ``text`` or ``txt``, else the
+    field ``text``, else ``caption``), ``label`` (the member ``label`` or ``cls``, else the field)
+    and ``image``. A member that is neither an image nor one of `TEXTS` is read as text where
+    `names` asks for it.
 
     Args:
         sample: Of a shard.
@@ -98,17 +140,18 @@ def row_of(sample: Sample, names: Mapping[str, str]) -> Row:
     """
     where = f"{sample.shard.path}, sample {sample.key}"
     cells = _fields(sample, names)
-    if "caption" in cells:
-        cells.setdefault("text", cells["caption"])
+    texts = {theirs for ours, theirs in names.items() if ours != "image"}
     for suffix, member in sample.members.items():
         kind = suffix.rpartition(".")[2]
-        if kind in IMAGE_SUFFIXES:
-            cells[suffix] = member
-        elif kind in TEXT_SUFFIXES:
+        if kind not in IMAGE_SUFFIXES and (kind in TEXTS or suffix in texts):
             cells[suffix] = _text(member)
+        elif suffix != "json":
+            cells[suffix] = member
     for suffix, column in TEXT_SUFFIXES.items():
-        if suffix in sample.members:
+        if suffix in sample.members and column not in sample.members:
             cells[column] = cells[suffix]
+    if "caption" in cells:
+        cells.setdefault("text", cells["caption"])
     image = _image(sample, where) if names.get("image") == "image" else None
     if image is not None:
         cells["image"] = image
@@ -153,11 +196,16 @@ def _content(member: TarMember) -> bytes:
 
 def _image(sample: Sample, where: str) -> TarMember | None:
     """Return the one image of a sample, and rather one without a further suffix."""
-    suffixes = [name for name in sample.members if name.rpartition(".")[2] in IMAGE_SUFFIXES]
-    plain = [name for name in suffixes if name in IMAGE_SUFFIXES] or suffixes
+    plain = _images(sample)
     if len(plain) > 1:
         raise DataError(
             f"{where} has the images {' and '.join(plain)}: choose one by --columns "
             f"image={plain[0]}."
         )
     return sample.members[plain[0]] if plain else None
+
+
+def _images(sample: Sample) -> list[str]:
+    """Return the members that may be the image, those with a further suffix only without others."""
+    suffixes = [name for name in sample.members if name.rpartition(".")[2] in IMAGE_SUFFIXES]
+    return [name for name in suffixes if name in IMAGE_SUFFIXES] or suffixes

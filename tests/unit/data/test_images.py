@@ -1,5 +1,6 @@
 """Images of every kind that posts bring along, good and bad, against known pixels."""
 
+import gzip
 import hashlib
 import logging
 import random
@@ -165,7 +166,23 @@ def bad_contents():
         "cut PNG": (encoded(noise(64, 64), "PNG")[:2000], "is damaged"),
         "cut GIF": (encoded(noise(64, 64, "P"), "GIF")[:900], "is damaged"),
         "cut WebP": (encoded(noise(64, 64), "WEBP")[:500], "is (damaged|not an image)"),
-        "text": (b"<html>404 not found</html>", "not an image in a known format"),
+        "text": (b"404 not found", "not an image in a known format: convert it to JPEG"),
+        "page": (b"<html>404 not found</html>", "is a web page, .*failed download: download"),
+        "page in XML": (b'\n<?xml version="1.0"?><!DOCTYPE HTML>', "is a web page"),
+        "answer": (b'{"error": 404}', "is JSON, as of a failed download: download"),
+        "pointer": (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "is a pointer of Git LFS, not the image: run git lfs pull",
+        ),
+        "PDF": (encoded(noise(9, 9), "PDF"), "is a PDF document, .*: convert"),
+        "drawing": (b'<?xml version="1.0"?>\n<svg></svg>', r"is a drawing \(SVG\), .* to PNG"),
+        "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a photo in HEIC, .*: convert it"),
+        "video": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", r"is a video \(MP4 or MOV\)"),
+        "compressed": (gzip.compress(whole_jpeg()), "is compressed by gzip: decompress it"),
+        "zeros": (bytes(70_000), "holds nothing but zeros, .*download it again"),
+        "header of a PNG": (encoded(noise(9, 9), "PNG")[:33], "is damaged"),
+        "signature of a PNG": (b"\x89PNG\r\n\x1a\n", "is damaged"),
+        "signature of a GIF": (b"GIF89a", "is damaged"),
         "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         "bomb": (png_header(50_000, 50_000), "more than the 89,478,485 pixels"),
         "small bomb": (png_header(MAX_IMAGE_PIXELS // 1000 + 1, 1000), "more than the 89,478,485"),
@@ -186,7 +203,6 @@ def test_bad_images_give_one_sentence_with_their_name(tmp_path, kind):
     assert "\n" not in str(from_file.value)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_refuses_bombs_that_pillow_only_warns_of():
     with pytest.raises(BadImageError, match="more than"):
         open_image(png_header(MAX_IMAGE_PIXELS // 1000 + 1, 1000))

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
+from mvcn.data.image_files import require_any_image, require_images
 from mvcn.data.merge_rule import POLARITIES, merge_labels
 from mvcn.data.mvsa import read_mvsa_single
-from mvcn.errors import DataError
+from mvcn.errors import BadImageError, DataError
 from mvcn.types import Post
 
 HEADER = "ID\ttext,image"
@@ -87,6 +88,8 @@ def test_reads_posts_in_order_and_sets_contradictory_ones_aside(make):
         (b"\x94\x39\xfc\x36", "\U0001f600"),  # four bytes, which GBK does not have
         (b"it\xe2\x80\x99s", "it\u2019s"),
         (b"\xef\xbb\xbfmarked", "marked"),
+        ("in UTF-16 \u4f60\U0001f600".encode("utf-16"), "in UTF-16 \u4f60\U0001f600"),
+        (b"\xfe\xff" + "other".encode("utf-16-be"), "other"),
         (b"wrong \xff here", "wrong \ufffd here"),
         (b"", ""),
     ],
@@ -94,6 +97,39 @@ def test_reads_posts_in_order_and_sets_contradictory_ones_aside(make):
 def test_decodes_texts(make, content, text):
     root = make([HEADER, "1\tneutral,neutral"], {1: content})
     assert read_mvsa_single(root).posts[0].text == text
+
+
+def test_the_encodings_of_texts_are_reported(make):
+    lines = [HEADER, *(f"{n}\tneutral,neutral" for n in range(3))]
+    root = make(lines, {0: b"plain", 1: b"it\xa1\xafs", 2: "words".encode("utf-16")})
+    assert read_mvsa_single(root).encodings == {"gb18030": ("1",), "utf-16": ("2",)}
+
+
+def test_texts_with_bytes_that_are_no_characters_are_counted(make, caplog):
+    lines = [HEADER, *(f"{n}\tneutral,neutral" for n in range(4))]
+    root = make(lines, {0: b"it\xa1\xafs", 1: b"a \xff b", 2: b"\xff", 3: b"plain"})
+    read_mvsa_single(root)
+    (message,) = caplog.messages
+    assert "2 text(s) have bytes that are no characters" in message
+    assert message.endswith(f"such as {root / 'data' / '1.txt'}.")
+
+
+def test_the_case_of_the_name_of_the_folder_does_not_matter(make):
+    root = make([HEADER, "1\tneutral,neutral"], {1: b"words"})
+    (root / "data").rename(root / "Data")
+    (post,) = read_mvsa_single(root).posts
+    assert (post.text, post.image) == ("words", root / "Data" / "1.jpg")
+
+
+def test_missing_images_are_asked_for_where_they_belong(make):
+    posts = read_mvsa_single(make([HEADER, "1\tneutral,neutral"], {1: b"words"})).posts
+    for require, error in (
+        (lambda: require_images(posts, "error"), BadImageError),
+        (lambda: require_any_image(posts), DataError),
+    ):
+        with pytest.raises(error, match=r"put the images into .*data, beside labelResultAll") as e:
+            require()
+        assert "--images" not in str(e.value)
 
 
 def test_accepts_windows_line_ends_and_blank_lines(make):

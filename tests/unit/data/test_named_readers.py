@@ -95,6 +95,32 @@ def test_hfm_filters_words_and_not_parts_of_words(word, tmp_path):
     assert corpus.removed == {"with a filtered word": ("8",)}
 
 
+def test_hfm_without_filtered_posts_leaves_none_out(tmp_path):
+    assert read_corpus("hfm", write(tmp_path, HFM)).removed == {}
+
+
+def test_parts_of_hfm_without_posts_are_named(tmp_path, caplog):
+    root = write(tmp_path, HFM | {"text/valid2.txt": "\n"})
+    read_corpus("hfm", root)
+    assert caplog.messages == [f"{root / 'text'}: the file of the part dev holds no posts."]
+    caplog.set_level("INFO")
+    for splits in (None, ["train"]):
+        caplog.clear()
+        read_corpus("hfm", root, splits=splits)
+        assert f"{root / 'text'} has no file of the part test." in caplog.messages
+        assert f"{root / 'text'}: the file of the part dev holds no posts." in caplog.messages
+
+
+def test_parts_of_clmlf_without_a_file_are_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    entries = [{"id": n, "text": "x", "emotion_label": n % 2} for n in range(4)]
+    root = write(tmp_path, {"train.json": json.dumps(entries), "dataset_image/0.jpg": b""})
+    read_corpus("clmlf-json", root)
+    assert [m for m in caplog.messages if "no file" in m] == [
+        f"{root} has no file of the part {part}." for part in ("dev", "test")
+    ]
+
+
 def test_hfm_reads_only_the_files_that_a_split_needs(tmp_path):
     root = write(tmp_path, HFM | {"text/train.txt": "not read"})
     assert [p.id for p in read_corpus("hfm", root, splits=["dev"]).posts] == ["3"]
@@ -250,6 +276,17 @@ BROKEN = {
             {"train.json": '[{"id": "1"}]'},
             r"entry 1 must have the keys id, text and emotion",
         ),
+        **{
+            f"id {one}": (
+                {"train.json": f'[{{"id": {one}, "text": "a", "emotion_label": 0}}]'},
+                r"entry 1: id is .*, but must name the post",
+            )
+            for one in ("null", '" "', "true", "1.5", "[1]")
+        },
+        "text": (
+            {"train.json": '[{"id": "1", "text": null, "emotion_label": 0}]'},
+            "entry 1: text is None, but must be text",
+        ),
         "label": (
             {"train.json": '[{"id": "1", "text": "a", "emotion_label": "0"}]'},
             "emotion_label is '0', but must be 0, 1 or 2",
@@ -285,13 +322,31 @@ BROKEN = {
         "nothing": ({"readme": ""}, r"has no train\.jsonl, dev\.jsonl, test\.jsonl"),
     },
     "image-folder": {
-        "image in no class": ({"a.png": b""}, r"a\.png is in no folder of a class"),
-        "other file": ({"cat/a.doc": b""}, r"a\.doc is neither an image nor the text of one"),
-        "text of nothing": ({"cat/a.txt": b""}, r"a\.txt is neither an image nor the text"),
+        "image in no class": (
+            {"a.png": b"", "cat/b.png": b""},
+            r"a\.png is in no folder of a class",
+        ),
+        "class of another file": ({"cat/a.doc": b""}, "cat holds no images of its class"),
         "not UTF-8": ({"cat/a.png": b"", "cat/a.txt": b"\xff"}, r"a\.txt: byte 0 is not UTF-8"),
         "two tables": ({"metadata.csv": "", "metadata.jsonl": ""}, "has 2 tables of metadata"),
         "no file_name": ({"metadata.csv": "text\na\n"}, "no column 'file_name' for 'image'"),
-        "nothing": ({".hidden": b""}, "has no rows"),
+        "nothing": ({".hidden": b"", "readme.md": b""}, "holds no images: give a folder with"),
+        "table of another name": (
+            {"a.png": b"", "labels.csv": "file_name\na.png\n"},
+            r"has labels\.csv beside its images: .*--data table --root .*labels\.csv",
+        ),
+        "classes one folder deeper": (
+            {"data/cat/a.png": b"", "data/dog/b.png": b""},
+            "data holds its images in folders, such as cat, .*--root",
+        ),
+        "a class called as a part": (
+            {"positive/a.png": b"", "test/b.png": b""},
+            "test holds images in no folder of a class, .* positive .*rename test",
+        ),
+        "parts one folder deeper": (
+            {"data/train/cat/a.png": b"", "more/a.png": b""},
+            "data holds its images in folders, such as train, .*--root",
+        ),
         "class of nothing": (
             {"cat/a.png": b"", "dog/.hidden": b""},
             "dog holds no images of its class: fill it or take it away",

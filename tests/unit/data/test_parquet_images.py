@@ -1,17 +1,22 @@
 """Images inside Parquet files are found at their place, or a sentence says why not."""
 
+import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from mvcn.data import parquet_images
 from mvcn.data.images import image_digest
 from mvcn.data.parquet_images import ParquetImage
+from mvcn.data.prepare import ROW_GROUP_POSTS, prepare
+from mvcn.data.prepared import read_prepared
+from mvcn.data.table import read_table
 from mvcn.errors import BadImageError
-from mvcn.types import ImageFacts, StoredImage
+from mvcn.types import Corpus, ImageFacts, Post, StoredImage
 
 CONTENTS = [f"image {number}".encode() * (number + 1) for number in range(10)]
 KINDS = {
@@ -72,7 +77,24 @@ def test_a_place_without_an_image_is_named(fault, path):
     where, message = FAULTS[fault]
     with pytest.raises(BadImageError, match=message) as error:
         ParquetImage(path, **where).read()
-    assert f"row {where['row']} of row group {where['row_group']} of {path}" in str(error.value)
+    row, group = where["row"] + 1, where["row_group"] + 1
+    assert f"in row {row} of row group {group} of {path}" in str(error.value)
+
+
+def test_rows_are_numbered_from_1_through_the_whole_file(path):
+    places = [f"in row {number} of {path}" for number in range(1, len(CONTENTS) + 1)]
+    assert [str(post.image) for post in read_table(path).posts] == places
+
+
+def test_rows_of_prepared_posts_are_numbered_from_1(tmp_path):
+    Image.linear_gradient("L").save(stream := io.BytesIO(), "PNG")
+    content, count = stream.getvalue(), ROW_GROUP_POSTS + 2
+    prepare(
+        Corpus([Post(str(n), "words", content) for n in range(count)], ()), tmp_path, source="table"
+    )
+    (file,) = tmp_path.rglob("*.parquet")
+    places = [f"in row {number} of {file}" for number in range(1, count + 1)]
+    assert [str(post.image) for post in read_prepared(tmp_path).posts] == places
 
 
 def test_an_empty_cell_is_no_image(tmp_path):

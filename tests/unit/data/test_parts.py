@@ -196,7 +196,8 @@ def test_a_part_is_all_that_means_it_and_the_others_are_counted(name, tmp_path):
     assert corpus.other_parts == {"train": 6, "test": 5}
     (reason,) = [reason for reason in corpus.removed if "heldout" in reason]
     assert len(corpus.removed[reason]) == 3
-    assert len(read_posts(config(name, root), "Validation").posts) == 6
+    for dev in ("Validation", "dev_seen", "Dev-Unseen"):
+        assert len(read_posts(config(name, root), dev).posts) == 6
 
 
 @each_source
@@ -338,6 +339,7 @@ def test_lists_of_ids_are_found_by_usual_names(name, tmp_path):
     assert posts.removed == {"in none of the lists of ids": ("7", "8")}
     assert [post.id for post in read_posts(source, "dev").posts] == ["4", "5"]
     assert [post.id for post in read_posts(source, "extra").posts] == ["7"]
+    assert [post.id for post in read_posts(source, name).posts] == ["4", "5"]
     assert count(read_all(source)) == {"train": 4, "dev": 2, "test": 1, None: 2}
 
 

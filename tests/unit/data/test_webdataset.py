@@ -194,6 +194,45 @@ def test_fields_and_members_are_columns(tmp_path):
         read_webdataset(shard, columns={"text": "headline"})
 
 
+def columns_in_log(caplog):
+    return [line for line in caplog.messages if " from '" in line][-1].partition(": ")[2]
+
+
+def test_members_called_as_a_column_are_that_column(tmp_path, caplog):
+    caplog.set_level("INFO")
+    members = [
+        *(("0.jpg", picture(1)), ("0.txt", "a"), ("0.label", "good\n"), ("0.npy", b"\xff")),
+        *(("1.JPG", picture(2)), ("1.text", "b"), ("1.cls", "bad"), ("1.title", "a title")),
+        *(("2.png", picture(3, "PNG")), ("2.caption", "c"), ("2.label", "bad")),
+    ]
+    shard = write(tmp_path / "a.tar", members)
+    posts = read_webdataset(shard).posts
+    assert [(p.text, p.label) for p in posts] == [("a", "good"), ("b", "bad"), ("c", "bad")]
+    read = "text from 'text', image from 'image', label from 'label'"
+    assert columns_in_log(caplog) == f"id from 'id', {read}; not read: 'npy', 'title'."
+    titles = [post.text for post in read_webdataset(shard, columns={"text": "title"}).posts]
+    assert titles == ["", "a title", ""]
+
+
+def test_members_that_are_read_are_not_said_to_be_left(folder, caplog):
+    caplog.set_level("INFO")
+    read_webdataset(folder)
+    left = columns_in_log(caplog).partition("not read: ")[2]
+    assert left == "'caption', 'key', 'status', 'url', 'width', 'exif'."
+    posts = read_webdataset(folder, columns={"text": "txt", "image": "jpg"}).posts
+    assert [post.text for post in posts] == [f"text {post.id}" for post in posts]
+    assert posts[0].image.read() == picture(0)
+
+
+def test_files_of_the_system_that_packed_a_shard_are_no_posts(tmp_path, caplog):
+    caplog.set_level("INFO")
+    hidden = [("__MACOSX/._1.jpg", b"\0"), ("a/._1.jpg", b"\0"), ("a/.DS_Store", b"\0")]
+    shard = write(tmp_path / "a.tar", [*hidden, ("a/1.txt", "text")])
+    assert [post.id for post in read_webdataset(shard).posts] == ["a/1"]
+    assert f"{shard}: 3 hidden member(s), such as __MACOSX/._1.jpg, are not read." in caplog.text
+    assert "Read 1 sample(s) of 1 WebDataset shard(s)." in caplog.text
+
+
 def test_a_text_that_is_not_there_is_empty_and_half_characters_are_replaced(tmp_path):
     shard = write(
         tmp_path / "a.tar",
