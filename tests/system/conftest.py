@@ -1,5 +1,6 @@
 """Running the command line as a person does."""
 
+import logging
 import sys
 
 import pytest
@@ -20,7 +21,10 @@ def mvcn(monkeypatch, capsys):
         captured = capsys.readouterr()
         return stopped.value.code or 0, captured.out, captured.err
 
-    return run
+    yield run
+    logger = logging.getLogger("mvcn")  # which a command sets for its whole process
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture
