@@ -4,13 +4,15 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from mvcn.config import BadImagePolicy
-from mvcn.errors import BadImageError
+from mvcn.errors import BadImageError, ConfigError
 from mvcn.types import Post
 
 LOGGER = logging.getLogger(__name__)
 
+POLICIES = get_args(BadImagePolicy)
 NAMED_IN_ERROR = 10
 NAMED_IN_WARNING = 3
 
@@ -31,6 +33,12 @@ class UnreadableImage:
     def read(self) -> bytes:
         """Raise a BadImageError with the reason."""
         raise BadImageError(self.reason)
+
+
+def require_policy(policy: object) -> None:
+    """Raise a ConfigError where a program gives something else as the policy for bad images."""
+    if not isinstance(policy, str) or policy not in POLICIES:
+        raise ConfigError(f"The option on_bad_image is none of {', '.join(POLICIES)}.")
 
 
 def apply_bad_image_policy(

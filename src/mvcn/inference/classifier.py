@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 
 from mvcn.config import BadImagePolicy
+from mvcn.data.bad_images import require_policy
 from mvcn.data.decoded_image import GivenImage, image_source
 from mvcn.data.given_posts import given_posts, given_text
 from mvcn.data.image_files import require_images
@@ -121,6 +122,7 @@ class Classifier:
 
         Raises:
             BadImageError: The image cannot be read and the policy is ``error``.
+            ConfigError: The policy is none.
             DataError: There is neither text nor image, or nothing that the model reads; or the
                 text is no string, or the image nothing that `image_source` takes.
         """
@@ -147,8 +149,10 @@ class Classifier:
 
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
+            ConfigError: The policy is none.
             DataError: A text is no string, or an image nothing that `image_source` takes.
         """
+        require_policy(on_bad_image)
         if isinstance(posts, Sequence):
             posts = given_posts(posts)
             self._require_images(posts, on_bad_image)
@@ -174,7 +178,9 @@ class Classifier:
         Raises:
             DataError: No post, a post without a label, or with one that the model does not know.
             BadImageError: An image cannot be read and the policy is ``error``.
+            ConfigError: The policy is none.
         """
+        require_policy(on_bad_image)
         posts = given_posts(posts)
         encoded = self._encode_labelled(posts)  # first: images take much longer
         self._require_images(posts, on_bad_image)

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -16,6 +16,7 @@ from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from mvcn.config import BadImagePolicy
+from mvcn.data.bad_images import require_policy
 from mvcn.data.decoded_image import image_source
 from mvcn.data.given_posts import given_text
 from mvcn.encoders.loading import has_vocabulary
@@ -30,7 +31,6 @@ from mvcn.types import Post
 
 TASK = "image-text-classification"
 POST_FIELDS = {"text", "image"}
-POLICIES = get_args(BadImagePolicy)
 WORDS = {"attributes", "pairs"}
 """What a describer finds for a model, of what `mvcn.models.systems` says that it reads."""
 
@@ -137,8 +137,7 @@ class ImageTextClassificationPipeline(Pipeline):
         top_k, policy = options.get("top_k"), options.get("on_bad_image", "error")
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise ConfigError(f"The option top_k is {top_k}, but must be at least 1, or None.")
-        if policy not in POLICIES:
-            raise ConfigError(f"The option on_bad_image is none of {', '.join(POLICIES)}.")
+        require_policy(policy)
         for_model = {"on_bad_image": policy} if "on_bad_image" in options else {}
         return {}, for_model, {"top_k": top_k} if "top_k" in options else {}
 

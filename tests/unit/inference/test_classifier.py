@@ -5,12 +5,13 @@ from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 
+import jaxtyping
 import numpy as np
 import pytest
 from PIL import Image
 
 from mvcn.config import ModelConfig
-from mvcn.errors import BadImageError, DataError
+from mvcn.errors import BadImageError, ConfigError, DataError
 from mvcn.inference import Classifier, classifier
 from mvcn.models import build_model, build_processor
 from mvcn.types import Post
@@ -26,6 +27,14 @@ def _small_chunks(monkeypatch):
     """So that a few posts are many chunks and batches."""
     monkeypatch.setattr(classifier, "POSTS_AT_ONCE", 5)
     monkeypatch.setattr(classifier, "BATCH_SIZE", 2)
+
+
+@pytest.fixture
+def untyped():
+    """As in a program of somebody else, where nothing checks types before `mvcn` does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def given_post(text, image, label="positive"):
@@ -276,6 +285,19 @@ class TestBadImages:
         blank, drop = trained.evaluate(posts, "blank"), trained.evaluate(posts, "drop")
         assert (blank.evaluation.n, drop.evaluation.n) == (10, 8)
         assert sorted(blank.bad_images) == sorted(drop.bad_images) == ["absent", "broken"]
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("policy", ["skip", "Blank", "", None, 0, ["blank"]])
+def test_an_unknown_policy_is_refused(trained, generated_posts, policy):
+    """It would have to be taken for one of the others, in silence."""
+    for attempt in (
+        lambda: trained.predict_one("a text", on_bad_image=policy),
+        lambda: list(trained.predict(generated_posts[:2], policy)),
+        lambda: trained.evaluate(generated_posts[:2], policy),
+    ):
+        with pytest.raises(ConfigError, match="on_bad_image is none of error, blank, drop"):
+            attempt()
 
 
 def test_judging_needs_labels_that_the_model_knows(trained, generated_posts):
