@@ -15,6 +15,10 @@ LOGGER = logging.getLogger(__name__)
 POLICIES = get_args(BadImagePolicy)
 NAMED_IN_ERROR = 10
 NAMED_IN_WARNING = 3
+WAYS_ON = (
+    "--on-bad-image blank (without image) or drop (without post), in Python on_bad_image='blank' "
+    "or 'drop'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +91,5 @@ def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
     return BadImageError(
         f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} Correct them, {ways_on}"
-        "or go on by --on-bad-image blank (without image) or drop (without post)."
+        f"or go on by {WAYS_ON}."
     )

@@ -46,7 +46,7 @@ def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
     bad = missing_images(posts)
     if not bad:
         return
-    ways_on = "name the folder of the images by --images FOLDER, "
+    ways_on = "name the folder of the images by --images FOLDER (on the command line), "
     shown = {post.id: post.image for post in posts if post.image is not None}
     if FEW * (len(shown) - len(bad)) < len(shown):
         ways_on += "take the texts alone by --text-only, "

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 
 from mvcn.config import BadImagePolicy
-from mvcn.data.bad_images import require_policy
+from mvcn.data.bad_images import WAYS_ON, require_policy
 from mvcn.data.decoded_image import GivenImage, image_source
-from mvcn.data.given_posts import given_posts, given_text
+from mvcn.data.given_posts import each_post, given_posts, given_text
 from mvcn.data.image_files import require_images
 from mvcn.data.usable_posts import by_id, lack_of, usable_posts
-from mvcn.errors import DataError
+from mvcn.errors import BadImageError, DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
 from mvcn.inference.onnx_model import Backend, OnnxModel
@@ -129,7 +129,12 @@ class Classifier:
         given = Post("post", given_text(text), image_source(image))
         (post,) = given_posts([given])
         require_content(post, self.reads)
-        return next(self.predict([post], on_bad_image, min_probability))
+        require_policy(on_bad_image)
+        policy = "blank" if on_bad_image == "error" else on_bad_image
+        found = next(self.predict([post], policy, min_probability))
+        if found.problem is not None and on_bad_image == "error":
+            raise BadImageError(f"{found.problem} Correct it, or go on by {WAYS_ON}.")
+        return found
 
     def predict(
         self,
@@ -150,13 +155,14 @@ class Classifier:
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
             ConfigError: The policy is none.
-            DataError: A text is no string, or an image nothing that `image_source` takes.
+            DataError: A post is none, a text is no string, or an image nothing that
+                `image_source` takes.
         """
         require_policy(on_bad_image)
         if isinstance(posts, Sequence):
             posts = given_posts(posts)
             self._require_images(posts, on_bad_image)
-        waiting, pixels = iter(posts), pixel_inputs(self.model.config.network, self.processor)
+        waiting, pixels = each_post(posts), pixel_inputs(self.model.config.network, self.processor)
         while chunk := given_posts(islice(waiting, POSTS_AT_ONCE)):
             usable = usable_posts(chunk, pixels.prepare(chunk), on_bad_image, self.reads)
             shown = usable.posts

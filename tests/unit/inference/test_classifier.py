@@ -172,6 +172,36 @@ def test_a_text_or_an_image_of_another_type_is_named(trained, text, image, messa
         trained.predict_one(text, image)
 
 
+class Frame:
+    """Iterates over the names of its columns, as a data frame does."""
+
+    def __iter__(self):
+        return iter(["text", "image"])
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("posts", "kind"),
+    [
+        (["hello"], "list of str"),
+        ([{"text": "x"}], "list of dict"),
+        ("hello", "str of str"),
+        ({"text": "x"}, "dict of str"),
+        (Frame(), "Frame of str"),
+        (None, "NoneType"),
+        (5, "int"),
+        (Post("p1", "a", None), "Post"),
+        ([Post("p1", "a", None, "positive"), None], "list of NoneType"),
+    ],
+)
+def test_what_are_no_posts_is_told(trained, posts, kind):
+    message = rf"^Posts must be given as a list of mvcn.types.Post.*, not as {kind}\.$"
+    with pytest.raises(DataError, match=message):
+        list(trained.predict(posts))
+    with pytest.raises(DataError, match=message):
+        trained.evaluate(posts)
+
+
 def test_half_a_surrogate_pair_is_read_as_the_replacement_character(trained, caplog):
     post = Post("p1", "so \ud83d \ude00", None, "positive", attributes=("s\udce9a",))
     whole = Post("p1", "so \ufffd \ufffd", None, "positive", attributes=("s\ufffda",))
@@ -257,6 +287,15 @@ class TestBadImages:
             trained.evaluate(posts)
         with pytest.raises(BadImageError, match="not an image"):
             trained.predict_one("text", b"no image")
+
+    def test_one_image_is_told_without_an_id(self, trained, tmp_path):
+        for image in (b"no image", tmp_path / "absent.jpg"):
+            with pytest.raises(BadImageError, match=r"on_bad_image='blank'") as caught:
+                trained.predict_one("text", image)
+            assert "post post" not in str(caught.value)
+            assert "--images" not in str(caught.value)
+            found = trained.predict_one("text", image, "blank")
+            assert str(caught.value).startswith(found.problem)
 
     def test_blank_judges_the_text_alone_and_tells_why(self, trained, posts):
         predictions = list(trained.predict(posts, "blank"))
