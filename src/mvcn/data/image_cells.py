@@ -147,7 +147,7 @@ def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageSource | None
 def _only(cells: list[Any]) -> Any:
     """Return what a list of one holds, None for an empty list, and a longer one as it is."""
     cell: Any = cells
-    while isinstance(cell, list) and len(cell) < 2:
+    while isinstance(cell, list) and not cell[1:]:
         cell = cell[0] if cell else None
     return cell
 
@@ -166,28 +166,30 @@ def _image_of_text(
     if is_base64_image(text):
         content = _decode(text, where)
         return again if isinstance(content, bytes) and again is not None else content
-    if text[:5].lower() == "data:":
-        return UnreadableImage(
-            text[:MAX_PATH_CHARACTERS],
-            f"{where}: image {text[:80]!r} is not valid as data: write it as "
-            "data:image/png;base64,... or give a path.",
-        )
-    if PYTHON_BYTES.fullmatch(text):
-        return UnreadableImage(
-            "b'...'",
-            f"{where}: the image is bytes as Python shows them (b'...'): write them as base64.",
-        )
-    text = local_path(text)
-    if WEB_ADDRESS.match(text):
-        return UnreadableImage(
-            text[:MAX_PATH_CHARACTERS],
-            f"{where}: image {text[:80]!r} is a web address, and nothing is downloaded: fetch the "
-            "images, as by img2dataset, whose .tar files are read by --data webdataset.",
-        )
+    problem = _why_no_path(text := local_path(text))
+    if problem is not None:
+        return UnreadableImage(text[:MAX_PATH_CHARACTERS], f"{where}: {problem}")
     found = folder.path(text, where)
     if text in NO_IMAGE and not (isinstance(found, Path) and found.is_file()):
         return None
     return found
+
+
+def _why_no_path(text: str) -> str | None:
+    """Return what a text is that looks like something else than a path, and what to do."""
+    if text[:5].lower() == "data:":
+        return (
+            f"image {text[:80]!r} is not valid as data: write it as data:image/png;base64,... or "
+            "give a path."
+        )
+    if PYTHON_BYTES.fullmatch(text):
+        return "the image is bytes as Python shows them (b'...'): write them as base64."
+    if WEB_ADDRESS.match(text):
+        return (
+            f"image {text[:80]!r} is a web address, and nothing is downloaded: fetch the images, "
+            "as by img2dataset, whose .tar files are read by --data webdataset."
+        )
+    return None
 
 
 def _is_too_long(name: str) -> bool:

@@ -159,7 +159,9 @@ def _content(body: bytes) -> Any:
         content = dict(pairs)
         if len(content) < len(pairs):
             name = repeated_name(name for name, _ in pairs)
-            raise RequestError(422, f"The JSON has the field {str(name)[:40]!r} twice in one object.")
+            raise RequestError(
+                422, f"The JSON has the field {str(name)[:40]!r} twice in one object."
+            )
         for name, value in content.items():
             if isinstance(value, str):
                 content[name], count = replace_surrogates(value)

@@ -168,7 +168,7 @@ class TestBadImages:
     def test_error_stops_and_names_the_post(self, ask, posts):
         with pytest.raises(BadImageError, match=r"^1 image.* post 3: .* known format"):
             ask(posts, batch_size=2)
-        with pytest.raises(BadImageError, match=r"post 0: .* does not exist"):
+        with pytest.raises(BadImageError, match=r"post 0: Image .http://127.0.0.1/a.jpg. is a web"):
             ask(posts[-1])
 
     def test_the_answers_before_the_bad_one_are_given(self, ask, posts):
