@@ -217,7 +217,7 @@ def test_half_a_surrogate_pair_is_read_as_the_replacement_character(trained, cap
     assert judged[0] == judged[1]
 
 
-@pytest.mark.parametrize("text", ["", "  \n", None])
+@pytest.mark.parametrize("text", ["", "  \n", None, "\u200b", "\ufeff\u2800"])
 def test_nothing_cannot_be_classified(trained, text):
     with pytest.raises(DataError, match="give a text, an image, or both"):
         trained.predict_one(text)
