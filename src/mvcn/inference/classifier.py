@@ -1,5 +1,6 @@
 """The one path from posts to predictions: Python and the command line both take it."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -26,7 +27,10 @@ from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.models.network import probabilities
 from mvcn.models.processor import MvcnProcessor
+from mvcn.training.run_folder import learned_from_texts_alone
 from mvcn.types import Post
+
+LOG = logging.getLogger(__name__)
 
 POSTS_AT_ONCE = 256
 BATCH_SIZE = 64
@@ -63,6 +67,13 @@ class JudgedPosts:
 class Classifier:
     """A trained model with its processor.
 
+    Args:
+        model: The model, or its graph.
+        processor: Saved with it.
+        describer: What finds words for images, where the model reads them.
+        text_only: Whether the model learned from texts alone, though it can look at images: the
+            first image is then warned of.
+
     >>> classifier = Classifier.from_pretrained("runs/demo")  # doctest: +SKIP
     >>> classifier.predict_one("what a lovely day", "beach.jpg").label  # doctest: +SKIP
     'positive'
@@ -73,7 +84,10 @@ class Classifier:
         model: MvcnForClassification | OnnxModel,
         processor: MvcnProcessor,
         describer: ImageDescriber | None = None,
+        *,
+        text_only: bool = False,
     ) -> None:
+        self._warns_of_images = text_only and system(model.config.network).reads_image
         self.model = model.eval() if isinstance(model, MvcnForClassification) else model
         self.reads = system(model.config.network).reads
         self.processor = processor
@@ -98,12 +112,12 @@ class Classifier:
                 finished, or a file of it is damaged or missing.
         """
         folder = find_model(source, revision)
-        describer = load_describer(folder)
+        describer, text_only = load_describer(folder), learned_from_texts_alone(folder)
         if backend == "torch":
-            return cls(*load_model(folder), describer)
+            return cls(*load_model(folder), describer, text_only=text_only)
         graph, processor = OnnxModel.of_run(folder, backend), load_processor(folder)
         limit_tokens(processor, graph.reads_text_of)
-        return cls(graph, processor, describer)
+        return cls(graph, processor, describer, text_only=text_only)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -164,6 +178,7 @@ class Classifier:
             self._require_images(posts, on_bad_image)
         waiting, pixels = each_post(posts), pixel_inputs(self.model.config.network, self.processor)
         while chunk := given_posts(islice(waiting, POSTS_AT_ONCE)):
+            self._warn_of_images(chunk)
             usable = usable_posts(chunk, pixels.prepare(chunk), on_bad_image, self.reads)
             shown = usable.posts
             if self.describer is not None:
@@ -189,6 +204,7 @@ class Classifier:
         require_policy(on_bad_image)
         posts = given_posts(posts)
         encoded = self._encode_labelled(posts)  # first: images take much longer
+        self._warn_of_images(posts)
         self._require_images(posts, on_bad_image)
         images = self._image_inputs()
         usable = usable_posts(posts, images.prepare(posts), on_bad_image, self.reads)
@@ -205,6 +221,15 @@ class Classifier:
             by_id(posts, usable.bad_images),
             by_id(posts, usable.left_out),
         )
+
+    def _warn_of_images(self, posts: Sequence[Post]) -> None:
+        """Warn once of images that the model has not learned to look at."""
+        if self._warns_of_images and any(post.image is not None for post in posts):
+            self._warns_of_images = False
+            LOG.warning(
+                "The model learned from texts alone, so that what it makes of images is chance: "
+                "leave them aside by --text-only, or train without it."
+            )
 
     def _require_images(self, posts: Sequence[Post], on_bad_image: BadImagePolicy) -> None:
         if system(self.model.config.network).reads_image:

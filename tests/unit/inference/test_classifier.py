@@ -1,6 +1,7 @@
 """One path from posts to predictions: order, policies, flat memory."""
 
 import re
+import shutil
 from dataclasses import replace
 from io import BytesIO
 from itertools import islice
@@ -371,6 +372,28 @@ def test_a_post_of_which_the_model_reads_nothing_is_an_error(
     found = list(trained.predict([post]))
     assert [(p.label, dict(p.probabilities)) for p in found] == [(None, {})]
     assert re.search(message, found[0].problem)
+
+
+def test_images_are_warned_of_once_where_the_model_learned_without(
+    tiny_run, generated_posts, tmp_path, caplog
+):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace("text_only: false", "text_only: true"))
+    texts = [replace(post, image=None) for post in generated_posts[:6]]
+    for ask in (lambda one, posts: list(one.predict(posts)), Classifier.evaluate):
+        taught = Classifier.from_pretrained(run)
+        ask(taught, texts)
+        assert caplog.messages == []
+        ask(taught, [*texts, replace(generated_posts[0], text="")])
+        ask(taught, generated_posts[:7])
+        (message,) = caplog.messages
+        assert message.startswith("The model learned from texts alone")
+        caplog.clear()
+    list(Classifier.from_pretrained(tiny_run).predict(generated_posts[:2]))
+    (run / "config.yaml").write_text("setting: of another version")
+    list(Classifier.from_pretrained(run).predict(generated_posts[:2]))
+    assert caplog.messages == []
 
 
 def test_a_model_of_texts_opens_no_image(tiny_settings, generated_posts, tmp_path):
