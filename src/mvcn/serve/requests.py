@@ -156,7 +156,7 @@ def _content(body: bytes) -> Any:
     replaced: list[int] = []
 
     def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
+        content = {replace_surrogates(name).text: value for name, value in pairs}
         if len(content) < len(pairs):
             name = repeated_name(name for name, _ in pairs)
             raise RequestError(
