@@ -4,15 +4,21 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from mvcn.config import BadImagePolicy
-from mvcn.errors import BadImageError
+from mvcn.errors import BadImageError, ConfigError
 from mvcn.types import Post
 
 LOGGER = logging.getLogger(__name__)
 
+POLICIES = get_args(BadImagePolicy)
 NAMED_IN_ERROR = 10
 NAMED_IN_WARNING = 3
+WAYS_ON = (
+    "--on-bad-image blank (without image) or drop (without post), in Python on_bad_image='blank' "
+    "or 'drop'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,12 @@ class UnreadableImage:
     def read(self) -> bytes:
         """Raise a BadImageError with the reason."""
         raise BadImageError(self.reason)
+
+
+def require_policy(policy: object) -> None:
+    """Raise a ConfigError where a program gives something else as the policy for bad images."""
+    if not isinstance(policy, str) or policy not in POLICIES:
+        raise ConfigError(f"The option on_bad_image is none of {', '.join(POLICIES)}.")
 
 
 def apply_bad_image_policy(
@@ -79,5 +91,5 @@ def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
     return BadImageError(
         f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} Correct them, {ways_on}"
-        "or go on by --on-bad-image blank (without image) or drop (without post)."
+        f"or go on by {WAYS_ON}."
     )

@@ -4,7 +4,11 @@ import base64
 import re
 from urllib.parse import unquote
 
-DATA_URL = re.compile(r"data:image/[\w.+-]++(;[\w.+-]++=[\w.+-]++)*+;base64,", re.IGNORECASE)
+DATA_URL = re.compile(
+    r"data:(?:(?P<image>image/[\w.+-]++)|[\w.+-]++/[\w.+-]++)?+(?:;[\w.+-]++=[\w.+-]++)*+;base64,",
+    re.IGNORECASE,
+)
+"""Of an image, of any other kind, or of a kind that is not said."""
 BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]++=*+\s*+")
 """Possessive, so that a long text of blanks takes no more time than another."""
 FROM_URL_SAFE = str.maketrans("-_", "+/")
@@ -20,10 +24,16 @@ BOXES = (b"ftyp", b"jP  ")
 
 
 def is_base64_image(text: str) -> bool:
-    """Tell base64 text of an image, and a data URL of one, from a path."""
-    if DATA_URL.match(text) is not None:
+    """Tell base64 text of an image, and a data URL of one, from a path.
+
+    A data URL that does not say that it is an image is one where its content begins as one.
+    """
+    prefix = DATA_URL.match(text)
+    if prefix is not None and prefix["image"]:
         return True
-    if len(text) < SHORTEST_BASE64 or not BASE64.fullmatch(text):
+    if prefix is not None:
+        text = unquote(text[prefix.end() :][: 3 * SHORTEST_BASE64])
+    elif len(text) < SHORTEST_BASE64 or not BASE64.fullmatch(text):
         return False
     beginning = re.sub(r"[\s=]", "", text[:SHORTEST_BASE64]).translate(FROM_URL_SAFE)
     return _begins_as_image(base64.b64decode(beginning[: len(beginning) // 4 * 4]))
@@ -44,8 +54,11 @@ def decode_base64_image(text: str) -> bytes:
     letters = "".join(letters.split()).translate(FROM_URL_SAFE)
     absent = 0 if "=" in letters else -len(letters) % 4
     content = base64.b64decode(letters + "=" * absent, validate=True)
-    if absent and not _begins_as_image(content):
+    is_image = _begins_as_image(content)
+    if absent and not is_image:
         raise ValueError("Incorrect padding")
+    if prefix is not None and not prefix["image"] and not is_image:
+        raise ValueError("No image")
     return content
 
 

@@ -1,6 +1,7 @@
 """Pictures that somebody has opened already, as images of posts."""
 
 import os
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
@@ -8,20 +9,34 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageFile
 
+from mvcn.data.bad_images import UnreadableImage
+from mvcn.data.base64_images import decode_base64_image, is_base64_image
+from mvcn.data.image_cells import WEB_ADDRESS, local_path
 from mvcn.data.missing import is_missing
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import ImageFacts, ImageSource, StoredImage
 
 GivenImage: TypeAlias = (
-    ImageSource | Image.Image | np.ndarray | os.PathLike[str] | str | float | None
+    ImageSource
+    | Image.Image
+    | np.ndarray
+    | os.PathLike[str]
+    | bytearray
+    | memoryview
+    | BytesIO
+    | str
+    | float
+    | None
 )
 """What people call an image, as `image_source` takes it; a number only where it is NaN."""
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 """What a PNG file keeps as it is."""
 TIFF_MODES = {"F", "I"}
 """What a TIFF file alone keeps: greys of 32 bits."""
-PIXEL_SHAPES = ((), (3,), (4,))
-"""Of grey values, RGB and RGBA: what an array has besides height and width."""
+PIXEL_SHAPES = ((), (1,), (3,), (4,))
+"""Of grey values (both ways), RGB and RGBA: what an array has besides height and width."""
+PATH_OF_ADDRESS = re.compile(r"(https?|s3|gs|ftp):/(?=[^/])", re.IGNORECASE)
+"""How a web address begins once it has become a path, which has no empty names."""
 
 
 class DecodedImage:
@@ -64,27 +79,64 @@ def image_source(image: object) -> ImageSource | None:
     """Return what people call an image as the image of a post.
 
     Args:
-        image: A path, the bytes of a file, a Pillow image, or an array of type uint8 and shape
-            ``(height, width)``, ``(height, width, 3)`` (RGB) or ``(height, width, 4)`` (RGBA). An
-            empty string and a missing value are no image. A web address is no path and is never
-            fetched.
+        image: A path, the bytes of a file or a `BytesIO` of them, base64 text of a file as in a
+            table, a Pillow image, or an array of type uint8 and shape ``(height, width)``,
+            ``(height, width, 1)``, ``(height, width, 3)`` (RGB) or ``(height, width, 4)`` (RGBA).
+            An empty string and a missing value are no image. A web address cannot be read and is
+            never fetched.
 
     Raises:
         DataError: Something else.
     """
-    if isinstance(image, (Path, bytes, StoredImage)):
-        return image
-    if is_missing(image) or (isinstance(image, str) and not image.strip()):
+    if is_missing(image):
         return None
-    if isinstance(image, (str, os.PathLike)):
-        return Path(os.fsdecode(image))
+    if isinstance(image, str):
+        return _named_image(image.strip())
+    if isinstance(image, os.PathLike):
+        return _path(Path(os.fsdecode(image)))
     if isinstance(image, Image.Image):
         return DecodedImage(image)
     if isinstance(image, np.ndarray):
         return DecodedImage(_picture(image))
+    return _file_in_memory(image)
+
+
+def _file_in_memory(image: object) -> ImageSource:
+    if isinstance(image, (bytes, StoredImage)):
+        return image
+    if isinstance(image, (bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, BytesIO):
+        return image.getvalue()
     raise DataError(
         "The image of a post must be a path, the bytes of a file, a Pillow image or an array, "
         f"but is of type {type(image).__name__}."
+    )
+
+
+def _path(path: Path) -> ImageSource:
+    address = PATH_OF_ADDRESS.match(str(path))
+    return path if address is None else _web_address(f"{address[0]}/{str(path)[address.end() :]}")
+
+
+def _named_image(text: str) -> ImageSource | None:
+    """Return the image of a text: base64 text, or the path of a file anywhere."""
+    if not text:
+        return None
+    if is_base64_image(text):
+        try:
+            return decode_base64_image(text)
+        except ValueError:
+            return UnreadableImage("as text", "The image is not valid base64: write it anew.")
+    text = local_path(text)
+    return _web_address(text) if WEB_ADDRESS.match(text) else Path(text)
+
+
+def _web_address(address: str) -> UnreadableImage:
+    return UnreadableImage(
+        address,
+        f"Image {address[:80]!r} is a web address, and nothing is downloaded: fetch it, and give "
+        "the path of its file.",
     )
 
 
@@ -93,10 +145,10 @@ def _picture(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or not is_shaped:
         raise DataError(
             "An array as the image of a post must be of type uint8 and of the shape (height, "
-            f"width), (height, width, 3) or (height, width, 4), but is of type {array.dtype} and "
-            f"of the shape {array.shape}."
+            f"width), (height, width, 1), (height, width, 3) or (height, width, 4), but is "
+            f"of type {array.dtype} and of the shape {array.shape}."
         )
-    return Image.fromarray(array)
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 
 def _opened_file(image: Image.Image) -> bytes | None:

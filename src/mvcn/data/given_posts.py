@@ -1,7 +1,7 @@
 """Posts as programs make them: with missing values, and with paths and pictures as images."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from mvcn.data.characters import replace_surrogates
@@ -22,9 +22,9 @@ def given_posts(posts: Iterable[Post]) -> list[Post]:
         posts: Their text is a string or missing, their image anything that `image_source` takes.
 
     Raises:
-        DataError: A text or an image is something else; names the post.
+        DataError: A post is none, or a text or an image is something else; names the post.
     """
-    read = [_given_post(post) for post in posts]
+    read = [_given_post(post) for post in each_post(posts)]
     replaced = [(post.id, count) for post, count in read if count]
     if replaced:
         LOG.warning(
@@ -34,6 +34,29 @@ def given_posts(posts: Iterable[Post]) -> list[Post]:
             replaced[0][0],
         )
     return [post for post, _ in read]
+
+
+def each_post(posts: Iterable[object]) -> Iterator[Post]:
+    """Yield posts as they come.
+
+    Raises:
+        DataError: They are no iterable, or something in it is no `Post`.
+    """
+    try:
+        given = iter(posts)
+    except TypeError as error:
+        raise DataError(_no_posts(type(posts).__name__)) from error
+    for post in given:
+        if not isinstance(post, Post):
+            raise DataError(_no_posts(f"{type(posts).__name__} of {type(post).__name__}"))
+        yield post
+
+
+def _no_posts(what: str) -> str:
+    return (
+        "Posts must be given as a list of mvcn.types.Post, as in "
+        f"[Post('1', 'what a lovely day', Path('beach.jpg'))], not as {what}."
+    )
 
 
 def given_text(text: object) -> str:

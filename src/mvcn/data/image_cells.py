@@ -6,16 +6,27 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 from mvcn.data.bad_images import UnreadableImage
 from mvcn.data.base64_images import decode_base64_image, is_base64_image
 from mvcn.data.image_paths import FolderNames, path_inside, spellings
+from mvcn.data.missing import is_missing
 from mvcn.data.rows import Row
 from mvcn.types import ImageSource, StoredImage
 
 LOG = logging.getLogger(__name__)
 
 WEB_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+FILE_ADDRESS = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
+NO_IMAGE = frozenset(("\\N", "NaN", "nan", "<NA>", "#N/A", "NULL", "null", "None"))
+"""What programs write into a cell of a table that is empty."""
+PYTHON_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
+KINDS_OF_CELLS: dict[type, str] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
 MAX_PATH_CHARACTERS = 4096
 MAX_NAME_CHARACTERS = 255
 """Of a file, on every usual system."""
@@ -99,11 +110,15 @@ def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageSource | None
     Args:
         cell: Null, a path, base64 text with or without ``data:image/...;base64,`` before it, the
             bytes of an image file, its place in a larger file, or a mapping with ``bytes`` or
-            ``path`` as Hugging Face datasets write it.
+            ``path`` as Hugging Face datasets write it; or a list of at most one of them. What
+            programs write for an empty cell, as `NO_IMAGE` has it, is no image unless a file is
+            called so.
         row: The row that it belongs to.
         folder: What a path is relative to.
     """
     again = row.image
+    if isinstance(cell, list):
+        cell, again = _only(cell), None
     if isinstance(cell, Mapping):
         if not {"bytes", "path"}.intersection(cell):
             return UnreadableImage(
@@ -115,12 +130,32 @@ def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageSource | None
         cell = cell.get("path") if content is None else content
     if isinstance(cell, str):
         return _image_of_text(cell.strip(), row.where, folder, again)
-    if cell is None or isinstance(cell, Path | bytes | StoredImage):
+    if is_missing(cell):
+        return None
+    if isinstance(cell, Path | bytes | StoredImage):
         return cell
-    kind = type(cell).__name__
+    if isinstance(cell, list):
+        return UnreadableImage(
+            "a list", f"{row.where}: the image is a list of {len(cell)} images: keep one."
+        )
+    kind = KINDS_OF_CELLS.get(type(cell), f"of the type {type(cell).__name__}")
     return UnreadableImage(
         kind, f"{row.where}: the image is {kind}, not a path, base64 text or bytes."
     )
+
+
+def _only(cells: list[Any]) -> Any:
+    """Return what a list of one holds, None for an empty list, and a longer one as it is."""
+    cell: Any = cells
+    while isinstance(cell, list) and not cell[1:]:
+        cell = cell[0] if cell else None
+    return cell
+
+
+def local_path(text: str) -> str:
+    """Return the path that an address ``file:///...`` stands for, and all else as it is."""
+    address = FILE_ADDRESS.match(text)
+    return text if address is None else unquote(text[address.end() :])
 
 
 def _image_of_text(
@@ -131,19 +166,30 @@ def _image_of_text(
     if is_base64_image(text):
         content = _decode(text, where)
         return again if isinstance(content, bytes) and again is not None else content
+    problem = _why_no_path(text := local_path(text))
+    if problem is not None:
+        return UnreadableImage(text[:MAX_PATH_CHARACTERS], f"{where}: {problem}")
+    found = folder.path(text, where)
+    if text in NO_IMAGE and not (isinstance(found, Path) and found.is_file()):
+        return None
+    return found
+
+
+def _why_no_path(text: str) -> str | None:
+    """Return what a text is that looks like something else than a path, and what to do."""
     if text[:5].lower() == "data:":
-        return UnreadableImage(
-            text[:MAX_PATH_CHARACTERS],
-            f"{where}: image {text[:80]!r} is not valid as data: write it as "
-            "data:image/png;base64,... or give a path.",
+        return (
+            f"image {text[:80]!r} is not valid as data: write it as data:image/png;base64,... or "
+            "give a path."
         )
+    if PYTHON_BYTES.fullmatch(text):
+        return "the image is bytes as Python shows them (b'...'): write them as base64."
     if WEB_ADDRESS.match(text):
-        return UnreadableImage(
-            text[:MAX_PATH_CHARACTERS],
-            f"{where}: image {text[:80]!r} is a web address, and nothing is downloaded: fetch the "
-            "images, as by img2dataset, whose .tar files are read by --data webdataset.",
+        return (
+            f"image {text[:80]!r} is a web address, and nothing is downloaded: fetch the images, "
+            "as by img2dataset, whose .tar files are read by --data webdataset."
         )
-    return folder.path(text, where)
+    return None
 
 
 def _is_too_long(name: str) -> bool:

@@ -1,5 +1,6 @@
 """The one path from posts to predictions: Python and the command line both take it."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,11 +11,12 @@ import torch
 from jaxtyping import Float
 
 from mvcn.config import BadImagePolicy
+from mvcn.data.bad_images import WAYS_ON, require_policy
 from mvcn.data.decoded_image import GivenImage, image_source
-from mvcn.data.given_posts import given_posts, given_text
+from mvcn.data.given_posts import each_post, given_posts, given_text
 from mvcn.data.image_files import require_images
 from mvcn.data.usable_posts import by_id, lack_of, usable_posts
-from mvcn.errors import DataError
+from mvcn.errors import BadImageError, DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
 from mvcn.inference.onnx_model import Backend, OnnxModel
@@ -25,7 +27,10 @@ from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.models.network import probabilities
 from mvcn.models.processor import MvcnProcessor
+from mvcn.training.run_folder import learned_from_texts_alone
 from mvcn.types import Post
+
+LOG = logging.getLogger(__name__)
 
 POSTS_AT_ONCE = 256
 BATCH_SIZE = 64
@@ -62,6 +67,13 @@ class JudgedPosts:
 class Classifier:
     """A trained model with its processor.
 
+    Args:
+        model: The model, or its graph.
+        processor: Saved with it.
+        describer: What finds words for images, where the model reads them.
+        text_only: Whether the model learned from texts alone, though it can look at images: the
+            first image is then warned of.
+
     >>> classifier = Classifier.from_pretrained("runs/demo")  # doctest: +SKIP
     >>> classifier.predict_one("what a lovely day", "beach.jpg").label  # doctest: +SKIP
     'positive'
@@ -72,7 +84,10 @@ class Classifier:
         model: MvcnForClassification | OnnxModel,
         processor: MvcnProcessor,
         describer: ImageDescriber | None = None,
+        *,
+        text_only: bool = False,
     ) -> None:
+        self._warns_of_images = text_only and system(model.config.network).reads_image
         self.model = model.eval() if isinstance(model, MvcnForClassification) else model
         self.reads = system(model.config.network).reads
         self.processor = processor
@@ -97,12 +112,12 @@ class Classifier:
                 finished, or a file of it is damaged or missing.
         """
         folder = find_model(source, revision)
-        describer = load_describer(folder)
+        describer, text_only = load_describer(folder), learned_from_texts_alone(folder)
         if backend == "torch":
-            return cls(*load_model(folder), describer)
+            return cls(*load_model(folder), describer, text_only=text_only)
         graph, processor = OnnxModel.of_run(folder, backend), load_processor(folder)
         limit_tokens(processor, graph.reads_text_of)
-        return cls(graph, processor, describer)
+        return cls(graph, processor, describer, text_only=text_only)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -121,13 +136,19 @@ class Classifier:
 
         Raises:
             BadImageError: The image cannot be read and the policy is ``error``.
+            ConfigError: The policy is none.
             DataError: There is neither text nor image, or nothing that the model reads; or the
                 text is no string, or the image nothing that `image_source` takes.
         """
         given = Post("post", given_text(text), image_source(image))
         (post,) = given_posts([given])
         require_content(post, self.reads)
-        return next(self.predict([post], on_bad_image, min_probability))
+        require_policy(on_bad_image)
+        policy = "blank" if on_bad_image == "error" else on_bad_image
+        found = next(self.predict([post], policy, min_probability))
+        if found.problem is not None and on_bad_image == "error":
+            raise BadImageError(f"{found.problem} Correct it, or go on by {WAYS_ON}.")
+        return found
 
     def predict(
         self,
@@ -147,13 +168,17 @@ class Classifier:
 
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
-            DataError: A text is no string, or an image nothing that `image_source` takes.
+            ConfigError: The policy is none.
+            DataError: A post is none, a text is no string, or an image nothing that
+                `image_source` takes.
         """
+        require_policy(on_bad_image)
         if isinstance(posts, Sequence):
             posts = given_posts(posts)
             self._require_images(posts, on_bad_image)
-        waiting, pixels = iter(posts), pixel_inputs(self.model.config.network, self.processor)
+        waiting, pixels = each_post(posts), pixel_inputs(self.model.config.network, self.processor)
         while chunk := given_posts(islice(waiting, POSTS_AT_ONCE)):
+            self._warn_of_images(chunk)
             usable = usable_posts(chunk, pixels.prepare(chunk), on_bad_image, self.reads)
             shown = usable.posts
             if self.describer is not None:
@@ -174,9 +199,12 @@ class Classifier:
         Raises:
             DataError: No post, a post without a label, or with one that the model does not know.
             BadImageError: An image cannot be read and the policy is ``error``.
+            ConfigError: The policy is none.
         """
+        require_policy(on_bad_image)
         posts = given_posts(posts)
         encoded = self._encode_labelled(posts)  # first: images take much longer
+        self._warn_of_images(posts)
         self._require_images(posts, on_bad_image)
         images = self._image_inputs()
         usable = usable_posts(posts, images.prepare(posts), on_bad_image, self.reads)
@@ -193,6 +221,15 @@ class Classifier:
             by_id(posts, usable.bad_images),
             by_id(posts, usable.left_out),
         )
+
+    def _warn_of_images(self, posts: Sequence[Post]) -> None:
+        """Warn once of images that the model has not learned to look at."""
+        if self._warns_of_images and any(post.image is not None for post in posts):
+            self._warns_of_images = False
+            LOG.warning(
+                "The model learned from texts alone, so that what it makes of images is chance: "
+                "leave them aside by --text-only, or train without it."
+            )
 
     def _require_images(self, posts: Sequence[Post], on_bad_image: BadImagePolicy) -> None:
         if system(self.model.config.network).reads_image:

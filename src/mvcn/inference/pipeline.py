@@ -4,11 +4,12 @@ Importing this module, as `mvcn.inference` does, makes `transformers.pipeline` k
 """
 
 import dataclasses
+import logging
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -16,6 +17,7 @@ from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from mvcn.config import BadImagePolicy
+from mvcn.data.bad_images import require_policy
 from mvcn.data.decoded_image import image_source
 from mvcn.data.given_posts import given_text
 from mvcn.encoders.loading import has_vocabulary
@@ -28,9 +30,10 @@ from mvcn.models.describer import DESCRIBER, ImageDescriber
 from mvcn.models.processor import MvcnProcessor
 from mvcn.types import Post
 
+LOG = logging.getLogger(__name__)
+
 TASK = "image-text-classification"
 POST_FIELDS = {"text", "image"}
-POLICIES = get_args(BadImagePolicy)
 WORDS = {"attributes", "pairs"}
 """What a describer finds for a model, of what `mvcn.models.systems` says that it reads."""
 
@@ -41,7 +44,8 @@ class ImageTextClassificationPipeline(Pipeline):
     The image is a path, the bytes of a file, a Pillow image or an array. One post gives a list of
     ``{"label": ..., "score": ...}``, the most probable class first, with the probabilities of
     `Classifier.predict`. A list of posts gives a list of such lists; any other iterable of posts
-    an iterable, in order, that reads as it goes.
+    an iterable, in order, that reads as it goes. Rows of a data set (PyTorch, Hugging Face) may
+    have other fields, which are not read.
 
     >>> import mvcn.inference, transformers  # doctest: +SKIP
     >>> ask = transformers.pipeline("image-text-classification", "runs/demo")  # doctest: +SKIP
@@ -102,7 +106,9 @@ class ImageTextClassificationPipeline(Pipeline):
             inputs = list(inputs)
         if isinstance(inputs, list) and not inputs:
             return []
-        if not isinstance(inputs, (Mapping, list, Dataset, str)) and isinstance(inputs, Iterable):
+        if _is_data_set(inputs):
+            inputs = _PostRows(inputs)
+        elif not isinstance(inputs, (Mapping, list, str)) and isinstance(inputs, Iterable):
             inputs = (one for one in inputs)
         return super().__call__(inputs, **options)
 
@@ -137,8 +143,7 @@ class ImageTextClassificationPipeline(Pipeline):
         top_k, policy = options.get("top_k"), options.get("on_bad_image", "error")
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise ConfigError(f"The option top_k is {top_k}, but must be at least 1, or None.")
-        if policy not in POLICIES:
-            raise ConfigError(f"The option on_bad_image is none of {', '.join(POLICIES)}.")
+        require_policy(policy)
         for_model = {"on_bad_image": policy} if "on_bad_image" in options else {}
         return {}, for_model, {"top_k": top_k} if "top_k" in options else {}
 
@@ -157,6 +162,33 @@ class ImageTextClassificationPipeline(Pipeline):
         found = list(self._classifier.predict(posts, on_bad_image))
         _warn(found)
         return {"prediction": found if isinstance(given, list) else found[0]}
+
+
+class _PostRows(Dataset[Any]):
+    """A data set without the fields that are no part of a post, such as labels."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+        self._has_told = False
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Any:
+        row = self._rows[index]
+        if not isinstance(row, Mapping) or not POST_FIELDS & row.keys():
+            return row  # no post, which is told later
+        others = row.keys() - POST_FIELDS
+        if others and not self._has_told:
+            self._has_told = True
+            LOG.info("Fields of the data set that are not read: %s.", ", ".join(sorted(others)))
+        return {name: row[name] for name in POST_FIELDS & row.keys()}
+
+
+def _is_data_set(inputs: object) -> bool:
+    """Tell a data set of PyTorch or Hugging Face, each row of which has a number."""
+    is_one = isinstance(inputs, Dataset) or type(inputs).__module__.startswith("datasets.")
+    return is_one and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
 
 
 def _post(inputs: Any) -> Post:

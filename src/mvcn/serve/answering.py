@@ -89,8 +89,8 @@ class Answering:
         """
         async with self._posts(request, (JSON, FORM)) as posts:
             found = await self._compute(self._predict, posts)
-        answers = zip(posts, found, strict=True)
-        return [self._by_policy(post, one, policy, len(posts)) for post, one in answers]
+        answers, has_ids = zip(posts, found, strict=True), _kind(request) == JSON
+        return [self._by_policy(post, one, policy, has_ids=has_ids) for post, one in answers]
 
     async def explain(self, request: Request) -> ExplainedPost:
         """Return what decided the one post of a request.
@@ -100,15 +100,14 @@ class Answering:
         """
         async with self._posts(request, (FORM,)) as posts:
             (found,) = await self._compute(self._explain, posts)
-        self._by_policy(posts[0], found.prediction, "error", 1)
+        self._by_policy(posts[0], found.prediction, "error", has_ids=False)
         return found
 
     @asynccontextmanager
     async def _posts(self, request: Request, kinds: Sequence[str]) -> AsyncIterator[list[Post]]:
         """Read a request's posts, which are held until the block ends."""
         self.require_ready()
-        content_type = request.headers.get("content-type", "")
-        kind = content_type.partition(";")[0].strip().lower()
+        content_type, kind = request.headers.get("content-type", ""), _kind(request)
         if kind not in kinds or "content-encoding" in request.headers:
             raise RequestError(415, f"Send {' or '.join(kinds)}, not compressed.")
         async with self._intake.body(request) as body:
@@ -126,7 +125,7 @@ class Answering:
             raise RequestError(422, str(error)) from error
 
     def _by_policy(
-        self, post: Post, found: Prediction, policy: BadImagePolicy, count: int
+        self, post: Post, found: Prediction, policy: BadImagePolicy, *, has_ids: bool
     ) -> Prediction:
         """Return what a policy leaves of a prediction that was made without a bad image."""
         is_empty = lack_of(post, self._run.classifier.reads) is not None
@@ -134,7 +133,7 @@ class Answering:
             return found
         if policy == "drop":
             return Prediction(found.id, None, {}, found.problem)
-        raise RequestError(422, _in_batch(found.id, found.problem, count))
+        raise RequestError(422, f"Post {found.id}: {found.problem}" if has_ids else found.problem)
 
     async def _compute(self, work: Work[Post, Result], posts: Sequence[Post]) -> list[Result]:
         seconds = self._limits.answer_seconds
@@ -152,5 +151,6 @@ class Answering:
         return found
 
 
-def _in_batch(post_id: str, sentence: str, count: int) -> str:
-    return sentence if count == 1 else f"Post {post_id}: {sentence}"
+def _kind(request: Request) -> str:
+    """Return the media type of a body."""
+    return str(request.headers.get("content-type", "")).partition(";")[0].strip().lower()

@@ -6,25 +6,54 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
 from pydantic.fields import FieldInfo
 
+from mvcn.data.bad_images import UnreadableImage
 from mvcn.data.base64_images import decode_base64_image, is_base64_image
 from mvcn.data.characters import replace_surrogates
 from mvcn.data.images import image_size
+from mvcn.data.rows import repeated_name
 from mvcn.errors import BadImageError
 from mvcn.serve.forms import Part, parse_form
 from mvcn.serve.limits import Limits
 from mvcn.serve.responses import RequestError
-from mvcn.types import ImageFacts, Post
+from mvcn.types import ImageFacts, Post, StoredImage
 
 LOG = logging.getLogger("mvcn.serve")
 JSON = "application/json"
 FORM = "multipart/form-data"
 FIELDS = ("text", "image")
 MAX_ID_CHARACTERS = 1000
+NOT_BASE64 = UnreadableImage(
+    "in the request",
+    "The image is not the base64 of a file; no address is fetched and no path is opened.",
+)
+FAULTS = {
+    "extra_forbidden": "is not known",
+    "missing": "is missing",
+    "list_type": "must be a list of posts",
+    "too_short": "is empty",
+    "model_type": "must be an object",
+    "string_type": "must be text or null",
+    "string_too_long": "is too long",
+}
+"""What pydantic calls a fault -> how a sentence goes on that begins with the place."""
+
+
+def _id_text(given: Any) -> Any:
+    """Return a whole number as text, as it is read from a table, and all else as it is."""
+    return str(given) if type(given) is int else given
 
 
 class PostBody(BaseModel):
@@ -32,9 +61,9 @@ class PostBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: str | None = Field(
-        None, description="By default its number, from 0.", max_length=MAX_ID_CHARACTERS
-    )
+    id: Annotated[
+        str | None, BeforeValidator(_id_text, json_schema_input_type=str | int | None)
+    ] = Field(None, description="By default its number, from 0.", max_length=MAX_ID_CHARACTERS)
     text: str | None = None
     image: str | None = Field(
         None, description="Base64 or data URL of an image file; no web address, no path."
@@ -112,9 +141,9 @@ def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[
     """
     try:
         model = posts_body(frozenset(columns.items()))
-        batch = model.model_validate_json(_without_surrogates(body))
+        batch = model.model_validate(_content(body))
     except ValidationError as error:
-        raise RequestError(*_explain(error)) from None  # its text holds the post
+        raise RequestError(422, _explain(error, columns)) from None  # its text holds the post
     if len(batch.posts) > limits.posts:
         raise RequestError(
             422, f"There are {len(batch.posts)} posts, more than the {limits.posts} allowed."
@@ -122,17 +151,30 @@ def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[
     return [_post(number, post, limits) for number, post in enumerate(batch.posts)]
 
 
-def _without_surrogates(body: bytes) -> bytes:
-    """Return a body of JSON whose lone surrogates, escaped or encoded, are U+FFFD."""
-    if b"\\ud" not in body.lower() and b"\xed" not in body:
-        return body
+def _content(body: bytes) -> Any:
+    """Return what a body of JSON says, with lone surrogates, escaped or encoded, as U+FFFD."""
+    replaced: list[int] = []
+
+    def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = {replace_surrogates(name).text: value for name, value in pairs}
+        if len(content) < len(pairs):
+            name = repeated_name(name for name, _ in pairs)
+            raise RequestError(
+                422, f"The JSON has the field {str(name)[:40]!r} twice in one object."
+            )
+        for name, value in content.items():
+            if isinstance(value, str):
+                content[name], count = replace_surrogates(value)
+                replaced.append(count)
+        return content
+
     try:
-        content = json.loads(body.decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError):
-        return body  # the next to parse it says what is wrong
-    text, count = replace_surrogates(json.dumps(content, ensure_ascii=False))
-    _tell_replaced(count)
-    return text.encode()
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        content = json.loads(text, object_pairs_hook=to_object)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, "The body is not JSON.") from error
+    _tell_replaced(sum(replaced))
+    return content
 
 
 def _tell_replaced(count: int) -> None:
@@ -160,15 +202,15 @@ def parse_one(
         image = None  # what a browser sends where no file was chosen
     words = "" if text is None else _decode_text(text.content)
     _check_text("0", words, limits)
-    picture = None if image is None else UploadedImage(_image_file(image), limits.pixels)
+    picture = None if image is None else _image_of_form(image, limits)
     return [Post("0", words, picture)]
 
 
-def _image_file(part: Part) -> bytes:
-    """Return the file of a form's image, which clients send as base64 text where it is no file."""
+def _image_of_form(part: Part, limits: Limits) -> StoredImage:
+    """Return the image of a form, which clients send as base64 text where it is no file."""
     if part.filename is None and is_base64_image(text := part.content.decode("latin-1").strip()):
-        return _decode_image("0", text)
-    return part.content
+        return _decode_image(text, limits)
+    return UploadedImage(part.content, limits.pixels)
 
 
 def _by_name(parts: Sequence[Part], columns: Mapping[str, str]) -> dict[str, Part]:
@@ -197,18 +239,15 @@ def _post(number: int, body: PostBody, limits: Limits) -> Post:
     post_id = str(number) if body.id is None else body.id
     text = body.text or ""
     _check_text(post_id, text, limits)
-    if body.image is None:
-        return Post(post_id, text, None)
-    return Post(post_id, text, UploadedImage(_decode_image(post_id, body.image), limits.pixels))
+    image = (body.image or "").strip()
+    return Post(post_id, text, _decode_image(image, limits) if image else None)
 
 
-def _decode_image(post_id: str, text: str) -> bytes:
+def _decode_image(text: str, limits: Limits) -> StoredImage:
     try:
-        return decode_base64_image(text)
-    except ValueError as error:
-        raise RequestError(
-            422, f"Post {post_id}: the image is not the base64 of a file; no address is fetched."
-        ) from error
+        return UploadedImage(decode_base64_image(text), limits.pixels)
+    except ValueError:
+        return NOT_BASE64
 
 
 def _check_text(post_id: str, text: str, limits: Limits) -> None:
@@ -220,10 +259,14 @@ def _check_text(post_id: str, text: str, limits: Limits) -> None:
         )
 
 
-def _explain(error: ValidationError) -> tuple[int, str]:
-    """Return the status and a sentence for the first fault, without what was sent."""
+def _explain(error: ValidationError, columns: Mapping[str, str]) -> str:
+    """Return a sentence for the first fault, without what was sent."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    if fault["type"] == "json_invalid":
-        return 400, "The body is not JSON."
     place = ".".join(map(str, fault["loc"])) or "the body"
-    return 422, f"The JSON is not a batch of posts: at {place}, {fault['msg'].lower()}."
+    what = FAULTS.get(fault["type"], f"is wrong ({fault['msg'].lower()})")
+    ours = list(PostBody.model_fields)
+    theirs = [columns[name] for name in ours if columns.get(name, name) not in ours]
+    return (
+        f"The JSON is not a batch of posts: {place} {what}; send an object with the list posts, "
+        f"whose objects have the fields {', '.join([*ours, *filter(None, theirs)])}."
+    )

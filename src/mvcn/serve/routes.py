@@ -1,11 +1,11 @@
 """What the service can be asked."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader
 
@@ -81,7 +81,11 @@ def post_routes(answering: Answering) -> APIRouter:
     """Return what is asked of posts."""
     router = APIRouter(responses=_problems(*PROBLEMS))
 
-    @router.post("/predict", openapi_extra={"requestBody": _body(form=True, batch=True)})
+    @router.post(
+        "/predict",
+        openapi_extra={"requestBody": _body(form=True, batch=True)},
+        dependencies=[Depends(_options_check("on_bad_image"))],
+    )
     async def predict(request: Request, on_bad_image: OnBadImage = "error") -> PredictionsAnswer:
         """Classify one post given as a form, or a batch of posts given as JSON."""
         found = await answering.predict(request, on_bad_image)
@@ -91,6 +95,7 @@ def post_routes(answering: Answering) -> APIRouter:
         "/explain",
         response_model=ExplanationAnswer,
         openapi_extra={"requestBody": _body(form=True, batch=False)},
+        dependencies=[Depends(_options_check())],
         responses={200: {"content": {PNG: {"schema": {"type": "string", "format": "binary"}}}}},
     )
     async def explain(request: Request) -> Response:
@@ -134,6 +139,16 @@ def about_routes(app: FastAPI, answering: Answering, about: Mapping[str, Any]) -
         return HTMLResponse(templates.get_template("docs.html.jinja").render(schema=app.openapi()))
 
     return router
+
+
+def _options_check(*known: str) -> Callable[[Request], None]:
+    def check(request: Request) -> None:
+        for name in request.query_params:
+            if name not in known:
+                what = f"known is {', '.join(known)}" if known else "none is known"
+                raise RequestError(422, f"There is no option {name[:40]!r}: {what} at this path.")
+
+    return check
 
 
 def _explanation(found: ExplainedPost) -> ExplanationAnswer:

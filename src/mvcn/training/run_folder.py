@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mvcn.config import RunConfig, read_config
-from mvcn.errors import RunError, reason_of
+from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.files import require_allowed, written_whole
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.model_card import model_card
@@ -146,6 +146,17 @@ def read_columns(folder: Path) -> dict[str, str]:
     if not is_finished(folder):
         return {}
     return {str(k): str(v) for k, v in dict(read_report(folder).get("columns", {})).items()}
+
+
+def learned_from_texts_alone(folder: Path) -> bool:
+    """Tell whether a run left images aside; not known, so false, of a model that is no run folder.
+
+    Settings that another version wrote and this one does not know say nothing either.
+    """
+    try:
+        return is_finished(folder) and read_run_config(folder).data.text_only
+    except (ConfigError, RunError):
+        return False
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

@@ -28,6 +28,10 @@ KINDS = {
     "URL-safe": lambda content: SAFE(content).decode(),
     "URL-safe without padding": lambda content: SAFE(content).decode().rstrip("="),
     "data URL": lambda content: "data:image/png;base64," + base64.b64encode(content).decode(),
+    "data URL of no kind": lambda content: "data:;base64," + base64.b64encode(content).decode(),
+    "data URL of any kind": lambda content: (
+        "data:application/octet-stream;base64," + quote(base64.b64encode(content), safe="")
+    ),
     "data URL, URL-safe": lambda content: "data:image/png;base64," + SAFE(content).decode(),
     "data URL, quoted": lambda c: "data:image/png;base64," + quote(base64.b64encode(c), safe=""),
 }
@@ -50,7 +54,19 @@ def test_what_has_its_padding_is_decoded_whatever_it_is(content):
 
 
 @pytest.mark.parametrize(
-    "text", ["/etc/passwd", "photos/a1.jpg", "köln", "a?b", "QUJDR", "QUI=QUI=", "iVBORw0KG!!!"]
+    "text",
+    [
+        "/etc/passwd",
+        "photos/a1.jpg",
+        "köln",
+        "a?b",
+        "QUJDR",
+        "QUI=QUI=",
+        "data:;base64,QUJD",
+        "data:text/html;base64,PGh0bWw+",
+        "data:/png;base64,iVBORw0KGgo=",
+        "iVBORw0KG!!!",
+    ],
 )
 def test_other_texts_are_refused(text):
     with pytest.raises(ValueError, match=r"."):

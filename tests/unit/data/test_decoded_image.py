@@ -1,5 +1,7 @@
 """Pictures in memory: the pixels that the same picture has as a file."""
 
+import base64
+import re
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -149,3 +151,35 @@ def test_an_array_of_bytes_is_a_picture(shape):
 def test_an_array_of_another_type_or_shape_is_no_picture(array):
     with pytest.raises(DataError, match=r"must be of type uint8.* is of type .* of the shape \("):
         image_source(array)
+
+
+def test_bytes_of_every_kind_and_base64_text_are_the_file(colours):
+    file = as_file(colours, "PNG")
+    stream = BytesIO(file)
+    stream.seek(3)
+    text = base64.b64encode(file).decode()
+    for image in (bytearray(file), memoryview(file), stream, text, f"data:;base64,{text}"):
+        assert image_source(image) == file
+    with pytest.raises(BadImageError, match="not valid base64"):
+        image_source(f"data:image/png;base64,{text}!").read()
+
+
+def test_grey_values_may_have_a_third_dimension(colours):
+    grey = np.asarray(colours.convert("L"))
+    np.testing.assert_array_equal(
+        pixels(image_source(grey[..., None])), pixels(image_source(grey)), strict=True
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["https://x.y/a.jpg", "s3://bucket/a/b.png", "HTTP://x.y/a?b=c"]
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_web_address_is_named_and_not_fetched(address, kind):
+    with pytest.raises(BadImageError, match=rf"Image '{re.escape(address)}' is a web address"):
+        image_source(kind(address)).read()
+
+
+def test_an_address_of_a_file_is_its_path():
+    assert image_source("file:///tmp/a%20b.png") == Path("/tmp/a b.png")
+    assert image_source(Path("http/a.png")) == Path("http/a.png")

@@ -263,7 +263,7 @@ def test_a_cell_that_is_no_image_is_a_bad_image_of_its_post_alone(suffix, cell, 
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"), [("7", "image is int"), ('"a\\u0000b"', "it is neither a path")]
+    ("cell", "message"), [("7", "image is a number"), ('"a\\u0000b"', "it is neither a path")]
 )
 def test_a_json_value_that_is_no_image_is_a_bad_image(cell, message, tmp_path):
     (tmp_path / "a.jsonl").write_text(f'{{"text": "a", "image": {cell}}}')

@@ -85,6 +85,71 @@ def test_an_image_object_says_where_the_image_is(read, cell):
     assert read("a.jsonl", '{"text": "a", "image": {"path": null}}').posts[0].image is None
 
 
+@pytest.mark.parametrize("cell", ["NaN", '""', "[]", "[null]", '" "', '{"path": ""}', '"None"'])
+def test_an_empty_cell_is_no_image(read, cell):
+    rows = f'{{"text": "a", "image": {cell}}}\n{{"text": "b", "image": "b.png"}}'
+    assert read("a.jsonl", rows).posts[0].image is None
+
+
+@pytest.mark.parametrize("cell", ["\\N", "NaN", "nan", "<NA>", "#N/A", "NULL", "null", "None"])
+def test_what_programs_write_into_empty_cells_is_no_image(read, tmp_path, cell):
+    rows = f"text,image\na,b.png\nb,{cell}\n"
+    assert read("a.csv", rows).posts[1].image is None
+    (tmp_path / cell).parent.mkdir(exist_ok=True)
+    (tmp_path / cell).write_bytes(b"a file")
+    assert read("a.csv", rows).posts[1].image == tmp_path / cell
+
+
+def test_other_words_are_paths(read, tmp_path):
+    posts = read("a.csv", "text,image\na,none.png\nb,NULLS\nc,n/a\n").posts
+    assert [post.image for post in posts] == [
+        tmp_path / "none.png",
+        tmp_path / "NULLS",
+        tmp_path / "n/a",
+    ]
+
+
+def test_a_list_of_one_image_is_that_image(read, png, tmp_path):
+    held = base64.b64encode(png).decode()
+    for cell in (f'["{held}"]', f'[{{"bytes": "{held}"}}]', f'[["{held}"]]'):
+        (post,) = read("a.jsonl", f'{{"image": {cell}}}').posts
+        assert read_image(post.image) == png
+    (post,) = read("a.jsonl", '{"image": ["pics/a.jpg"]}').posts
+    assert post.image == tmp_path / "pics/a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ('["a.png", "b.png"]', r"row 1.*the image is a list of 2 images: keep one\.$"),
+        ("7", "the image is a number, not a path"),
+        ("7.5", "the image is a number, not a path"),
+        ("true", "the image is true or false, not a path"),
+        ('"https://a.b/c.png"', "'https://a.b/c.png' is a web address"),
+        ('"file:///etc/hosts"', "'/etc/hosts' is outside of"),
+        (r'"b\"\\x89PNG\""', r"bytes as Python shows them \(b'...'\): write them as base64\.$"),
+    ],
+)
+def test_a_cell_that_is_no_image_is_told_in_plain_words(read, cell, message):
+    (post,) = read("a.jsonl", f'{{"text": "a", "image": {cell}}}').posts
+    with pytest.raises(BadImageError, match=message):
+        read_image(post.image)
+
+
+def test_bytes_as_python_shows_them_are_not_printed(read, png):
+    (post,) = read("a.csv", f'text,image\na,"{str(png).replace(chr(34), chr(34) * 2)}"\n').posts
+    with pytest.raises(BadImageError, match="as Python shows them") as caught:
+        read_image(post.image)
+    assert len(str(caught.value)) < 300
+
+
+def test_an_address_of_a_file_is_an_absolute_path(read, tmp_path, png):
+    (tmp_path / "a b.png").write_bytes(png)
+    for start in ("file://", "FILE://localhost"):
+        (post,) = read("a.csv", f"image\n{start}{tmp_path}/a%20b.png\n").posts
+        assert post.image == tmp_path / "a b.png"
+
+
 def test_base64_text_that_is_no_image_is_no_path(read):
     (post,) = read("a.csv", f"text,image\na,{'QUJD' * 100}\n").posts
     with pytest.raises(BadImageError, match=r"row 1.*neither a path nor an image as base64"):

@@ -1,16 +1,18 @@
 """One path from posts to predictions: order, policies, flat memory."""
 
 import re
+import shutil
 from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 
+import jaxtyping
 import numpy as np
 import pytest
 from PIL import Image
 
 from mvcn.config import ModelConfig
-from mvcn.errors import BadImageError, DataError
+from mvcn.errors import BadImageError, ConfigError, DataError
 from mvcn.inference import Classifier, classifier
 from mvcn.models import build_model, build_processor
 from mvcn.types import Post
@@ -26,6 +28,14 @@ def _small_chunks(monkeypatch):
     """So that a few posts are many chunks and batches."""
     monkeypatch.setattr(classifier, "POSTS_AT_ONCE", 5)
     monkeypatch.setattr(classifier, "BATCH_SIZE", 2)
+
+
+@pytest.fixture
+def untyped():
+    """As in a program of somebody else, where nothing checks types before `mvcn` does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def given_post(text, image, label="positive"):
@@ -163,6 +173,36 @@ def test_a_text_or_an_image_of_another_type_is_named(trained, text, image, messa
         trained.predict_one(text, image)
 
 
+class Frame:
+    """Iterates over the names of its columns, as a data frame does."""
+
+    def __iter__(self):
+        return iter(["text", "image"])
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("posts", "kind"),
+    [
+        (["hello"], "list of str"),
+        ([{"text": "x"}], "list of dict"),
+        ("hello", "str of str"),
+        ({"text": "x"}, "dict of str"),
+        (Frame(), "Frame of str"),
+        (None, "NoneType"),
+        (5, "int"),
+        (Post("p1", "a", None), "Post"),
+        ([Post("p1", "a", None, "positive"), None], "list of NoneType"),
+    ],
+)
+def test_what_are_no_posts_is_told(trained, posts, kind):
+    message = rf"^Posts must be given as a list of mvcn.types.Post.*, not as {kind}\.$"
+    with pytest.raises(DataError, match=message):
+        list(trained.predict(posts))
+    with pytest.raises(DataError, match=message):
+        trained.evaluate(posts)
+
+
 def test_half_a_surrogate_pair_is_read_as_the_replacement_character(trained, caplog):
     post = Post("p1", "so \ud83d \ude00", None, "positive", attributes=("s\udce9a",))
     whole = Post("p1", "so \ufffd \ufffd", None, "positive", attributes=("s\ufffda",))
@@ -178,7 +218,7 @@ def test_half_a_surrogate_pair_is_read_as_the_replacement_character(trained, cap
     assert judged[0] == judged[1]
 
 
-@pytest.mark.parametrize("text", ["", "  \n", None])
+@pytest.mark.parametrize("text", ["", "  \n", None, "\u200b", "\ufeff\u2800"])
 def test_nothing_cannot_be_classified(trained, text):
     with pytest.raises(DataError, match="give a text, an image, or both"):
         trained.predict_one(text)
@@ -249,6 +289,15 @@ class TestBadImages:
         with pytest.raises(BadImageError, match="not an image"):
             trained.predict_one("text", b"no image")
 
+    def test_one_image_is_told_without_an_id(self, trained, tmp_path):
+        for image in (b"no image", tmp_path / "absent.jpg"):
+            with pytest.raises(BadImageError, match=r"on_bad_image='blank'") as caught:
+                trained.predict_one("text", image)
+            assert "post post" not in str(caught.value)
+            assert "--images" not in str(caught.value)
+            found = trained.predict_one("text", image, "blank")
+            assert str(caught.value).startswith(found.problem)
+
     def test_blank_judges_the_text_alone_and_tells_why(self, trained, posts):
         predictions = list(trained.predict(posts, "blank"))
         problems = {p.id: p.problem for p in predictions if p.problem}
@@ -276,6 +325,19 @@ class TestBadImages:
         blank, drop = trained.evaluate(posts, "blank"), trained.evaluate(posts, "drop")
         assert (blank.evaluation.n, drop.evaluation.n) == (10, 8)
         assert sorted(blank.bad_images) == sorted(drop.bad_images) == ["absent", "broken"]
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("policy", ["skip", "Blank", "", None, 0, ["blank"]])
+def test_an_unknown_policy_is_refused(trained, generated_posts, policy):
+    """It would have to be taken for one of the others, in silence."""
+    for attempt in (
+        lambda: trained.predict_one("a text", on_bad_image=policy),
+        lambda: list(trained.predict(generated_posts[:2], policy)),
+        lambda: trained.evaluate(generated_posts[:2], policy),
+    ):
+        with pytest.raises(ConfigError, match="on_bad_image is none of error, blank, drop"):
+            attempt()
 
 
 def test_judging_needs_labels_that_the_model_knows(trained, generated_posts):
@@ -310,6 +372,28 @@ def test_a_post_of_which_the_model_reads_nothing_is_an_error(
     found = list(trained.predict([post]))
     assert [(p.label, dict(p.probabilities)) for p in found] == [(None, {})]
     assert re.search(message, found[0].problem)
+
+
+def test_images_are_warned_of_once_where_the_model_learned_without(
+    tiny_run, generated_posts, tmp_path, caplog
+):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace("text_only: false", "text_only: true"))
+    texts = [replace(post, image=None) for post in generated_posts[:6]]
+    for ask in (lambda one, posts: list(one.predict(posts)), Classifier.evaluate):
+        taught = Classifier.from_pretrained(run)
+        ask(taught, texts)
+        assert caplog.messages == []
+        ask(taught, [*texts, replace(generated_posts[0], text="")])
+        ask(taught, generated_posts[:7])
+        (message,) = caplog.messages
+        assert message.startswith("The model learned from texts alone")
+        caplog.clear()
+    list(Classifier.from_pretrained(tiny_run).predict(generated_posts[:2]))
+    (run / "config.yaml").write_text("setting: of another version")
+    list(Classifier.from_pretrained(run).predict(generated_posts[:2]))
+    assert caplog.messages == []
 
 
 def test_a_model_of_texts_opens_no_image(tiny_settings, generated_posts, tmp_path):

@@ -6,6 +6,7 @@ import sys
 import warnings
 from io import BytesIO
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -67,6 +68,16 @@ def test_every_kind_of_collection_gives_the_probabilities_of_the_classifier(
     ask, inputs, expected, collection
 ):
     assert agrees(ask(collection(inputs), batch_size=4), expected)
+
+
+@pytest.mark.parametrize("collection", [Rows, datasets.Dataset.from_list])
+def test_other_fields_of_a_data_set_are_not_read(ask, inputs, expected, collection, caplog):
+    caplog.set_level("INFO", "mvcn")
+    rows = collection([one | {"label": "a", "id": str(n)} for n, one in enumerate(inputs[:7])])
+    assert agrees(ask(rows, batch_size=4), expected[:7])
+    assert caplog.messages == ["Fields of the data set that are not read: id, label."]
+    with pytest.raises(DataError, match=r"not as \['label', 'txt'\]"):
+        list(ask(collection([{"txt": "a", "label": "b"}])))
 
 
 def test_batches_are_optional(ask, inputs, expected):
@@ -168,7 +179,7 @@ class TestBadImages:
     def test_error_stops_and_names_the_post(self, ask, posts):
         with pytest.raises(BadImageError, match=r"^1 image.* post 3: .* known format"):
             ask(posts, batch_size=2)
-        with pytest.raises(BadImageError, match=r"post 0: .* does not exist"):
+        with pytest.raises(BadImageError, match=r"post 0: Image .http://127.0.0.1/a.jpg. is a web"):
             ask(posts[-1])
 
     def test_the_answers_before_the_bad_one_are_given(self, ask, posts):

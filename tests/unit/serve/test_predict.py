@@ -83,6 +83,40 @@ def test_the_kind_of_an_image_is_told_by_its_content(ask, generated_posts):
     assert answer.json() == plain.json()
 
 
+def test_a_whole_number_is_an_id_as_in_a_table(ask):
+    batch = {"posts": [{"id": 7, "text": "fine"}, {"id": -1, "text": "dull"}]}
+    predictions = ask.post("/predict", json=batch).json()["predictions"]
+    assert [one["id"] for one in predictions] == ["7", "-1"]
+
+
+@pytest.mark.parametrize("image", ["", " \n", None])
+def test_an_empty_text_is_no_image(ask, served, image):
+    (found,) = ask.post("/predict", json={"posts": [{"text": "fine", "image": image}]}).json()[
+        "predictions"
+    ]
+    assert found["problem"] is None
+    np.testing.assert_allclose(shares([found]), expected(served, [Post("0", "fine", None)]))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le"])
+def test_json_is_read_in_every_encoding_of_unicode(ask, encoding):
+    body = '{"posts": [{"id": "k\u00f6ln", "text": "fine"}]}'.encode(encoding)
+    answer = ask.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.json()["predictions"][0]["id"] == "k\u00f6ln"
+
+
+@pytest.mark.parametrize("image", ["http://localhost/a.png", "/etc/passwd", "PGh0bWw+", "a?b"])
+def test_the_policy_is_for_every_image_that_cannot_be_read(ask, served, image):
+    batch = {"posts": [{"id": "b", "text": "fine", "image": image}, {"text": "dull"}]}
+    first, second = ask.post("/predict?on_bad_image=blank", json=batch).json()["predictions"]
+    assert first["problem"].startswith("The image")
+    texts = [Post("b", "fine", None), Post("1", "dull", None)]
+    np.testing.assert_allclose(shares([first, second]), expected(served, texts), atol=1e-5)
+    dropped, kept = ask.post("/predict?on_bad_image=drop", json=batch).json()["predictions"]
+    assert dropped == {**first, "label": None, "probabilities": {}}
+    assert kept["label"] == second["label"]
+
+
 @pytest.mark.parametrize("policy", ["error", "blank", "drop"])
 def test_a_post_of_a_batch_with_nothing_to_read_gets_no_label(ask, policy):
     batch = {"posts": [{"text": "fine"}, {"id": "b", "text": " \n "}, {}, {"text": "fine"}]}

@@ -60,11 +60,17 @@ def huge_png(width, height):
         (posts(), 422, "posts"),
         (posts("a fine day"), 422, "posts.0"),
         (posts({"text": 3}), 422, "posts.0.text"),
-        (posts({"text": "fine", "img": "x"}), 422, "posts.0.img"),
-        (posts({"text": "fine", "id": 7}), 422, "posts.0.id"),
+        (posts({"text": "fine", "img": "x"}), 422, "posts.0.img is not known"),
+        (posts({"text": "fine", "img": "x"}), 422, "the fields id, text, image."),
+        (posts({"text": "fine", "id": 7.5}), 422, "posts.0.id must be text"),
+        (posts({"text": "fine", "id": True}), 422, "posts.0.id must be text"),
+        (b'{"posts": [{"text": "fine", "text": "dull"}]}', 422, "'text' twice"),
+        (b'{"posts": [{"text": "fine"}], "posts": []}', 422, "'posts' twice"),
         (posts({"text": "x" * 10_001}), 422, "more than the 10,000 allowed"),
         (posts(*[{"text": "fine"}] * 65), 422, "more than the 64 allowed"),
-        (posts({"image": ""}), 422, "empty"),
+        (posts({"id": "b", "image": "data:image/png;base64,"}), 422, "Post b: The image"),
+        (posts({"text": "a", "id": "b", "image": "PGh0bWw+"}), 422, "Post b: The image"),
+        (posts({"text": "a"}, {"id": "b", "image": "/a.jpg"}), 422, "Post b: The image"),
         (posts({"image": "http://localhost/a.png"}), 422, "no address is fetched"),
         (posts({"image": "/etc/passwd"}), 422, "not the base64"),
         (posts({"image": "../../etc/hosts"}), 422, "not the base64"),
@@ -161,6 +167,19 @@ def test_other_types_are_refused(ask, headers):
 def test_a_form_without_boundary_is_refused(ask):
     answer = ask.post("/predict", content=b"", headers={"Content-Type": "multipart/form-data"})
     assert "boundary" in refused(answer, 400)
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/predict?on_bad_images=drop", "known is on_bad_image at"),
+        ("/predict?on_bad_image=drop&top_k=1", "known is on_bad_image at"),
+        ("/explain?on_bad_image=drop", "none is known"),
+    ],
+)
+def test_an_unknown_option_is_refused(ask, path, known):
+    answer = ask.post(path, content=part("text", b"fine") + b"--b--", headers=FORM)
+    assert known in refused(answer, 422)
 
 
 def test_explanations_are_of_one_post(ask):
