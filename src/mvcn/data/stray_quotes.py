@@ -28,7 +28,7 @@ class _Columns:
 
     numbers: frozenset[int]
     words: frozenset[int]
-    """Without any blank in a cell."""
+    """Without a blank at the beginning or the end of a cell."""
     classes: Mapping[int, frozenset[str]]
     """Of few different cells."""
 
@@ -44,9 +44,9 @@ def find_joined_rows(
     """Yield the numbers of rows with a cell over several lines that look like rows themselves.
 
     A line looks like a row if it has as many cells as the header, quotes aside, and numbers where
-    all other rows have numbers. In a table without a column of numbers, it must have no blank in
-    a column without blanks, and a known class in a column of few classes, or one that several
-    lines have. A cell with doubled quotes was quoted on purpose.
+    all other rows have numbers. In a table without a column of numbers, it must have no blank
+    around a cell where no other row has one, and a known class in a column of few classes, or one
+    that several lines have.
 
     Args:
         records: The header and the rows.
@@ -104,7 +104,7 @@ def _telling_columns(rows: Sequence[Sequence[str]]) -> _Columns:
 
 
 def _has_blank(cell: str) -> bool:
-    return any(character.isspace() for character in cell)
+    return cell != cell.strip()
 
 
 def _is_number(cell: str) -> bool:

@@ -111,6 +111,12 @@ def test_a_stray_quote_joins_no_rows_of_a_class_or_date_of_their_own(read):
         read("\n".join(["text,label", *classes]))
 
 
+def test_a_stray_quote_joins_no_rows_of_a_class_of_two_words(read):
+    rows = ["p0,a,pos", 'p1,"a,pos', *(f"p{n},a,so so" for n in range(2, 9)), 'p9,a",so so']
+    with pytest.raises(DataError, match=r"row 2 \(lines 3 to 11\)"):
+        read("\n".join(["id,text,label", *rows, "p10,a,pos"]))
+
+
 @pytest.mark.parametrize("column", ["label", "user"])
 def test_texts_with_commas_and_line_breaks_are_read_in_a_table_of_two_columns(column, read):
     stream = StringIO(newline="")
