@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test tests demo attention bench missing blanks faults reliability model-speed explanations pictures scale scaling ray bulk docs tables clean
+.PHONY: help setup format check test tests demo attention bench missing blanks faults reliability model-speed explanations pictures scale scaling ray bulk docs tables sizes clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ docs: setup  ## Build the documentation site into docs/_build
 
 tables: setup  ## Write the tables of README.md from results/
 	$(BIN)/python scripts/tables.py
+
+sizes: setup  ## Print how large each package is
+	$(BIN)/python scripts/sizes.py
 
 clean:  ## Remove the environment and the runs
 	rm -rf $(VENV) .venv-bench runs
