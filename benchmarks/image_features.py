@@ -26,8 +26,9 @@ from mvcn.cli.process import prepare_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.packaged import PACKAGED, packaged_folder
-from mvcn.models import build_model, build_processor
-from mvcn.models.images import ImageFeatures
+from mvcn.inputs import build_processor
+from mvcn.inputs.images import ImageFeatures
+from mvcn.models import build_model
 from mvcn.types import Post
 
 SIDE_PX = 384

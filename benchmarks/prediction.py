@@ -28,7 +28,8 @@ from mvcn.encoders.packaged import packaged_folder
 from mvcn.inference import Backend, Classifier
 from mvcn.inference.onnx_graph import quantize_graph, write_graph
 from mvcn.inference.onnx_model import FILES
-from mvcn.models import build_model, build_processor
+from mvcn.inputs import build_processor
+from mvcn.models import build_model
 from mvcn.types import Post
 
 CLASSES = ("negative", "neutral", "positive")

@@ -31,12 +31,13 @@ from mvcn.cli.process import prepare_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data import read_corpus
 from mvcn.data.synthetic import generate_posts, write_table
-from mvcn.models import build_model, build_processor
-from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.images import ImageFeatures
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.texts import frozen_texts
+from mvcn.models import build_model
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.images import ImageFeatures
-from mvcn.models.processor import MvcnProcessor
-from mvcn.models.texts import frozen_texts
 from mvcn.training.run import build_trainer
 from mvcn.types import Corpus
 

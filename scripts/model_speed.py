@@ -21,7 +21,8 @@ from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.data.table import read_table
 from mvcn.files import write_json
 from mvcn.inference import Classifier
-from mvcn.models import MODELS, build_model, build_processor
+from mvcn.inputs import build_processor
+from mvcn.models import MODELS, build_model
 from mvcn.training.run_folder import describe_environment
 from mvcn.types import Post
 

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from mvcn.config import read_recipe
 from mvcn.files import write_json
+from mvcn.inputs.batches import LengthBuckets
 from mvcn.losses import Objective, SemanticCongruityLoss, Targets
 from mvcn.models import build_model
-from mvcn.models.batches import LengthBuckets
 from mvcn.training.run_folder import describe_environment
 
 BATCH = 16

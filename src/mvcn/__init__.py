@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mvcn.inference import Classifier, ImageTextClassificationPipeline, Prediction
+    from mvcn.inputs import MvcnProcessor
     from mvcn.losses import CentroidQueue, SemanticCongruityLoss
-    from mvcn.models import MvcnConfig, MvcnForClassification, MvcnProcessor
+    from mvcn.models import MvcnConfig, MvcnForClassification
     from mvcn.sklearn import CongruityClassifier
     from mvcn.training.congruity_trainer import SemanticCongruityTrainer
 
@@ -29,7 +30,7 @@ HOMES = {
     "ImageTextClassificationPipeline": "mvcn.inference",
     "MvcnConfig": "mvcn.models",
     "MvcnForClassification": "mvcn.models",
-    "MvcnProcessor": "mvcn.models",
+    "MvcnProcessor": "mvcn.inputs",
     "Prediction": "mvcn.inference",
     "SemanticCongruityLoss": "mvcn.losses",
     "SemanticCongruityTrainer": "mvcn.training.congruity_trainer",

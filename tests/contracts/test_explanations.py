@@ -12,9 +12,10 @@ from mvcn.explain.figures import draw_post
 from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for, word_saliency
-from mvcn.models import MODELS, build_model, build_processor, system
-from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
-from mvcn.models.images import image_inputs
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.inputs.images import image_inputs
+from mvcn.models import MODELS, build_model, system
 
 CLASSES = ("negative", "neutral", "positive")
 READ_TEXT = [name for name in MODELS if "text" in system(name).reads]

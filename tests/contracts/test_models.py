@@ -18,15 +18,9 @@ from transformers import (
 )
 
 from mvcn.config import ModelConfig, read_recipe
-from mvcn.models import (
-    MODELS,
-    MvcnConfig,
-    MvcnForClassification,
-    build_model,
-    build_processor,
-    load_model,
-)
-from mvcn.models.processor import MvcnProcessor
+from mvcn.inputs import build_processor, load_model
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.models import MODELS, MvcnConfig, MvcnForClassification, build_model
 
 CLASSES = ("bad", "fair", "good")
 RECIPES = sorted(

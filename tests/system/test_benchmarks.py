@@ -21,7 +21,7 @@ from benchmarks import (
 from benchmarks.comparison import Benchmark, compare
 from mvcn.config import read_recipe
 from mvcn.errors import DataError
-from mvcn.models.images import ImageFeatures
+from mvcn.inputs.images import ImageFeatures
 from mvcn.types import Post
 
 KEYS = {"name", "ours", "reference", "unit", "ratio"}

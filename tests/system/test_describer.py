@@ -13,7 +13,7 @@ from mvcn.errors import ConfigError
 from mvcn.explain.gallery import NUMBERS, explain_posts
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.inference import Classifier
-from mvcn.models.describer import ImageDescriber, WordCache
+from mvcn.inputs.describer import ImageDescriber, WordCache
 from mvcn.training.run import train
 
 

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from mvcn.data.table import read_table
 from mvcn.inference import Classifier
+from mvcn.inputs import load_model
+from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.images import ImagePixels
 from mvcn.losses import Objective
-from mvcn.models import load_model
-from mvcn.models.batches import Collator, EncodedPosts
-from mvcn.models.images import ImagePixels
 from mvcn.nn import attention
 from mvcn.training.run import train
 from mvcn.training.trainer import split_targets

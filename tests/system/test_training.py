@@ -21,7 +21,7 @@ from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import BadImageError, RunError
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.inference import Classifier
-from mvcn.models import load_model
+from mvcn.inputs import load_model
 from mvcn.training import run as training_run
 from mvcn.training.prefill import QueuePrefill
 from mvcn.training.run import train
@@ -348,7 +348,7 @@ def test_states_of_frozen_layers_change_nothing_but_the_time(tmp_path, one_epoch
     config = one_epoch(model={"frozen_text_layers": 1})
     weights = []
     for name, most_bytes in (("held", 2**30), ("run", 0)):
-        monkeypatch.setattr("mvcn.models.texts.MOST_BYTES", most_bytes)
+        monkeypatch.setattr("mvcn.inputs.texts.MOST_BYTES", most_bytes)
         train(config, tmp_path / name)
         weights.append(load_file(tmp_path / name / "model.safetensors"))
     held, run = weights

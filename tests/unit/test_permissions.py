@@ -25,8 +25,9 @@ from mvcn.encoders.loading import load_text_encoder
 from mvcn.errors import BadImageError, ConfigError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.inference import Classifier
-from mvcn.models import build_model, build_processor
-from mvcn.models.describer import ImageDescriber
+from mvcn.inputs import build_processor
+from mvcn.inputs.describer import ImageDescriber
+from mvcn.models import build_model
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.run_folder import read_report
 from mvcn.types import Post

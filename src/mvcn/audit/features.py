@@ -9,10 +9,11 @@ from jaxtyping import Float
 from mvcn.config import ModelConfig
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.encoders.tokens import freeze
-from mvcn.models import build_model, build_processor
-from mvcn.models.batches import Collator, EncodedPosts
-from mvcn.models.images import image_inputs
-from mvcn.models.pooled import pooled_features
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.images import image_inputs
+from mvcn.inputs.pooled import pooled_features
+from mvcn.models import build_model
 from mvcn.types import ImageFacts, Post
 
 

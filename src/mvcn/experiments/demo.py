@@ -38,7 +38,8 @@ from mvcn.explain.pointing import hit_rates
 from mvcn.explain.saliency import num_image_tokens
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
-from mvcn.models import MvcnForClassification, MvcnProcessor, build_model, load_model
+from mvcn.inputs import MvcnProcessor, load_model
+from mvcn.models import MvcnForClassification, build_model
 from mvcn.report.page import write_report as write_page
 from mvcn.training import run_folder
 from mvcn.training.run import train

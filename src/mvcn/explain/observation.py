@@ -10,11 +10,11 @@ from torch import Tensor
 
 from mvcn.config import BadImagePolicy
 from mvcn.data.usable_posts import by_id, usable_posts
-from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.inputs.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.inputs.images import ImageInputs, image_inputs
+from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.images import ImageInputs, image_inputs
 from mvcn.models.network import MvcnOutput, probabilities
-from mvcn.models.processor import MvcnProcessor
 from mvcn.types import Post
 
 BATCH_SIZE = 50

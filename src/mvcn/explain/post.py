@@ -14,8 +14,8 @@ from mvcn.explain.observation import Observation, PreparedPosts, observe
 from mvcn.explain.saliency import Method, image_saliency, word_saliency
 from mvcn.explain.space import Space
 from mvcn.explain.sparsity import each_normalizer
+from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.processor import MvcnProcessor
 from mvcn.nn.attention import Normalizer
 from mvcn.types import Post
 

@@ -14,8 +14,8 @@ from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.explain.observation import PreparedPosts, observe
 from mvcn.explain.space import Space, read_space
 from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
-from mvcn.models import load_model
-from mvcn.models.describer import DESCRIBER, ImageDescriber
+from mvcn.inputs import load_model
+from mvcn.inputs.describer import DESCRIBER, ImageDescriber
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.nn.attention import Normalizer
 from mvcn.training import run_folder

@@ -20,13 +20,14 @@ from mvcn.errors import BadImageError, DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
 from mvcn.inference.onnx_model import Backend, OnnxModel
-from mvcn.models import limit_tokens, load_model, load_processor, system
-from mvcn.models.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.inputs import limit_tokens, load_model, load_processor
+from mvcn.inputs.batches import LABEL_FIELDS, Collator, EncodedPosts
+from mvcn.inputs.describer import DESCRIBER, ImageDescriber
+from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.describer import DESCRIBER, ImageDescriber
-from mvcn.models.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.models.network import probabilities
-from mvcn.models.processor import MvcnProcessor
 from mvcn.training.run_folder import learned_from_texts_alone
 from mvcn.types import Post
 

@@ -13,7 +13,7 @@ from mvcn.errors import DataError, RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.inference.onnx_graph import quantize_graph, write_graph
 from mvcn.inference.onnx_model import FILES, Backend, OnnxModel
-from mvcn.models import load_model
+from mvcn.inputs import load_model
 from mvcn.training import run_folder
 from mvcn.types import Post
 

@@ -15,7 +15,7 @@ from mvcn.inference.onnx_model import FILES
 from mvcn.inference.shard_files import ERRORS, PREDICTIONS
 from mvcn.inference.shard_scorer import Scoring
 from mvcn.inference.shards import InputFile
-from mvcn.models.describer import DESCRIBER
+from mvcn.inputs.describer import DESCRIBER
 from mvcn.training import run_folder
 
 MANIFEST = "manifest.json"

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mvcn.errors import ConfigError
+from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.processor import MvcnProcessor
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "text_mask")
 IMAGE_INPUTS = ("pixel_values", "image_mask")

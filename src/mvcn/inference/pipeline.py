@@ -24,10 +24,10 @@ from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, Prediction, load_describer, require_content
 from mvcn.inference.hub import find_model
-from mvcn.models import limit_tokens
+from mvcn.inputs import limit_tokens
+from mvcn.inputs.describer import DESCRIBER, ImageDescriber
+from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.describer import DESCRIBER, ImageDescriber
-from mvcn.models.processor import MvcnProcessor
 from mvcn.types import Post
 
 LOG = logging.getLogger(__name__)

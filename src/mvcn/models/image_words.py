@@ -1,6 +1,7 @@
 """Words for what is in an image, and words of sentiment to go with them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -107,6 +108,16 @@ def with_nearest(
     normed = nn.functional.normalize(others, dim=-1)
     nearest = (nn.functional.normalize(words, dim=-1) @ normed.T).argmax(-1)
     return (words + others[nearest]) / 2
+
+
+def word_pieces(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
+    """Return the word piece ids of each word, without the marks that begin and end a text."""
+    if not words:
+        return []
+    ids: list[list[int]] = tokenizer(
+        list(words), add_special_tokens=False, return_attention_mask=False
+    )["input_ids"]
+    return ids
 
 
 def pad_pieces(words: Sequence[Sequence[int]]) -> Int[Tensor, "word piece"]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from mvcn.data.blanks import has_text
 from mvcn.data.near_duplicates import have_near_duplicate
-from mvcn.models.batches import MODALITIES
+from mvcn.inputs.batches import MODALITIES
 from mvcn.types import Post
 
 NUM_LENGTHS = 3

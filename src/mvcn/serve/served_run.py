@@ -15,9 +15,9 @@ from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import Explanation, explain
 from mvcn.explain.saliency import Method
 from mvcn.inference import Backend, Classifier, Prediction
-from mvcn.models import load_model
+from mvcn.inputs import load_model
+from mvcn.inputs.images import pixel_inputs
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.images import pixel_inputs
 from mvcn.training import run_folder
 from mvcn.types import Post
 

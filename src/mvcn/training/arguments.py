@@ -6,7 +6,7 @@ from transformers import TrainingArguments
 
 from mvcn.config import TrainingConfig
 from mvcn.errors import ConfigError
-from mvcn.models.batches import LABEL_FIELDS
+from mvcn.inputs.batches import LABEL_FIELDS
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.processes import join_processes, require_enough_posts, runs_on_cpu
 from mvcn.training.progress import notice

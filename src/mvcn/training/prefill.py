@@ -13,10 +13,10 @@ from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback
 from mvcn.config import Prefill, RunConfig
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
+from mvcn.inputs import load_model
+from mvcn.inputs.batches import Collator, EncodedPosts
 from mvcn.losses.gathering import num_processes
 from mvcn.losses.objective import Objective
-from mvcn.models import load_model
-from mvcn.models.batches import Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.processes import ShareCollator, own_share
 from mvcn.training.trainer import split_targets

@@ -25,15 +25,16 @@ from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.data.usable_posts import UsablePosts
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.describer import DESCRIBER, ImageDescriber
+from mvcn.inputs.images import ImageInputs, image_inputs
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.texts import FrozenTexts, frozen_texts
 from mvcn.losses.contrast import Contrast
 from mvcn.losses.objective import Objective
-from mvcn.models import build_model, build_processor, system
-from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.describer import DESCRIBER, ImageDescriber
-from mvcn.models.images import ImageInputs, image_inputs
-from mvcn.models.processor import MvcnProcessor
-from mvcn.models.texts import FrozenTexts, frozen_texts
 from mvcn.training import run_folder
 from mvcn.training.arguments import training_arguments
 from mvcn.training.averaging import WeightAverage

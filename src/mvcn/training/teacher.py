@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mvcn.data.near_duplicates import duplicate_groups
-from mvcn.models.batches import NO_LABEL, Collator, EncodedPosts
+from mvcn.inputs.batches import NO_LABEL, Collator, EncodedPosts
+from mvcn.inputs.pooled import pooled_features
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.pooled import pooled_features
 from mvcn.types import Post
 
 FOLDS = 5

@@ -24,8 +24,8 @@ from mvcn.evaluation import (
     evaluate_groups,
     evaluate_predictions,
 )
+from mvcn.inputs.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.losses.objective import Objective, Targets
-from mvcn.models.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.models.network import probabilities
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.averaging import WeightAverage

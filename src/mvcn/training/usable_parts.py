@@ -6,7 +6,7 @@ from typing import Any
 from mvcn.config import BadImagePolicy
 from mvcn.data.training_posts import TrainingPosts
 from mvcn.data.usable_posts import UsablePosts, by_id, usable_posts
-from mvcn.models.images import ImageInputs
+from mvcn.inputs.images import ImageInputs
 
 NOTHING_TO_READ = "without anything that the model reads"
 

@@ -16,8 +16,9 @@ from PIL import Image
 from mvcn.config import ModelConfig
 from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
 from mvcn.encoders.loading import load_image_encoder, load_image_processor
-from mvcn.models import build_model, build_processor, images
-from mvcn.models.images import ImageFeatures
+from mvcn.inputs import build_processor, images
+from mvcn.inputs.images import ImageFeatures
+from mvcn.models import build_model
 from mvcn.types import Post
 
 NAMELESS = 54321
@@ -281,7 +282,8 @@ EXTRACTION = """
 import os, signal, sys
 from mvcn.config import ModelConfig
 from mvcn.encoders.feature_cache import FeatureCache
-from mvcn.models import build_model, build_processor, images
+from mvcn.inputs import build_processor, images
+from mvcn.models import build_model
 from mvcn.types import Post
 from pathlib import Path
 

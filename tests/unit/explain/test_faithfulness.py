@@ -14,7 +14,7 @@ from mvcn.explain.faithfulness import (
 )
 from mvcn.explain.observation import PreparedPosts, observe
 from mvcn.explain.saliency import METHODS
-from mvcn.models import load_model
+from mvcn.inputs import load_model
 
 
 @pytest.fixture(scope="module")

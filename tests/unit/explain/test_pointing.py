@@ -6,7 +6,7 @@ import torch
 from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.pointing import hit_rates, is_hit
 from mvcn.explain.saliency import image_saliency, num_image_tokens
-from mvcn.models import load_model
+from mvcn.inputs import load_model
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
 from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.saliency import METHODS, class_probabilities, image_saliency, word_saliency
-from mvcn.models import build_model, build_processor, load_model
+from mvcn.inputs import build_processor, load_model
+from mvcn.models import build_model
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from mvcn.explain.figures import draw_attention
 from mvcn.explain.observation import Observation, PreparedPosts, observe
 from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
-from mvcn.models import load_model
+from mvcn.inputs import load_model
 
 
 def seen(weights):

@@ -14,7 +14,8 @@ from PIL import Image
 from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, ConfigError, DataError
 from mvcn.inference import Classifier, classifier
-from mvcn.models import build_model, build_processor
+from mvcn.inputs import build_processor
+from mvcn.models import build_model
 from mvcn.types import Post
 
 

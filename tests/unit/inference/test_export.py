@@ -17,7 +17,8 @@ from mvcn.inference.export import TOLERANCE
 from mvcn.inference.onnx_graph import write_graph
 from mvcn.inference.onnx_model import FILES, OnnxModel
 from mvcn.inference.pipeline import TASK
-from mvcn.models import build_model, build_processor
+from mvcn.inputs import build_processor
+from mvcn.models import build_model
 
 CLASSES = ("a", "b", "c")
 

@@ -7,10 +7,11 @@ import torch
 
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError, RunError
+from mvcn.inputs import build_processor, load_model
+from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.images import ImagePixels
 from mvcn.losses import Objective
-from mvcn.models import build_model, build_processor, load_model
-from mvcn.models.batches import Collator, EncodedPosts
-from mvcn.models.images import ImagePixels
+from mvcn.models import build_model
 from mvcn.training.prefill import QueuePrefill, build_prefill
 from mvcn.training.run import build_objective
 

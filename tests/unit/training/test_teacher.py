@@ -8,10 +8,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from mvcn.models import build_model, build_processor
-from mvcn.models.batches import Collator, EncodedPosts
-from mvcn.models.images import ImagePixels
-from mvcn.models.pooled import pooled_features
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.images import ImagePixels
+from mvcn.inputs.pooled import pooled_features
+from mvcn.models import build_model
 from mvcn.training.teacher import FOLDS, OutOfFoldTeacher, out_of_fold_probabilities, teach
 
 CLASSES = ("negative", "neutral", "positive")

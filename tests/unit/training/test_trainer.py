@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from mvcn.errors import MvcnError, RunError
-from mvcn.models import build_model, build_processor
-from mvcn.models.batches import Collator, EncodedPosts
-from mvcn.models.images import ImagePixels
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.images import ImagePixels
+from mvcn.models import build_model
 from mvcn.training.run import build_trainer
 
 CLASSES = ("negative", "neutral", "positive")

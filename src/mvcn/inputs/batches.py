@@ -11,10 +11,10 @@ from torch.utils.data import Dataset, Sampler
 
 from mvcn.data.blanks import has_text
 from mvcn.errors import DataError
-from mvcn.models.image_words import pad_pieces
-from mvcn.models.images import ImageInputs
-from mvcn.models.processor import MvcnProcessor, word_pieces
-from mvcn.models.texts import FrozenTexts
+from mvcn.inputs.images import ImageInputs
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.texts import FrozenTexts
+from mvcn.models.image_words import pad_pieces, word_pieces
 from mvcn.nn.annotations import estimate_merge_table
 from mvcn.types import ImageSource, Post
 

@@ -17,8 +17,9 @@ from transformers.image_processing_backends import PilBackend
 
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
-from mvcn.models import build_model, build_processor
-from mvcn.models.processor import MvcnProcessor
+from mvcn.inputs import build_processor
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.models import build_model
 
 CLS, SEP, PAD = 2, 3, 0
 

@@ -12,9 +12,10 @@ from PIL import Image
 
 from mvcn.config import ModelConfig
 from mvcn.errors import DataError
-from mvcn.models import build_model, build_processor
-from mvcn.models.batches import Collator, EncodedPosts, LengthBuckets
-from mvcn.models.images import ImageFeatures, ImagePixels
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import Collator, EncodedPosts, LengthBuckets
+from mvcn.inputs.images import ImageFeatures, ImagePixels
+from mvcn.models import build_model
 from mvcn.types import Post
 
 LABEL2ID = {"bad": 0, "fair": 1, "good": 2}

@@ -16,8 +16,8 @@ from mvcn.data.read_ahead import read_ahead
 from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
 from mvcn.encoders.tokens import frozen_image_tokens, token_width
 from mvcn.errors import BadImageError
+from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.processor import MvcnProcessor
 from mvcn.models.systems import system
 from mvcn.types import ImageSource, Post
 

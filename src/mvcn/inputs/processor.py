@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, Proces
 
 from mvcn.data.blanks import ODD_BLANKS, has_text
 from mvcn.encoders.loading import IMAGE_BACKEND
-from mvcn.models.pixels import ResizedPixels
+from mvcn.inputs.pixels import ResizedPixels
 
 BLANK_MARK = " \u00b7 "
 """A middle dot, which editors use, too, to make blanks visible."""
@@ -128,13 +128,3 @@ class MvcnProcessor(ProcessorMixin):
     def image_size_px(self) -> int:
         """The longest side, in pixels, that the image processor resizes to."""
         return max(int(side) for side in dict(self.image_processor.size).values())
-
-
-def word_pieces(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
-    """Return the word piece ids of each word, without the marks that begin and end a text."""
-    if not words:
-        return []
-    ids: list[list[int]] = tokenizer(
-        list(words), add_special_tokens=False, return_attention_mask=False
-    )["input_ids"]
-    return ids

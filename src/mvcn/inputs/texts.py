@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from mvcn.encoders.frozen_text import FrozenTextLayers
 from mvcn.encoders.tokens import token_width
+from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.processor import MvcnProcessor
 
 TEXTS_AT_ONCE = 32
 MOST_BYTES = 2**30

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mvcn.encoders.tokens import upper_text_tokens
-from mvcn.models.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import Collator, EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.nn.pooling import masked_mean
 

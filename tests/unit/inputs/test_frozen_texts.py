@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from mvcn.config import ModelConfig
-from mvcn.models import build_model, build_processor, texts
-from mvcn.models.batches import Collator, EncodedPosts
-from mvcn.models.images import ImagePixels
-from mvcn.models.texts import frozen_texts
+from mvcn.inputs import build_processor, texts
+from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.images import ImagePixels
+from mvcn.inputs.texts import frozen_texts
+from mvcn.models import build_model
 
 
 @pytest.fixture(scope="module")
