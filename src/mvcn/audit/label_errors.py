@@ -1,15 +1,15 @@
 """Labels that are improbable to a classifier which was trained on the other posts."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from mvcn.audit.features import post_features
 from mvcn.audit.findings import AuditedPosts, Example, Finding
 from mvcn.data.near_duplicates import duplicate_groups
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import DataError
+from mvcn.evaluation.label_errors import confident_classes, likely_label_errors
 from mvcn.training.teacher import FOLDS, out_of_fold_probabilities
 
 
@@ -17,17 +17,11 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     """Return the posts whose label is probably wrong, the least probable label first.
 
     A logistic regression on frozen features of text and image gives each post's probabilities from
-    the folds without the post and its near-duplicates; confident learning then decides, by each
-    class's mean probability, which labels are issues.
+    the folds without the post and its near-duplicates; `likely_label_errors` then decides.
 
     Raises:
-        ConfigError: cleanlab is not installed.
         DataError: Fewer than two classes, or a class with fewer posts than folds.
-
-    Source:
-        Northcutt et al., Journal of Artificial Intelligence Research 2021 (confident learning).
     """
-    find_label_issues = _find_label_issues()
     positions = [i for i, post in enumerate(audited.posts) if post.label is not None]
     posts = [audited.posts[i] for i in positions]
     names = sorted({str(post.label) for post in posts})
@@ -37,10 +31,18 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     groups = duplicate_groups([post.text for post in posts], facts)
     features = post_features(posts, facts)
     probabilities = out_of_fold_probabilities(features, labels, groups, len(names))
-    issues = find_label_issues(
-        labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
-    ).tolist()
-    rows = [_describe(posts[i].id, names, int(labels[i]), probabilities[i]) for i in issues]
+    issues = likely_label_errors(probabilities, labels)
+    suggested = confident_classes(probabilities, labels)
+    rows = [
+        {
+            "id": posts[i].id,
+            "given": names[labels[i]],
+            "suggested": names[suggested[i]],
+            "probability_of_given": float(probabilities[i, labels[i]]),
+            "probability_of_suggested": float(probabilities[i, suggested[i]]),
+        }
+        for i in issues
+    ]
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     examples = [
         Example(
@@ -54,14 +56,6 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     return Finding(len(rows), details, examples, f"out-of-fold accuracy {accuracy:.1%}")
 
 
-def _find_label_issues() -> Any:
-    try:
-        from cleanlab.filter import find_label_issues  # an extra, and slow to import
-    except ImportError as error:
-        raise ConfigError("--label-errors needs cleanlab: pip install 'mvcn[audit]'.") from error
-    return find_label_issues
-
-
 def _require_enough(names: Sequence[str], labels: Int[np.ndarray, " posts"]) -> None:
     if len(names) < 2:  # noqa: PLR2004 - nothing to confuse
         raise DataError("--label-errors needs posts of two classes at least: leave it out.")
@@ -72,16 +66,3 @@ def _require_enough(names: Sequence[str], labels: Int[np.ndarray, " posts"]) -> 
             f"Class {rarest!r} has {counts.min()} post(s), too few for the {FOLDS} folds of "
             "--label-errors: add posts, or leave it out."
         )
-
-
-def _describe(
-    post_id: str, names: Sequence[str], label: int, probabilities: Float[np.ndarray, " classes"]
-) -> dict[str, Any]:
-    suggested = int(probabilities.argmax())
-    return {
-        "id": post_id,
-        "given": names[label],
-        "suggested": names[suggested],
-        "probability_of_given": float(probabilities[label]),
-        "probability_of_suggested": float(probabilities[suggested]),
-    }

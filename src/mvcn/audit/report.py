@@ -34,8 +34,7 @@ def audit(audited: AuditedPosts, label_errors: bool = False) -> dict[str, Findin
         label_errors: Search for wrong labels, too. It takes the encoders and some minutes.
 
     Raises:
-        ConfigError: Label errors are wanted, but cleanlab is not installed.
-        DataError: Label errors are wanted, but there are too few posts of a class.
+        DataError: Label errors are requested, but there are too few posts of a class.
     """
     groups = find_duplicate_groups(audited)
     found = {
