@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.errors import DataError
-from mvcn.files import written_whole
+from mvcn.files import atomic_write
 
 Entry = dict[str, Any]
 
@@ -22,7 +22,7 @@ def update(path: Path, measured: Sequence[Entry], order: Iterable[str]) -> None:
     entries = {entry["name"]: entry for entry in [*read(path), *measured]}
     names = dict.fromkeys([*order, *entries])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         json.dump([entries[name] for name in names if name in entries], file, indent=2)
         file.write("\n")
 

@@ -1,4 +1,7 @@
-"""Errors that a person can act on."""
+"""Errors that a user can act on."""
+
+LONGEST_REASON = 200
+"""Characters of what a library says that stay readable inside a sentence."""
 
 
 class MvcnError(Exception):
@@ -28,6 +31,7 @@ class RunError(MvcnError):
     """A run folder that is not one, is damaged, or would be overwritten."""
 
 
-def reason_of(error: Exception) -> str:
-    """Return what the system says, without its codes and paths."""
-    return getattr(error, "strerror", None) or str(error)
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, on one line, without the system's codes and paths."""
+    said = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    return said[:LONGEST_REASON].rstrip(".") or type(error).__name__

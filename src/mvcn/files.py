@@ -47,7 +47,7 @@ def require_replaceable(path: Path, mark: str, kind: str) -> None:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[TextIO]:
+def atomic_write(path: Path) -> Iterator[TextIO]:
     """Open a text file for writing that takes the place of `path` only when the block succeeds.
 
     Where `path` is a link, the file that it leads to is replaced; a pipe or a device is written
@@ -58,14 +58,14 @@ def written_whole(path: Path) -> Iterator[TextIO]:
             yield file
         return
     with (
-        taking_the_place_of(path) as partial,
+        atomic_replace(path) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         yield file
 
 
 @contextmanager
-def taking_the_place_of(path: Path, writer: str = "") -> Iterator[Path]:
+def atomic_replace(path: Path, writer: str = "") -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` only when the block succeeds.
 
     Args:
@@ -132,7 +132,7 @@ def set_usual_permissions(*paths: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping as JSON."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         json.dump(content, file, indent=2)
         file.write("\n")
 

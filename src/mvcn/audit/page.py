@@ -15,7 +15,7 @@ from mvcn.audit.labels import WHOLE, count_posts
 from mvcn.audit.report import MARK, headline, severity_of
 from mvcn.data.images import already_warned, open_image
 from mvcn.errors import BadImageError
-from mvcn.files import written_whole
+from mvcn.files import atomic_write
 
 TEMPLATE = "page.html.jinja"
 MAX_EXAMPLES = 24
@@ -40,7 +40,7 @@ def write_page(path: Path, audited: AuditedPosts, findings: Mapping[str, Finding
         max_posts=MAX_POSTS,
     )
     # A lone surrogate, which JSON can hold, has no UTF-8.
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(content.encode("utf-8", "replace").decode("utf-8"))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from mvcn.errors import RunError
-from mvcn.files import require_place_for, written_whole
+from mvcn.files import atomic_write, require_place_for
 
 
 def compare(
@@ -37,6 +37,6 @@ def compare(
     if output is None:
         typer.echo(text, nl=False)
         return
-    with written_whole(output) as file:
+    with atomic_write(output) as file:
         file.write(text)
     typer.echo(f"Wrote {output}.")

@@ -11,7 +11,7 @@ from mvcn.data.image_cells import ImageFolder
 from mvcn.data.merge_rule import POLARITIES
 from mvcn.data.parts import PARTS, keep_parts, left_out, log_parts_without_posts, part_files
 from mvcn.data.rows import read_bytes
-from mvcn.errors import DataError
+from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post
 
 USUAL_IMAGES = "dataset_image"
@@ -112,5 +112,4 @@ def _parse(path: Path) -> Any:
     try:
         return json.loads(read_bytes(path, "JSON").decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise DataError(f"{path} is not valid JSON ({reason}): restore it.") from error
+        raise DataError(f"{path} is not valid JSON ({reason_of(error)}): restore it.") from error

@@ -57,7 +57,7 @@ class DecodedImage:
         try:
             self._file = _opened_file(image) or _saved(image)
         except Exception as error:  # decoders let nearly every kind through for damaged files
-            self._problem = reason_of(error).rstrip(".") or type(error).__name__
+            self._problem = reason_of(error)
 
     def __str__(self) -> str:
         return "in memory"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions, number_repeated, require_file
-from mvcn.errors import DataError
+from mvcn.errors import DataError, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +167,7 @@ def _reading(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # the library lets nearly every kind through for damaged files
-        reason = " ".join(str(error).split())[:150].rstrip(".") or type(error).__name__
         raise DataError(
-            f"{path} cannot be read as an Excel workbook ({reason}): save it again as .xlsx, "
-            "without a password."
+            f"{path} cannot be read as an Excel workbook ({reason_of(error)}): "
+            "save it again as .xlsx, without a password."
         ) from error

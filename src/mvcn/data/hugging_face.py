@@ -10,7 +10,7 @@ from mvcn.data.image_cells import ImageFolder
 from mvcn.data.parts import group_by_part, left_out
 from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions
 from mvcn.data.table import corpus_of_table
-from mvcn.errors import BadImageError, DataError
+from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, ImageFacts
 
@@ -134,10 +134,9 @@ def _load(root: Path) -> dict[str, Any]:
     except Exception as error:  # the library lets nearly every kind through
         for path in (root, *sorted(root.rglob("*"))):
             require_allowed(path, DataError)
-        reason = " ".join(str(error).split())[:150].rstrip(".")
         raise DataError(
-            f"{root} cannot be read as a Hugging Face data set ({reason}): give a folder that "
-            "save_to_disk wrote, or a name that this machine can reach."
+            f"{root} cannot be read as a Hugging Face data set ({reason_of(error)}): "
+            "give a folder that save_to_disk wrote, or a name that this machine can reach."
         ) from error
     if not isinstance(loaded, dict):
         return {"": _undecoded(loaded, library)}

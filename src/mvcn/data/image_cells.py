@@ -13,6 +13,7 @@ from mvcn.data.base64_images import decode_base64_image, is_base64_image
 from mvcn.data.image_paths import FolderNames, path_inside, spellings
 from mvcn.data.missing import is_missing
 from mvcn.data.rows import Row
+from mvcn.errors import reason_of
 from mvcn.types import ImageSource, StoredImage
 
 LOG = logging.getLogger(__name__)
@@ -202,8 +203,7 @@ def _decode(text: str, where: str) -> bytes | UnreadableImage:
     try:
         return decode_base64_image(text)
     except ValueError as error:
-        reason = " ".join(str(error).split()).rstrip(".")[:100]
         return UnreadableImage(
             text[:MAX_PATH_CHARACTERS],
-            f"{where}: the image is not valid base64 ({reason}): write it anew.",
+            f"{where}: the image is not valid base64 ({reason_of(error)}): write it anew.",
         )

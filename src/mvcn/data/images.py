@@ -15,7 +15,7 @@ from mvcn.data.png_chunks import SIGNATURE, without_metadata
 from mvcn.data.rgb import as_rgb
 from mvcn.data.rows import why_no_file
 from mvcn.data.truncated_jpeg import complete_jpeg
-from mvcn.errors import BadImageError
+from mvcn.errors import BadImageError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
 from mvcn.types import ImageSource, StoredImage
 
@@ -128,10 +128,6 @@ def _name(source: ImageSource) -> str:
     return "The image in the given bytes" if isinstance(source, bytes) else f"Image {source}"
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
 def _open_stream(source: ImageSource) -> BufferedReader | BytesIO:
     if isinstance(source, bytes):
         return BytesIO(source)
@@ -144,7 +140,7 @@ def _open_stream(source: ImageSource) -> BufferedReader | BytesIO:
         forbidden = why_not_allowed(source) or NOT_ALLOWED
         raise _ImageError(forbidden) from error
     except (OSError, ValueError) as error:
-        raise _ImageError(f"cannot be opened ({_short(error)}): correct its path.") from error
+        raise _ImageError(f"cannot be opened ({reason_of(error)}): correct its path.") from error
     raise _ImageError(f"cannot be opened ({why_no_file(source)}): correct its path.")
 
 
@@ -175,7 +171,7 @@ def _attempt(stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Fou
     except _ImageError:
         raise
     except Exception as error:  # decoders let nearly every kind through for damaged files
-        raise _DamagedError(f"is damaged ({_short(error)}): replace or drop it.") from error
+        raise _DamagedError(f"is damaged ({reason_of(error)}): replace or drop it.") from error
 
 
 def _open(stream: BufferedReader | BytesIO) -> Image.Image:

@@ -207,8 +207,9 @@ def _loads(text: str, where: str) -> Any:
     try:
         return DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise DataError(f"{where} is not a JSON object ({reason}): correct it.") from error
+        raise DataError(
+            f"{where} is not a JSON object ({reason_of(error)}): correct it."
+        ) from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:

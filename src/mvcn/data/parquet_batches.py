@@ -13,7 +13,7 @@ from mvcn.data.parquet_files import SUFFIX, StoredFile
 from mvcn.data.parquet_rows import sample_parquet
 from mvcn.data.row_batches import POST_COLUMNS, RowBatch, UnreadableCell, batch_of
 from mvcn.data.rows import Row
-from mvcn.errors import DataError
+from mvcn.errors import DataError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
 
 ROWS_AT_ONCE = 256
@@ -96,11 +96,10 @@ def unreadable(file: StoredFile, error: Exception) -> DataError:
     if isinstance(error, PermissionError):
         forbidden = why_not_allowed(Path(file.path)) or NOT_ALLOWED
         return DataError(f"{file.path} {forbidden}")
-    reason = " ".join(str(error).split()).rstrip(".")[:200]
     advice = "write it again, or take it out"
     if not file.path.lower().endswith(SUFFIX):
         advice = "write its table as Parquet, or leave --engine out"
-    return DataError(f"{file.path} cannot be read as Parquet ({reason}): {advice}.")
+    return DataError(f"{file.path} cannot be read as Parquet ({reason_of(error)}): {advice}.")
 
 
 def read_row_batches(

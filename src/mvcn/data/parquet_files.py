@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from mvcn.errors import DataError
+from mvcn.errors import DataError, reason_of
 
 SUFFIX = ".parquet"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -80,7 +80,9 @@ def _locate(place: str) -> tuple[FileSystem, str]:
     try:
         filesystem, path = FileSystem.from_uri(place)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{place} is no address of files ({_short(error)}): correct it.") from error
+        raise DataError(
+            f"{place} is no address of files ({reason_of(error)}): correct it."
+        ) from error
     return filesystem, path
 
 
@@ -102,7 +104,7 @@ def _list(
         if GLOB.search(path):
             return _matching(filesystem, path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{place} cannot be listed ({_short(error)}): correct it.") from error
+        raise DataError(f"{place} cannot be listed ({reason_of(error)}): correct it.") from error
     what = "is a device or a pipe" if info.type == FileType.Unknown else "does not exist"
     raise DataError(f"{place} {what}: name a {kind}, a folder of them, or a glob.")
 
@@ -133,7 +135,3 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
         return _matches(parts, pattern[1:]) or (into and _matches(parts[1:], pattern))
     hidden = parts[0].startswith(HIDDEN) and not pattern[0].startswith(HIDDEN)
     return fnmatchcase(parts[0], pattern[0]) and not hidden and _matches(parts[1:], pattern[1:])
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:200]

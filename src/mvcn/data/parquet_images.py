@@ -11,7 +11,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mvcn.errors import BadImageError
+from mvcn.errors import BadImageError, reason_of
 from mvcn.files import why_not_allowed
 from mvcn.types import ImageFacts
 
@@ -106,7 +106,7 @@ class _RowGroups:
         try:
             return _read_column(image, self._footer(image.path, version))
         except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-            usual = f"cannot be read ({_short(error)}): restore the file or leave it out."
+            usual = f"cannot be read ({reason_of(error)}): restore the file or leave it out."
             raise _UnreadableError(why_not_allowed(image.path) or usual) from error
 
     def _footer(self, path: Path, version: FileVersion) -> pq.FileMetaData:
@@ -140,7 +140,7 @@ def _version(path: Path) -> FileVersion:
             status = path.stat()
             return path, status.st_ino, status.st_size, status.st_mtime_ns
     except (OSError, ValueError) as error:
-        usual = f"cannot be read ({_short(error)}): restore the file."
+        usual = f"cannot be read ({reason_of(error)}): restore the file."
         raise _UnreadableError(why_not_allowed(path) or usual) from error
     raise _UnreadableError("cannot be read, since there is no such file: restore it.")
 
@@ -187,7 +187,3 @@ def _size(group: _RowGroup) -> int:
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__

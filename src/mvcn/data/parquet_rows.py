@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mvcn.data.parquet_images import BYTES_FIELD, ParquetImage
 from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions, repeated_name, require_file
-from mvcn.errors import DataError
+from mvcn.errors import DataError, reason_of
 
 
 def open_parquet_table(path: Path, _: TableOptions) -> Table:
@@ -77,9 +77,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{path} cannot be read as Parquet ({reason}): write the file again."
+            f"{path} cannot be read as Parquet ({reason_of(error)}): write the file again."
         ) from error
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from mvcn.data.parquet_images import ParquetImage
 from mvcn.data.parts import PARTS as OUR_PARTS
 from mvcn.data.parts import keep_parts
-from mvcn.errors import DataError
+from mvcn.errors import DataError, reason_of
 from mvcn.files import why_not_allowed
 from mvcn.types import Corpus, ImageFacts, Post
 
@@ -128,7 +128,7 @@ def _read_shard(
                     yield _post(row, image, part, truncated)
                 above += len(rows)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise _damaged(path, " ".join(str(error).split())[:150]) from error
+        raise _damaged(path, reason_of(error)) from error
     if digest.hexdigest() != record["fingerprint"]:
         raise _damaged(path, "its posts are not those that were prepared")
 
@@ -170,7 +170,7 @@ def parse_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, " ".join(str(error).split())) from error
+        raise _damaged(path, reason_of(error)) from error
     if not isinstance(content, dict):
         raise _damaged(path, "it holds no mapping")
     return content

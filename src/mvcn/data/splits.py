@@ -12,7 +12,7 @@ from typing import Any
 
 from mvcn.data.fingerprint import fingerprint
 from mvcn.errors import DataError, RunError, reason_of
-from mvcn.files import require_allowed, write_json, written_whole
+from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.types import Corpus, Post
 
 NAMED_IN_ERROR = 5
@@ -162,7 +162,7 @@ def write_splits(
     counts = {name: count_labels(part) for name, part in parts.items()}
     write_json(folder / SPLITS_FILE, {"fingerprint": fingerprint(posts), "counts": counts, **about})
     for path, part in zip(_files(folder, parts), parts.values(), strict=True):
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.writelines(f"{post.id}\n" for post in part)
 
 

@@ -8,7 +8,7 @@ from pyarrow.fs import FileSystem
 
 from mvcn.data.bad_images import UnreadableImage
 from mvcn.data.image_paths import path_inside, spellings
-from mvcn.errors import BadImageError
+from mvcn.errors import BadImageError, reason_of
 from mvcn.types import ImageFacts, ImageSource
 
 
@@ -40,10 +40,9 @@ class StoredImageFile:
         try:
             return self._read_first()
         except (OSError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split()).rstrip(".")[:200]
             raise BadImageError(
                 self.problem
-                or f"Image {self} cannot be read ({reason}): restore it or leave it out."
+                or f"Image {self} cannot be read ({reason_of(error)}): restore it or leave it out."
             ) from error
 
     def _read_first(self) -> bytes:

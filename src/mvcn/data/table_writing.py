@@ -18,7 +18,7 @@ from mvcn.data.excel_writing import excel_writer, first_row, require_openpyxl
 from mvcn.data.parquet_writing import parquet_writer
 from mvcn.data.rows import repeated_name
 from mvcn.errors import ConfigError, DataError
-from mvcn.files import is_special, taking_the_place_of, written_whole
+from mvcn.files import atomic_replace, atomic_write, is_special
 
 WriteRow = Callable[[Sequence[Any]], None]
 """Takes the cells of a row in the order of the columns: text, numbers, true and false, bytes,
@@ -98,7 +98,7 @@ def _delimited_writer(path: Path, columns: Sequence[str], separator: str) -> Ite
         num_replaced += sum("\0" in text for text in texts)
         writer.writerow([text.replace("\0", "\ufffd") for text in texts])
 
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         writer = csv.writer(file, delimiter=separator)
         write(columns)
         yield write
@@ -108,7 +108,7 @@ def _delimited_writer(path: Path, columns: Sequence[str], separator: str) -> Ite
 
 @contextmanager
 def _json_lines_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         yield lambda cells: _write_line(file.write, columns, cells)
 
 
@@ -121,7 +121,7 @@ def _in_its_place(open_writer: Opener) -> Opener:
 
     @contextmanager
     def opener(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
-        with taking_the_place_of(path) as partial_path, open_writer(partial_path, columns) as write:
+        with atomic_replace(path) as partial_path, open_writer(partial_path, columns) as write:
             yield write
 
     return opener

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mvcn.data.parquet_files import StoredFile
-from mvcn.errors import BadImageError, DataError
+from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
 from mvcn.types import ImageFacts
 
@@ -60,7 +60,7 @@ class TarMember:
             raise BadImageError(f"{self.file.path} {_forbidden(self.file)}") from error
         except (OSError, pa.ArrowException) as error:
             raise BadImageError(
-                f"{self} cannot be read ({_short(error)}): restore the tar file."
+                f"{self} cannot be read ({reason_of(error)}): restore the tar file."
             ) from error
 
 
@@ -96,8 +96,8 @@ def read_members(file: StoredFile) -> Iterator[TarMember]:
     except (tarfile.TarError, EOFError, OSError, ValueError, pa.ArrowException) as error:
         behind = f"behind its member {last}" if last else "at its beginning"
         raise DataError(
-            f"{file.path} is damaged or not whole {behind} ({_short(error)}): download or write it "
-            "again, or take it out."
+            f"{file.path} is damaged or not whole {behind} ({reason_of(error)}): "
+            "download or write it again, or take it out."
         ) from error
 
 
@@ -134,7 +134,3 @@ def _require_end(stream: pa.NativeFile, offset: int) -> None:
 
 def _forbidden(file: StoredFile) -> str:
     return why_not_allowed(Path(file.path)) or NOT_ALLOWED
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__

@@ -13,7 +13,7 @@ from mvcn.data.row_batches import UnreadableCell
 from mvcn.data.rows import SAMPLE_ROWS, Row
 from mvcn.data.tar_members import TarMember, read_members
 from mvcn.data.webdataset_shards import missing_library
-from mvcn.errors import BadImageError, DataError
+from mvcn.errors import BadImageError, DataError, reason_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _fields(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
         if not isinstance(fields, dict):
             raise ValueError("it is not an object")
     except (ValueError, RecursionError) as error:
-        unreadable = UnreadableCell(f"its json is damaged: {' '.join(str(error).split())[:100]}")
+        unreadable = UnreadableCell(f"its json is damaged: {reason_of(error)}")
         return dict.fromkeys(names.values(), unreadable)
     return fields
 

@@ -16,7 +16,7 @@ from PIL import Image
 from mvcn.data.synthetic import GeneratedPost
 from mvcn.experiments.attention_mass import measure_observations
 from mvcn.explain.observation import Observation, mean_attention
-from mvcn.files import written_whole
+from mvcn.files import atomic_write
 
 PERCENT = 100
 PANEL_INCHES = 2.1
@@ -120,7 +120,7 @@ def write_report(path: Path, numbers: Mapping[str, Any], figure: str) -> None:
         processor=numbers["seconds"]["processor"],
         figure=figure,
     )
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(page)
 
 

@@ -13,7 +13,7 @@ import yaml
 from mvcn.config import DataConfig
 from mvcn.experiments.grid import settings_of
 from mvcn.experiments.tuning_space import METRICS, SearchSpace
-from mvcn.files import written_whole
+from mvcn.files import atomic_write
 
 RECIPE_FILE = "best.yaml"
 TRIALS_FILE = "trials.csv"
@@ -48,7 +48,7 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 
 def write_trials(path: Path, trials: Sequence[Trial], settings: Sequence[str]) -> None:
     """Write one row a trial, one column a setting."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         writer = csv.writer(file)
         writer.writerow(["number", "state", "value", "seconds", *settings, "reason"])
         for trial in trials:
@@ -61,7 +61,7 @@ def write_recipe(path: Path, space: SearchSpace, trials: Sequence[Trial], best: 
     """Write all settings of the best trial, headed by where they come from."""
     settings = settings_of(space.config_of(best.settings))
     comments = [f"# {line}".rstrip() for line in _header(path, space, trials, best)]
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write("\n".join(comments) + "\n")
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
 

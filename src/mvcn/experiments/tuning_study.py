@@ -12,7 +12,7 @@ from typing import Any
 from mvcn.config import RunConfig
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.training_posts import read_training_posts
-from mvcn.errors import ConfigError, RunError
+from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.experiments.grid import settings_of
 from mvcn.experiments.tuning_space import SearchSpace
 
@@ -83,9 +83,9 @@ def _storage(library: Any, path: Path) -> Iterator[Any]:
     try:
         storage = library.storages.RDBStorage(f"sqlite:///{STUDY_FILE}", options)
     except Exception as error:  # of sqlite, of its wrapper, or of the study's version
-        reason = " ".join(str(error).split())[:150].rstrip(".")
         raise RunError(
-            f"{path} cannot be read as a study ({reason}): choose another folder, or delete it."
+            f"{path} cannot be read as a study ({reason_of(error)}): "
+            "choose another folder, or delete it."
         ) from error
     try:
         yield storage

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mvcn.errors import RunError, reason_of
-from mvcn.files import PARTIAL, taking_the_place_of
+from mvcn.files import PARTIAL, atomic_replace
 from mvcn.inference.shards import Shard
 
 PREDICTIONS = "predictions"
@@ -65,7 +65,7 @@ def growing_table(path: Path, schema: pa.Schema) -> Iterator[GrowingTable]:
     """
     writer = f".{socket.gethostname()}-{os.getpid()}"
     try:
-        with taking_the_place_of(path, writer) as partial, partial.open("wb") as file:
+        with atomic_replace(path, writer) as partial, partial.open("wb") as file:
             with pq.ParquetWriter(file, schema) as parquet:
                 table = GrowingTable(parquet, schema)
                 yield table

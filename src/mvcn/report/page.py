@@ -21,7 +21,7 @@ from mvcn.explain.post import explain
 from mvcn.explain.saliency import Method
 from mvcn.explain.space import Space, measure_clusters, read_space
 from mvcn.explain.trained_run import TrainedRun
-from mvcn.files import written_whole
+from mvcn.files import atomic_write
 from mvcn.report.cards import Card, card
 from mvcn.report.charts import reliability, training_curves
 from mvcn.report.slices import slices
@@ -53,7 +53,7 @@ def write_report(run: TrainedRun, path: Path) -> None:
     template = Environment(
         loader=PackageLoader("mvcn.report", ""), autoescape=True, trim_blocks=True
     ).get_template(TEMPLATE)
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(template.render(_content(run)).encode("utf-8", "replace").decode("utf-8"))
 
 

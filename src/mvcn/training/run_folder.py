@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from mvcn.config import RunConfig, read_config
 from mvcn.errors import ConfigError, RunError, reason_of
-from mvcn.files import require_allowed, written_whole
+from mvcn.files import atomic_write, require_allowed
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.model_card import model_card
 from mvcn.types import Post
@@ -68,7 +68,7 @@ def is_finished(folder: Path) -> bool:
 def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
     """Write what was logged, one row an entry, one column a name."""
     columns = list(dict.fromkeys(name for entry in log for name in entry))
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(log)
@@ -90,7 +90,7 @@ def write_dev_predictions(
     class_names: Sequence[str],
 ) -> None:
     """Write what the model says of each dev post beside its label, for a look at the errors."""
-    with written_whole(folder / DEV_PREDICTIONS_FILE) as file:
+    with atomic_write(folder / DEV_PREDICTIONS_FILE) as file:
         writer = csv.writer(file)
         columns = [f"{PROBABILITY}{name}" for name in class_names]
         writer.writerow(["id", "label", "predicted", *columns])
@@ -122,7 +122,7 @@ def write_card(folder: Path, report: Mapping[str, Any], environment: Mapping[str
     """Write the model card of a run, under the name that the Hugging Face hub shows."""
     path = folder / CONFIG_FILE
     config = read_config(path.read_text("utf-8"), str(path))
-    with written_whole(folder / CARD_FILE) as file:
+    with atomic_write(folder / CARD_FILE) as file:
         file.write(model_card(folder.resolve().name, config, report, environment))
 
 
