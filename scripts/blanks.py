@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.data import read_corpus
-from mvcn.data.blanks import ODD_BLANKS
+from mvcn.data.text import ODD_BLANKS
 from mvcn.files import write_json
 from mvcn.training.run_folder import describe_environment
 from mvcn.types import Post

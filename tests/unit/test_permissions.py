@@ -16,10 +16,10 @@ from mvcn.config import ModelConfig
 from mvcn.data import read_corpus
 from mvcn.data.images import image_digest, open_image
 from mvcn.data.parquet_batches import open_parquet
-from mvcn.data.parquet_files import find_parquet_files
 from mvcn.data.prepare import prepare
 from mvcn.data.prepared import read_prepared
 from mvcn.data.splits import read_ids
+from mvcn.data.stored_files import find_parquet_files
 from mvcn.data.table import read_table
 from mvcn.encoders.loading import load_text_encoder
 from mvcn.errors import BadImageError, ConfigError, DataError, RunError

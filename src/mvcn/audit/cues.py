@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.stats import chi2
 
 from mvcn.audit.findings import AuditedPosts, Finding, Severity
-from mvcn.data.blanks import ODD_BLANKS
+from mvcn.data.text import ODD_BLANKS
 
 WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
 BLANKS = "leading, trailing or repeated blanks"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvcn.config import DataConfig
-from mvcn.data.columns import is_known
+from mvcn.data.formats.columns import is_known
 from mvcn.data.kept_cells import KeptCells
 from mvcn.data.sources import table_options
 from mvcn.data.table_writing import read_column_names, require_writable_table, table_writer

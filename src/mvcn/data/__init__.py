@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.clmlf import read_clmlf
+from mvcn.data.formats.rows import TableOptions
 from mvcn.data.hfm import read_hfm
 from mvcn.data.hugging_face import read_hugging_face
 from mvcn.data.image_folder import read_image_folder
 from mvcn.data.mvsa import read_mvsa_multiple, read_mvsa_single
 from mvcn.data.prepared import read_prepared
 from mvcn.data.qmf import read_qmf
-from mvcn.data.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.data.webdataset import read_webdataset
 from mvcn.errors import ConfigError, DataError

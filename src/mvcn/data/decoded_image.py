@@ -11,8 +11,8 @@ from PIL import Image, ImageFile
 
 from mvcn.data.bad_images import UnreadableImage
 from mvcn.data.base64_images import decode_base64_image, is_base64_image
+from mvcn.data.formats.cells import is_missing
 from mvcn.data.image_cells import WEB_ADDRESS, local_path
-from mvcn.data.missing import is_missing
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import ImageFacts, ImageSource, StoredImage
 

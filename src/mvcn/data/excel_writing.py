@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.cell_values import as_text
+from mvcn.data.formats.cells import as_text
 from mvcn.errors import ConfigError, DataError
 
 MAX_ROWS = 1_048_576

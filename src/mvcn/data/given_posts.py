@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from mvcn.data.characters import replace_surrogates
 from mvcn.data.decoded_image import image_source
-from mvcn.data.missing import is_missing
+from mvcn.data.formats.cells import is_missing
+from mvcn.data.text import replace_surrogates
 from mvcn.errors import DataError
 from mvcn.types import Post
 

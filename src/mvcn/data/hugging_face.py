@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mvcn.data.formats.rows import SAMPLE_ROWS, Row, Table, TableOptions
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.parts import group_by_part, left_out
-from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions
 from mvcn.data.table import corpus_of_table
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import require_allowed

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 from mvcn.data.bad_images import UnreadableImage
 from mvcn.data.base64_images import decode_base64_image, is_base64_image
+from mvcn.data.formats.cells import is_missing
+from mvcn.data.formats.rows import Row
 from mvcn.data.image_paths import FolderNames, path_inside, spellings
-from mvcn.data.missing import is_missing
-from mvcn.data.rows import Row
 from mvcn.errors import reason_of
 from mvcn.types import ImageSource, StoredImage
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvcn.data.class_folders import HIDDEN, files_below, is_image, read_class_folders, visible_names
+from mvcn.data.formats.rows import TableOptions
 from mvcn.data.parts import group_by_part, keep_parts, left_out
-from mvcn.data.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post

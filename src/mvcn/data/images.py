@@ -11,9 +11,9 @@ from typing import TypeAlias, TypeVar
 from PIL import Image, ImageOps
 
 from mvcn.data.file_signatures import describe_unknown_file
+from mvcn.data.formats.rows import why_no_file
 from mvcn.data.png_chunks import SIGNATURE, without_metadata
 from mvcn.data.rgb import as_rgb
-from mvcn.data.rows import why_no_file
 from mvcn.data.truncated_jpeg import complete_jpeg
 from mvcn.errors import BadImageError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed

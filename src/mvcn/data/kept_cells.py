@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.characters import replace_surrogates
-from mvcn.data.post_cells import id_of_row
-from mvcn.data.rows import TableOptions
+from mvcn.data.formats.posts import id_of_row
+from mvcn.data.formats.rows import TableOptions
 from mvcn.data.table import open_table
+from mvcn.data.text import replace_surrogates
 from mvcn.errors import DataError
 from mvcn.types import StoredImage
 

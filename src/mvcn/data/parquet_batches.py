@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mvcn.data.formats.batches import POST_COLUMNS, RowBatch, UnreadableCell, batch_of
+from mvcn.data.formats.parquet import sample_parquet
+from mvcn.data.formats.rows import Row
 from mvcn.data.image_cells import ImagePlace
-from mvcn.data.parquet_files import SUFFIX, StoredFile
-from mvcn.data.parquet_rows import sample_parquet
-from mvcn.data.row_batches import POST_COLUMNS, RowBatch, UnreadableCell, batch_of
-from mvcn.data.rows import Row
+from mvcn.data.stored_files import SUFFIX, StoredFile
 from mvcn.errors import DataError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mvcn.config import DataConfig
 from mvcn.data import read_corpus
+from mvcn.data.formats.rows import TableOptions
 from mvcn.data.image_files import tell_missing_images
 from mvcn.data.parts import PARTS, part_files, part_of
-from mvcn.data.rows import TableOptions
 from mvcn.data.splits import read_ids, require_made_for, select_posts
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post

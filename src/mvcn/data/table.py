@@ -4,15 +4,15 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from mvcn.data.columns import ANNOTATIONS, find_columns, log_columns
-from mvcn.data.csv_rows import open_csv
-from mvcn.data.excel_rows import open_excel
+from mvcn.data.formats.columns import ANNOTATIONS, find_columns, log_columns
+from mvcn.data.formats.csv import open_csv
+from mvcn.data.formats.excel import open_excel
+from mvcn.data.formats.json_lines import open_json, open_json_lines
+from mvcn.data.formats.parquet import open_parquet_table
+from mvcn.data.formats.posts import post_of_row, without_surrogates
+from mvcn.data.formats.rows import Row, Table, TableOptions
 from mvcn.data.image_cells import ImageFolder, ImagePlace
-from mvcn.data.json_rows import open_json, open_json_lines
-from mvcn.data.parquet_rows import open_parquet_table
 from mvcn.data.parts import keep_parts
-from mvcn.data.post_cells import post_of_row, without_surrogates
-from mvcn.data.rows import Row, Table, TableOptions
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
@@ -52,14 +52,13 @@ def read_table(
 ) -> Corpus:
     """Read a file with one post a row, in its order; the kind of file is in its name.
 
-    Columns are ``text`` and ``image``, of which one may lack, and optionally ``label``, ``id``,
-    ``text_label``, ``image_label``, ``attributes`` (words for what is in the image) and ``split``,
-    under these names or usual others (see `mvcn.data.columns.ALIASES`); the log says which were
-    read. An image is a path inside the file's folder, base64 text, or bytes; without one the post
-    has no image. Images inside Parquet and JSON lines are read when they are needed, base64 text
-    in CSV at once. Without ids, a post's id is the number of its row. Labels and ids that are
-    whole numbers, as in ``1.0``, are written without a fraction. Classes are the labels in
-    alphabetical order, numbers by size; a post may lack a label.
+    Columns are ``text`` and ``image``, one of which may be missing, and optionally ``label``,
+    ``id``, ``text_label``, ``image_label``, ``attributes`` (words for what is in the image) and
+    ``split``, under these names or those in `mvcn.data.formats.columns.ALIASES`; the log says which
+    were read. An image is a path inside the file's folder, base64 text, or bytes. Images inside
+    Parquet and JSON lines are read when they are needed, base64 text in CSV at once. Without ids, a
+    post's id is the number of its row. Whole numbers among labels and ids, as in ``1.0``, are
+    written without a fraction. Classes are the labels in alphabetical order, numbers by size.
 
     Args:
         path: CSV or TSV, JSON lines or list, Parquet, or an Excel workbook: see `OPENERS`.
@@ -124,7 +123,7 @@ def corpus_of_table(
         options: How rows are read.
 
     Raises:
-        ConfigError: See `mvcn.data.columns.find_columns`.
+        ConfigError: See `mvcn.data.formats.columns.find_columns`.
         DataError: A row or a column is not as it should be.
     """
     options = options or TableOptions()

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mvcn.data.cell_values import as_text, json_text
 from mvcn.data.excel_writing import excel_writer, first_row, require_openpyxl
-from mvcn.data.parquet_writing import parquet_writer
-from mvcn.data.rows import repeated_name
+from mvcn.data.formats.cells import as_text, json_text
+from mvcn.data.formats.parquet_writer import parquet_writer
+from mvcn.data.formats.rows import repeated_name
 from mvcn.errors import ConfigError, DataError
 from mvcn.files import atomic_replace, atomic_write, is_special
 

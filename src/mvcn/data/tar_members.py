@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mvcn.data.parquet_files import StoredFile
+from mvcn.data.stored_files import StoredFile
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
 from mvcn.types import ImageFacts

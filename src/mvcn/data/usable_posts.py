@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import apply_bad_image_policy
-from mvcn.data.blanks import has_text
+from mvcn.data.text import has_text
 from mvcn.types import Post
 
 BOTH = ("text", "image")

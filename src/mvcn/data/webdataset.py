@@ -5,11 +5,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mvcn.data.formats.batches import require_readable
+from mvcn.data.formats.rows import Row, Table, TableOptions
 from mvcn.data.image_cells import ImageFolder
-from mvcn.data.parquet_files import StoredFile
 from mvcn.data.parts import WORDS
-from mvcn.data.row_batches import require_readable
-from mvcn.data.rows import Row, Table, TableOptions
+from mvcn.data.stored_files import StoredFile
 from mvcn.data.table import corpus_of_table
 from mvcn.data.webdataset_samples import Sample, columns_of, read_samples, row_of
 from mvcn.data.webdataset_shards import find_shards

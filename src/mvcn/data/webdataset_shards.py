@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mvcn.data.parquet_files import ADDRESS, TAR_SUFFIXES, StoredFile, find_files
+from mvcn.data.stored_files import ADDRESS, TAR_SUFFIXES, StoredFile, find_files
 from mvcn.errors import DataError
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mvcn.data.blanks import has_text
+from mvcn.data.text import has_text
 from mvcn.explain.observation import Observation, PreparedPosts, observe
 from mvcn.explain.saliency import Method, image_saliency, word_saliency
 from mvcn.explain.space import Space

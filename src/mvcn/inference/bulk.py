@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from mvcn.data.parquet_files import StoredFile
-from mvcn.data.row_batches import columns_of_posts
+from mvcn.data.formats.batches import columns_of_posts
+from mvcn.data.formats.rows import repeated_name
 from mvcn.data.row_files import find_row_files, open_rows
-from mvcn.data.rows import repeated_name
+from mvcn.data.stored_files import StoredFile
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.inference import job_folder

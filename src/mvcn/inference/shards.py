@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pyarrow.fs import LocalFileSystem
 
+from mvcn.data.formats.batches import RowFile
+from mvcn.data.formats.rows import repeated_name
 from mvcn.data.image_cells import ImageFolder, ImagePlace
-from mvcn.data.parquet_files import StoredFile, is_tar
 from mvcn.data.read_ahead import read_ahead
-from mvcn.data.row_batches import RowFile
 from mvcn.data.row_files import open_rows
-from mvcn.data.rows import repeated_name
+from mvcn.data.stored_files import StoredFile, is_tar
 from mvcn.data.stored_images import StoredImageFolder
 from mvcn.errors import DataError
 

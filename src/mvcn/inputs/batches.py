@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mvcn.data.blanks import has_text
+from mvcn.data.text import has_text
 from mvcn.errors import DataError
 from mvcn.inputs.images import ImageInputs
 from mvcn.inputs.processor import MvcnProcessor

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, ProcessorMixin
 
-from mvcn.data.blanks import ODD_BLANKS, has_text
+from mvcn.data.text import ODD_BLANKS, has_text
 from mvcn.encoders.loading import IMAGE_BACKEND
 from mvcn.inputs.pixels import ResizedPixels
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mvcn.data.blanks import has_text
 from mvcn.data.near_duplicates import have_near_duplicate
+from mvcn.data.text import has_text
 from mvcn.inputs.batches import MODALITIES
 from mvcn.types import Post
 

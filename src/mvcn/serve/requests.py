@@ -21,9 +21,9 @@ from pydantic.fields import FieldInfo
 
 from mvcn.data.bad_images import UnreadableImage
 from mvcn.data.base64_images import decode_base64_image, is_base64_image
-from mvcn.data.characters import replace_surrogates
+from mvcn.data.formats.rows import repeated_name
 from mvcn.data.images import image_size
-from mvcn.data.rows import repeated_name
+from mvcn.data.text import replace_surrogates
 from mvcn.errors import BadImageError
 from mvcn.serve.forms import Part, parse_form
 from mvcn.serve.limits import Limits

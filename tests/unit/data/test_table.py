@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data.rows import MAX_CELL_CHARACTERS
+from mvcn.data.formats.rows import MAX_CELL_CHARACTERS
 from mvcn.data.table import read_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvcn.data.columns import ALIASES
-from mvcn.data.rows import TableOptions
+from mvcn.data.formats.columns import ALIASES
+from mvcn.data.formats.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.errors import MvcnError
 

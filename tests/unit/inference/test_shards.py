@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
-from mvcn.data.parquet_files import StoredFile, find_parquet_files
+from mvcn.data.stored_files import StoredFile, find_parquet_files
 from mvcn.inference.shards import InputFile, cut, read_footers
 
 files = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=5)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.base64_images import decode_base64_image
-from mvcn.data.rows import (
+from mvcn.data.formats.rows import (
     MAX_CELL_CHARACTERS,
     SAMPLE_ROWS,
     Row,
@@ -20,7 +20,7 @@ from mvcn.data.rows import (
     require_file,
     spread,
 )
-from mvcn.data.text_encoding import decode, marked_codec
+from mvcn.data.text import decode, marked_codec
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import ImageFacts
 

@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mvcn.data import parquet_batches
+from mvcn.data.formats.batches import columns_of_posts
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.images import read_image
 from mvcn.data.parquet_batches import ParquetRows, open_parquet, read_row_batches
-from mvcn.data.parquet_files import find_parquet_files
-from mvcn.data.row_batches import columns_of_posts
+from mvcn.data.stored_files import find_parquet_files
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, DataError
 

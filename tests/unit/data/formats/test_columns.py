@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mvcn.data.columns import COLUMNS
-from mvcn.data.rows import TableOptions
+from mvcn.data.formats.columns import COLUMNS
+from mvcn.data.formats.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, DataError
 
@@ -145,7 +145,7 @@ def test_the_log_says_what_is_read_and_what_is_not(read, caplog):
 
 
 def test_the_first_example_of_the_readme_is_what_is_logged(tmp_path, monkeypatch, caplog):
-    readme = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+    readme = (Path(__file__).parents[4] / "README.md").read_text("utf-8")
     (line,) = re.findall(r"^posts\.csv \(.*$", readme, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     Path("posts.csv").write_text("tweet_id;Tweet;img;sentiment;date\n7;so good;a.png;pos;May 1\n")

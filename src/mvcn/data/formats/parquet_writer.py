@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mvcn.data.cell_values import as_text
+from mvcn.data.formats.cells import as_text
 from mvcn.files import PARTIAL
 
 ROWS_AT_ONCE = 2048

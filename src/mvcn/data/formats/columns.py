@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from mvcn.data.formats.rows import repeated_name
 from mvcn.data.parts import part_of
-from mvcn.data.rows import repeated_name
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import StoredImage
 

@@ -9,8 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mvcn.data.formats.rows import (
+    SAMPLE_ROWS,
+    Row,
+    Table,
+    TableOptions,
+    repeated_name,
+    require_file,
+)
 from mvcn.data.parquet_images import BYTES_FIELD, ParquetImage
-from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions, repeated_name, require_file
 from mvcn.errors import DataError, reason_of
 
 

@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 
-from mvcn.data.rows import TableOptions
+from mvcn.data.formats.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, DataError
 

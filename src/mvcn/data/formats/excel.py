@@ -11,7 +11,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.rows import SAMPLE_ROWS, Row, Table, TableOptions, number_repeated, require_file
+from mvcn.data.formats.rows import (
+    SAMPLE_ROWS,
+    Row,
+    Table,
+    TableOptions,
+    number_repeated,
+    require_file,
+)
 from mvcn.errors import DataError, reason_of
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from mvcn.data.columns import ANNOTATIONS, find_columns, log_columns
+from mvcn.data.formats.columns import ANNOTATIONS, find_columns, log_columns
+from mvcn.data.formats.posts import id_of_row, post_of_row, without_surrogates
+from mvcn.data.formats.rows import Row
 from mvcn.data.image_cells import ImagePlace
-from mvcn.data.post_cells import id_of_row, post_of_row, without_surrogates
-from mvcn.data.rows import Row
 from mvcn.errors import DataError
 from mvcn.types import Post
 

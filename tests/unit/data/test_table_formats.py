@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mvcn.data.formats.rows import MAX_CELL_CHARACTERS
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.images import image_digest, read_image
-from mvcn.data.rows import MAX_CELL_CHARACTERS
 from mvcn.data.synthetic import generate_posts
 from mvcn.data.table import OPENERS, read_table
 from mvcn.errors import BadImageError, ConfigError, DataError

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mvcn.data.rows import TableOptions
+from mvcn.data.formats.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.errors import DataError
 

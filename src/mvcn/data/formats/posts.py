@@ -8,9 +8,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from mvcn.data.characters import replace_surrogates
+from mvcn.data.formats.rows import Row
 from mvcn.data.image_cells import ImagePlace, image_of_cell
-from mvcn.data.rows import Row
+from mvcn.data.text import replace_surrogates
 from mvcn.errors import DataError
 from mvcn.types import Post
 

@@ -6,10 +6,21 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mvcn.data.characters import replace_surrogates
+import numpy as np
+
+from mvcn.data.text import replace_surrogates
 
 # JSON allows them in a text, but many programs would take them for the end of a line.
 LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+PANDAS_MISSING = ("NAType", "NaTType")
+"""Types of pandas, which need not be installed."""
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a value is None, NaN, ``pandas.NA`` or ``pandas.NaT``."""
+    if isinstance(value, (float, np.floating)):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in PANDAS_MISSING
 
 
 def as_text(cell: Any) -> str:

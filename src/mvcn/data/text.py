@@ -1,15 +1,25 @@
-"""Bytes of a text file as text, by its byte-order mark, by the codec that is named, or as UTF-8."""
+"""Texts: the codec of a file, characters that are none, and whitespace."""
 
 import codecs
 import logging
 import re
 import unicodedata
 from pathlib import Path
+from typing import NamedTuple
 
 from mvcn.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+REPLACEMENT = "\ufffd"
+ODD_BLANKS = re.compile(r"^\s+|\s+$|\s{2,}")
+"""Leading, trailing and repeated blanks."""
+INVISIBLE_KINDS = frozenset(("Cc", "Cf", "Zl", "Zp", "Zs"))
+"""Categories of Unicode: controls, formats such as joiners and byte-order marks, and blanks."""
+INVISIBLE = frozenset("\u034f\u115f\u1160\u2800\u3164\ufe0e\ufe0f\uffa0")
+"""Characters of other categories that show nothing alone: fillers, an empty Braille pattern, and
+marks that change the character before them."""
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -158,3 +168,31 @@ def _line_at(content: bytes, position: int) -> bytes:
 
 def _title(codec: str) -> str:
     return codec.upper() if codec.startswith("utf") else codec
+
+
+class ReplacedText(NamedTuple):
+    """A text without surrogates."""
+
+    text: str
+    num_replaced: int
+    """Lone surrogates that are U+FFFD now."""
+
+
+def replace_surrogates(text: str) -> ReplacedText:
+    r"""Return a text whose surrogate pairs are characters and whose lone surrogates are U+FFFD.
+
+    Lone surrogates come from JSON such as ``"\ud83d"``, from texts that were cut in the middle
+    of a character, and from bytes of command lines and file names that are not UTF-8.
+    """
+    if text.isascii() or SURROGATE.search(text) is None:
+        return ReplacedText(text, 0)
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return ReplacedText(whole, whole.count(REPLACEMENT) - text.count(REPLACEMENT))
+
+
+def has_text(text: str) -> bool:
+    """Tell whether a text says anything: characters that nobody sees alone count as no text."""
+    return any(
+        character not in INVISIBLE and unicodedata.category(character) not in INVISIBLE_KINDS
+        for character in text
+    )

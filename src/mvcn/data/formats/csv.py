@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from mvcn.config import Quoting
-from mvcn.data.columns import count_known_names
-from mvcn.data.rows import (
+from mvcn.data.formats.columns import count_known_names
+from mvcn.data.formats.rows import (
     MAX_CELL_CHARACTERS,
     SAMPLE_ROWS,
     Row,
@@ -22,7 +22,7 @@ from mvcn.data.rows import (
     spread,
 )
 from mvcn.data.stray_quotes import Record, find_joined_rows
-from mvcn.data.text_encoding import decode
+from mvcn.data.text import decode
 from mvcn.errors import DataError
 
 QuotingConstant: TypeAlias = Literal[0, 3]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from mvcn.data.parquet_files import find_parquet_files
+from mvcn.data.stored_files import find_parquet_files
 from mvcn.data.stored_images import StoredImageFolder
 from mvcn.errors import BadImageError, DataError
 
