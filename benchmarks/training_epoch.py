@@ -29,7 +29,7 @@ from benchmarks import plain_training
 from benchmarks.comparison import matrix_rate
 from mvcn.cli.process import prepare_process
 from mvcn.config import RunConfig, read_recipe
-from mvcn.data import read_corpus
+from mvcn.data.datasets import read_corpus
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import Collator, EncodedPosts

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.data import read_corpus
+from mvcn.data.datasets import read_corpus
 from mvcn.data.text import ODD_BLANKS
 from mvcn.files import write_json
 from mvcn.training.run_folder import describe_environment

@@ -34,8 +34,8 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from mvcn.cli.process import prepare_process
 from mvcn.config import DataConfig
+from mvcn.data.datasets.merge_rule import POLARITIES, merge_labels
 from mvcn.data.images import open_image
-from mvcn.data.merge_rule import POLARITIES, merge_labels
 from mvcn.data.read_ahead import read_ahead
 from mvcn.data.training_posts import read_training_posts
 from mvcn.encoders.loading import (

@@ -57,7 +57,7 @@ class DataConfig:
     """Which posts to learn from."""
 
     name: str = "table"
-    """A kind of source that `mvcn.data.DATASETS` knows; `table` is your own file."""
+    """A kind of source that `mvcn.data.datasets.DATASETS` knows; `table` is your own file."""
     root: Path | None = None
     """Folder or file of the posts."""
     splits: Path | None = None

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mvcn.data.prepared import read_prepared
+from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.table import read_table
 from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
 from mvcn.inference.shard_scorer import attempt

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from mvcn.config import ModelConfig
-from mvcn.data import read_corpus
+from mvcn.data.datasets import read_corpus
+from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.images import image_digest, open_image
 from mvcn.data.parquet_batches import open_parquet
 from mvcn.data.prepare import prepare
-from mvcn.data.prepared import read_prepared
 from mvcn.data.splits import read_ids
 from mvcn.data.stored_files import find_parquet_files
 from mvcn.data.table import read_table

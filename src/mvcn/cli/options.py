@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from mvcn.config import BadImagePolicy, DataConfig, Quoting, RunConfig
-from mvcn.data import DATASETS
+from mvcn.data.datasets import DATASETS
 from mvcn.errors import ConfigError
 
 DataName = Annotated[

@@ -1,4 +1,4 @@
-"""Fill a folder of prepared posts, shard by shard; see `mvcn.data.prepared` for what is in it."""
+"""Fill a folder of prepared posts, shard by shard; its content is in `datasets.prepared`."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +12,7 @@ from tqdm import tqdm
 
 from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import bad_image_error, warn_of_truncated_images
-from mvcn.data.fingerprint import fingerprint
-from mvcn.data.image_facts import describe_image
-from mvcn.data.images import image_digest, read_image
-from mvcn.data.parquet_images import ParquetImage
-from mvcn.data.prepared import (
+from mvcn.data.datasets.prepared import (
     FACTS,
     FOLDER,
     FORMAT,
@@ -30,6 +26,10 @@ from mvcn.data.prepared import (
     digest_of,
     parse_json,
 )
+from mvcn.data.fingerprint import fingerprint
+from mvcn.data.image_facts import describe_image
+from mvcn.data.images import image_digest, read_image
+from mvcn.data.parquet_images import ParquetImage
 from mvcn.data.read_ahead import read_ahead
 from mvcn.data.tar_members import TarMember
 from mvcn.data.usable_posts import WITHOUT_CONTENT, by_id, lack_of, usable_posts

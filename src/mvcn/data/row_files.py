@@ -4,11 +4,11 @@ import logging
 import posixpath
 from collections.abc import Sequence
 
+from mvcn.data.datasets.webdataset_shards import expand_braces
 from mvcn.data.formats.batches import RowFile
 from mvcn.data.parquet_batches import ParquetRows
 from mvcn.data.stored_files import SUFFIX, TAR_SUFFIXES, StoredFile, find_files, is_tar
 from mvcn.data.webdataset_batches import TarRows
-from mvcn.data.webdataset_shards import expand_braces
 from mvcn.errors import DataError
 
 LOGGER = logging.getLogger(__name__)

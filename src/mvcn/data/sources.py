@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvcn.config import DataConfig
-from mvcn.data import read_corpus
+from mvcn.data.datasets import read_corpus
 from mvcn.data.formats.rows import TableOptions
 from mvcn.data.image_files import tell_missing_images
 from mvcn.data.parts import PARTS, part_files, part_of

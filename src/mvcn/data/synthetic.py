@@ -13,8 +13,8 @@ from typing import cast
 import numpy as np
 from numpy.random import Generator
 
+from mvcn.data.datasets.merge_rule import merge_labels
 from mvcn.data.drawings import Box, Canvas
-from mvcn.data.merge_rule import merge_labels
 from mvcn.types import Post
 
 Cell = tuple[int, int]

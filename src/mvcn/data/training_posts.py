@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mvcn.config import DataConfig
-from mvcn.data import DATASETS
+from mvcn.data.datasets import DATASETS
 from mvcn.data.sources import id_files, posts_of_id_file, read_source
 from mvcn.data.splits import stratified_split
 from mvcn.data.usable_posts import WITHOUT_CONTENT, lack_of

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from mvcn.data.datasets.webdataset_samples import columns_of, read_samples, row_of
 from mvcn.data.formats.batches import RowBatch, UnreadableCell, batch_of
 from mvcn.data.formats.rows import Row
 from mvcn.data.image_cells import ImagePlace
 from mvcn.data.stored_files import StoredFile
 from mvcn.data.tar_members import TarMember, version_of
-from mvcn.data.webdataset_samples import columns_of, read_samples, row_of
 from mvcn.errors import DataError
 
 SAMPLES_AT_ONCE = 256

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from mvcn.config import AttentionKind, RunConfig, read_recipe
-from mvcn.data.merge_rule import merge_labels
+from mvcn.data.datasets.merge_rule import merge_labels
 from mvcn.data.synthetic import (
     CELL_PX,
     GRID_CELLS,

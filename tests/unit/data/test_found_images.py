@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mvcn.config import DataConfig
-from mvcn.data import read_corpus
+from mvcn.data.datasets import read_corpus
 from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id
 from mvcn.data.images import read_image
 from mvcn.data.prepare import prepare

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data.mvsa import read_mvsa_single
+from mvcn.data.datasets.mvsa import read_mvsa_single
 from mvcn.data.near_duplicates import (
     MAX_DIFFERENT_BITS,
     MIN_CHARACTERS,

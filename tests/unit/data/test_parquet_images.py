@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from mvcn.data import parquet_images
+from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.images import image_digest
 from mvcn.data.parquet_images import ParquetImage
 from mvcn.data.prepare import ROW_GROUP_POSTS, prepare
-from mvcn.data.prepared import read_prepared
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError
 from mvcn.types import Corpus, ImageFacts, Post, StoredImage

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvcn.config import RunConfig
-from mvcn.data import read_corpus
+from mvcn.data.datasets import read_corpus
 from mvcn.data.parts import WORDS, group_by_part, part_of
 from mvcn.data.prepare import prepare
 from mvcn.data.sources import read_all, read_posts

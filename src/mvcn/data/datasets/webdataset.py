@@ -5,14 +5,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mvcn.data.datasets.webdataset_samples import Sample, columns_of, read_samples, row_of
+from mvcn.data.datasets.webdataset_shards import find_shards
 from mvcn.data.formats.batches import require_readable
 from mvcn.data.formats.rows import Row, Table, TableOptions
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.parts import WORDS
 from mvcn.data.stored_files import StoredFile
 from mvcn.data.table import corpus_of_table
-from mvcn.data.webdataset_samples import Sample, columns_of, read_samples, row_of
-from mvcn.data.webdataset_shards import find_shards
 from mvcn.errors import DataError
 from mvcn.types import Corpus
 

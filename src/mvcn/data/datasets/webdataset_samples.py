@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mvcn.data.datasets.webdataset_shards import missing_library
 from mvcn.data.files_by_id import NOT_DATA
 from mvcn.data.formats.batches import UnreadableCell
 from mvcn.data.formats.rows import SAMPLE_ROWS, Row
 from mvcn.data.stored_files import StoredFile
 from mvcn.data.tar_members import TarMember, read_members
-from mvcn.data.webdataset_shards import missing_library
 from mvcn.errors import BadImageError, DataError, reason_of
 
 LOGGER = logging.getLogger(__name__)

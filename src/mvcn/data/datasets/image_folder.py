@@ -6,7 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mvcn.data.class_folders import HIDDEN, files_below, is_image, read_class_folders, visible_names
+from mvcn.data.datasets.class_folders import (
+    HIDDEN,
+    files_below,
+    is_image,
+    read_class_folders,
+    visible_names,
+)
 from mvcn.data.formats.rows import TableOptions
 from mvcn.data.parts import group_by_part, keep_parts, left_out
 from mvcn.data.table import read_table

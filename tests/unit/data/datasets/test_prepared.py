@@ -18,11 +18,12 @@ from PIL import Image
 from mvcn.audit.parts import read_audited_posts
 from mvcn.audit.pictures import find_faulty_images
 from mvcn.config import DataConfig
-from mvcn.data import parquet_images, prepared
+from mvcn.data import parquet_images
+from mvcn.data.datasets import prepared
+from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.image_facts import describe_image
 from mvcn.data.images import image_digest
 from mvcn.data.prepare import prepare
-from mvcn.data.prepared import read_prepared
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, DataError, MvcnError, RunError

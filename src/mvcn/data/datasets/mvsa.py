@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mvcn.data.datasets.merge_rule import POLARITIES, merge_labels
 from mvcn.data.files_by_id import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place, names_in
-from mvcn.data.merge_rule import POLARITIES, merge_labels
 from mvcn.errors import DataError
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post

@@ -18,14 +18,14 @@ from PIL import Image
 from webdataset.shardlists import expand_urls
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from mvcn.data.datasets.prepared import read_prepared
+from mvcn.data.datasets.webdataset import read_webdataset
+from mvcn.data.datasets.webdataset_samples import read_samples
+from mvcn.data.datasets.webdataset_shards import find_shards
 from mvcn.data.images import image_digest, open_image, read_image
 from mvcn.data.prepare import prepare
-from mvcn.data.prepared import read_prepared
 from mvcn.data.row_files import find_row_files
 from mvcn.data.tar_members import read_members
-from mvcn.data.webdataset import read_webdataset
-from mvcn.data.webdataset_samples import read_samples
-from mvcn.data.webdataset_shards import find_shards
 from mvcn.errors import BadImageError, DataError, RunError
 
 
@@ -416,7 +416,7 @@ WITHOUT_LIBRARY = """
 import sys
 sys.modules["webdataset"] = None
 from pathlib import Path
-from mvcn.data import read_corpus
+from mvcn.data.datasets import read_corpus
 from mvcn.errors import DataError
 for place in sys.argv[1:]:
     try:

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from mvcn.data.datasets.merge_rule import POLARITIES
 from mvcn.data.formats.rows import TableOptions, read_bytes
-from mvcn.data.merge_rule import POLARITIES
 from mvcn.data.parts import PARTS, keep_parts, left_out, part_files
 from mvcn.data.table import read_table
 from mvcn.errors import DataError

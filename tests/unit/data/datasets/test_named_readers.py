@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data import DATASETS, read_corpus
-from mvcn.data.hfm import FILTERED_WORDS
+from mvcn.data.datasets import DATASETS, read_corpus
+from mvcn.data.datasets.hfm import FILTERED_WORDS
 from mvcn.data.images import image_digest, read_image
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import BadImageError, ConfigError, DataError, MvcnError
 
-REAL = Path(__file__).parents[4] / "shared" / "data"
+REAL = Path(__file__).parents[5] / "shared" / "data"
 needs_hfm = pytest.mark.skipif(not (REAL / "HFM").is_dir(), reason="no real HFM beside us")
 needs_mvsa = pytest.mark.skipif(
     not (REAL / "MVSA_Single").is_dir(), reason="no real MVSA-Single beside us"

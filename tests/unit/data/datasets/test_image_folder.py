@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mvcn.data import read_corpus
+from mvcn.data.datasets import read_corpus
 from mvcn.errors import DataError
 
 
