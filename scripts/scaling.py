@@ -24,10 +24,10 @@ import torch.distributed as dist
 import typer
 from torch import Tensor
 
-from mvcn.config import read_recipe
+from mvcn.config import ObjectiveConfig, read_recipe
 from mvcn.files import write_json
 from mvcn.inputs.batches import LengthBuckets
-from mvcn.losses import Objective, SemanticCongruityLoss, Targets
+from mvcn.losses import SemanticCongruityLoss, Targets, build_objective
 from mvcn.models import build_model
 from mvcn.training.run_folder import describe_environment
 
@@ -192,7 +192,7 @@ def _count(rank: int, folder: Path) -> None:
     """Take one step of the objective in one of two processes, and write what was received."""
     meeting = f"file://{folder}/meeting"
     dist.init_process_group("gloo", meeting, world_size=COUNTED_DEVICES, rank=rank)
-    objective = Objective(CLASSES, DIM, queue_size=QUEUE)
+    objective = build_objective(ObjectiveConfig(queue_size=QUEUE), ("a", "b", "c"), DIM)
     objective.activate()
     labels = torch.arange(BATCH) % CLASSES
     targets = Targets(labels, labels, labels)

@@ -20,8 +20,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvcn.losses.congruity import CongruityForm
-from mvcn.losses.semantic_congruity import SemanticCongruityLoss
+from mvcn.config import CongruityForm
+from mvcn.losses.congruity import SemanticCongruityLoss
 
 MAX_SEED = 2**31 - 1
 ONE_OR_MORE = [Interval(Integral, 1, None, closed="left")]

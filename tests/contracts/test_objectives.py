@@ -6,12 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from mvcn.config import ObjectiveConfig, RunConfig
 from mvcn.errors import ConfigError, DataError
-from mvcn.losses import Objective, Targets
-from mvcn.losses.congruity import congruity_loss
-from mvcn.losses.contrast import Contrast
+from mvcn.losses import Targets, build_objective, congruity_loss
 
 BATCH, DIM, CLASSES = 8, 6, 3
+CLASS_NAMES = ("a", "b", "c")
+CONTRASTS = {
+    "label_contrast_weight": 0.2,
+    "data_contrast_weight": 0.6,
+    "contrast_temperature": 0.1,
+}
 SETTINGS = {
     "cross-entropy alone": {"congruity_weight": 0.0},
     "ratio": {"congruity_form": "ratio"},
@@ -22,19 +27,27 @@ SETTINGS = {
     "calibration alone": {"calibration": 0.5, "congruity_weight": 0.0},
     "annotation head": {"annotation_weight": 0.3},
     "distillation": {"distillation_weight": 0.4},
-    "contrast": {"contrast": Contrast(0.2, 0.6, 0.1, "corrected")},
-    "faithful contrast": {"contrast": Contrast(0.2, 0.6, 0.1, "faithful")},
+    "contrast": CONTRASTS,
+    "faithful contrast": {**CONTRASTS, "contrast_form": "faithful"},
+    "one contrast": {"data_contrast_weight": 0.6},
     "penalty": {"penalty_weight": 0.3},
     "everything": {
         "calibration": 0.5,
         "annotation_weight": 0.3,
         "congruity_weight": 0.7,
         "distillation_weight": 0.4,
-        "contrast": Contrast(0.2, 0.6, 0.1, "corrected"),
         "penalty_weight": 0.3,
+        **CONTRASTS,
     },
 }
-NOTHING = Contrast(0.0, 0.0, 0.1, "corrected")
+WEIGHTS = {
+    "congruity": "congruity_weight",
+    "unimodal_cross_entropy": "annotation_weight",
+    "label_contrast": "label_contrast_weight",
+    "data_contrast": "data_contrast_weight",
+    "penalty": "penalty_weight",
+}
+"""Name of a term -> the setting that is its weight, in the order of the terms."""
 
 
 @dataclass
@@ -69,10 +82,14 @@ def draw(seed=0, batch=BATCH):
     return output.require_grad(), Targets(labels, unimodal[0], unimodal[1], *taught)
 
 
+def build_objective_of(**settings):
+    """Return a new objective by its settings."""
+    return build_objective(ObjectiveConfig(**{"queue_size": 20, **settings}), CLASS_NAMES, DIM)
+
+
 def build(steps=3, **settings):
     """Return an objective in use: its queue holds some batches, and its constraint is on."""
-    settings = {"queue_size": 20, **settings}
-    objective = Objective(CLASSES, DIM, **settings)
+    objective = build_objective_of(**settings)
     for step in range(steps):
         objective.after_step(*draw(seed=100 + step))
     objective.activate()
@@ -107,26 +124,17 @@ def test_parts_are_finite_scalars_and_not_negative(options):
 def test_loss_is_the_weighted_sum_of_its_parts(options):
     objective = build(**options)
     parts = objective(*draw())
-    weights = {
-        "cross_entropy": 1.0,
-        "congruity": options.get("congruity_weight", 0.1),
-        "annotation_cross_entropy": options.get("annotation_weight", 0.0),
-        "label_contrast": options.get("contrast", NOTHING).label_weight,
-        "data_contrast": options.get("contrast", NOTHING).data_weight,
-        "penalty": options.get("penalty_weight", 0.0),
-    }
+    chosen = vars(ObjectiveConfig(**options))
+    weights = {name: chosen[setting] for name, setting in WEIGHTS.items()} | {"cross_entropy": 1.0}
     expected = sum(weights[name] * part.item() for name, part in parts.items() if name != "loss")
     assert parts["loss"].item() == pytest.approx(expected, rel=1e-6)
 
 
 @settings
 def test_part_names_follow_from_the_settings(options):
-    names = ["loss", "cross_entropy", "congruity"]
-    if "annotation_weight" in options:
-        names += ["annotation_cross_entropy"]
-    names += ["label_contrast", "data_contrast"] if "contrast" in options else []
-    names += ["penalty"] if "penalty_weight" in options else []
-    assert list(build(**options)(*draw())) == names
+    chosen = vars(ObjectiveConfig(**options))
+    names = [name for name, setting in WEIGHTS.items() if chosen[setting] > 0]
+    assert list(build(**options)(*draw())) == ["loss", "cross_entropy", *names]
 
 
 @settings
@@ -156,7 +164,7 @@ def test_evaluation_changes_no_state(options):
 @settings
 def test_a_restored_objective_continues_identically(options):
     original = build(**options)
-    restored = Objective(CLASSES, DIM, **{"queue_size": 20, **options})
+    restored = build_objective_of(**options)
     restored.load_state_dict(state(original))
     for seed in range(5):
         output, targets = draw(seed)
@@ -170,7 +178,7 @@ def test_a_restored_objective_continues_identically(options):
 def test_works_with_an_empty_queue(options):
     parts = build(steps=0, **options)(*draw())
     assert all(part.isfinite() for part in parts.values())
-    if options.get("centroids") != "batch":
+    if "congruity" in parts and options.get("centroids") != "batch":
         assert parts["congruity"] == 0
 
 
@@ -216,7 +224,7 @@ def test_zero_weights_keep_no_queue():
 
 
 def test_the_constraint_is_off_until_it_is_switched_on():
-    objective, (output, targets) = Objective(CLASSES, DIM, queue_size=20), draw()
+    objective, (output, targets) = build_objective_of(), draw()
     for step in range(3):
         objective.after_step(*draw(seed=100 + step))
     before = objective(output, targets)
@@ -229,7 +237,7 @@ def test_the_constraint_is_off_until_it_is_switched_on():
 
 
 def test_after_step_remembers_each_post_once():
-    objective = Objective(CLASSES, DIM, queue_size=20)
+    objective = build_objective_of()
     output, targets = draw()
     objective.after_step(output, targets)
     assert objective.queue.num_filled() == BATCH
@@ -249,7 +257,7 @@ def test_the_congruity_weight_scales_the_gradient():
 def test_calibration_softens_the_targets_of_inconsistent_posts_alone():
     # One post, logits 0: p = 1/3 each, s = 1/3, e = 0.6 / 3 = 0.2, q = (0.9, 0.1, 0);
     # the gradient of cross-entropy in the logits is p - q.
-    objective = Objective(CLASSES, DIM, congruity_weight=0.0, calibration=0.6)
+    objective = build_objective_of(congruity_weight=0.0, calibration=0.6)
     output, _ = draw(batch=1)
     output.fused_logits = torch.zeros(1, CLASSES, requires_grad=True)
     objective(output, Targets(*torch.tensor([[0], [1], [0]])))["loss"].backward()
@@ -266,14 +274,14 @@ def test_calibration_asks_distances_only_when_each_class_has_a_centroid():
     options = {"congruity_weight": 0.0, "calibration": 0.5}
     soft = build(**options, calibration_temperature=10.0)(output, unlabelled)["cross_entropy"]
     assert (soft - hard).abs() > 1e-4
-    objective = Objective(CLASSES, DIM, queue_size=20, **options)
+    objective = build_objective_of(**options)
     objective.queue.enqueue(output.fused_feature, torch.zeros_like(targets.labels))
     objective.activate()
     without = objective(output, unlabelled)["cross_entropy"]
     torch.testing.assert_close(without, hard, atol=1e-6, rtol=0)
 
 
-def test_the_annotation_part_sums_over_what_is_not_annotated():
+def test_the_unimodal_term_sums_over_what_is_not_annotated():
     output, targets = draw()
     parts = build(annotation_weight=0.3)(output, targets)
     terms = []
@@ -289,24 +297,24 @@ def test_the_annotation_part_sums_over_what_is_not_annotated():
         terms.append(pairs.exp().sum().log() - fitting.log())
     assert {-1} < set(targets.text_labels.tolist())
     assert {-1} < set(targets.image_labels.tolist())
-    torch.testing.assert_close(parts["annotation_cross_entropy"], torch.stack(terms).mean())
+    torch.testing.assert_close(parts["unimodal_cross_entropy"], torch.stack(terms).mean())
 
 
-def test_posts_without_annotations_teach_the_head_nothing():
+def test_posts_without_unimodal_labels_teach_the_head_nothing():
     output, targets = draw()
     nothing = torch.full((BATCH,), -1)
     absent = targets._replace(text_labels=nothing, image_labels=nothing)
     parts = build(annotation_weight=0.3)(output, absent)
     parts["loss"].backward()
-    assert parts["annotation_cross_entropy"].abs() < 1e-6
+    assert parts["unimodal_cross_entropy"].abs() < 1e-6
     assert output.pair_logits.grad.abs().max() < 1e-6
 
 
-def test_an_annotation_weight_needs_an_annotation_head():
+def test_a_unimodal_label_weight_needs_such_a_head():
     output, targets = draw()
     output.pair_logits = None
     assert build()(output, targets)["loss"].isfinite()
-    with pytest.raises(ConfigError, match="this model has no such head"):
+    with pytest.raises(ConfigError, match="this model has no unimodal-label head"):
         build(annotation_weight=0.3)(output, targets)
 
 
@@ -359,15 +367,15 @@ def test_every_post_needs_a_label(label):
     ],
 )
 def test_refuses_values_out_of_range(option, value):
-    with pytest.raises(ConfigError, match=f"The {option.replace('_', ' ')} is {value}"):
-        Objective(CLASSES, DIM, **{option: value})
+    with pytest.raises(ConfigError, match=rf"Setting 'objective\.{option}' is {value}"):
+        RunConfig.from_mapping({"objective": {option: value}})
 
 
 @pytest.mark.parametrize("calibration", [0.0, 0.5])
 def test_class_weights_scale_the_gradient_of_a_class_posts(calibration):
     """Doubling a class's weight doubles the gradient of its posts and of no others."""
     gradients = []
-    for weights in (None, [1.0, 2.0, 1.0]):
+    for weights in ("none", {"b": 2.0}):
         objective = build(calibration=calibration, congruity_weight=0.0, class_weights=weights)
         output, targets = draw()
         objective(output, targets)["cross_entropy"].backward()
@@ -376,7 +384,9 @@ def test_class_weights_scale_the_gradient_of_a_class_posts(calibration):
     torch.testing.assert_close(gradients[1], gradients[0] * factors)
 
 
-@pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, 0.0, 1.0]])
-def test_class_weights_must_be_one_a_class_and_above_zero(weights):
-    with pytest.raises(ConfigError, match="class weights"):
+@pytest.mark.parametrize(
+    ("weights", "what"), [({"d": 2.0}, "names d, but the classes"), ({"b": 0.0}, "above 0")]
+)
+def test_class_weights_must_be_of_classes_and_above_zero(weights, what):
+    with pytest.raises(ConfigError, match=what):
         build(class_weights=weights)

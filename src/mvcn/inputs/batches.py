@@ -28,7 +28,7 @@ MODALITIES = {
 """Whether a post has a text, and an image -> what that is called in reports."""
 LABEL_FIELDS = {"labels": "label", "text_labels": "text_label", "image_labels": "image_label"}
 TEACHER_FIELDS = ("teacher", "teacher_pairs")
-TARGET_FIELDS = (*LABEL_FIELDS, *TEACHER_FIELDS, "counted")
+TARGET_FIELDS = (*LABEL_FIELDS, *TEACHER_FIELDS, "valid_mask")
 """What a batch holds that is not for the model's eyes; only the labels are always there."""
 
 

@@ -1,25 +1,19 @@
 """The objective and its terms, named as in the paper."""
 
 from mvcn.losses.calibration import soft_targets
-from mvcn.losses.congruity import (
-    CentroidQueue,
-    CongruityForm,
-    batch_centroids,
-    congruity_loss,
-    squared_distances,
-)
-from mvcn.losses.objective import CentroidSource, ClassifierOutput, Objective, Targets
-from mvcn.losses.semantic_congruity import SemanticCongruityLoss
+from mvcn.losses.congruity import SemanticCongruityLoss, congruity_loss, squared_distances
+from mvcn.losses.objective import ClassifierOutput, Objective, Targets, Term, build_objective
+from mvcn.losses.queue import CentroidQueue, batch_centroids
 
 __all__ = [
     "CentroidQueue",
-    "CentroidSource",
     "ClassifierOutput",
-    "CongruityForm",
     "Objective",
     "SemanticCongruityLoss",
     "Targets",
+    "Term",
     "batch_centroids",
+    "build_objective",
     "congruity_loss",
     "soft_targets",
     "squared_distances",

@@ -23,18 +23,17 @@ def soft_targets(
         q_i = (1 - e_i) \, \mathrm{onehot}(y_i) + e_i u_i, \qquad e_i = e_{\max} s_i, \qquad
         s_i = \min\Bigl(1, \; 2 \sum_{k \ne y_i} u_{ik} \, p_{ik}\Bigr)
 
-    u is a second opinion on the post: the mean of its text label and its image label where it has
-    both; else softmax(-D / tau) of its distances to the class centroids; else its label itself.
-    p is what the model believes now.
+    The soft label u is the mean of the post's text label and image label where it has both; else
+    softmax(-D / tau) of its distances to the class centroids; else its label itself. p is what the
+    model predicts now.
 
-    The sum in s is the chance that the second opinion and the model, each drawing one class, name
-    the same class and that it is not the label. It is 0 for a consistent post (u is the label),
-    grows with the inconsistency (the share of u off the label), and adapts to the model: one that
-    is sure of the label keeps the hard target; the more it believes what the other annotator
-    saw, the softer the target becomes; and being drawn to a class that nobody named is no reason
-    to soften. For a post with two different unimodal labels, one of which is the label, s is the
-    model's probability of the other one (hence the factor 2), so that its label keeps at least
-    1 - strength / 2 of the target and can never be outvoted.
+    The sum in s is the chance that u and p, each drawing one class, name the same class and that it
+    is not the label. It is 0 for a consistent post (u is the label), grows with the inconsistency
+    (the share of u off the label), and adapts to the model: one that is sure of the label keeps the
+    hard target; the more it believes the other annotator, the softer the target becomes; a class
+    that only the model believes in softens nothing. For a post with two different unimodal labels,
+    one of which is the label, s is the model's probability of the other one (hence the factor 2),
+    so that the label keeps at least 1 - strength / 2 of the target and is never outvoted.
 
     No gradient flows through the targets.
 
@@ -53,10 +52,10 @@ def soft_targets(
     """
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
     label = F.one_hot(labels, num_classes).to(dtype)
-    opinion = label if distances is None else (-distances / temperature).softmax(-1).to(dtype)
-    is_annotated = (unimodal_labels >= 0).all(1, keepdim=True)
-    annotation = F.one_hot(unimodal_labels.clamp(min=0), num_classes).to(dtype).mean(1)
-    opinion = torch.where(is_annotated, annotation, opinion)
-    agreement_against_label = (opinion * probabilities * (1 - label)).sum(1, keepdim=True)
-    share_moved = strength * (2 * agreement_against_label).clamp(max=1)
-    return (1 - share_moved) * label + share_moved * opinion
+    soft_label = label if distances is None else (-distances / temperature).softmax(-1).to(dtype)
+    has_both = (unimodal_labels >= 0).all(1, keepdim=True)
+    mean_label = F.one_hot(unimodal_labels.clamp(min=0), num_classes).to(dtype).mean(1)
+    soft_label = torch.where(has_both, mean_label, soft_label)
+    agreement_against_label = (soft_label * probabilities * (1 - label)).sum(1, keepdim=True)
+    moved = strength * (2 * agreement_against_label).clamp(max=1)
+    return (1 - moved) * label + moved * soft_label

@@ -1,29 +1,80 @@
-"""Semantic congruity constraint (SCC) and the queue of accumulating calibration (AC)."""
+"""Semantic congruity constraint (SCC): features are pulled to the centroid of their class."""
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvcn.errors import ConfigError, DataError, MvcnError
-from mvcn.losses.gathering import mean_of_own
+from mvcn.config import CongruityForm
+from mvcn.errors import ConfigError
+from mvcn.losses.distributed import gather_batch, global_mean, local_mean
+from mvcn.losses.queue import CentroidQueue
 
-CongruityForm = Literal["ratio", "share", "absolute"]
 
+class SemanticCongruityLoss(nn.Module):
+    """The semantic congruity constraint with its queue, as one loss for any classifier.
 
-def squared_distances(
-    features: Float[Tensor, "batch dim"], centroids: Float[Tensor, "classes dim"]
-) -> Float[Tensor, "batch classes"]:
-    """Return D(z, c) = ||z - c||^2 of each feature to each centroid, at least in float32.
+    Add it to the loss of a classifier, with the features that its last layer reads:
+
+    >>> import torch
+    >>> constraint = SemanticCongruityLoss(num_classes=10, dim=64, queue_size=1000)
+    >>> features, labels = torch.randn(16, 64, requires_grad=True), torch.arange(16) % 10
+    >>> cross_entropy = torch.nn.functional.cross_entropy(features[:, :10], labels)
+    >>> (cross_entropy + 0.1 * constraint(features, labels)).backward()
+
+    In training mode each call first measures the features against the centroids of what was
+    remembered before, then remembers them in place of the oldest: call it once for each batch or
+    micro-batch. In evaluation mode (`eval`) it only measures. Until the queue is full the loss is
+    0, since the first features come from a model that has learned nothing; to begin earlier, give
+    features of training posts to `queue.enqueue`. What is remembered is in buffers, so that it is
+    saved with a module that holds this one.
+
+    With a `torch.distributed` process group every process remembers the features of all, in the
+    order of ranks: their queues are equal to each other, and to that of one process that has the
+    whole batch. So is the mean of their losses in training, and of their gradients, however many
+    posts each of them has.
 
     Args:
-        features: Fused features z.
-        centroids: Class means c.
+        num_classes: Classes K.
+        dim: Width d of a feature.
+        queue_size: Posts remembered, N; at most the number of training posts makes sense. A step
+            costs the same whatever N is.
+        form: Which distance to the own centroid; see `congruity_loss`.
+
+    Raises:
+        ConfigError: A number below 1, or a form that does not exist.
+
+    Source:
+        Wei et al., ACL 2023, semantic congruity constraint and accumulating calibration.
+        Deviation: there the queue is filled by an auxiliary module before it is used; here by
+        the first N posts of the training itself, during which the loss is 0.
     """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    return (features.unsqueeze(1) - centroids.to(features)).square().sum(-1)
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        queue_size: int = 3600,
+        form: CongruityForm = "ratio",
+    ) -> None:
+        super().__init__()
+        require_form(form)
+        self.queue = CentroidQueue(queue_size, dim, num_classes)
+        self.form: CongruityForm = form
+
+    def forward(self, features: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+        """Return the loss, at least in float32; takes what `CentroidQueue.enqueue` takes."""
+        self.queue.require_batch(features, labels)
+        labels = labels.long()
+        centroids, counts = self.queue.centroids()
+        if not self.queue.is_full():
+            counts.zero_()
+        losses, contributes = congruity_losses(features, labels, centroids, counts, self.form)
+        if not self.training:
+            return local_mean(losses, contributes)
+        self.queue.enqueue(*gather_batch(features, labels))
+        return global_mean(losses, contributes)
 
 
 def congruity_loss(
@@ -65,23 +116,23 @@ def congruity_loss(
         public; ratio is our reading of "relative L2 distance". Share is its bounded relative;
         absolute is the ablation that is said not to generalise.
     """
-    return mean_of_own(*congruity_terms(features, labels, centroids, counts, form))
+    return local_mean(*congruity_losses(features, labels, centroids, counts, form))
 
 
-def congruity_terms(
+def congruity_losses(
     features: Float[Tensor, "batch dim"],
     labels: Int[Tensor, " batch"],
     centroids: Float[Tensor, "classes dim"],
     counts: Int[Tensor, " classes"],
     form: CongruityForm = "ratio",
 ) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
-    """Return the term of each post in `congruity_loss`, and which of them contribute."""
+    """Return the loss of each post as in `congruity_loss`, and which of the posts contribute."""
     distances = squared_distances(features, centroids)
     is_known = counts.to(labels.device) > 0
     is_own = torch.arange(len(counts), device=labels.device) == labels.unsqueeze(1)
     own = (distances * is_own).sum(1)
     is_other = is_known & ~is_own
-    contributes, terms = (is_own & is_known).any(1), own
+    contributes, losses = (is_own & is_known).any(1), own
     if form != "absolute":
         contributes = contributes & is_other.any(1)
         others = (distances * is_other).sum(1)
@@ -92,162 +143,21 @@ def congruity_terms(
             reference = own + others
         # The gradient divides by the reference once more, and must not overflow.
         smallest = torch.finfo(own.dtype).tiny / torch.finfo(own.dtype).eps
-        terms = own / torch.where(reference > smallest, reference, 1)
-    return terms, contributes
+        losses = own / torch.where(reference > smallest, reference, 1)
+    return losses, contributes
 
 
-def batch_centroids(
-    features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"], num_classes: int
-) -> tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]:
-    """Return the class means of this batch alone, and how many posts each averages.
-
-    This is the ablation without a queue. The means are constants, like the queue's, so that the
-    two differ in nothing but the posts averaged. A post is not left out of its own class mean:
-    alone in its class it has distance 0 to it and is not pulled anywhere, which is the weakness
-    of small batches that the queue is there to mend.
+def squared_distances(
+    features: Float[Tensor, "batch dim"], centroids: Float[Tensor, "classes dim"]
+) -> Float[Tensor, "batch classes"]:
+    """Return D(z, c) = ||z - c||^2 of each feature to each centroid, at least in float32.
 
     Args:
         features: Fused features z.
-        labels: Classes y.
-        num_classes: Classes K, present in the batch or not.
+        centroids: Class means c.
     """
-    features = features.detach().to(torch.promote_types(features.dtype, torch.float32))
-    sums, counts = _class_sums(features, labels, num_classes)
-    return _means(sums, counts), counts
-
-
-class CentroidQueue(nn.Module):
-    """First-in-first-out memory of fused features, summarised by class centroids.
-
-    Contents, position and sums are buffers, so a checkpoint restores the queue exactly. Stored
-    features are constants: no gradient flows into them or into the centroids.
-
-    An update costs the same whatever the size: the class sums gain the new rows and lose the
-    overwritten ones. Rounding cannot drift: a second set of sums starts from zero with each lap
-    around the queue, and replaces the first at the end of the lap, when its rows are the queue.
-
-    Args:
-        size: Posts remembered, N.
-        dim: Width d of a fused feature.
-        num_classes: Classes K.
-
-    The queue may stay on the CPU while the model is on another device.
-
-    Raises:
-        ConfigError: A number below 1.
-
-    Source:
-        Wei et al., ACL 2023, accumulating calibration.
-    """
-
-    features: Tensor
-    labels: Tensor
-    next_slot: Tensor
-    class_sums: Tensor
-    lap_sums: Tensor
-    counts: Tensor
-
-    def __init__(self, size: int, dim: int, num_classes: int) -> None:
-        super().__init__()
-        if min(size, dim, num_classes) < 1:
-            raise ConfigError(
-                f"A queue of {size} features of width {dim} from {num_classes} classes cannot be: "
-                "each must be 1 or more."
-            )
-        self.size = size
-        self.num_classes = num_classes
-        self.register_buffer("features", torch.zeros(size, dim, dtype=torch.float32))
-        self.register_buffer("labels", torch.full((size,), -1, dtype=torch.int64))
-        self.register_buffer("next_slot", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("class_sums", torch.zeros(num_classes, dim, dtype=torch.float64))
-        self.register_buffer("lap_sums", torch.zeros(num_classes, dim, dtype=torch.float64))
-        self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
-
-    def reset(self) -> None:
-        """Forget everything."""
-        for buffer in self.buffers():
-            buffer.zero_()
-        self.labels.fill_(-1)
-
-    def num_filled(self) -> int:
-        """Return how many posts are remembered."""
-        return int(self.counts.sum())
-
-    def is_full(self) -> bool:
-        """Return whether the next post will push out the oldest."""
-        return self.num_filled() == self.size
-
-    def centroids(self) -> tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]:
-        """Return the class means (zeros for an empty class) and how many posts each averages."""
-        return _means(self.class_sums, self.counts).to(self.features), self.counts.clone()
-
-    @torch.no_grad()
-    def enqueue(self, features: Tensor, labels: Tensor) -> None:
-        """Put these posts in the place of the oldest; of more than `size`, the last ones.
-
-        Args:
-            features: Any numbers, ``(batch, dim)``.
-            labels: Whole numbers, ``(batch,)``.
-
-        Raises:
-            DataError: Other shapes, labels that are no whole numbers, or one that is not a class.
-            MvcnError: A feature that is not a finite number, which no later update would mend.
-        """
-        self.require_batch(features, labels)
-        if not bool(features.isfinite().all()):
-            raise MvcnError(
-                "The fused features are not finite numbers, so training has diverged: "
-                "lower the learning rate."
-            )
-        features = features.detach()[-self.size :].to(self.features)
-        labels = labels[-self.size :].to(self.labels)
-        rows_to_end = self.size - int(self.next_slot)
-        self._write(features[:rows_to_end], labels[:rows_to_end])
-        self._write(features[rows_to_end:], labels[rows_to_end:])
-
-    def require_batch(self, features: Tensor, labels: Tensor) -> None:
-        """Check that there is a feature of this queue's width for each label, and a class.
-
-        Raises:
-            DataError: There is not.
-        """
-        if labels.dim() != 1 or features.shape != (len(labels), self.features.shape[1]):
-            raise DataError(
-                f"Features of shape {tuple(features.shape)} and labels of shape "
-                f"{tuple(labels.shape)} do not fit: give one class number a sample, and features "
-                f"of shape (batch, {self.features.shape[1]})."
-            )
-        if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-            raise DataError(f"Labels are {labels.dtype}, but must be whole numbers: class numbers.")
-        require_labels(labels.long(), self.num_classes)
-
-    def _write(self, features: Tensor, labels: Tensor) -> None:
-        """Overwrite the next slots, which must not go past the end of the queue."""
-        start = int(self.next_slot)
-        end = start + len(labels)
-        old_sums, old_counts = _class_sums(
-            self.features[start:end].to(torch.float64), self.labels[start:end], self.num_classes
-        )
-        new_sums, new_counts = _class_sums(features.to(torch.float64), labels, self.num_classes)
-        self.class_sums += new_sums - old_sums
-        self.lap_sums += new_sums
-        self.counts += new_counts - old_counts
-        self.features[start:end] = features
-        self.labels[start:end] = labels
-        if end == self.size:
-            self.class_sums.copy_(self.lap_sums)
-            self.lap_sums.zero_()
-        self.next_slot.fill_(end % self.size)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CentroidQueue":
-        """Follow moves to another device, but keep types: `model.half()` must not round sums."""
-
-        def move(buffer: Tensor) -> Tensor:
-            moved = fn(buffer)
-            return moved if moved.dtype == buffer.dtype else buffer.to(moved.device)
-
-        super()._apply(move, recurse)  # type: ignore[no-untyped-call]
-        return self
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    return (features.unsqueeze(1) - centroids.to(features)).square().sum(-1)
 
 
 def require_form(form: str) -> None:
@@ -259,31 +169,3 @@ def require_form(form: str) -> None:
     forms = get_args(CongruityForm)
     if form not in forms:
         raise ConfigError(f"There is no congruity form '{form}': choose {', '.join(forms)}.")
-
-
-def require_labels(labels: Int[Tensor, " batch"], num_classes: int) -> None:
-    """Check that each post has one of the classes as its label.
-
-    Raises:
-        DataError: A label below 0 (absent) or beyond the classes.
-    """
-    wrong = ((labels < 0) | (labels >= num_classes)).nonzero()
-    if len(wrong):
-        position = int(wrong[0])
-        raise DataError(
-            f"Post {position} of the batch has label {int(labels[position])}, but the loss needs "
-            f"a label from 0 to {num_classes - 1} for every post."
-        )
-
-
-def _class_sums(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Return the sum of features and the number of posts of each class; label -1 is no post."""
-    sums = features.new_zeros(num_classes + 1, features.shape[1])
-    sums.index_add_(0, labels + 1, features)
-    counts = labels.new_zeros(num_classes + 1)
-    counts.index_add_(0, labels + 1, torch.ones_like(labels))
-    return sums[1:], counts[1:]
-
-
-def _means(sums: Tensor, counts: Tensor) -> Tensor:
-    return sums / counts.clamp(min=1).unsqueeze(1)

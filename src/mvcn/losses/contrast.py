@@ -1,40 +1,11 @@
 """Contrasts between the posts of a batch: by their labels, and by two views of each."""
 
-from typing import Literal, NamedTuple
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-ContrastForm = Literal["corrected", "faithful"]
-
-
-class Contrast(NamedTuple):
-    """How much the two contrasts count, and how they are taken."""
-
-    label_weight: float
-    """w_l, 0 or more."""
-    data_weight: float
-    """w_d, 0 or more."""
-    temperature: float
-    """tau of both, above 0."""
-    form: ContrastForm
-
-    def parts(
-        self, views: Float[Tensor, "2 batch dim"], labels: Int[Tensor, " batch"]
-    ) -> dict[str, Float[Tensor, ""]]:
-        """Return both contrasts by name, unweighted; that of labels is between first views."""
-        with torch.autocast(views.device.type, enabled=False):  # it would round the products
-            return {
-                "label_contrast": label_contrast(views[0], labels, self.temperature, self.form),
-                "data_contrast": data_contrast(views, self.temperature, self.form),
-            }
-
-    def total(self, parts: dict[str, Tensor]) -> Float[Tensor, ""]:
-        """Return the weighted sum of the two."""
-        weighted_label = self.label_weight * parts["label_contrast"]
-        return weighted_label + self.data_weight * parts["data_contrast"]
+from mvcn.config import ContrastForm
 
 
 def data_contrast(
@@ -71,12 +42,11 @@ def label_contrast(
             \log \frac{\exp(z_i^\top z_j / \tau)}{\sum_k \exp(z_i^\top z_k / \tau)}
 
     over the pairs P of different posts with one label, all z of length 1, and k over all posts
-    but i. A batch without such a pair costs nothing. ``faithful`` does as the authors' code: z as
-    it is, each post a pair with itself, and the temperature outside the logarithm, where it is no
-    more than a factor.
+    but i. Without such a pair it is 0. ``faithful`` does as the authors' code: z as it is, each
+    post a pair with itself, and the temperature outside the logarithm, where it is only a factor.
 
     Args:
-        features: z, one a post.
+        features: z, one per post.
         labels: Their classes.
         temperature: tau, above 0.
         form: Which of the two.

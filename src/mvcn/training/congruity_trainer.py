@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Trainer
 
+from mvcn.config import CongruityForm
 from mvcn.errors import ConfigError, DataError
-from mvcn.losses.congruity import CongruityForm
-from mvcn.losses.semantic_congruity import SemanticCongruityLoss
+from mvcn.losses.congruity import SemanticCongruityLoss
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.loss_parts import LossParts
 

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mvcn.losses.gathering import num_processes
+from mvcn.losses.distributed import num_processes
 
 
 class LossParts:

@@ -15,7 +15,7 @@ from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.inputs import load_model
 from mvcn.inputs.batches import Collator, EncodedPosts
-from mvcn.losses.gathering import num_processes
+from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.processes import ShareCollator, own_share

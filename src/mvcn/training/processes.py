@@ -92,7 +92,7 @@ class OwnShares(BatchSampler):
 
 
 class ShareCollator:
-    """Puts the posts of a share together; for an empty one, a post that does not count.
+    """Puts the posts of a share together; for an empty one, a post that is not valid.
 
     Args:
         collator: Makes batches.
@@ -107,9 +107,9 @@ class ShareCollator:
         self.stand_in = {**stand_in, "image": None}
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Tensor]:
-        """Return one batch that says which of its posts count."""
+        """Return one batch with the mask of its valid posts."""
         batch = self.collator(rows or [self.stand_in])
-        return batch | {"counted": torch.full((len(batch["labels"]),), len(rows) > 0)}
+        return batch | {"valid_mask": torch.full((len(batch["labels"]),), len(rows) > 0)}
 
 
 def seed_own_draws(seed: int, step: int, rank: int) -> None:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import PartialState
 from torch import Tensor
 from transformers import (
@@ -23,7 +22,6 @@ from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_files import require_any_image, require_images
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.data.usable_posts import UsablePosts
-from mvcn.errors import ConfigError
 from mvcn.files import write_json
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import Collator, EncodedPosts
@@ -31,8 +29,7 @@ from mvcn.inputs.describer import DESCRIBER, ImageDescriber
 from mvcn.inputs.images import ImageInputs, image_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts, frozen_texts
-from mvcn.losses.contrast import Contrast
-from mvcn.losses.objective import Objective
+from mvcn.losses.objective import Objective, build_objective
 from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
@@ -174,7 +171,10 @@ def _train_auxiliary(
 ) -> MvcnForClassification | None:
     """Return the auxiliary module, where one is to fill a queue; it leaves no file."""
     settings = config.objective
-    if settings.prefill != "auxiliary" or build_objective(settings, model).queue is None:
+    if (
+        settings.prefill != "auxiliary"
+        or _build_objective(settings, model, encoded[0]).queue is None
+    ):
         return None
     notice("The auxiliary module is trained first; it is discarded once it has filled the queue.")
     folder = output / AUXILIARY_FOLDER
@@ -198,8 +198,7 @@ def build_trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> MvcnTrainer:
     """Put model, objective, train and dev posts together."""
-    weights = _class_weights(config.objective, encoded[0], model.class_names)
-    objective = build_objective(config.objective, model, weights)
+    objective = _build_objective(config.objective, model, encoded[0])
     trainer = MvcnTrainer(
         model=model,
         objective=objective,
@@ -220,63 +219,21 @@ def build_trainer(
     return trainer
 
 
-def build_objective(
-    config: ObjectiveConfig,
-    model: MvcnForClassification,
-    class_weights: Sequence[float] | None = None,
+def _build_objective(
+    settings: ObjectiveConfig, model: MvcnForClassification, posts: EncodedPosts
 ) -> Objective:
-    """Build the loss for a model's classes and width; without weights all classes count alike."""
-    return Objective(
-        len(model.class_names),
+    return build_objective(
+        settings,
+        model.class_names,
         model.network.feature_size,
-        congruity_weight=config.congruity_weight,
-        congruity_form=config.congruity_form,
-        centroids=config.centroids,
-        queue_size=config.queue_size,
-        calibration=config.calibration,
-        calibration_temperature=config.calibration_temperature,
-        distillation_weight=config.distillation_weight,
-        annotation_weight=config.annotation_weight if model.annotation is not None else 0.0,
-        contrast=_contrast(config),
-        penalty_weight=config.penalty_weight,
-        class_weights=class_weights,
+        has_unimodal_head=model.annotation is not None,
+        labels=posts.labels,
     )
-
-
-def _contrast(config: ObjectiveConfig) -> Contrast | None:
-    weights = config.label_contrast_weight, config.data_contrast_weight
-    if not any(weights):
-        return None
-    return Contrast(*weights, config.contrast_temperature, config.contrast_form)
 
 
 def _weight_average(config: TrainingConfig, model: MvcnForClassification) -> WeightAverage | None:
     decay = config.weight_average_decay
     return WeightAverage(model, decay) if decay > 0 else None
-
-
-def _class_weights(
-    config: ObjectiveConfig, posts: EncodedPosts, class_names: Sequence[str]
-) -> list[float] | None:
-    """Return one weight a class, in the order of the logits.
-
-    Raises:
-        ConfigError: A weight for a class that the posts do not have.
-    """
-    given = config.class_weights
-    if given == "none":
-        return None
-    if given == "auto":
-        counts = np.bincount(posts.labels, minlength=len(class_names)).clip(min=1)
-        return list((len(posts) / (len(class_names) * counts)).tolist())
-    assert isinstance(given, dict)  # the configuration allows nothing else
-    unknown = sorted(set(given) - set(class_names))
-    if unknown:
-        raise ConfigError(
-            f"Setting 'objective.class_weights' names {', '.join(unknown)}, but the classes are "
-            f"{', '.join(class_names)}."
-        )
-    return [given.get(name, 1.0) for name in class_names]
 
 
 def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:

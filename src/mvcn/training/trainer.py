@@ -134,7 +134,7 @@ class MvcnTrainer(Trainer):
         if self.args.world_size == 1 or not is_filled_up:
             return targets
         place = self.args.process_index * size + torch.arange(size, device=targets.labels.device)
-        return targets._replace(counted=place < loader.remainder)
+        return targets._replace(valid_mask=place < loader.remainder)
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
         """Run one micro-batch, then let the queue take it.

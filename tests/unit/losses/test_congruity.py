@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.losses.congruity import batch_centroids, congruity_loss, squared_distances
+from mvcn.losses.congruity import congruity_loss, squared_distances
+from mvcn.losses.queue import batch_centroids
 
 FORMS = ["ratio", "share", "absolute"]
 

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from mvcn.config import ObjectiveConfig
 from mvcn.errors import ConfigError
-from mvcn.losses import Objective
-from mvcn.losses.contrast import Contrast, data_contrast, label_contrast
+from mvcn.losses import build_objective
+from mvcn.losses.contrast import data_contrast, label_contrast
 
 FORMS = ("corrected", "faithful")
 LABELS = torch.tensor([0, 1, 0, 2, 1])
@@ -94,7 +95,8 @@ def test_posts_that_agree_with_their_label_cost_less():
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"contrast": Contrast(1.0, 1.0, 0.1, "corrected")}, "has no views"),
+        ({"label_contrast_weight": 1.0}, "has no views"),
+        ({"data_contrast_weight": 1.0}, "has no views"),
         ({"penalty_weight": 1.0}, "has no penalty"),
     ],
 )
@@ -104,7 +106,7 @@ def test_a_model_without_what_is_weighed_is_an_error(settings, what):
 
     labels = torch.tensor([0, 1])
     output = MvcnOutput(torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(2, 3))
-    objective = Objective(3, 4, **settings)
+    objective = build_objective(ObjectiveConfig(**settings), ("a", "b", "c"), 4)
     with pytest.raises(ConfigError, match=what):
         objective(output, Targets(labels, labels, labels))
     objective.eval()(output, Targets(labels, labels, labels))  # there is none in evaluation

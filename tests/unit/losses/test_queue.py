@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvcn.errors import DataError, MvcnError
-from mvcn.losses.congruity import CentroidQueue
+from mvcn.losses.queue import CentroidQueue
 
 batch_sizes = st.lists(st.integers(0, 25), min_size=1, max_size=30)
 

@@ -5,15 +5,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mvcn.config import ModelConfig
+from mvcn.config import ModelConfig, ObjectiveConfig
 from mvcn.errors import ConfigError, RunError
 from mvcn.inputs import build_processor, load_model
 from mvcn.inputs.batches import Collator, EncodedPosts
 from mvcn.inputs.images import ImagePixels
-from mvcn.losses import Objective
+from mvcn.losses import build_objective
 from mvcn.models import build_model
 from mvcn.training.prefill import QueuePrefill, build_prefill
-from mvcn.training.run import build_objective
 
 CLASSES = ("negative", "neutral", "positive")
 QUEUE = 5
@@ -28,7 +27,9 @@ def parts(tiny_settings, generated_posts):
     images = ImagePixels(processor, keep=True)
     images.prepare(generated_posts[:9])
     posts = EncodedPosts(generated_posts[:9], processor, model.config.label2id)
-    objective = Objective(len(CLASSES), model.config.hidden_size, queue_size=QUEUE)
+    objective = build_objective(
+        ObjectiveConfig(queue_size=QUEUE), CLASSES, model.config.hidden_size
+    )
     return SimpleNamespace(
         model=model, objective=objective, posts=posts, collator=Collator(processor, images)
     )
@@ -137,7 +138,7 @@ def test_a_restored_queue_is_not_filled_again(parts, tiny_run):
 
 
 def test_without_a_queue_only_the_constraint_starts(parts):
-    parts.objective = Objective(len(CLASSES), 24, centroids="batch")
+    parts.objective = build_objective(ObjectiveConfig(centroids="batch"), CLASSES, 24)
     step(build(parts, "self"), parts, 1.0)
     assert parts.objective.congruity_active
 
@@ -145,7 +146,7 @@ def test_without_a_queue_only_the_constraint_starts(parts):
 class TestAuxiliaryRun:
     def build(self, tiny_config, parts, **objective):
         config = tiny_config(objective={"prefill": "auxiliary-run", **objective})
-        made = build_objective(config.objective, parts.model)
+        made = build_objective(config.objective, CLASSES, parts.model.network.feature_size)
         return build_prefill(config, parts.model, made, parts.posts, parts.collator)
 
     def test_is_loaded(self, tiny_config, parts, tiny_run):

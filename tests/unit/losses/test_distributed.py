@@ -3,15 +3,14 @@
 import pytest
 import torch
 
-from mvcn.losses import Objective, Targets
-from mvcn.losses.contrast import Contrast
-from mvcn.losses.gathering import gather_views, mean_of_all, mean_of_own
-from tests.contracts.test_objectives import BATCH, CLASSES, DIM, Output, draw
+from mvcn.losses import Targets
+from mvcn.losses.distributed import gather_views, global_mean, local_mean
+from tests.contracts.test_objectives import BATCH, CONTRASTS, Output, build_objective_of, draw
 
 SETTINGS = {
     "queue": {"congruity_form": "ratio"},
     "batch centroids": {"congruity_form": "absolute", "centroids": "batch"},
-    "contrasts": {"contrast": Contrast(0.2, 0.6, 0.1, "corrected"), "congruity_weight": 0.0},
+    "contrasts": {**CONTRASTS, "congruity_weight": 0.0},
 }
 EVERYTHING_ELSE = {
     "queue_size": 11,
@@ -19,7 +18,7 @@ EVERYTHING_ELSE = {
     "annotation_weight": 0.3,
     "distillation_weight": 0.4,
     "penalty_weight": 0.3,
-    "class_weights": [1.0, 2.0, 0.5],
+    "class_weights": {"b": 2.0, "c": 0.5},
 }
 SPLITS = [(4, 4), (5, 3), (8, 0)]
 STEPS = 3
@@ -39,14 +38,14 @@ def share_of(seed, posts, weight):
 def train(objective, posts, stand_in=False):
     """Return the loss parts and the gradients of some steps, of which only `posts` are one's own.
 
-    Without posts of its own, a process takes one that does not count.
+    Without posts of its own, a process takes one that is not valid.
     """
     seen = []
     for step in range(STEPS):
         weight = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
         output, targets, _ = share_of(step, posts, weight)
-        counted = torch.full((len(targets.labels[posts]),), not stand_in)
-        targets = Targets(*(None if t is None else t[posts] for t in targets[:-1]), counted)
+        valid_mask = torch.full((len(targets.labels[posts]),), not stand_in)
+        targets = Targets(*(None if t is None else t[posts] for t in targets[:-1]), valid_mask)
         parts = objective(output, targets)
         parts["loss"].backward()
         objective.after_step(output, targets)
@@ -56,7 +55,7 @@ def train(objective, posts, stand_in=False):
 
 
 def build(options):
-    objective = Objective(CLASSES, DIM, **EVERYTHING_ELSE, **options)
+    objective = build_objective_of(**EVERYTHING_ELSE, **options)
     objective.activate()
     return objective
 
@@ -109,9 +108,9 @@ def test_the_queue_is_the_same_everywhere(ranks, split):
 
 
 def test_alone_nothing_is_gathered():
-    terms, counted = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, False, True])
-    assert mean_of_all(terms) == mean_of_own(terms) == 3
-    assert mean_of_all(terms, counted) == mean_of_own(terms, counted) == 3.5
-    assert mean_of_own(terms, torch.zeros(3, dtype=torch.bool)) == 0
+    losses, valid_mask = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, False, True])
+    assert global_mean(losses) == local_mean(losses) == 3
+    assert global_mean(losses, valid_mask) == local_mean(losses, valid_mask) == 3.5
+    assert local_mean(losses, torch.zeros(3, dtype=torch.bool)) == 0
     views, labels = torch.ones(2, 3, 4), torch.arange(3)
     assert gather_views(views, labels) == (views, labels)

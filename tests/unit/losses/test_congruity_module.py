@@ -10,7 +10,7 @@ from torch import nn
 
 from mvcn.errors import ConfigError, DataError
 from mvcn.losses import CentroidQueue, SemanticCongruityLoss, batch_centroids, congruity_loss
-from mvcn.losses.gathering import gather_batch
+from mvcn.losses.distributed import gather_batch
 
 DIM, CLASSES = 5, 3
 

@@ -1,8 +1,8 @@
-"""One batch made of what all processes of a training hold.
+"""Losses over a batch that several processes share.
 
-A training of several processes gives each a share of every batch, and averages their gradients.
-What is below makes the outcome that of one process with the whole batch, also where the shares
-differ in size or a process has none.
+Each process has a rank batch, a slice of every batch, and the gradients of all are averaged. With
+the functions below the outcome is that of one process with the complete batch, also where rank
+batches differ in size or are empty.
 """
 
 import torch
@@ -22,8 +22,8 @@ def gather_batch(
 ) -> tuple[Float[Tensor, "all_posts dim"], Int[Tensor, " all_posts"]]:
     """Return the posts of all processes in the order of their ranks, the same on each of them.
 
-    Without a process group, or in one of a single process, these are the posts themselves. Each
-    process must call it as often as the others; how many posts each has may differ.
+    A single process gets its own posts. Each process must call it as often as the others; how many
+    posts each has may differ.
 
     Args:
         features: This process's features; no gradient flows through what is returned.
@@ -39,10 +39,10 @@ def gather_batch(
 def gather_views(
     views: Float[Tensor, "2 batch dim"], labels: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, "2 all_posts dim"], Int[Tensor, " all_posts"]]:
-    """Return the posts of all processes as `gather_batch` does, with gradients to one's own.
+    """Return the posts of all processes as `gather_batch` does, with gradients to its own.
 
-    These are as many times larger as there are processes. So the mean of the processes' gradients
-    is the gradient of a loss over all posts, which each process computes for itself.
+    Gradients are scaled by the number of processes, so that their mean over the processes is the
+    gradient of a loss over all posts, which each process computes for itself.
     """
     if num_processes() == 1:
         return views, labels
@@ -55,34 +55,34 @@ def gather_views(
     return torch.cat(parts).transpose(0, 1), all_labels
 
 
-def mean_of_own(
-    terms: Float[Tensor, " batch"], counted: Bool[Tensor, " batch"] | None = None
+def local_mean(
+    losses: Float[Tensor, " batch"], valid_mask: Bool[Tensor, " batch"] | None = None
 ) -> Float[Tensor, ""]:
-    """Return the mean over the counted terms of this process, 0 without any.
+    """Return the mean over the valid losses of this process, 0 without any.
 
     Args:
-        terms: One a post.
-        counted: Which of them count; by default all.
+        losses: One per post.
+        valid_mask: False for a post to leave out; by default all are valid.
     """
-    if counted is None:
-        return terms.mean()
-    return torch.where(counted, terms, 0).sum() / counted.sum().clamp(min=1)
+    if valid_mask is None:
+        return losses.mean()
+    return torch.where(valid_mask, losses, 0).sum() / valid_mask.sum().clamp(min=1)
 
 
-def mean_of_all(
-    terms: Float[Tensor, " batch"], counted: Bool[Tensor, " batch"] | None = None
+def global_mean(
+    losses: Float[Tensor, " batch"], valid_mask: Bool[Tensor, " batch"] | None = None
 ) -> Float[Tensor, ""]:
-    """Return this process's part in the mean over the counted terms of all processes.
+    """Return this process's contribution to the mean over the valid losses of all processes.
 
-    The mean of the parts is the mean over all terms, and so it is with their gradients. Each
-    process must call it as often as the others. A single process gets `mean_of_own`.
+    The mean of the contributions is the mean over all losses, and likewise for the gradients. Each
+    process must call it as often as the others. A single process gets `local_mean`.
     """
     if num_processes() == 1:
-        return mean_of_own(terms, counted)
-    counted = torch.ones_like(terms, dtype=torch.bool) if counted is None else counted
-    total = counted.sum()
+        return local_mean(losses, valid_mask)
+    valid_mask = torch.ones_like(losses, dtype=torch.bool) if valid_mask is None else valid_mask
+    total = valid_mask.sum()
     dist.all_reduce(total)
-    return torch.where(counted, terms, 0).sum() * num_processes() / total.clamp(min=1)
+    return torch.where(valid_mask, losses, 0).sum() * num_processes() / total.clamp(min=1)
 
 
 def _sizes(labels: Tensor) -> list[int]:
