@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup format check test tests demo attention bench missing blanks faults reliability model-speed explanations pictures scale scaling ray bulk docs tables sizes clean
+.PHONY: help setup format check test tests demo docs tables sizes clean
+.PHONY: bench model-speed scale scaling bulk ray
+.PHONY: attention audit explanations missing reliability whitespace pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,59 +40,61 @@ tests: setup
 demo: setup  ## Train on generated posts; leaves runs/demo/report.html
 	$(BIN)/mvcn demo --output runs/demo --overwrite
 
-attention: setup  ## Repeat the demo with three seeds; writes results/attention-generated-posts.json
-	$(BIN)/python scripts/attention.py
-
-bench: setup  ## Measure speed against plain references; writes results/bench.json
+# Speed: compared with plain code, and how it grows with data, models and devices.
+bench: setup  ## Compare speed with plain code; writes results/bench.json
 	test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	.venv-bench/bin/python -m benchmarks
-
-missing: setup  ## Take parts of MVSA-Single in DATA=folder away and train; writes results/
-	$(BIN)/python scripts/missing.py --root $(DATA) --splits $(DATA)/splits
-
-blanks: setup  ## Measure what blanks tell of HFM in DATA=folder; writes results/hfm-blanks.json
-	$(BIN)/python scripts/blanks.py --root $(DATA)
-
-faults: setup  ## Audit MVSA-Single in DATA=folder; writes results/mvsa-single-faults.json
-	$(BIN)/python scripts/faults.py --root $(DATA) --splits $(DATA)/splits
-
-reliability: setup  ## Load and faults of a service of RUN=run; writes results/reliability.json
-	$(BIN)/python -m scripts.reliability --run $(RUN)
+	.venv-bench/bin/python -m scripts.speed
 
 model-speed: setup  ## Size and speed of each model; writes results/model-speed.json
-	$(BIN)/python scripts/model_speed.py
-
-explanations: setup  ## Explanations of WITH=run and WITHOUT=run, with and without the constraint
-	$(BIN)/python scripts/explanations.py $(WITH) $(WITHOUT)
-
-pictures: setup  ## Pictures of the README of DEMO=folder of `make demo` and RUN=run
-	$(BIN)/python scripts/pictures.py $(DEMO) $(RUN)
+	$(BIN)/python -m scripts.speed.models
 
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
-	$(BIN)/python scripts/scale.py
+	$(BIN)/python -m scripts.speed.scale
+
+scaling: setup  ## How a training step grows; writes results/scaling.json
+	$(BIN)/python -m scripts.speed.scaling
+
+bulk: ray  ## Measure and interrupt bulk jobs of WITH=run; writes results/bulk*.json
+	$(BIN)/mvcn export $(WITH) --quantize int8 --overwrite
+	$(BIN)/python -m scripts.speed.bulk $(WITH)
+	$(BIN)/python -m scripts.studies.bulk_faults $(WITH)
 
 ray: setup  ## Install Ray and test the jobs that it runs
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
 	$(BIN)/pytest tests/system/test_bulk_faults.py tests/system/test_same_scores.py
 
-bulk: ray  ## Measure and break jobs over many posts of WITH=run; writes results/bulk*.json
-	$(BIN)/mvcn export $(WITH) --quantize int8 --overwrite
-	$(BIN)/python -m scripts.bulk $(WITH)
-	$(BIN)/python -m scripts.bulk_faults $(WITH)
+# Studies: experiments behind the tables.
+attention: setup  ## Repeat the demo with three seeds; writes results/attention-generated-posts.json
+	$(BIN)/python -m scripts.studies.attention
 
-scaling: setup  ## How a training step grows; writes results/scaling.json
-	$(BIN)/python scripts/scaling.py
+audit: setup  ## Audit MVSA-Single in DATA=folder; writes results/mvsa-single-faults.json
+	$(BIN)/python -m scripts.studies.audit $(DATA)
+
+explanations: setup  ## Explanations of WITH=run and WITHOUT=run, with and without the constraint
+	$(BIN)/python -m scripts.studies.explanations $(WITH) $(WITHOUT)
+
+missing: setup  ## Train on MVSA-Single in DATA=folder without some images and texts
+	$(BIN)/python -m scripts.studies.missing $(DATA)
+
+reliability: setup  ## Load and faults of a service of RUN=run; writes results/reliability.json
+	$(BIN)/python -m scripts.studies.reliability $(RUN)
+
+whitespace: setup  ## What whitespace says of HFM in DATA=folder; writes results/hfm-whitespace.json
+	$(BIN)/python -m scripts.studies.whitespace $(DATA)
+
+pictures: setup  ## Pictures of the README of DEMO=folder of `make demo` and RUN=run
+	$(BIN)/python -m scripts.pictures $(DEMO) $(RUN)
 
 docs: setup  ## Build the documentation site into docs/_build
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 tables: setup  ## Write the tables of README.md from results/
-	$(BIN)/python scripts/tables.py
+	$(BIN)/python -m scripts.tables
 
 sizes: setup  ## Print how large each package is
-	$(BIN)/python scripts/sizes.py
+	$(BIN)/python -m scripts.sizes
 
 clean:  ## Remove the environment and the runs
 	rm -rf $(VENV) .venv-bench runs

@@ -1,6 +1,6 @@
-"""Print how large the package is: files, lines and functions of each part of it.
+"""Print how large the package is: files, lines and functions of each of its packages.
 
-Usage: ``python scripts/sizes.py [FOLDER]``, where FOLDER holds a package; ``src/mvcn`` by default.
+Usage: ``python -m scripts.sizes [FOLDER]``, where FOLDER holds a package; ``src/mvcn`` by default.
 """
 
 import ast
@@ -33,7 +33,7 @@ def row_of(name: str, files: list[Path]) -> tuple[str | int, ...]:
 
 
 def knows_settings(path: Path) -> bool:
-    """Tell whether a file names a class of settings."""
+    """Return whether a file names a class of settings."""
     tree = ast.parse(path.read_text("utf-8"))
     return any(isinstance(node, ast.Name) and node.id in SETTINGS for node in ast.walk(tree))
 

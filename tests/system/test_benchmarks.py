@@ -9,8 +9,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import __main__ as command
-from benchmarks import (
+from mvcn.config import read_recipe
+from mvcn.errors import DataError
+from mvcn.inputs.images import ImageFeatures
+from mvcn.types import Post
+from scripts.speed import __main__ as command
+from scripts.speed import (
     comparison,
     congruity_step,
     image_features,
@@ -18,11 +22,7 @@ from benchmarks import (
     results,
     training_epoch,
 )
-from benchmarks.comparison import Benchmark, compare
-from mvcn.config import read_recipe
-from mvcn.errors import DataError
-from mvcn.inputs.images import ImageFeatures
-from mvcn.types import Post
+from scripts.speed.comparison import Benchmark, compare
 
 KEYS = {"name", "ours", "reference", "unit", "ratio"}
 WITH_OTHER_LIBRARIES = {"scc_step_vs_crossbatchmemory"}

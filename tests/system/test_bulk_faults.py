@@ -5,7 +5,7 @@ from ray_engine import needs_ray
 
 from mvcn.inference import Scoring, bulk, predict_in_bulk
 from mvcn.inference.shard_scorer import attempt
-from scripts.bulk_faults import Job, count, kill_job, kill_worker, write_posts
+from scripts.studies.bulk_faults import Job, count, kill_job, kill_worker, write_posts
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from mvcn.inference import Classifier
 from mvcn.types import Post
-from scripts.bulk_faults import write_posts
+from scripts.studies.bulk_faults import write_posts
 
 WHY = "pyspark (490 MB, needs Java 17) is not installed: pip install pyspark runs this"
 BEGIN = """

@@ -147,6 +147,6 @@ def test_tracked_texts_have_clean_line_ends(tracked_files):
 
 
 def test_tables_show_what_the_results_hold():
-    command = [sys.executable, "scripts/tables.py", "--check"]
+    command = [sys.executable, "-m", "scripts.tables", "--check"]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks import training_epoch
 from mvcn.losses import SemanticCongruityLoss, congruity_loss
+from scripts.speed import training_epoch
 
 BATCH, DIM, CLASSES = 16, 768, 3
 SMALL, LARGE = 3_600, 1_000_000

@@ -1,11 +1,10 @@
-"""Prepare and audit many generated posts; write time and memory to results/scale.json.
+"""Time and memory of `mvcn prepare` and `mvcn audit` on many posts; writes results/scale.json.
 
-Run from the repository's root: ``python scripts/scale.py --posts 100000``. The posts are kept in
-the folder given by ``--work`` and not made again.
+Run from the repository's root: ``python -m scripts.speed.scale --posts 100000``. The generated
+posts are kept in the folder given by ``--work``.
 """
 
 import csv
-import json
 import subprocess
 import sys
 import time
@@ -18,8 +17,7 @@ import typer
 from tqdm import tqdm
 
 from mvcn.data.synthetic import generate_posts, write_table
-from mvcn.files import write_json
-from mvcn.training.run_folder import describe_environment
+from scripts import results
 
 CHUNK = 500
 KIBIBYTE = 1024
@@ -30,7 +28,6 @@ def main(
     work: Annotated[Path, typer.Option(help="Where posts go, some 50 kB each.")] = Path(
         "runs/scale"
     ),
-    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
 ) -> None:
     """Generate posts, then run mvcn prepare and mvcn audit on them, each in its own process."""
     table = _generate(posts // CHUNK, work / "posts")
@@ -45,8 +42,7 @@ def main(
     count = posts // CHUNK * CHUNK
     content: dict[str, Any] = {"posts": count}
     content |= {name: _measure(command, count) for name, command in commands.items()}
-    write_json(results / "scale.json", content | {"environment": describe_environment()})
-    typer.echo(json.dumps(content, indent=2))
+    results.write("scale", content)
 
 
 def _generate(chunks: int, folder: Path) -> Path:

@@ -1,13 +1,15 @@
-"""Constraints on features compared: ``python -m benchmarks.constraints``, from the root.
+"""Constraints on features compared; writes results/constraints.json.
 
-One network, with one hidden layer, learns each data set by cross-entropy and one constraint on its
+Run from the repository's root: ``python -m scripts.studies.constraints``, in .venv-bench.
+
+One network, with one hidden layer, learns each dataset by cross-entropy and one constraint on its
 hidden features: none, the semantic congruity constraint (relative and absolute), center loss,
 supervised contrastive loss, and Proxy-Anchor loss of pytorch-metric-learning. The weight of each
 constraint is the one of `WEIGHTS` that is best on a fifth of the training rows; then the network is
-trained on all of them with five seeds and judged on rows that were never used.
+trained on all of them with five seeds and evaluated on rows that were never used.
 
 Data: the digits of scikit-learn, and, where their folders are given, MVSA-Single (frozen features
-of text and image) and HFM (frozen features of the texts, blanks as the encoder reads them).
+of text and image) and HFM (frozen features of the texts, whitespace as the encoder reads it).
 """
 
 import statistics
@@ -32,12 +34,10 @@ from mvcn.audit.features import post_features
 from mvcn.cli.process import prepare_process
 from mvcn.config import DataConfig
 from mvcn.data.training_posts import read_training_posts
-from mvcn.files import write_json
 from mvcn.losses import SemanticCongruityLoss
-from mvcn.training import run_folder
 from mvcn.types import ImageFacts, Post
+from scripts import results
 
-OUTPUT = Path("results") / "constraints.json"
 WEIGHTS = (0.01, 0.1, 1.0)
 SEEDS = range(5)
 HIDDEN, EPOCHS, BATCH, LEARNING_RATE = 100, 30, 64, 1e-3
@@ -49,7 +49,7 @@ Constraint = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Features and classes to learn from and to be judged by."""
+    """Features and classes to train on and to evaluate on."""
 
     train: Tensor
     train_classes: Tensor
@@ -95,20 +95,19 @@ def constraints(num_classes: int, rows: int) -> Mapping[str, Callable[[], nn.Mod
 def main(
     mvsa: Annotated[Path | None, typer.Option(help="Folder of MVSA-Single with splits/.")] = None,
     hfm: Annotated[Path | None, typer.Option(help="Folder of HFM.")] = None,
-    output: Annotated[Path, typer.Option(help="JSON to write.")] = OUTPUT,
     seeds: Annotated[int, typer.Option(min=1)] = len(SEEDS),
     epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
 ) -> None:
-    """Compare the constraints on each data set and keep the numbers."""
+    """Compare the constraints on each dataset and keep the numbers."""
     prepare_process()
     torch.set_num_threads(1)  # the network is too small for two
     found = {}
-    for name, rows in _data_sets(mvsa, hfm):
+    for name, rows in _datasets(mvsa, hfm):
         kinds = constraints(rows.num_classes, len(rows.train))
         bar = tqdm(kinds.items(), desc=name, unit="constraint")
         found[name] = {
             "rows": {"train": len(rows.train), "test": len(rows.test)},
-            "constraints": {kind: _judge(rows, build, seeds, epochs) for kind, build in bar},
+            "constraints": {kind: _evaluate(rows, build, seeds, epochs) for kind, build in bar},
         }
     settings = {
         "hidden": HIDDEN,
@@ -117,11 +116,10 @@ def main(
         "batch": BATCH,
         "weights": list(WEIGHTS),
     }
-    environment = run_folder.describe_environment()
-    write_json(output, {"data": found, "settings": settings, "environment": environment})
+    results.write("constraints", {"data": found, "settings": settings})
 
 
-def _data_sets(mvsa: Path | None, hfm: Path | None) -> Iterator[tuple[str, Rows]]:
+def _datasets(mvsa: Path | None, hfm: Path | None) -> Iterator[tuple[str, Rows]]:
     yield "digits", _digits()
     if mvsa is not None:
         yield (
@@ -169,10 +167,10 @@ def _scaled(
     return Rows(tensors[0], torch.tensor(train_classes), tensors[1], torch.tensor(test_classes))
 
 
-def _judge(
+def _evaluate(
     rows: Rows, build: Callable[[], nn.Module | None], seeds: int, epochs: int
 ) -> dict[str, Any]:
-    """Choose the weight on a part of the training rows, then train with each seed."""
+    """Choose the weight on a fifth of the training rows, then train with each seed."""
     inner = _held_out(rows)
     weights = WEIGHTS if build() is not None else (0.0,)
     tried = {weight: _train(inner, build, weight, 100, epochs)[0] for weight in weights}

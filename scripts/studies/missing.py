@@ -1,15 +1,13 @@
-"""Train on MVSA-Single with parts of the posts taken away, and compare with filling in zeros.
+"""Train on MVSA-Single without some images and texts; writes results/missing-modality.json.
 
-Run from the repository's root: ``python scripts/missing.py --root DIR --splits DIR/splits``. Three
-posts in ten lose their image and one in ten its text, in train and dev. One model is told what is
-missing; the other is given a black image, and a text of the padding token, without being told.
-Finished runs are kept and not trained again.
+Run from the repository's root: ``python -m scripts.studies.missing DIR``, with splits in
+DIR/splits. Three posts in ten lose their image and one in ten its text, in train and dev. One model
+masks what is missing; the other is given a black image, and a text of the padding token. Finished
+runs are kept and not trained again.
 """
 
 import base64
 import csv
-import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -24,11 +22,12 @@ from mvcn.cli.process import prepare_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.sources import read_posts
 from mvcn.evaluation import evaluate_groups, evaluate_predictions
-from mvcn.files import write_json
 from mvcn.inference import Classifier
 from mvcn.training import run_folder
 from mvcn.training.run import train
 from mvcn.types import Post
+from scripts import results
+from scripts.results import spread
 
 WITHOUT_IMAGE, WITHOUT_TEXT = 0.3, 0.1
 METRICS = ("accuracy", "f1_weighted", "f1_macro")
@@ -45,30 +44,28 @@ COLUMNS = ("id", "text", "image", "label", "text_label", "image_label")
 
 
 def main(
-    root: Annotated[Path, typer.Option(help="Folder of MVSA-Single.")],
-    splits: Annotated[Path, typer.Option(help="Folder with train.txt and dev.txt.")],
+    root: Annotated[Path, typer.Argument(help="Folder of MVSA-Single.")],
     seeds: Annotated[list[int] | None, typer.Option("--seed")] = None,
     runs: Annotated[Path, typer.Option(help="Where the run folders go.")] = Path("runs/missing"),
-    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
 ) -> None:
-    """Train all models with each seed and judge them on the dev posts, by what those have."""
+    """Train all models with each seed and evaluate them on the dev posts, by what those have."""
     prepare_process()
     config = read_recipe("default")
-    config.update({"data": {"name": "mvsa-single", "root": root, "splits": splits}})
+    config.update({"data": {"name": "mvsa-single", "root": root, "splits": root / "splits"}})
     rows: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for seed in seeds or [0, 1, 2]:
-        parts = {part: _take_away(read_posts(config.data, part).posts) for part in ("train", "dev")}
+        splits = {
+            name: _take_away(read_posts(config.data, name).posts) for name in ("train", "dev")
+        }
         for way in rows:
-            rows[way].append(_run(parts, way, seed, runs, root / "data"))
+            rows[way].append(_run(splits, way, seed, runs, root / "data"))
     content = {
         "data": "MVSA-Single, the published split of 3611 / 450 / 450 posts, dev part",
         "taken_away": {"image": WITHOUT_IMAGE, "text": WITHOUT_TEXT},
         "seeds": rows,
         "summary": {way: _summary(found) for way, found in rows.items()},
-        "environment": run_folder.describe_environment(),
     }
-    write_json(results / "missing-modality.json", content)
-    typer.echo(json.dumps(content["summary"], indent=2))
+    results.write("missing-modality", content)
 
 
 def _take_away(posts: Sequence[Post]) -> list[Post]:
@@ -85,20 +82,22 @@ def _take_away(posts: Sequence[Post]) -> list[Post]:
 
 
 def _run(
-    parts: Mapping[str, Sequence[Post]], way: str, seed: int, runs: Path, images: Path
+    splits: Mapping[str, Sequence[Post]], way: str, seed: int, runs: Path, images: Path
 ) -> dict[str, Any]:
     output = runs / f"{way}-{seed}"
-    tables = {part: _write(posts, runs / f"{way}-{part}.csv", way) for part, posts in parts.items()}
+    tables = {
+        name: _write(posts, runs / f"{way}-{name}.csv", way) for name, posts in splits.items()
+    }
     config = read_recipe("default")
     config.update({"data": {**tables, "images": images}, "training": {"seed": seed}})
     config.update(WAYS[way])
     if not run_folder.is_finished(output):
         train(config, output, resume=run_folder.is_run(output))
-    return {"seed": seed, **_judge(config, output, parts["dev"])}
+    return {"seed": seed, **_evaluate(config, output, splits["dev"])}
 
 
 def _write(posts: Sequence[Post], path: Path, way: str) -> str:
-    """Write a table of the posts; with zeros in place of what they lack, if that is the way."""
+    """Write a table of the posts; with zeros in place of what is missing, if that is the way."""
     path.parent.mkdir(parents=True, exist_ok=True)
     empty_text, empty_image = (ZERO_TEXT, _black_image()) if way == ZEROS else ("", "")
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -117,7 +116,7 @@ def _black_image() -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _judge(config: RunConfig, output: Path, dev: Sequence[Post]) -> dict[str, Any]:
+def _evaluate(config: RunConfig, output: Path, dev: Sequence[Post]) -> dict[str, Any]:
     classifier = Classifier.from_pretrained(output)
     table = read_posts(replace(config.data, root=config.data.dev)).posts
     rows = np.array([list(p.probabilities.values()) for p in classifier.predict(table)])
@@ -125,10 +124,10 @@ def _judge(config: RunConfig, output: Path, dev: Sequence[Post]) -> dict[str, An
     labels = np.array([names.index(str(post.label)) for post in dev])
     kinds = [_kind(post) for post in dev]
     groups = evaluate_groups(rows, labels, kinds, names)
-    judged = {"all": evaluate_predictions(rows, labels, names), **groups}
+    evaluated = {"all": evaluate_predictions(rows, labels, names), **groups}
     return {
         kind: {"n": found.n} | {metric: getattr(found, metric) for metric in METRICS}
-        for kind, found in judged.items()
+        for kind, found in evaluated.items()
     }
 
 
@@ -139,14 +138,9 @@ def _kind(post: Post) -> str:
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     kinds = [kind for kind in rows[0] if kind != "seed"]
     return {
-        kind: {metric: _spread([row[kind][metric] for row in rows]) for metric in METRICS}
+        kind: {metric: spread([row[kind][metric] for row in rows]) for metric in METRICS}
         for kind in kinds
     }
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return {"mean": statistics.mean(values), "deviation": deviation, "n": len(values)}
 
 
 if __name__ == "__main__":

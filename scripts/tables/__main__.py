@@ -1,6 +1,6 @@
 """Put the tables of `results/*.json` between their markers in the Markdown files.
 
-Run from the repository's root: ``python scripts/tables.py [--check]``.
+Run from the repository's root: ``python -m scripts.tables [--check]``.
 """
 
 import json
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from bulk_tables import bulk_faults_table, bulk_table
-from idea_tables import feature_ideas
-from scaling_tables import SCALING_ROWS
 
 from mvcn.experiments.cell import read_cells
 from mvcn.experiments.compare import Results, Spread, compare
 from mvcn.experiments.comparison_tables import differences_table, scores_table, sentences
 from mvcn.experiments.published import published_results
 from mvcn.models import MODELS
+from scripts.tables.bulk_tables import bulk_faults_table, bulk_table
+from scripts.tables.idea_tables import feature_ideas
+from scripts.tables.scaling_tables import SCALING_ROWS
 
 DOCS = (
     *("constraints", "data", "explain", "how-to/bulk", "models", "reliability", "reproduction"),
@@ -73,7 +73,7 @@ def main(
         before = page.read_text("utf-8")
         after = MARKED.sub(lambda found: found[1] + _table(found[2]) + found[3], before)
         if check and before != after:
-            raise SystemExit(f"{page} is out of date: run python scripts/tables.py.")
+            raise SystemExit(f"{page} is out of date: run python -m scripts.tables.")
         if not check:
             page.write_text(after, "utf-8")
 

@@ -1,12 +1,11 @@
-"""Judge ideas by cross-validation on frozen features of MVSA-Single: results/feature-ideas.json.
+"""Ideas tried on frozen features of MVSA-Single; writes results/feature-ideas.json.
 
-Run from the repository's root: ``python scripts/feature_ideas.py --root DIR --splits DIR/splits``.
-A linear classifier of what the encoders say before training takes seconds where a network takes
-minutes, and tells whether there is anything in an idea. The folds are those of
-``mvcn experiment best-folds``. Ideas that have a result are not judged again.
+Run from the repository's root: ``python -m scripts.studies.feature_ideas DIR``, with splits in
+DIR/splits. A linear classifier of frozen features takes seconds where a network takes minutes, and
+shows whether an idea is promising. The folds are those of ``mvcn experiment best-folds``. Ideas
+that have a result are not evaluated again.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,10 +49,9 @@ from mvcn.encoders.objects import load_object_classifier
 from mvcn.encoders.tokens import frozen_image_tokens
 from mvcn.evaluation import evaluate_predictions
 from mvcn.experiments.folds import deal_folds
-from mvcn.files import write_json
-from mvcn.training.run_folder import describe_environment
 from mvcn.training.teacher import out_of_fold_probabilities
 from mvcn.types import Post
+from scripts import results
 
 FOLDS = 5
 BATCH_SIZE = 64
@@ -123,24 +121,21 @@ IDEAS = (
 
 
 def main(
-    root: Annotated[Path, typer.Option(help="Folder of MVSA-Single.")],
-    splits: Annotated[Path, typer.Option(help="Folder with train.txt and dev.txt.")],
+    root: Annotated[Path, typer.Argument(help="Folder of MVSA-Single.")],
     runs: Annotated[Path, typer.Option(help="Where lists of folds go.")] = Path("runs/ideas"),
-    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
 ) -> None:
-    """Judge each idea on the same five folds; write the scores of each after it is judged."""
+    """Evaluate each idea on the same five folds, and write its scores at once."""
     prepare_process()
-    target = results / "feature-ideas.json"
-    judged = json.loads(target.read_text("utf-8"))["ideas"] if target.is_file() else {}
-    data = DataConfig(name="mvsa-single", root=root, splits=splits)
+    evaluated = results.read("feature-ideas").get("ideas", {})
+    data = DataConfig(name="mvsa-single", root=root, splits=root / "splits")
     found = read_training_posts(data, seed=0)
     posts = [*found.train, *found.dev]
     folds = _fold_numbers(posts, deal_folds(data, FOLDS, runs))
     features = Features(posts)
-    for idea in tqdm([one for one in IDEAS if one.name not in judged], unit="idea"):
-        judged[idea.name] = _judge(idea, posts, features, folds)
-        content = {"posts": len(posts), "folds": FOLDS, "ideas": judged}
-        write_json(target, content | {"environment": describe_environment()})
+    for idea in tqdm([one for one in IDEAS if one.name not in evaluated], unit="idea"):
+        evaluated[idea.name] = _evaluate(idea, posts, features, folds)
+        content = {"posts": len(posts), "folds": FOLDS, "ideas": evaluated}
+        results.write("feature-ideas", content)
 
 
 def _fold_numbers(posts: Sequence[Post], folders: Sequence[Path]) -> Rows:
@@ -153,7 +148,7 @@ def _fold_numbers(posts: Sequence[Post], folders: Sequence[Path]) -> Rows:
     return np.array([fold_of[post.id] for post in posts])
 
 
-def _judge(
+def _evaluate(
     idea: Idea, posts: Sequence[Post], features: "Features", folds: Rows
 ) -> dict[str, list[float]]:
     """Return each score of each fold."""

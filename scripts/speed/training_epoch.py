@@ -11,7 +11,7 @@ text layers, filling the queue.
 
 Ours is the default recipe through `build_trainer`, in a process with the allocator setting of the
 command line. The recipe trains the upper two of six text layers, and has an annotation head.
-The reference is the plain script of `benchmarks.plain_training`, which trains all parameters.
+The reference is the plain script of `scripts.speed.plain_training`, which trains all parameters.
 """
 
 import time
@@ -25,8 +25,6 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, set_seed
 
-from benchmarks import plain_training
-from benchmarks.comparison import matrix_rate
 from mvcn.cli.process import prepare_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.datasets import read_corpus
@@ -40,6 +38,8 @@ from mvcn.models import build_model
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.run import build_trainer
 from mvcn.types import Corpus
+from scripts.speed import plain_training
+from scripts.speed.comparison import matrix_rate
 
 EPOCH_POSTS = 3611
 """Training posts of MVSA-Single."""

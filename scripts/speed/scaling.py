@@ -1,6 +1,6 @@
-"""Measure how a training step grows with queue, classes, width and devices.
+"""How a training step grows with queue, classes, width, devices; writes results/scaling.json.
 
-Run from the repository's root: ``python scripts/scaling.py``. Writes results/scaling.json.
+Run from the repository's root: ``python -m scripts.speed.scaling``.
 
 Times are processor time of one thread, the best of several rounds: of the constraint's share of a
 step alone, which is `mvcn.SemanticCongruityLoss` forward and backward and the queue's update.
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +25,10 @@ import typer
 from torch import Tensor
 
 from mvcn.config import ObjectiveConfig, read_recipe
-from mvcn.files import write_json
 from mvcn.inputs.batches import LengthBuckets
 from mvcn.losses import SemanticCongruityLoss, Targets, build_objective
 from mvcn.models import build_model
-from mvcn.training.run_folder import describe_environment
+from scripts import results
 
 BATCH = 16
 QUEUE, CLASSES, DIM = 3_600, 3, 384
@@ -48,9 +47,7 @@ MICROSECONDS = 1e6
 FEATURE_BYTES = 2
 
 
-def main(
-    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
-) -> None:
+def main() -> None:
     """Measure, count and compute; write results/scaling.json."""
     torch.set_num_threads(1)
     sizes = [(queue, CLASSES, DIM) for queue in QUEUES]
@@ -66,8 +63,7 @@ def main(
         "devices": [_traffic(devices, trained) for devices in DEVICES],
     }
     content["counted"] = _counted_traffic(content["devices"][0]["queue"])
-    write_json(results / "scaling.json", content | {"environment": describe_environment()})
-    typer.echo(json.dumps(content, indent=2))
+    results.write("scaling", content)
 
 
 def queue_bytes(queue: int, classes: int, dim: int) -> int:

@@ -19,8 +19,6 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer
 
-from benchmarks import image_features
-from benchmarks.plain_training import PlainClassifier
 from mvcn.cli.process import prepare_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
@@ -31,6 +29,8 @@ from mvcn.inference.onnx_model import FILES
 from mvcn.inputs import build_processor
 from mvcn.models import build_model
 from mvcn.types import Post
+from scripts.speed import image_features
+from scripts.speed.plain_training import PlainClassifier
 
 CLASSES = ("negative", "neutral", "positive")
 RUN = "run"

@@ -1,4 +1,8 @@
-"""A service under load: what its clients see, and what its process holds."""
+"""Put a service under load and faults; writes results/reliability.json.
+
+Run from the repository's root: ``python -m scripts.studies.reliability RUN``. Each measurement is a
+function of a run folder; one that is not repeated stays as it is in the file.
+"""
 
 import json
 import os
@@ -10,17 +14,19 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import httpx2
 import numpy as np
+import typer
 
 from mvcn.data.synthetic import generate_posts
+from scripts import results
 
 CLIENTS = 200
 FEW_CLIENTS = 20
@@ -234,3 +240,29 @@ def _is_cut(client: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+MEASUREMENTS: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+    "load": measure_load,
+    "stop_under_load": measure_stop,
+    "slow_clients": measure_slow_clients,
+}
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Run folder to serve.")],
+    only: Annotated[
+        list[Literal["load", "stop_under_load", "slow_clients"]] | None,
+        typer.Option(help="May be given several times; all by default."),
+    ] = None,
+) -> None:
+    """Measure, and write each number as soon as it is known."""
+    content = results.read("reliability")
+    for name in only or MEASUREMENTS:
+        content[name] = dict(MEASUREMENTS[name](run))
+        typer.echo(f"{name}: {json.dumps(content[name])}")
+        results.write("reliability", content)
+
+
+if __name__ == "__main__":
+    typer.run(main)

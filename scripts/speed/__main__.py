@@ -1,4 +1,4 @@
-"""Measure mvcn against plain code: ``python -m benchmarks``, from the repository's root.
+"""Measure mvcn against plain code: ``python -m scripts.speed``, from the repository's root.
 
 To add a benchmark, write one file with its work and both sides, and one entry of `BENCHMARKS`.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import (
+from scripts.speed import (
     congruity_step,
     image_features,
     prediction,
@@ -19,7 +19,7 @@ from benchmarks import (
     sparse_attention,
     training_epoch,
 )
-from benchmarks.comparison import Benchmark, compare
+from scripts.speed.comparison import Benchmark, compare
 
 BENCHMARKS = {
     "image_features_vs_eager": Benchmark(

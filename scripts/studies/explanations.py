@@ -1,6 +1,6 @@
-"""Measure how explanations and clusters of two runs compare: one with the constraint, one without.
+"""Explanations of one run with the constraint and one without; writes results/explanations.json.
 
-Run from the repository's root: ``python scripts/explanations.py WITH WITHOUT``, after
+Run from the repository's root: ``python -m scripts.studies.explanations WITH WITHOUT``, after
 
     mvcn train --recipe mvcn --output WITH ... and mvcn train --recipe tgf --output WITHOUT ...
 """
@@ -14,10 +14,9 @@ from mvcn.cli.process import prepare_process
 from mvcn.explain.figures import draw_maps
 from mvcn.explain.gallery import run_numbers
 from mvcn.explain.trained_run import TrainedRun
-from mvcn.files import write_json
 from mvcn.training import run_folder
+from scripts import results
 
-RESULT = Path("results") / "explanations.json"
 MAPS = Path("docs") / "figures" / "maps.png"
 
 
@@ -32,19 +31,17 @@ def main(
         "with the constraint": TrainedRun(with_constraint),
         "without": TrainedRun(without_constraint),
     }
-    MAPS.parent.mkdir(parents=True, exist_ok=True)
     MAPS.write_bytes(draw_maps({name: run.dev_space for name, run in runs.items()}))
-    content: dict[str, Any] = {
-        "data": str(next(iter(runs.values())).config.data.name),
+    content = {
+        "data": str(runs["without"].config.data.name),
         "runs": {name: _numbers(run, sample) for name, run in runs.items()},
-        "environment": run_folder.describe_environment(),
     }
-    write_json(RESULT, content)
+    results.write("explanations", content)
 
 
 def _numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
-    report = run_folder.read_report(run.folder)
-    return {"dev_accuracy": report["dev"]["accuracy"], **run_numbers(run, sample)}
+    metrics = run_folder.read_report(run.folder)
+    return {"dev_accuracy": metrics["dev"]["accuracy"], **run_numbers(run, sample)}
 
 
 if __name__ == "__main__":

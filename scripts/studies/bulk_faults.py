@@ -1,10 +1,9 @@
-"""Kill jobs of `mvcn predict --engine`, fill their disk, count; writes results/bulk-faults.json.
+"""Kill bulk jobs, fill their disk, count what is left; writes results/bulk-faults.json.
 
-Run from the repository's root: ``python -m scripts.bulk_faults RUN``. A full disk is a file system
-in memory, which only root can mount; it is left out for others.
+Run from the repository's root: ``python -m scripts.studies.bulk_faults RUN``. A full disk is
+a file system in memory, which only root can mount; it is left out for others.
 """
 
-import json
 import os
 import re
 import signal
@@ -23,8 +22,7 @@ import pyarrow.parquet as pq
 import typer
 
 from mvcn.data.synthetic import generate_posts
-from mvcn.files import write_json
-from mvcn.training.run_folder import describe_environment
+from scripts import results
 
 MVCN = (sys.executable, "-m", "mvcn", "predict")
 WAIT_SECONDS = 600
@@ -78,7 +76,6 @@ def main(
     run: Annotated[Path, typer.Argument(help="Run folder that mvcn train has written.")],
     files: Annotated[int, typer.Option(help="Parquet files, each a shard.")] = 24,
     rows: Annotated[int, typer.Option(help="Rows a file.")] = 200,
-    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
 ) -> None:
     """Break jobs in each way, and count what is in their output after it."""
     with TemporaryDirectory() as work:
@@ -95,8 +92,7 @@ def main(
             job = Job(run, posts, Path(work) / "disk", "local")
             faults["local: disk full"] = fill_disk(job, whole)
     content = {"files": files, "rows_in": files * rows, "faults": faults}
-    write_json(results / "bulk-faults.json", content | {"environment": describe_environment()})
-    typer.echo(json.dumps(content, indent=2))
+    results.write("bulk-faults", content)
 
 
 def write_posts(folder: Path, files: int, rows: int) -> Path:

@@ -1,6 +1,6 @@
-"""Score many posts by `mvcn predict --engine` in several ways; writes results/bulk.json.
+"""Speed of bulk jobs, by engine, processes and backend; writes results/bulk.json.
 
-Run from the repository's root: ``python -m scripts.bulk RUN``, where RUN has been exported by
+Run from the repository's root: ``python -m scripts.speed.bulk RUN``, where RUN has been exported by
 ``mvcn export --quantize int8``. What is measured begins when each worker has finished a shard:
 loading a model does not count. Processor time is that of the workers.
 """
@@ -15,9 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.files import write_json
-from mvcn.training.run_folder import describe_environment
-from scripts.bulk_faults import Job, workers_of, write_posts
+from scripts import results
+from scripts.studies.bulk_faults import Job, workers_of, write_posts
 
 ROWS_A_FILE = 100
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -43,7 +42,6 @@ class Look:
 def main(
     run: Annotated[Path, typer.Argument(help="Run folder, exported with --quantize int8.")],
     posts: Annotated[int, typer.Option(help="Posts a way, a multiple of 100.")] = 20_000,
-    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
 ) -> None:
     """Measure each way with each backend, one after the other."""
     ways: dict[str, dict[str, Any]] = {backend: {} for backend in BACKENDS}
@@ -56,7 +54,7 @@ def main(
                 found[way] = _measure(Job(run, folder, output, engine, options), jobs)
                 typer.echo(f"{backend}, {way}: {json.dumps(found[way])}")
     content = {"posts": posts, "cores": os.cpu_count(), "load": os.getloadavg()[2], "ways": ways}
-    write_json(results / "bulk.json", content | {"environment": describe_environment()})
+    results.write("bulk", content)
 
 
 def _measure(job: Job, jobs: int) -> dict[str, float]:

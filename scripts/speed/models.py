@@ -1,10 +1,9 @@
-"""Count each model's parameters and time its predictions; writes results/model-speed.json.
+"""Parameters and prediction speed of each model; writes results/model-speed.json.
 
-Run from the repository's root: ``python scripts/model_speed.py``. The weights are as they are
-before training, which changes neither. Models take turns, so that all see the same machine.
+Run from the repository's root: ``python -m scripts.speed.models``. The weights are those before
+training, which changes neither. Models take turns, so that all see the same machine.
 """
 
-import json
 import statistics
 import time
 from pathlib import Path
@@ -19,22 +18,20 @@ from mvcn.cli.process import prepare_process
 from mvcn.config import ModelConfig, read_recipe
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.data.table import read_table
-from mvcn.files import write_json
 from mvcn.inference import Classifier
 from mvcn.inputs import build_processor
 from mvcn.models import MODELS, build_model
-from mvcn.training.run_folder import describe_environment
 from mvcn.types import Post
+from scripts import results
 
 CLASSES = ("negative", "neutral", "positive")
 RECIPES = ("default", "best")
-"""Shown beside the models, which have recipes of their names."""
+"""Shown next to the models, which have recipes of their names."""
 
 
 def main(
     posts: Annotated[int, typer.Option(help="Posts that are predicted, from files.")] = 256,
     rounds: Annotated[int, typer.Option(help="How often; the median is kept.")] = 5,
-    results: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("results"),
 ) -> None:
     """Measure all models on the same generated posts."""
     prepare_process()
@@ -55,10 +52,8 @@ def main(
         "posts": posts,
         "threads": torch.get_num_threads(),
         "models": {name: _about(models[name], posts, seconds[name]) for name in names},
-        "environment": describe_environment(),
     }
-    write_json(results / "model-speed.json", content)
-    typer.echo(json.dumps(content["models"], indent=2))
+    results.write("model-speed", content)
 
 
 def _classifier(config: ModelConfig, has_head: bool) -> Classifier:

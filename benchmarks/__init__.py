@@ -1,1 +1,0 @@
-"""Speed of mvcn beside plain code for the same work: ``python -m benchmarks``."""

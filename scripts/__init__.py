@@ -1,0 +1,1 @@
+"""Commands of the project itself: ``speed``, ``studies`` and the ``tables`` made of both."""

@@ -1,0 +1,34 @@
+"""The files of results/ that the commands of this folder write and `scripts.tables` reads."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mvcn.files import write_json
+from mvcn.training.run_folder import describe_environment
+
+RESULTS = Path("results")
+
+
+def read(name: str) -> Any:
+    """Return the content of results/NAME.json; nothing if there is no such file."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def write(name: str, content: Mapping[str, Any]) -> None:
+    """Write results/NAME.json, with the versions that the content was measured with."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    write_json(path, {**content, "environment": describe_environment()})
+    typer.echo(f"Wrote {path}.")
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return mean and sample standard deviation of a measure over seeds."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": statistics.mean(values), "deviation": deviation, "n": len(values)}

@@ -1,0 +1,1 @@
+"""Speed: mvcn compared with plain code (``python -m scripts.speed``), and how its costs grow."""

@@ -1,0 +1,1 @@
+"""Experiments behind the tables: each module writes one file of results/."""
