@@ -118,7 +118,7 @@ def _black_image() -> str:
 
 def _evaluate(config: RunConfig, output: Path, dev: Sequence[Post]) -> dict[str, Any]:
     classifier = Classifier.from_pretrained(output)
-    table = read_posts(replace(config.data, root=config.data.dev)).posts
+    table = read_posts(config.data.model_copy(update={"root": config.data.dev})).posts
     rows = np.array([list(p.probabilities.values()) for p in classifier.predict(table)])
     names = classifier.class_names
     labels = np.array([names.index(str(post.label)) for post in dev])

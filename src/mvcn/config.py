@@ -1,4 +1,4 @@
-"""Settings of a run: dataclasses, read from YAML recipes and `--set a.b=c`, strict about names.
+"""Settings of a run, read from YAML recipes and `--set a.b=c`, strict about names.
 
 A docstring that ends with "Ours." is about an addition to the published method, which is off in the
 recipe `paper`; "Ours: VALUE." is about one value of a setting, which the recipe does not use. "Not
@@ -7,68 +7,70 @@ given, ours." is about a number that any run needs and the paper does not give.
 Configuration stops here and at the builders: modules take plain keyword arguments.
 """
 
-import dataclasses
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import Field, model_validator
 
+from mvcn.config_files import build_from, parse_yaml, read_named
 from mvcn.errors import ConfigError
-from mvcn.strict_settings import Range, require_known, require_ranges, set_field
-from mvcn.strict_yaml import parse_yaml
+from mvcn.settings import (
+    Count,
+    CountOrZero,
+    Dropout,
+    FilePath,
+    Name,
+    NonNegative,
+    Number,
+    Positive,
+    Seed,
+    Settings,
+    Share,
+    Texts,
+    Values,
+    require_known,
+    with_values,
+)
+from mvcn.types import (
+    AttentionKind,
+    BadImagePolicy,
+    CentroidSource,
+    CongruityForm,
+    ContrastForm,
+    FusionKind,
+    Quoting,
+)
 
-FusionKind = Literal["text-guided", "equal"]
-AttentionKind = Literal["sparsemax", "softmax"]
-BadImagePolicy = Literal["error", "blank", "drop"]
-Quoting = Literal["auto", "minimal", "none"]
-CongruityForm = Literal["ratio", "share", "absolute"]
-CentroidSource = Literal["queue", "batch"]
-ContrastForm = Literal["corrected", "faithful"]
 Prefill = Literal["none", "self", "auxiliary", "auxiliary-run"]
 MixedPrecision = Literal["none", "bf16", "fp16"]
 
 NUM_SPECIAL_TOKENS = 2
 """Tokens that text encoders add to each text; `max_tokens` counts them."""
 
-
-Count = Annotated[int, Range("at least 1", lambda number: number >= 1)]
-CountOrZero = Annotated[int, Range("at least 0", lambda number: number >= 0)]
-CountOrAll = Annotated[
-    int | None, Range("at least 0", lambda number: number is None or number >= 0)
+CountOrAll = Annotated[int | None, Field(ge=0), "at least 0"]
+Tokens = Annotated[int, Field(gt=NUM_SPECIAL_TOKENS), "at least 3"]
+ClassWeights = Annotated[
+    Literal["none", "auto"] | dict[Name, Number], "one of none, auto or names, each with a number"
 ]
-Seed = Annotated[int, Range("from 0 to 4294967295", lambda number: 0 <= number < 2**32)]
-Tokens = Annotated[int, Range("at least 3", lambda number: number > NUM_SPECIAL_TOKENS)]
-Positive = Annotated[
-    float, Range("finite and above 0", lambda number: math.isfinite(number) and number > 0)
-]
-NonNegative = Annotated[
-    float, Range("finite and at least 0", lambda number: math.isfinite(number) and number >= 0)
-]
-Share = Annotated[float, Range("from 0 to 1", lambda number: 0 <= number <= 1)]
-Dropout = Annotated[float, Range("at least 0 and below 1", lambda number: 0 <= number < 1)]
 
 
-@dataclass
-class DataConfig:
+class DataConfig(Settings):
     """Which posts to learn from."""
 
     name: str = "table"
     """A kind of source that `mvcn.data.datasets.DATASETS` knows; `table` is your own file."""
-    root: Path | None = None
+    root: FilePath | None = None
     """Folder or file of the posts."""
-    splits: Path | None = None
+    splits: FilePath | None = None
     """Folder with `train.txt` and `dev.txt`, an id a line; else as the source or the seed says."""
-    train: Path | None = None
+    train: FilePath | None = None
     """Posts to learn from, in place of a part of `root`."""
-    dev: Path | None = None
+    dev: FilePath | None = None
     """Posts to choose the epoch by, beside `train`; else a seeded tenth of `train`."""
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: Texts = Field(default_factory=dict)
     """Our name of a column (text, image, label, id, ...) -> its name in the source."""
-    images: Path | None = None
+    images: FilePath | None = None
     """Folder of the images, where it is not the one that the source implies."""
     encoding: str | None = None
     """Python codec of text files, such as cp1252; else by a byte-order mark, else UTF-8."""
@@ -85,13 +87,12 @@ class DataConfig:
     """A bad image stops the run, counts as no image, or takes its post out; always counted."""
 
 
-@dataclass
-class ModelConfig:
+class ModelConfig(Settings):
     """The network."""
 
     network: str = "mvcn"
     """One of `mvcn models`, each of which has a recipe of its name."""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Values = Field(default_factory=dict)
     """What this network alone can be told; see its file in `mvcn.models`."""
     text_encoder: str = "minilm-l6"
     """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
@@ -136,9 +137,17 @@ class ModelConfig:
     """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200.
     Not given, ours."""
 
+    @model_validator(mode="after")
+    def _require_whole_heads(self) -> "ModelConfig":
+        if self.hidden_size % self.num_heads:
+            raise ConfigError(
+                f"Setting 'model.hidden_size' is {self.hidden_size}, but must be a multiple "
+                f"of model.num_heads, which is {self.num_heads}."
+            )
+        return self
 
-@dataclass
-class ObjectiveConfig:
+
+class ObjectiveConfig(Settings):
     """The loss: cross-entropy with soft targets, plus the semantic congruity constraint."""
 
     congruity_weight: NonNegative = 0.1
@@ -156,9 +165,9 @@ class ObjectiveConfig:
     prefill_epochs: NonNegative = 1.0
     """Epochs of cross-entropy alone before the queue is filled, of this model for `self` and of the
     module for `auxiliary`. Not given, ours."""
-    prefill_run: Path | None = None
+    prefill_run: FilePath | None = None
     """Run folder of the auxiliary model, for `auxiliary-run`."""
-    class_weights: Literal["none", "auto"] | dict[str, float] = "none"
+    class_weights: ClassWeights = "none"
     """Weight of each class's posts in the cross-entropy; auto: the rarer the heavier, mean 1.
     Ours."""
     annotation_weight: NonNegative = 0.0
@@ -183,8 +192,7 @@ class ObjectiveConfig:
     Not given, ours."""
 
 
-@dataclass
-class TrainingConfig:
+class TrainingConfig(Settings):
     """Optimisation."""
 
     seed: Seed = 0
@@ -221,14 +229,13 @@ class TrainingConfig:
     """Translate the network by `torch.compile`, which takes a minute or more, to train faster."""
 
 
-@dataclass
-class RunConfig:
+class RunConfig(Settings):
     """Everything that decides a run."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[Any, Any]) -> "RunConfig":
@@ -242,19 +249,23 @@ class RunConfig:
         return config
 
     def update(self, mapping: Mapping[Any, Any]) -> None:
-        """Overwrite the fields that `mapping` names, section by section.
+        """Overwrite the fields that `mapping` names, section by section, and check all of them.
+
+        Attributes that were assigned are unchecked until then.
 
         Raises:
             ConfigError: A key that does not exist, or a value of the wrong type or range.
         """
-        for section, values in mapping.items():
-            name = str(section)
-            require_known(name, self, prefix="")
+        changes = {str(section): values for section, values in mapping.items()}
+        for name, values in changes.items():
+            require_known(name, type(self), prefix="")
             if not isinstance(values, Mapping):
                 raise ConfigError(f"'{name}' is a section: give it keys, as in {name}.key.")
-            for key, value in values.items():
-                set_field(getattr(self, name), name, str(key), value)
-        self.validate()
+        checked = {
+            name: with_values(section, changes.get(name, {}), name) for name, section in self
+        }
+        for name, section in checked.items():
+            setattr(self, name, section)
 
     def set(self, assignments: Iterable[str]) -> None:
         """Apply command-line assignments like ``training.epochs=3`` (values are YAML) together.
@@ -272,26 +283,9 @@ class RunConfig:
             mapping.setdefault(section, {})[key] = value
         self.update(mapping)
 
-    def validate(self) -> None:
-        """Check ranges; reading and setting do so already, plain attribute assignment does not.
-
-        Raises:
-            ConfigError: A number out of its range, or sizes that do not fit each other.
-        """
-        for section in dataclasses.fields(self):
-            require_ranges(getattr(self, section.name), section.name)
-        if self.model.hidden_size % self.model.num_heads:
-            raise ConfigError(
-                f"Setting 'model.hidden_size' is {self.model.hidden_size}, but must be a multiple "
-                f"of model.num_heads, which is {self.model.num_heads}."
-            )
-
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Return nested dictionaries of plain values, as YAML and `from_mapping` take them."""
-        return {
-            section: {key: _plain(value) for key, value in values.items()}
-            for section, values in dataclasses.asdict(self).items()
-        }
+        return self.model_dump(warnings=False)
 
     def to_yaml(self) -> str:
         """Return the resolved settings as YAML."""
@@ -304,18 +298,7 @@ def read_recipe(name: str) -> RunConfig:
     Raises:
         ConfigError: No such recipe, not YAML, or a setting that does not exist.
     """
-    shipped = resources.files("mvcn") / "recipes"
-    known = sorted(p.name[:-5] for p in shipped.iterdir() if p.name.endswith(".yaml"))
-    if name in known:
-        return read_config((shipped / f"{name}.yaml").read_text("utf-8"), f"Recipe '{name}'")
-    try:
-        text = Path(name).read_text("utf-8")
-    except FileNotFoundError as error:
-        choices = ", ".join(known)
-        raise ConfigError(f"No recipe '{name}': give a YAML file or one of {choices}.") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"Recipe file {name} cannot be read as text: {error}.") from error
-    return read_config(text, f"Recipe file {name}")
+    return read_named("Recipe", "recipes", name, _build)
 
 
 def read_config(text: str, where: str) -> RunConfig:
@@ -324,16 +307,10 @@ def read_config(text: str, where: str) -> RunConfig:
     Raises:
         ConfigError: Not YAML, not a mapping, or a setting that does not exist.
     """
-    mapping = parse_yaml(text, where)
-    if mapping is None:
-        return RunConfig()
-    if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{where} must hold sections like 'training:' with keys below them.")
-    try:
-        return RunConfig.from_mapping(mapping)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    return build_from(text, where, _build)
 
 
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+def _build(content: Any) -> RunConfig:
+    if not isinstance(content, Mapping | None):
+        raise ConfigError("it must hold sections like 'training:' with keys below them.")
+    return RunConfig.from_mapping(content or {})

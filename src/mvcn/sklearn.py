@@ -20,8 +20,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvcn.config import CongruityForm
 from mvcn.losses.congruity import SemanticCongruityLoss
+from mvcn.types import CongruityForm
 
 MAX_SEED = 2**31 - 1
 ONE_OR_MORE = [Interval(Integral, 1, None, closed="left")]

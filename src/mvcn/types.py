@@ -1,9 +1,17 @@
-"""What flows between the layers: posts, and collections of them."""
+"""What flows between the layers: posts, collections of them, and choices with a name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+BadImagePolicy = Literal["error", "blank", "drop"]
+Quoting = Literal["auto", "minimal", "none"]
+FusionKind = Literal["text-guided", "equal"]
+AttentionKind = Literal["sparsemax", "softmax"]
+CongruityForm = Literal["ratio", "share", "absolute"]
+CentroidSource = Literal["queue", "batch"]
+ContrastForm = Literal["corrected", "faithful"]
 
 
 @dataclass(frozen=True, slots=True)

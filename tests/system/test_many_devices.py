@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,12 +78,15 @@ def watching(stop=False):
 
 def with_graph(config):
     """Return settings of one epoch of a network that counts what it sees together."""
-    return replace(
-        config,
-        model=replace(config.model, network="mgnns"),
-        objective=replace(config.objective, annotation_weight=0.0, distillation_weight=0.0),
-        training=replace(config.training, epochs=1),
+    changed = config.model_copy()
+    changed.update(
+        {
+            "model": {"network": "mgnns"},
+            "objective": {"annotation_weight": 0.0, "distillation_weight": 0.0},
+            "training": {"epochs": 1},
+        }
     )
+    return changed
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import typer
 
 from mvcn.cli.options import BackendName, Source
 from mvcn.cli.process import prepare_process
-from mvcn.config import BadImagePolicy
 from mvcn.errors import ConfigError
+from mvcn.types import BadImagePolicy
 
 JOB_SETTINGS = ("name", "columns", "images", "text_only")
 """Of a source, what a job takes."""

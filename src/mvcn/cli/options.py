@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from mvcn.config import BadImagePolicy, DataConfig, Quoting, RunConfig
+from mvcn.config import DataConfig, RunConfig
 from mvcn.data.datasets import DATASETS
 from mvcn.errors import ConfigError
+from mvcn.types import BadImagePolicy, Quoting
 
 DataName = Annotated[
     str,

@@ -29,9 +29,10 @@ from mvcn.cli.options import (
 )
 from mvcn.cli.predictions import PredictionTable, kept_cells, require_place_for_predictions
 from mvcn.cli.process import prepare_process
-from mvcn.config import BadImagePolicy, DataConfig
+from mvcn.config import DataConfig
 from mvcn.data.sources import read_posts
 from mvcn.errors import ConfigError
+from mvcn.types import BadImagePolicy
 
 if TYPE_CHECKING:
     from mvcn.inference import Prediction

@@ -7,8 +7,9 @@ import typer
 
 from mvcn.cli.options import Source, Splits, given, reads_posts, tell_problems
 from mvcn.cli.process import RANK, prepare_process
-from mvcn.config import BadImagePolicy, RunConfig, read_recipe
+from mvcn.config import RunConfig, read_recipe
 from mvcn.errors import ConfigError
+from mvcn.types import BadImagePolicy
 
 
 @reads_posts()

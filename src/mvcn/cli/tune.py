@@ -35,7 +35,7 @@ def tune(
     changes = given(name=data, root=root, splits=splits)
     if root is not None:
         changes |= {"train": None, "dev": None}  # which would come first
-    space = replace(space, data=replace(space.data, **changes))
+    space = replace(space, data=space.data.model_copy(update=changes))
     _tell(run_search(space, output, trials), space, output)
 
 

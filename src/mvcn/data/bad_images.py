@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from mvcn.config import BadImagePolicy
 from mvcn.errors import BadImageError, ConfigError
-from mvcn.types import Post
+from mvcn.types import BadImagePolicy, Post
 
 LOGGER = logging.getLogger(__name__)
 

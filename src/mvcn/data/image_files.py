@@ -4,14 +4,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import UnreadableImage, bad_image_error
 from mvcn.data.datasets.mvsa import LABEL_FILE
 from mvcn.data.formats.rows import why_no_file
 from mvcn.data.image_facts import describe_image
 from mvcn.data.read_ahead import read_ahead
 from mvcn.errors import DataError, reason_of
-from mvcn.types import Corpus, ImageSource, Post
+from mvcn.types import BadImagePolicy, Corpus, ImageSource, Post
 
 LOG = logging.getLogger(__name__)
 

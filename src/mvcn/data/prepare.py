@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import bad_image_error, warn_of_truncated_images
 from mvcn.data.datasets.prepared import (
     FACTS,
@@ -35,7 +34,7 @@ from mvcn.data.tar_members import TarMember
 from mvcn.data.usable_posts import WITHOUT_CONTENT, by_id, lack_of, usable_posts
 from mvcn.errors import BadImageError, DataError, RunError
 from mvcn.files import write_json
-from mvcn.types import Corpus, ImageFacts, Post
+from mvcn.types import BadImagePolicy, Corpus, ImageFacts, Post
 
 SHARD_POSTS = 2048
 ROW_GROUP_POSTS = 32

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.data.text import has_text
-from mvcn.types import Post
+from mvcn.types import BadImagePolicy, Post
 
 BOTH = ("text", "image")
 WITHOUT_CONTENT = "without text and image"

@@ -66,7 +66,7 @@ def read_cell(path: Path) -> CellResult:
         content = json.loads(path.read_text("utf-8"))
         lists = {name: np.array(content[name].split(), dtype=np.int64) for name in NUMBER_LISTS}
         lists["has_near_duplicate"] = lists["has_near_duplicate"].astype(bool)
-        settings = _with_defaults(content["settings"])
+        settings = settings_of(RunConfig.from_mapping(content["settings"]))
         content |= {"class_names": tuple(content["class_names"]), "settings": settings, **lists}
         return CellResult(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -85,9 +85,3 @@ def read_cells(results: Path) -> Sequence[CellResult]:
     if not cells:
         raise MvcnError(f"{results} holds no results: name a folder that mvcn experiment wrote.")
     return cells
-
-
-def _with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Add settings that did not exist when the cell was written: a default changes nothing."""
-    defaults = settings_of(RunConfig())
-    return {name: {**defaults[name], **settings.get(name, {})} for name in defaults}

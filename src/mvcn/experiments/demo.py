@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 from transformers import set_seed
 
-from mvcn.config import AttentionKind, RunConfig, read_recipe
+from mvcn.config import RunConfig, read_recipe
 from mvcn.data.datasets.merge_rule import merge_labels
 from mvcn.data.synthetic import (
     CELL_PX,
@@ -43,7 +43,7 @@ from mvcn.models import MvcnForClassification, build_model
 from mvcn.report.page import write_report as write_page
 from mvcn.training import run_folder
 from mvcn.training.run import train
-from mvcn.types import Post
+from mvcn.types import AttentionKind, Post
 
 ATTENTIONS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 RECIPE = "default"

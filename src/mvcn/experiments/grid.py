@@ -1,15 +1,14 @@
 """What an experiment trains: a grid of rows (settings) x data x seeds, or x folds, from YAML."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from mvcn.config import DataConfig, RunConfig, read_recipe
+from mvcn.config_files import read_named
 from mvcn.errors import ConfigError
-from mvcn.strict_yaml import parse_yaml
 
 MIN_FOLDS = 2
 KEYS = ("name", "recipe", "data", "seeds", "folds", "rows")
@@ -59,20 +58,7 @@ def read_experiment(name: str) -> Experiment:
     Raises:
         ConfigError: No such file, a key or setting that does not exist, or one that lacks.
     """
-    shipped = resources.files("mvcn") / "recipes" / "experiments"
-    known = sorted(p.name[:-5] for p in shipped.iterdir() if p.name.endswith(".yaml"))
-    path = shipped / f"{name}.yaml" if name in known else Path(name)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"No experiment '{name}': give a YAML file or one of {', '.join(known)}."
-        ) from error
-    where = f"Experiment '{name}'"
-    try:
-        return _experiment(parse_yaml(text, where))
-    except ConfigError as error:
-        raise error if str(error).startswith(where) else ConfigError(f"{where}: {error}") from error
+    return read_named("Experiment", "recipes/experiments", name, _experiment)
 
 
 def cells_of(experiment: Experiment) -> list[Cell]:
@@ -94,9 +80,15 @@ def settings_of(config: RunConfig) -> dict[str, dict[str, Any]]:
     return mapping
 
 
+def with_splits(config: RunConfig, splits: Path) -> RunConfig:
+    """Return the settings of a cell whose train and dev posts are listed in a folder."""
+    data = config.data.model_copy(update={"splits": splits})
+    return config.model_copy(update={"data": data})
+
+
 def _config(experiment: Experiment, row: str, data: str, seed: int) -> RunConfig:
     config = RunConfig.from_mapping(settings_of(experiment.rows[row]))
-    config.data = replace(experiment.data[data])
+    config.data = experiment.data[data]
     config.update({"training": {"seed": seed}})
     return config
 

@@ -1,6 +1,5 @@
 """What there is to know of each model before it is trained."""
 
-from dataclasses import asdict
 from typing import Any
 
 from mvcn.experiments.published import published_results
@@ -20,7 +19,7 @@ def list_models() -> list[dict[str, Any]]:
                 for data, systems in results.items()
                 if about.published in systems
             },
-            "options": asdict(about.options()),
+            "options": about.options().model_dump(),
         }
         for name, about in MODELS.items()
     ]

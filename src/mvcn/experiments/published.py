@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from mvcn.strict_yaml import parse_yaml
+from mvcn.config_files import parse_yaml
 
 SHARED = ("which", "split")
 """What holds for all systems of a data set that do not say otherwise."""

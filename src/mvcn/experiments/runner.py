@@ -18,7 +18,7 @@ from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import ConfigError, MvcnError, RunError
 from mvcn.experiments.cell import CellResult, read_cell, write_cell
 from mvcn.experiments.folds import deal_folds
-from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of
+from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of, with_splits
 from mvcn.training import run_folder
 from mvcn.training.fitting import require_fitting
 from mvcn.training.run import train
@@ -88,8 +88,8 @@ def _with_folds(experiment: Experiment, places: Places) -> list[Cell]:
     cells = []
     for cell in cells_of(experiment):
         assert cell.fold is not None  # the experiment has folds
-        data = replace(cell.config.data, splits=folders[cell.data][cell.fold])
-        cells.append(replace(cell, config=replace(cell.config, data=data)))
+        config = with_splits(cell.config, folders[cell.data][cell.fold])
+        cells.append(replace(cell, config=config))
     return cells
 
 

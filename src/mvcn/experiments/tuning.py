@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from mvcn.errors import ConfigError, MvcnError, RunError
 from mvcn.experiments.folds import deal_folds
-from mvcn.experiments.grid import Cell
+from mvcn.experiments.grid import Cell, with_splits
 from mvcn.experiments.tuning_results import (
     RECIPE_FILE,
     TRIALS_FILE,
@@ -202,8 +202,7 @@ def _value(domain: Span | Choices, stored: Any) -> Any:
 def _train(search: _Search, cell: Cell, scores: "DevScores") -> Mapping[str, Any]:
     """Train one cell, or go on with it; its bars and lines go to a log beside its run folder."""
     if cell.fold is not None:
-        data = replace(cell.config.data, splits=search.folds[cell.fold])
-        cell = replace(cell, config=replace(cell.config, data=data))
+        cell = replace(cell, config=with_splits(cell.config, search.folds[cell.fold]))
     run = search.run_of(cell)
     log_path = run.with_suffix(".log")
     run.parent.mkdir(parents=True, exist_ok=True)

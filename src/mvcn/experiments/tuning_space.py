@@ -1,20 +1,18 @@
 """Where a search looks: settings and the values that they may take, from YAML."""
 
-import copy
 import json
 import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from mvcn.config import DataConfig, RunConfig, read_recipe
+from mvcn.config_files import read_named
 from mvcn.errors import ConfigError
 from mvcn.experiments.grid import Cell, Experiment, cells_of, folds_of, seeds_of
-from mvcn.strict_yaml import parse_yaml
 
 KEYS = ("name", "recipe", "data", "seeds", "folds", "metric", "space")
 SPAN_KEYS = {"low", "high", "log", "step"}
@@ -98,20 +96,7 @@ def read_space(name: str) -> SearchSpace:
         ConfigError: No such file, a key or setting that does not exist, or values that it cannot
             have.
     """
-    shipped = resources.files("mvcn") / "recipes" / "spaces"
-    known = sorted(p.name[:-5] for p in shipped.iterdir() if p.name.endswith(".yaml"))
-    path = shipped / f"{name}.yaml" if name in known else Path(name)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"No search space '{name}': give a YAML file or one of {', '.join(known)}."
-        ) from error
-    where = f"Search space '{name}'"
-    try:
-        return _space(parse_yaml(text, where))
-    except ConfigError as error:
-        raise error if str(error).startswith(where) else ConfigError(f"{where}: {error}") from error
+    return read_named("Search space", "recipes/spaces", name, _space)
 
 
 def _space(content: Any) -> SearchSpace:
@@ -234,7 +219,7 @@ def _with(start: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     for name, value in values.items():
         section, _, key = name.partition(".")
         sections.setdefault(section, {})[key] = value
-    config = copy.deepcopy(start)
+    config = start.model_copy()
     config.update(sections)
     return config
 

@@ -4,12 +4,10 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mvcn.config import RunConfig
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import ConfigError, RunError, reason_of
@@ -97,7 +95,7 @@ def _storage(library: Any, path: Path) -> Iterator[Any]:
 def _about(space: SearchSpace) -> dict[str, Any]:
     """Return what must not change while a search is under way, as JSON gives it back."""
     posts = read_training_posts(space.data, space.seeds[0])
-    data = replace(RunConfig(), data=space.data).to_mapping()["data"]
+    data = space.data.model_dump()
     content = {
         "name": space.name,
         "recipe": settings_of(space.start),

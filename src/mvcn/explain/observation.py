@@ -8,14 +8,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mvcn.config import BadImagePolicy
 from mvcn.data.usable_posts import by_id, usable_posts
 from mvcn.inputs.batches import LABEL_FIELDS, Collator, EncodedPosts
 from mvcn.inputs.images import ImageInputs, image_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import MvcnOutput, probabilities
-from mvcn.types import Post
+from mvcn.types import BadImagePolicy, Post
 
 BATCH_SIZE = 50
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mvcn.config import BadImagePolicy, RunConfig
+from mvcn.config import RunConfig
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.explain.observation import PreparedPosts, observe
@@ -19,7 +19,7 @@ from mvcn.inputs.describer import DESCRIBER, ImageDescriber
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.nn.attention import Normalizer
 from mvcn.training import run_folder
-from mvcn.types import Post
+from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
 FEATURES_FILE = "train_features.safetensors"

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import WAYS_ON, require_policy
 from mvcn.data.decoded_image import GivenImage, image_source
 from mvcn.data.given_posts import each_post, given_posts, given_text
@@ -29,7 +28,7 @@ from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import probabilities
 from mvcn.training.run_folder import learned_from_texts_alone
-from mvcn.types import Post
+from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
 

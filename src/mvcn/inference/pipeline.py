@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from mvcn.config import BadImagePolicy
 from mvcn.data.bad_images import require_policy
 from mvcn.data.decoded_image import image_source
 from mvcn.data.given_posts import given_text
@@ -28,7 +27,7 @@ from mvcn.inputs import limit_tokens
 from mvcn.inputs.describer import DESCRIBER, ImageDescriber
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.types import Post
+from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
 

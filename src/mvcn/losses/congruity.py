@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvcn.config import CongruityForm
 from mvcn.errors import ConfigError
 from mvcn.losses.distributed import gather_batch, global_mean, local_mean
 from mvcn.losses.queue import CentroidQueue
+from mvcn.types import CongruityForm
 
 
 class SemanticCongruityLoss(nn.Module):

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvcn.config import ContrastForm
+from mvcn.types import ContrastForm
 
 
 def data_contrast(

@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvcn.config import CentroidSource, ObjectiveConfig
+from mvcn.config import ObjectiveConfig
 from mvcn.errors import ConfigError
 from mvcn.losses.calibration import soft_targets
 from mvcn.losses.congruity import congruity_losses, squared_distances
 from mvcn.losses.contrast import data_contrast, label_contrast
 from mvcn.losses.distributed import gather_batch, gather_views, global_mean, local_mean
 from mvcn.losses.queue import CentroidQueue, batch_centroids, require_labels
+from mvcn.types import CentroidSource
 
 Centroids: TypeAlias = tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]
 """Class means, and the posts behind each."""

@@ -3,7 +3,6 @@
 Importing this package registers them with Hugging Face's Auto classes.
 """
 
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.image_words import pad_pieces, word_pieces
 from mvcn.models.systems import MODELS, system
-from mvcn.strict_settings import read_options
+from mvcn.settings import with_values
 
 __all__ = [
     "MODELS",
@@ -48,13 +47,13 @@ def build_model(
             other, or there is no such network or option of it.
     """
     kind = system(config.network).options
-    options: Any = read_options(kind, config.options, "model.options")
+    options = with_values(kind(), config.options, "model.options")
     sizes, fill = _image_words(config)
     model = MvcnForClassification.from_encoders(
         _text_encoder(config),
         load_image_encoder(config.image_encoder),
         network=config.network,
-        options=asdict(options),
+        options=options.model_dump(),
         hidden_size=config.hidden_size,
         feedforward_size=config.feedforward_size,
         num_heads=config.num_heads,

@@ -1,23 +1,20 @@
 """A bidirectional LSTM over the words of a text, with attention or without."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
-from mvcn.config import Count
 from mvcn.encoders.tokens import token_width
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.pooling import masked_mean, weighted_sum
 from mvcn.nn.recurrent import MaskedLstm
+from mvcn.settings import Count, Settings
 
 WORD_DROPOUT = STATE_DROPOUT = 0.3
 FEATURE_DROPOUT = 0.5
 
 
-@dataclass
-class BiLstmOptions:
+class BiLstmOptions(Settings):
     """What this network alone can be told."""
 
     attention: bool = True

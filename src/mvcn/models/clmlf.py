@@ -1,24 +1,22 @@
 """CLMLF: a transformer over all tokens, and two contrasts between posts (Li et al. 2022)."""
 
-from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvcn.config import Dropout
 from mvcn.encoders.tokens import token_width
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.fusion import EqualFusion
 from mvcn.nn.pooling import weighted_sum
+from mvcn.settings import Dropout, Settings
 
 Activation = Literal["relu", "gelu"]
 
 
-@dataclass
-class ClmlfOptions:
+class ClmlfOptions(Settings):
     """What this network alone can be told."""
 
     faithful: bool = False
@@ -42,7 +40,7 @@ def build(config: MvcnConfig) -> "Clmlf":
         num_heads=config.num_heads,
         num_layers=config.num_fusion_layers,
         dropout=config.dropout,
-        **asdict(ClmlfOptions(**(config.options or {}))),
+        **dict(ClmlfOptions(**(config.options or {}))),
     )
 
 

@@ -1,23 +1,20 @@
 """Co-memory network: text and image question each other's memory (Xu, Mao and Chen 2018)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
-from mvcn.config import Count
 from mvcn.encoders.tokens import token_width
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.pooling import GuidedAttention, masked_mean
 from mvcn.nn.recurrent import MaskedLstm
+from mvcn.settings import Count, Settings
 
 SIZE = 128
 """Of both memories; our choice."""
 
 
-@dataclass
-class CoMemoryOptions:
+class CoMemoryOptions(Settings):
     """What this network alone can be told."""
 
     hops: Count = 6

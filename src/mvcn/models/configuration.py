@@ -5,7 +5,7 @@ from typing import Any, no_type_check
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from mvcn.config import AttentionKind, FusionKind
+from mvcn.types import AttentionKind, FusionKind
 
 
 @no_type_check  # Hugging Face makes its constructor take keywords that it does not declare

@@ -1,18 +1,16 @@
 """MGNNS: graphs of words and of objects, whose vectors ask each other (Yang et al. 2021)."""
 
-from dataclasses import asdict, dataclass
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvcn.config import Count
 from mvcn.encoders.tokens import token_width
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.attention import MultiHeadAttention
 from mvcn.nn.graphs import HIDDEN_SIZE, ObjectGraph, WordGraph
 from mvcn.nn.recurrent import MaskedLstm
+from mvcn.settings import Count, Settings
 
 SIZE = 300
 NUM_HEADS = 4
@@ -26,8 +24,7 @@ THRESHOLD = 0.3
 """Of the graph of objects, in the authors' command for MVSA."""
 
 
-@dataclass
-class MgnnsOptions:
+class MgnnsOptions(Settings):
     """What this network alone can be told."""
 
     window: Count = 4
@@ -44,7 +41,7 @@ def build(config: MvcnConfig) -> "Mgnns":
         token_width(config.image_config),
         config.image_words["num_objects"],
         config.num_labels,
-        **asdict(MgnnsOptions(**(config.options or {}))),
+        **dict(MgnnsOptions(**(config.options or {}))),
     )
 
 

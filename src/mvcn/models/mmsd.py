@@ -1,7 +1,6 @@
 """Hierarchical fusion of text, image and attributes (Cai et al. 2019), and its ablations."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import starmap
 
 import torch
@@ -14,6 +13,7 @@ from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.attention import masked_softmax
 from mvcn.nn.pooling import masked_mean, weighted_sum
 from mvcn.nn.recurrent import MaskedLstm
+from mvcn.settings import Settings
 
 STATE_SIZE = 256
 REGION_SIZE = 1024
@@ -24,8 +24,7 @@ Modality = tuple[Tensor, Tensor]
 """Tokens ``(batch, token, dim)`` of one kind, and which of them are real."""
 
 
-@dataclass
-class MmsdOptions:
+class MmsdOptions(Settings):
     """What this network alone can be told."""
 
     faithful: bool = False

@@ -4,13 +4,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvcn.config import AttentionKind, FusionKind
 from mvcn.encoders.tokens import token_width
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.annotations import AnnotationHead
 from mvcn.nn.fusion import EqualFusion, TextGuidedFusion
 from mvcn.nn.reduction import ReductionUnit
+from mvcn.types import AttentionKind, FusionKind
 
 
 def build(config: MvcnConfig) -> "MultiViewNetwork":

@@ -22,10 +22,10 @@ from mvcn.models import (
 )
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import Network
+from mvcn.settings import Settings
 
 
-@dataclass
-class NoOptions:
+class NoOptions(Settings):
     """Options of a network that has none."""
 
 
@@ -43,8 +43,8 @@ class System:
     """Where it was published, or that it is ours."""
     published: str | None = None
     """Its name in `published.yaml`, where it has published results."""
-    options: type = NoOptions
-    """Dataclass of what its network alone can be told."""
+    options: type[Settings] = NoOptions
+    """Settings of what its network alone can be told."""
     learns_by: tuple[str, ...] = ()
     """Weights of the objective that concern what its network alone has."""
 

@@ -9,7 +9,6 @@ from typing import Literal, TypeVar
 
 from fastapi import Request
 
-from mvcn.config import BadImagePolicy
 from mvcn.data.usable_posts import lack_of
 from mvcn.errors import DataError
 from mvcn.inference import Prediction
@@ -21,7 +20,7 @@ from mvcn.serve.metrics import Metrics
 from mvcn.serve.requests import FORM, JSON, parse_json, parse_one
 from mvcn.serve.responses import RequestError
 from mvcn.serve.served_run import ExplainedPost, ServedRun
-from mvcn.types import Post
+from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger("mvcn.serve")
 Result = TypeVar("Result")

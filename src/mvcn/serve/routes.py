@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader
 
-from mvcn.config import BadImagePolicy
 from mvcn.serve.answering import WHY_NOT, Answering
 from mvcn.serve.requests import FORM, JSON, PostsBody
 from mvcn.serve.responses import (
@@ -23,6 +22,7 @@ from mvcn.serve.responses import (
     WordAnswer,
 )
 from mvcn.serve.served_run import METHOD, ExplainedPost
+from mvcn.types import BadImagePolicy
 
 PAGE = Path(__file__).parent / "page"
 PNG = "image/png"

@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Trainer
 
-from mvcn.config import CongruityForm
 from mvcn.errors import ConfigError, DataError
 from mvcn.losses.congruity import SemanticCongruityLoss
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.loss_parts import LossParts
+from mvcn.types import CongruityForm
 
 CONGRUITY_FILE = "congruity.safetensors"
 

@@ -1,6 +1,5 @@
 """Accumulating calibration's first step: fill the queue before the constraint is used."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +118,14 @@ def auxiliary_config(config: RunConfig) -> RunConfig:
 
     It sees the posts in the order of the run, whose other settings it shares.
     """
-    return replace(
-        config,
-        objective=replace(config.objective, congruity_weight=0.0, calibration=0.0, prefill="none"),
-        training=replace(config.training, epochs=int(config.objective.prefill_epochs)),
+    changed = config.model_copy()
+    changed.update(
+        {
+            "objective": {"congruity_weight": 0.0, "calibration": 0.0, "prefill": "none"},
+            "training": {"epochs": int(config.objective.prefill_epochs)},
+        }
     )
+    return changed
 
 
 def build_prefill(

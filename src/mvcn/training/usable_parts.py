@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mvcn.config import BadImagePolicy
 from mvcn.data.training_posts import TrainingPosts
 from mvcn.data.usable_posts import UsablePosts, by_id, usable_posts
 from mvcn.inputs.images import ImageInputs
+from mvcn.types import BadImagePolicy
 
 NOTHING_TO_READ = "without anything that the model reads"
 

@@ -1,7 +1,5 @@
 """Networks in the form of their authors' code, against what that code computes."""
 
-from dataclasses import asdict
-
 import pytest
 import torch
 from torch import nn
@@ -51,7 +49,7 @@ def test_mgnns_weighs_sixty_numbers_of_each_head_for_each_class():
 def clmlf(**options):
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "feedforward_size": 12, "num_heads": 2, "num_layers": 1}
-    return Clmlf(8, 8, 3, **sizes, dropout=0.0, **asdict(ClmlfOptions(**options)))
+    return Clmlf(8, 8, 3, **sizes, dropout=0.0, **dict(ClmlfOptions(**options)))
 
 
 def test_clmlf_projects_views_through_gelu(tokens):

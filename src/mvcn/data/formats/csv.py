@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from mvcn.config import Quoting
 from mvcn.data.formats.columns import count_known_names
 from mvcn.data.formats.rows import (
     MAX_CELL_CHARACTERS,
@@ -24,6 +23,7 @@ from mvcn.data.formats.rows import (
 from mvcn.data.stray_quotes import Record, find_joined_rows
 from mvcn.data.text import decode
 from mvcn.errors import DataError
+from mvcn.types import Quoting
 
 QuotingConstant: TypeAlias = Literal[0, 3]
 """`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""

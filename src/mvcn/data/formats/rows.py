@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mvcn.config import Quoting
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
-from mvcn.types import StoredImage
+from mvcn.types import Quoting, StoredImage
 
 Item = TypeVar("Item")
 

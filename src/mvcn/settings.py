@@ -1,0 +1,127 @@
+"""Settings as pydantic models: strict about names, types and ranges, one sentence an error."""
+
+import difflib
+import reprlib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from mvcn.errors import ConfigError
+
+TYPE_WORDS = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "is_instance_of": "a path",
+}
+"""Pydantic's name of an error -> what the value must be."""
+
+
+class Settings(BaseModel):
+    """Settings with their defaults; a text in the annotation of one completes "must be"."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
+    earlier_names: ClassVar[Mapping[str, str]] = {}
+    """Name that an earlier version had -> name."""
+
+
+Kind = TypeVar("Kind", bound=Settings)
+
+
+def with_values(start: Kind, values: Mapping[Any, Any], where: str) -> Kind:
+    """Return checked settings with the given values, and those of `start` where there is none.
+
+    Args:
+        start: Settings, which may be the defaults.
+        values: Name of a setting, of today or of an earlier version -> its value.
+        where: What goes before the names in errors.
+
+    Raises:
+        ConfigError: A name that does not exist, or a value of the wrong type or range.
+    """
+    named = _by_names_of_today(type(start), values, where)
+    for name in named:
+        require_known(name, type(start), f"{where}.")
+    named = dict(start) | named
+    try:
+        return type(start).model_validate(named)
+    except ValidationError as error:
+        raise _refusal(type(start), named, error.errors()[0], where) from None
+
+
+def _by_names_of_today(
+    kind: type[Settings], values: Mapping[Any, Any], where: str
+) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for key, value in values.items():
+        name = kind.earlier_names.get(str(key), str(key))
+        if name in named:
+            raise ConfigError(f"Setting '{where}.{name}' is given twice, by an earlier name, too.")
+        named[name] = value
+    return named
+
+
+def require_known(name: str, kind: type[Settings], prefix: str) -> None:
+    """Raise a ConfigError unless there is a setting of that name."""
+    known = list(kind.model_fields)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        others = f"known are {', '.join(known)}." if known else "there is none to set here."
+        hint = f"did you mean '{prefix}{close[0]}'?" if close else others
+        raise ConfigError(f"There is no setting '{prefix}{name}': {hint}")
+
+
+def _refusal(
+    kind: type[Settings], values: Mapping[str, Any], error: ErrorDetails, where: str
+) -> ConfigError:
+    """Return the error in words: of the type where one value has a wrong one, else our own."""
+    name, *inside = error["loc"]
+    field = kind.model_fields[str(name)]
+    if error["type"] in TYPE_WORDS and not inside:
+        allowed = TYPE_WORDS[error["type"]]
+    elif error["type"] == "literal_error" and not inside:
+        allowed = f"one of {', '.join(typing.get_args(field.annotation))}"
+    else:
+        allowed = next(words for words in field.metadata if isinstance(words, str))
+    value = reprlib.repr(values[str(name)])
+    return ConfigError(f"Setting '{where}.{name}' is {value}, but must be {allowed}.")
+
+
+def _as_float(value: Any) -> Any:
+    """Read text as a number where it is one: YAML 1.1 takes 5e-5 for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _as_path(value: Any) -> Any:
+    return Path(value) if isinstance(value, str) and value else value
+
+
+Name = Annotated[str, BeforeValidator(str)]
+Number = Annotated[float, BeforeValidator(_as_float)]
+FilePath = Annotated[Path, BeforeValidator(_as_path), PlainSerializer(str)]
+Count = Annotated[int, Field(ge=1), "at least 1"]
+CountOrZero = Annotated[int, Field(ge=0), "at least 0"]
+Seed = Annotated[int, Field(ge=0, lt=2**32), "from 0 to 4294967295"]
+Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False), "finite and above 0"]
+NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False), "finite and at least 0"]
+Share = Annotated[Number, Field(ge=0, le=1), "from 0 to 1"]
+Dropout = Annotated[Number, Field(ge=0, lt=1), "at least 0 and below 1"]
+Texts = Annotated[dict[Name, str], "names, each with text"]
+Values = Annotated[dict[Name, Any], "names, each with a value"]
