@@ -1,9 +1,10 @@
 """What flows between the layers: posts, collections of them, and choices with a name."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, TypeAlias
 
 BadImagePolicy = Literal["error", "blank", "drop"]
 Quoting = Literal["auto", "minimal", "none"]
@@ -32,22 +33,25 @@ class ImageFacts:
     """How much of the picture is in the file, where its last bytes are missing."""
 
 
-@runtime_checkable
-class StoredImage(Protocol):
-    """An image inside a larger file, hashable, and read only when it is needed.
+class StoredImage(ABC):
+    """An image that is no file of its own, hashable, and read only when it is needed.
 
-    As text it names its place for errors, as in ``row 12 of posts.parquet``.
+    As text it names its place for errors, as in ``in row 12 of posts.parquet``.
     """
+
+    __slots__ = ()
 
     @property
     def facts(self) -> ImageFacts | None:
-        """What the larger file says of the image, where it says anything."""
+        """What is stated of the image where it is stored; None by default."""
+        return None
 
+    @abstractmethod
     def read(self) -> bytes:
         """Return the bytes of the image file; raises a BadImageError where that is impossible."""
 
 
-ImageSource: TypeAlias = Path | bytes | StoredImage
+ImageReference: TypeAlias = Path | bytes | StoredImage
 """An image file, the bytes of one, or an image inside a larger file."""
 
 
@@ -62,7 +66,7 @@ class Post:
     id: str
     text: str
     """Empty where the post has no text."""
-    image: ImageSource | None
+    image: ImageReference | None
     """None where the post has no image."""
     label: str | None = None
     text_label: str | None = None

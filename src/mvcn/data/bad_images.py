@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from mvcn.errors import BadImageError, ConfigError
-from mvcn.types import BadImagePolicy, Post
+from mvcn.types import BadImagePolicy, Post, StoredImage
 
 LOGGER = logging.getLogger(__name__)
 
@@ -21,14 +21,13 @@ WAYS_ON = (
 
 
 @dataclass(frozen=True, slots=True)
-class UnreadableImage:
+class UnreadableImage(StoredImage):
     """Stands for what a source gives as an image and nobody can or may read, such as an address."""
 
     name: str
     """As the source has it."""
     reason: str
     """Why it is not read, and what to do, as a sentence that says where."""
-    facts: None = None
 
     def __str__(self) -> str:
         return self.name

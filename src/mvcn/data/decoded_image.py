@@ -14,10 +14,10 @@ from mvcn.data.base64_images import decode_base64_image, is_base64_image
 from mvcn.data.formats.cells import is_missing
 from mvcn.data.image_cells import WEB_ADDRESS, local_path
 from mvcn.errors import BadImageError, DataError, reason_of
-from mvcn.types import ImageFacts, ImageSource, StoredImage
+from mvcn.types import ImageReference, StoredImage
 
 GivenImage: TypeAlias = (
-    ImageSource
+    ImageReference
     | Image.Image
     | np.ndarray
     | os.PathLike[str]
@@ -28,7 +28,7 @@ GivenImage: TypeAlias = (
     | float
     | None
 )
-"""What people call an image, as `image_source` takes it; a number only where it is NaN."""
+"""What people call an image, as `image_reference` takes it; a number only where it is NaN."""
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 """What a PNG file keeps as it is."""
 TIFF_MODES = {"F", "I"}
@@ -39,7 +39,7 @@ PATH_OF_ADDRESS = re.compile(r"(https?|s3|gs|ftp):/(?=[^/])", re.IGNORECASE)
 """How a web address begins once it has become a path, which has no empty names."""
 
 
-class DecodedImage:
+class DecodedImage(StoredImage):
     """A Pillow image as the file that it was opened from, or else could have been, without a loss.
 
     It is kept at once: its owner may change or close it. While nobody has looked at its pixels it
@@ -49,8 +49,6 @@ class DecodedImage:
     Args:
         image: An image of any mode; where it is turned by its EXIF data, so is the file.
     """
-
-    facts: ImageFacts | None = None
 
     def __init__(self, image: Image.Image) -> None:
         self._file, self._problem = b"", ""
@@ -75,7 +73,7 @@ class DecodedImage:
         return self._file
 
 
-def image_source(image: object) -> ImageSource | None:
+def image_reference(image: object) -> ImageReference | None:
     """Return what people call an image as the image of a post.
 
     Args:
@@ -101,7 +99,7 @@ def image_source(image: object) -> ImageSource | None:
     return _file_in_memory(image)
 
 
-def _file_in_memory(image: object) -> ImageSource:
+def _file_in_memory(image: object) -> ImageReference:
     if isinstance(image, (bytes, StoredImage)):
         return image
     if isinstance(image, (bytearray, memoryview)):
@@ -114,12 +112,12 @@ def _file_in_memory(image: object) -> ImageSource:
     )
 
 
-def _path(path: Path) -> ImageSource:
+def _path(path: Path) -> ImageReference:
     address = PATH_OF_ADDRESS.match(str(path))
     return path if address is None else _web_address(f"{address[0]}/{str(path)[address.end() :]}")
 
 
-def _named_image(text: str) -> ImageSource | None:
+def _named_image(text: str) -> ImageReference | None:
     """Return the image of a text: base64 text, or the path of a file anywhere."""
     if not text:
         return None

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from mvcn.data.decoded_image import image_source
+from mvcn.data.decoded_image import image_reference
 from mvcn.data.formats.cells import is_missing
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import DataError
@@ -19,7 +19,7 @@ def given_posts(posts: Iterable[Post]) -> list[Post]:
     Lone surrogates in texts and attributes become U+FFFD, which is logged as a warning.
 
     Args:
-        posts: Their text is a string or missing, their image anything that `image_source` takes.
+        posts: Their text is a string or missing, their image anything that `image_reference` takes.
 
     Raises:
         DataError: A post is none, or a text or an image is something else; names the post.
@@ -77,7 +77,7 @@ def given_text(text: object) -> str:
 def _given_post(post: Post) -> tuple[Post, int]:
     """Return a post with the types that are read, and how many surrogates were replaced."""
     try:
-        text, image = given_text(post.text), image_source(post.image)
+        text, image = given_text(post.text), image_reference(post.image)
     except DataError as error:
         raise DataError(f"Post {post.id}: {error}") from error
     whole = [replace_surrogates(part) for part in (text, *post.attributes)]

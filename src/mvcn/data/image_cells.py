@@ -14,7 +14,7 @@ from mvcn.data.formats.cells import is_missing
 from mvcn.data.formats.rows import Row
 from mvcn.data.image_paths import FolderNames, path_inside, spellings
 from mvcn.errors import reason_of
-from mvcn.types import ImageSource, StoredImage
+from mvcn.types import ImageReference, StoredImage
 
 LOG = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ MAX_NAME_CHARACTERS = 255
 class ImagePlace(Protocol):
     """What image paths are relative to."""
 
-    def path(self, name: str, where: str) -> ImageSource:
+    def path(self, name: str, where: str) -> ImageReference:
         """Return the image of a path; one that cannot be read where it leads out of the place."""
 
 
@@ -56,7 +56,7 @@ class ImageFolder:
         self._names = FolderNames(self._folder)
         self._has_told = False
 
-    def path(self, name: str, where: str) -> ImageSource:
+    def path(self, name: str, where: str) -> ImageReference:
         """Return the image of a path, which need not be there.
 
         Where there is no such file, other spellings of the path are tried inside of the folder,
@@ -105,7 +105,7 @@ class ImageFolder:
         return found
 
 
-def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageSource | None:
+def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageReference | None:
     """Return the image that a cell names or holds; one that cannot be read for any other cell.
 
     Args:
@@ -161,7 +161,7 @@ def local_path(text: str) -> str:
 
 def _image_of_text(
     text: str, where: str, folder: ImagePlace, again: StoredImage | None
-) -> ImageSource | None:
+) -> ImageReference | None:
     if not text:
         return None
     if is_base64_image(text):

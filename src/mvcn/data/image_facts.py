@@ -13,7 +13,7 @@ from mvcn.data.bad_images import warn_of_truncated_images
 from mvcn.data.images import image_digest, open_image, read_image
 from mvcn.data.read_ahead import read_ahead
 from mvcn.errors import BadImageError
-from mvcn.types import ImageFacts, ImageSource, Post, StoredImage
+from mvcn.types import ImageFacts, ImageReference, Post, StoredImage
 
 GREY_SIZE_PX = 32
 """Sides of the grey picture from which the hash and the contrast are computed."""
@@ -23,7 +23,7 @@ TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
 
-def describe_image(image: ImageSource) -> ImageFacts:
+def describe_image(image: ImageReference) -> ImageFacts:
     """Return what is known of an image; a bad one is described, not raised.
 
     A file is read once. An image inside a larger file that states its facts is taken at its word.
@@ -53,7 +53,9 @@ def describe_image(image: ImageSource) -> ImageFacts:
     )
 
 
-def describe_images(images: Sequence[ImageSource], label: str = "Images") -> Iterator[ImageFacts]:
+def describe_images(
+    images: Sequence[ImageReference], label: str = "Images"
+) -> Iterator[ImageFacts]:
     """Yield what is known of each image in order, a few of them ahead; shows its progress.
 
     Args:
@@ -75,12 +77,11 @@ def describe_images_of(posts: Sequence[Post]) -> list[ImageFacts | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _HeldImage:
+class _HeldImage(StoredImage):
     """An image file in memory, under the name of its place."""
 
     name: str
     content: bytes
-    facts: None = None
 
     def __str__(self) -> str:
         return self.name

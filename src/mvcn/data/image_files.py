@@ -10,7 +10,7 @@ from mvcn.data.formats.rows import why_no_file
 from mvcn.data.image_facts import describe_image
 from mvcn.data.read_ahead import read_ahead
 from mvcn.errors import DataError, reason_of
-from mvcn.types import BadImagePolicy, Corpus, ImageSource, Post
+from mvcn.types import BadImagePolicy, Corpus, ImageReference, Post
 
 LOG = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _way_to_images(posts: Sequence[Post]) -> str:
     return "name the folder of the images by --images FOLDER"
 
 
-def _why_missing(image: ImageSource) -> str | None:
+def _why_missing(image: ImageReference) -> str | None:
     if isinstance(image, UnreadableImage):
         return image.reason
     if not isinstance(image, Path):

@@ -3,25 +3,30 @@
 import hashlib
 import logging
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from typing import TypeAlias, TypeVar
 
+import numpy as np
 from PIL import Image, ImageOps
 
-from mvcn.data.file_signatures import describe_unknown_file
+from mvcn.data.damaged_images import (
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    complete_jpeg,
+    describe_unknown_file,
+    without_metadata,
+)
 from mvcn.data.formats.rows import why_no_file
-from mvcn.data.png_chunks import SIGNATURE, without_metadata
-from mvcn.data.rgb import as_rgb
-from mvcn.data.truncated_jpeg import complete_jpeg
 from mvcn.errors import BadImageError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
-from mvcn.types import ImageSource, StoredImage
+from mvcn.types import ImageReference, StoredImage
 
 LOGGER = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
+Stream: TypeAlias = BufferedReader | BytesIO
 Warn: TypeAlias = Callable[[str], None]
 
 # Where Pillow itself begins to warn: a quarter of a gigabyte at three bytes a pixel.
@@ -33,24 +38,24 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM
 
 BYTES_OF_SIGNATURE = 16
 """By which Pillow tells formats apart."""
-JPEG_SIGNATURE = b"\xff\xd8\xff"
 MIN_DECODED_ROWS = 0.95
 """Share of its rows from which on a truncated JPEG is read."""
+MAX_8_BIT, MAX_16_BIT = 0xFF, 0xFFFF
 
 TOO_LARGE = f"has more than the {MAX_IMAGE_PIXELS:,} pixels allowed: scale it down."
 
 
 def open_image(
-    source: ImageSource, size_hint_px: int | None = None, warn: Warn = LOGGER.warning
+    image: ImageReference, size_hint_px: int | None = None, warn: Warn = LOGGER.warning
 ) -> Image.Image:
-    """Decode a picture (the first frame of an animated one) into an upright RGB image.
+    """Decode an image (the first frame of an animated one) and return it upright, in RGB.
 
-    Colours become 8 bits each as `mvcn.data.rgb` says. Damaged or oversized metadata of a PNG are
-    left out, and a JPEG without its last bytes is read where 95 % of its rows can be decoded. No
-    global state is read or written, so threads may call it at the same time.
+    Colours become 8 bits each as `as_rgb` says. Damaged or oversized metadata of a PNG are left
+    out, and a JPEG without its last bytes is read where 95 % of its rows can be decoded. No global
+    state is read or written, so threads may call it at the same time.
 
     Args:
-        source: An image file, the bytes of one, or an image inside a larger file.
+        image: An image file, the bytes of one, or an image inside a larger file.
         size_hint_px: Sides that are enough for the caller, in pixels. A large JPEG is then decoded
             at 1/2, 1/4 or 1/8 of its size, as long as no side gets shorter than this.
         warn: Called with a sentence where a JPEG without its last bytes is read.
@@ -59,61 +64,102 @@ def open_image(
         BadImageError: Missing, empty, not an image, damaged, or above `MAX_IMAGE_PIXELS`, which
             is checked before any pixel is decoded.
     """
-    try:
-        with _open_stream(source) as stream:
-            picture, remark = _decode(stream, lambda image: _load(image, size_hint_px))
-    except _ImageError as error:
-        raise BadImageError(f"{_name(source)} {error}") from error.__cause__
+    with _stream_of(image) as stream:
+        decoded, remark = _decode(stream, lambda opened: _load(opened, size_hint_px))
     if remark:
-        warn(f"{_name(source)} {remark}")
-    return picture
+        warn(f"{_name(image)} {remark}")
+    return decoded
 
 
 def already_warned(_: str) -> None:
     """Say nothing: for `open_image` of an image that was opened before."""
 
 
-def image_size(source: ImageSource) -> tuple[int, int]:
+def image_size(image: ImageReference) -> tuple[int, int]:
     """Return width and height in pixels, as they are stored; no pixel is decoded.
 
     Raises:
         BadImageError: Missing, empty, not an image, or damaged where its size should be.
     """
-    try:
-        with _open_stream(source) as stream:
-            return _decode(stream, lambda image: image.size)[0]
-    except _ImageError as error:
-        raise BadImageError(f"{_name(source)} {error}") from error.__cause__
+    with _stream_of(image) as stream:
+        return _decode(stream, lambda opened: opened.size)[0]
 
 
-def image_digest(source: ImageSource) -> str:
+def image_digest(image: ImageReference) -> str:
     """Return the content hash (BLAKE2b, 32 hexadecimal digits) of the file, decodable or not.
 
-    An image inside a larger file that states its hash is taken at its word.
+    Facts that an image inside a larger file states are taken as they are.
 
     Raises:
         BadImageError: There is no such file.
     """
-    if isinstance(source, StoredImage) and source.facts is not None:
-        return source.facts.digest
-    try:
-        with _open_stream(source) as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except _ImageError as error:
-        raise BadImageError(f"{_name(source)} {error}") from error.__cause__
+    if isinstance(image, StoredImage) and image.facts is not None:
+        return image.facts.digest
+    with _stream_of(image) as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def read_image(source: ImageSource) -> bytes:
+def read_image(image: ImageReference) -> bytes:
     """Return the image file as it is, decodable or not.
 
     Raises:
         BadImageError: There is no such file.
     """
-    try:
-        with _open_stream(source) as stream:
-            return stream.read()
-    except _ImageError as error:
-        raise BadImageError(f"{_name(source)} {error}") from error.__cause__
+    with _stream_of(image) as stream:
+        return stream.read()
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return a decoded image in RGB.
+
+    - Transparent pixels are laid on white. An alpha channel that is zero everywhere is ignored
+      where there are colours under it: many programs write one without meaning it.
+    - 16-bit greys keep their upper 8 bits.
+    - TIFF files of 32-bit greys do not say what is white. Floats in 0..1 are multiplied by 255, as
+      scikit-image's ``img_as_ubyte`` does; whole numbers in 0..65535 that are not all below 256
+      are 16-bit greys; other values in 0..255 are 8-bit greys. Any other range is stretched, the
+      least value black and the greatest white, as ImageJ and Matplotlib show it. NaN counts as
+      the least value.
+
+    Args:
+        image: Decoded and upright.
+    """
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        grey = np.asarray(image)
+        has_no_white = image.mode == "F" or (image.mode == "I" and image.format == "TIFF")
+        grey = _scaled(grey) if has_no_white else _upper_bits(grey)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    if rgba.getchannel("A").getextrema() == (0, 0):
+        pixels = np.asarray(rgba)
+        if (pixels != pixels[0, 0]).any():
+            return rgba.convert("RGB")
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, rgba).convert("RGB")
+
+
+def _upper_bits(grey: np.ndarray) -> np.ndarray:
+    clipped: np.ndarray = np.clip(grey, 0, MAX_16_BIT)
+    return clipped >> 8
+
+
+def _scaled(grey: np.ndarray) -> np.ndarray:
+    """Return greys of 0 to 255."""
+    values = grey[np.isfinite(grey)]
+    least, most = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    is_float = grey.dtype.kind == "f"
+    grey = np.nan_to_num(grey, nan=least, posinf=most, neginf=least)
+    if is_float and least >= 0 and most <= 1:
+        scaled: np.ndarray = np.rint(grey * MAX_8_BIT)
+        return scaled
+    if least >= 0 and most <= MAX_8_BIT:
+        return grey
+    if not is_float and least >= 0 and most <= MAX_16_BIT:
+        return _upper_bits(grey)
+    stretched = (grey.astype(np.float64) - least) * (MAX_8_BIT / ((most - least) or 1))
+    return stretched.round()
 
 
 class _ImageError(Exception):
@@ -124,29 +170,37 @@ class _DamagedError(_ImageError):
     """That of a file that the decoder does not get through."""
 
 
-def _name(source: ImageSource) -> str:
-    return "The image in the given bytes" if isinstance(source, bytes) else f"Image {source}"
+def _name(image: ImageReference) -> str:
+    return "The image in the given bytes" if isinstance(image, bytes) else f"Image {image}"
 
 
-def _open_stream(source: ImageSource) -> BufferedReader | BytesIO:
-    if isinstance(source, bytes):
-        return BytesIO(source)
-    if isinstance(source, StoredImage):
-        return BytesIO(source.read())
+@contextmanager
+def _stream_of(image: ImageReference) -> Iterator[Stream]:
+    """Open the file of an image, whose name begins the sentence of an `_ImageError`."""
     try:
-        if source.is_file():  # a named pipe would block for ever
-            return source.open("rb")
+        with _open_stream(image) as stream:
+            yield stream
+    except _ImageError as error:
+        raise BadImageError(f"{_name(image)} {error}") from error.__cause__
+
+
+def _open_stream(image: ImageReference) -> Stream:
+    if isinstance(image, bytes):
+        return BytesIO(image)
+    if isinstance(image, StoredImage):
+        return BytesIO(image.read())
+    try:
+        if image.is_file():  # a named pipe would block for ever
+            return image.open("rb")
+        reason = why_no_file(image)
     except PermissionError as error:
-        forbidden = why_not_allowed(source) or NOT_ALLOWED
-        raise _ImageError(forbidden) from error
+        raise _ImageError(why_not_allowed(image) or NOT_ALLOWED) from error
     except (OSError, ValueError) as error:
         raise _ImageError(f"cannot be opened ({reason_of(error)}): correct its path.") from error
-    raise _ImageError(f"cannot be opened ({why_no_file(source)}): correct its path.")
+    raise _ImageError(f"cannot be opened ({reason}): correct its path.")
 
 
-def _decode(
-    stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Found]
-) -> tuple[Found, str]:
+def _decode(stream: Stream, read: Callable[[Image.Image], Found]) -> tuple[Found, str]:
     """Return what `read` returns, and what is to be said of the image, if anything."""
     if not stream.read(1):
         raise _ImageError("is empty (0 bytes): replace it or leave it out.")
@@ -156,7 +210,7 @@ def _decode(
     except _DamagedError as error:
         stream.seek(0)
         content = stream.read()
-        if content.startswith(SIGNATURE):
+        if content.startswith(PNG_SIGNATURE):
             return _attempt(BytesIO(without_metadata(content)), read), ""
         if content.startswith(JPEG_SIGNATURE):
             completed, remark = _completed(content, error)
@@ -164,7 +218,7 @@ def _decode(
         raise
 
 
-def _attempt(stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Found]) -> Found:
+def _attempt(stream: Stream, read: Callable[[Image.Image], Found]) -> Found:
     try:
         with _open(stream) as image:
             return read(image)
@@ -174,7 +228,7 @@ def _attempt(stream: BufferedReader | BytesIO, read: Callable[[Image.Image], Fou
         raise _DamagedError(f"is damaged ({reason_of(error)}): replace or drop it.") from error
 
 
-def _open(stream: BufferedReader | BytesIO) -> Image.Image:
+def _open(stream: Stream) -> Image.Image:
     """Open an image as `PIL.Image.open` does, but without its warning of many pixels.
 
     The warning could only be silenced for all threads at once; `_load` checks the number.
@@ -198,14 +252,10 @@ def _completed(content: bytes, error: _DamagedError) -> tuple[bytes, str]:
         jpeg = complete_jpeg(content)
     except Exception:  # its damage is of another kind
         raise error from error.__cause__
+    rows = f"{jpeg.rows} of its {jpeg.height_px} rows can be decoded in full"
     if jpeg.rows < MIN_DECODED_ROWS * jpeg.height_px:
-        raise _ImageError(
-            f"is damaged (truncated: only {jpeg.rows} of its {jpeg.height_px} rows can be decoded "
-            "in full): replace or drop it."
-        )
-    return jpeg.content, (
-        f"is truncated: {jpeg.rows} of its {jpeg.height_px} rows can be decoded in full."
-    )
+        raise _ImageError(f"is damaged (truncated: only {rows}): replace or drop it.")
+    return jpeg.content, f"is truncated: {rows}."
 
 
 def _load(image: Image.Image, size_hint_px: int | None) -> Image.Image:
@@ -214,7 +264,7 @@ def _load(image: Image.Image, size_hint_px: int | None) -> Image.Image:
     if size_hint_px is not None:
         image.draft(None, (size_hint_px, size_hint_px))
     image.load()
-    with suppress(Exception):  # damaged EXIF data do not make the picture unreadable
+    with suppress(Exception):  # damaged EXIF data do not make the image unreadable
         ImageOps.exif_transpose(image, in_place=True)
     rgb = as_rgb(image)
     rgb.info.clear()  # else a later reader of the EXIF data would turn it once more

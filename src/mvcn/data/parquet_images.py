@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mvcn.errors import BadImageError, reason_of
 from mvcn.files import why_not_allowed
-from mvcn.types import ImageFacts
+from mvcn.types import ImageFacts, StoredImage
 
 MAX_CACHED_BYTES = 64 * 2**20
 MAX_CACHED_FOOTERS = 8
@@ -25,7 +25,7 @@ FileVersion: TypeAlias = tuple[Path, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetImage:
+class ParquetImage(StoredImage):
     """An image file inside a Parquet file: one row of a column of bytes, or of a struct with them.
 
     Its identity is its place; what is known of it does not count. Row groups that were read are

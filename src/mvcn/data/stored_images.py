@@ -9,11 +9,11 @@ from pyarrow.fs import FileSystem
 from mvcn.data.bad_images import UnreadableImage
 from mvcn.data.image_paths import path_inside, spellings
 from mvcn.errors import BadImageError, reason_of
-from mvcn.types import ImageFacts, ImageSource
+from mvcn.types import ImageReference, StoredImage
 
 
 @dataclass(frozen=True, slots=True)
-class StoredImageFile:
+class StoredImageFile(StoredImage):
     """An image file that is read when it is needed."""
 
     filesystem: FileSystem = field(compare=False)
@@ -25,11 +25,6 @@ class StoredImageFile:
 
     def __str__(self) -> str:
         return self.path
-
-    @property
-    def facts(self) -> ImageFacts | None:
-        """Nothing is known before it is read."""
-        return None
 
     def read(self) -> bytes:
         """Return the bytes of the file.
@@ -64,7 +59,7 @@ class StoredImageFolder:
     filesystem: FileSystem
     root: str
 
-    def path(self, name: str, where: str) -> ImageSource:
+    def path(self, name: str, where: str) -> ImageReference:
         """Return the image of a path, which need not be there.
 
         Other spellings of the path, see `spellings`, are tried when it is read and not there.

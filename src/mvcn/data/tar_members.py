@@ -10,7 +10,7 @@ import pyarrow as pa
 from mvcn.data.stored_files import StoredFile
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
-from mvcn.types import ImageFacts
+from mvcn.types import StoredImage
 
 BYTES_AT_ONCE = 1 << 20
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -18,7 +18,7 @@ COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(frozen=True, slots=True)
-class TarMember:
+class TarMember(StoredImage):
     """A file inside a tar file, where its bytes follow each other.
 
     Its identity is its place. No file stays open. Threads may read at the same time.
@@ -35,11 +35,6 @@ class TarMember:
 
     def __str__(self) -> str:
         return f"{self.name} in {self.file.path}"
-
-    @property
-    def facts(self) -> ImageFacts | None:
-        """Nothing: a tar file says nothing of its images."""
-        return None
 
     def read(self) -> bytes:
         """Return the bytes of the file.

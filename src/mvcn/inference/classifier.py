@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from mvcn.data.bad_images import WAYS_ON, require_policy
-from mvcn.data.decoded_image import GivenImage, image_source
+from mvcn.data.decoded_image import GivenImage, image_reference
 from mvcn.data.given_posts import each_post, given_posts, given_text
 from mvcn.data.image_files import require_images
 from mvcn.data.usable_posts import by_id, lack_of, usable_posts
@@ -138,9 +138,9 @@ class Classifier:
             BadImageError: The image cannot be read and the policy is ``error``.
             ConfigError: The policy is none.
             DataError: There is neither text nor image, or nothing that the model reads; or the
-                text is no string, or the image nothing that `image_source` takes.
+                text is no string, or the image nothing that `image_reference` takes.
         """
-        given = Post("post", given_text(text), image_source(image))
+        given = Post("post", given_text(text), image_reference(image))
         (post,) = given_posts([given])
         require_content(post, self.reads)
         require_policy(on_bad_image)
@@ -170,7 +170,7 @@ class Classifier:
             BadImageError: An image cannot be read and the policy is ``error``.
             ConfigError: The policy is none.
             DataError: A post is none, a text is no string, or an image nothing that
-                `image_source` takes.
+                `image_reference` takes.
         """
         require_policy(on_bad_image)
         if isinstance(posts, Sequence):

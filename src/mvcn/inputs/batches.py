@@ -16,7 +16,7 @@ from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
 from mvcn.models.image_words import pad_pieces, word_pieces
 from mvcn.nn.annotations import estimate_merge_table
-from mvcn.types import ImageSource, Post
+from mvcn.types import ImageReference, Post
 
 NO_LABEL = -1
 MODALITIES = {
@@ -139,7 +139,7 @@ class Collator:
         }
         return {**texts, **self._images([row["image"] for row in rows]), **labels, **taught}
 
-    def _images(self, images: Sequence[ImageSource | None]) -> dict[str, Tensor]:
+    def _images(self, images: Sequence[ImageReference | None]) -> dict[str, Tensor]:
         if self.images.input_name is None:
             return {}
         found = [None if image is None else self.images[image] for image in images]

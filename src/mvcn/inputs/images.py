@@ -19,7 +19,7 @@ from mvcn.errors import BadImageError
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.systems import system
-from mvcn.types import ImageSource, Post
+from mvcn.types import ImageReference, Post
 
 SHARD_IMAGES = 128
 
@@ -35,7 +35,7 @@ class ImageInputs(Protocol):
     def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
         """Read the posts' images; return position of a post -> what is wrong with its image."""
 
-    def __getitem__(self, image: ImageSource) -> Tensor:
+    def __getitem__(self, image: ImageReference) -> Tensor:
         """Return the input of one image, without the batch axis."""
 
     def blank(self) -> Tensor:
@@ -65,7 +65,7 @@ class NoImages:
         """Return that nothing is wrong."""
         return {}
 
-    def __getitem__(self, image: ImageSource) -> Tensor:
+    def __getitem__(self, image: ImageReference) -> Tensor:
         """Return an image without pixels."""
         return self.blank()
 
@@ -87,7 +87,7 @@ class ImagePixels:
     def __init__(self, processor: MvcnProcessor, keep: bool = False) -> None:
         self._processor = processor
         self._keep = keep
-        self._kept: dict[ImageSource, Tensor] = {}
+        self._kept: dict[ImageReference, Tensor] = {}
 
     def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
         """Read each image once; return position of a post -> what is wrong with its image."""
@@ -100,7 +100,7 @@ class ImagePixels:
                 self._kept[image] = pixels
         return bad
 
-    def __getitem__(self, image: ImageSource) -> Float[Tensor, "channel height width"]:
+    def __getitem__(self, image: ImageReference) -> Float[Tensor, "channel height width"]:
         """Return an image's pixels as the processor makes them."""
         return self._kept[image] if self._keep else self._encode_again(image)
 
@@ -108,13 +108,13 @@ class ImagePixels:
         """Return a picture of zeros."""
         return self._processor.encode_images([None])["pixel_values"][0]
 
-    def _encode_again(self, image: ImageSource) -> Tensor:
+    def _encode_again(self, image: ImageReference) -> Tensor:
         return _encode(image, self._processor, already_warned)
 
-    def _read(self, images: Sequence[ImageSource]) -> Iterator[Tensor | str]:
+    def _read(self, images: Sequence[ImageReference]) -> Iterator[Tensor | str]:
         remarks: list[str] = []
 
-        def read(image: ImageSource) -> Tensor | str:
+        def read(image: ImageReference) -> Tensor | str:
             return _pixels_or_reason(image, self._processor, remarks.append)
 
         # threads would cost more than they gain for a single image
@@ -146,7 +146,7 @@ class ImageFeatures:
         fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)
         folder = None if root is None else root / "image-features" / fingerprint
         self._cache = FeatureCache(folder)
-        self._digests: dict[ImageSource, str] = {}
+        self._digests: dict[ImageReference, str] = {}
 
     def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
         """Make all features available; return position of a post -> what is wrong with its image.
@@ -154,7 +154,7 @@ class ImageFeatures:
         Work that was interrupted goes on where it was, to within one shard of images.
         """
         owners: dict[str, list[int]] = {}
-        files: dict[str, ImageSource] = {}
+        files: dict[str, ImageReference] = {}
         bad = {}
         for position, post in enumerate(posts):
             if post.image is not None:
@@ -169,7 +169,7 @@ class ImageFeatures:
         unreadable = self._extract(missing, [files[digest] for digest in missing])
         return bad | {i: why for digest, why in unreadable for i in owners[digest]}
 
-    def __getitem__(self, image: ImageSource) -> Float[Tensor, "patch dim"]:
+    def __getitem__(self, image: ImageReference) -> Float[Tensor, "patch dim"]:
         """Return the token features of an image that was prepared."""
         return torch.tensor(self._cache[self._digests[image]]).float()
 
@@ -177,13 +177,13 @@ class ImageFeatures:
         """Return one token of zeros."""
         return torch.zeros(1, token_width(self._encoder.config))
 
-    def _digest(self, image: ImageSource) -> str:
+    def _digest(self, image: ImageReference) -> str:
         if image not in self._digests:
             self._digests[image] = image_digest(image)
         return self._digests[image]
 
     def _extract(
-        self, digests: Sequence[str], images: Sequence[ImageSource]
+        self, digests: Sequence[str], images: Sequence[ImageReference]
     ) -> list[tuple[str, str]]:
         """Fill the cache, shard by shard; return digest and reason of what cannot be read."""
         unreadable: list[tuple[str, str]] = []
@@ -209,12 +209,12 @@ class ImageFeatures:
             self._cache.add([digest for digest, _ in shard], features)
 
 
-def _encode(image: ImageSource, processor: MvcnProcessor, warn: Warn) -> Tensor:
+def _encode(image: ImageReference, processor: MvcnProcessor, warn: Warn) -> Tensor:
     shown = open_image(image, processor.image_size_px, warn)
     return processor.encode_images([shown])["pixel_values"][0]
 
 
-def _pixels_or_reason(image: ImageSource, processor: MvcnProcessor, warn: Warn) -> Tensor | str:
+def _pixels_or_reason(image: ImageReference, processor: MvcnProcessor, warn: Warn) -> Tensor | str:
     """Return what the image encoder reads, or why there is nothing to read."""
     try:
         return _encode(image, processor, warn)

@@ -28,7 +28,7 @@ from mvcn.errors import BadImageError
 from mvcn.serve.forms import Part, parse_form
 from mvcn.serve.limits import Limits
 from mvcn.serve.responses import RequestError
-from mvcn.types import ImageFacts, Post, StoredImage
+from mvcn.types import Post, StoredImage
 
 LOG = logging.getLogger("mvcn.serve")
 JSON = "application/json"
@@ -79,16 +79,11 @@ class PostsBody(BaseModel):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class UploadedImage:
+class UploadedImage(StoredImage):
     """An image file that a client has sent; what kind it is, its content decides."""
 
     content: bytes
     max_pixels: int
-
-    @property
-    def facts(self) -> ImageFacts | None:
-        """None: nothing is known of it before it is read."""
-        return None
 
     def read(self) -> bytes:
         """Return the file; raises a BadImageError where it is no image, or has too many pixels."""

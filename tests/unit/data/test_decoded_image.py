@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mvcn.data.decoded_image import DecodedImage, image_source
+from mvcn.data.decoded_image import DecodedImage, image_reference
 from mvcn.data.images import open_image
 from mvcn.errors import BadImageError, DataError
 
@@ -121,14 +121,14 @@ def test_paths_names_and_bytes_stay_what_they_are(colours):
         (content, content),
         (kept, kept),
     ):
-        assert image_source(given) == expected
-    assert isinstance(image_source(colours), DecodedImage)
+        assert image_reference(given) == expected
+    assert isinstance(image_reference(colours), DecodedImage)
 
 
 @pytest.mark.parametrize("thing", [5, ["a.jpg"], {"path": "a.jpg"}, True])
 def test_anything_else_is_no_image(thing):
     with pytest.raises(DataError, match=f"is of type {type(thing).__name__}"):
-        image_source(thing)
+        image_reference(thing)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
@@ -136,7 +136,7 @@ def test_an_array_of_bytes_is_a_picture(shape):
     array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     array[..., 3:] = 255
     expected = np.stack([array] * 3, 2) if len(shape) == 2 else array[..., :3]
-    np.testing.assert_array_equal(np.asarray(open_image(image_source(array))), expected)
+    np.testing.assert_array_equal(np.asarray(open_image(image_reference(array))), expected)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_array_of_bytes_is_a_picture(shape):
 )
 def test_an_array_of_another_type_or_shape_is_no_picture(array):
     with pytest.raises(DataError, match=r"must be of type uint8.* is of type .* of the shape \("):
-        image_source(array)
+        image_reference(array)
 
 
 def test_bytes_of_every_kind_and_base64_text_are_the_file(colours):
@@ -159,15 +159,15 @@ def test_bytes_of_every_kind_and_base64_text_are_the_file(colours):
     stream.seek(3)
     text = base64.b64encode(file).decode()
     for image in (bytearray(file), memoryview(file), stream, text, f"data:;base64,{text}"):
-        assert image_source(image) == file
+        assert image_reference(image) == file
     with pytest.raises(BadImageError, match="not valid base64"):
-        image_source(f"data:image/png;base64,{text}!").read()
+        image_reference(f"data:image/png;base64,{text}!").read()
 
 
 def test_grey_values_may_have_a_third_dimension(colours):
     grey = np.asarray(colours.convert("L"))
     np.testing.assert_array_equal(
-        pixels(image_source(grey[..., None])), pixels(image_source(grey)), strict=True
+        pixels(image_reference(grey[..., None])), pixels(image_reference(grey)), strict=True
     )
 
 
@@ -177,9 +177,9 @@ def test_grey_values_may_have_a_third_dimension(colours):
 @pytest.mark.parametrize("kind", [str, Path])
 def test_a_web_address_is_named_and_not_fetched(address, kind):
     with pytest.raises(BadImageError, match=rf"Image '{re.escape(address)}' is a web address"):
-        image_source(kind(address)).read()
+        image_reference(kind(address)).read()
 
 
 def test_an_address_of_a_file_is_its_path():
-    assert image_source("file:///tmp/a%20b.png") == Path("/tmp/a b.png")
-    assert image_source(Path("http/a.png")) == Path("http/a.png")
+    assert image_reference("file:///tmp/a%20b.png") == Path("/tmp/a b.png")
+    assert image_reference(Path("http/a.png")) == Path("http/a.png")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mvcn.data.image_facts import describe_image, describe_images, describe_images_of
 from mvcn.errors import BadImageError
-from mvcn.types import ImageFacts, Post
+from mvcn.types import ImageFacts, Post, StoredImage
 
 
 def drawing(width, height, seed=0):
@@ -33,7 +33,7 @@ def encoded(image, format="JPEG", orientation=None):
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(StoredImage):
     content: bytes | None
     facts: ImageFacts | None = None
 

@@ -12,24 +12,19 @@ from mvcn.data.parts import group_by_part, left_out
 from mvcn.data.table import corpus_of_table
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import require_allowed
-from mvcn.types import Corpus, ImageFacts
+from mvcn.types import Corpus, StoredImage
 
 SPLIT_COLUMN = " split"
 """Where rows carry their part: a name that no column has."""
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetImage:
+class DatasetImage(StoredImage):
     """The bytes of an image in one row of a data set."""
 
     dataset: Any
     row: int
     column: str
-
-    @property
-    def facts(self) -> ImageFacts | None:
-        """Nothing: the data set says nothing of its images."""
-        return None
 
     def __hash__(self) -> int:
         return hash((id(self.dataset), self.row, self.column))

@@ -22,13 +22,13 @@ from mvcn.data.formats.rows import (
 )
 from mvcn.data.text import decode, marked_codec
 from mvcn.errors import BadImageError, DataError, reason_of
-from mvcn.types import ImageFacts
+from mvcn.types import StoredImage
 
 BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class JsonLineImage:
+class JsonLineImage(StoredImage):
     """An image as base64 text in a line of a file of JSON lines, read again when it is needed."""
 
     path: Path
@@ -37,11 +37,6 @@ class JsonLineImage:
     length: int
     """Of the line, in bytes."""
     column: str
-
-    @property
-    def facts(self) -> ImageFacts | None:
-        """Nothing: the line says nothing else of its image."""
-        return None
 
     def __str__(self) -> str:
         return f"in the line at byte {self.offset} of {self.path}"
