@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and never in the place of somebody else's."""
+"""Reading permissions, and files that are written completely or not at all."""
 
 import json
 import os
@@ -10,40 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from mvcn.errors import MvcnError, RunError
+from mvcn.errors import MvcnError
 
-HEAD_CHARACTERS = 500
 PARTIAL = ".partial"
-"""How the name of a file ends that is not whole yet."""
+"""How the name of a file ends that is not complete yet."""
 NOT_ALLOWED = "cannot be read (permission denied): ask its owner to allow it."
 """How a sentence about a file ends whose permissions say nothing of it."""
-
-
-def require_place_for(path: Path) -> None:
-    """Raise a RunError unless a file could be written there: for before the work that fills it."""
-    if not path.parent.is_dir():
-        raise RunError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
-    if path.is_dir():
-        raise RunError(f"{path} is a folder: name a file to write to.")
-    if path.is_symlink() and not path.exists():
-        raise RunError(f"{path} is a link that leads nowhere: name another file.")
-    target = path.resolve()
-    if not os.access(path if is_special(path) else target.parent, os.W_OK):
-        raise RunError(f"{target} may not be written by you: name another file.")
-
-
-def require_replaceable(path: Path, mark: str, kind: str) -> None:
-    """Raise a RunError where a file is in the way that is not an earlier one of the same kind.
-
-    Args:
-        path: Where to write.
-        mark: What files of that kind, and no others, hold in their first characters.
-        kind: How such a file is called in a sentence.
-    """
-    if path.exists() and not is_special(path):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if mark not in file.read(HEAD_CHARACTERS):
-                raise RunError(f"{path} exists and is no {kind}: choose another file.")
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def test_earlier_splits_stay_unless_they_are_to_be_replaced(mvcn, fails, table, 
     output = tmp_path / "splits"
     options = ["split", "--root", table, "--output", output, "--ignore-duplicates"]
     assert mvcn(*options, "--folds", 4)[0] == 0
-    assert "is not empty" in fails(*options)
+    assert "holds another set of splits: choose" in fails(*options)
     shares = "train=0.999,dev=0.001"
     assert "Part 'dev' has no posts" in fails(*options, "--overwrite", "--shares", shares)
     assert set(parts_of(output / "fold-3")) == {"train", "dev"}
@@ -160,7 +160,9 @@ def test_says_what_is_wrong_before_it_looks_at_images(fails, table, tmp_path, op
 
 
 def test_refuses_a_file_for_a_folder_and_posts_without_labels(fails, table, tmp_path):
-    assert "is a file: name a folder" in fails("split", "--root", table, "--output", table)
+    assert "is a file: choose a new or empty folder for the set of splits" in fails(
+        "split", "--root", table, "--output", table
+    )
     path = write_csv(tmp_path / "new.csv", [])
     path.write_text("text\nfirst\nsecond\n")
     sentence = fails("split", "--root", path, "--output", tmp_path / "s")

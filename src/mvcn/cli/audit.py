@@ -10,7 +10,8 @@ from mvcn.audit.findings import KINDS
 from mvcn.cli.options import Source, Splits, data_config, reads_posts
 from mvcn.cli.process import prepare_process
 from mvcn.errors import ConfigError
-from mvcn.files import require_place_for, require_replaceable, write_json
+from mvcn.files import write_json
+from mvcn.outputs import begins_with, require_own_file
 
 FOUND = 1
 """Exit code when a kind named by --fail-on was found."""
@@ -75,7 +76,6 @@ def _known_kinds(kinds: Sequence[str], label_errors: bool) -> Sequence[str]:
 def _require_places(paths: Sequence[Path], mark: str) -> None:
     """Raise an error unless the reports can be written there without loss of another file."""
     for path in paths:
-        require_place_for(path)
-        require_replaceable(path, mark, "report of mvcn audit")
+        require_own_file(path, "report of mvcn audit", is_own=begins_with(path, mark))
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError(f"--json and --html both name {paths[0]}: name two files.")

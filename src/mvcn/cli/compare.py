@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from mvcn.errors import RunError
-from mvcn.files import atomic_write, require_place_for
+from mvcn.files import atomic_write
+from mvcn.outputs import require_new_file
 
 
 def compare(
@@ -29,9 +29,7 @@ def compare(
     from mvcn.experiments.comparison_tables import render
 
     if output is not None:
-        require_place_for(output)
-        if output.exists() and not overwrite:
-            raise RunError(f"{output} exists: choose another file, or replace it by --overwrite.")
+        require_new_file(output, overwrite=overwrite)
     cells = [cell for folder in results for cell in read_cells(folder)]
     text = render(compare_cells(cells, baseline), form)
     if output is None:

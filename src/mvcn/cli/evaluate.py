@@ -20,7 +20,8 @@ from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_posts
 from mvcn.data.splits import read_ids, select_posts
 from mvcn.errors import DataError
-from mvcn.files import require_place_for, require_replaceable, write_json
+from mvcn.files import write_json
+from mvcn.outputs import begins_with, require_own_file
 
 MARK = "mvcn evaluate"
 """What a file of scores holds at its beginning."""
@@ -48,8 +49,8 @@ def evaluate(
 
     prepare_process()
     if json is not None:
-        require_place_for(json)
-        require_replaceable(json, MARK, "file of scores by mvcn evaluate")
+        kind = "file of scores by mvcn evaluate"
+        require_own_file(json, kind, is_own=begins_with(json, MARK))
     config = data_config(source, root=root, splits=splits)
     classifier = Classifier.from_pretrained(run)
     corpus = read_posts(config, split, remembered=read_columns(run))

@@ -54,7 +54,7 @@ def explain(
     ] = False,
 ) -> None:
     """Show what decides single posts, or how a run's dev posts lie in its feature space."""
-    from mvcn.explain.gallery import NUMBERS, claim, explain_posts, explain_run
+    from mvcn.explain.gallery import NUMBERS, create_gallery_folder, explain_posts, explain_run
     from mvcn.explain.trained_run import TrainedRun
     from mvcn.training.run_folder import read_columns
 
@@ -76,11 +76,11 @@ def explain(
         tell_problems(prepared.bad_images, prepared.left_out, on_bad_image)
         if not prepared.posts:
             raise DataError("There is nothing to explain: no post is left.")
-        claim(output, overwrite=overwrite)
+        create_gallery_folder(output, overwrite=overwrite)
         explain_posts(opened, prepared, output, method, _space(opened))
     else:
         other = None if beside is None else TrainedRun(beside)
-        claim(output, overwrite=overwrite)
+        create_gallery_folder(output, overwrite=overwrite)
         explain_run(opened, output, other, sample)
     typer.echo(f"The pictures are in {output}, the numbers in {output / NUMBERS}.")
 

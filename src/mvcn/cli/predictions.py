@@ -11,8 +11,7 @@ from mvcn.data.formats.columns import is_known
 from mvcn.data.kept_cells import KeptCells
 from mvcn.data.sources import table_options
 from mvcn.data.table_writing import read_column_names, require_writable_table, table_writer
-from mvcn.errors import RunError
-from mvcn.files import require_place_for
+from mvcn.outputs import require_new_file, require_own_file
 from mvcn.types import Corpus
 
 if TYPE_CHECKING:
@@ -32,16 +31,12 @@ def require_place_for_predictions(path: Path, *, overwrite: bool) -> None:
         ConfigError: The name of the file says no format that can be written.
         RunError: There is no such folder, or a file that is not to be replaced.
     """
-    require_place_for(path)
+    is_own = path.is_file() and (
+        path.stat().st_size == 0 or _are_predictions(read_column_names(path))
+    )
+    require_own_file(path, "file of predictions by mvcn predict", is_own=is_own)
     require_writable_table(path)
-    if not path.is_file():
-        return
-    if path.stat().st_size > 0 and not _are_predictions(read_column_names(path)):
-        raise RunError(
-            f"{path} exists and is no file of predictions by mvcn predict: choose another file."
-        )
-    if not overwrite:
-        raise RunError(f"{path} exists: choose another file, or replace it by --overwrite.")
+    require_new_file(path, overwrite=overwrite)
 
 
 def _are_predictions(columns: Sequence[str]) -> bool:

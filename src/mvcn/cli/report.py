@@ -7,7 +7,7 @@ import typer
 
 from mvcn.cli.options import Run
 from mvcn.cli.process import prepare_process
-from mvcn.files import require_place_for, require_replaceable
+from mvcn.outputs import begins_with, require_own_file
 
 
 def report(
@@ -21,7 +21,6 @@ def report(
     from mvcn.report.page import MARK, write_report
 
     prepare_process()
-    require_place_for(output)
-    require_replaceable(output, MARK, "report of mvcn report")
+    require_own_file(output, "report of mvcn report", is_own=begins_with(output, MARK))
     write_report(TrainedRun(run), output)
     typer.echo(f"Open {output} in a browser.")

@@ -11,6 +11,7 @@ from mvcn.cli.options import Root, Source, data_config, reads_posts
 from mvcn.cli.process import prepare_process
 from mvcn.data.sources import read_source
 from mvcn.data.splits import (
+    SPLITS_FILE,
     count_labels,
     k_folds,
     remove_splits,
@@ -20,7 +21,8 @@ from mvcn.data.splits import (
 )
 from mvcn.data.training_posts import learnable_posts
 from mvcn.data.usable_posts import WITHOUT_CONTENT, lack_of
-from mvcn.errors import ConfigError, DataError, RunError
+from mvcn.errors import ConfigError, DataError
+from mvcn.outputs import require_output_folder
 from mvcn.types import Post
 
 SHARES = "train=0.8,dev=0.1,test=0.1"
@@ -52,7 +54,8 @@ def split(
     if folds is not None and shares is not None:
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = parse_shares(SHARES if shares is None else shares)
-    _require_free(output, overwrite)
+    is_own = any(output.glob(SPLITS_FILE)) or any(output.glob(f"fold-*/{SPLITS_FILE}"))
+    require_output_folder(output, "set of splits", is_own=is_own, overwrite=overwrite)
     corpus = read_source(data_config(source, root=root), root)
     posts = learnable_posts(corpus.posts)
     if not posts:
@@ -94,15 +97,6 @@ def parse_shares(text: str) -> dict[str, float]:
         except ValueError as error:
             raise ConfigError(f"--shares '{text}' must look like {SHARES}.") from error
     return shares
-
-
-def _require_free(output: Path, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise RunError(f"{output} is a file: name a folder to write the splits to.")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise RunError(
-            f"Folder {output} is not empty: choose another, or replace its splits by --overwrite."
-        )
 
 
 def _duplicate_groups(posts: Sequence[Post]) -> list[int]:

@@ -34,8 +34,10 @@ from mvcn.data.tar_members import TarMember
 from mvcn.data.usable_posts import WITHOUT_CONTENT, by_id, lack_of, usable_posts
 from mvcn.errors import BadImageError, DataError, RunError
 from mvcn.files import write_json
+from mvcn.outputs import remove_contents, require_output_folder, require_same_settings
 from mvcn.types import BadImagePolicy, Corpus, ImageFacts, Post
 
+KIND = "prepared dataset"
 SHARD_POSTS = 2048
 ROW_GROUP_POSTS = 32
 """Few, so that a single image costs little to read."""
@@ -88,7 +90,7 @@ def prepare(
     shards = _plan(posts)
     _require_elsewhere(posts, output)
     plan = {"posts": _identity(posts), "on_bad_image": on_bad_image, "format": FORMAT}
-    _claim(output, plan, overwrite)
+    _create_folder(output, plan, overwrite)
     records = []
     with tqdm(total=len(posts), desc="Posts", unit="post") as progress:
         for shard in shards:
@@ -141,49 +143,28 @@ def _require_elsewhere(posts: Sequence[Post], output: Path) -> None:
             raise RunError(f"{output} holds the images that it is to be filled with: name another.")
 
 
-def _claim(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
-    """Make the folder ready, or refuse one that holds something else."""
+def _create_folder(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
+    """Make the folder ready, or raise a RunError where it holds something else."""
     if overwrite:
         _remove_prepared(output)
-    if (output / PLAN_FILE).is_file():
-        if not _continues(plan, parse_json(output / PLAN_FILE)):
-            raise RunError(
-                f"{output} holds the beginning of other posts: choose another folder, or replace "
-                "it by --overwrite."
-            )
+    elif (output / PLAN_FILE).is_file():
+        before = parse_json(output / PLAN_FILE)
+        if before.get("on_bad_image") == "error":  # then no shard that is there has a bad image
+            before = {**before, "on_bad_image": plan["on_bad_image"]}
+        require_same_settings(output, KIND, before, plan)
         write_json(output / PLAN_FILE, plan)
         return
-    if output.exists() and not output.is_dir():
-        raise RunError(f"{output} is a file: name a folder to fill.")
-    if output.is_dir() and any(output.iterdir()):
-        is_prepared = (output / INDEX_FILE).is_file()
-        raise RunError(
-            f"{output} holds prepared posts: choose another folder, or replace it by --overwrite."
-            if is_prepared
-            else f"{output} holds other files: choose a new or empty folder."
-        )
+    is_own = (output / INDEX_FILE).is_file()
+    require_output_folder(output, KIND, is_own=is_own, overwrite=False)
     (output / FOLDER).mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_FILE, plan)
 
 
-def _continues(plan: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Tell whether the work goes on with what is there.
-
-    Where bad images were errors, no file that is there has any, whatever becomes of those to come.
-    """
-    if before.get("on_bad_image") == "error":
-        before = {**before, "on_bad_image": plan["on_bad_image"]}
-    return plan == before
-
-
 def _remove_prepared(output: Path) -> None:
-    """Take away what `prepare` writes, and nothing else."""
+    """Remove what `prepare` writes, and nothing else."""
     if (output / INDEX_FILE).is_file() or (output / PLAN_FILE).is_file():
-        for part in PARTS:
-            for path in (output / FOLDER).glob(f"{part}-?????-of-?????.*"):
-                path.unlink()
-        for name in (INDEX_FILE, PLAN_FILE):
-            (output / name).unlink(missing_ok=True)
+        shards = [f"{FOLDER}/{part}-?????-of-?????.*" for part in PARTS]
+        remove_contents(output, (*shards, INDEX_FILE, PLAN_FILE))
         if (output / FOLDER).is_dir() and not any((output / FOLDER).iterdir()):
             (output / FOLDER).rmdir()
 

@@ -1,7 +1,6 @@
 """The demonstration: train on generated posts, and see whether the fusion looks where it should."""
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from mvcn.data.synthetic import (
     generate_posts,
     write_table,
 )
-from mvcn.errors import RunError
 from mvcn.evaluation import evaluate_predictions
 from mvcn.experiments.attention_mass import (
     AttentionOnRegion,
@@ -40,6 +38,7 @@ from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
 from mvcn.inputs import MvcnProcessor, load_model
 from mvcn.models import MvcnForClassification, build_model
+from mvcn.outputs import remove_contents, require_output_folder
 from mvcn.report.page import write_report as write_page
 from mvcn.training import run_folder
 from mvcn.training.run import train
@@ -99,7 +98,7 @@ def run_demo(
     """
     started, cpu_started = time.monotonic(), time.process_time()
     plan = plan or DemoPlan()
-    claim(output, plan, overwrite=overwrite)
+    create_demo_folder(output, plan, overwrite=overwrite)
     tell(f"Generating {plan.train_posts} training and {plan.dev_posts} dev posts.")
     dev = _write_posts(output / POSTS, plan)
     findings: dict[str, Finding] = {}
@@ -122,31 +121,16 @@ def run_demo(
     return numbers
 
 
-def claim(folder: Path, plan: DemoPlan, *, overwrite: bool) -> None:
-    """Make the folder ready for a demonstration, or refuse.
+def create_demo_folder(folder: Path, plan: DemoPlan, *, overwrite: bool) -> None:
+    """Make the folder ready for a demonstration, or raise a RunError.
 
-    Raises:
-        RunError: It holds another demonstration, or other files.
+    Of an earlier one, only what it wrote is removed, its marker last.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        _clear(folder, overwrite)
+    is_own = (folder / MARKER).is_file()
+    require_output_folder(folder, "demo", is_own=is_own, overwrite=overwrite)
+    remove_contents(folder, CONTENTS)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MARKER, dataclasses.asdict(plan))
-
-
-def _clear(folder: Path, overwrite: bool) -> None:
-    """Remove what a demonstration writes, and nothing else; the marker goes last."""
-    if not (folder / MARKER).is_file():
-        raise RunError(f"{folder} holds other files: choose a new or empty folder for the demo.")
-    if not overwrite:
-        raise RunError(
-            f"{folder} holds another demo: choose another folder, or replace it by --overwrite."
-        )
-    for path in (folder / name for name in CONTENTS):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _write_posts(folder: Path, plan: DemoPlan) -> list[GeneratedPost]:

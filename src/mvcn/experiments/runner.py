@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mvcn.data.fingerprint import fingerprint
@@ -19,6 +18,7 @@ from mvcn.errors import ConfigError, MvcnError, RunError
 from mvcn.experiments.cell import CellResult, read_cell, write_cell
 from mvcn.experiments.folds import deal_folds
 from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of, with_splits
+from mvcn.outputs import locked
 from mvcn.training import run_folder
 from mvcn.training.fitting import require_fitting
 from mvcn.training.run import train
@@ -55,16 +55,10 @@ def run_experiment(
             cannot be trained.
     """
     _require_possible(cells_of(experiment))
-    places.runs.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(places.runs / "lock", blocking=False):
-            cells = _with_folds(experiment, places)
-            pending = [cell for cell in cells if not _is_finished(cell, places)]
-            _run_all(experiment.name, pending, len(cells), places, jobs, prepare)
-    except Timeout as error:
-        raise RunError(
-            f"Experiment '{experiment.name}' is running in another process: wait for it, or end it."
-        ) from error
+    with locked(places.runs, f"experiment '{experiment.name}'"):
+        cells = _with_folds(experiment, places)
+        pending = [cell for cell in cells if not _is_finished(cell, places)]
+        _run_all(experiment.name, pending, len(cells), places, jobs, prepare)
     return [_result_path(cell, places) for cell in cells]
 
 

@@ -11,11 +11,10 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from mvcn.errors import ConfigError, MvcnError, RunError
+from mvcn.errors import ConfigError, MvcnError
 from mvcn.experiments.folds import deal_folds
 from mvcn.experiments.grid import Cell, with_splits
 from mvcn.experiments.tuning_results import (
@@ -27,7 +26,8 @@ from mvcn.experiments.tuning_results import (
     write_trials,
 )
 from mvcn.experiments.tuning_space import Choices, SearchSpace, Span
-from mvcn.experiments.tuning_study import LOCK_FILE, load_library, opened_study, require_unused
+from mvcn.experiments.tuning_study import load_library, opened_study, require_search_folder
+from mvcn.outputs import locked
 from mvcn.training import run_folder
 from mvcn.training.checkpoints import drop_checkpoints, last_checkpoint
 from mvcn.training.run import train
@@ -88,21 +88,12 @@ def tune(space: SearchSpace, output: Path, trials: int) -> Outcome:
             installed; posts cannot be read; or no trial came to its end.
     """
     library = load_library()
-    require_unused(output)
-    output.mkdir(parents=True, exist_ok=True)
-    try:
-        with (
-            FileLock(output / LOCK_FILE, blocking=False),
-            opened_study(library, space, output) as study,
-        ):
-            folds = _folds(space, output)
-            search = _Search(space, output, library, study, folds)
-            _run_all(search, trials)
-            return _outcome(search)
-    except Timeout as error:
-        raise RunError(
-            f"The search in {output} is running in another process: wait for it, or end it."
-        ) from error
+    require_search_folder(output)
+    with locked(output, "search"), opened_study(library, space, output) as study:
+        folds = _folds(space, output)
+        search = _Search(space, output, library, study, folds)
+        _run_all(search, trials)
+        return _outcome(search)
 
 
 def _folds(space: SearchSpace, output: Path) -> Sequence[Path]:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,9 @@ from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.experiments.grid import settings_of
 from mvcn.experiments.tuning_space import SearchSpace
+from mvcn.outputs import LOCK, require_output_folder, require_same_settings
 
 STUDY_FILE = "study.db"
-LOCK_FILE = "lock"
 SEARCH = "search"
 MIN_TRIALS_TO_PRUNE = 5
 """Complete trials before any is cut short."""
@@ -37,16 +37,14 @@ def load_library() -> Any:
     return optuna
 
 
-def require_unused(output: Path) -> None:
-    """Raise a RunError if the folder holds neither a study nor nothing.
+def require_search_folder(output: Path) -> None:
+    """Raise a RunError unless the folder is new, empty, or that of a search.
 
-    What a search leaves that was cut early counts as nothing.
+    What an interrupted start of a search leaves does not count.
     """
-    if not output.is_dir() or (output / STUDY_FILE).is_file():
-        return
-    own = (LOCK_FILE, f"{STUDY_FILE}.partial", f"{STUDY_FILE}.partial-journal")
-    if any(path.name not in own for path in output.iterdir()):
-        raise RunError(f"{output} holds other files: choose a new or empty folder for the search.")
+    own = (LOCK, f"{STUDY_FILE}.partial", f"{STUDY_FILE}.partial-journal")
+    is_own = (output / STUDY_FILE).is_file()
+    require_output_folder(output, "search", is_own=is_own, overwrite=True, ignored=own)
 
 
 @contextmanager
@@ -70,7 +68,8 @@ def opened_study(library: Any, space: SearchSpace, output: Path) -> Iterator[Any
     pruner = library.pruners.MedianPruner(MIN_TRIALS_TO_PRUNE, n_min_trials=MIN_TRIALS_AT_STEP)
     with _storage(library, path) as storage:
         study = library.load_study(study_name=None, storage=storage, pruner=pruner)
-        _require_same(study.user_attrs.get(SEARCH, {}), about, output)
+        before = study.user_attrs.get(SEARCH, {})
+        require_same_settings(output, "search", before, about, can_overwrite=False)
         yield study
 
 
@@ -107,12 +106,3 @@ def _about(space: SearchSpace) -> dict[str, Any]:
         "space": {name: domain.to_mapping() for name, domain in space.settings.items()},
     }
     return dict(json.loads(json.dumps(content)))
-
-
-def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
-    changed = [name for name in now if before.get(name) != now[name]]
-    if changed:
-        raise RunError(
-            f"The search in {output} was started with other settings ({', '.join(changed)}): go "
-            "on with the same ones, or choose another folder."
-        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mvcn.errors import DataError, RunError
+from mvcn.errors import DataError
 from mvcn.explain.faithfulness import Curve, faithfulness, most_faithful
 from mvcn.explain.figures import draw_attention, draw_maps, draw_post
 from mvcn.explain.observation import PreparedPosts
@@ -16,6 +16,7 @@ from mvcn.explain.saliency import Method, methods_for
 from mvcn.explain.space import Space, measure_clusters
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
+from mvcn.outputs import remove_contents, require_output_folder
 
 MARK = "mvcn explain"
 NUMBERS = "explanation.json"
@@ -23,24 +24,11 @@ MAPS = "maps.png"
 ATTENTION = "attention.png"
 
 
-def claim(folder: Path, *, overwrite: bool) -> None:
-    """Make a folder for pictures, or refuse.
-
-    Raises:
-        RunError: It is a file, holds other files, or pictures of before without `overwrite`.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: choose a new or empty folder.")
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / NUMBERS).is_file():
-            raise RunError(f"{folder} holds other files: choose a new or empty folder.")
-        if not overwrite:
-            raise RunError(
-                f"{folder} holds explanations: choose another folder, or replace them by "
-                "--overwrite."
-            )
-        for path in [*folder.glob("*.png"), folder / NUMBERS]:
-            path.unlink(missing_ok=True)
+def create_gallery_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make a folder for pictures, or raise a RunError; see `require_output_folder`."""
+    is_own = (folder / NUMBERS).is_file()
+    require_output_folder(folder, "explanation", is_own=is_own, overwrite=overwrite)
+    remove_contents(folder, ("*.png", NUMBERS))
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -63,7 +51,7 @@ def explain_run(run: TrainedRun, folder: Path, beside: TrainedRun | None, sample
 
     Args:
         run: To be explained.
-        folder: Claimed before.
+        folder: Made by `create_gallery_folder`.
         beside: Another run on the same posts, for instance without the constraint.
         sample: Dev posts with an image whose explanations are tested for faithfulness; 0 for none.
 

@@ -1,13 +1,12 @@
 """A job over any number of posts: shards scored by an engine, each row exactly once."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mvcn.data.formats.batches import columns_of_posts
@@ -22,6 +21,7 @@ from mvcn.inference.ray_engine import require_ray, score_by_ray
 from mvcn.inference.shard_files import count_rows, remove_unfinished
 from mvcn.inference.shard_scorer import ERROR_SCHEMA, LABEL, PROBABILITY, Outcome, Scoring
 from mvcn.inference.shards import Shard, cut, read_footers
+from mvcn.outputs import locked
 from mvcn.training.run_folder import read_columns
 
 EngineName = Literal["local", "ray"]
@@ -83,8 +83,8 @@ def predict_in_bulk(
     scoring = replace(scoring, columns=tuple(names.items()))
     inputs = read_footers(files, names, scoring.keep)
     manifest, shards = job_folder.manifest_of(scoring, inputs), cut(inputs, scoring.rows_a_shard)
-    with _locked(scoring.output):
-        job_folder.claim(scoring.output, manifest, overwrite=overwrite)
+    with locked(scoring.output, job_folder.KIND):
+        job_folder.create_job_folder(scoring.output, manifest, overwrite=overwrite)
         remove_unfinished(scoring.output)
         pending = [shard for shard in shards if count_rows(scoring.output, shard) is None]
         _score(ENGINES[engine], scoring, shards, pending, jobs, prepare)
@@ -125,18 +125,6 @@ def _require_apart(output: Path, places: Sequence[str], files: Sequence[StoredFi
             f"{output} is where the job looks for posts, so it would find its own predictions: "
             "choose a folder elsewhere."
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / job_folder.LOCK, blocking=False):
-            yield
-    except Timeout as error:
-        raise RunError(
-            f"A job is running in {folder} already: wait for it, or choose another folder."
-        ) from error
 
 
 def _score(

@@ -14,6 +14,7 @@ from mvcn.inference.classifier import Classifier
 from mvcn.inference.onnx_graph import quantize_graph, write_graph
 from mvcn.inference.onnx_model import FILES, Backend, OnnxModel
 from mvcn.inputs import load_model
+from mvcn.outputs import require_new_file
 from mvcn.training import run_folder
 from mvcn.types import Post
 
@@ -52,8 +53,7 @@ def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False
     """
     backend: Backend = "onnx-int8" if is_quantized else "onnx"
     target = run / FILES[backend]
-    if target.exists() and not overwrite:
-        raise RunError(f"{target} exists: replace it by --overwrite.")
+    require_new_file(target, overwrite=overwrite)
     model, processor = load_model(run)
     classifier = Classifier.from_pretrained(run)
     partial = target.with_name(f"{target.name}.partial")

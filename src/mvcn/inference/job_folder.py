@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -16,15 +15,16 @@ from mvcn.inference.shard_files import ERRORS, PREDICTIONS
 from mvcn.inference.shard_scorer import Scoring
 from mvcn.inference.shards import InputFile
 from mvcn.inputs.describer import DESCRIBER
+from mvcn.outputs import LOCK, remove_contents, require_output_folder, require_same_settings
 from mvcn.training import run_folder
 
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
-LOCK = "lock"
+KIND = "job"
 WEIGHTS = "model.safetensors"
 SETTINGS_SUFFIXES = (".json", ".txt", ".model")
 """Of the files beside the weights that decide how posts are read."""
-PARTS = {"model": "model", "settings": "settings", "inputs": "input", "mvcn": "version of mvcn"}
+PARTS = {"model": "model", "inputs": "input", "mvcn": "version of mvcn"}
 """Part of a manifest -> what it is called in a sentence."""
 
 
@@ -62,34 +62,29 @@ def manifest_of(scoring: Scoring, inputs: Sequence[InputFile]) -> dict[str, Any]
 
 def require_job_folder(folder: Path) -> None:
     """Raise a RunError unless the folder is new, empty, or that of a job."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: name a folder for the job.")
-    if folder.is_dir() and not (folder / MANIFEST).is_file():
-        others = [path.name for path in folder.iterdir() if path.name != LOCK]
-        if others:
-            raise RunError(f"{folder} holds other files: choose a new or empty folder for the job.")
+    is_own = (folder / MANIFEST).is_file()
+    require_output_folder(folder, KIND, is_own=is_own, overwrite=True, ignored=(LOCK,))
 
 
-def claim(folder: Path, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Make the folder ready for this job, or for going on with it.
+def create_job_folder(folder: Path, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Make the folder ready for this job, or for continuing it.
 
     Args:
         folder: Of the job, locked.
         manifest: Of the job.
-        overwrite: Begin anew, whatever is there.
+        overwrite: Start anew, whatever is there.
 
     Raises:
         RunError: It holds a job with another model, input, settings or version.
     """
     path = folder / MANIFEST
     if path.is_file() and not overwrite:
-        _require_same(folder, _read(path), json.loads(json.dumps(manifest)))
+        before, now = _read(path), json.loads(json.dumps(manifest))
+        require_same_settings(folder, KIND, _by_name(before), _by_name(now))
         return
+    remove_contents(folder, (PREDICTIONS, ERRORS, SUMMARY))
     for name in (PREDICTIONS, ERRORS):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
         (folder / name).mkdir()
-    (folder / SUMMARY).unlink(missing_ok=True)
     write_json(path, manifest)
 
 
@@ -101,13 +96,10 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [what for part, what in PARTS.items() if before.get(part) != now[part]]
-    if changed:
-        raise RunError(
-            f"The job in {folder} was begun with another {' and another '.join(changed)}: go on "
-            "with the same, choose another folder, or begin anew by --overwrite."
-        )
+def _by_name(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return each part of a manifest, and each of its settings, by its name in a sentence."""
+    parts = {what: manifest.get(part) for part, what in PARTS.items()}
+    return parts | dict(manifest.get("settings", {}))
 
 
 def _fingerprint(scoring: Scoring) -> str:

@@ -86,7 +86,7 @@ def _train(
     overwrite: bool,
     callbacks: Sequence[TrainerCallback],
 ) -> dict[str, Any]:
-    run_folder.check_claim(output, config, resume=resume, overwrite=overwrite)
+    run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
     posts = _read_posts(config)
     set_seed(config.training.seed)
     model = build_model(config.model, posts.class_names, annotation_head=_has_head(config, posts))
@@ -97,7 +97,7 @@ def _train(
     features_ready = time.monotonic()
     encoded = _encode(parts, model, processor)
     if processes.is_main_process:
-        run_folder.claim(output, config, resume=resume, overwrite=overwrite)
+        run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
     collator = Collator(
         processor, images, _frozen_texts(config.training, model, processor, encoded)
     )

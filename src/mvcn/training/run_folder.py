@@ -16,10 +16,12 @@ from jaxtyping import Bool, Float
 from mvcn.config import RunConfig, read_config
 from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.files import atomic_write, require_allowed
+from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.model_card import model_card
 from mvcn.types import Post
 
+KIND = "run"
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
@@ -31,8 +33,8 @@ PROBABILITY = "probability_"
 RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
 
 
-def check_claim(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
-    """Raise what `claim` would, and change nothing: for before the work that may fail.
+def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Raise what `create_run_folder` would, and change nothing: for before the work that may fail.
 
     Raises:
         RunError: The folder holds another run or other files; or there is no such run to resume,
@@ -41,12 +43,14 @@ def check_claim(folder: Path, config: RunConfig, *, resume: bool, overwrite: boo
     if resume:
         _check_resumable(folder, config)
     else:
-        _check_replaceable(folder, overwrite)
+        require_output_folder(
+            folder, KIND, is_own=is_run(folder), overwrite=overwrite, can_resume=True
+        )
 
 
-def claim(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
-    """Make the folder ready for this run, or refuse as `check_claim` does."""
-    check_claim(folder, config, resume=resume, overwrite=overwrite)
+def create_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Make the folder ready for this run, or refuse as `check_run_folder` does."""
+    check_run_folder(folder, config, resume=resume, overwrite=overwrite)
     if resume:
         return
     if folder.exists():
@@ -56,7 +60,7 @@ def claim(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> 
 
 
 def is_run(folder: Path) -> bool:
-    """Tell whether a training run has claimed the folder."""
+    """Tell whether the folder was created for a run."""
     return (folder / CONFIG_FILE).is_file() and (folder / CHECKPOINTS).is_dir()
 
 
@@ -230,27 +234,16 @@ def _git_commit() -> str | None:
         return None
 
 
-def _check_replaceable(folder: Path, overwrite: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not is_run(folder):
-        raise RunError(f"{folder} holds other files: choose a new or empty folder for the run.")
-    if not overwrite:
-        raise RunError(
-            f"{folder} holds another run: choose another folder, go on with it by --resume, "
-            "or replace it by --overwrite."
-        )
-
-
 def _check_resumable(folder: Path, config: RunConfig) -> None:
     if not is_run(folder):
-        raise RunError(f"{folder} holds no run to resume: start it without --resume.")
+        raise RunError(f"{folder} holds no {KIND} to resume: start it without --resume.")
     if is_finished(folder):
         raise RunError(f"The run in {folder} is finished: there is nothing to resume.")
-    before, now = read_run_config(folder).to_mapping(), config.to_mapping()
-    changed = [f"{s}.{k}" for s in now for k in now[s] if before[s][k] != now[s][k]]
-    if changed:
-        raise RunError(
-            f"The run in {folder} was started with other settings ({', '.join(changed)}): "
-            "resume it with the same ones."
-        )
+    before, now = _by_name(read_run_config(folder)), _by_name(config)
+    require_same_settings(folder, KIND, before, now)
+
+
+def _by_name(config: RunConfig) -> dict[str, Any]:
+    """Return ``section.setting`` -> its value."""
+    sections = config.to_mapping().items()
+    return {f"{name}.{key}": value for name, section in sections for key, value in section.items()}

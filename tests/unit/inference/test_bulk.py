@@ -131,14 +131,16 @@ def test_a_job_goes_on_only_as_it_was_begun(predict, run, folder, tmp_path):
     predict()
     manifest = json.loads((tmp_path / "job/manifest.json").read_text())
     assert manifest["rows"] == sum(source["rows"] for source in manifest["inputs"]) == 24
-    with pytest.raises(RunError, match="begun with another settings"):
+    with pytest.raises(RunError, match=r"started with other settings \(min_probability\)"):
         predict(min_probability=0.5)
-    with pytest.raises(RunError, match="begun with another input"):
+    with pytest.raises(RunError, match=r"started with other settings \(input\)"):
         predict(folder / "one.parquet")
     (run / "tokenizer_config.json").write_text(
         (run / "tokenizer_config.json").read_text().replace("128", "127")
     )
-    with pytest.raises(RunError, match=r"begun with another model: go on .* --overwrite\."):
+    with pytest.raises(
+        RunError, match=r"started with other settings \(model\): continue .* --overwrite\."
+    ):
         predict()
     assert predict(overwrite=True, min_probability=0.5).shards_scored_now == 5
 
@@ -151,7 +153,10 @@ def test_two_jobs_and_other_files_are_kept_apart(predict, tmp_path):
     with pytest.raises(RunError, match="is a file"):
         predict(output=tmp_path / "mine/thesis.txt", overwrite=True)
     (tmp_path / "job").mkdir()
-    with FileLock(tmp_path / "job/lock"), pytest.raises(RunError, match="is running in"):
+    with (
+        FileLock(tmp_path / "job/lock"),
+        pytest.raises(RunError, match="is running in another process"),
+    ):
         predict()
 
 
@@ -281,7 +286,7 @@ def test_a_job_over_shards_goes_on_where_it_was(predict, shards, tmp_path):
     place = shutil.copytree(shards, tmp_path / "in")
     with webdataset.TarWriter(str(place / "00002.tar")) as writer:
         writer.write({"__key__": "new", "txt": b"text"})
-    with pytest.raises(RunError, match="begun with another input"):
+    with pytest.raises(RunError, match=r"started with other settings \(input\)"):
         predict(place)
 
 

@@ -12,7 +12,7 @@ from mvcn.errors import RunError
 from mvcn.inference import Classifier
 from mvcn.training.checkpoints import last_checkpoint
 from mvcn.training.run_folder import (
-    claim,
+    create_run_folder,
     describe_environment,
     is_finished,
     is_run,
@@ -33,7 +33,7 @@ def config(tiny_config):
 @pytest.fixture
 def run(config, tmp_path):
     """A run that was begun."""
-    claim(tmp_path / "run", config, resume=False, overwrite=False)
+    create_run_folder(tmp_path / "run", config, resume=False, overwrite=False)
     return tmp_path / "run"
 
 
@@ -46,11 +46,11 @@ def files(folder):
     return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
-class TestClaim:
+class TestCreateRunFolder:
     def test_a_new_or_empty_folder_becomes_a_run(self, config, tmp_path):
         (tmp_path / "empty").mkdir()
         for folder in (tmp_path / "new" / "nested", tmp_path / "empty"):
-            claim(folder, config, resume=False, overwrite=False)
+            create_run_folder(folder, config, resume=False, overwrite=False)
             assert is_run(folder)
             assert not is_finished(folder)
             assert last_checkpoint(folder) is None
@@ -62,42 +62,42 @@ class TestClaim:
     def test_other_peoples_files_are_never_replaced(self, config, tmp_path, overwrite):
         (tmp_path / "thesis.tex").write_text("years of work")
         with pytest.raises(RunError, match="holds other files: choose a new or empty folder"):
-            claim(tmp_path, config, resume=False, overwrite=overwrite)
+            create_run_folder(tmp_path, config, resume=False, overwrite=overwrite)
         assert files(tmp_path) == [(tmp_path / "thesis.tex").relative_to(tmp_path)]
 
     def test_a_file_is_no_folder(self, config, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(RunError, match="choose a new or empty folder"):
-            claim(tmp_path / "file", config, resume=False, overwrite=True)
+            create_run_folder(tmp_path / "file", config, resume=False, overwrite=True)
 
     def test_a_run_is_replaced_only_when_that_is_said(self, config, finished):
         before = files(finished)
         with pytest.raises(RunError, match="--resume, or replace it by --overwrite"):
-            claim(finished, config, resume=False, overwrite=False)
+            create_run_folder(finished, config, resume=False, overwrite=False)
         assert files(finished) == before
-        claim(finished, config, resume=False, overwrite=True)
+        create_run_folder(finished, config, resume=False, overwrite=True)
         assert not is_finished(finished)
         assert {path.name for path in finished.iterdir()} == {"config.yaml", "checkpoints"}
 
     def test_a_begun_run_may_be_resumed(self, config, run):
-        claim(run, config, resume=True, overwrite=False)
+        create_run_folder(run, config, resume=True, overwrite=False)
 
     def test_other_settings_are_refused_by_name(self, tiny_config, run):
         other = tiny_config(
             training={"epochs": 3, "batch_size": 4}, objective={"congruity_form": "share"}
         )
         named = r"\(objective.congruity_form, training.batch_size\)"
-        with pytest.raises(RunError, match=rf"other settings {named}: resume it with the same"):
-            claim(run, other, resume=True, overwrite=False)
+        with pytest.raises(RunError, match=rf"other settings {named}: continue with the same ones"):
+            create_run_folder(run, other, resume=True, overwrite=False)
 
     def test_a_finished_run_is_not_resumed(self, config, finished):
         with pytest.raises(RunError, match="is finished: there is nothing to resume"):
-            claim(finished, config, resume=True, overwrite=False)
+            create_run_folder(finished, config, resume=True, overwrite=False)
 
     def test_nothing_cannot_be_resumed(self, config, tmp_path):
         for folder in (tmp_path, tmp_path / "absent"):
             with pytest.raises(RunError, match="holds no run to resume"):
-                claim(folder, config, resume=True, overwrite=False)
+                create_run_folder(folder, config, resume=True, overwrite=False)
 
 
 def test_the_history_has_a_column_for_each_name(tmp_path):

@@ -160,7 +160,7 @@ def test_work_that_a_bad_image_stopped_goes_on_with_another_policy(with_bad_imag
     index = prepare(with_bad_images, cut, source="table", on_bad_image="blank")
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert index == prepare(with_bad_images, whole, source="table", on_bad_image="blank")
-    with pytest.raises(RunError, match="holds prepared posts"):
+    with pytest.raises(RunError, match="holds another prepared dataset"):
         prepare(with_bad_images, cut, source="table", on_bad_image="drop")
 
 
@@ -169,7 +169,7 @@ def test_work_begun_with_another_policy_is_refused(with_bad_images, tmp_path):
         prepare(with_bad_images, tmp_path, source="table")
     plan = json.loads((tmp_path / "plan.json").read_text())
     (tmp_path / "plan.json").write_text(json.dumps(plan | {"on_bad_image": "blank"}))
-    with pytest.raises(RunError, match="holds the beginning of other posts"):
+    with pytest.raises(RunError, match=r"other settings \(on_bad_image\)"):
         prepare(with_bad_images, tmp_path, source="table", on_bad_image="drop")
 
 
@@ -261,7 +261,7 @@ def test_killed_work_goes_on_where_it_was(folder, corpus, tmp_path):
 
 def test_nothing_is_overwritten_unless_asked(corpus, tmp_path):
     prepare(corpus, tmp_path / "out", source="table")
-    with pytest.raises(RunError, match=r"holds prepared posts: .*--overwrite"):
+    with pytest.raises(RunError, match=r"holds another prepared dataset: .*--overwrite"):
         prepare(corpus, tmp_path / "out", source="table")
     fewer = replace(corpus, posts=corpus.posts[:5])
     prepare(fewer, tmp_path / "out", source="table", overwrite=True)
@@ -272,7 +272,7 @@ def test_nothing_is_overwritten_unless_asked(corpus, tmp_path):
         prepare(corpus, tmp_path / "other", source="table", overwrite=True)
     (tmp_path / "out" / "dataset.json").unlink()
     (tmp_path / "out" / "plan.json").write_text("{}")
-    with pytest.raises(RunError, match="holds the beginning of other posts"):
+    with pytest.raises(RunError, match=r"other settings \(posts, on_bad_image, format\)"):
         prepare(corpus, tmp_path / "out", source="table")
 
 
@@ -383,7 +383,7 @@ def test_work_that_was_begun_for_other_posts_is_not_gone_on_with(change, corpus,
     with pytest.raises(BadImageError):
         prepare(begun, tmp_path / "out", source="table")
     other = replace(begun, posts=[replace(begun.posts[0], **change), *begun.posts[1:]])
-    with pytest.raises(RunError, match="holds the beginning of other posts"):
+    with pytest.raises(RunError, match=r"other settings \(posts\)"):
         prepare(other, tmp_path / "out", source="table")
 
 

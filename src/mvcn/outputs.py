@@ -1,0 +1,141 @@
+"""Where a command may write: a new place, or one that holds what the same command wrote before."""
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mvcn.errors import RunError
+from mvcn.files import is_special
+
+HEAD_CHARACTERS = 500
+LOCK = "lock"
+"""Name of the file that keeps two processes from working in one folder."""
+
+
+def require_output_folder(
+    folder: Path,
+    kind: str,
+    *,
+    is_own: bool,
+    overwrite: bool,
+    can_resume: bool = False,
+    ignored: Collection[str] = (),
+) -> None:
+    """Raise a RunError unless a command may fill the folder; change nothing.
+
+    Args:
+        folder: New, empty, or, with `overwrite`, an earlier output of the same kind.
+        kind: What the command writes, as in "the run".
+        is_own: Whether the folder holds an earlier output of that kind.
+        overwrite: Whether an earlier output may be replaced.
+        can_resume: Whether the command has an option ``--resume``.
+        ignored: Names of files that do not make a folder one of something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: choose a new or empty folder for the {kind}.")
+    if is_own and not overwrite:
+        resume = "continue it by --resume, " if can_resume else ""
+        raise RunError(
+            f"{folder} holds another {kind}: choose another folder, {resume}"
+            "or replace it by --overwrite."
+        )
+    if not is_own and folder.is_dir() and {path.name for path in folder.iterdir()} - {*ignored}:
+        raise RunError(f"{folder} holds other files: choose a new or empty folder for the {kind}.")
+
+
+def require_same_settings(
+    folder: Path,
+    kind: str,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    can_overwrite: bool = True,
+) -> None:
+    """Raise a RunError, with the names of what differs, unless unfinished work may be continued.
+
+    Args:
+        folder: Of the unfinished work.
+        kind: What it is, as in "the search".
+        before: Name of what must stay the same -> its value when the work was started.
+        now: The same, as it is wanted now.
+        can_overwrite: Whether the command has an option ``--overwrite``.
+    """
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        overwrite = ", or replace it by --overwrite" if can_overwrite else ""
+        raise RunError(
+            f"The {kind} in {folder} was started with other settings ({', '.join(changed)}): "
+            f"continue with the same ones, choose another folder{overwrite}."
+        )
+
+
+def remove_contents(folder: Path, patterns: Collection[str]) -> None:
+    """Remove the files and folders that match, in the order of the patterns, and nothing else."""
+    for pattern in patterns:
+        for path in sorted(folder.glob(pattern)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+@contextmanager
+def locked(folder: Path, kind: str) -> Iterator[None]:
+    """Make a folder if need be, and keep other processes from the same work in it.
+
+    Raises:
+        RunError: Another process is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, blocking=False):
+            yield
+    except Timeout as error:
+        raise RunError(
+            f"The {kind} in {folder} is running in another process: wait for it, or end it."
+        ) from error
+
+
+def require_own_file(path: Path, kind: str, *, is_own: bool) -> None:
+    """Raise a RunError unless a file can be written there that replaces at most an earlier one.
+
+    Args:
+        path: A file, a pipe or a device, or nothing yet.
+        kind: How such a file is called, as in "report of mvcn report".
+        is_own: Whether the file that is there is of that kind; see `begins_with`.
+    """
+    _require_place_for(path)
+    if path.is_file() and not is_own:
+        raise RunError(f"{path} exists and is no {kind}: choose another file.")
+
+
+def require_new_file(path: Path, *, overwrite: bool) -> None:
+    """Raise a RunError unless a file can be written there that replaces one only if `overwrite`."""
+    _require_place_for(path)
+    if path.is_file() and not overwrite:
+        raise RunError(f"{path} exists: choose another file, or replace it by --overwrite.")
+
+
+def begins_with(path: Path, mark: str) -> bool:
+    """Return whether a file holds, in its first characters, the mark of its kind."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return mark in file.read(HEAD_CHARACTERS)
+
+
+def _require_place_for(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise RunError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
+    if path.is_dir():
+        raise RunError(f"{path} is a folder: name a file to write to.")
+    if path.is_symlink() and not path.exists():
+        raise RunError(f"{path} is a link that leads nowhere: name another file.")
+    target = path.resolve()
+    if not os.access(path if is_special(path) else target.parent, os.W_OK):
+        raise RunError(f"{target} may not be written by you: name another file.")
