@@ -57,7 +57,7 @@ def draw_examples() -> None:
 
 def _post_picture(run: TrainedRun, post_id: str) -> bytes:
     posts = [post for post in run.posts.dev if post.id == post_id]
-    prepared, train = run.prepare(posts), run.train.posts
+    prepared, train = run.encode(posts), run.train.posts
     (found,) = explain(run.model, run.processor, prepared, "occlusion", run.train_space, train)
     return draw_post(found)
 

@@ -67,9 +67,9 @@ def ours(folder: Path) -> float:
         [Post(path.stem, "", path) for path in image_files(folder, kind)]
         for kind in ("warm-up", "timed")
     )
-    images.prepare(warm_up)
+    images.encode(warm_up)
     started = time.perf_counter()
-    images.prepare(timed)
+    images.encode(timed)
     return len(timed) / (time.perf_counter() - started)
 
 

@@ -30,7 +30,7 @@ from mvcn.config import RunConfig, read_recipe
 from mvcn.data.datasets import read_corpus
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.inputs import build_processor
-from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImageFeatures
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import frozen_texts
@@ -86,15 +86,15 @@ def ours(folder: Path) -> float:
     config.update({"training": {"epochs": 1}})
     set_seed(config.training.seed)
     corpus, model, processor, images = _read(folder, config)
-    encoded = [
-        EncodedPosts(posts, processor, model.config.label2id)
-        for posts in (corpus.posts, corpus.posts[:DEV_POSTS])
-    ]
+    encoder = PostEncoder(processor, images)
+    encoded = {
+        name: encoder.encode(posts, class_names=model.class_names)
+        for name, posts in (("train", corpus.posts), ("dev", corpus.posts[:DEV_POSTS]))
+    }
     clock = EpochClock(warm_up_steps(len(corpus.posts)))
     with TemporaryDirectory(dir=folder) as output:
-        texts = frozen_texts(model, processor, encoded[0].token_ids)
-        collator = Collator(processor, images, texts)
-        trainer = build_trainer(config, Path(output), model, encoded, collator)
+        encoder.texts = frozen_texts(model, processor, encoded["train"].token_ids)
+        trainer = build_trainer(config, Path(output), model, encoded)
         trainer.add_callback(clock)
         _fill_queue(trainer.objective)
         trainer.train()
@@ -186,7 +186,7 @@ def _read(
     corpus = read_corpus("table", folder / "posts.csv")
     model, processor = _model_and_processor(config, corpus.class_names)
     images = ImageFeatures(model, processor, folder / "cache")
-    images.prepare(corpus.posts)
+    images.encode(corpus.posts)
     return corpus, model, processor, images
 
 

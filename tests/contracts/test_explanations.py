@@ -9,12 +9,10 @@ from torch.nn.functional import pad
 
 from mvcn.config import RunConfig, read_recipe
 from mvcn.explain.figures import draw_post
-from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for, word_saliency
 from mvcn.inputs import build_processor
-from mvcn.inputs.batches import LABEL_FIELDS, Collator, EncodedPosts
-from mvcn.inputs.images import image_inputs
+from mvcn.inputs.batches import PostEncoder
 from mvcn.models import MODELS, build_model, system
 
 CLASSES = ("negative", "neutral", "positive")
@@ -37,7 +35,7 @@ def built(request, tiny_settings):
 def test_posts_are_explained(built, generated_posts):
     model, processor = built.model, built.processor
     assert methods_for(model)[-1] == "occlusion"
-    posts = PreparedPosts(model, processor, generated_posts[:1])
+    posts = PostEncoder.for_model(model, processor).encode(generated_posts[:1])
     for method in methods_for(model):
         (found,) = explain(model, processor, posts, method)
         assert sum(found.probabilities.values()) == pytest.approx(1)
@@ -60,7 +58,7 @@ class TestWords:
 
     @pytest.fixture
     def inputs(self, built, post):
-        return PreparedPosts(built.model, built.processor, [post]).inputs([0])
+        return PostEncoder.for_model(built.model, built.processor).encode([post]).inputs([0])
 
     def test_are_worth_what_is_lost_in_the_post_without_them(self, built, post, words, inputs):
         texts = [word for word, _ in words]
@@ -84,9 +82,6 @@ class TestWords:
 
 def log_probabilities(built, post):
     """What the model says of one post, alone in its batch."""
-    images = image_inputs(built.model, built.processor)
-    images.prepare([post])
-    batch = Collator(built.processor, images)([EncodedPosts([post], built.processor)[0]])
-    inputs = {name: value for name, value in batch.items() if name not in LABEL_FIELDS}
+    inputs = PostEncoder.for_model(built.model, built.processor).encode([post]).inputs([0])
     with torch.no_grad():
         return built.model(**inputs).logits[0].double().log_softmax(-1)

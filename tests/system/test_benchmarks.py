@@ -87,7 +87,7 @@ def test_both_sides_compute_the_same_image_features(tmp_path):
     config = read_recipe("default").model
     model = image_features.build_model(config, ("a", "b"))
     images = ImageFeatures(model, image_features.build_processor(config), tmp_path / "cache")
-    images.prepare([Post(path.stem, "", path) for path in paths])
+    images.encode([Post(path.stem, "", path) for path in paths])
     ours = torch.stack([images[path] for path in paths])
     (plain,) = image_features.plain_features(image_features.published_model(), paths)
     # Ours go through half precision, whose spacing below 6 (the ReLU6 bound) is at most 2^-8.

@@ -11,12 +11,11 @@ from safetensors.torch import load_file
 from mvcn.data.table import read_table
 from mvcn.inference import Classifier
 from mvcn.inputs import load_model
-from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.losses import Objective
 from mvcn.nn import attention
 from mvcn.training.run import train
-from mvcn.training.trainer import split_targets
 
 
 def losses(run):
@@ -76,10 +75,8 @@ def test_half_precision_is_for_the_network_alone(
 def test_the_compiler_can_follow_the_network(tiny_run, generated_posts):
     """Up to the C++ compiler, which takes minutes."""
     model, processor = load_model(tiny_run)
-    images = ImagePixels(processor, keep=True)
-    images.prepare(generated_posts[:4])
-    posts = EncodedPosts(generated_posts[:4], processor, model.config.label2id)
-    inputs, _ = split_targets(Collator(processor, images)([posts[i] for i in range(4)]))
+    encoder = PostEncoder(processor, ImagePixels(processor, keep=True))
+    inputs = encoder.encode(generated_posts[:4]).inputs(range(4))
     tokens = model.encode(**inputs)
     traced = torch.compile(model.network, backend="aot_eager")
     torch.testing.assert_close(traced(tokens, False).logits, model.network(tokens, False).logits)

@@ -26,7 +26,7 @@ from mvcn.errors import BadImageError, ConfigError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.inference import Classifier
 from mvcn.inputs import build_processor
-from mvcn.inputs.describer import ImageDescriber
+from mvcn.inputs.attributes import AttributeModel
 from mvcn.models import build_model
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.run_folder import read_report
@@ -46,7 +46,7 @@ def test_what_is_saved_has_the_permissions_of_the_umask(
     config = ModelConfig(**tiny_settings)
     build_model(config, ("a", "b")).save_pretrained(tmp_path)
     build_processor(config).save_pretrained(tmp_path)
-    ImageDescriber.load(tiny_image_encoder).save(tmp_path / "describer")
+    AttributeModel.load(tiny_image_encoder).save(tmp_path / "describer")
     save_tensors({"weight": torch.zeros(2)}, tmp_path / "more.safetensors")
     write_json(tmp_path / "numbers.json", {})
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

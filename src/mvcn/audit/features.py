@@ -7,11 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from mvcn.config import ModelConfig
-from mvcn.data.bad_images import apply_bad_image_policy
 from mvcn.encoders.tokens import freeze
 from mvcn.inputs import build_processor
-from mvcn.inputs.batches import Collator, EncodedPosts
-from mvcn.inputs.images import image_inputs
+from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.pooled import pooled_features
 from mvcn.models import build_model
 from mvcn.types import ImageFacts, Post
@@ -31,11 +29,12 @@ def post_features(
     config = ModelConfig()
     model, processor = build_model(config, ("unused", "classes")), build_processor(config)
     freeze(model)
-    images = image_inputs(model, processor)
     shown = [
         post if fact is not None and fact.problem is None else replace(post, image=None)
         for post, fact in zip(posts, facts, strict=True)
     ]
-    usable = apply_bad_image_policy(shown, images.prepare(shown), "blank")
-    encoded, collator = EncodedPosts(usable, processor), Collator(processor, images)
-    return pooled_features(model, encoded, collator, range(len(posts)))
+    encoded = PostEncoder.for_model(model, processor).encode(shown, "blank")
+    found = pooled_features(model, encoded, range(len(encoded)))
+    features = np.zeros((len(posts), found.shape[1]), found.dtype)
+    features[list(encoded.positions)] = found
+    return features

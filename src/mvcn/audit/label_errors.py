@@ -7,6 +7,7 @@ from jaxtyping import Int
 
 from mvcn.audit.features import post_features
 from mvcn.audit.findings import AuditedPosts, Example, Finding
+from mvcn.data.labels import label_ids
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.errors import DataError
 from mvcn.evaluation.label_errors import confident_classes, likely_label_errors
@@ -25,7 +26,7 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     positions = [i for i, post in enumerate(audited.posts) if post.label is not None]
     posts = [audited.posts[i] for i in positions]
     names = sorted({str(post.label) for post in posts})
-    labels = np.array([names.index(str(post.label)) for post in posts], dtype=np.int64)
+    labels = np.array(label_ids(posts, names), dtype=np.int64)
     _require_enough(names, labels)
     facts = [audited.facts[i] for i in positions]
     groups = duplicate_groups([post.text for post in posts], facts)

@@ -72,12 +72,12 @@ def explain(
             else read_posts(config, labels=False, remembered=read_columns(run)).posts
         )
         chosen = _choose(known, post)
-        prepared = opened.prepare(chosen, on_bad_image)
-        tell_problems(prepared.bad_images, prepared.left_out, on_bad_image)
-        if not prepared.posts:
+        encoded = opened.encode(chosen, on_bad_image)
+        tell_problems(encoded.bad_images, encoded.left_out, on_bad_image)
+        if not encoded.posts:
             raise DataError("There is nothing to explain: no post is left.")
         create_gallery_folder(output, overwrite=overwrite)
-        explain_posts(opened, prepared, output, method, _space(opened))
+        explain_posts(opened, encoded, output, method, _space(opened))
     else:
         other = None if beside is None else TrainedRun(beside)
         create_gallery_folder(output, overwrite=overwrite)

@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.datasets.merge_rule import merge_labels
+from mvcn.data.labels import label_ids
 from mvcn.data.synthetic import (
     CELL_PX,
     GRID_CELLS,
@@ -31,12 +32,13 @@ from mvcn.experiments.attention_mass import (
     summarize,
 )
 from mvcn.experiments.demo_report import draw_attention, write_report
-from mvcn.explain.observation import Observation, PreparedPosts, observe
+from mvcn.explain.observation import Observation, observe
 from mvcn.explain.pointing import hit_rates
 from mvcn.explain.saliency import num_image_tokens
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
 from mvcn.inputs import MvcnProcessor, load_model
+from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.models import MvcnForClassification, build_model
 from mvcn.outputs import remove_contents, require_output_folder
 from mvcn.report.page import write_report as write_page
@@ -159,8 +161,8 @@ def _train_and_measure(
     report = train(config, output / attention)
     model, processor = load_model(output / attention)
     posts, boxes = [one.post for one in dev], [one.patch_box_px for one in dev]
-    prepared = PreparedPosts(model, processor, posts)
-    observations = list(observe(model, prepared))
+    encoded = PostEncoder.for_model(model, processor).encode(posts)
+    observations = list(observe(model, encoded))
     measures = measure_observations(observations, boxes, IMAGE_PX)
     imageless = [dataclasses.replace(post, image=None) for post in posts]
     set_seed(plan.seed)
@@ -172,7 +174,7 @@ def _train_and_measure(
             _observe(model, processor, imageless), posts, model.class_names
         ),
         "attention": _attention_by_need(measures, posts) | {"untrained": summarize(control)},
-        "pointing": hit_rates(model, prepared, _regions_that_decide(dev, model, prepared)),
+        "pointing": hit_rates(model, encoded, _regions_that_decide(dev, model, encoded)),
         "epochs": report["epochs"],
         "seconds": report["seconds"],
     }
@@ -182,14 +184,14 @@ def _train_and_measure(
 def _observe(
     model: MvcnForClassification, processor: MvcnProcessor, posts: Sequence[Post]
 ) -> list[Observation]:
-    return list(observe(model, PreparedPosts(model, processor, posts)))
+    return list(observe(model, PostEncoder.for_model(model, processor).encode(posts)))
 
 
 def _judge(
     observations: Sequence[Observation], posts: Sequence[Post], class_names: tuple[str, ...]
 ) -> dict[str, Any]:
     rows = np.stack([seen.probabilities for seen in observations])
-    labels = np.array([class_names.index(cast(str, post.label)) for post in posts])
+    labels = np.array(label_ids(posts, class_names))
     return evaluate_predictions(rows, labels, class_names).to_mapping()
 
 
@@ -238,10 +240,10 @@ def _attention_by_need(
 
 
 def _regions_that_decide(
-    dev: Sequence[GeneratedPost], model: MvcnForClassification, prepared: PreparedPosts
+    dev: Sequence[GeneratedPost], model: MvcnForClassification, encoded: EncodedPosts
 ) -> dict[int, Tensor]:
     """Return the patch of each post whose label the text leaves to the image."""
-    num_tokens = num_image_tokens(model, prepared.inputs([0]))
+    num_tokens = num_image_tokens(model, encoded.inputs([0]))
     return {
         position: cover_shares(one.patch_box_px, IMAGE_PX, num_tokens)
         for position, one in enumerate(dev)

@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.saliency import (
     METHODS,
     Method,
@@ -17,6 +16,7 @@ from mvcn.explain.saliency import (
     image_saliency,
     num_image_tokens,
 )
+from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 
 NUM_STEPS = 10
@@ -43,7 +43,7 @@ class Curve:
 
 
 def faithfulness(
-    model: MvcnForClassification, posts: PreparedPosts, methods: Sequence[Method] = METHODS
+    model: MvcnForClassification, posts: EncodedPosts, methods: Sequence[Method] = METHODS
 ) -> dict[str, Curve]:
     """Return each method's curves over posts that have an image, and those of random orders.
 

@@ -10,12 +10,12 @@ from tqdm import tqdm
 from mvcn.errors import DataError
 from mvcn.explain.faithfulness import Curve, faithfulness, most_faithful
 from mvcn.explain.figures import draw_attention, draw_maps, draw_post
-from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import Method, methods_for
 from mvcn.explain.space import Space, measure_clusters
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
+from mvcn.inputs.batches import EncodedPosts
 from mvcn.outputs import remove_contents, require_output_folder
 
 MARK = "mvcn explain"
@@ -33,7 +33,7 @@ def create_gallery_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def explain_posts(
-    run: TrainedRun, posts: PreparedPosts, folder: Path, method: Method, space: Space | None
+    run: TrainedRun, posts: EncodedPosts, folder: Path, method: Method, space: Space | None
 ) -> None:
     """Write a picture for each post, named by its number, and all numbers as JSON."""
     train = run.train.posts if space is not None else []
@@ -101,7 +101,7 @@ def measure_faithfulness(run: TrainedRun, sample: int) -> dict[str, Any]:
     shown = [post for post in run.dev.posts if post.image is not None][:sample]
     if not shown or run.model.image_encoder is None:
         return {}
-    curves = faithfulness(run.model, run.prepare(shown), methods_for(run.model))
+    curves = faithfulness(run.model, run.encode(shown), methods_for(run.model))
     return {
         "faithfulness": {"posts": len(shown), **curve_numbers(curves)},
         "most_faithful": most_faithful(curves),

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.saliency import Method, image_saliency, methods_for
+from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 
 HALF = 0.5
@@ -20,7 +20,7 @@ def is_hit(saliency: Float[Tensor, " patch"], region: Float[Tensor, " patch"]) -
 
 
 def hit_rates(
-    model: MvcnForClassification, posts: PreparedPosts, regions: Mapping[int, Tensor]
+    model: MvcnForClassification, posts: EncodedPosts, regions: Mapping[int, Tensor]
 ) -> dict[Method, float]:
     """Return the share of posts in which each method that the model allows points at the region.
 

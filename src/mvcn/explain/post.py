@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mvcn.data.text import has_text
-from mvcn.explain.observation import Observation, PreparedPosts, observe
+from mvcn.explain.observation import Observation, observe
 from mvcn.explain.saliency import Method, image_saliency, word_saliency
 from mvcn.explain.space import Space
 from mvcn.explain.sparsity import each_normalizer
+from mvcn.inputs.batches import EncodedPosts
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.nn.attention import Normalizer
@@ -91,7 +92,7 @@ class Explanation:
 def explain(
     model: MvcnForClassification,
     processor: MvcnProcessor,
-    posts: PreparedPosts,
+    posts: EncodedPosts,
     method: Method,
     space: Space | None = None,
     train_posts: Sequence[Post] = (),

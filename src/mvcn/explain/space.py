@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from mvcn.errors import DataError
+from mvcn.data.labels import label_ids
 from mvcn.explain.observation import Observation
+from mvcn.types import Post
 
 MapKind = Literal["t-sne", "pca"]
 
@@ -59,23 +60,16 @@ class Clusters:
 
 
 def read_space(
-    observations: Iterable[Observation], labels: Iterable[str | None], class_names: Sequence[str]
+    observations: Iterable[Observation], posts: Sequence[Post], class_names: Sequence[str]
 ) -> Space:
     """Return the space of labelled posts that a model has seen.
 
     Raises:
-        DataError: A label that is not among the classes, or none.
+        DataError: A label that is not among the classes.
     """
-    numbers = {name: k for k, name in enumerate(class_names)}
-    found = list(labels)
-    wrong = [label for label in found if label not in numbers]
-    if wrong:
-        raise DataError(
-            f"A post has the label '{wrong[0]}', but the model's classes are "
-            f"{', '.join(class_names)}."
-        )
+    labels = np.array(label_ids(posts, class_names))
     features = np.stack([seen.feature.numpy() for seen in observations]).astype(np.float64)
-    return Space(features, np.array([numbers[str(label)] for label in found]), class_names)
+    return Space(features, labels, class_names)
 
 
 def measure_clusters(space: Space) -> Clusters | None:

@@ -5,17 +5,20 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
 from mvcn.config import RunConfig
 from mvcn.data.fingerprint import fingerprint
+from mvcn.data.labels import label_ids
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
-from mvcn.explain.observation import PreparedPosts, observe
+from mvcn.explain.observation import observe
 from mvcn.explain.space import Space, read_space
 from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
 from mvcn.inputs import load_model
-from mvcn.inputs.describer import DESCRIBER, ImageDescriber
+from mvcn.inputs.attributes import AttributeModel
+from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.nn.attention import Normalizer
 from mvcn.training import run_folder
@@ -51,14 +54,14 @@ class TrainedRun:
         return read_training_posts(self.config.data, self.config.training.seed)
 
     @cached_property
-    def dev(self) -> PreparedPosts:
-        """The dev posts, ready for the model."""
-        return self.prepare(self.posts.dev)
+    def dev(self) -> EncodedPosts:
+        """The dev posts as the model reads them."""
+        return self.encode(self.posts.dev)
 
     @cached_property
-    def train(self) -> PreparedPosts:
-        """The training posts, ready for the model."""
-        return self.prepare(self.posts.train)
+    def train(self) -> EncodedPosts:
+        """The training posts as the model reads them."""
+        return self.encode(self.posts.train)
 
     @cached_property
     def dev_space(self) -> Space:
@@ -88,20 +91,16 @@ class TrainedRun:
             tensors = {"features": torch.from_numpy(space.features)}
             _keep_features(tensors, place, digest)
             return space
-        numbers = [names.index(str(post.label)) for post in self.train.posts]
-        return Space(kept.numpy(), torch.tensor(numbers).numpy(), names)
+        labels = label_ids(self.train.posts, names)
+        return Space(kept.numpy(), np.array(labels), names)
 
-    def describe(self, posts: Sequence[Post]) -> list[Post]:
-        """Return posts with words for their images, where the run's model reads such."""
-        place = self.folder / DESCRIBER
-        if not place.is_dir():
-            return list(posts)
-        describer = ImageDescriber.load(place)
-        return describer.describe(list(posts), describer.cache())
+    @cached_property
+    def _encoder(self) -> PostEncoder:
+        return PostEncoder.for_model(self.model, self.processor, AttributeModel.of_run(self.folder))
 
-    def prepare(
+    def encode(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy | None = None
-    ) -> PreparedPosts:
+    ) -> EncodedPosts:
         """Return posts as the model reads them.
 
         Args:
@@ -112,11 +111,10 @@ class TrainedRun:
             BadImageError: An image cannot be read and the policy is ``error``.
         """
         policy = on_bad_image or self.config.data.on_bad_image
-        return PreparedPosts(self.model, self.processor, posts, policy, describe=self.describe)
+        return self._encoder.encode(posts, policy)
 
-    def _space(self, prepared: PreparedPosts) -> Space:
-        labels = [post.label for post in prepared.posts]
-        return read_space(observe(self.model, prepared), labels, self.model.class_names)
+    def _space(self, posts: EncodedPosts) -> Space:
+        return read_space(observe(self.model, posts), posts.posts, self.model.class_names)
 
 
 def _keep_features(tensors: Mapping[str, torch.Tensor], place: Path, digest: str) -> None:

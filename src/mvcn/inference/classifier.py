@@ -14,15 +14,16 @@ from mvcn.data.bad_images import WAYS_ON, require_policy
 from mvcn.data.decoded_image import GivenImage, image_reference
 from mvcn.data.given_posts import each_post, given_posts, given_text
 from mvcn.data.image_files import require_images
-from mvcn.data.usable_posts import by_id, lack_of, usable_posts
+from mvcn.data.labels import label_ids
+from mvcn.data.usable_posts import lack_of
 from mvcn.errors import BadImageError, DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
 from mvcn.inference.onnx_model import Backend, OnnxModel
 from mvcn.inputs import limit_tokens, load_model, load_processor
-from mvcn.inputs.batches import LABEL_FIELDS, Collator, EncodedPosts
-from mvcn.inputs.describer import DESCRIBER, ImageDescriber
-from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
+from mvcn.inputs.attributes import AttributeModel
+from mvcn.inputs.batches import EncodedPosts, PostEncoder
+from mvcn.inputs.images import pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
@@ -70,7 +71,7 @@ class Classifier:
     Args:
         model: The model, or its graph.
         processor: Saved with it.
-        describer: What finds words for images, where the model reads them.
+        attribute_model: Finds attributes of images, where the model reads them.
         text_only: Whether the model learned from texts alone, though it can look at images: the
             first image is then warned of.
 
@@ -83,7 +84,7 @@ class Classifier:
         self,
         model: MvcnForClassification | OnnxModel,
         processor: MvcnProcessor,
-        describer: ImageDescriber | None = None,
+        attribute_model: AttributeModel | None = None,
         *,
         text_only: bool = False,
     ) -> None:
@@ -91,7 +92,7 @@ class Classifier:
         self.model = model.eval() if isinstance(model, MvcnForClassification) else model
         self.reads = system(model.config.network).reads
         self.processor = processor
-        self.describer = describer
+        self.attribute_model = attribute_model
 
     @classmethod
     def from_pretrained(
@@ -112,12 +113,12 @@ class Classifier:
                 finished, or a file of it is damaged or missing.
         """
         folder = find_model(source, revision)
-        describer, text_only = load_describer(folder), learned_from_texts_alone(folder)
+        attribute_model, text_only = AttributeModel.of_run(folder), learned_from_texts_alone(folder)
         if backend == "torch":
-            return cls(*load_model(folder), describer, text_only=text_only)
+            return cls(*load_model(folder), attribute_model, text_only=text_only)
         graph, processor = OnnxModel.of_run(folder, backend), load_processor(folder)
         limit_tokens(processor, graph.reads_text_of)
-        return cls(graph, processor, describer, text_only=text_only)
+        return cls(graph, processor, attribute_model, text_only=text_only)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -176,18 +177,16 @@ class Classifier:
         if isinstance(posts, Sequence):
             posts = given_posts(posts)
             self._require_images(posts, on_bad_image)
-        waiting, pixels = each_post(posts), pixel_inputs(self.model.config.network, self.processor)
+        network = self.model.config.network
+        encoder = PostEncoder.for_prediction(network, self.processor, self.attribute_model)
+        waiting = each_post(posts)
         while chunk := given_posts(islice(waiting, POSTS_AT_ONCE)):
             self._warn_of_images(chunk)
-            usable = usable_posts(chunk, pixels.prepare(chunk), on_bad_image, self.reads)
-            shown = usable.posts
-            if self.describer is not None:
-                shown = self.describer.describe(shown)
-            rows = self._probabilities(EncodedPosts(shown, self.processor), pixels)
-            row_of = dict(zip(usable.positions, rows, strict=True))
-            problems = usable.problems
+            encoded = encoder.encode(chunk, on_bad_image)
+            rows = dict(zip(encoded.positions, self._probabilities(encoded), strict=True))
             for i, post in enumerate(chunk):
-                yield self._prediction(post.id, row_of.get(i), problems.get(i), min_probability)
+                problem = encoded.problems.get(i)
+                yield self._prediction(post.id, rows.get(i), problem, min_probability)
 
     def evaluate(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy = "error"
@@ -203,23 +202,17 @@ class Classifier:
         """
         require_policy(on_bad_image)
         posts = given_posts(posts)
-        encoded = self._encode_labelled(posts)  # first: images take much longer
+        self._require_labels(posts)
         self._warn_of_images(posts)
         self._require_images(posts, on_bad_image)
-        images = self._image_inputs()
-        usable = usable_posts(posts, images.prepare(posts), on_bad_image, self.reads)
-        shown = usable.posts
-        if self.describer is not None:
-            shown = self.describer.describe(shown, self.describer.cache())
-        if usable.problems or self.describer is not None:
-            encoded = self._encode_labelled(shown)
-        labels = encoded.labels
-        rows = self._probabilities(encoded, images)
+        encoded = self._encoder().encode(posts, on_bad_image, self.class_names)
+        self._require_labels(encoded.posts)
+        rows, labels = self._probabilities(encoded), encoded.labels
         return JudgedPosts(
             evaluate_predictions(rows, labels, self.class_names),
             evaluate_groups(rows, labels, encoded.modalities, self.class_names),
-            by_id(posts, usable.bad_images),
-            by_id(posts, usable.left_out),
+            encoded.bad_images,
+            encoded.left_out,
         )
 
     def _warn_of_images(self, posts: Sequence[Post]) -> None:
@@ -235,31 +228,31 @@ class Classifier:
         if system(self.model.config.network).reads_image:
             require_images(posts, on_bad_image)
 
-    def _image_inputs(self) -> ImageInputs:
+    def _encoder(self) -> PostEncoder:
+        """Return what encodes posts that are evaluated, with caches where the model allows it."""
         if isinstance(self.model, MvcnForClassification):
-            return image_inputs(self.model, self.processor)
-        return pixel_inputs(self.model.config.network, self.processor, keep=False)
+            return PostEncoder.for_model(self.model, self.processor, self.attribute_model)
+        images = pixel_inputs(self.model.config.network, self.processor, keep=False)
+        cache = None if self.attribute_model is None else self.attribute_model.disk_cache()
+        return PostEncoder(self.processor, images, self.reads, self.attribute_model, cache)
 
-    def _encode_labelled(self, posts: Sequence[Post]) -> EncodedPosts:
+    def _require_labels(self, posts: Sequence[Post]) -> None:
+        """Raise a DataError unless there are posts, with labels that the model knows."""
         if not posts:
             raise DataError("There is nothing to judge: no post is left.")
         for post in posts:
             if post.label is None:
                 raise DataError(f"Post {post.id} has no label: only labelled posts can be judged.")
-        return EncodedPosts(posts, self.processor, self.model.config.label2id)
+        label_ids(posts, self.class_names)
 
     @torch.inference_mode()
-    def _probabilities(
-        self, posts: EncodedPosts, images: ImageInputs
-    ) -> Float[np.ndarray, "batch classes"]:
+    def _probabilities(self, posts: EncodedPosts) -> Float[np.ndarray, "batch classes"]:
         """Run the model on batches of like length; rows come back in the order of the posts."""
-        collate = Collator(self.processor, images)
         order = sorted(range(len(posts)), key=posts.lengths.__getitem__)
         rows = np.empty((len(posts), len(self.class_names)))
         for start in range(0, len(order), BATCH_SIZE):
             chosen = order[start : start + BATCH_SIZE]
-            batch = collate([posts[index] for index in chosen])
-            inputs = {k: v.to(self.model.device) for k, v in batch.items() if k not in LABEL_FIELDS}
+            inputs = {k: v.to(self.model.device) for k, v in posts.inputs(chosen).items()}
             logits = self.model(**inputs)["logits"]
             rows[chosen] = probabilities(logits, self.model.config.temperature).cpu().numpy()
         return rows
@@ -284,9 +277,3 @@ def require_content(post: Post, reads: Sequence[str]) -> None:
     lack = lack_of(post, reads)
     if lack is not None:
         raise DataError(lack)
-
-
-def load_describer(folder: Path) -> ImageDescriber | None:
-    """Return what finds words for images, where one was saved with the model."""
-    place = folder / DESCRIBER
-    return ImageDescriber.load(place) if place.is_dir() else None

@@ -62,7 +62,7 @@ def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False
         write_graph(model, processor, whole if is_quantized else partial)
         if is_quantized:
             quantize_graph(whole, partial)
-        exported = Classifier(OnnxModel(run, partial), processor, classifier.describer)
+        exported = Classifier(OnnxModel(run, partial), processor, classifier.attribute_model)
         found = _compare(target, run, classifier, exported)
         if not is_quantized and found.difference > TOLERANCE:
             raise RunError(

@@ -14,7 +14,7 @@ from mvcn.inference.onnx_model import FILES
 from mvcn.inference.shard_files import ERRORS, PREDICTIONS
 from mvcn.inference.shard_scorer import Scoring
 from mvcn.inference.shards import InputFile
-from mvcn.inputs.describer import DESCRIBER
+from mvcn.inputs.attributes import SAVED_FOLDER
 from mvcn.outputs import LOCK, remove_contents, require_output_folder, require_same_settings
 from mvcn.training import run_folder
 
@@ -112,7 +112,7 @@ def _fingerprint(scoring: Scoring) -> str:
     beside = [path for path in run.iterdir() if path.suffix in SETTINGS_SUFFIXES]
     told = {run_folder.METRICS_FILE, run_folder.ENVIRONMENT_FILE}  # of the training
     files = [path for path in beside if path.name not in told]
-    files += [path for path in (run / DESCRIBER).rglob("*") if path.is_file()]
+    files += [path for path in (run / SAVED_FOLDER).rglob("*") if path.is_file()]
     digest = hashlib.blake2b(digest_size=16)
     for path in [run / name, *sorted(files)]:
         digest.update(f"{path.relative_to(run)}\n".encode())

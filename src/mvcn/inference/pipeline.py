@@ -21,10 +21,10 @@ from mvcn.data.decoded_image import image_reference
 from mvcn.data.given_posts import given_text
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
-from mvcn.inference.classifier import Classifier, Prediction, load_describer, require_content
+from mvcn.inference.classifier import Classifier, Prediction, require_content
 from mvcn.inference.hub import find_model
 from mvcn.inputs import limit_tokens
-from mvcn.inputs.describer import DESCRIBER, ImageDescriber
+from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.types import BadImagePolicy, Post
@@ -33,8 +33,8 @@ LOG = logging.getLogger(__name__)
 
 TASK = "image-text-classification"
 POST_FIELDS = {"text", "image"}
-WORDS = {"attributes", "pairs"}
-"""What a describer finds for a model, of what `mvcn.models.systems` says that it reads."""
+READS_ATTRIBUTES = {"attributes", "pairs"}
+"""What an attribute model finds for a model, of what `mvcn.models.systems` says that it reads."""
 
 
 class ImageTextClassificationPipeline(Pipeline):
@@ -60,7 +60,7 @@ class ImageTextClassificationPipeline(Pipeline):
     Raises:
         ConfigError: The model or its processor is not one of `mvcn`, or an option is not known.
         RunError: The tokenizer has lost its vocabulary; or the model came from the hub, and the
-            words for images that it needs do not.
+            attribute model that it needs does not.
     """
 
     _load_processor = True
@@ -80,7 +80,7 @@ class ImageTextClassificationPipeline(Pipeline):
         if not has_vocabulary(self.processor.tokenizer):
             raise RunError(f"The model {self.model.name_or_path} has no vocabulary: get it anew.")
         limit_tokens(self.processor, self.model.reads_text_of)
-        self._classifier = Classifier(self.model, self.processor, _describer_of(self.model))
+        self._classifier = Classifier(self.model, self.processor, _attribute_model_of(self.model))
         self._posts_seen = 0
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
@@ -116,7 +116,7 @@ class ImageTextClassificationPipeline(Pipeline):
         return {"post": _post(inputs)}
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
-        """Save model, processor and, where there is one, describer, for any way to load them.
+        """Save model, processor and, where there is one, attribute model, for any way to load them.
 
         Args:
             save_directory: Made where it is not there.
@@ -124,8 +124,8 @@ class ImageTextClassificationPipeline(Pipeline):
         """
         self.model.save_pretrained(save_directory, **options)
         self.processor.save_pretrained(save_directory)
-        if self._classifier.describer is not None:
-            self._classifier.describer.save(Path(save_directory) / DESCRIBER)
+        if self._classifier.attribute_model is not None:
+            self._classifier.attribute_model.save(Path(save_directory) / SAVED_FOLDER)
 
     def postprocess(self, model_outputs: Any, top_k: int | None = None) -> list[dict[str, Any]]:
         """Return the classes with their probabilities, the most probable first."""
@@ -198,11 +198,11 @@ def _post(inputs: Any) -> Post:
     return Post("", given_text(inputs.get("text")), image_reference(inputs.get("image")))
 
 
-def _describer_of(model: MvcnForClassification) -> ImageDescriber | None:
-    """Return the describer that was saved with a model which reads words for images."""
-    if not (WORDS & set(model.reads) and model.name_or_path):
+def _attribute_model_of(model: MvcnForClassification) -> AttributeModel | None:
+    """Return the attribute model that was saved with a model which reads attributes."""
+    if not (READS_ATTRIBUTES & set(model.reads) and model.name_or_path):
         return None
-    return load_describer(find_model(model.name_or_path))
+    return AttributeModel.of_run(find_model(model.name_or_path))
 
 
 def _warn(predictions: Sequence[Prediction]) -> None:

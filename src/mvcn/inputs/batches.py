@@ -1,6 +1,6 @@
 """From posts to batches of tensors, the same way for training, evaluation and prediction."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from mvcn.data.labels import NO_LABEL, LabelField, label_ids
 from mvcn.data.text import has_text
-from mvcn.errors import DataError
-from mvcn.inputs.images import ImageInputs
+from mvcn.data.usable_posts import BOTH, UsablePosts, by_id, usable_posts
+from mvcn.inputs.attributes import AttributeCache, AttributeModel
+from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.image_words import pad_pieces, word_pieces
+from mvcn.models.systems import system
 from mvcn.nn.annotations import estimate_merge_table
-from mvcn.types import ImageReference, Post
+from mvcn.types import BadImagePolicy, ImageReference, Post
 
-NO_LABEL = -1
 MODALITIES = {
     (True, True): "text and image",
     (True, False): "text alone",
@@ -26,42 +29,176 @@ MODALITIES = {
     (False, False): "neither",
 }
 """Whether a post has a text, and an image -> what that is called in reports."""
-LABEL_FIELDS = {"labels": "label", "text_labels": "text_label", "image_labels": "image_label"}
+LABEL_FIELDS: dict[str, LabelField] = {
+    "labels": "label",
+    "text_labels": "text_label",
+    "image_labels": "image_label",
+}
 TEACHER_FIELDS = ("teacher", "teacher_pairs")
 TARGET_FIELDS = (*LABEL_FIELDS, *TEACHER_FIELDS, "valid_mask")
 """What a batch holds that is not for the model's eyes; only the labels are always there."""
 
 
-class EncodedPosts(Dataset[dict[str, Any]]):
-    """Posts with their text as word pieces and their labels as the model's integers.
+class PostEncoder:
+    """Turns posts into batches for a model.
 
     Args:
-        posts: Posts in the order that they keep.
         processor: The model's own.
-        label2id: The model's table; without it labels are not read.
+        images: Makes what the model reads of images.
+        reads: What the model reads, as in `mvcn.models.systems`.
+        attribute_model: Finds attributes of images, where the model reads them.
+        attribute_cache: Where attributes are kept from one call to the next.
     """
 
     def __init__(
         self,
-        posts: Sequence[Post],
         processor: MvcnProcessor,
-        label2id: Mapping[str, int] | None = None,
+        images: ImageInputs,
+        reads: Sequence[str] = BOTH,
+        attribute_model: AttributeModel | None = None,
+        attribute_cache: AttributeCache | None = None,
     ) -> None:
-        token_ids = processor.tokenize([post.text for post in posts])
-        words = {word for post in posts for word in post.attributes}
-        pieces = dict(zip(words, word_pieces(processor.tokenizer, list(words)), strict=True))
-        self.rows = [
+        self.processor = processor
+        self.images = images
+        self.reads = reads
+        self.attribute_model = attribute_model
+        self.attribute_cache = attribute_cache
+        self.texts: FrozenTexts | None = None
+        """What frozen layers make of all texts that batches are made of, where that is known."""
+
+    @classmethod
+    def for_model(
+        cls,
+        model: MvcnForClassification,
+        processor: MvcnProcessor,
+        attribute_model: AttributeModel | None = None,
+    ) -> "PostEncoder":
+        """Return one that keeps features of frozen encoders, and attributes, in caches on disk."""
+        cache = None if attribute_model is None else attribute_model.disk_cache()
+        images = image_inputs(model, processor)
+        return cls(processor, images, model.reads, attribute_model, cache)
+
+    @classmethod
+    def for_prediction(
+        cls, network: str, processor: MvcnProcessor, attribute_model: AttributeModel | None = None
+    ) -> "PostEncoder":
+        """Return one that reads each image once, and keeps nothing but the latest posts' pixels."""
+        images = pixel_inputs(network, processor)
+        return cls(processor, images, system(network).reads, attribute_model)
+
+    def encode(
+        self,
+        posts: Sequence[Post],
+        on_bad_image: BadImagePolicy = "error",
+        class_names: Sequence[str] | None = None,
+    ) -> "EncodedPosts":
+        """Return the posts in which the model finds something to read, as it reads them.
+
+        Args:
+            posts: Ids may repeat.
+            on_bad_image: What to do with an image that cannot be read.
+            class_names: Of the model, in the order of the logits; without them labels are not read.
+
+        Raises:
+            BadImageError: An image cannot be read and the policy is ``error``.
+            DataError: A label that is not among the classes.
+        """
+        usable = usable_posts(posts, self.images.encode(posts), on_bad_image, self.reads)
+        shown = list(usable.posts)
+        if self.attribute_model is not None:
+            shown = self.attribute_model.add_attributes(shown, self.attribute_cache)
+        return EncodedPosts(self, posts, usable, shown, class_names)
+
+    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return a batch of encoded posts, texts padded to its longest.
+
+        It holds the model's inputs, and targets by the names of `TARGET_FIELDS`.
+        """
+        token_ids = [row["input_ids"] for row in rows]
+        texts = self.processor.pad(token_ids)
+        if self.texts is not None:
+            texts["text_states"] = self.texts.pad(token_ids)
+        texts["text_mask"] = torch.tensor([row["has_text"] for row in rows])
+        if any(row["attributes"] for row in rows):
+            texts["attribute_ids"] = _attribute_ids([row["attributes"] for row in rows])
+        labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
+        taught = {
+            name: torch.tensor(np.stack([row[name] for row in rows]), dtype=torch.float32)
+            for name in TEACHER_FIELDS
+            if name in rows[0]
+        }
+        return {**texts, **self._images([row["image"] for row in rows]), **labels, **taught}
+
+    def _images(self, images: Sequence[ImageReference | None]) -> dict[str, Tensor]:
+        if self.images.input_name is None:
+            return {}
+        found = [None if image is None else self.images[image] for image in images]
+        mask = torch.tensor([tensor is not None for tensor in found])
+        example = next((tensor for tensor in found if tensor is not None), None)
+        shape = self.images.blank().shape if example is None else example.shape
+        stacked = np.zeros((len(found), *shape), np.float32)  # by NumPy: decision 0030
+        for row, tensor in zip(stacked, found, strict=True):
+            if tensor is not None:
+                row[...] = tensor
+        return {self.images.input_name: torch.from_numpy(stacked), "image_mask": mask}
+
+
+class EncodedPosts(Dataset[dict[str, Any]]):
+    """Posts with texts as word pieces and labels as numbers, as `PostEncoder` makes them.
+
+    Args:
+        encoder: Makes batches of them.
+        given: All posts that were to be encoded.
+        usable: Which of them the model can read.
+        posts: Those, in order, with attributes.
+        class_names: Of the model; without them labels are not read.
+    """
+
+    def __init__(
+        self,
+        encoder: PostEncoder,
+        given: Sequence[Post],
+        usable: UsablePosts,
+        posts: Sequence[Post],
+        class_names: Sequence[str] | None,
+    ) -> None:
+        self.collate = encoder.collate
+        self.posts = posts
+        self.positions = usable.positions
+        """Where each post was among those given."""
+        self.problems = usable.problems
+        """Position among those given -> why a post is left out or without its image."""
+        self.bad_images = by_id(given, usable.bad_images)
+        """Post id -> what is wrong with its image."""
+        self.left_out = by_id(given, usable.left_out)
+        """Post id -> why there is nothing to read in it."""
+        self.token_ids = encoder.processor.tokenize([post.text for post in posts])
+        self.lengths = [len(ids) for ids in self.token_ids]
+        self.rows = self._rows(encoder.processor.tokenizer)
+        for name, field in LABEL_FIELDS.items():
+            numbers = [NO_LABEL] * len(posts)
+            if class_names is not None:
+                numbers = label_ids(posts, class_names, field)
+            for row, number in zip(self.rows, numbers, strict=True):
+                row[name] = number
+
+    def _rows(self, tokenizer: Any) -> list[dict[str, Any]]:
+        words = list({word for post in self.posts for word in post.attributes})
+        pieces = dict(zip(words, word_pieces(tokenizer, words), strict=True))
+        return [
             {
                 "input_ids": ids,
                 "has_text": has_text(post.text),
                 "image": post.image,
                 "attributes": [pieces[word] for word in post.attributes],
-                **_label_ids(post, label2id),
             }
-            for post, ids in zip(posts, token_ids, strict=True)
+            for post, ids in zip(self.posts, self.token_ids, strict=True)
         ]
-        self.token_ids = token_ids
-        self.lengths = [len(ids) for ids in token_ids]
+
+    def inputs(self, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Return a batch of some posts without targets: the model's inputs."""
+        batch = self.collate([self.rows[position] for position in positions])
+        return {name: value for name, value in batch.items() if name not in TARGET_FIELDS}
 
     @property
     def labels(self) -> Int[np.ndarray, " batch"]:
@@ -104,53 +241,6 @@ class EncodedPosts(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.rows[index]
-
-
-class Collator:
-    """Puts encoded posts together: the model's inputs, and targets by the names of `TARGET_FIELDS`.
-
-    Args:
-        processor: The model's own.
-        images: The posts' images, prepared.
-        texts: What frozen layers make of the posts' texts, prepared, where that is known.
-    """
-
-    def __init__(
-        self, processor: MvcnProcessor, images: ImageInputs, texts: FrozenTexts | None = None
-    ) -> None:
-        self.processor = processor
-        self.images = images
-        self.texts = texts
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return one batch, texts padded to its longest."""
-        token_ids = [row["input_ids"] for row in rows]
-        texts = self.processor.pad(token_ids)
-        if self.texts is not None:
-            texts["text_states"] = self.texts.pad(token_ids)
-        texts["text_mask"] = torch.tensor([row["has_text"] for row in rows])
-        if any(row["attributes"] for row in rows):
-            texts["attribute_ids"] = _attribute_ids([row["attributes"] for row in rows])
-        labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
-        taught = {
-            name: torch.tensor(np.stack([row[name] for row in rows]), dtype=torch.float32)
-            for name in TEACHER_FIELDS
-            if name in rows[0]
-        }
-        return {**texts, **self._images([row["image"] for row in rows]), **labels, **taught}
-
-    def _images(self, images: Sequence[ImageReference | None]) -> dict[str, Tensor]:
-        if self.images.input_name is None:
-            return {}
-        found = [None if image is None else self.images[image] for image in images]
-        mask = torch.tensor([tensor is not None for tensor in found])
-        example = next((tensor for tensor in found if tensor is not None), None)
-        shape = self.images.blank().shape if example is None else example.shape
-        stacked = np.zeros((len(found), *shape), np.float32)  # by NumPy: decision 0030
-        for row, tensor in zip(stacked, found, strict=True):
-            if tensor is not None:
-                row[...] = tensor
-        return {self.images.input_name: torch.from_numpy(stacked), "image_mask": mask}
 
 
 class LengthBuckets(Sampler[int]):
@@ -229,25 +319,3 @@ def _attribute_ids(
     most = max(len(words) for words in posts)
     rows = [word for words in posts for word in [*words, *[[]] * (most - len(words))]]
     return pad_pieces(rows).view(len(posts), most, -1)
-
-
-def _label_ids(post: Post, label2id: Mapping[str, int] | None) -> dict[str, int]:
-    if label2id is None:
-        return dict.fromkeys(LABEL_FIELDS, NO_LABEL)
-    return {name: _label_id(post, field, label2id) for name, field in LABEL_FIELDS.items()}
-
-
-def _label_id(post: Post, field: str, label2id: Mapping[str, int]) -> int:
-    label = getattr(post, field)
-    if label is None:
-        return NO_LABEL
-    if label not in label2id:
-        alike = [name for name in label2id if name.casefold() == label.casefold()]
-        hint = (
-            f", so write it as '{alike[0]}', or join labels by --normalize-labels" if alike else ""
-        )
-        raise DataError(
-            f"Post {post.id} has the {field.replace('_', ' ')} '{label}', which the model does not "
-            f"know: its classes are {', '.join(label2id)}{hint}."
-        )
-    return label2id[label]

@@ -26,13 +26,13 @@ SHARD_IMAGES = 128
 
 @runtime_checkable
 class ImageInputs(Protocol):
-    """Makes one of the model's inputs from images that were prepared before."""
+    """Makes one of the model's inputs from images that were encoded before."""
 
     @property
     def input_name(self) -> str | None:
         """``image_features`` or ``pixel_values``; None for a model that looks at no images."""
 
-    def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
+    def encode(self, posts: Iterable[Post]) -> dict[int, str]:
         """Read the posts' images; return position of a post -> what is wrong with its image."""
 
     def __getitem__(self, image: ImageReference) -> Tensor:
@@ -61,7 +61,7 @@ class NoImages:
 
     input_name = None
 
-    def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
+    def encode(self, posts: Iterable[Post]) -> dict[int, str]:
         """Return that nothing is wrong."""
         return {}
 
@@ -79,7 +79,7 @@ class ImagePixels:
 
     Args:
         processor: The model's own.
-        keep: Hold the pixels of the posts prepared last, for prediction: each image is read once.
+        keep: Hold the pixels of the posts encoded last, for prediction: each image is read once.
     """
 
     input_name = "pixel_values"
@@ -89,7 +89,7 @@ class ImagePixels:
         self._keep = keep
         self._kept: dict[ImageReference, Tensor] = {}
 
-    def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
+    def encode(self, posts: Iterable[Post]) -> dict[int, str]:
         """Read each image once; return position of a post -> what is wrong with its image."""
         shown = {i: post.image for i, post in enumerate(posts) if post.image is not None}
         self._kept, bad = {}, {}
@@ -148,10 +148,10 @@ class ImageFeatures:
         self._cache = FeatureCache(folder)
         self._digests: dict[ImageReference, str] = {}
 
-    def prepare(self, posts: Iterable[Post]) -> dict[int, str]:
+    def encode(self, posts: Iterable[Post]) -> dict[int, str]:
         """Make all features available; return position of a post -> what is wrong with its image.
 
-        Work that was interrupted goes on where it was, to within one shard of images.
+        Work that was interrupted continues where it was, to within one cache file.
         """
         owners: dict[str, list[int]] = {}
         files: dict[str, ImageReference] = {}
@@ -170,7 +170,7 @@ class ImageFeatures:
         return bad | {i: why for digest, why in unreadable for i in owners[digest]}
 
     def __getitem__(self, image: ImageReference) -> Float[Tensor, "patch dim"]:
-        """Return the token features of an image that was prepared."""
+        """Return the token features of an image that was encoded."""
         return torch.tensor(self._cache[self._digests[image]]).float()
 
     def blank(self) -> Float[Tensor, "1 dim"]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mvcn.encoders.tokens import upper_text_tokens
-from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.nn.pooling import masked_mean
 
@@ -22,7 +22,6 @@ TEXT_LAYERS = 4
 def pooled_features(
     model: MvcnForClassification,
     posts: EncodedPosts,
-    collator: Collator,
     positions: Sequence[int],
 ) -> Float[np.ndarray, "posts dim"]:
     """Return each post's mean text token, of several layers, beside its mean image token.
@@ -32,7 +31,6 @@ def pooled_features(
     Args:
         model: Its encoders are used as they are, without dropout.
         posts: Where the posts are; those with texts of like length share a batch.
-        collator: Makes their batches.
         positions: Whose features are wanted, in this order.
     """
     was_training = model.training
@@ -43,7 +41,7 @@ def pooled_features(
     with tqdm(total=len(order), desc="Encoder features", unit="post") as progress:
         for start in range(0, len(order), BATCH_SIZE):
             chosen = order[start : start + BATCH_SIZE]
-            found = _pool(model, collator([posts[positions[i]] for i in chosen])).cpu().numpy()
+            found = _pool(model, posts.collate([posts[positions[i]] for i in chosen])).cpu().numpy()
             if not start:
                 features = np.zeros((len(positions), found.shape[1]), dtype=np.float32)
             features[chosen] = found

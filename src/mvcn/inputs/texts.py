@@ -36,7 +36,7 @@ class FrozenTexts:
         self._width = width
         self._states: dict[tuple[int, ...], Tensor] = {}
 
-    def prepare(self, texts: Iterable[Sequence[int]]) -> None:
+    def encode(self, texts: Iterable[Sequence[int]]) -> None:
         """Compute the states of texts, given as word pieces, those of like length together."""
         # The longest first, and one piece of memory for all: thousands of small ones between what
         # comes and goes would leave gaps, more than twice their own size.
@@ -51,7 +51,7 @@ class FrozenTexts:
                 progress.update(len(chosen))
 
     def pad(self, texts: Iterable[Sequence[int]]) -> Float[Tensor, "batch token width"]:
-        """Return the states of texts that were prepared, padded to the longest."""
+        """Return the states of texts that were encoded, padded to the longest."""
         return pad_sequence([self._states[tuple(text)] for text in texts], batch_first=True)
 
     def _compute(self, texts: Sequence[tuple[int, ...]]) -> Float[Tensor, "batch token width"]:
@@ -72,5 +72,5 @@ def frozen_texts(
     if layers is None or not layers.are_constant or not is_small:
         return None
     found = FrozenTexts(layers, processor, width)
-    found.prepare(texts)
+    found.encode(texts)
     return found

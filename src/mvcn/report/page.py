@@ -16,7 +16,7 @@ from mvcn.evaluation import (
     likely_label_errors,
 )
 from mvcn.explain.figures import draw_maps
-from mvcn.explain.observation import PreparedPosts, observe
+from mvcn.explain.observation import observe
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import Method
 from mvcn.explain.space import Space, measure_clusters, read_space
@@ -59,7 +59,7 @@ def write_report(run: TrainedRun, path: Path) -> None:
 
 def _content(run: TrainedRun) -> dict[str, Any]:
     seen = list(observe(run.model, run.dev))
-    space = read_space(seen, [post.label for post in run.dev.posts], run.model.class_names)
+    space = read_space(seen, run.dev.posts, run.model.class_names)
     rows, labels = np.stack([one.probabilities for one in seen]), space.labels
     evaluation = evaluate_predictions(rows, labels, space.class_names)
     own = rows[np.arange(len(labels)), labels]
@@ -93,7 +93,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
 
 def _cards(run: TrainedRun, positions: Sequence[int]) -> Mapping[int, Card]:
     """Return the cards of some dev posts by their positions."""
-    posts = PreparedPosts(run.model, run.processor, [run.dev.posts[i] for i in positions])
+    posts = run.encode([run.dev.posts[i] for i in positions])
     found = explain(run.model, run.processor, posts, METHOD, run.train_space, run.train.posts)
     return {i: card(one) for i, one in zip(positions, found, strict=True)}
 

@@ -11,12 +11,11 @@ from PIL import Image
 
 from mvcn.data.decoded_image import DecodedImage
 from mvcn.explain.figures import draw_heat_map
-from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.post import Explanation, explain
 from mvcn.explain.saliency import Method
 from mvcn.inference import Backend, Classifier, Prediction
 from mvcn.inputs import load_model
-from mvcn.inputs.images import pixel_inputs
+from mvcn.inputs.batches import PostEncoder
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
 from mvcn.types import Post
@@ -94,11 +93,11 @@ class ServedRun:
         (prediction,) = self.predict([post])
         if prediction.problem is not None:
             return ExplainedPost(prediction, None, None)
-        processor, describer = self.classifier.processor, self.classifier.describer
-        described = [post] if describer is None else describer.describe([post])
-        images = pixel_inputs(self._model.config.network, processor)
-        prepared = PreparedPosts(self._model, processor, described, images=images)
-        (found,) = explain(self._model, processor, prepared, METHOD)
+        processor = self.classifier.processor
+        encoder = PostEncoder.for_prediction(
+            self._model.config.network, processor, self.classifier.attribute_model
+        )
+        (found,) = explain(self._model, processor, encoder.encode([post]), METHOD)
         return ExplainedPost(prediction, found, draw_heat_map(found))
 
     def _card(self) -> str | None:

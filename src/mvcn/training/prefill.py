@@ -13,7 +13,7 @@ from mvcn.config import Prefill, RunConfig
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.inputs import load_model
-from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import EncodedPosts
 from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective
 from mvcn.models.classification import MvcnForClassification
@@ -32,7 +32,6 @@ class QueuePrefill(TrainerCallback):
     Args:
         objective: Owner of the queue and of the switch.
         posts: Training posts; a random `queue_size` of them go through the model.
-        collator: Makes their batches.
         batch_size: Posts per forward pass.
         prefill: ``none`` starts with an empty queue, ``self`` fills it after `epochs` of
             cross-entropy alone, ``auxiliary`` and ``auxiliary-run`` before the first step.
@@ -52,7 +51,6 @@ class QueuePrefill(TrainerCallback):
         self,
         objective: Objective,
         posts: EncodedPosts,
-        collator: Collator,
         batch_size: int,
         prefill: Prefill,
         epochs: float,
@@ -61,7 +59,6 @@ class QueuePrefill(TrainerCallback):
     ) -> None:
         self.objective = objective
         self.posts = posts
-        self.collator = collator
         self.batch_size = batch_size
         self.prefill = prefill
         self.epochs = epochs
@@ -101,9 +98,9 @@ class QueuePrefill(TrainerCallback):
     def _share(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return a batch, or this process's share of it."""
         if num_processes() == 1:
-            return self.collator(rows)
+            return self.posts.collate(rows)
         share = own_share(rows, dist.get_rank(), num_processes())
-        return ShareCollator(self.collator, rows[0])(share)
+        return ShareCollator(self.posts.collate, rows[0])(share)
 
     def _batches(self, queue_size: int) -> list[list[dict[str, Any]]]:
         """Return as many posts as fit into the queue, sorted by length to save padding."""
@@ -133,7 +130,6 @@ def build_prefill(
     model: MvcnForClassification,
     objective: Objective,
     posts: EncodedPosts,
-    collator: Collator,
     auxiliary: MvcnForClassification | None = None,
 ) -> QueuePrefill:
     """Build what fills the queue.
@@ -143,7 +139,6 @@ def build_prefill(
         model: In training.
         objective: Owner of the queue.
         posts: Training posts.
-        collator: Makes their batches.
         auxiliary: The trained module for ``auxiliary``; that of ``auxiliary-run`` is loaded.
 
     Raises:
@@ -159,7 +154,6 @@ def build_prefill(
     return QueuePrefill(
         objective,
         posts,
-        collator,
         batch_size=config.training.eval_batch_size,
         prefill=settings.prefill,
         epochs=settings.prefill_epochs,

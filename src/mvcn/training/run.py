@@ -17,18 +17,15 @@ from transformers import (
 )
 from transformers.trainer_callback import ProgressCallback
 
-from mvcn.config import ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
+from mvcn.config import ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_files import require_any_image, require_images
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
-from mvcn.data.usable_posts import UsablePosts
 from mvcn.files import write_json
 from mvcn.inputs import build_processor
-from mvcn.inputs.batches import Collator, EncodedPosts
-from mvcn.inputs.describer import DESCRIBER, ImageDescriber
-from mvcn.inputs.images import ImageInputs, image_inputs
-from mvcn.inputs.processor import MvcnProcessor
-from mvcn.inputs.texts import FrozenTexts, frozen_texts
+from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
+from mvcn.inputs.batches import EncodedPosts, PostEncoder
+from mvcn.inputs.texts import frozen_texts
 from mvcn.losses.objective import Objective, build_objective
 from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
@@ -42,8 +39,8 @@ from mvcn.training.processes import seed_own_draws, together
 from mvcn.training.progress import EpochLines, notice
 from mvcn.training.teacher import teach
 from mvcn.training.trainer import Judgement, MvcnTrainer
-from mvcn.training.usable_parts import report_of_others, usable_parts
-from mvcn.types import Post
+
+NOTHING_TO_READ = "without anything that the model reads"
 
 
 def train(
@@ -90,34 +87,25 @@ def _train(
     posts = _read_posts(config)
     set_seed(config.training.seed)
     model = build_model(config.model, posts.class_names, annotation_head=_has_head(config, posts))
-    processor = build_processor(config.model)
     started = time.monotonic()
     with processes.local_main_process_first():  # the others find its features in the cache
-        images, describer, usable, parts = _read_images(config, posts, model, processor)
+        encoder, encoded = _encode(config, posts, model)
     features_ready = time.monotonic()
-    encoded = _encode(parts, model, processor)
     if processes.is_main_process:
         run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
-    collator = Collator(
-        processor, images, _frozen_texts(config.training, model, processor, encoded)
-    )
+    if not config.training.compile:  # the compiler cannot follow how states replace the texts
+        token_ids = [ids for split in encoded.values() for ids in split.token_ids]
+        encoder.texts = frozen_texts(model, encoder.processor, token_ids)
     if config.objective.distillation_weight > 0:
-        teach(encoded[0], parts[0], model, collator, config.training.seed)
+        teach(encoded["train"], model, config.training.seed)
     checkpoint = choose_checkpoint(output, notice) if resume else None
+    auxiliary = None if checkpoint else _train_auxiliary(config, output, model, encoded)
     trainer = build_trainer(
-        config,
-        output,
-        model,
-        encoded,
-        collator,
-        auxiliary=None
-        if checkpoint
-        else _train_auxiliary(config, output, model, encoded, collator),
-        callbacks=callbacks,
+        config, output, model, encoded, auxiliary=auxiliary, callbacks=callbacks
     )
     _learn(trainer, checkpoint)
-    dev = trainer.judge(encoded[1])
-    report = _report(posts, usable, encoded, trainer, dev)
+    dev = trainer.judge(encoded["dev"])
+    report = _report(posts, encoded, trainer, dev)
     report["seconds"] = {
         "image_features": round(features_ready - started, 1),
         "training": round(time.monotonic() - features_ready, 1),
@@ -125,8 +113,10 @@ def _train(
     weights = trainer.whole_weights()
     if processes.is_main_process:
         with writing(output, "make room, then end the run by --resume."):
-            run_folder.write_dev_predictions(output, parts[1], dev.probabilities, posts.class_names)
-            _save_model(output, model, processor, describer, report, weights)
+            run_folder.write_dev_predictions(
+                output, encoded["dev"].posts, dev.probabilities, posts.class_names
+            )
+            _save_model(output, model, encoder, report, weights)
             _finish(output, trainer, posts, report)
     processes.wait_for_everyone()
     return report
@@ -143,16 +133,26 @@ def _read_posts(config: RunConfig) -> TrainingPosts:
     return posts
 
 
-def _frozen_texts(
-    config: TrainingConfig,
-    model: MvcnForClassification,
-    processor: MvcnProcessor,
-    encoded: Sequence[EncodedPosts],
-) -> FrozenTexts | None:
-    """Return what frozen layers make of texts; the compiler cannot follow how that stands in."""
-    if config.compile:
-        return None
-    return frozen_texts(model, processor, [ids for part in encoded for ids in part.token_ids])
+def _encode(
+    config: RunConfig, posts: TrainingPosts, model: MvcnForClassification
+) -> tuple[PostEncoder, dict[str, EncodedPosts]]:
+    """Return what encodes posts, and those of each split; the model learns the merge rule.
+
+    Raises:
+        BadImageError: The policy for bad images is ``error`` and there is one.
+    """
+    named = config.model.image_describer
+    encoder = PostEncoder.for_model(
+        model, build_processor(config.model), None if named is None else AttributeModel.load(named)
+    )
+    encoded = {
+        name: encoder.encode(split, config.data.on_bad_image, model.class_names)
+        for name, split in (("train", posts.train), ("dev", posts.dev))
+    }
+    if model.annotation is not None:
+        table = encoded["train"].merge_table(len(model.class_names))
+        model.annotation.merge_table.copy_(table)
+    return encoder, encoded
 
 
 def _learn(trainer: MvcnTrainer, checkpoint: Path | None) -> None:
@@ -166,19 +166,16 @@ def _train_auxiliary(
     config: RunConfig,
     output: Path,
     model: MvcnForClassification,
-    encoded: Sequence[EncodedPosts],
-    collator: Collator,
+    encoded: Mapping[str, EncodedPosts],
 ) -> MvcnForClassification | None:
     """Return the auxiliary module, where one is to fill a queue; it leaves no file."""
     settings = config.objective
-    if (
-        settings.prefill != "auxiliary"
-        or _build_objective(settings, model, encoded[0]).queue is None
-    ):
+    has_queue = _build_objective(settings, model, encoded["train"]).queue is not None
+    if settings.prefill != "auxiliary" or not has_queue:
         return None
     notice("The auxiliary module is trained first; it is discarded once it has filled the queue.")
     folder = output / AUXILIARY_FOLDER
-    trainer = build_trainer(auxiliary_config(config), folder, deepcopy(model), encoded, collator)
+    trainer = build_trainer(auxiliary_config(config), folder, deepcopy(model), encoded)
     _learn(trainer, None)
     trainer.accelerator.wait_for_everyone()  # each process reads the best epoch from the folder
     if trainer.is_world_process_zero():
@@ -191,14 +188,13 @@ def build_trainer(
     config: RunConfig,
     output: Path,
     model: MvcnForClassification,
-    encoded: Sequence[EncodedPosts],
-    collator: Collator,
+    encoded: Mapping[str, EncodedPosts],
     *,
     auxiliary: MvcnForClassification | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> MvcnTrainer:
     """Put model, objective, train and dev posts together."""
-    objective = _build_objective(config.objective, model, encoded[0])
+    objective = _build_objective(config.objective, model, encoded["train"])
     trainer = MvcnTrainer(
         model=model,
         objective=objective,
@@ -208,12 +204,12 @@ def build_trainer(
         balanced_sampling=config.training.balanced_sampling,
         average=_weight_average(config.training, model),
         args=training_arguments(config.training, output),
-        train_dataset=encoded[0],
-        eval_dataset=encoded[1],
-        data_collator=collator,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["dev"],
+        data_collator=encoded["train"].collate,
         callbacks=[EarlyStoppingCallback(config.training.patience), *callbacks],
     )
-    trainer.add_callback(build_prefill(config, model, objective, encoded[0], collator, auxiliary))
+    trainer.add_callback(build_prefill(config, model, objective, encoded["train"], auxiliary))
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines())
     return trainer
@@ -242,76 +238,42 @@ def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:
     return config.objective.annotation_weight > 0 and has_labels
 
 
-def _describer(config: ModelConfig) -> ImageDescriber | None:
-    """Return what finds words for images, where one is wanted."""
-    return ImageDescriber.load(config.image_describer) if config.image_describer else None
-
-
-def _describe(
-    describer: ImageDescriber | None, parts: list[Sequence[Post]]
-) -> list[Sequence[Post]]:
-    if describer is None:
-        return parts
-    words = describer.cache()
-    return [describer.describe(part, words) for part in parts]
-
-
-def _read_images(
-    config: RunConfig, posts: TrainingPosts, model: MvcnForClassification, processor: MvcnProcessor
-) -> tuple[ImageInputs, ImageDescriber | None, dict[str, UsablePosts], list[Sequence[Post]]]:
-    """Return what the model sees of images, what finds words for them, and the posts by part.
-
-    These come as those that are usable, and with the words that were found.
-    """
-    images = image_inputs(model, processor)
-    usable = usable_parts(posts, images, config.data.on_bad_image, model.reads)
-    describer = _describer(config.model)
-    return images, describer, usable, _describe(describer, [one.posts for one in usable.values()])
-
-
 def _report(
     posts: TrainingPosts,
-    usable: Mapping[str, UsablePosts],
-    encoded: Sequence[EncodedPosts],
+    encoded: Mapping[str, EncodedPosts],
     trainer: MvcnTrainer,
     dev: Judgement,
 ) -> dict[str, Any]:
+    removed = {reason: len(ids) for reason, ids in posts.removed.items()}
+    if count := sum(len(split.left_out) for split in encoded.values()):
+        removed[NOTHING_TO_READ] = count
     return {
         "dev": dev.evaluation.to_mapping(),
         "calibration": asdict(dev.calibration),
         "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
-        "posts": {"train": len(encoded[0]), "dev": len(encoded[1])},
+        "posts": {name: len(split) for name, split in encoded.items()},
         "columns": dict(posts.columns),
         "unused_parts": dict(posts.unused_parts),
-        **report_of_others(posts, usable),
+        "removed": removed,
+        "bad_images": {name: split.bad_images for name, split in encoded.items()},
+        "left_out": {name: split.left_out for name, split in encoded.items()},
         "epochs": _epochs(trainer),
     }
-
-
-def _encode(
-    parts: Sequence[Sequence[Post]], model: MvcnForClassification, processor: MvcnProcessor
-) -> list[EncodedPosts]:
-    """Return the parts as the model reads them; it learns the merge rule from the first."""
-    encoded = [EncodedPosts(part, processor, model.config.label2id) for part in parts]
-    if model.annotation is not None:
-        model.annotation.merge_table.copy_(encoded[0].merge_table(len(model.class_names)))
-    return encoded
 
 
 def _save_model(
     output: Path,
     model: MvcnForClassification,
-    processor: MvcnProcessor,
-    describer: ImageDescriber | None,
+    encoder: PostEncoder,
     report: Mapping[str, Any],
     weights: Mapping[str, Tensor] | None,
 ) -> None:
     """Write what predictions need."""
     model.config.temperature = report["calibration"]["temperature"]
     model.save_pretrained(output, state_dict=weights)
-    processor.save_pretrained(output)
-    if describer is not None:
-        describer.save(output / DESCRIBER)
+    encoder.processor.save_pretrained(output)
+    if encoder.attribute_model is not None:
+        encoder.attribute_model.save(output / SAVED_FOLDER)
 
 
 def _finish(

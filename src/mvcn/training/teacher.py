@@ -10,11 +10,11 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mvcn.data.labels import NO_LABEL
 from mvcn.data.near_duplicates import duplicate_groups
-from mvcn.inputs.batches import NO_LABEL, Collator, EncodedPosts
+from mvcn.inputs.batches import EncodedPosts
 from mvcn.inputs.pooled import pooled_features
 from mvcn.models.classification import MvcnForClassification
-from mvcn.types import Post
 
 FOLDS = 5
 INVERSE_PENALTY = 1e-3
@@ -26,9 +26,7 @@ MOST_POSTS = 20_000
 
 def teach(
     encoded: EncodedPosts,
-    posts: Sequence[Post],
     model: MvcnForClassification,
-    collator: Collator,
     seed: int,
 ) -> None:
     """Give each training post the probabilities that a linear teacher has for it.
@@ -39,9 +37,7 @@ def teach(
 
     Args:
         encoded: The training posts as the model reads them; gets the probabilities.
-        posts: The same posts.
         model: Its encoders make the features.
-        collator: Makes the posts' batches.
         seed: Of the choice of posts that are learned, where they are too many.
 
     Source:
@@ -52,12 +48,12 @@ def teach(
     pairs = encoded.pairs(classes)
     has_pairs = model.annotation is not None and NO_LABEL not in pairs
     labels, count = (pairs, classes**2) if has_pairs else (encoded.labels, classes)
-    folds = fold_numbers(duplicate_groups([post.text for post in posts]))
-    taught = np.zeros((len(posts), count))
-    order, teacher = np.random.default_rng(seed).permutation(len(posts)), None
+    folds = fold_numbers(duplicate_groups([post.text for post in encoded.posts]))
+    taught = np.zeros((len(encoded), count))
+    order, teacher = np.random.default_rng(seed).permutation(len(encoded)), None
     for start in range(0, len(order), MOST_POSTS):
         chosen = np.sort(order[start : start + MOST_POSTS])
-        features = pooled_features(model, encoded, collator, chosen.tolist())
+        features = pooled_features(model, encoded, chosen.tolist())
         if teacher is None:
             teacher = OutOfFoldTeacher(features, labels[chosen], folds[chosen], count)
         taught[chosen] = teacher.probabilities(features, folds[chosen])

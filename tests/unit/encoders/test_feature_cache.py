@@ -250,7 +250,7 @@ def test_posts_with_the_same_picture_share_its_features(model_and_processor, tmp
     (tmp_path / "b.png").write_bytes(picture(0))
     found = ImageFeatures(*model_and_processor, tmp_path / "cache")
     pictures = [tmp_path / "a.png", tmp_path / "b.png", picture(0), picture(1)]
-    assert found.prepare([Post(str(i), "", image) for i, image in enumerate(pictures)]) == {}
+    assert found.encode([Post(str(i), "", image) for i, image in enumerate(pictures)]) == {}
     assert sum(len(np.load(path)) for path in tmp_path.rglob("*.npy")) == 2
     assert torch.equal(found[pictures[0]], found[pictures[2]])
     assert not torch.equal(found[pictures[0]], found[pictures[3]])
@@ -260,7 +260,7 @@ def test_each_post_of_an_unreadable_picture_is_told(model_and_processor, tmp_pat
     found = ImageFeatures(*model_and_processor, tmp_path)
     posts = [Post("1", "", b"no picture"), Post("2", "", picture(0)), Post("3", "", b"no picture")]
     posts += [Post("4", "", tmp_path / "absent.png"), Post("5", "", None)]
-    bad = found.prepare(posts)
+    bad = found.encode(posts)
     assert sorted(bad) == [0, 2, 3]
     assert "not an image" in bad[2]
     assert "does not exist" in bad[3]
@@ -269,7 +269,7 @@ def test_each_post_of_an_unreadable_picture_is_told(model_and_processor, tmp_pat
 def test_cached_features_are_what_the_model_computes_from_pixels(model_and_processor, tmp_path):
     model, processor = model_and_processor
     found = ImageFeatures(model, processor, tmp_path)
-    found.prepare([Post("1", "", picture(0))])
+    found.encode([Post("1", "", picture(0))])
     pixels = processor.encode_images([Image.open(BytesIO(picture(0)))])["pixel_values"]
     text = processor.pad(processor.tokenize(["two ways"]))
     model.eval()
@@ -300,7 +300,7 @@ def kill_in_the_second_shard(path, target):
 Path.rename = kill_in_the_second_shard
 config = ModelConfig(**settings)
 found = images.ImageFeatures(build_model(config, ("a", "b")), build_processor(config), root)
-found.prepare([Post(path.name, "", path) for path in pictures])
+found.encode([Post(path.name, "", path) for path in pictures])
 """
 
 
@@ -326,7 +326,7 @@ def test_a_killed_extraction_goes_on_and_gives_the_same(
     monkeypatch.setattr(
         resumed._cache, "add", lambda digests, rows: (computed.extend(digests), add(digests, rows))
     )
-    assert resumed.prepare(posts) == whole.prepare(posts) == {}
+    assert resumed.encode(posts) == whole.encode(posts) == {}
     assert len(computed) == 6  # the first shard of 4 is not computed again
     for post in posts:
         assert torch.equal(resumed[post.image], whole[post.image])
@@ -338,7 +338,7 @@ def test_images_are_seen_alike_without_a_cache(model_and_processor, tmp_path):
     kept = ImageFeatures(*model_and_processor, tmp_path / "cache")
     held = ImageFeatures(*model_and_processor, tmp_path / "file")
     for found in (kept, held):
-        assert found.prepare(posts) == {}
-        assert found.prepare(posts) == {}
+        assert found.encode(posts) == {}
+        assert found.encode(posts) == {}
     for post in posts:
         assert torch.equal(kept[post.image], held[post.image])

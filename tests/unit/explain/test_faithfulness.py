@@ -12,15 +12,16 @@ from mvcn.explain.faithfulness import (
     faithfulness,
     most_faithful,
 )
-from mvcn.explain.observation import PreparedPosts, observe
+from mvcn.explain.observation import observe
 from mvcn.explain.saliency import METHODS
 from mvcn.inputs import load_model
+from mvcn.inputs.batches import PostEncoder
 
 
 @pytest.fixture(scope="module")
 def measured(tiny_run, generated_posts):
     model, processor = load_model(tiny_run)
-    posts = PreparedPosts(model, processor, generated_posts[:12])
+    posts = PostEncoder.for_model(model, processor).encode(generated_posts[:12])
     return model, posts, faithfulness(model, posts)
 
 
@@ -61,6 +62,8 @@ def test_posts_without_an_image_are_passed_over(tiny_run, generated_posts):
 
     model, processor = load_model(tiny_run)
     some = [generated_posts[0], replace(generated_posts[1], image=None)]
-    both = faithfulness(model, PreparedPosts(model, processor, some), ["occlusion"])
-    alone = faithfulness(model, PreparedPosts(model, processor, some[:1]), ["occlusion"])
+    both = faithfulness(model, PostEncoder.for_model(model, processor).encode(some), ["occlusion"])
+    alone = faithfulness(
+        model, PostEncoder.for_model(model, processor).encode(some[:1]), ["occlusion"]
+    )
     np.testing.assert_allclose(both["occlusion"].deletion, alone["occlusion"].deletion, atol=1e-9)

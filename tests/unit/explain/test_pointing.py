@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.pointing import hit_rates, is_hit
 from mvcn.explain.saliency import image_saliency, num_image_tokens
 from mvcn.inputs import load_model
+from mvcn.inputs.batches import PostEncoder
 
 
 @pytest.fixture(scope="module")
 def model_and_posts(tiny_run, generated_posts):
     model, processor = load_model(tiny_run)
-    return model, PreparedPosts(model, processor, generated_posts[:4])
+    return model, PostEncoder.for_model(model, processor).encode(generated_posts[:4])
 
 
 def test_a_token_half_in_the_region_counts():

@@ -27,7 +27,7 @@ def explained(run):
     posts.append(dataclasses.replace(run.posts.dev[3], text=" "))
     posts.append(run.posts.train[0])
     train = run.train.posts
-    prepared = run.prepare(posts)
+    prepared = run.encode(posts)
     return list(explain(run.model, run.processor, prepared, "occlusion", run.train_space, train))
 
 

@@ -5,9 +5,9 @@ import torch
 
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
-from mvcn.explain.observation import PreparedPosts
 from mvcn.explain.saliency import METHODS, class_probabilities, image_saliency, word_saliency
 from mvcn.inputs import build_processor, load_model
+from mvcn.inputs.batches import PostEncoder
 from mvcn.models import build_model
 
 
@@ -18,7 +18,7 @@ def trained(tiny_run):
 
 @pytest.fixture
 def inputs(trained, generated_posts):
-    return PreparedPosts(*trained, generated_posts[:3]).inputs([1])
+    return PostEncoder.for_model(*trained).encode(generated_posts[:3]).inputs([1])
 
 
 def log_probability(logits, predicted):
@@ -87,7 +87,7 @@ def test_states_of_a_text_do_not_stand_for_the_text_without_a_word(tiny_settings
     model = build_model(config, ("negative", "neutral", "positive")).eval()
     processor = build_processor(config)
     words = [pieces for _, pieces in processor.words(generated_posts[0].text)]
-    inputs = PreparedPosts(model, processor, generated_posts[:1]).inputs([0])
+    inputs = PostEncoder.for_model(model, processor).encode(generated_posts[:1]).inputs([0])
     states = model.frozen_text_layers.states(inputs["input_ids"], inputs["attention_mask"])
     found = word_saliency(model, {**inputs, "text_states": states}, words)
     assert torch.equal(found, word_saliency(model, inputs, words))
@@ -116,7 +116,11 @@ def test_leaving_nothing_out_changes_nothing(trained, inputs):
 def test_networks_without_attention_are_explained_by_the_others(tiny_settings, generated_posts):
     config = ModelConfig(network="concat2", **tiny_settings)
     model = build_model(config, ("negative", "neutral", "positive")).eval()
-    inputs = PreparedPosts(model, build_processor(config), generated_posts[:1]).inputs([0])
+    inputs = (
+        PostEncoder.for_model(model, build_processor(config))
+        .encode(generated_posts[:1])
+        .inputs([0])
+    )
     with pytest.raises(ConfigError, match="choose gradient or occlusion"):
         image_saliency(model, inputs, "attention")
     for method in METHODS[1:]:
@@ -130,7 +134,11 @@ def test_words_found_in_an_image_are_found_anew_without_a_part_of_it(
     config = ModelConfig(network="multisentinet", **settings)
     torch.manual_seed(0)
     model = build_model(config, ("negative", "neutral", "positive")).eval()
-    inputs = PreparedPosts(model, build_processor(config), generated_posts[:1]).inputs([0])
+    inputs = (
+        PostEncoder.for_model(model, build_processor(config))
+        .encode(generated_posts[:1])
+        .inputs([0])
+    )
     found = image_saliency(model, inputs, "occlusion")
     assert found.abs().max() > 0
     with pytest.raises(ConfigError, match="choose occlusion"):

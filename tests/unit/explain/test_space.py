@@ -7,6 +7,7 @@ import torch
 from mvcn.errors import DataError
 from mvcn.explain.observation import Observation
 from mvcn.explain.space import Space, measure_clusters, project, read_space
+from mvcn.types import Post
 
 NAMES = ("a", "b", "c")
 POINTS = Space(np.array([[0.0, 0], [2, 0], [10, 0], [10, 4]]), np.array([0, 0, 1, 1]), NAMES)
@@ -14,6 +15,10 @@ POINTS = Space(np.array([[0.0, 0], [2, 0], [10, 0], [10, 4]]), np.array([0, 0, 1
 
 def seen(feature):
     return Observation(None, None, torch.tensor(feature), np.array([1.0]))
+
+
+def posts(*labels):
+    return [Post(str(number), "x", None, label) for number, label in enumerate(labels)]
 
 
 def test_centroids_and_distances_by_hand():
@@ -50,11 +55,11 @@ def test_centroids_in_one_place_have_no_clusters():
 
 
 def test_labels_become_numbers_and_unknown_ones_are_told():
-    space = read_space([seen((1.0, 2.0)), seen((3.0, 4.0))], ["b", "a"], NAMES)
+    space = read_space([seen((1.0, 2.0)), seen((3.0, 4.0))], posts("b", "a"), NAMES)
     assert space.labels.tolist() == [1, 0]
     assert space.features.tolist() == [[1, 2], [3, 4]]
     with pytest.raises(DataError, match="label 'x'"):
-        read_space([seen((1.0, 2.0))], ["x"], NAMES)
+        read_space([seen((1.0, 2.0))], posts("x"), NAMES)
 
 
 @pytest.mark.parametrize("kind", ["t-sne", "pca"])

@@ -13,12 +13,12 @@ from PIL import Image
 from mvcn.config import ModelConfig
 from mvcn.errors import DataError
 from mvcn.inputs import build_processor
-from mvcn.inputs.batches import Collator, EncodedPosts, LengthBuckets
-from mvcn.inputs.images import ImageFeatures, ImagePixels
+from mvcn.inputs.batches import LengthBuckets, PostEncoder
+from mvcn.inputs.images import ImageFeatures, ImagePixels, NoImages
 from mvcn.models import build_model
 from mvcn.types import Post
 
-LABEL2ID = {"bad": 0, "fair": 1, "good": 2}
+CLASSES = ("bad", "fair", "good")
 lengths = st.lists(st.integers(2, 64), min_size=1, max_size=200)
 batch_sizes = st.integers(1, 7)
 
@@ -89,7 +89,7 @@ def test_the_short_batch_comes_last():
 def model_and_processor(tiny_settings):
     torch.manual_seed(0)
     config = ModelConfig(**tiny_settings)
-    return build_model(config, tuple(LABEL2ID)).eval(), build_processor(config)
+    return build_model(config, CLASSES).eval(), build_processor(config)
 
 
 @pytest.fixture(params=["pixels", "kept pixels", "features"])
@@ -99,7 +99,7 @@ def images(request, model_and_processor, tmp_path, generated_posts):
         made = ImageFeatures(model, processor, tmp_path)
     else:
         made = ImagePixels(processor, keep=request.param == "kept pixels")
-    assert made.prepare(generated_posts[:6]) == {}
+    assert made.encode(generated_posts[:6]) == {}
     return made
 
 
@@ -113,14 +113,14 @@ def test_truncated_images_are_counted_once(kind, model_and_processor, tmp_path, 
         if kind == "features"
         else ImagePixels(processor, keep=kind == "kept pixels")
     )
-    assert images.prepare(posts) == {}
+    assert images.encode(posts) == {}
     assert [images[post.image].shape for post in posts]
     (message,) = caplog.messages
     assert message.startswith("2 truncated image(s) are used: The image in the given bytes is")
 
 
-def encoded(posts, processor, label2id=None):
-    return EncodedPosts(posts, processor, label2id)
+def encoded(posts, processor, class_names=None):
+    return PostEncoder(processor, NoImages()).encode(posts, class_names=class_names)
 
 
 def without_image(post):
@@ -129,7 +129,7 @@ def without_image(post):
 
 def test_labels_become_the_models_integers(model_and_processor):
     posts = [Post("1", "x", b"?", "good", "bad", "fair"), Post("2", "y", b"?")]
-    rows = encoded(posts, model_and_processor[1], LABEL2ID).rows
+    rows = encoded(posts, model_and_processor[1], CLASSES).rows
     names = ("labels", "text_labels", "image_labels")
     assert [[row[name] for name in names] for row in rows] == [[2, 0, 1], [-1, -1, -1]]
 
@@ -150,15 +150,16 @@ def test_labels_are_not_read_without_a_table(model_and_processor):
 def test_an_unknown_label_names_its_post(model_and_processor, labels, which):
     posts = [Post("1", "x", None, "bad"), Post("post-7", "x", None, *labels)]
     with pytest.raises(DataError, match=rf"Post post-7 has the {which} 'odd'.*bad, fair, good"):
-        encoded(posts, model_and_processor[1], LABEL2ID)
+        encoded(posts, model_and_processor[1], CLASSES)
 
 
 def test_batches_hold_the_posts_in_order(model_and_processor, images, generated_posts):
     _, processor = model_and_processor
     posts = generated_posts[:6]
-    names = {"positive": 0, "neutral": 1, "negative": 2}
-    batch = Collator(processor, images)(encoded(posts, processor, names).rows)
-    assert batch["labels"].tolist() == [names[post.label] for post in posts]
+    names = ("positive", "neutral", "negative")
+    encoded = PostEncoder(processor, images).encode(posts, class_names=names)
+    batch = encoded.collate(encoded.rows)
+    assert batch["labels"].tolist() == [names.index(post.label) for post in posts]
     assert batch["image_mask"].all()
     assert batch["input_ids"].shape == batch["attention_mask"].shape
     for post, image in zip(posts, batch[images.input_name], strict=True):
@@ -171,11 +172,12 @@ def test_missing_images_are_masked_and_change_no_logits(
 ):
     model, processor = model_and_processor
     posts = [without_image(p) if i in missing else p for i, p in enumerate(generated_posts[:4])]
-    batch = Collator(processor, images)(encoded(posts, processor).rows)
+    encoded = PostEncoder(processor, images).encode(posts)
+    batch = encoded.collate(encoded.rows)
     assert batch["image_mask"].tolist() == [i not in missing for i in range(4)]
     logits = [
         model(**{name: t for name, t in part.items() if "labels" not in name}).logits
-        for part in (batch, Collator(processor, images)(encoded(posts, processor).rows[:1]))
+        for part in (batch, encoded.collate(encoded.rows[:1]))
     ]
     torch.testing.assert_close(logits[0][:1], logits[1], atol=1e-5, rtol=0)
     assert logits[0].isfinite().all()
@@ -188,8 +190,9 @@ def test_labels_of_what_is_lacking_are_taken_as_given(model_and_processor):
         Post("c", "words", None, "good", "bad", "good"),
         Post("d", "", None, "good", None, None),
     ]
-    encoded = EncodedPosts(posts, model_and_processor[1], LABEL2ID)
-    assert [row["text_labels"] for row in encoded.rows] == [0, -1, 0, -1]
-    assert [row["image_labels"] for row in encoded.rows] == [2, 2, 2, -1]
-    assert encoded.labels.tolist() == [2, 2, 2, 2]
-    assert encoded.modalities == ["text and image", "image alone", "text alone", "neither"]
+    found = encoded(posts, model_and_processor[1], CLASSES)
+    assert [row["text_labels"] for row in found.rows] == [0, -1, 0]
+    assert [row["image_labels"] for row in found.rows] == [2, 2, 2]
+    assert found.labels.tolist() == [2, 2, 2]
+    assert found.modalities == ["text and image", "image alone", "text alone"]
+    assert list(found.left_out) == ["d"]

@@ -5,7 +5,7 @@ import torch
 
 from mvcn.config import ModelConfig
 from mvcn.inputs import build_processor, texts
-from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.inputs.texts import frozen_texts
 from mvcn.models import build_model
@@ -26,14 +26,13 @@ def build(tiny_settings):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_batch_with_states_gives_the_same_scores(build, layers, generated_posts):
     (model, processor), posts = build(layers), generated_posts[:6]
-    encoded = EncodedPosts(posts, processor)
-    images = ImagePixels(processor)
+    encoder = PostEncoder(processor, ImagePixels(processor))
+    encoded = encoder.encode(posts)
     rows = [encoded[index] for index in (4, 0, 2)]
     found = frozen_texts(model, processor, encoded.token_ids)
-    with_states, without = (
-        Collator(processor, images, found)(rows),
-        Collator(processor, images)(rows),
-    )
+    without = encoded.collate(rows)
+    encoder.texts = found
+    with_states = encoded.collate(rows)
     assert set(with_states) - set(without) == {"text_states"}
     labels = ("labels", "text_labels", "image_labels")
     model.eval()

@@ -8,7 +8,7 @@ import torch
 from mvcn.config import ModelConfig, ObjectiveConfig
 from mvcn.errors import ConfigError, RunError
 from mvcn.inputs import build_processor, load_model
-from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.losses import build_objective
 from mvcn.models import build_model
@@ -20,25 +20,20 @@ QUEUE = 5
 
 @pytest.fixture
 def parts(tiny_settings, generated_posts):
-    """A model in training, its objective, 9 posts of theirs and what makes batches of them."""
+    """A model in training, its objective, 9 posts of theirs."""
     torch.manual_seed(0)
     config = ModelConfig(**tiny_settings)
     model, processor = build_model(config, CLASSES).train(), build_processor(config)
-    images = ImagePixels(processor, keep=True)
-    images.prepare(generated_posts[:9])
-    posts = EncodedPosts(generated_posts[:9], processor, model.config.label2id)
+    encoder = PostEncoder(processor, ImagePixels(processor, keep=True))
+    posts = encoder.encode(generated_posts[:9], class_names=CLASSES)
     objective = build_objective(
         ObjectiveConfig(queue_size=QUEUE), CLASSES, model.config.hidden_size
     )
-    return SimpleNamespace(
-        model=model, objective=objective, posts=posts, collator=Collator(processor, images)
-    )
+    return SimpleNamespace(model=model, objective=objective, posts=posts)
 
 
 def build(parts, prefill, epochs=1.0, seed=0, auxiliary=None):
-    return QueuePrefill(
-        parts.objective, parts.posts, parts.collator, 2, prefill, epochs, seed, auxiliary
-    )
+    return QueuePrefill(parts.objective, parts.posts, 2, prefill, epochs, seed, auxiliary)
 
 
 def begin(callback):
@@ -55,7 +50,7 @@ def state(objective):
 
 def assert_holds_features_of(model, parts):
     """Each row of the queue is what `model` makes of one post without dropout, with its label."""
-    batch = parts.collator(parts.posts.rows)
+    batch = parts.posts.collate(parts.posts.rows)
     labels = batch["labels"]
     inputs = {name: tensor for name, tensor in batch.items() if "labels" not in name}
     was_training = model.training
@@ -147,7 +142,7 @@ class TestAuxiliaryRun:
     def build(self, tiny_config, parts, **objective):
         config = tiny_config(objective={"prefill": "auxiliary-run", **objective})
         made = build_objective(config.objective, CLASSES, parts.model.network.feature_size)
-        return build_prefill(config, parts.model, made, parts.posts, parts.collator)
+        return build_prefill(config, parts.model, made, parts.posts)
 
     def test_is_loaded(self, tiny_config, parts, tiny_run):
         callback = self.build(tiny_config, parts, prefill_run=str(tiny_run))

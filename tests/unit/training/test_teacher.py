@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mvcn.inputs import build_processor
-from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.inputs.pooled import pooled_features
 from mvcn.models import build_model
@@ -67,22 +67,21 @@ def test_what_no_classifier_can_say_are_the_shares_of_the_classes():
 
 @pytest.fixture
 def reading(tiny_config, generated_posts):
-    """Return a model with an annotation head, the posts as it reads them, and their collator."""
+    """Return a model with an annotation head, the posts as it reads them, and their encoder."""
     config = tiny_config(model={"frozen_text_layers": 1})
     torch.manual_seed(0)
     model = build_model(config.model, CLASSES, annotation_head=True)
     processor = build_processor(config.model)
-    encoded = EncodedPosts(generated_posts, processor, model.config.label2id)
+    encoder = PostEncoder(processor, ImagePixels(processor, keep=True))
+    encoded = encoder.encode(generated_posts, class_names=CLASSES)
     model.annotation.merge_table.copy_(encoded.merge_table(3))
-    images = ImagePixels(processor, keep=True)
-    images.prepare(generated_posts)
-    return model, encoded, Collator(processor, images)
+    return model, encoded, encoder
 
 
-def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading, generated_posts):
-    model, encoded, collator = reading
-    teach(encoded, generated_posts, model, collator, seed=0)
-    batch = collator(encoded.rows)
+def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading):
+    model, encoded, _ = reading
+    teach(encoded, model, seed=0)
+    batch = encoded.collate(encoded.rows)
     pairs, merged = batch["teacher_pairs"], batch["teacher"]
     torch.testing.assert_close(pairs.sum((1, 2)), torch.ones(len(pairs)))
     table = model.annotation.merge_table
@@ -94,40 +93,40 @@ def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading, ge
 
 @pytest.mark.parametrize("lacking", ["head", "label"])
 def test_without_pairs_the_label_is_taught(reading, generated_posts, lacking):
-    model, encoded, collator = reading
+    model, encoded, encoder = reading
     posts = list(generated_posts)
     if lacking == "head":
         model.network.annotation = None
     else:
         posts[3] = replace(posts[3], image_label=None)
-        encoded = EncodedPosts(posts, collator.processor, model.config.label2id)
-    teach(encoded, posts, model, collator, seed=0)
-    batch = collator(encoded.rows)
+        encoded = encoder.encode(posts, class_names=CLASSES)
+    teach(encoded, model, seed=0)
+    batch = encoded.collate(encoded.rows)
     assert "teacher_pairs" not in batch
     torch.testing.assert_close(batch["teacher"].sum(-1), torch.ones(len(posts)))
 
 
-def test_of_many_posts_some_are_learned_and_all_are_taught(reading, generated_posts, monkeypatch):
-    model, encoded, collator = reading
-    teach(encoded, generated_posts, model, collator, seed=0)
-    by_all = collator(encoded.rows)["teacher"]
+def test_of_many_posts_some_are_learned_and_all_are_taught(reading, monkeypatch):
+    model, encoded, _ = reading
+    teach(encoded, model, seed=0)
+    by_all = encoded.collate(encoded.rows)["teacher"]
     monkeypatch.setattr("mvcn.training.teacher.MOST_POSTS", 20)
     learned = []
     fit = OutOfFoldTeacher.__init__
     monkeypatch.setattr(
         OutOfFoldTeacher, "__init__", lambda *given: learned.append(given[1]) or fit(*given)
     )
-    teach(encoded, generated_posts, model, collator, seed=0)
-    by_some = collator(encoded.rows)["teacher"]
+    teach(encoded, model, seed=0)
+    by_some = encoded.collate(encoded.rows)["teacher"]
     assert [len(features) for features in learned] == [20]
     torch.testing.assert_close(by_some.sum(-1), torch.ones(48))
     assert (by_some - by_all).abs().amax(-1).min() > 0
 
 
 def test_features_do_not_depend_on_who_shares_a_batch(reading):
-    model, encoded, collator = reading
-    features = pooled_features(model, encoded, collator, range(48))
+    model, encoded, _ = reading
+    features = pooled_features(model, encoded, range(48))
     assert features.shape == (48, 3 * 32 + 32)  # word embeddings, two layers, and the image
-    few = pooled_features(model, encoded, collator, [7, 5])
+    few = pooled_features(model, encoded, [7, 5])
     np.testing.assert_allclose(few, features[[7, 5]], atol=1e-5)
     assert features.std(axis=0).min() > 0

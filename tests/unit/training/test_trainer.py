@@ -6,7 +6,7 @@ from torch import nn
 
 from mvcn.errors import MvcnError, RunError
 from mvcn.inputs import build_processor
-from mvcn.inputs.batches import Collator, EncodedPosts
+from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.models import build_model
 from mvcn.training.run import build_trainer
@@ -28,11 +28,9 @@ def build(tiny_config, generated_posts, tmp_path):
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        images = ImagePixels(processor, keep=True)
-        images.prepare(generated_posts[:POSTS])
-        posts = EncodedPosts(generated_posts[:POSTS], processor, model.config.label2id)
-        collator = Collator(processor, images)
-        return build_trainer(config, tmp_path / "run", model, [posts, posts], collator)
+        encoder = PostEncoder(processor, ImagePixels(processor, keep=True))
+        posts = encoder.encode(generated_posts[:POSTS], class_names=CLASSES)
+        return build_trainer(config, tmp_path / "run", model, {"train": posts, "dev": posts})
 
     return build_with
 

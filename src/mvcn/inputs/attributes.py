@@ -1,4 +1,4 @@
-"""Words for what is in an image from any image classifier or captioner of Hugging Face."""
+"""Image attributes from any image classifier or captioner of Hugging Face."""
 
 import json
 import uuid
@@ -25,17 +25,17 @@ from mvcn.files import write_json
 from mvcn.models.saved_tensors import share_weights
 from mvcn.types import Post
 
-DESCRIBER = "describer"
-"""Name of its folder within a run's."""
-KIND = "image describer"
+SAVED_FOLDER = "describer"
+"""Its folder within a run's; the name is that of runs saved earlier."""
+KIND = "attribute model"
 IMAGES_AT_ONCE = 16
 TOP = 5
 MAX_CAPTION_TOKENS = 30
-Words = tuple[str, ...]
+Attributes = tuple[str, ...]
 
 
-class ImageDescriber:
-    """Gives posts words for their images, where they have none of their own.
+class AttributeModel:
+    """Finds attributes of posts' images: words that name what is in them.
 
     Of a classifier these are the names of its likeliest classes, of a captioner the words of its
     caption.
@@ -52,7 +52,7 @@ class ImageDescriber:
         self.tokenizer = tokenizer
 
     @classmethod
-    def load(cls, name: str | Path) -> "ImageDescriber":
+    def load(cls, name: str | Path) -> "AttributeModel":
         """Load a classifier or captioner by folder or hub name.
 
         Raises:
@@ -66,6 +66,12 @@ class ImageDescriber:
         model = load_pretrained(AutoModelForImageTextToText, str(name), KIND)
         return cls(model, processor, load_part(AutoTokenizer, str(name), KIND))
 
+    @classmethod
+    def of_run(cls, folder: Path) -> "AttributeModel | None":
+        """Return the attribute model that was saved with a model, where there is one."""
+        place = folder / SAVED_FOLDER
+        return cls.load(place) if place.is_dir() else None
+
     def save(self, folder: Path) -> None:
         """Write all that `load` needs."""
         for part in (self.model, self.image_processor, self.tokenizer):
@@ -73,41 +79,43 @@ class ImageDescriber:
                 part.save_pretrained(folder)
         share_weights(folder)
 
-    def describe(self, posts: Sequence[Post], cache: "WordCache | None" = None) -> list[Post]:
-        """Return the posts, those with an image and no words with words for it.
+    def add_attributes(
+        self, posts: Sequence[Post], cache: "AttributeCache | None" = None
+    ) -> list[Post]:
+        """Return the posts, those that have an image and no attributes with attributes.
 
         Args:
             posts: Their images can be read.
-            cache: Where words are kept from one call to the next.
+            cache: Where attributes are kept from one call to the next.
         """
-        words = WordCache(None) if cache is None else cache
+        known = AttributeCache(None) if cache is None else cache
         shown = {
             i: image_digest(post.image)
             for i, post in enumerate(posts)
             if post.image is not None and not post.attributes
         }
-        missing = {digest: i for i, digest in shown.items() if digest not in words}
+        missing = {digest: i for i, digest in shown.items() if digest not in known}
         with tqdm(
-            total=len(missing), desc="Image words", unit="image", disable=cache is None
+            total=len(missing), desc="Image attributes", unit="image", disable=cache is None
         ) as progress:
             for start in range(0, len(missing), IMAGES_AT_ONCE):
                 chosen = list(missing)[start : start + IMAGES_AT_ONCE]
-                found = self._words([posts[missing[digest]].image for digest in chosen])
-                words.add(dict(zip(chosen, found, strict=True)))
+                found = self._attributes([posts[missing[digest]].image for digest in chosen])
+                known.add(dict(zip(chosen, found, strict=True)))
                 progress.update(len(chosen))
         return [
-            replace(post, attributes=words[shown[i]]) if i in shown else post
+            replace(post, attributes=known[shown[i]]) if i in shown else post
             for i, post in enumerate(posts)
         ]
 
-    def cache(self) -> "WordCache":
-        """Return where words of this model are kept for all runs."""
+    def disk_cache(self) -> "AttributeCache":
+        """Return where attributes that this model finds are kept for all runs."""
         fingerprint = encoder_fingerprint(self.model, self.image_processor)
         root = default_cache_root()
-        return WordCache(None if root is None else root / "image-words" / fingerprint)
+        return AttributeCache(None if root is None else root / "image-words" / fingerprint)
 
     @torch.inference_mode()
-    def _words(self, images: Sequence[Any]) -> list[Words]:
+    def _attributes(self, images: Sequence[Any]) -> list[Attributes]:
         opened = [open_image(image, warn=already_warned) for image in images]
         pixels = self.image_processor(images=opened, return_tensors="pt")["pixel_values"]
         pixels = pixels.to(self.model.device)
@@ -120,8 +128,8 @@ class ImageDescriber:
         return [tuple(self.model.config.id2label[index] for index in row) for row in top]
 
 
-class WordCache:
-    """Words by the digest of the image, in files that are each there whole or not at all.
+class AttributeCache:
+    """Attributes by the digest of the image, in files that are each complete or absent.
 
     Args:
         folder: Where. Without one, and where it cannot be written, they are held in memory; the
@@ -130,28 +138,28 @@ class WordCache:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._words: dict[str, Words] = {}
+        self._attributes: dict[str, Attributes] = {}
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 for path in sorted(folder.glob("*.json")):
-                    self._words |= _read_words(path)
+                    self._attributes |= _read_attributes(path)
             except OSError as error:
                 self._hold_in_memory(folder, error)
 
     def __contains__(self, digest: str) -> bool:
-        return digest in self._words
+        return digest in self._attributes
 
-    def __getitem__(self, digest: str) -> Words:
-        """Return the words of an image."""
-        return self._words[digest]
+    def __getitem__(self, digest: str) -> Attributes:
+        """Return the attributes of an image."""
+        return self._attributes[digest]
 
-    def add(self, words: Mapping[str, Words]) -> None:
-        """Keep words by digest."""
-        self._words |= words
+    def add(self, attributes: Mapping[str, Attributes]) -> None:
+        """Keep attributes by digest."""
+        self._attributes |= attributes
         if self._folder is not None:
             try:
-                write_json(self._folder / f"{uuid.uuid4().hex}.json", words)
+                write_json(self._folder / f"{uuid.uuid4().hex}.json", attributes)
             except OSError as error:
                 self._hold_in_memory(self._folder, error)
 
@@ -160,8 +168,8 @@ class WordCache:
         warn_of_cache(folder, error)
 
 
-def _read_words(path: Path) -> dict[str, Words]:
-    """Return words by digest; none where the file is not whole."""
+def _read_attributes(path: Path) -> dict[str, Attributes]:
+    """Return attributes by digest; none where the file is incomplete."""
     try:
         found = json.loads(path.read_text("utf-8"))
         return {digest: tuple(words) for digest, words in found.items()}

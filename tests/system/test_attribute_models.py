@@ -13,7 +13,7 @@ from mvcn.errors import ConfigError
 from mvcn.explain.gallery import NUMBERS, explain_posts
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.inference import Classifier
-from mvcn.inputs.describer import ImageDescriber, WordCache
+from mvcn.inputs.attributes import AttributeCache, AttributeModel
 from mvcn.training.run import train
 
 
@@ -51,67 +51,69 @@ def captioner(tmp_path_factory, tiny_text_encoder, tiny_image_encoder):
 
 
 def test_a_classifier_names_what_it_finds_likeliest(tiny_image_encoder, posts):
-    describer = ImageDescriber.load(tiny_image_encoder)
-    described = describer.describe(posts)
+    attribute_model = AttributeModel.load(tiny_image_encoder)
+    described = attribute_model.add_attributes(posts)
     assert [replace(post, attributes=()) for post in described] == posts
-    pixels = describer.image_processor(
+    pixels = attribute_model.image_processor(
         images=[transformers.image_utils.load_image(str(posts[0].image))], return_tensors="pt"
     )
     with torch.no_grad():
-        order = describer.model(**pixels).logits[0].argsort(descending=True)
+        order = attribute_model.model(**pixels).logits[0].argsort(descending=True)
     assert described[0].attributes == tuple(f"thing {index}" for index in order[:5])
 
 
 def test_a_captioner_gives_the_words_of_its_caption(captioner, posts):
-    describer = ImageDescriber.load(captioner)
-    described = describer.describe(posts)
+    attribute_model = AttributeModel.load(captioner)
+    described = attribute_model.add_attributes(posts)
     assert all(post.attributes for post in described)
     assert all(" " not in word for post in described for word in post.attributes)
-    assert describer.describe(posts) == described
+    assert attribute_model.add_attributes(posts) == described
 
 
 def test_words_of_the_data_stay_and_without_an_image_there_are_none(tiny_image_encoder, posts):
     mine = [replace(posts[0], attributes=("dog",)), replace(posts[1], image=None), posts[2]]
-    described = ImageDescriber.load(tiny_image_encoder).describe(mine)
+    described = AttributeModel.load(tiny_image_encoder).add_attributes(mine)
     assert described[:2] == mine[:2]
     assert len(described[2].attributes) == 5
 
 
 def test_an_image_is_described_once(tiny_image_encoder, posts, tmp_path, monkeypatch):
-    describer = ImageDescriber.load(tiny_image_encoder)
-    first = describer.describe(posts, WordCache(tmp_path))
-    monkeypatch.setattr(describer, "_words", lambda images: pytest.fail("described again"))
-    assert describer.describe(posts, WordCache(tmp_path)) == first
+    attribute_model = AttributeModel.load(tiny_image_encoder)
+    first = attribute_model.add_attributes(posts, AttributeCache(tmp_path))
+    monkeypatch.setattr(
+        attribute_model, "_attributes", lambda images: pytest.fail("described again")
+    )
+    assert attribute_model.add_attributes(posts, AttributeCache(tmp_path)) == first
 
 
 def test_words_are_held_in_memory_where_they_cannot_be_kept(
     tiny_image_encoder, posts, tmp_path, caplog
 ):
-    describer = ImageDescriber.load(tiny_image_encoder)
+    attribute_model = AttributeModel.load(tiny_image_encoder)
     (tmp_path / "file").touch()
-    words = WordCache(tmp_path / "file")
-    assert describer.describe(posts, words) == describer.describe(posts)
-    assert describer.describe(posts, words) == describer.describe(posts)
+    words = AttributeCache(tmp_path / "file")
+    assert attribute_model.add_attributes(posts, words) == attribute_model.add_attributes(posts)
+    assert attribute_model.add_attributes(posts, words) == attribute_model.add_attributes(posts)
     (message,) = caplog.messages
     assert "set MVCN_CACHE to a folder that can be written" in message
     for content in ("{", "[1]", '{"a": 3}'):
         (tmp_path / "half.json").write_text(content)
-        assert "a" not in WordCache(tmp_path)
+        assert "a" not in AttributeCache(tmp_path)
 
 
-def test_a_run_keeps_its_describer(tiny_config, captioner, posts, tmp_path):
+def test_a_run_keeps_its_attribute_model(tiny_config, captioner, posts, tmp_path):
     source = shutil.copytree(captioner, tmp_path / "describer")
     changes = {"network": "concat3", "image_describer": str(source)}
     config = tiny_config(model=changes, objective={"congruity_weight": 0.0}, training={"epochs": 1})
     report = train(config, tmp_path / "run")
     shutil.rmtree(source)  # nothing but the run's own folder is needed
     run = TrainedRun(tmp_path / "run")
-    explain_posts(run, run.prepare(posts[:2]), tmp_path, "occlusion", None)
+    explain_posts(run, run.encode(posts[:2]), tmp_path, "occlusion", None)
     explained = json.loads((tmp_path / NUMBERS).read_text("utf-8"))["posts"]
     bad = replace(posts[0], id="bad", image=tmp_path / "nowhere.png")
-    prepared = run.prepare([posts[1], bad], "blank")
-    assert (list(prepared.bad_images), prepared.posts[1].image) == (["bad"], None)
-    assert prepared.posts[0].attributes
+    encoded = run.encode([posts[1], bad], "blank")
+    assert (list(encoded.bad_images), encoded.posts[1].image) == (["bad"], None)
+    assert encoded.posts[0].attributes
     predicted = Classifier.from_pretrained(tmp_path / "run").predict(posts[:2])
     for one, prediction in zip(explained, predicted, strict=True):
         assert one["probabilities"] == pytest.approx(dict(prediction.probabilities), abs=1e-5)
@@ -133,18 +135,20 @@ def test_a_run_keeps_its_describer(tiny_config, captioner, posts, tmp_path):
     assert dict(again.probabilities) == pytest.approx(dict(before[0]), abs=1e-5)
 
 
-def test_a_model_that_reads_no_words_takes_no_describer(tiny_config, tiny_image_encoder, tmp_path):
+def test_a_model_that_reads_no_attributes_takes_no_attribute_model(
+    tiny_config, tiny_image_encoder, tmp_path
+):
     config = tiny_config(model={"image_describer": str(tiny_image_encoder)})
     with pytest.raises(ConfigError, match="'mvcn' reads no words for images"):
         train(config, tmp_path / "run")
 
 
-def test_a_describer_that_is_nowhere_is_refused_without_talk_of_encoders(tmp_path):
-    with pytest.raises(ConfigError, match="No image describer can be loaded") as refusal:
-        ImageDescriber.load(tmp_path / "nowhere")
+def test_an_attribute_model_that_is_nowhere_is_refused_without_talk_of_encoders(tmp_path):
+    with pytest.raises(ConfigError, match="No attribute model can be loaded") as refusal:
+        AttributeModel.load(tmp_path / "nowhere")
     assert "packaged" not in str(refusal.value)
 
 
 def test_what_describes_no_image_is_refused(tiny_text_encoder):
     with pytest.raises(ConfigError, match="image"):
-        ImageDescriber.load(tiny_text_encoder)
+        AttributeModel.load(tiny_text_encoder)
