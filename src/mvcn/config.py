@@ -80,7 +80,7 @@ class DataConfig(Settings):
     sheet: str | None = None
     """Of an Excel workbook; by default the first."""
     normalize_labels: bool = False
-    """Join labels that differ in case or blanks alone into one class, in lower case."""
+    """Join labels that differ in case or whitespace alone into one class, in lower case."""
     text_only: bool = False
     """Leave images aside: they are not looked at, and every post counts as one of text alone."""
     on_bad_image: BadImagePolicy = "error"

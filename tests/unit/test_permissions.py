@@ -15,11 +15,11 @@ import torch
 from mvcn.config import ModelConfig
 from mvcn.data.datasets import read_corpus
 from mvcn.data.datasets.prepared import read_prepared
+from mvcn.data.formats.parquet import ParquetRows
 from mvcn.data.images import image_digest, open_image
-from mvcn.data.parquet_batches import open_parquet
 from mvcn.data.prepare import prepare
 from mvcn.data.splits import read_ids
-from mvcn.data.stored_files import find_parquet_files
+from mvcn.data.stored_files import find_row_files
 from mvcn.data.table import read_table
 from mvcn.encoders.loading import load_text_encoder
 from mvcn.errors import BadImageError, ConfigError, DataError, RunError
@@ -105,10 +105,10 @@ def test_an_image_in_a_file_that_may_not_be_read_is_told_as_that(generated_posts
 def test_posts_of_a_job_that_may_not_be_read_are_told_as_that(place, forbid):
     path = place / "posts.parquet"
     pq.write_table(pa.table({"text": ["a"]}), path)
-    (file,) = find_parquet_files([str(path)])
+    (file,) = find_row_files([str(path)])
     forbid(path)
     with pytest.raises(DataError, match=r"^/.*posts\.parquet cannot be read \(permission denied\)"):
-        open_parquet(file)
+        ParquetRows(file)
 
 
 @pytest.mark.parametrize("name", ["", "config.json", "model.safetensors", "tokenizer.json"])

@@ -49,7 +49,7 @@ NormalizeLabels = Annotated[
     bool | None,
     typer.Option(
         "--normalize-labels",
-        help="Join labels that differ in case or blanks alone, in lower case.",
+        help="Join labels that differ in case or whitespace alone, in lower case.",
         show_default=False,
     ),
 ]

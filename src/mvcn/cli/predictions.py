@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 from mvcn.config import DataConfig
 from mvcn.data.formats.columns import is_known
-from mvcn.data.kept_cells import KeptCells
+from mvcn.data.formats.registry import (
+    KeptCells,
+    read_column_names,
+    require_writable_table,
+    table_writer,
+)
 from mvcn.data.sources import table_options
-from mvcn.data.table_writing import read_column_names, require_writable_table, table_writer
 from mvcn.outputs import require_new_file, require_own_file
 from mvcn.types import Corpus
 

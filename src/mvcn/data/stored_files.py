@@ -1,11 +1,13 @@
-"""Files of posts by folder, glob or address, on any file system that pyarrow knows."""
+"""Files of posts by folder, glob, braces or address, on any file system that pyarrow knows."""
 
+import logging
 import os
 import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
@@ -21,6 +23,8 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 HIDDEN = (".", "_")
 """How names begin that belong to the engine that wrote the folder, as in ``_temporary``."""
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
@@ -33,30 +37,59 @@ class StoredFile:
     """Relative to the folder that all files of the job share."""
     size_bytes: int
 
+    @property
+    def is_tar(self) -> bool:
+        """Whether it is a tar file, by its name."""
+        return self.path.lower().endswith(TAR_SUFFIXES)
 
-def find_parquet_files(places: Sequence[str]) -> list[StoredFile]:
-    """Return the Parquet files at some places, each once, in the order of their paths.
+    @property
+    def stem(self) -> str:
+        """The path without its suffix."""
+        return posixpath.splitext(self.path)[0]
+
+
+def find_row_files(places: Sequence[str]) -> list[StoredFile]:
+    """Return the Parquet or tar files at some places, each once, in the order of their paths.
+
+    A Parquet file next to a tar file of the same name, as img2dataset writes it, repeats what the
+    tar file holds and is left out.
 
     Args:
-        places: Files, folders (searched with all that is below them; names that begin with a dot
-            or an underscore are left out), globs (``*`` within a name, ``**`` for any folders), or
-            addresses of these, such as ``s3://bucket/posts/*.parquet``.
+        places: As for `find_files`.
 
     Raises:
-        DataError: A place that does not exist or cannot be listed, holds no Parquet file, or is
-            on another file system than the others.
+        DataError: There are no such files, or files of both kinds; see `find_files`.
     """
-    return find_files(places, (SUFFIX,), "Parquet file")
+    files = find_files(places, (SUFFIX, *TAR_SUFFIXES), "Parquet or tar file")
+    tars = {file.stem for file in files if file.is_tar}
+    rows = [file for file in files if file.is_tar or file.stem not in tars]
+    if len(rows) < len(files):
+        logger.info("%d Parquet files beside tar files are not read.", len(files) - len(rows))
+    if len({file.is_tar for file in rows}) > 1:
+        both = [next(file.path for file in rows if file.is_tar == kind) for kind in (False, True)]
+        raise DataError(
+            f"There are Parquet files ({both[0]}) and tar files ({both[1]}): name those of one "
+            "kind by a glob such as 'posts/*.tar'."
+        )
+    return rows
 
 
 def find_files(places: Sequence[str], suffixes: tuple[str, ...], kind: str) -> list[StoredFile]:
-    """Return the files at some places, as `find_parquet_files` does.
+    """Return the files at some places, each once, in the order of their paths.
 
     Args:
-        places: Files, folders, globs, or addresses of these.
+        places: Files, folders (searched with all that is below them; names that begin with a dot
+            or an underscore are left out), globs (``*`` within a name, ``**`` for any folders),
+            patterns such as ``posts/{000..120}.tar``, or addresses of these, such as
+            ``s3://bucket/posts/*.parquet``.
         suffixes: How the names end that count in a folder.
         kind: What such a file is called in a sentence.
+
+    Raises:
+        DataError: A place that does not exist or cannot be listed, holds no such file, or is on
+            another file system than the others.
     """
+    places = [one for place in places for one in _expand_braces(place)]
     found: dict[str, FileInfo] = {}
     filesystem, _ = _locate(places[0])
     for place in places:
@@ -74,6 +107,25 @@ def find_files(places: Sequence[str], suffixes: tuple[str, ...], kind: str) -> l
     ]
 
 
+def missing_webdataset() -> DataError:
+    """Return the error for a user who has not installed the extra for tar files."""
+    return DataError("WebDataset shards need a further library: pip install 'mvcn[webdataset]'.")
+
+
+def _expand_braces(place: str) -> list[str]:
+    """Return the places that a pattern with braces stands for, as the library WebDataset does."""
+    if "{" not in place or (ADDRESS.match(place) is None and Path(place).exists()):
+        return [place]
+    try:
+        from webdataset.shardlists import expand_urls
+    except ImportError as error:
+        raise missing_webdataset() from error
+    try:
+        return list(expand_urls(place))
+    except ValueError as error:
+        raise DataError(f"{place} has a brace that is not closed: correct it.") from error
+
+
 def _locate(place: str) -> tuple[FileSystem, str]:
     if ADDRESS.match(place) is None:
         return LocalFileSystem(), os.path.abspath(place)
@@ -84,11 +136,6 @@ def _locate(place: str) -> tuple[FileSystem, str]:
             f"{place} is no address of files ({reason_of(error)}): correct it."
         ) from error
     return filesystem, path
-
-
-def is_tar(file: StoredFile) -> bool:
-    """Tell by its name whether a file is a tar file."""
-    return file.path.lower().endswith(TAR_SUFFIXES)
 
 
 def _list(

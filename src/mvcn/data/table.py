@@ -1,45 +1,21 @@
-"""A user's own posts: a CSV, TSV, JSON lines or Parquet file with one post a row."""
+"""Posts of tables: CSV, TSV, JSON lines, Parquet and Excel files with one post a row."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from mvcn.data.formats.columns import ANNOTATIONS, find_columns, log_columns
-from mvcn.data.formats.csv import open_csv
-from mvcn.data.formats.excel import open_excel
-from mvcn.data.formats.json_lines import open_json, open_json_lines
-from mvcn.data.formats.parquet import open_parquet_table
 from mvcn.data.formats.posts import post_of_row, without_surrogates
+from mvcn.data.formats.registry import open_table
 from mvcn.data.formats.rows import Row, Table, TableOptions
 from mvcn.data.image_cells import ImageFolder, ImagePlace
 from mvcn.data.parts import keep_parts
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
 
-logger = logging.getLogger(__name__)
-
-OPENERS: dict[str, Callable[[Path, TableOptions], Table]] = {
-    ".csv": open_csv,
-    ".tsv": open_csv,
-    ".tab": open_csv,
-    ".txt": open_csv,
-    ".jsonl": open_json_lines,
-    ".ndjson": open_json_lines,
-    ".json": open_json,
-    ".parquet": open_parquet_table,
-    ".xlsx": open_excel,
-}
-"""How a file's name ends -> what opens it."""
-OTHER_SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
-OPTIONS_OF: dict[Callable[[Path, TableOptions], Table], set[str]] = {
-    open_csv: {"--encoding", "--quoting"},
-    open_json_lines: {"--encoding"},
-    open_json: {"--encoding"},
-    open_excel: {"--sheet"},
-}
-"""What opens a file -> the options that it knows."""
-
 NAMED_ROWS = 10
+
+logger = logging.getLogger(__name__)
 
 
 def read_table(
@@ -61,7 +37,8 @@ def read_table(
     written without a fraction. Classes are the labels in alphabetical order, numbers by size.
 
     Args:
-        path: CSV or TSV, JSON lines or list, Parquet, or an Excel workbook: see `OPENERS`.
+        path: CSV or TSV, JSON lines or list, Parquet, or an Excel workbook; see
+            `mvcn.data.formats.registry.OPENERS`.
         splits: Which posts to return, by their split, where any row has one. Those of a row
             without one, or with one that is none of ours, are then left out and counted.
         columns: Our name of a column -> its name in the file, "" for one that is not to be read.
@@ -77,31 +54,6 @@ def read_table(
         raise DataError(f"There is no folder {images} of images: correct --images.")
     folder = ImageFolder(path.parent if images is None else images)
     return corpus_of_table(table, str(path), folder, columns, splits, options)
-
-
-def open_table(path: Path, options: TableOptions) -> Table:
-    """Open a file of rows by the end of its name.
-
-    Raises:
-        ConfigError: An option that this kind of file has no use for.
-        DataError: Not such a file; names it.
-    """
-    opener = OPENERS.get(path.suffix.lower())
-    if opener is None and path.is_dir():
-        raise DataError(
-            f"{path} is a folder, not a table: say by --data what it holds, such as image-folder "
-            "or prepared."
-        )
-    if opener is None:
-        first = "save it as .xlsx, or " if path.suffix.lower() in OTHER_SPREADSHEETS else ""
-        raise DataError(
-            f"{path} is not a table that can be read: {first}give a file whose name ends in "
-            f"{', '.join(OPENERS)}."
-        )
-    useless = set(options.given) - OPTIONS_OF.get(opener, set()) - {"--normalize-labels"}
-    if useless:
-        raise ConfigError(f"{path} is no file for {', '.join(sorted(useless))}: leave it out.")
-    return opener(path, options)
 
 
 def corpus_of_table(
@@ -127,35 +79,22 @@ def corpus_of_table(
         DataError: A row or a column is not as it should be.
     """
     options = options or TableOptions()
-    names = columns_of(table, source, columns, splits, options)
-    log_columns(names, table.columns, source, table.layout)
-    normalize = options.normalize_labels
-    return corpus_of_rows(table.rows(names), source, folder, names, splits, normalize=normalize)
-
-
-def columns_of(
-    table: Table,
-    source: str,
-    columns: Mapping[str, str] | None,
-    splits: Collection[str] | None,
-    options: TableOptions,
-) -> dict[str, str]:
-    """Return our name of each column of a table that is to be read -> its name there, else ""."""
     if not table.columns:
-        raise DataError(f"{source} has no rows below its header: add one row a post.")
-    unread = () if options.reads_labels else (*ANNOTATIONS, *([] if splits else ["split"]))
+        raise DataError(_no_rows(source))
     names = find_columns(
         table.columns,
         table.sample,
         source,
         given=columns,
         remembered=options.remembered,
-        unread=unread,
+        unread=() if options.reads_labels else (*ANNOTATIONS, *([] if splits else ["split"])),
     )
     for theirs in filter(None, names.values()):
         if theirs in table.repeated:
             raise DataError(f"{source} has the column {theirs!r} twice: rename one of them.")
-    return names
+    log_columns(names, table.columns, source, table.layout)
+    normalize = options.normalize_labels
+    return corpus_of_rows(table.rows(names), source, folder, names, splits, normalize=normalize)
 
 
 def corpus_of_rows(
@@ -175,7 +114,7 @@ def corpus_of_rows(
         folder: What image paths are relative to.
         names: Our name of each column -> theirs, "" for one that there is not.
         splits: Which posts to return, where any row has a split.
-        normalize: Whether labels that differ in case or blanks alone are one class.
+        normalize: Whether labels that differ in case or whitespace alone are one class.
 
     Raises:
         DataError: Rows are not as they should be; names the first of them and their number.
@@ -184,21 +123,20 @@ def corpus_of_rows(
     found = {ours: theirs for ours, theirs in names.items() if theirs}
     for row in rows:
         try:
-            whole, replaced = without_surrogates(row, found)
-            read.add(post_of_row(whole, found, folder, normalize=normalize), row, replaced)
+            complete, replaced = without_surrogates(row, found)
+            read.add(post_of_row(complete, found, folder, normalize=normalize), row, replaced)
         except DataError as error:
             read.refuse(error)
     read.finish()
-    corpus = Corpus(read.posts, _in_order(read.classes), columns=found)
-    return keep_parts(corpus, splits, source)
+    classes = {post.label for post in read.posts if post.label is not None}
+    return keep_parts(Corpus(read.posts, _in_order(classes), columns=found), splits, source)
 
 
 class _ReadPosts:
-    """The posts of a source as they are read, and what is wrong with the rows of others."""
+    """The posts of a file as they are read, and what is wrong with other rows."""
 
     def __init__(self, source: str) -> None:
         self.posts: list[Post] = []
-        self.classes: set[str] = set()
         self._source = source
         self._where_of: dict[str, str] = {}
         self._labels: dict[str, str] = {}
@@ -222,8 +160,6 @@ class _ReadPosts:
         for label in (post.label, post.text_label, post.image_label):
             if label is not None:
                 self._labels.setdefault(label, row.where)
-        if post.label is not None:
-            self.classes.add(post.label)
         self.posts.append(post)
 
     def refuse(self, error: DataError) -> None:
@@ -246,27 +182,29 @@ class _ReadPosts:
             listed = "\n  ".join(rows)
             raise DataError(f"{self._source} has {self._num_refused} bad rows:\n  {listed}")
         if not self.posts:
-            raise DataError(f"{self._source} has no rows below its header: add one row a post.")
+            raise DataError(_no_rows(self._source))
         _require_distinct(self._labels)
         if self._replaced:
             logger.warning(
                 "%s: %d cell(s) hold half a surrogate pair, which is read as U+FFFD; the first is "
                 "in %s.",
-                self._source,
-                len(self._replaced),
-                self._replaced[0],
+                *(self._source, len(self._replaced), self._replaced[0]),
             )
 
 
+def _no_rows(source: str) -> str:
+    return f"{source} has no rows below its header: add one row a post."
+
+
 def _require_distinct(labels: Mapping[str, str]) -> None:
-    """Raise a DataError where two labels differ in case or blanks alone."""
+    """Raise a DataError where two labels differ in case or whitespace alone."""
     seen: dict[str, str] = {}
     for label, where in labels.items():
         other = seen.setdefault(" ".join(label.split()).casefold(), label)
         if other != label:
             raise DataError(
-                f"{where}: label {label[:80]!r} differs from {other[:80]!r} ({labels[other]}) "
-                "in case or blanks alone: write them alike, or join them by --normalize-labels."
+                f"{where}: label {label[:80]!r} differs from {other[:80]!r} ({labels[other]}) in "
+                "case or whitespace alone: write them alike, or join them by --normalize-labels."
             )
 
 

@@ -3,15 +3,13 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
 from mvcn.data.datasets.webdataset_samples import columns_of, read_samples, row_of
-from mvcn.data.formats.batches import RowBatch, UnreadableCell, batch_of
+from mvcn.data.formats.posts import RowFile, UnreadableCell
 from mvcn.data.formats.rows import Row
-from mvcn.data.image_cells import ImagePlace
 from mvcn.data.stored_files import StoredFile
 from mvcn.data.tar_members import TarMember, version_of
 from mvcn.errors import DataError
@@ -19,7 +17,7 @@ from mvcn.errors import DataError
 SAMPLES_AT_ONCE = 256
 
 
-class TarRows:
+class TarRows(RowFile):
     """A shard of a WebDataset as rows of posts, all of them in one group.
 
     Args:
@@ -34,20 +32,9 @@ class TarRows:
         self._version = version_of(file)
         self._samples = list(read_samples(file))
         self.rows_of_groups = (len(self._samples),)
-
-    @cached_property
-    def _columns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return columns_of(self._samples)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """What the first samples have, as text; nothing where there is no sample."""
-        return pa.schema([pa.field(name, pa.string()) for name in self._columns[0]])
-
-    @property
-    def repeated_columns(self) -> tuple[str, ...]:
-        """Members that are read as the text or the image already."""
-        return self._columns[1]
+        # Of the first samples, as text; members that are the text or the image already apart.
+        names, self.repeated_columns = columns_of(self._samples)
+        self.schema = pa.schema([pa.field(name, pa.string()) for name in names])
 
     def sample(self) -> Iterable[Mapping[str, Any]]:
         """Return nothing: what a member is, its name tells."""
@@ -62,36 +49,21 @@ class TarRows:
                 digest.update(repr((member.name, member.offset, member.size_bytes)).encode())
         return digest.hexdigest()
 
-    def batches(
+    def read(
         self,
         row_groups: Sequence[int],
         first_row: int,
         names: Mapping[str, str],
         kept: Collection[str],
-        images: ImagePlace,
-    ) -> Iterator[RowBatch]:
-        """Yield the posts of the shard.
-
-        Args:
-            row_groups: The one that there is.
-            first_row: 1.
-            names: Our name of each column -> theirs.
-            kept: More columns to read.
-            images: What image paths in a field are relative to.
-
-        Raises:
-            DataError: The file is damaged, or was changed meanwhile.
-        """
+    ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
+        """Yield the samples of the shard as rows; see `RowFile.batches`."""
         columns = [name for name in self.schema.names if name in kept]
         schema = pa.schema([self.schema.field(name) for name in columns])
         for start in range(0, len(self._samples), SAMPLES_AT_ONCE):
             chunk = self._samples[start : start + SAMPLES_AT_ONCE]
-            cells = [row_of(sample, names) for sample in chunk]
-            arrays = [
-                pa.array([_kept(row, name) for row in cells], pa.string()) for name in columns
-            ]
-            rows = pa.record_batch(arrays, schema)
-            yield batch_of(first_row + start, cells, rows, names, images)
+            rows = [row_of(sample, names) for sample in chunk]
+            arrays = [pa.array([_kept(row, name) for row in rows], pa.string()) for name in columns]
+            yield rows, pa.record_batch(arrays, schema)
         if version_of(self._file) != self._version:
             raise DataError(f"{self._file.path} was changed while the job ran: restore it.")
 

@@ -9,10 +9,9 @@ from typing import Literal, TypeAlias
 
 from tqdm import tqdm
 
-from mvcn.data.formats.batches import columns_of_posts
+from mvcn.data.formats.posts import columns_of_posts
 from mvcn.data.formats.rows import repeated_name
-from mvcn.data.row_files import find_row_files, open_rows
-from mvcn.data.stored_files import StoredFile
+from mvcn.data.stored_files import StoredFile, find_row_files
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.files import write_json
 from mvcn.inference import job_folder
@@ -20,7 +19,7 @@ from mvcn.inference.local_engine import score_locally
 from mvcn.inference.ray_engine import require_ray, score_by_ray
 from mvcn.inference.shard_files import count_rows, remove_unfinished
 from mvcn.inference.shard_scorer import ERROR_SCHEMA, LABEL, PROBABILITY, Outcome, Scoring
-from mvcn.inference.shards import Shard, cut, read_footers
+from mvcn.inference.shards import Shard, cut, open_rows, read_footers
 from mvcn.outputs import locked
 from mvcn.training.run_folder import read_columns
 

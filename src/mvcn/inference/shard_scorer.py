@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mvcn.data.formats.batches import RowBatch, RowFile
+from mvcn.data.formats.posts import RowBatch, RowFile
 from mvcn.errors import DataError, MvcnError
 from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.inference.onnx_model import Backend

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from pyarrow.fs import LocalFileSystem
 
-from mvcn.data.formats.batches import RowFile
+from mvcn.data.formats.parquet import ParquetRows
+from mvcn.data.formats.posts import RowFile
 from mvcn.data.formats.rows import repeated_name
 from mvcn.data.image_cells import ImageFolder, ImagePlace
 from mvcn.data.read_ahead import read_ahead
-from mvcn.data.row_files import open_rows
-from mvcn.data.stored_files import StoredFile, is_tar
+from mvcn.data.stored_files import StoredFile
 from mvcn.data.stored_images import StoredImageFolder
+from mvcn.data.webdataset_batches import TarRows
 from mvcn.errors import DataError
 
 ROWS_A_SHARD = 10_000
@@ -99,6 +100,15 @@ def cut(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Shard]:
     return shards
 
 
+def open_rows(file: StoredFile) -> RowFile:
+    """Open a file of posts by the kind that its name says; others than tar are Parquet.
+
+    Raises:
+        DataError: Not such a file, or a damaged one.
+    """
+    return TarRows(file) if file.is_tar else ParquetRows(file)
+
+
 def open_shard(shard: Shard) -> RowFile:
     """Open the file of a shard.
 
@@ -136,7 +146,7 @@ def _read_footer(file: StoredFile, names: Mapping[str, str], kept: Collection[st
     if twice is not None:
         raise DataError(f"{file.path} has the column {twice!r} twice: rename one of them.")
     for ours, theirs in names.items():
-        if theirs and theirs not in columns and not is_tar(file):  # whose samples may differ
+        if theirs and theirs not in columns and not file.is_tar:  # whose samples may differ
             raise DataError(
                 f"{file.path} has no column {theirs!r} for '{ours}', as other files of the job "
                 "have: rename its column, or run a job of its own."

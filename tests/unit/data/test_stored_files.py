@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from mvcn.data.stored_files import find_parquet_files
+from mvcn.data.stored_files import find_row_files
 from mvcn.data.stored_images import StoredImageFolder
 from mvcn.errors import BadImageError, DataError
 
@@ -24,12 +24,12 @@ def tree(tmp_path):
 
 
 def found(*places):
-    return [file.path for file in find_parquet_files([str(place) for place in places])]
+    return [file.path for file in find_row_files([str(place) for place in places])]
 
 
 def test_a_folder_gives_all_that_is_below_it_but_what_engines_hide(tree):
     names = ["a.parquet", "b.parquet", "x/c.parquet", "x/y/[e].parquet", "x/y/d.parquet"]
-    files = find_parquet_files([str(tree)])
+    files = find_row_files([str(tree)])
     assert [file.name for file in files] == names
     assert {file.size_bytes for file in files} == {4}
 
@@ -59,8 +59,8 @@ def test_an_address_of_this_machine_is_a_path(tree, monkeypatch):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("nowhere", "does not exist: name a Parquet file"),
-        ("x/*.csv", "no Parquet file in"),
+        ("nowhere", "does not exist: name a Parquet or tar file"),
+        ("x/*.csv", "no Parquet or tar file in"),
         ("_temporary/nothing", "does not exist"),
         ("s4://bucket/x", "is no address of files"),
         ("/dev/null", "is a device or a pipe"),

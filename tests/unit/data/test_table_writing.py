@@ -17,15 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data import excel_writing
-from mvcn.data.formats import parquet_writer
-from mvcn.data.table import read_table
-from mvcn.data.table_writing import (
+from mvcn.data.formats import excel, parquet_writer
+from mvcn.data.formats.registry import (
     WRITERS,
     read_column_names,
     require_writable_table,
     table_writer,
 )
+from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, DataError
 
 SUFFIXES = tuple(WRITERS)
@@ -210,7 +209,7 @@ def test_texts_stay_texts_in_excel(text, tmp_path):
 def test_more_than_a_sheet_holds_is_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="16385 columns are too many for Excel"):
         write(tmp_path / "out.xlsx", [], tuple(map(str, range(16_385))))
-    monkeypatch.setattr(excel_writing, "MAX_ROWS", 3)
+    monkeypatch.setattr(excel, "MAX_ROWS", 3)
     write(tmp_path / "out.xlsx", [["1"], ["2"]], ("id",))
     with pytest.raises(DataError, match="More than 2 rows are too many for Excel"):
         write(tmp_path / "out.xlsx", [["1"], ["2"], ["3"]], ("id",))

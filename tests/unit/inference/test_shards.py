@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
-from mvcn.data.stored_files import StoredFile, find_parquet_files
+from mvcn.data.stored_files import StoredFile, find_row_files
 from mvcn.inference.shards import InputFile, cut, read_footers
 
 files = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=5)
@@ -46,6 +46,6 @@ def test_the_digest_of_a_footer_changes_with_the_values(tmp_path):
     digests = []
     for text in ("a", "b", "a"):
         pq.write_table(pa.table({"text": [text]}), tmp_path / "p.parquet")
-        found = read_footers(find_parquet_files([str(tmp_path)]), {"text": "text"})
+        found = read_footers(find_row_files([str(tmp_path)]), {"text": "text"})
         digests.append(found[0].digest)
     assert digests[0] == digests[2] != digests[1]

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mvcn.data.datasets.webdataset_samples import Sample, columns_of, read_samples, row_of
-from mvcn.data.datasets.webdataset_shards import find_shards
-from mvcn.data.formats.batches import require_readable
+from mvcn.data.formats.posts import require_readable
 from mvcn.data.formats.rows import Row, Table, TableOptions
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.parts import WORDS
-from mvcn.data.stored_files import StoredFile
+from mvcn.data.stored_files import TAR_SUFFIXES, StoredFile, find_files
 from mvcn.data.table import corpus_of_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus
@@ -49,7 +48,7 @@ def read_webdataset(
         ConfigError: `columns` names a column that is not one of ours, or one of theirs twice.
         DataError: The library is not installed, or a shard is damaged; names shard and member.
     """
-    shards = find_shards(root)
+    shards = find_files([str(root)], TAR_SUFFIXES, "tar file")
     samples = [sample for shard in shards for sample in read_samples(shard)]
     LOGGER.info("Read %d sample(s) of %d WebDataset shard(s).", len(samples), len(shards))
     _require_posts(samples, root)

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mvcn.data.datasets.webdataset_shards import missing_library
 from mvcn.data.files_by_id import NOT_DATA
-from mvcn.data.formats.batches import UnreadableCell
+from mvcn.data.formats.posts import UnreadableCell
 from mvcn.data.formats.rows import SAMPLE_ROWS, Row
-from mvcn.data.stored_files import StoredFile
+from mvcn.data.stored_files import StoredFile, missing_webdataset
 from mvcn.data.tar_members import TarMember, read_members
 from mvcn.errors import BadImageError, DataError, reason_of
 
@@ -162,7 +161,7 @@ def _library() -> Any:
     try:
         from webdataset.tariterators import group_by_keys
     except ImportError as error:
-        raise missing_library() from error
+        raise missing_webdataset() from error
     return group_by_keys
 
 

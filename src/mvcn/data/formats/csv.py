@@ -1,28 +1,34 @@
-"""Rows of comma-, tab-, semicolon- and pipe-separated files."""
+"""Comma-, tab-, semicolon- and pipe-separated files, read and written."""
 
 import csv
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from mvcn.data.formats.cells import as_text
 from mvcn.data.formats.columns import count_known_names
 from mvcn.data.formats.rows import (
+    EMPTY_TABLE,
     MAX_CELL_CHARACTERS,
     SAMPLE_ROWS,
     Row,
     Table,
     TableOptions,
+    WriteRow,
     number_repeated,
     read_bytes,
     spread,
 )
-from mvcn.data.stray_quotes import Record, find_joined_rows
 from mvcn.data.text import decode
 from mvcn.errors import DataError
+from mvcn.files import atomic_write
 from mvcn.types import Quoting
 
 QuotingConstant: TypeAlias = Literal[0, 3]
@@ -33,6 +39,54 @@ NO_SEPARATOR = "\x1f"
 TAB_SUFFIXES = (".tsv", ".tab")
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 """By which Excel says what separates the cells of a file."""
+HEAD_CHARACTERS = 1_000_000
+MIN_ROWS = 3
+"""Rows that a table must have for its columns to tell rows from lines of a text."""
+MIN_ROWS_OF_CLASSES = 20
+MAX_CLASSES = 50
+MIN_SHARE = 0.5
+"""Of the lines of a cell that must look like rows for the cell to be refused."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """The cells of one row, and the lines of the file that they are on, from 1."""
+
+    cells: list[str]
+    first_line: int
+    last_line: int
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    text: str
+    separator: str
+
+    @property
+    def separator_name(self) -> str:
+        return SEPARATORS.get(self.separator, repr(self.separator))
+
+    def records(self, quoting: QuotingConstant) -> Iterator[_Record]:
+        """Yield the header and each row; blank lines do not count.
+
+        Raises:
+            csv.Error: A row that is not valid CSV; has the line where it begins, and the reason.
+        """
+        # strict: a quote that is never closed would otherwise join all rows below it
+        stream = StringIO(self.text, newline="")
+        reader = csv.reader(stream, strict=True, delimiter=self.separator, quoting=quoting)
+        line = 1
+        with _long_cells():
+            try:
+                for cells in reader:
+                    if cells:
+                        yield _Record(cells, line, reader.line_num)
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                raise csv.Error(line, error) from error
 
 
 def open_csv(path: Path, options: TableOptions) -> Table:
@@ -47,26 +101,53 @@ def open_csv(path: Path, options: TableOptions) -> Table:
         DataError: Not such a file; names it, the row and the line.
     """
     text, codec = decode(read_bytes(path, "CSV"), path, options.encoding)
-    separator_line = SEPARATOR_LINE.match(text)
-    skipped = separator_line.end() if separator_line else 0
-    separator = separator_line[1] if separator_line else _find_separator(text, path)
-    records, is_quoted = _read(text[skipped:], separator, options.quoting, path, int(skipped > 0))
-    header, *rows = records
+    stated = SEPARATOR_LINE.match(text)
+    if stated:
+        text = "\n" + text[stated.end() :]  # a blank line, so that lines keep their numbers
+    file = _File(path, text, stated[1] if stated else _find_separator(path, text))
+    (header, *rows), is_quoted = _read(file, options.quoting)
     columns, repeated = number_repeated([name.strip() for name in header.cells])
     return Table(
         columns,
         lambda: [dict(zip(columns, row.cells, strict=True)) for row in spread(rows)],
         lambda _: _rows(columns, rows, path),
-        _layout(separator, codec, is_quoted, rows),
+        _layout(file, codec, is_quoted, rows),
         repeated,
     )
 
 
-def _layout(separator: str, codec: str, is_quoted: bool, rows: Sequence[Record]) -> str:
-    is_single = separator == NO_SEPARATOR
-    notes = [
-        "one column" if is_single else f"separator {SEPARATORS.get(separator, repr(separator))}"
-    ]
+@contextmanager
+def csv_writer(path: Path, columns: Sequence[str], separator: str = ",") -> Iterator[WriteRow]:
+    """Open a file for writing whose cells are those of `as_text`, quoted where needed.
+
+    NUL becomes U+FFFD, which is counted in a warning.
+    """
+    num_replaced = 0
+
+    def write(cells: Sequence[Any]) -> None:
+        nonlocal num_replaced
+        texts = [as_text(cell) for _, cell in zip(columns, cells, strict=True)]
+        num_replaced += sum("\0" in text for text in texts)
+        writer.writerow([text.replace("\0", "\ufffd") for text in texts])
+
+    with atomic_write(path) as file:
+        writer = csv.writer(file, delimiter=separator)
+        write(columns)
+        yield write
+    if num_replaced:
+        logger.warning("%s: NUL is written as U+FFFD in %d cell(s).", path, num_replaced)
+
+
+def csv_header(path: Path, separator: str = ",") -> list[str]:
+    """Return the cells of the first row; raises an error of `csv` where it cannot be read."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        head = StringIO(file.read(HEAD_CHARACTERS), newline="")
+    return next(csv.reader(head, delimiter=separator), [])
+
+
+def _layout(file: _File, codec: str, is_quoted: bool, rows: Sequence[_Record]) -> str:
+    is_single = file.separator == NO_SEPARATOR
+    notes = ["one column" if is_single else f"separator {file.separator_name}"]
     if codec not in ("utf-8", "utf-8-sig"):
         notes.append(codec)
     if not is_quoted:
@@ -76,21 +157,21 @@ def _layout(separator: str, codec: str, is_quoted: bool, rows: Sequence[Record])
     return ", ".join(notes)
 
 
-def _rows(columns: Sequence[str], records: Sequence[Record], path: Path) -> Iterator[Row]:
+def _rows(columns: Sequence[str], records: Sequence[_Record], path: Path) -> Iterator[Row]:
     for number, record in enumerate(records, start=1):
         where = f"{path}, row {number} (line {record.first_line})"
         yield Row(dict(zip(columns, record.cells, strict=True)), number, where)
 
 
-def _find_separator(text: str, path: Path) -> str:
-    """Return what separates the names in the header, and known ones at best."""
+def _find_separator(path: Path, text: str) -> str:
+    """Return what separates the names in the header, known ones if possible."""
     first_line = next((line for line in StringIO(text, newline="") if line.strip()), "")
     if not any(separator in first_line for separator in SEPARATORS):
         return NO_SEPARATOR
     usual = "\t" if path.suffix.lower() in TAB_SUFFIXES else ","
 
     def fit(separator: str) -> tuple[int, bool, bool, int]:
-        records = _first_records(text, separator)
+        records = _first_records(_File(path, text, separator))
         header = records[0].cells if records else [""]
         is_table = len(header) > 1 and all(len(r.cells) == len(header) for r in records)
         known = count_known_names(header)
@@ -99,23 +180,21 @@ def _find_separator(text: str, path: Path) -> str:
     return max(SEPARATORS, key=fit)
 
 
-def _first_records(text: str, separator: str) -> list[Record]:
+def _first_records(file: _File) -> list[_Record]:
     """Return some records, with quotes if they can be read so; none if they cannot at all."""
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
         try:
-            return list(islice(_records(text, separator, quoting), SAMPLE_ROWS))
+            return list(islice(file.records(quoting), SAMPLE_ROWS))
         except csv.Error:
             continue
     return []
 
 
-def _read(
-    text: str, separator: str, quoting: Quoting, path: Path, lines_before: int
-) -> tuple[list[Record], bool]:
+def _read(file: _File, quoting: Quoting) -> tuple[list[_Record], bool]:
     """Return the header and the rows of a table, and whether its cells are quoted."""
-    quoted, problem = _try(text, separator, csv.QUOTE_MINIMAL, path, lines_before)
+    quoted, problem = _try(file, csv.QUOTE_MINIMAL)
     if quoting == "none" or (quoting == "auto" and problem):
-        plain, plain_problem = _try(text, separator, csv.QUOTE_NONE, path, lines_before)
+        plain, plain_problem = _try(file, csv.QUOTE_NONE)
         if quoting == "none" and plain_problem:
             raise DataError(plain_problem)
         if not plain_problem and not (quoting == "auto" and _is_quoted(plain)):
@@ -123,37 +202,33 @@ def _read(
     if problem:
         raise DataError(problem)
     if quoting == "auto":
-        _require_no_joined_rows(quoted, text, separator, path, lines_before)
+        _require_no_joined_rows(quoted, file)
     return quoted, True
 
 
-def _is_quoted(records: Sequence[Record]) -> bool:
-    """Tell a table of quoted cells from one whose texts have quotes, read as characters."""
+def _is_quoted(records: Sequence[_Record]) -> bool:
+    """Return whether cells of a table, read without quoting, were meant to be quoted."""
     begin = [cell for record in records for cell in record.cells if cell.startswith('"')]
-    whole = [cell for cell in begin if len(cell) > 1 and cell.endswith('"')]
-    return len(whole) > len(begin) - len(whole)
+    complete = [cell for cell in begin if len(cell) > 1 and cell.endswith('"')]
+    return len(complete) > len(begin) - len(complete)
 
 
-def _try(
-    text: str, separator: str, quoting: QuotingConstant, path: Path, lines_before: int
-) -> tuple[list[Record], str]:
+def _try(file: _File, quoting: QuotingConstant) -> tuple[list[_Record], str]:
     """Return the records of a file, and why they are no table, "" if they are one."""
-    records: list[Record] = []
+    records: list[_Record] = []
     try:
-        for record in _records(text, separator, quoting, lines_before):
+        for record in file.records(quoting):
             records.append(record)
     except csv.Error as error:
-        line = records[-1].last_line + 1 if records else 1 + lines_before
+        line, reason = error.args
         return records, (
-            f"{path}, row {len(records)} (line {line}) is not valid CSV ({error}): correct the "
-            "quotes of the row, or read all quotes as characters by --quoting none."
+            f"{file.path}, row {len(records)} (line {line}) is not valid CSV ({reason}): correct "
+            "the quotes of the row, or read all quotes as characters by --quoting none."
         )
-    if not records:
-        return records, f"{path} is empty: it needs a header such as id,text,image,label."
-    return records, _why_ragged(records, separator, path)
+    return records, _why_ragged(records, file) if records else f"{file.path} {EMPTY_TABLE}"
 
 
-def _why_ragged(records: list[Record], separator: str, path: Path) -> str:
+def _why_ragged(records: list[_Record], file: _File) -> str:
     """Cut empty cells beyond the header off; say which rows then have another length than it."""
     width = len(records[0].cells)
     ragged = []
@@ -166,43 +241,105 @@ def _why_ragged(records: list[Record], separator: str, path: Path) -> str:
         return ""
     (number, record), others = ragged[0], len(ragged) - 1
     more = f" (so it is with {others} more)" if others else ""
-    name = SEPARATORS.get(separator, repr(separator))
-    advice = f"quote the cells that contain a {name} or a line break"
+    advice = f"quote the cells that contain a {file.separator_name} or a line break"
     if len(record.cells) < width:
         advice = "add the cells that are missing, or take the row out"
     return (
-        f"{path}, row {number} (line {record.first_line}) has {len(record.cells)} cell(s), but the "
-        f"header has {width}{more}: {advice}."
+        f"{file.path}, row {number} (line {record.first_line}) has {len(record.cells)} cell(s), "
+        f"but the header has {width}{more}: {advice}."
     )
 
 
-def _require_no_joined_rows(
-    records: Sequence[Record], text: str, separator: str, path: Path, lines_before: int
-) -> None:
+def _require_no_joined_rows(records: Sequence[_Record], file: _File) -> None:
     """Raise a DataError where a quote seems to make one cell of what are rows."""
-    lines = list(StringIO(text, newline=""))
-    for number in find_joined_rows(records, lines, separator, lines_before):
+    for number in _find_joined_rows(records, file):
         record = records[number]
         raise DataError(
-            f"{path}, row {number} (lines {record.first_line} to {record.last_line}): a quote "
+            f"{file.path}, row {number} (lines {record.first_line} to {record.last_line}): a quote "
             "makes one cell of what look like rows: correct it, read all quotes as characters by "
             "--quoting none, or keep the line breaks in the cell by --quoting minimal."
         )
 
 
-def _records(
-    text: str, separator: str, quoting: QuotingConstant, lines_before: int = 0
-) -> Iterator[Record]:
-    """Yield the header and each row; blank lines do not count."""
-    # strict: a quote that is never closed would otherwise join all rows below it
-    stream = StringIO(text, newline="")
-    reader = csv.reader(stream, strict=True, delimiter=separator, quoting=quoting)
-    line = 1 + lines_before
-    with _long_cells():
-        for cells in reader:
-            if cells:
-                yield Record(cells, line, reader.line_num + lines_before)
-            line = reader.line_num + 1 + lines_before
+def _find_joined_rows(records: Sequence[_Record], file: _File) -> Iterator[int]:
+    """Yield the numbers of rows with a cell over several lines that look like rows themselves.
+
+    A line looks like a row if it has as many cells as the header, quotes aside, and numbers where
+    all other rows have numbers. In a table without a column of numbers, it must have no whitespace
+    around a cell where no other row has some, and a known class in a column of few classes, or one
+    that several lines have.
+    """
+    width = len(records[0].cells)
+    long = [n for n, r in enumerate(records) if n > 0 and r.last_line > r.first_line]
+    if width == 1 or not long:
+        return
+    lines = list(StringIO(file.text, newline=""))
+    columns = _Columns.of([record.cells for record in records[1:]])
+    for number in long:
+        record = records[number]
+        quoted = [n for n, cell in enumerate(record.cells) if len(cell.splitlines()) > 1]
+        inside = lines[record.first_line - 1 : record.last_line]
+        rows = [_cells(line, file.separator) for line in inside]
+        like_rows = columns.without(quoted).count_alike([r for r in rows if len(r) == width])
+        if like_rows >= max(2, MIN_SHARE * len(inside)):
+            yield number
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    line = line.rstrip("\r\n")
+    return next(csv.reader([line], delimiter=separator, quoting=csv.QUOTE_NONE), [])
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Positions of the columns that tell the rows of a table from the lines of a text."""
+
+    numbers: frozenset[int]
+    words: frozenset[int]
+    """Without whitespace at the beginning or the end of a cell."""
+    classes: Mapping[int, frozenset[str]]
+    """Of few different cells."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[str]]) -> "_Columns":
+        numbers, words, classes = set[int](), set[int](), dict[int, frozenset[str]]()
+        for column in range(len(rows[0])) if len(rows) >= MIN_ROWS else ():
+            cells = {row[column] for row in rows}
+            stripped = frozenset(cell.strip() for cell in cells)
+            if all(map(_is_number, stripped)):
+                numbers.add(column)
+            elif stripped == cells:
+                words.add(column)
+            max_classes = min(MAX_CLASSES, len(rows) // 4)
+            if len(rows) >= MIN_ROWS_OF_CLASSES and len(stripped) <= max_classes:
+                classes[column] = stripped
+        return cls(frozenset(numbers), frozenset(words), classes)
+
+    def without(self, columns: Collection[int]) -> "_Columns":
+        kept = {column: cells for column, cells in self.classes.items() if column not in columns}
+        return _Columns(self.numbers.difference(columns), self.words.difference(columns), kept)
+
+    def count_alike(self, rows: Sequence[Sequence[str]]) -> int:
+        """Return how many lines look like rows by their cells."""
+        if self.numbers:
+            return sum(all(_is_number(row[column]) for column in self.numbers) for row in rows)
+        known = {}
+        for column, classes in self.classes.items():
+            counts = Counter(row[column].strip() for row in rows)
+            known[column] = classes | {cell for cell, count in counts.items() if count > 1}
+        return sum(
+            all(row[column].strip() in cells for column, cells in known.items())
+            and all(row[column] == row[column].strip() for column in self.words)
+            for row in rows
+        )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager

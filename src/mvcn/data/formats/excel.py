@@ -1,9 +1,12 @@
-"""Rows of a sheet of an Excel workbook."""
+"""Sheets of Excel workbooks, read and written row by row."""
 
 import logging
+import math
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import partial
@@ -11,23 +14,33 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mvcn.data.formats.cells import as_text
 from mvcn.data.formats.rows import (
+    EMPTY_TABLE,
     SAMPLE_ROWS,
     Row,
     Table,
     TableOptions,
+    WriteRow,
     number_repeated,
     require_file,
 )
-from mvcn.errors import DataError, reason_of
-
-logger = logging.getLogger(__name__)
+from mvcn.errors import ConfigError, DataError, MvcnError, reason_of
+from mvcn.files import atomic_replace
 
 ERROR_CELL = "e"
 FORMULA_CELL = "f"
-MAX_CELL_CHARACTERS = 32_767
-"""Excel cuts what is longer."""
 TEXT_COLUMNS = ("text", "label", "text_label", "image_label", "id", "image", "split")
+MAX_ROWS = 1_048_576
+MAX_COLUMNS = 16_384
+MAX_CELL_UNITS = 32_767
+"""Of UTF-16, as Excel counts the characters of a cell; it truncates what is longer."""
+MAX_EXACT_INTEGER = 10**15 - 1
+"""Excel keeps 15 digits of a number."""
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+LINE_BREAK = re.compile("\r\n?")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +53,22 @@ class _NoValue:
         return self.what
 
 
+def require_openpyxl() -> None:
+    """Raise a ConfigError unless the library that reads and writes Excel files is installed."""
+    try:
+        import openpyxl  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("Excel files need an extra: pip install 'mvcn[excel]'.") from error
+
+
 def open_excel(path: Path, options: TableOptions) -> Table:
     """Open a sheet of an Excel workbook whose first row is the header; formulas give their values.
 
     Numbers and dates in columns of text are read as text, with a warning.
 
     Raises:
-        DataError: Not such a file, no such sheet, or the library openpyxl is not installed.
+        ConfigError: The library openpyxl is not installed.
+        DataError: Not such a file, or no such sheet.
     """
     require_file(path, "Excel")
     with _reading(path):
@@ -55,7 +77,7 @@ def open_excel(path: Path, options: TableOptions) -> Table:
         header = next((cells for _, cells in _cells(path, sheet)), [])
     columns, repeated = number_repeated([str(cell or "").strip() for cell in header])
     if not any(columns):
-        raise DataError(f"{path} is empty: it needs a header such as id,text,image,label.")
+        raise DataError(f"{path} {EMPTY_TABLE}")
     others = f", one of {len(sheets)}" if len(sheets) > 1 else ""
     return Table(
         columns,
@@ -64,6 +86,88 @@ def open_excel(path: Path, options: TableOptions) -> Table:
         f"sheet {sheet!r}{others}",
         repeated,
     )
+
+
+@contextmanager
+def excel_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
+    r"""Open an Excel workbook of one sheet for writing.
+
+    Text stays text, also where it begins as a formula does. Whole numbers of more than 15 digits
+    are written as text, since Excel would round them, and so is what it has no type for. Line
+    breaks are ``\n``. Characters that XML does not allow become U+FFFD, and cells end after 32,767
+    characters; both are counted in a warning.
+
+    Raises:
+        ConfigError: The library openpyxl is not installed.
+        DataError: There are more rows or columns than a sheet can hold.
+    """
+    require_openpyxl()
+    from openpyxl import Workbook
+    from openpyxl.utils.exceptions import WorkbookAlreadySaved
+
+    if len(columns) > MAX_COLUMNS:
+        raise DataError(f"{len(columns)} columns are too many for Excel: write .csv or .parquet.")
+    book = Workbook(write_only=True)
+    sheet = _Sheet(book.create_sheet("Sheet1"), len(columns))
+    try:
+        with atomic_replace(path) as partial_path:
+            sheet.write(columns)
+            yield sheet.write
+            book.save(partial_path)
+    finally:
+        with suppress(WorkbookAlreadySaved):
+            sheet.close()
+    for change, count in sheet.changes.items():
+        logger.warning("In %d cell(s) for Excel, %s.", count, change)
+
+
+class _Sheet:
+    """A sheet with what had to change of its cells."""
+
+    def __init__(self, sheet: Any, num_columns: int) -> None:
+        self.changes: Counter[str] = Counter()
+        self.close = sheet.close
+        self._sheet = sheet
+        self._num_columns = num_columns
+        self._num_rows = 0
+
+    def write(self, cells: Sequence[Any]) -> None:
+        if len(cells) != self._num_columns:
+            raise ValueError(f"{len(cells)} cells are no row of {self._num_columns} columns.")
+        if self._num_rows == MAX_ROWS:
+            raise DataError(
+                f"More than {MAX_ROWS - 1:,} rows are too many for Excel: write .csv or .parquet."
+            )
+        self._num_rows += 1
+        self._sheet.append([None if value is None else self._cell(value) for value in cells])
+
+    def _cell(self, value: Any) -> Any:
+        from openpyxl.cell import WriteOnlyCell
+
+        if isinstance(value, bool):
+            return value
+        is_number = _is_number(value)
+        cell = WriteOnlyCell(self._sheet, repr(value) if is_number else self._text(as_text(value)))
+        # The library would round numbers to 16 digits and take what begins with = for a formula.
+        cell.data_type = "n" if is_number else "s"
+        return cell
+
+    def _text(self, text: str) -> str:
+        """Return a text as a cell can hold it, and count what had to change."""
+        text, num_replaced = NOT_IN_XML.subn("\ufffd", LINE_BREAK.sub("\n", text))
+        if num_replaced:
+            self.changes["characters that XML does not allow are written as U+FFFD"] += 1
+        units = text.encode("utf-16-le")
+        if len(units) > 2 * MAX_CELL_UNITS:
+            self.changes[f"the text ends after {MAX_CELL_UNITS:,} characters"] += 1
+            text = units[: 2 * MAX_CELL_UNITS].decode("utf-16-le", "ignore")
+        return text
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and abs(value) <= MAX_EXACT_INTEGER
 
 
 def _choose(sheets: Sequence[str], name: str | None, path: Path) -> str:
@@ -102,9 +206,9 @@ def _as_text(cell: Any, ours: str, theirs: str, where: str, changed: list[str]) 
     """Return what a cell says; numbers stay numbers where they may be labels or ids."""
     if isinstance(cell, _NoValue):
         raise DataError(f"{where}: {theirs!r} is {cell.what}: type its value.")
-    if isinstance(cell, str) and len(cell) >= MAX_CELL_CHARACTERS:
+    if isinstance(cell, str) and len(cell) >= MAX_CELL_UNITS:
         raise DataError(
-            f"{where}: {theirs!r} has the {MAX_CELL_CHARACTERS:,} characters at which Excel cuts a "
+            f"{where}: {theirs!r} has the {MAX_CELL_UNITS:,} characters at which Excel truncates a "
             "cell: save the table as CSV by the program that wrote it."
         )
     if isinstance(cell, datetime | date | time | timedelta):
@@ -121,9 +225,7 @@ def _as_text(cell: Any, ours: str, theirs: str, where: str, changed: list[str]) 
 
 def _cells(path: Path, sheet: str) -> Iterator[tuple[int, list[Any]]]:
     """Yield the number and the cells of each row that is not empty."""
-    values = _open(path, data_only=True)
-    formulas = _open(path, data_only=False)
-    try:
+    with _open(path, data_only=True) as values, _open(path, data_only=False) as formulas:
         for book in (values, formulas):
             book[sheet].reset_dimensions()  # what programs say of the size is often wrong
         rows = zip(values[sheet].iter_rows(), formulas[sheet].iter_rows(), strict=True)
@@ -133,9 +235,6 @@ def _cells(path: Path, sheet: str) -> Iterator[tuple[int, list[Any]]]:
                 cells.pop()
             if cells:
                 yield line, cells
-    finally:
-        values.close()
-        formulas.close()
 
 
 def _value(cell: Any, source: Any) -> Any:
@@ -147,34 +246,35 @@ def _value(cell: Any, source: Any) -> Any:
 
 
 def _sheets(path: Path) -> list[str]:
-    book = _open(path, data_only=True)
-    try:
+    with _open(path, data_only=True) as book:
         names = [sheet.title for sheet in book.worksheets]
-    finally:
-        book.close()
     if not names:
         raise DataError(f"{path} has no sheet with cells: save the table as one.")
     return names
 
 
-def _open(path: Path, *, data_only: bool) -> Any:
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise DataError("Excel files need a further library: pip install 'mvcn[excel]'.") from error
+@contextmanager
+def _open(path: Path, *, data_only: bool) -> Iterator[Any]:
+    require_openpyxl()
+    import openpyxl
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of styles and extensions that hold no cells
-        return openpyxl.load_workbook(path, read_only=True, data_only=data_only)
+        book = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
+    try:
+        yield book
+    finally:
+        book.close()
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except DataError:
+    except MvcnError:
         raise
     except Exception as error:  # the library lets nearly every kind through for damaged files
         raise DataError(
-            f"{path} cannot be read as an Excel workbook ({reason_of(error)}): "
-            "save it again as .xlsx, without a password."
+            f"{path} cannot be read as an Excel workbook ({reason_of(error)}): save it again as "
+            ".xlsx, without a password."
         ) from error

@@ -1,20 +1,23 @@
-"""Rows of JSON lines, one object a line, or of a JSON list of objects."""
+"""JSON lines, one object a line, read and written; and JSON lists of objects, read."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mvcn.data.base64_images import decode_base64_image
+from mvcn.data.formats.cells import json_text
 from mvcn.data.formats.rows import (
     MAX_CELL_CHARACTERS,
     SAMPLE_ROWS,
     Row,
     Table,
     TableOptions,
+    WriteRow,
     number_repeated,
     read_bytes,
     require_file,
@@ -22,6 +25,7 @@ from mvcn.data.formats.rows import (
 )
 from mvcn.data.text import decode, marked_codec
 from mvcn.errors import BadImageError, DataError, reason_of
+from mvcn.files import atomic_write
 from mvcn.types import StoredImage
 
 BLANK = b" \t\r\n\xef\xbb\xbf"
@@ -54,13 +58,8 @@ class JsonLineImage(StoredImage):
                 cell = json.loads(file.read(self.length))[self.column]
             return decode_base64_image(cell)
         except (
-            DataError,
-            OSError,
-            ValueError,
-            RecursionError,
-            LookupError,
-            AttributeError,
-            TypeError,
+            *(DataError, OSError, ValueError, RecursionError),
+            *(LookupError, AttributeError, TypeError),
         ) as error:
             raise BadImageError(
                 f"Image {self} cannot be read again: was the file changed? Restore it."
@@ -72,6 +71,18 @@ class _Object(dict[str, Any]):
 
     repeated: frozenset[str] = frozenset()
 
+    def row(
+        self,
+        number: int,
+        where: str,
+        names: Mapping[str, str] | None,
+        image: JsonLineImage | None = None,
+    ) -> Row:
+        """Return the row; raises a DataError where a key that is read comes twice."""
+        for key in self.repeated.intersection((names or {}).values()):
+            raise DataError(f"{where}: the key {key!r} comes twice: delete one of them.")
+        return Row(self, number, where, image)
+
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -79,7 +90,7 @@ class _Line:
 
     content: str | bytes
     where: str
-    offset: int | None = None
+    offset: int | None
 
 
 def open_json_lines(path: Path, options: TableOptions) -> Table:
@@ -109,31 +120,44 @@ def open_json(path: Path, options: TableOptions) -> Table:
     text, _ = decode(read_bytes(path, "JSON"), path, options.encoding)
     if not text.lstrip().startswith("["):
         return open_json_lines(path, options)
-    objects = _loads(text, str(path))
-    for number, row in enumerate(objects, start=1):
+    objects = [
         _require_object(row, f"{path}, row {number}")
+        for number, row in enumerate(_loads(text, str(path)), start=1)
+    ]
     columns = tuple(dict.fromkeys(name for row in objects for name in row))
-    return Table(columns, lambda: spread(objects), partial(_rows_of_list, path, objects))
+
+    def rows(names: Mapping[str, str] | None) -> Iterator[Row]:
+        for number, one in enumerate(objects, start=1):
+            yield one.row(number, f"{path}, row {number}", names)
+
+    return Table(columns, lambda: spread(objects), rows)
 
 
-def _rows_of_list(
-    path: Path, objects: list[_Object], names: Mapping[str, str] | None
-) -> Iterator[Row]:
-    for number, cells in enumerate(objects, start=1):
-        _require_read_once(cells, names, where := f"{path}, row {number}")
-        yield Row(cells, number, where)
+@contextmanager
+def json_lines_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
+    """Open a file of JSON lines for writing, whose cells keep their types; see `json_text`."""
+    with atomic_write(path) as file:
+
+        def write(cells: Sequence[Any]) -> None:
+            file.write(json_text(dict(zip(columns, cells, strict=True))) + "\n")
+
+        yield write
+
+
+def json_lines_keys(path: Path) -> list[str]:
+    """Return the keys of the first object; raises a ValueError where there is none."""
+    with path.open("rb") as file:
+        first = json.loads(file.readline(MAX_CELL_CHARACTERS))
+    return list(first) if isinstance(first, dict) else []
 
 
 def _rows(path: Path, encoding: str | None, names: Mapping[str, str] | None) -> Iterator[Row]:
+    column = (names or {}).get("image", "")
     for number, line in enumerate(_lines(path, encoding), start=1):
-        cells = _parse(line)
-        _require_read_once(cells, names, line.where)
         image = None
         if line.offset is not None:
-            image = JsonLineImage(
-                path, line.offset, len(line.content), (names or {}).get("image", "")
-            )
-        yield Row(cells, number, line.where, image)
+            image = JsonLineImage(path, line.offset, len(line.content), column)
+        yield _parse(line).row(number, line.where, names, image)
 
 
 def _sample(path: Path, encoding: str | None) -> Iterator[_Object]:
@@ -142,38 +166,30 @@ def _sample(path: Path, encoding: str | None) -> Iterator[_Object]:
 
 def _lines(path: Path, encoding: str | None) -> Iterator[_Line]:
     """Yield the lines that are not blank."""
+    row = 0
+    for number, (content, offset) in enumerate(_contents(path, encoding), start=1):
+        if content.strip(BLANK) if isinstance(content, bytes) else content.strip():
+            row += 1
+            yield _Line(content, f"{path}, row {row} (line {number})", offset)
+
+
+def _contents(path: Path, encoding: str | None) -> Iterator[tuple[str | bytes, int | None]]:
+    """Yield all lines, with the byte where each begins if the file is UTF-8."""
     try:
         with path.open("rb") as file:
-            mark = file.read(4)
-            if encoding is not None or marked_codec(mark) not in (None, "utf-8-sig"):
-                yield from _decoded_lines(path, encoding)
+            if encoding is None and marked_codec(file.read(4)) in (None, "utf-8-sig"):
+                file.seek(0)
+                while line := _next_line(file, path):
+                    yield line, file.tell() - len(line)
                 return
-            file.seek(0)
-            yield from _stored_lines(file, path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason_of(error)}): check the file.") from error
-
-
-def _decoded_lines(path: Path, encoding: str | None) -> Iterator[_Line]:
-    row = 0
     text, _ = decode(read_bytes(path, "JSON lines"), path, encoding)
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            row += 1
-            yield _Line(line, f"{path}, row {row} (line {number})")
+    yield from ((line, None) for line in text.split("\n"))
 
 
-def _stored_lines(file: Any, path: Path) -> Iterator[_Line]:
-    row, offset = 0, 0
-    for number, line in enumerate(iter(lambda: _next_line(file, path), b""), start=1):
-        if line.strip(BLANK):
-            row += 1
-            yield _Line(line, f"{path}, row {row} (line {number})", offset)
-        offset += len(line)
-
-
-def _next_line(file: Any, path: Path) -> bytes:
-    line: bytes = file.readline(MAX_CELL_CHARACTERS + 1)
+def _next_line(file: BinaryIO, path: Path) -> bytes:
+    line = file.readline(MAX_CELL_CHARACTERS + 1)
     if len(line) > MAX_CELL_CHARACTERS:
         raise DataError(
             f"{path} has a line of more than {MAX_CELL_CHARACTERS:,} bytes: shorten it."
@@ -185,10 +201,7 @@ def _parse(line: _Line) -> _Object:
     text = line.content
     if isinstance(text, bytes):
         text = _decoded(text, line.where)
-    row = _loads(text, line.where)
-    _require_object(row, line.where)
-    parsed: _Object = row
-    return parsed
+    return _require_object(_loads(text, line.where), line.where)
 
 
 def _decoded(content: bytes, where: str) -> str:
@@ -217,13 +230,9 @@ def _object(pairs: list[tuple[str, Any]]) -> _Object:
 DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def _require_object(row: Any, where: str) -> None:
-    if not isinstance(row, _Object):
-        raise DataError(
-            f'{where} is not a JSON object: write one a line, as in {{"text": ..., "label": ...}}.'
-        )
-
-
-def _require_read_once(row: _Object, names: Mapping[str, str] | None, where: str) -> None:
-    for key in row.repeated.intersection((names or {}).values()):
-        raise DataError(f"{where}: the key {key!r} comes twice: delete one of them.")
+def _require_object(row: Any, where: str) -> _Object:
+    if isinstance(row, _Object):
+        return row
+    raise DataError(
+        f'{where} is not a JSON object: write one a line, as in {{"text": ..., "label": ...}}.'
+    )

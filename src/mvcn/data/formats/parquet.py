@@ -1,6 +1,7 @@
-"""Rows of Parquet files; images inside them are left where they are."""
+"""Parquet files as tables, whose images are left where they are, and as batches of posts."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mvcn.data.formats.posts import RowFile, UnreadableCell
 from mvcn.data.formats.rows import (
     SAMPLE_ROWS,
     Row,
@@ -18,10 +20,16 @@ from mvcn.data.formats.rows import (
     require_file,
 )
 from mvcn.data.parquet_images import BYTES_FIELD, ParquetImage
+from mvcn.data.stored_files import SUFFIX, StoredFile
 from mvcn.errors import DataError, reason_of
+from mvcn.files import NOT_ALLOWED, why_not_allowed
+
+ROWS_AT_ONCE = 256
+BUFFER_BYTES = 1 << 20
+"""Of each column, read ahead; without it a row group's whole column would be in memory."""
 
 
-def open_parquet_table(path: Path, _: TableOptions) -> Table:
+def open_parquet(path: Path, _: TableOptions) -> Table:
     """Open a Parquet file, whose rows are read one row group at a time.
 
     Bytes in the column of the image are not kept: bytes, or a struct with ``bytes`` and ``path``
@@ -31,62 +39,117 @@ def open_parquet_table(path: Path, _: TableOptions) -> Table:
         DataError: Not such a file, or a damaged one.
     """
     require_file(path, "Parquet")
-    with _reading(path), pq.ParquetFile(path) as file:
+    with _reading(str(path)), pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
         twice = repeated_name(names)
     if twice is not None:
         raise DataError(f"{path} has the column {twice!r} twice: rename one of them.")
-    return Table(tuple(names), partial(_sample, path), partial(_rows, path))
+    return Table(tuple(names), partial(_sample_of, path), partial(_table_rows, path))
 
 
-def sample_parquet(file: pq.ParquetFile) -> list[dict[str, Any]]:
-    """Return the cells of the first rows; empty bytes for those of a column of bytes."""
+class ParquetRows(RowFile):
+    """An open Parquet file as rows of posts.
+
+    Args:
+        file: The file.
+
+    Raises:
+        DataError: Not such a file, or a damaged one.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        with _reading(file.path):
+            self._parquet = pq.ParquetFile(
+                file.path,
+                filesystem=file.filesystem,
+                buffer_size=BUFFER_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            )
+        self.schema = self._parquet.schema_arrow
+        footer = self._parquet.metadata
+        groups = range(footer.num_row_groups)
+        self.rows_of_groups = tuple(footer.row_group(group).num_rows for group in groups)
+
+    @property
+    def digest(self) -> str:
+        """Of the footer, which changes with the values: sizes, offsets and limits of columns."""
+        sink = pa.BufferOutputStream()
+        self._parquet.metadata.write_metadata_file(sink)
+        return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
+
+    def sample(self) -> Iterable[Mapping[str, Any]]:
+        """Return the cells of the first rows; empty bytes for those of a column of bytes."""
+        return _sample(self._parquet)
+
+    def read(
+        self,
+        row_groups: Sequence[int],
+        first_row: int,
+        names: Mapping[str, str],
+        kept: Collection[str],
+    ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
+        """Yield neighbouring rows, and their columns as they are stored; see `RowFile.batches`."""
+        there = self.schema.names
+        read = [name for name in there if name in names.values()]
+        columns = [name for name in there if name in {*read, *kept}]
+        with _reading(self._file.path):
+            for batch in self._parquet.iter_batches(
+                ROWS_AT_ONCE, row_groups=row_groups, columns=columns
+            ):
+                yield self._rows(batch.select(read), first_row), batch
+                first_row += len(batch)
+
+    def _rows(self, batch: pa.RecordBatch, first_row: int) -> list[Row]:
+        names, columns = batch.schema.names, [_readable_cells(column) for column in batch.columns]
+        return [
+            Row(dict(zip(names, cells, strict=True)), row, f"{self._file.name}, row {row}")
+            for row, cells in enumerate(zip(*columns, strict=True), start=first_row)
+        ]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._parquet.close()
+
+
+def _sample(file: pq.ParquetFile) -> list[dict[str, Any]]:
     schema = file.schema_arrow
-    held = {field.name: b"" for field in schema if holds_bytes(field.type)}
-    readable = [field.name for field in schema if _is_readable(field.type)]
+    held = {field.name: b"" for field in schema if _holds_bytes(field.type)}
+    readable = [field.name for field in schema if _is_text(field.type)]
     for batch in file.iter_batches(SAMPLE_ROWS, columns=readable):
         return [row | held for row in batch.to_pylist()]
     return []
 
 
-def holds_bytes(kind: pa.DataType) -> bool:
-    """Tell whether a column holds files: bytes, or structs with bytes."""
+def _sample_of(path: Path) -> list[dict[str, Any]]:
+    with _reading(str(path)), pq.ParquetFile(path) as file:
+        return _sample(file)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    """Return whether a column holds files: bytes, or structs with bytes."""
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index(BYTES_FIELD) >= 0)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _is_readable(kind: pa.DataType) -> bool:
+def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _sample(path: Path) -> list[dict[str, Any]]:
-    with _reading(path), pq.ParquetFile(path) as file:
-        return sample_parquet(file)
-
-
-def _rows(path: Path, names: Mapping[str, str] | None) -> Iterator[Row]:
-    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+def _table_rows(path: Path, names: Mapping[str, str] | None) -> Iterator[Row]:
+    with _reading(str(path)), pq.ParquetFile(path, page_checksum_verification=True) as file:
         columns = file.schema_arrow.names
-        whole = {field.name for field in file.schema_arrow if not holds_bytes(field.type)}
-        wanted = whole if names is None else set(names.values())
+        plain = {field.name for field in file.schema_arrow if not _holds_bytes(field.type)}
+        requested = plain if names is None else set(names.values())
         # Any column tells how many rows there are.
-        read = [name for name in columns if name in wanted] or columns[:1]
+        read = [name for name in columns if name in requested] or columns[:1]
         image = (names or {}).get("image", "")
         groups = range(file.num_row_groups if columns else 0)
         cells = (row for g in groups for row in _cells(file, g, read, image, path))
         for number, row in enumerate(cells, start=1):
             yield Row(dict.fromkeys(columns) | row, number, f"{path}, row {number}")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"{path} cannot be read as Parquet ({reason_of(error)}): write the file again."
-        ) from error
 
 
 def _cells(
@@ -95,8 +158,12 @@ def _cells(
     """Yield the cells of each row of a group, with images as places to read them from."""
     table = file.read_row_group(group, columns=names)
     above = sum(file.metadata.row_group(earlier).num_rows for earlier in range(group))
+
+    def place(row: int) -> ParquetImage:
+        return ParquetImage(path, group, row, image_column, number=above + row + 1)
+
     columns = [
-        _images(table.column(name), path, group, name, above)
+        _images(table.column(name), place)
         if name == image_column
         else table.column(name).to_pylist()
         for name in names
@@ -106,27 +173,14 @@ def _cells(
         yield dict(zip(names, row, strict=True))
 
 
-def _images(column: pa.ChunkedArray, path: Path, group: int, name: str, above: int) -> list[Any]:
-    """Return a path, a place inside the file, or None for each row of a group.
-
-    Args:
-        column: The cells of the group.
-        path: Of the file.
-        group: Number of the group, from 0.
-        name: Of the column.
-        above: Rows in the groups before it.
-    """
-    kind = column.type
-
-    def place(row: int) -> ParquetImage:
-        return ParquetImage(path, group, row, name, number=above + row + 1)
-
-    if pa.types.is_struct(kind) and holds_bytes(kind):
+def _images(column: pa.ChunkedArray, place: Callable[[int], ParquetImage]) -> list[Any]:
+    """Return a path, a place inside the file, or None for each row of a group."""
+    if not _holds_bytes(column.type):
+        paths: list[Any] = column.to_pylist()
+        return paths
+    if pa.types.is_struct(column.type):
         return [place(row) if _has_bytes(cell) else _path(cell) for row, cell in enumerate(column)]
-    if holds_bytes(kind):
-        return [place(row) if cell.is_valid else None for row, cell in enumerate(column)]
-    values: list[Any] = column.to_pylist()
-    return values
+    return [place(row) if cell.is_valid else None for row, cell in enumerate(column)]
 
 
 def _has_bytes(cell: pa.StructScalar) -> bool:
@@ -135,3 +189,35 @@ def _has_bytes(cell: pa.StructScalar) -> bool:
 
 def _path(cell: pa.StructScalar) -> Any:
     return cell["path"].as_py() if cell.is_valid and "path" in cell else None
+
+
+def _readable_cells(column: pa.Array) -> list[Any]:
+    """Return the values; text that is not UTF-8 spoils its own cell alone."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (UnicodeDecodeError, OverflowError, ValueError):
+        return [_cell(value) for value in column]
+    return values
+
+
+def _cell(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (UnicodeDecodeError, OverflowError, ValueError) as error:
+        return UnreadableCell(str(error))
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        forbidden = why_not_allowed(Path(path)) or NOT_ALLOWED
+        raise DataError(f"{path} {forbidden}") from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        advice = "write the file again"
+        if not path.lower().endswith(SUFFIX):
+            advice = "write its table as Parquet, or leave --engine out"
+        raise DataError(
+            f"{path} cannot be read as Parquet ({reason_of(error)}): {advice}."
+        ) from error

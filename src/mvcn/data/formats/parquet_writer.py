@@ -1,6 +1,6 @@
 """A table as a Parquet file, written row by row."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mvcn.data.formats.cells import as_text
-from mvcn.files import PARTIAL
+from mvcn.data.formats.cells import as_text, is_missing
+from mvcn.data.formats.rows import WriteRow
+from mvcn.files import PARTIAL, atomic_replace
 
 ROWS_AT_ONCE = 2048
 BYTES_AT_ONCE = 2**25
@@ -30,27 +31,21 @@ TYPES = {
 
 
 @contextmanager
-def parquet_writer(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[Any]], None]]:
+def parquet_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
     """Open a Parquet file for writing; the cells decide the types of the columns.
 
     A column of numbers, of true and false, of bytes, or of lists or dictionaries that Arrow gives
-    back as they were keeps its type. Whole numbers among fractions become fractions where that
-    loses nothing; a column of other mixtures is text, as CSV would have it. Where a later row needs
+    back as they were keeps its type. Integers among fractions become fractions where that loses
+    nothing; a column of other mixtures is text, as CSV would have it. Where a later row needs
     another type, the rows before it are written again.
-
-    Args:
-        path: File to write.
-        columns: Names of the columns.
-
-    Yields:
-        What writes one row.
     """
-    rows = _ParquetRows(path, [_Column(name) for name in columns])
-    try:
-        yield rows.write
-        rows.finish()
-    finally:
-        rows.clean_up()
+    with atomic_replace(path) as partial_path:
+        rows = _ParquetRows(partial_path, [_Column(name) for name in columns])
+        try:
+            yield rows.write
+            rows.flush()
+        finally:
+            rows.close()
 
 
 @dataclass(slots=True)
@@ -62,7 +57,6 @@ class _Column:
     nested_type: pa.DataType | None = field(default_factory=pa.null)
 
     def add(self, cells: Sequence[Any]) -> None:
-        """Note the kinds of further cells."""
         self.kinds |= {_kind_of(cell) for cell in cells if cell is not None}
         if self.kinds == {"nested"} and any(cell is not None for cell in cells):
             self.nested_type = _merged(self.nested_type, _nested_type(cells))
@@ -71,88 +65,71 @@ class _Column:
 
     @property
     def type(self) -> pa.DataType:
-        """What holds all cells so far."""
         if self.kinds == {"nested"}:
             return _with_text_for_null(self.nested_type)
         return TYPES.get(frozenset(self.kinds), pa.string())
 
     def array(self, cells: Sequence[Any]) -> pa.Array:
-        """Return cells in the column's type."""
         if pa.types.is_string(self.type):
-            cells = [as_text(cell) if _is_something(cell) else None for cell in cells]
+            cells = [None if is_missing(cell) else as_text(cell) for cell in cells]
         elif pa.types.is_floating(self.type):
             cells = [None if cell is None else float(cell) for cell in cells]
         return pa.array(cells, self.type)
 
 
 class _ParquetRows:
-    """Rows that wait, and the file of those before them."""
+    """A file, and the rows that wait to be written to it."""
 
     def __init__(self, path: Path, columns: Sequence[_Column]) -> None:
         self._path = path
         self._columns = columns
         self._waiting: list[Sequence[Any]] = []
         self._num_bytes = 0
-        self._num_files = 0
-        self._file: Path | None = None
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, cells: Sequence[Any]) -> None:
-        """Take one row."""
         if len(cells) != len(self._columns):
             raise ValueError(f"{len(cells)} cells are no row of {len(self._columns)} columns.")
         self._waiting.append(list(cells))
         self._num_bytes += sum(len(cell) for cell in cells if isinstance(cell, str | bytes))
         if len(self._waiting) == ROWS_AT_ONCE or self._num_bytes >= BYTES_AT_ONCE:
-            self._flush()
+            self.flush()
 
-    def finish(self) -> None:
-        """Write what waits, and give the file its name."""
-        self._flush()
-        assert self._writer is not None and self._file is not None  # noqa: PT018 (by _flush)
-        self._writer.close()
-        self._file.replace(self._path)
-
-    def clean_up(self) -> None:
-        """Take away what was not finished."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
-
-    def _flush(self) -> None:
-        for number, column in enumerate(self._columns):
-            column.add([cells[number] for cells in self._waiting])
+    def flush(self) -> None:
+        """Write the rows that wait, in types that hold the rows before them, too."""
+        cells = {
+            column.name: [row[number] for row in self._waiting]
+            for number, column in enumerate(self._columns)
+        }
+        for column in self._columns:
+            column.add(cells[column.name])
         schema = pa.schema([(column.name, column.type) for column in self._columns])
-        if self._writer is None or self._writer.schema != schema:
-            self._begin(schema)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, schema)
+        elif self._writer.schema != schema:
+            self._write_again(schema)
         if self._waiting:
-            self._append(
-                {
-                    column.name: [cells[number] for cells in self._waiting]
-                    for number, column in enumerate(self._columns)
-                }
-            )
+            self._append(cells)
         self._waiting, self._num_bytes = [], 0
 
-    def _begin(self, schema: pa.Schema) -> None:
-        """Open a file of a schema, and write the rows of the one before it again."""
-        before = self._file
+    def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-        self._num_files += 1
-        self._file = self._path.with_name(f"{self._path.name}.{self._num_files}{PARTIAL}")
-        self._writer = pq.ParquetWriter(self._file, schema)
-        if before is not None:
-            try:
-                with pq.ParquetFile(before) as file:
-                    for group in range(file.num_row_groups):
-                        self._append(file.read_row_group(group).to_pydict())
-            finally:
-                before.unlink()
+
+    def _write_again(self, schema: pa.Schema) -> None:
+        self.close()
+        before = self._path.with_name(f"{self._path.name}{PARTIAL}")
+        self._path.replace(before)
+        try:
+            self._writer = pq.ParquetWriter(self._path, schema)
+            with pq.ParquetFile(before) as file:
+                for group in range(file.num_row_groups):
+                    self._append(file.read_row_group(group).to_pydict())
+        finally:
+            before.unlink()
 
     def _append(self, cells: Mapping[str, Sequence[Any]]) -> None:
-        assert self._writer is not None  # by _begin
+        assert self._writer is not None  # by flush
         arrays = [column.array(cells[column.name]) for column in self._columns]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._writer.schema))
 
@@ -180,7 +157,7 @@ def _nested_type(cells: Sequence[Any]) -> pa.DataType | None:
 
 
 def _has_fields(kind: pa.DataType) -> bool:
-    """Tell whether Parquet can hold a type: an empty dictionary has no fields."""
+    """Return whether Parquet can hold a type: an empty dictionary has no fields."""
     if pa.types.is_struct(kind) and kind.num_fields == 0:
         return False
     return all(_has_fields(inner.type) for inner in _fields(kind))
@@ -218,8 +195,3 @@ def _with_inner(kind: pa.DataType, inner: Sequence[pa.DataType]) -> pa.DataType:
         return pa.list_(inner[0])
     names = [field.name for field in _fields(kind)]
     return pa.struct(list(zip(names, inner, strict=True)))
-
-
-def _is_something(cell: Any) -> bool:
-    """Tell a cell from none, and from NaN, which text does not know."""
-    return cell is not None and cell == cell  # noqa: PLR0124 (NaN alone differs from itself)

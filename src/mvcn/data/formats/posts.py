@@ -1,58 +1,39 @@
-"""The cells of a row as a post: what may be an id, a text, a label, words, a part."""
+"""Rows as posts: one by one, or a few neighbours of a large file at a time."""
 
-import math
-import re
-import unicodedata
-from collections.abc import Mapping
-from dataclasses import replace
-from decimal import Decimal
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+
+from mvcn.data.formats.cells import id_of_cell, label_of_cell, text_of_cell, words_of_cell
+from mvcn.data.formats.columns import ANNOTATIONS, find_columns, log_columns
 from mvcn.data.formats.rows import Row
 from mvcn.data.image_cells import ImagePlace, image_of_cell
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import DataError
 from mvcn.types import Post
 
-NOT_A_LABEL = frozenset(
-    [
-        *("NaN", "nan", "NAN", "<NA>", "<na>", "NA", "N/A", "n/a", "#N/A", "NULL", "null"),
-        *("(null)", "\\N", "NaT"),
-    ]
-)
-"""What programs write for a missing value; a class may be called None."""
-MAX_LABEL_CHARACTERS = 200
-MAX_EXACT_INTEGER = 2**53
-"""Beyond it, a floating-point number has lost digits of a whole one."""
-INEXACT_NUMBER = re.compile(r"[+-]?\d+[.,]\d+[eE]\+?\d+")
-"""As spreadsheets write a long whole number, most of its digits lost."""
-WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
-"""As programs write a whole number once a column has had an empty cell."""
-KINDS_OF_CELLS = {
-    dict: "an object",
-    list: "a list",
-    float: "a number with a fraction",
-    bool: "true or false",
-    int: "a number",
-    bytes: "bytes",
-}
+POST_COLUMNS = ("id", "text", "image", "attributes")
+"""What a post to classify is made of."""
 
 
 def without_surrogates(row: Row, names: Mapping[str, str]) -> tuple[Row, int]:
-    """Return a row whose texts are all characters, and how many cells were not.
+    """Return a row without lone surrogates, and how many cells had some.
 
     An image path is left as it is: a file may have a name of other bytes.
 
     Args:
-        row: One row of a source.
+        row: One row of a file.
         names: Our name of each column that is read -> theirs.
     """
     changed: dict[str, str] = {}
     for ours, theirs in names.items():
         if ours != "image" and isinstance(cell := row.cells.get(theirs), str):
-            whole, replaced = replace_surrogates(cell)
+            complete, replaced = replace_surrogates(cell)
             if replaced:
-                changed[theirs] = whole
+                changed[theirs] = complete
     return (replace(row, cells={**row.cells, **changed}) if changed else row), len(changed)
 
 
@@ -62,10 +43,10 @@ def post_of_row(
     """Return the post that a row holds.
 
     Args:
-        row: One row of a source.
+        row: One row of a file.
         names: Our name of each column that is read -> theirs.
         folder: What image paths are relative to.
-        normalize: Whether labels are written in lower case and with single blanks.
+        normalize: Whether labels are written in lower case and with single spaces.
 
     Raises:
         DataError: A cell is not as it should be; names the row.
@@ -74,15 +55,20 @@ def post_of_row(
     cells = {
         ours: row.cells[theirs] for ours, theirs in names.items() if theirs and theirs in row.cells
     }
+
+    def label(column: str) -> str | None:
+        return label_of_cell(cells.get(column), column, row, normalize=normalize)
+
+    split = cells.get("split")
     return Post(
         id=id_of_row(row, names.get("id", "")),
-        text=_text(cells.get("text"), row),
+        text=text_of_cell(cells.get("text"), row),
         image=image_of_cell(cells.get("image"), row, folder),
-        label=_label(cells.get("label"), "label", row, normalize),
-        text_label=_label(cells.get("text_label"), "text_label", row, normalize),
-        image_label=_label(cells.get("image_label"), "image_label", row, normalize),
-        attributes=_words(cells.get("attributes"), row),
-        split=_split(cells.get("split")),
+        label=label("label"),
+        text_label=label("text_label"),
+        image_label=label("image_label"),
+        attributes=words_of_cell(cells.get("attributes"), row),
+        split=str("" if split is None else split).strip() or None,
     )
 
 
@@ -90,7 +76,7 @@ def id_of_row(row: Row, column: str) -> str:
     """Return the id of the post that a row holds.
 
     Args:
-        row: One row of a source.
+        row: One row of a file.
         column: Of the ids; "" where there is none.
 
     Raises:
@@ -101,94 +87,129 @@ def id_of_row(row: Row, column: str) -> str:
     return row.default_id or str(row.number)
 
 
-def id_of_cell(cell: Any, row: Row) -> str:
-    """Return the id that a cell holds; raises a DataError if it holds none."""
-    value = _plain(cell)
-    is_inexact = isinstance(cell, float) and abs(cell) >= MAX_EXACT_INTEGER
-    if is_inexact or (isinstance(cell, str) and INEXACT_NUMBER.fullmatch(cell.strip())):
-        raise DataError(
-            f"{row.where}: 'id' is {cell!r}, a number that has lost digits: write ids as text."
-        )
-    if isinstance(value, str) and value.strip():
-        return value.strip()
-    what = _kind_of(cell) if value is not None and type(cell) is not str else "empty"
-    raise DataError(f"{row.where}: 'id' is {what}: make it text or a whole number.")
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """Neighbouring rows of a file."""
+
+    first_row: int
+    """Number of the first row in its file; 1 is the first of all."""
+    rows: pa.RecordBatch
+    """The columns that were read."""
+    ids: Sequence[str | None]
+    """The id of each row's post, which need not be unique; None where it has none."""
+    posts: Sequence[Post | DataError]
+    """The post of each row, with the row's number for an id, or what is wrong with it."""
 
 
-def _plain(cell: Any) -> Any:
-    """Return a whole number as text without a fraction; None for no number; all else as it is."""
-    if isinstance(cell, str):
-        match = WHOLE_NUMBER.fullmatch(cell.strip()) if "." in cell else None
-        return match[1] if match else cell
-    if type(cell) is int:
-        return str(cell)
-    if not isinstance(cell, float | Decimal):
-        return cell
-    if math.isnan(cell):
-        return None
-    is_exact = math.isfinite(cell) and math.fabs(cell) < MAX_EXACT_INTEGER
-    return str(int(cell)) if is_exact and cell == int(cell) else cell
+@dataclass(frozen=True, slots=True)
+class UnreadableCell:
+    """A cell that is not what its column says."""
+
+    reason: str
 
 
-def _text(cell: Any, row: Row) -> str:
-    if isinstance(cell, str):
-        return cell
-    if _plain(cell) is None:
-        return ""
-    raise DataError(f"{row.where}: 'text' is {_kind_of(cell)}, but must be text.")
+class RowFile(ABC):
+    """An open file of posts, whatever its format; a bad row does not stop the others."""
+
+    schema: pa.Schema
+    repeated_columns: Sequence[str] = ()
+    """More columns, read only where they are asked for: others hold the same."""
+    rows_of_groups: tuple[int, ...]
+    """Rows in each of the groups that can be read alone."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Changes when the content does."""
+
+    @abstractmethod
+    def sample(self) -> Iterable[Mapping[str, Any]]:
+        """Return the cells of the first rows, as far as they can tell what a column holds."""
+
+    @abstractmethod
+    def read(
+        self,
+        row_groups: Sequence[int],
+        first_row: int,
+        names: Mapping[str, str],
+        kept: Collection[str],
+    ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
+        """Yield neighbouring rows, and their columns as they are stored; see `batches`."""
+
+    def batches(
+        self,
+        row_groups: Sequence[int],
+        first_row: int,
+        names: Mapping[str, str],
+        kept: Collection[str],
+        images: ImagePlace,
+    ) -> Iterator[RowBatch]:
+        """Yield the posts of some row groups.
+
+        Args:
+            row_groups: Which to read.
+            first_row: Number of their first row in the file, from 1.
+            names: Our name of each column -> theirs.
+            kept: More columns to read.
+            images: What image paths are relative to.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        ours = {name: names[name] for name in POST_COLUMNS if names.get(name)}
+        for rows, stored in self.read(row_groups, first_row, ours, kept):
+            ids = [_id(row, ours.get("id", "")) for row in rows]
+            yield RowBatch(first_row, stored, ids, [_post(row, ours, images) for row in rows])
+            first_row += len(rows)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
 
 
-def _label(cell: Any, column: str, row: Row, normalize: bool) -> str | None:
-    """Return a label as text: a number and true or false are names, too."""
-    if cell is None:
-        return None
-    value = str(cell).lower() if type(cell) is bool else _plain(cell)
-    if value is None or isinstance(value, str):
-        name = unicodedata.normalize("NFC", value or "").strip()
-        _require_name(name, column, row)
-        return (" ".join(name.split()).lower() if normalize else name) or None
-    raise DataError(
-        f"{row.where}: '{column}' is {_kind_of(cell)}, but must be text or a whole number."
+def columns_of_posts(
+    rows: RowFile, source: str, given: Mapping[str, str], remembered: Mapping[str, str]
+) -> dict[str, str]:
+    """Return our name of each column of posts to classify -> its name in a file, else "".
+
+    Args:
+        rows: An open file.
+        source: Its name, for errors.
+        given: Our name of a column -> its name in the file.
+        remembered: As `given`, for columns that the file need not have.
+
+    Raises:
+        ConfigError: A name that is not one of ours.
+        DataError: The file is damaged, or has no such columns.
+    """
+    repeated = [name for name in rows.repeated_columns if name in given.values()]
+    columns = [*rows.schema.names, *repeated]
+    unread = (*ANNOTATIONS, "split")
+    names = find_columns(
+        columns, rows.sample, source, given=given, remembered=remembered, unread=unread
     )
+    log_columns(names, columns, source, "")
+    return names
 
 
-def _require_name(label: str, column: str, row: Row) -> None:
-    """Raise a DataError for what is a slip, not the name of a class."""
-    if label in NOT_A_LABEL:
-        raise DataError(
-            f"{row.where}: '{column}' is {label!r}, as programs write a missing value: leave the "
-            "cell empty."
-        )
-    is_long = len(label) > MAX_LABEL_CHARACTERS
-    if is_long or _has_hidden_characters(label):
-        why = "is too long" if is_long else "has hidden characters, or several lines"
-        raise DataError(
-            f"{row.where}: '{column}' {why}, so it is not the name of a class ({label[:40]!r}): "
-            "correct it, or map the right column by --columns."
-        )
+def require_readable(row: Row, columns: Collection[str]) -> None:
+    """Raise a DataError where a cell of one of the columns is not what its column says."""
+    for name in columns:
+        if isinstance(cell := row.cells.get(name), UnreadableCell):
+            raise DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): correct it.")
 
 
-def _has_hidden_characters(label: str) -> bool:
-    """Tell line breaks and the like; joiners inside a word belong to how it is written."""
-    if not label or (label.isascii() and label.isprintable()):
-        return False
-    kinds = [unicodedata.category(character) for character in label]
-    return not {"Cc", "Zl", "Zp"}.isdisjoint(kinds) or "Cf" in (kinds[0], kinds[-1])
+def _id(row: Row, column: str) -> str | None:
+    try:
+        return id_of_row(row, column)
+    except DataError:
+        return None
 
 
-def _kind_of(cell: Any) -> str:
-    kinds = (kind for of_type, kind in KINDS_OF_CELLS.items() if isinstance(cell, of_type))
-    return next(kinds, f"of the type {type(cell).__name__}")
-
-
-def _words(cell: Any, row: Row) -> tuple[str, ...]:
-    if isinstance(cell, str):
-        return tuple(cell.split())
-    if cell is None or (isinstance(cell, list) and all(isinstance(w, str) for w in cell)):
-        return tuple(cell or ())
-    raise DataError(f"{row.where}: 'attributes' must be words.")
-
-
-def _split(cell: Any) -> str | None:
-    """Return the part by the name that the source gives it."""
-    return str("" if cell is None else cell).strip() or None
+def _post(row: Row, names: Mapping[str, str], images: ImagePlace) -> Post | DataError:
+    try:
+        require_readable(row, names.values())
+        complete, _ = without_surrogates(row, names)
+        return replace(post_of_row(complete, names, images), id=str(row.number))
+    except DataError as error:
+        return error

@@ -3,18 +3,22 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
 from mvcn.types import Quoting, StoredImage
 
 Item = TypeVar("Item")
+WriteRow: TypeAlias = Callable[[Sequence[Any]], None]
+"""Takes the cells of a row in the order of the columns: text, numbers, true and false, bytes,
+lists, dictionaries, or None."""
 
 MAX_CELL_CHARACTERS = 20_000_000
 """Room for an image as base64 text."""
 SAMPLE_ROWS = 100
-"""Rows that are looked at to tell what a column holds."""
+"""Rows by which the kind of a column is recognised."""
+EMPTY_TABLE = "is empty: it needs a header such as id,text,image,label."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class TableOptions:
     sheet: str | None = None
     """Of an Excel workbook; else the first one."""
     normalize_labels: bool = False
-    """Whether labels that differ in case or blanks alone are one class, in lower case."""
+    """Whether labels that differ in case or whitespace alone are one class, in lower case."""
     reads_labels: bool = True
     """Whether labels and annotations are read; prediction needs none."""
     remembered: Mapping[str, str] = field(default_factory=dict)
@@ -50,13 +54,11 @@ class TableOptions:
 
     @property
     def given(self) -> list[str]:
-        """The options of the command line that are not what they are by default."""
-        return [
-            *(["--encoding"] if self.encoding is not None else []),
-            *(["--quoting"] if self.quoting != "auto" else []),
-            *(["--sheet"] if self.sheet is not None else []),
-            *(["--normalize-labels"] if self.normalize_labels else []),
-        ]
+        """The options of the command line that differ from their defaults."""
+        default = TableOptions()
+        names = ("encoding", "quoting", "sheet", "normalize_labels")
+        changed = [name for name in names if getattr(self, name) != getattr(default, name)]
+        return [f"--{name.replace('_', '-')}" for name in changed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,12 @@ class Table:
     """A file of rows that is open for reading."""
 
     columns: Sequence[str]
-    """In their order; those of JSON lines are those of the first rows."""
+    """In their order; those of JSON lines in the order in which rows first have them."""
     sample: Callable[[], Iterable[Mapping[str, Any]]]
-    """Returns the cells of the first rows, to see what kind of cells a column has."""
+    """Returns the cells of some rows, to see what kind of cells a column has."""
     rows: Callable[[Mapping[str, str] | None], Iterator[Row]]
     """Returns the rows for our name of each column -> theirs, where other cells may be left out;
-    or for None all cells as they are, but for whole image files."""
+    or for None all cells as they are, except image files."""
     layout: str = ""
     """What was found out about the format, such as the separator."""
     repeated: Collection[str] = ()
@@ -86,11 +88,6 @@ def repeated_name(names: Iterable[str]) -> str | None:
     return None
 
 
-def spread(rows: Sequence[Item]) -> Sequence[Item]:
-    """Return about `SAMPLE_ROWS` of many rows, from the first to the last."""
-    return rows[:: max(1, len(rows) // SAMPLE_ROWS)]
-
-
 def number_repeated(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """Return names as pandas makes them different (``a``, ``a.1``), and which came repeatedly."""
     found: dict[str, None] = {}
@@ -105,6 +102,11 @@ def number_repeated(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[st
     return tuple(found), frozenset(repeated)
 
 
+def spread(rows: Sequence[Item]) -> Sequence[Item]:
+    """Return about `SAMPLE_ROWS` of many rows, from the first to the last."""
+    return rows[:: max(1, len(rows) // SAMPLE_ROWS)]
+
+
 def read_bytes(path: Path, kind: str) -> bytes:
     """Return a file's content.
 
@@ -115,9 +117,7 @@ def read_bytes(path: Path, kind: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"Table {path} cannot be read ({reason_of(error)}): give a {kind} file."
-        ) from error
+        raise _unreadable(path, reason_of(error), kind) from error
 
 
 def require_file(path: Path, kind: str) -> None:
@@ -129,7 +129,7 @@ def require_file(path: Path, kind: str) -> None:
         reason = why_no_file(path)
     except (OSError, ValueError) as error:
         reason = reason_of(error)
-    raise DataError(f"Table {path} cannot be read ({reason}): give a {kind} file.")
+    raise _unreadable(path, reason, kind)
 
 
 def why_no_file(path: Path) -> str:
@@ -137,3 +137,7 @@ def why_no_file(path: Path) -> str:
     if path.exists():
         return "it is a folder or a device"
     return "it is a link that leads nowhere" if path.is_symlink() else "it does not exist"
+
+
+def _unreadable(path: Path, reason: str, kind: str) -> DataError:
+    return DataError(f"Table {path} cannot be read ({reason}): give a {kind} file.")

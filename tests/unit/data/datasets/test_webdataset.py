@@ -21,10 +21,9 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.datasets.webdataset import read_webdataset
 from mvcn.data.datasets.webdataset_samples import read_samples
-from mvcn.data.datasets.webdataset_shards import find_shards
 from mvcn.data.images import image_digest, open_image, read_image
 from mvcn.data.prepare import prepare
-from mvcn.data.row_files import find_row_files
+from mvcn.data.stored_files import find_row_files
 from mvcn.data.tar_members import read_members
 from mvcn.errors import BadImageError, DataError, RunError
 
@@ -153,7 +152,7 @@ def test_members_are_grouped_as_the_library_groups_them(tmp_path_factory, sample
     path = tmp_path_factory.mktemp("tar") / "a.tar"
     members = [(f"{key}.{suffix}", key + suffix) for key in samples for suffix in samples[key]]
     write(path, [("README", "a"), ("__meta__", "b"), ("__meta__/1.txt", "c"), *members])
-    (shard,) = find_shards(path)
+    (shard,) = find_row_files([str(path)])
     found = [
         {"__key__": one.key} | {suffix: member.read() for suffix, member in one.members.items()}
         for one in read_samples(shard)
@@ -406,7 +405,7 @@ def test_tables_beside_shards_are_not_read_as_posts(folder):
 
 
 def test_members_are_listed_with_their_places(folder):
-    shard = find_shards(folder)[0]
+    shard = find_row_files([str(folder)])[0]
     content = Path(shard.path).read_bytes()
     for member in read_members(shard):
         assert content[member.offset : member.offset + member.size_bytes] == member.read()

@@ -97,8 +97,8 @@ def test_an_error_of_excel_is_no_text(write):
         read_table(write(one=[["text"], ["#N/A"]]))
 
 
-def test_a_text_that_excel_has_cut_is_refused(write):
-    with pytest.raises(DataError, match=r"row 1 .*32,767 characters at which Excel cuts"):
+def test_a_text_that_excel_has_truncated_is_refused(write):
+    with pytest.raises(DataError, match=r"row 1 .*32,767 characters at which Excel truncates"):
         read_table(write(one=[["text"], ["x" * 32_767]]))
 
 

@@ -6,19 +6,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mvcn.data import parquet_batches
-from mvcn.data.formats.batches import columns_of_posts
+from mvcn.data.formats import parquet
+from mvcn.data.formats.parquet import ParquetRows
+from mvcn.data.formats.posts import columns_of_posts
 from mvcn.data.image_cells import ImageFolder
 from mvcn.data.images import read_image
-from mvcn.data.parquet_batches import ParquetRows, open_parquet, read_row_batches
-from mvcn.data.stored_files import find_parquet_files
+from mvcn.data.stored_files import find_row_files
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, DataError
 
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(parquet_batches, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(parquet, "ROWS_AT_ONCE", 4)
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def read(tmp_path):
     def write_and_read(columns, names=None, row_groups=None, first_row=1, kept=(), size=3):
         path = tmp_path / "posts.parquet"
         pq.write_table(pa.table(columns), path, row_group_size=size, write_page_checksum=True)
-        (file,) = find_parquet_files([str(path)])
+        (file,) = find_row_files([str(path)])
         groups = range(pq.read_metadata(path).num_row_groups) if row_groups is None else row_groups
         place = ImageFolder(tmp_path)
-        found = columns_of_posts(ParquetRows(file), file.path, names or {}, {})
-        batches = read_row_batches(open_parquet(file), file, groups, first_row, found, kept, place)
-        return list(batches)
+        rows = ParquetRows(file)
+        found = columns_of_posts(rows, file.path, names or {}, {})
+        return list(rows.batches(groups, first_row, found, kept, place))
 
     return write_and_read
 
@@ -108,7 +108,7 @@ def test_damage_in_the_middle_names_the_file(read, tmp_path):
     content = bytearray(path.read_bytes())
     content[500:560] = b"\xff" * 60
     path.write_bytes(content)
-    (file,) = find_parquet_files([str(path)])
+    (file,) = find_row_files([str(path)])
     place, names = ImageFolder(tmp_path), {"text": "text"}
     with pytest.raises(DataError, match=r"posts\.parquet cannot be read as Parquet"):
-        list(read_row_batches(open_parquet(file), file, range(10), 1, names, (), place))
+        list(ParquetRows(file).batches(range(10), 1, names, (), place))
