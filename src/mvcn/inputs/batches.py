@@ -19,7 +19,7 @@ from mvcn.inputs.texts import FrozenTexts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.image_words import pad_pieces, word_pieces
 from mvcn.models.systems import system
-from mvcn.nn.annotations import estimate_merge_table
+from mvcn.nn.unimodal_labels import estimate_merge_table
 from mvcn.types import BadImagePolicy, ImageReference, Post
 
 MODALITIES = {

@@ -33,8 +33,8 @@ from mvcn.models.image_words import (
 from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.saved_tensors import share_weights
 from mvcn.models.systems import system
-from mvcn.nn.annotations import AnnotationHead
 from mvcn.nn.dropout import replace_dropout
+from mvcn.nn.unimodal_labels import UnimodalLabelHead
 
 ALIGNMENT_BYTES = 64
 
@@ -201,7 +201,7 @@ class MvcnForClassification(PreTrainedModel):
         return tuple(self.config.id2label[index] for index in range(self.config.num_labels))
 
     @property
-    def annotation(self) -> AnnotationHead | None:
+    def annotation(self) -> UnimodalLabelHead | None:
         """The head on pairs of text and image label, where the network has one."""
         return getattr(self.network, "annotation", None)
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from mvcn.encoders.tokens import token_width
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
-from mvcn.nn.annotations import AnnotationHead
 from mvcn.nn.fusion import EqualFusion, TextGuidedFusion
-from mvcn.nn.reduction import ReductionUnit
+from mvcn.nn.pooling import ReductionUnit
+from mvcn.nn.unimodal_labels import UnimodalLabelHead
 from mvcn.types import AttentionKind, FusionKind
 
 
@@ -88,7 +88,7 @@ class MultiViewNetwork(Network):
         self.reduction = ReductionUnit(hidden_size, dropout=dropout)
         self.classifier = nn.Linear(hidden_size, num_classes)
         self.annotation = (
-            AnnotationHead(hidden_size, num_classes, dropout) if annotation_head else None
+            UnimodalLabelHead(hidden_size, num_classes, dropout) if annotation_head else None
         )
         self.missing_text = nn.Parameter(torch.zeros(hidden_size))
 

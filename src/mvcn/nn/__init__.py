@@ -2,7 +2,7 @@
 
 from mvcn.nn.attention import MultiHeadAttention, Normalizer, masked_softmax
 from mvcn.nn.fusion import EqualFusion, EqualUnit, TextGuidedFusion, TextGuidedUnit
-from mvcn.nn.reduction import ReductionUnit
+from mvcn.nn.pooling import ReductionUnit
 from mvcn.nn.sparsemax import sparsemax
 
 __all__ = [

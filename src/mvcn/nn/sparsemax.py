@@ -1,16 +1,34 @@
-"""Sparsemax: attention weights with exact zeros."""
+"""Sparsemax: attention weights with exact zeros.
 
+On a CPU, the rows of large tensors are computed by the C code in ``sparsemax.c``. It is compiled in
+each process that needs it, in a quarter of a second, where there is a compiler; torch computes the
+same otherwise. The library lies in a folder of the process alone and is deleted as soon as it is
+loaded, so that no other user, processor or version can leave one behind.
+"""
+
+import ctypes
+import shutil
+import subprocess
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mvcn.nn.compiled import worthwhile_kernels
-
 # Scores worked on at a time on a CPU: 1 MiB of float32, so that the passes stay in the cache.
 CHUNK = 2**18
+# Numbers in one call from which C code pays: about half of a training step's attention weights.
+WORTH_COMPILING = 2**16
+SOURCE = Path(__file__).with_name("sparsemax.c")
+TYPES = {torch.float32: "float", torch.float64: "double"}
+# Sums may be taken in any order, which is what lets a compiler use the processor's vectors.
+VECTORS = ("-march=native", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")
+FLAGS = ("-std=c11", "-O3", *VECTORS, "-fopenmp", "-shared", "-fPIC", "-w")
+MOST_SECONDS = 60
 
 
 def sparsemax(
@@ -41,7 +59,7 @@ def sparsemax(
         Martins & Astudillo, ICML 2016, Algorithm 1 (forward) and the Jacobian (backward).
         Deviation: on a CPU the threshold is found without sorting, by the active-set steps of
         Michelot, J. Optim. Theory Appl. 1986, which are exact too. Where there is a compiler, C
-        code takes them for large tensors (`mvcn.nn.compiled`).
+        code takes them for large tensors.
     """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if scores.dim() == 0:
@@ -75,7 +93,7 @@ class _Sparsemax(torch.autograd.Function):
 
 
 def _is_written_out(scores: Tensor) -> bool:
-    """Tell whether a program is written that does not know the operator, or would be faster."""
+    """Return whether a program is written that does not know the operator, or would be faster."""
     is_fused = torch.compiler.is_compiling() and scores.device.type != "cpu"
     return torch.compiler.is_exporting() or is_fused
 
@@ -86,15 +104,55 @@ def _project(scores: Tensor, mask: Tensor | None) -> Tensor:
         return scores.new_empty(scores.shape)
     if scores.device.type != "cpu":  # a loop that depends on data would make a GPU wait for the CPU
         return _project_by_sorting(scores).contiguous()
-    kernels = worthwhile_kernels(scores)
-    return _project_in_chunks(scores) if kernels is None else kernels.project(scores)
+    library = _worthwhile_library(scores)
+    if library is None:
+        return _project_in_chunks(scores)
+    return for_each_row(library.project_rows, scores)
 
 
 def _center(weights: Tensor, gradient: Tensor) -> Tensor:
-    kernels = worthwhile_kernels(weights)
-    if kernels is None:
+    library = _worthwhile_library(weights)
+    if library is None:
         return _center_by_torch(weights, gradient).contiguous()
-    return kernels.center(weights, gradient)
+    return for_each_row(library.center_rows, weights, gradient)
+
+
+def _worthwhile_library(tensor: Tensor) -> ctypes.CDLL | None:
+    is_large = tensor.device.type == "cpu" and tensor.numel() >= WORTH_COMPILING
+    return row_library(tensor.dtype) if is_large else None
+
+
+@cache
+def row_library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    """Compile and load ``sparsemax.c`` for a dtype; None where that cannot be done."""
+    compiler = shutil.which("cc")
+    if compiler is None or dtype not in TYPES:
+        return None
+    try:
+        with TemporaryDirectory(prefix="mvcn-", ignore_cleanup_errors=True) as folder:
+            library = Path(folder) / "rows.so"
+            command = [compiler, *FLAGS, f"-Dreal={TYPES[dtype]}", str(SOURCE), "-o", str(library)]
+            subprocess.run(
+                command,
+                check=True,
+                timeout=MOST_SECONDS,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+            )
+            return ctypes.CDLL(str(library))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def for_each_row(function: Any, *tensors: Tensor) -> Tensor:
+    """Call a C function with the tensors, in the type of the first, and one for its result."""
+    inputs = [tensor.to(tensors[0].dtype).contiguous() for tensor in tensors]
+    result = torch.empty_like(inputs[0])
+    width = result.shape[-1]
+    sizes = [ctypes.c_int64(size) for size in (result.numel() // width, width)]
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*inputs, result)]
+    function(torch.get_num_threads(), *sizes, *pointers)
+    return result
 
 
 def _center_by_torch(weights: Tensor, gradient: Tensor) -> Tensor:

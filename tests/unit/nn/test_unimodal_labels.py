@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mvcn.data.datasets.merge_rule import merge_labels
-from mvcn.nn.annotations import AnnotationHead, estimate_merge_table
+from mvcn.nn.unimodal_labels import UnimodalLabelHead, estimate_merge_table
 
 NAMES = ("positive", "neutral", "negative")
 
@@ -22,7 +22,7 @@ def published_table():
 
 
 def head(table, dim=8):
-    module = AnnotationHead(dim, len(table), dropout=0.0).eval()
+    module = UnimodalLabelHead(dim, len(table), dropout=0.0).eval()
     module.merge_table.copy_(table)
     return module
 

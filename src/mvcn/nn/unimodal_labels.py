@@ -1,4 +1,4 @@
-"""Auxiliary head: what annotators said of text and image, and what follows for the post."""
+"""The unimodal-label head: labels of text and image, and what follows for the post."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +9,7 @@ from mvcn.nn.pooling import masked_mean
 SMALLEST_PROBABILITY = 1e-6
 
 
-class AnnotationHead(nn.Module):
+class UnimodalLabelHead(nn.Module):
     r"""Predict the pair of text label and image label, and merge the two by a given rule.
 
     .. math::
@@ -18,11 +18,9 @@ class AnnotationHead(nn.Module):
 
     with the mean text token, the mean image token and the fused feature z.
 
-    Where a data set's label is a fixed function of a text label and an image label, its
-    annotators' two opinions are information that a classifier of the post's label throws away.
-    The pair is predicted as one, since the two opinions depend on each other: who likes the image
-    has mostly written a text to match. A post that lacks its text or its image is predicted from
-    what it has.
+    Where a dataset's label is a fixed function of a text label and an image label, a classifier of
+    the post's label ignores the information of the two. The pair is predicted as one, since text
+    and image of a post mostly match. A post without a text or an image is predicted from the other.
 
     Args:
         dim: Width of tokens and fused feature.
@@ -61,7 +59,7 @@ class AnnotationHead(nn.Module):
     ) -> Float[Tensor, "batch classes"]:
         """Return the log-probabilities of the post's label by the rule.
 
-        Pairs that the rule does not know count for nothing.
+        Pairs that the rule does not know are left out.
         """
         pairs = pair_logits.flatten(1).softmax(-1)
         rule = _share_of_last(self.merge_table.to(pairs.dtype)).flatten(0, 1)
@@ -75,7 +73,7 @@ def estimate_merge_table(
 ) -> Float[Tensor, "classes classes classes"]:
     """Return the share of posts with text label a, image label b and label k, as [a, b, k].
 
-    Posts that lack one of the two unimodal labels (-1) do not count; without any, all is 0.
+    Posts without one of the two unimodal labels (-1) are left out; without any others, all is 0.
     """
     has_both = (text_labels >= 0) & (image_labels >= 0)
     table = torch.zeros(num_classes, num_classes, num_classes)

@@ -5,17 +5,22 @@ import sys
 import pytest
 import torch
 
-from mvcn.nn.compiled import WORTH_COMPILING, row_kernels
-from mvcn.nn.sparsemax import _project_by_sorting, sparsemax
+from mvcn.nn.sparsemax import (
+    WORTH_COMPILING,
+    _project_by_sorting,
+    for_each_row,
+    row_library,
+    sparsemax,
+)
 
 LARGE = (WORTH_COMPILING // 64, 64)
 
 
 @pytest.fixture
 def nothing_compiled():
-    row_kernels.cache_clear()
+    row_library.cache_clear()
     yield
-    row_kernels.cache_clear()
+    row_library.cache_clear()
 
 
 def scores(*shape):
@@ -45,7 +50,7 @@ def test_without_a_working_compiler_torch_computes_and_nothing_is_said(
     if code is not None:
         write_compiler(tmp_path, code)
     rows = scores(*LARGE)
-    assert row_kernels(rows.dtype) is None
+    assert row_library(rows.dtype) is None
     torch.testing.assert_close(sparsemax(rows), _project_by_sorting(rows), atol=1e-6, rtol=0)
     assert capfd.readouterr() == ("", "")
 
@@ -54,32 +59,33 @@ def test_without_a_folder_for_temporary_files_torch_computes(
     nothing_compiled, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    assert row_kernels(torch.float32) is None
+    assert row_library(torch.float32) is None
 
 
 def test_leaves_no_file_behind(nothing_compiled, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    row_kernels(torch.float32)
+    row_library(torch.float32)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_types_are_left_to_torch():
-    assert row_kernels(torch.float16) is None
+    assert row_library(torch.float16) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_gradient_of_another_type_is_read_as_it_is_meant(dtype):
-    kernels = row_kernels(dtype)
-    if kernels is None:
+    library = row_library(dtype)
+    if library is None:
         pytest.skip("there is no C compiler")
-    weights, gradient = kernels.project(scores(500, 64).to(dtype)), scores(500, 64).half()
-    expected = kernels.center(weights, gradient.to(dtype))
-    assert torch.equal(kernels.center(weights, gradient), expected)
+    weights = for_each_row(library.project_rows, scores(500, 64).to(dtype))
+    gradient = scores(500, 64).half()
+    expected = for_each_row(library.center_rows, weights, gradient.to(dtype))
+    assert torch.equal(for_each_row(library.center_rows, weights, gradient), expected)
 
 
 def test_small_tensors_compile_nothing(nothing_compiled):
     sparsemax(scores(LARGE[0] - 1, 64).requires_grad_()).sum().backward()
-    assert row_kernels.cache_info().currsize == 0
+    assert row_library.cache_info().currsize == 0
 
 
 def test_the_number_of_threads_does_not_matter():
