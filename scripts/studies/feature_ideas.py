@@ -35,7 +35,7 @@ from mvcn.cli.process import prepare_process
 from mvcn.config import DataConfig
 from mvcn.data.datasets.merge_rule import POLARITIES, merge_labels
 from mvcn.data.images import open_image
-from mvcn.data.read_ahead import read_ahead
+from mvcn.data.prefetch import prefetch
 from mvcn.data.training_posts import read_training_posts
 from mvcn.encoders.loading import (
     EFFICIENTNET_LITE0,
@@ -398,7 +398,7 @@ def _seen(posts: Sequence[Post], look: Callable[[Image.Image], Any], title: str)
         assert post.image is not None  # each post of MVSA-Single has one
         return look(open_image(post.image, size_hint_px=LARGE_SIDE_PX))
 
-    return tqdm(read_ahead(made, posts), total=len(posts), desc=title)
+    return tqdm(prefetch(made, posts), total=len(posts), desc=title)
 
 
 def _colours(image: Image.Image) -> Rows:

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.cli.options import OUTCOME, OnBadImage, Root, Source, Splits, data_config, reads_posts
+from mvcn.data.bad_images import WITHOUT_CONTENT, require_images
 from mvcn.data.datasets.prepared import FOLDER
-from mvcn.data.image_files import require_images
 from mvcn.data.prepare import prepare as prepare_posts
 from mvcn.data.sources import read_all
-from mvcn.data.usable_posts import WITHOUT_CONTENT
 
 
 @reads_posts()

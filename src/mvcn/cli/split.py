@@ -9,6 +9,7 @@ import typer
 
 from mvcn.cli.options import Root, Source, data_config, reads_posts
 from mvcn.cli.process import prepare_process
+from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
 from mvcn.data.sources import read_source
 from mvcn.data.splits import (
     SPLITS_FILE,
@@ -20,7 +21,6 @@ from mvcn.data.splits import (
     write_splits,
 )
 from mvcn.data.training_posts import learnable_posts
-from mvcn.data.usable_posts import WITHOUT_CONTENT, lack_of
 from mvcn.errors import ConfigError, DataError
 from mvcn.outputs import require_output_folder
 from mvcn.types import Post
@@ -150,9 +150,9 @@ def _tell_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
             if groups
             else "No two posts are near-duplicates."
         )
-    empty = sum(lack_of(post) is not None for post in posts)
+    empty = sum(missing_input(post) is not None for post in posts)
     if empty:
         typer.echo(f"Left out: {empty} post(s), {WITHOUT_CONTENT}.")
-    unlabelled = sum(post.label is None and lack_of(post) is None for post in posts)
+    unlabelled = sum(post.label is None and missing_input(post) is None for post in posts)
     if unlabelled:
         typer.echo(f"{unlabelled} posts have no label, so they are in no part.")

@@ -1,40 +1,35 @@
-"""What happens to posts whose image cannot be read: never in silence."""
+"""What happens to posts whose image is missing or bad, or that have no content."""
 
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import get_args
 
-from mvcn.errors import BadImageError, ConfigError
-from mvcn.types import BadImagePolicy, Post, StoredImage
+from mvcn.data.datasets.mvsa import LABEL_FILE
+from mvcn.data.formats.rows import why_no_file
+from mvcn.data.image_facts import describe_image
+from mvcn.data.image_references import UnreadableImage
+from mvcn.data.prefetch import prefetch
+from mvcn.data.text import has_text
+from mvcn.errors import BadImageError, ConfigError, DataError, reason_of
+from mvcn.types import BadImagePolicy, Corpus, ImageReference, Post
 
 LOGGER = logging.getLogger(__name__)
 
 POLICIES = get_args(BadImagePolicy)
 NAMED_IN_ERROR = 10
-NAMED_IN_WARNING = 3
+FEW = 2
+"""Less than one of so many images found is few: it calls for a warning."""
+READ_AT_ONCE = 256
+"""Images that take a second or so to decode, so that one error can name all that is wrong."""
+BOTH = ("text", "image")
+WITHOUT_CONTENT = "without text and image"
+"""Why posts that have neither are left out, as a count of them ends."""
 WAYS_ON = (
     "--on-bad-image blank (without image) or drop (without post), in Python on_bad_image='blank' "
     "or 'drop'"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadableImage(StoredImage):
-    """Stands for what a source gives as an image and nobody can or may read, such as an address."""
-
-    name: str
-    """As the source has it."""
-    reason: str
-    """Why it is not read, and what to do, as a sentence that says where."""
-
-    def __str__(self) -> str:
-        return self.name
-
-    def read(self) -> bytes:
-        """Raise a BadImageError with the reason."""
-        raise BadImageError(self.reason)
 
 
 def require_policy(policy: object) -> None:
@@ -45,37 +40,85 @@ def require_policy(policy: object) -> None:
 
 def apply_bad_image_policy(
     posts: Sequence[Post], bad: Mapping[int, str], policy: BadImagePolicy
-) -> list[Post]:
-    """Return the posts to go on with.
+) -> dict[int, Post]:
+    """Return position -> post to continue with, in order.
 
     Args:
-        posts: Posts of one source.
+        posts: Posts of one dataset.
         bad: Position of a post -> what is wrong with its image.
-        policy: ``error`` stops, ``blank`` goes on without the image, ``drop`` without the post.
+        policy: ``error`` stops, ``blank`` continues without the image, ``drop`` without the post.
 
     Raises:
         BadImageError: The policy is ``error`` and there is a bad image; names the first posts.
     """
-    if not bad:
-        return list(posts)
-    if policy == "error":
-        raise bad_image_error({posts[position].id: why for position, why in bad.items()})
-    if policy == "drop":
-        return [post for position, post in enumerate(posts) if position not in bad]
-    return [dataclasses.replace(p, image=None) if i in bad else p for i, p in enumerate(posts)]
+    if bad and policy == "error":
+        raise bad_image_error(by_id(posts, bad))
+    kept = {i: post for i, post in enumerate(posts) if policy != "drop" or i not in bad}
+    return kept | {i: replace(kept[i], image=None) for i in bad if i in kept}
 
 
-def warn_of_truncated_images(remarks: Sequence[str]) -> None:
-    """Log how many images are read though their last bytes are missing, and the first of them.
+@dataclass(frozen=True, slots=True)
+class UsablePosts:
+    """Some of many posts, identified by their positions: ids may repeat."""
+
+    posts: Sequence[Post]
+    """Those to continue with, in order, without the images that cannot be read."""
+    positions: Sequence[int]
+    """Where each of them was among all posts."""
+    bad_images: Mapping[int, str]
+    """Position -> why the image cannot be read, whatever became of its post."""
+    left_out: Mapping[int, str]
+    """Position -> why there is nothing to read: an image that cannot be read, or none."""
+
+    @property
+    def problems(self) -> dict[int, str]:
+        """Position -> why a post is left out or without its image."""
+        return {**self.bad_images, **self.left_out}
+
+
+def usable_posts(
+    posts: Sequence[Post],
+    bad: Mapping[int, str],
+    policy: BadImagePolicy,
+    reads: Sequence[str] = BOTH,
+) -> UsablePosts:
+    """Return the posts that have something to read, after what the policy does to bad images.
 
     Args:
-        remarks: A sentence an image, as `open_image` gives it.
+        posts: All posts.
+        bad: Position of a post -> what is wrong with its image.
+        policy: What to do with bad images; see `apply_bad_image_policy`.
+        reads: What the model reads; see `missing_input`.
+
+    Raises:
+        BadImageError: The policy is ``error`` and there is a bad image.
     """
-    if remarks:
-        first = " ".join(remarks[:NAMED_IN_WARNING])
-        rest = len(remarks) - NAMED_IN_WARNING
-        more = f" (and {rest} more)" if rest > 0 else ""
-        LOGGER.warning("%d truncated image(s) are used: %s%s", len(remarks), first, more)
+    kept = apply_bad_image_policy(posts, bad, policy)
+    missing = {i: why for i, post in kept.items() if (why := missing_input(post, reads))}
+    usable = {i: post for i, post in kept.items() if i not in missing}
+    left_out = {i: bad.get(i, why) for i, why in missing.items()}
+    return UsablePosts(list(usable.values()), list(usable), bad, left_out)
+
+
+def by_id(posts: Sequence[Post], reasons: Mapping[int, str]) -> dict[str, str]:
+    """Return post id -> reason, from position -> reason."""
+    return {posts[position].id: why for position, why in reasons.items()}
+
+
+def missing_input(post: Post, reads: Sequence[str] = BOTH) -> str | None:
+    """Return which input of the model a post does not have, as a sentence; None where it has all.
+
+    Args:
+        post: The post.
+        reads: What the model reads, as in `mvcn.models.systems`.
+    """
+    if not has_text(post.text) and post.image is None:
+        return "There is nothing to classify: give a text, an image, or both."
+    if tuple(reads) == ("text",) and not has_text(post.text):
+        return "This model reads texts alone: give a text."
+    if "text" not in reads and post.image is None:
+        return "This model reads images alone: give an image."
+    return None
 
 
 def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
@@ -83,7 +126,7 @@ def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
 
     Args:
         bad: Post id -> what is wrong with its image.
-        ways_on: What else can be done, to stand before ``or go on``.
+        ways_on: What else can be done, to stand before ``or continue``.
     """
     first = [f"post {post_id}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
@@ -91,3 +134,94 @@ def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
         f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} Correct them, {ways_on}"
         f"or go on by {WAYS_ON}."
     )
+
+
+def missing_images(posts: Sequence[Post]) -> dict[str, str]:
+    """Return post id -> why its image is not there; no file is opened."""
+    reasons = {post.id: _why_missing(post.image) for post in posts if post.image is not None}
+    return {post_id: reason for post_id, reason in reasons.items() if reason is not None}
+
+
+def _why_missing(image: ImageReference) -> str | None:
+    if isinstance(image, UnreadableImage):
+        return image.reason
+    if not isinstance(image, Path):
+        return None
+    try:
+        if image.is_file():
+            return None
+        reason = why_no_file(image)
+    except (OSError, ValueError) as error:
+        reason = reason_of(error)
+    return f"Image {image} cannot be opened ({reason}): correct its path."
+
+
+def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
+    """Raise an error where images are not there and must be; nothing is decoded for it.
+
+    Args:
+        posts: All that is to be worked on.
+        policy: What is to happen to posts with a bad image.
+
+    Raises:
+        BadImageError: The policy is ``error`` and an image is not there. Of few posts, the error
+            also names the images that are there and cannot be decoded.
+    """
+    if policy != "error" or not (bad := missing_images(posts)):
+        return
+    ways_on = f"{_way_to_images(posts)}, "
+    shown = {post.id: post.image for post in posts if post.image is not None}
+    if FEW * (len(shown) - len(bad)) < len(shown):
+        ways_on += "take the texts alone by --text-only, "
+    if len(shown) <= READ_AT_ONCE:
+        facts = zip(shown, prefetch(describe_image, shown.values()), strict=True)
+        bad = {post_id: fact.problem for post_id, fact in facts if fact.problem is not None}
+    raise bad_image_error(bad, ways_on)
+
+
+def require_any_image(posts: Sequence[Post]) -> None:
+    """Raise a DataError where posts have images and none of them is there."""
+    bad = missing_images(posts)
+    if bad and len(bad) == sum(post.image is not None for post in posts):
+        first, reason = next(iter(bad.items()))
+        raise DataError(
+            f"None of the {len(bad)} images is there, as that of post {first}: {reason} To go on, "
+            f"{_way_to_images(posts)}, or take the texts alone by --text-only."
+        )
+
+
+def warn_of_missing_images(corpus: Corpus, root: Path) -> None:
+    """Warn where images of a dataset are missing: a few by the id alone, or most in any case.
+
+    Args:
+        corpus: The posts.
+        root: Where they come from.
+
+    Raises:
+        DataError: The dataset knows its images by the id alone and holds none of them.
+    """
+    by_id = corpus.missing_images
+    shown = sum(post.image is not None for post in corpus.posts)
+    if by_id and not shown:
+        raise DataError(
+            f"{root} holds no image of its {len(by_id)} posts, such as {by_id[0]}.jpg: name the "
+            "folder of the images by --images FOLDER, or take the texts alone by --text-only."
+        )
+    if by_id:
+        LOGGER.warning(
+            "%s holds no image of %d of its %d posts, such as %s: they count as texts alone.",
+            *(root, len(by_id), len(by_id) + shown, by_id[0]),
+        )
+    named = shown + len(by_id) + len(corpus.faulty_images)
+    found = shown - len(missing_images(corpus.posts))
+    if FEW * found < named:
+        LOGGER.warning("Only %d of the %d images of %s are found.", found, named, root)
+
+
+def _way_to_images(posts: Sequence[Post]) -> str:
+    """Return what to do so that images are found; MVSA has them in a folder of its own."""
+    folders = dict.fromkeys(post.image.parent for post in posts if isinstance(post.image, Path))
+    for folder in folders:
+        if (folder.parent / LABEL_FILE).is_file():
+            return f"put the images into {folder}, beside {LABEL_FILE}"
+    return "name the folder of the images by --images FOLDER"

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from mvcn.data.decoded_image import image_reference
 from mvcn.data.formats.cells import is_missing
+from mvcn.data.image_references import image_reference
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import DataError
 from mvcn.types import Post

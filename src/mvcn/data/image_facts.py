@@ -1,6 +1,7 @@
-"""What is known of images: hashes of file and picture, size, contrast, and what is wrong."""
+"""What is known of images: hashes of file and pixels, size, contrast, and what is wrong."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -9,14 +10,13 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mvcn.data.bad_images import warn_of_truncated_images
-from mvcn.data.images import image_digest, open_image, read_image
-from mvcn.data.read_ahead import read_ahead
+from mvcn.data.images import image_digest, open_image, read_image, warn_of_truncated_images
+from mvcn.data.prefetch import prefetch
 from mvcn.errors import BadImageError
 from mvcn.types import ImageFacts, ImageReference, Post, StoredImage
 
 GREY_SIZE_PX = 32
-"""Sides of the grey picture from which the hash and the contrast are computed."""
+"""Sides of the grey image from which the hash and the contrast are computed."""
 DECODED_SIZE_PX = 4 * GREY_SIZE_PX
 """Sides that a JPEG is decoded to at least: of 221 photos, no hash changed by more than 2 bits."""
 TURNED = (5, 6, 7, 8)
@@ -26,31 +26,33 @@ TURNED = (5, 6, 7, 8)
 def describe_image(image: ImageReference) -> ImageFacts:
     """Return what is known of an image; a bad one is described, not raised.
 
-    A file is read once. An image inside a larger file that states its facts is taken at its word.
+    A file is read once. Facts that an image inside a larger file states are taken as they are.
     """
     if isinstance(image, StoredImage) and image.facts is not None:
         return image.facts
-    digest = ""
-    remarks: list[str] = []
+    return read_and_describe(image)[1]
+
+
+def read_and_describe(image: ImageReference) -> tuple[bytes, ImageFacts]:
+    """Return the file of an image, empty where there is none, and what is known of it."""
     try:
         content = read_image(image)
-        held = content if isinstance(image, bytes) else _HeldImage(str(image), content)
-        digest = image_digest(held)
-        picture = open_image(held, DECODED_SIZE_PX, remarks.append)
     except BadImageError as error:
-        return ImageFacts(digest, problem=str(error))
-    width, height = _full_size(content, picture)
+        return b"", ImageFacts("", problem=str(error))
+    held = content if isinstance(image, bytes) else _HeldImage(str(image), content)
+    digest = image_digest(held)
+    remarks: list[str] = []
+    try:
+        decoded = open_image(held, DECODED_SIZE_PX, remarks.append)
+    except BadImageError as error:
+        return content, ImageFacts(digest, problem=str(error))
     side = (GREY_SIZE_PX, GREY_SIZE_PX)
-    grey = picture.convert("L").resize(side, Image.Resampling.LANCZOS)
+    grey = decoded.convert("L").resize(side, Image.Resampling.LANCZOS)
+    perceptual_hash = int(str(imagehash.phash(grey)), 16)
     contrast = float(np.asarray(grey).std())
-    return ImageFacts(
-        digest,
-        width,
-        height,
-        int(str(imagehash.phash(grey)), 16),
-        contrast,
-        truncation=remarks[0] if remarks else None,
-    )
+    truncation = remarks[0] if remarks else None
+    size = _full_size(content, decoded)
+    return content, ImageFacts(digest, *size, perceptual_hash, contrast, truncation=truncation)
 
 
 def describe_images(
@@ -62,7 +64,7 @@ def describe_images(
         images: Images, good or bad.
         label: What the progress bar says.
     """
-    facts = read_ahead(describe_image, images)
+    facts = prefetch(describe_image, images)
     yield from tqdm(facts, total=len(images), desc=label, unit="image")
 
 
@@ -90,21 +92,17 @@ class _HeldImage(StoredImage):
         return self.content
 
 
-def _full_size(content: bytes, picture: Image.Image) -> tuple[int, int]:
-    """Return width and height of the upright picture, of which `picture` may be a reduced copy.
+def _full_size(content: bytes, decoded: Image.Image) -> tuple[int, int]:
+    """Return width and height of the upright image, of which `decoded` may be a reduced copy.
 
     Only JPEGs are decoded at less than their size. Their header has the size as it is stored.
     """
     try:
         with Image.open(BytesIO(content), formats=["JPEG"]) as header:
             width, height = header.size
-            return (height, width) if _is_turned(header) else (width, height)
+            with suppress(Exception):  # damaged EXIF data do not make the image unreadable
+                if header.getexif().get(ExifTags.Base.Orientation) in TURNED:
+                    return height, width
+            return width, height
     except UnidentifiedImageError:
-        return picture.size
-
-
-def _is_turned(header: Image.Image) -> bool:
-    try:
-        return header.getexif().get(ExifTags.Base.Orientation) in TURNED
-    except Exception:  # damaged EXIF data do not make the picture unreadable
-        return False
+        return decoded.size

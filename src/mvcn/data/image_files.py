@@ -1,118 +1,356 @@
-"""Whether the images of posts are there, found out before anything is computed from them."""
+"""Files of images: where a dataset keeps them, by the id before their suffix or by a path."""
 
 import logging
-from collections.abc import Sequence
+import os
+import posixpath
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
-from mvcn.data.bad_images import UnreadableImage, bad_image_error
-from mvcn.data.datasets.mvsa import LABEL_FILE
-from mvcn.data.formats.rows import why_no_file
-from mvcn.data.image_facts import describe_image
-from mvcn.data.read_ahead import read_ahead
-from mvcn.errors import DataError, reason_of
-from mvcn.types import BadImagePolicy, Corpus, ImageReference, Post
+import pyarrow as pa
+from pyarrow.fs import FileSystem
+
+from mvcn.data.image_references import MAX_PATH_CHARACTERS, UnreadableImage
+from mvcn.errors import BadImageError, DataError, reason_of
+from mvcn.files import require_allowed, why_not_allowed
+from mvcn.types import ImageReference, StoredImage
 
 LOG = logging.getLogger(__name__)
 
-FEW = 2
-"""Less than one of so many images found is few: it calls for a warning."""
-READ_AT_ONCE = 256
-"""Images that take a second or so to decode, so that one error can name all that is wrong."""
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2"),
+)
+"""How names of image files end, in any case; of two files with one id the earlier counts."""
+TEXT_SUFFIXES = (".txt",)
+MAX_DEPTH = 2
+"""Folders that archives put around a dataset."""
+NOT_DATA = ("__MACOSX",)
+MAX_NAME_CHARACTERS = 255
+"""Of a file, on every usual system."""
 
 
-def missing_images(posts: Sequence[Post]) -> dict[str, str]:
-    """Return post id -> why its image is not there; no file is opened."""
-    bad = {}
-    for post in posts:
-        reason = None if post.image is None else _why_missing(post.image)
-        if reason is not None:
-            bad[post.id] = reason
-    return bad
-
-
-def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
-    """Raise an error where images are not there and must be; nothing is decoded for it.
-
-    Args:
-        posts: All that is to be worked on.
-        policy: What is to happen to posts with a bad image.
-
-    Raises:
-        BadImageError: The policy is ``error`` and an image is not there. Of few posts, the error
-            also names the images that are there and cannot be decoded.
-    """
-    if policy != "error":
-        return
-    bad = missing_images(posts)
-    if not bad:
-        return
-    ways_on = f"{_way_to_images(posts)}, "
-    shown = {post.id: post.image for post in posts if post.image is not None}
-    if FEW * (len(shown) - len(bad)) < len(shown):
-        ways_on += "take the texts alone by --text-only, "
-    if len(shown) <= READ_AT_ONCE:
-        facts = zip(shown, read_ahead(describe_image, shown.values()), strict=True)
-        bad = {post_id: fact.problem for post_id, fact in facts if fact.problem is not None}
-    raise bad_image_error(bad, ways_on)
-
-
-def require_any_image(posts: Sequence[Post]) -> None:
-    """Raise a DataError where posts have images and none of them is there."""
-    bad = missing_images(posts)
-    if bad and len(bad) == sum(post.image is not None for post in posts):
-        first, reason = next(iter(bad.items()))
-        raise DataError(
-            f"None of the {len(bad)} images is there, as that of post {first}: {reason} To go on, "
-            f"{_way_to_images(posts)}, or take the texts alone by --text-only."
-        )
-
-
-def tell_missing_images(corpus: Corpus, root: Path) -> None:
-    """Warn where images of a source are not there: a few by the id alone, or most in any case.
-
-    Args:
-        corpus: The posts.
-        root: Where they come from.
-
-    Raises:
-        DataError: The source knows its images by the id alone and holds none of them.
-    """
-    by_id = corpus.missing_images
-    shown = sum(post.image is not None for post in corpus.posts)
-    if by_id and not shown:
-        raise DataError(
-            f"{root} holds no image of its {len(by_id)} posts, such as {by_id[0]}.jpg: name the "
-            "folder of the images by --images FOLDER, or take the texts alone by --text-only."
-        )
-    if by_id:
-        LOG.warning(
-            "%s holds no image of %d of its %d posts, such as %s: they count as texts alone.",
-            *(root, len(by_id), len(by_id) + shown, by_id[0]),
-        )
-    named = shown + len(by_id) + len(corpus.faulty_images)
-    found = shown - len(missing_images(corpus.posts))
-    if FEW * found < named:
-        LOG.warning("Only %d of the %d images of %s are found.", found, named, root)
-
-
-def _way_to_images(posts: Sequence[Post]) -> str:
-    """Return what to do so that images are found; MVSA has them in a folder of its own."""
-    folders = dict.fromkeys(post.image.parent for post in posts if isinstance(post.image, Path))
-    for folder in folders:
-        if (folder.parent / LABEL_FILE).is_file():
-            return f"put the images into {folder}, beside {LABEL_FILE}"
-    return "name the folder of the images by --images FOLDER"
-
-
-def _why_missing(image: ImageReference) -> str | None:
-    if isinstance(image, UnreadableImage):
-        return image.reason
-    if not isinstance(image, Path):
-        return None
+def names_in(folder: Path | str) -> list[str]:
+    """Return the names of what is in a folder; none where it cannot be listed."""
     try:
-        if image.is_file():
-            return None
-        reason = why_no_file(image)
-    except (OSError, ValueError) as error:
-        reason = reason_of(error)
-    return f"Image {image} cannot be opened ({reason}): correct its path."
+        return os.listdir(folder)
+    except (OSError, ValueError):
+        return []
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a name in lower case, with its dot."""
+    return os.path.splitext(name)[1].lower()
+
+
+def files_by_id(folder: Path, *kinds: Sequence[str]) -> list[dict[str, Path]]:
+    """Return id -> file for each kind of file in a folder, which is listed once.
+
+    Of several files of one kind with one id, the one whose suffix comes first counts, then the one
+    whose name is first in alphabetical order, and a warning says so.
+
+    Args:
+        folder: The folder; nothing is found where there is none.
+        kinds: Suffixes of each kind of file, in lower case.
+    """
+    found: list[dict[str, list[str]]] = [{} for _ in kinds]
+    for name in names_in(folder):
+        stem, suffix = os.path.splitext(name)
+        for names, suffixes in zip(found, kinds, strict=True):
+            if suffix.lower() in suffixes:
+                names.setdefault(stem, []).append(name)
+    return [
+        _first_of_each(folder, names, suffixes)
+        for names, suffixes in zip(found, kinds, strict=True)
+    ]
+
+
+def _first_of_each(
+    folder: Path, names: dict[str, list[str]], suffixes: Sequence[str]
+) -> dict[str, Path]:
+    def rank(name: str) -> tuple[int, str]:
+        return suffixes.index(suffix_of(name)), name
+
+    several = sorted(stem for stem, alike in names.items() if len(alike) > 1)
+    if several:
+        first, second, *_ = sorted(names[several[0]], key=rank)
+        LOG.warning(
+            "%s: %d id(s) have more than one file, such as %s and %s: the first is read, in the "
+            "order %s.",
+            *(folder, len(several), first, second, ", ".join(suffixes)),
+        )
+    return {stem: folder / min(alike, key=rank) for stem, alike in names.items()}
+
+
+def holds_images(folder: Path) -> bool:
+    """Return whether there is a file with the name of an image in a folder."""
+    return any(suffix_of(name) in IMAGE_SUFFIXES for name in names_in(folder))
+
+
+def find_place(root: Path, is_place: Callable[[Path], bool], what: str) -> Path:
+    """Return the one folder at or below `root` that is of a kind, else `root` itself.
+
+    Archives unpack to folders of their own, so that what is asked for may lie a little deeper.
+
+    Args:
+        root: Where to begin.
+        is_place: Tells a folder of the kind from others.
+        what: What the kind is called, for people.
+
+    Raises:
+        DataError: There are several on one level, or none and you may not read a folder.
+    """
+    require_allowed(root, DataError)
+    level = [root]
+    forbidden: list[Path] = []
+    for depth in range(MAX_DEPTH + 1):
+        found = [folder for folder in level if is_place(folder)]
+        if len(found) > 1:
+            raise DataError(
+                f"{root} holds {what} in {len(found)} folders, such as {found[0]} and {found[1]}: "
+                "name one of them."
+            )
+        if found:
+            if depth:
+                LOG.info("Reading %s from %s, which is below %s.", what, found[0], root)
+            return found[0]
+        below = [folder for parent in level for folder in _folders_in(parent)]
+        level = [folder for folder in below if why_not_allowed(folder) is None]
+        forbidden += [folder for folder in below if folder not in level]
+    for folder in forbidden:
+        require_allowed(folder, DataError)
+    return root
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [
+                e.name for e in entries if not e.name.startswith((".", *NOT_DATA)) and e.is_dir()
+            ]
+    except (OSError, ValueError):
+        return []
+    return [folder / name for name in sorted(names)]
+
+
+class ImageFolder:
+    """The folder that image paths are relative to, and must stay inside.
+
+    Links inside of it are followed, wherever they lead: their owner made them. Its subfolders are
+    listed once each, when they are first needed.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder = os.path.abspath(root)
+        self._names: dict[str, frozenset[str]] = {}
+        self._alike: dict[str, dict[str, list[str]]] = {}
+        self._has_logged = False
+
+    def path(self, name: str, where: str) -> ImageReference:
+        """Return the image of a path, which need not be there.
+
+        Where there is no such file, other spellings of the path are tried inside of the folder,
+        see `spellings`, and other cases of its letters.
+
+        Args:
+            name: As the dataset has it.
+            where: File and row, for errors.
+
+        Returns:
+            A path inside of the folder; else what says why it is none when it is read.
+        """
+        if "\0" in name or _is_too_long(name):
+            return UnreadableImage(
+                name[:MAX_PATH_CHARACTERS],
+                f"{where}: image {name[:80]!r} cannot be followed (it is neither a path nor an "
+                "image as base64 text): correct its path.",
+            )
+        path = path_inside(name, self._folder)
+        if path is not None and self._is_there(path):
+            return self.root / path
+        found = self._find(name) or path
+        if found is not None:
+            return self.root / found
+        return UnreadableImage(
+            name,
+            f"{where}: image {name[:80]!r} is outside of {self.root}: "
+            "name the folder that holds all images by --images.",
+        )
+
+    def _find(self, name: str) -> str | None:
+        """Return the file that another spelling of a path leads to, if there is one."""
+        others = [path_inside(one, self._folder) for one in spellings(name, self._folder)]
+        inside = [path for path in others if path]
+        there = (path for path in inside if self._is_there(path))
+        similar = (path for one in inside if (path := self._similar(one)) is not None)
+        found = next(there, None) or next(similar, None)
+        if found is not None and not self._has_logged:
+            self._has_logged = True
+            LOG.info(
+                "Image %r is read from %s, and others that are spelt like it accordingly.",
+                *(name, self.root / found),
+            )
+        return found
+
+    def _is_there(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        return name in self._names_in(folder)
+
+    def _similar(self, path: str) -> str | None:
+        """Return the one path that differs in case or Unicode form alone; None without one."""
+        found = ""
+        for part in path.split(os.sep):
+            names = [part] if part in self._names_in(found) else self._alike_in(found, part)
+            if len(names) != 1:
+                return None
+            found = os.path.join(found, names[0])
+        return found
+
+    def _names_in(self, folder: str) -> frozenset[str]:
+        if folder not in self._names:
+            self._names[folder] = frozenset(names_in(os.path.join(self._folder, folder)))
+        return self._names[folder]
+
+    def _alike_in(self, folder: str, name: str) -> list[str]:
+        if folder not in self._alike:
+            alike: dict[str, list[str]] = {}
+            for one in self._names_in(folder):
+                alike.setdefault(_folded(one), []).append(one)
+            self._alike[folder] = alike
+        return self._alike[folder].get(_folded(name), [])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImageFile(StoredImage):
+    """An image file on a file system that pyarrow knows, such as one in a cloud."""
+
+    filesystem: FileSystem = field(compare=False)
+    path: str
+    others: tuple[str, ...] = field(default=(), compare=False)
+    """Where else it may be, one after the other."""
+    problem: str = field(default="", compare=False)
+    """What to say where it is nowhere, in place of what the file system says."""
+
+    def __str__(self) -> str:
+        return self.path
+
+    def read(self) -> bytes:
+        """Return the bytes of the file.
+
+        Raises:
+            BadImageError: There is no such file, or it cannot be read.
+        """
+        try:
+            return self._read_first()
+        except (OSError, pa.ArrowException) as error:
+            reason = (
+                f"Image {self} cannot be read ({reason_of(error)}): restore it or leave it out."
+            )
+            raise BadImageError(self.problem or reason) from error
+
+    def _read_first(self) -> bytes:
+        missing = []
+        for path in (self.path, *self.others):
+            try:
+                with self.filesystem.open_input_file(path) as file:
+                    content: bytes = file.read()
+                    return content
+            except FileNotFoundError as error:
+                missing.append(error)
+        raise missing[0]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImageFolder:
+    """As `ImageFolder`, on a file system that pyarrow knows, where nothing is listed."""
+
+    filesystem: FileSystem
+    root: str
+
+    def path(self, name: str, where: str) -> ImageReference:
+        """Return the image of a path, whose other spellings are tried when it is read.
+
+        Args:
+            name: As the dataset has it.
+            where: File and row, for errors.
+
+        Returns:
+            A file inside of the folder; else what says why it is none when it is read.
+        """
+        folder = posixpath.join("/", self.root)
+        paths = [path_inside(one, folder) for one in spellings(name, folder)]
+        places = list(dict.fromkeys(posixpath.join(self.root, path) for path in paths if path))
+        problem = (
+            ""
+            if paths[0]
+            else f"{where}: image {name[:80]!r} is outside of {self.root}: correct its path."
+        )
+        if not places:
+            return UnreadableImage(name, problem)
+        return StoredImageFile(self.filesystem, places[0], tuple(places[1:]), problem)
+
+
+def path_inside(name: str, folder: str) -> str | None:
+    """Return a path relative to a folder; None where it leads out of it.
+
+    Links are not looked at: who made one inside of the folder chose where it leads.
+
+    Args:
+        name: Path relative to the folder, or an absolute one.
+        folder: Absolute path without ``..``.
+    """
+    path = os.path.normpath(os.path.join(folder, name))
+    start = os.path.join(folder, "")
+    if path == folder:
+        return ""
+    return path[len(start) :] if path.startswith(start) else None
+
+
+def spellings(name: str, folder: str) -> list[str]:
+    """Return a path as it is, and what else a user would try if there were no such file.
+
+    Quotes are taken off, backslashes turned, percent signs decoded, and a slash or the names of
+    the folder itself are left out at the beginning, in all combinations.
+
+    Args:
+        name: Path as the dataset has it.
+        folder: Absolute path of what it is relative to.
+    """
+    changes: tuple[Callable[[str], str], ...] = (
+        lambda one: one.strip("\"'"),
+        lambda one: one.replace("\\", "/"),
+        unquote,
+        lambda one: one.lstrip("/"),
+        lambda one: _without_folder(one, folder),
+    )
+    found = [name]
+    for change in changes:
+        found += [change(one) for one in found]
+        found = list(dict.fromkeys(found))
+    return found
+
+
+def _without_folder(name: str, folder: str) -> str:
+    """Take the last names of the folder off the beginning of a path, as many as are there."""
+    parts = os.path.normpath(name).lstrip(os.sep).split(os.sep)
+    own = folder.split(os.sep)
+    for count in range(min(len(parts) - 1, len(own)), 0, -1):
+        if _folded("/".join(parts[:count])) == _folded("/".join(own[-count:])):
+            return "/".join(parts[count:])
+    return name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_too_long(name: str) -> bool:
+    """Return whether no file can be called this, as of base64 text that is no image."""
+    longest = max(map(len, name.split("/")))
+    return len(name) > MAX_PATH_CHARACTERS or longest > MAX_NAME_CHARACTERS

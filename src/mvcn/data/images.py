@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from typing import TypeAlias, TypeVar
@@ -41,6 +41,7 @@ BYTES_OF_SIGNATURE = 16
 MIN_DECODED_ROWS = 0.95
 """Share of its rows from which on a truncated JPEG is read."""
 MAX_8_BIT, MAX_16_BIT = 0xFF, 0xFFFF
+NAMED_IN_WARNING = 3
 
 TOO_LARGE = f"has more than the {MAX_IMAGE_PIXELS:,} pixels allowed: scale it down."
 
@@ -73,6 +74,19 @@ def open_image(
 
 def already_warned(_: str) -> None:
     """Say nothing: for `open_image` of an image that was opened before."""
+
+
+def warn_of_truncated_images(remarks: Sequence[str]) -> None:
+    """Log how many images are read though their last bytes are missing, and the first of them.
+
+    Args:
+        remarks: A sentence an image, as `open_image` gives it.
+    """
+    if remarks:
+        first = " ".join(remarks[:NAMED_IN_WARNING])
+        rest = len(remarks) - NAMED_IN_WARNING
+        more = f" (and {rest} more)" if rest > 0 else ""
+        LOGGER.warning("%d truncated image(s) are used: %s%s", len(remarks), first, more)
 
 
 def image_size(image: ImageReference) -> tuple[int, int]:

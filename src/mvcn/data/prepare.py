@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from mvcn.data.bad_images import bad_image_error, warn_of_truncated_images
+from mvcn.data.bad_images import (
+    WITHOUT_CONTENT,
+    bad_image_error,
+    by_id,
+    missing_input,
+    usable_posts,
+)
 from mvcn.data.datasets.prepared import (
     FACTS,
     FOLDER,
@@ -26,13 +32,11 @@ from mvcn.data.datasets.prepared import (
     parse_json,
 )
 from mvcn.data.fingerprint import fingerprint
-from mvcn.data.image_facts import describe_image
-from mvcn.data.images import image_digest, read_image
-from mvcn.data.parquet_images import ParquetImage
-from mvcn.data.read_ahead import read_ahead
-from mvcn.data.tar_members import TarMember
-from mvcn.data.usable_posts import WITHOUT_CONTENT, by_id, lack_of, usable_posts
-from mvcn.errors import BadImageError, DataError, RunError
+from mvcn.data.image_facts import read_and_describe
+from mvcn.data.images import image_digest, warn_of_truncated_images
+from mvcn.data.prefetch import prefetch
+from mvcn.data.stored_images import ParquetImage, TarMember
+from mvcn.errors import DataError, RunError
 from mvcn.files import write_json
 from mvcn.outputs import remove_contents, require_output_folder, require_same_settings
 from mvcn.types import BadImagePolicy, Corpus, ImageFacts, Post
@@ -86,7 +90,7 @@ def prepare(
         DataError: A post is in a part that is none of ours, or cannot be written.
         BadImageError: The policy is ``error`` and images are bad; all were looked at.
     """
-    posts = [post for post in corpus.posts if lack_of(post) is None]
+    posts = [post for post in corpus.posts if missing_input(post) is None]
     shards = _plan(posts)
     _require_elsewhere(posts, output)
     plan = {"posts": _identity(posts), "on_bad_image": on_bad_image, "format": FORMAT}
@@ -232,7 +236,7 @@ def _row_groups(
 
     Images are read a few ahead.
     """
-    loaded = read_ahead(_load, posts)
+    loaded = prefetch(_load, posts)
     for start in range(0, len(posts), ROW_GROUP_POSTS):
         chunk = posts[start : start + ROW_GROUP_POSTS]
         found = [next(loaded) for _ in chunk]
@@ -251,15 +255,7 @@ def _load(post: Post) -> tuple[bytes | None, ImageFacts | None]:
     """Return the image's file and what is known of it."""
     if post.image is None:
         return None, None
-    try:
-        content = read_image(post.image)
-    except BadImageError as error:
-        return None, ImageFacts("", problem=str(error))
-    facts = describe_image(content)
-    if facts.problem or facts.truncation:  # once more, for a sentence that says where it is
-        named = describe_image(post.image)
-        facts = replace(facts, problem=named.problem, truncation=named.truncation)
-    return content, facts
+    return read_and_describe(post.image)
 
 
 def _row(post: Post, content: bytes | None, facts: ImageFacts | None) -> dict[str, Any]:
@@ -283,7 +279,7 @@ def _index(
     bad = {i: why for record in records for i, why in record["bad_images"].items()}
     truncated = {i: how for record in records for i, how in record.get(TRUNCATED, {}).items()}
     removed = {reason: list(ids) for reason, ids in corpus.removed.items()}
-    empty = [post.id for post in corpus.posts if lack_of(post) is not None]
+    empty = [post.id for post in corpus.posts if missing_input(post) is not None]
     empty += [post_id for record in records for post_id in record["left_out"]]
     if empty:
         removed[WITHOUT_CONTENT] = empty

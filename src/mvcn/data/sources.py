@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvcn.config import DataConfig
+from mvcn.data.bad_images import warn_of_missing_images
 from mvcn.data.datasets import read_corpus
 from mvcn.data.formats.rows import TableOptions
-from mvcn.data.image_files import tell_missing_images
 from mvcn.data.parts import PARTS, part_files, part_of
 from mvcn.data.splits import read_ids, require_made_for, select_posts
 from mvcn.errors import ConfigError, DataError
@@ -120,7 +120,7 @@ def read_source(
         text_only=config.text_only,
     )
     if not config.text_only:
-        tell_missing_images(corpus, root)
+        warn_of_missing_images(corpus, root)
     return corpus
 
 

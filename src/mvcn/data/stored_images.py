@@ -1,84 +1,307 @@
-"""Images that are files on a file system that pyarrow knows, such as one in a cloud."""
+"""Images inside Parquet and tar files, each read only when it is needed; nothing is unpacked."""
 
-import posixpath
+import hashlib
+import os
+import tarfile
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
 
 import pyarrow as pa
-from pyarrow.fs import FileSystem
+import pyarrow.parquet as pq
 
-from mvcn.data.bad_images import UnreadableImage
-from mvcn.data.image_paths import path_inside, spellings
-from mvcn.errors import BadImageError, reason_of
-from mvcn.types import ImageReference, StoredImage
+from mvcn.data.stored_files import StoredFile
+from mvcn.errors import BadImageError, DataError, reason_of
+from mvcn.files import NOT_ALLOWED, why_not_allowed
+from mvcn.types import ImageFacts, StoredImage
+
+MAX_CACHED_BYTES = 64 * 2**20
+MAX_CACHED_FOOTERS = 8
+BYTES_FIELD = "bytes"
+"""Field of a struct column that holds the image file, as Hugging Face datasets name it."""
+BYTES_AT_ONCE = 1 << 20
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+"""How files of gzip, bzip2, xz and zstandard begin."""
+
+FileVersion: TypeAlias = tuple[Path, int, int, int]
+"""Path, inode, size and time of the last change."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredImageFile(StoredImage):
-    """An image file that is read when it is needed."""
+class ParquetImage(StoredImage):
+    """An image file inside a Parquet file: one row of a column of bytes, or of a struct with them.
 
-    filesystem: FileSystem = field(compare=False)
-    path: str
-    others: tuple[str, ...] = field(default=(), compare=False)
-    """Where else it may be, one after the other."""
-    problem: str = field(default="", compare=False)
-    """What to say where it is nowhere, in place of what the file system says."""
+    Its identity is its place; what is known of it does not count. Row groups that were read are
+    kept for a while, all images together at most `MAX_CACHED_BYTES` or one row group. No file
+    stays open. Threads may read at the same time.
+    """
+
+    path: Path
+    row_group: int
+    row: int
+    """Within the row group; 0 is the first."""
+    column: str = "image"
+    """Name of a column of type binary or large_binary, or of a struct with a field ``bytes``."""
+    facts: ImageFacts | None = field(default=None, compare=False)
+    number: int | None = field(default=None, compare=False)
+    """Of the row in the whole file; 1 is the first."""
 
     def __str__(self) -> str:
-        return self.path
+        if self.number is not None:
+            return f"in row {self.number} of {self.path}"
+        return f"in row {self.row + 1} of row group {self.row_group + 1} of {self.path}"
+
+    def read(self) -> bytes:
+        """Return the bytes of the image file.
+
+        Raises:
+            BadImageError: The file is missing, damaged or was changed, or has no image there.
+        """
+        try:
+            content = _ROW_GROUPS.get(self)
+        except _UnreadableError as error:
+            raise BadImageError(f"Image {self} {error}") from error.__cause__
+        if self.facts is not None:
+            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+            if digest != self.facts.digest:
+                raise BadImageError(
+                    f"Image {self} is not the one that was there before: restore the file, "
+                    "or read or prepare its posts anew."
+                )
+        return content
+
+
+class _UnreadableError(Exception):
+    """The end of a sentence that begins with the place of the image."""
+
+
+class _RowGroup:
+    """The images of one row group, once they have been read."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()  # who comes while it is being read waits for it: nothing is read twice
+        self.images: pa.ChunkedArray | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        return 0 if self.images is None else self.images.nbytes
+
+
+class _RowGroups:
+    """The row groups that were used last."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, with locks that nobody holds."""
+        self._lock = Lock()
+        self._groups: OrderedDict[tuple[FileVersion, int, str], _RowGroup] = OrderedDict()
+        self._footers: OrderedDict[FileVersion, pq.FileMetaData] = OrderedDict()
+
+    def get(self, image: ParquetImage) -> bytes:
+        version = _version(image.path)
+        key = (version, image.row_group, image.column)
+        with self._lock:
+            group = self._groups.setdefault(key, _RowGroup())
+            self._groups.move_to_end(key)
+        with group.lock:
+            if group.images is None:
+                group.images = self._read(image, version)
+                self._make_room()
+            return _cell(group.images, image.row)
+
+    def _read(self, image: ParquetImage, version: FileVersion) -> pa.ChunkedArray:
+        try:
+            return _read_column(image, self._footer(image.path, version))
+        except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+            usual = f"cannot be read ({reason_of(error)}): restore the file or leave it out."
+            raise _UnreadableError(why_not_allowed(image.path) or usual) from error
+
+    def _footer(self, path: Path, version: FileVersion) -> pq.FileMetaData:
+        with self._lock:
+            if version not in self._footers:
+                self._footers[version] = pq.read_metadata(path)
+            self._footers.move_to_end(version)
+            while len(self._footers) > MAX_CACHED_FOOTERS:
+                self._footers.popitem(last=False)
+            return self._footers[version]
+
+    def _make_room(self) -> None:
+        with self._lock:
+            sizes = {key: group.num_bytes for key, group in self._groups.items()}
+            total = sum(sizes.values())
+            for key in list(self._groups)[:-1]:
+                if total <= MAX_CACHED_BYTES:
+                    break
+                total -= sizes[key]
+                del self._groups[key]
+
+
+_ROW_GROUPS = _RowGroups()
+# A process that forks while a thread reads would pass a lock on that nobody ever releases.
+os.register_at_fork(after_in_child=_ROW_GROUPS.forget)
+
+
+def _version(path: Path) -> FileVersion:
+    try:
+        if path.is_file():  # a named pipe would block for ever
+            status = path.stat()
+            return path, status.st_ino, status.st_size, status.st_mtime_ns
+    except (OSError, ValueError) as error:
+        usual = f"cannot be read ({reason_of(error)}): restore the file."
+        raise _UnreadableError(why_not_allowed(path) or usual) from error
+    raise _UnreadableError("cannot be read, since there is no such file: restore it.")
+
+
+def _read_column(image: ParquetImage, footer: pq.FileMetaData) -> pa.ChunkedArray:
+    schema = footer.schema.to_arrow_schema()
+    if not 0 <= image.row_group < footer.num_row_groups or image.column not in schema.names:
+        raise _UnreadableError(f"does not exist{_CHANGED}")
+    leaf = _leaf(image.column, schema.field(image.column).type)
+    with pq.ParquetFile(
+        image.path, metadata=footer, page_checksum_verification=True, pre_buffer=False
+    ) as file:
+        table = file.read_row_group(image.row_group, columns=[leaf], use_threads=False)
+    return table.column(image.column)
+
+
+_CHANGED = ", so the file was changed: restore it, or read or prepare its posts anew."
+
+
+def _leaf(column: str, kind: pa.DataType) -> str:
+    """Return the name by which Parquet knows the bytes of the column."""
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return column
+    if pa.types.is_struct(kind) and kind.get_field_index(BYTES_FIELD) >= 0:
+        return f"{column}.{BYTES_FIELD}"
+    raise _UnreadableError(
+        f"cannot be read, since column '{column}' holds {kind} instead of bytes: name another."
+    )
+
+
+def _cell(images: pa.ChunkedArray, row: int) -> bytes:
+    if not 0 <= row < len(images):
+        raise _UnreadableError(f"does not exist{_CHANGED}")
+    value = images[row].as_py()
+    content = value[BYTES_FIELD] if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        raise _UnreadableError("is not there (the cell is empty): leave it out.")
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class TarMember(StoredImage):
+    """A file inside a tar file, where its bytes follow each other.
+
+    Its identity is its place. No file stays open. Threads may read at the same time.
+    """
+
+    file: StoredFile
+    """The tar file."""
+    name: str
+    """Path inside the tar file."""
+    offset: int
+    size_bytes: int
+    modified_ns: int = field(compare=False)
+    """When the tar file was changed last, before its members were listed."""
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.file.path}"
 
     def read(self) -> bytes:
         """Return the bytes of the file.
 
         Raises:
-            BadImageError: There is no such file, or it cannot be read.
+            BadImageError: The tar file is missing, cannot be read or was changed.
         """
         try:
-            return self._read_first()
+            if version_of(self.file) != (self.file.size_bytes, self.modified_ns):
+                raise BadImageError(
+                    f"{self.file.path} was changed or removed after its members were listed, so "
+                    f"that {self.name} cannot be read: restore it, or run the command again."
+                )
+            with self.file.filesystem.open_input_file(self.file.path) as stream:
+                content: bytes = stream.read_at(self.size_bytes, self.offset)
+                return content
+        except PermissionError as error:
+            raise BadImageError(f"{self.file.path} {_forbidden(self.file)}") from error
         except (OSError, pa.ArrowException) as error:
             raise BadImageError(
-                self.problem
-                or f"Image {self} cannot be read ({reason_of(error)}): restore it or leave it out."
+                f"{self} cannot be read ({reason_of(error)}): restore the tar file."
             ) from error
 
-    def _read_first(self) -> bytes:
-        lacking = []
-        for path in (self.path, *self.others):
-            try:
-                with self.filesystem.open_input_file(path) as file:
-                    content: bytes = file.read()
-                    return content
-            except FileNotFoundError as error:
-                lacking.append(error)
-        raise lacking[0]
+
+def version_of(file: StoredFile) -> tuple[int | None, int | None]:
+    """Return size and time of the last change; None where there is no such file."""
+    (info,) = file.filesystem.get_file_info([file.path])
+    return info.size, info.mtime_ns
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImageFolder:
-    """The folder that image paths are relative to, and must stay inside."""
+def read_members(file: StoredFile) -> Iterator[TarMember]:
+    """Yield the regular files in a tar file in their order; their content is not read.
 
-    filesystem: FileSystem
-    root: str
+    Raises:
+        DataError: No tar file, a compressed one, one that is damaged or not whole, or one with
+            links or sparse files; names the member.
+    """
+    last = ""
+    try:
+        _, modified_ns = version_of(file)
+        with file.filesystem.open_input_file(file.path) as stream:
+            _require_uncompressed(stream, file)
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                while (entry := archive.next()) is not None:
+                    archive.members.clear()  # type: ignore[attr-defined]  # else all stay in memory
+                    last = entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+                    if not entry.isdir():
+                        _require_in_one_piece(entry, last, file)
+                        place = (entry.offset_data, entry.size, modified_ns or 0)
+                        yield TarMember(file, last, *place)
+                _require_end(stream, archive.offset)
+    except PermissionError as error:
+        raise DataError(f"{file.path} {_forbidden(file)}") from error
+    except (tarfile.TarError, EOFError, OSError, ValueError, pa.ArrowException) as error:
+        behind = f"behind its member {last}" if last else "at its beginning"
+        raise DataError(
+            f"{file.path} is damaged or not whole {behind} ({reason_of(error)}): "
+            "download or write it again, or take it out."
+        ) from error
 
-    def path(self, name: str, where: str) -> ImageReference:
-        """Return the image of a path, which need not be there.
 
-        Other spellings of the path, see `spellings`, are tried when it is read and not there.
-
-        Args:
-            name: As the source has it.
-            where: File and row, for errors.
-
-        Returns:
-            A file inside of the folder; else what says why it is none when it is read.
-        """
-        folder = posixpath.join("/", self.root)
-        paths = [path_inside(one, folder) for one in spellings(name, folder)]
-        places = list(dict.fromkeys(posixpath.join(self.root, path) for path in paths if path))
-        problem = (
-            ""
-            if paths[0]
-            else f"{where}: image {name[:80]!r} is outside of {self.root}: correct its path."
+def _require_uncompressed(stream: pa.NativeFile, file: StoredFile) -> None:
+    beginning = stream.read(8)
+    stream.seek(0)
+    if beginning.startswith(COMPRESSED):
+        raise DataError(
+            f"{file.path} is compressed, so that nothing can be read from the middle of it: "
+            "decompress it first, as by gunzip."
         )
-        if not places:
-            return UnreadableImage(name, problem)
-        return StoredImageFile(self.filesystem, places[0], tuple(places[1:]), problem)
+
+
+def _require_in_one_piece(entry: tarfile.TarInfo, name: str, file: StoredFile) -> None:
+    if not entry.isreg() or entry.issparse():
+        what = "a sparse file" if entry.isreg() else "a link or a device"
+        raise DataError(
+            f"{file.path}: its member {name} is {what}: write the tar file again with "
+            "--dereference and without --sparse."
+        )
+
+
+def _require_end(stream: pa.NativeFile, offset: int) -> None:
+    """Raise a ReadError unless zeros follow, as at the end of each tar file that is whole."""
+    stream.seek(offset)
+    zeros = 0
+    while block := stream.read(BYTES_AT_ONCE):
+        if block.strip(b"\0"):
+            raise tarfile.ReadError("what follows is no member")
+        zeros += len(block)
+    if zeros < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("its end is missing")
+
+
+def _forbidden(file: StoredFile) -> str:
+    return why_not_allowed(Path(file.path)) or NOT_ALLOWED

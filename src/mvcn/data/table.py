@@ -8,7 +8,8 @@ from mvcn.data.formats.columns import ANNOTATIONS, find_columns, log_columns
 from mvcn.data.formats.posts import post_of_row, without_surrogates
 from mvcn.data.formats.registry import open_table
 from mvcn.data.formats.rows import Row, Table, TableOptions
-from mvcn.data.image_cells import ImageFolder, ImagePlace
+from mvcn.data.image_files import ImageFolder
+from mvcn.data.image_references import ImagePlace
 from mvcn.data.parts import keep_parts
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post

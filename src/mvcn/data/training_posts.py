@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mvcn.config import DataConfig
+from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
 from mvcn.data.datasets import DATASETS
 from mvcn.data.sources import id_files, posts_of_id_file, read_source
 from mvcn.data.splits import stratified_split
-from mvcn.data.usable_posts import WITHOUT_CONTENT, lack_of
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
 
@@ -137,8 +137,8 @@ def _training_posts(
     unused: Mapping[str, int] | None = None,
 ) -> TrainingPosts:
     """Take out, and count, posts without text and image, and those that wait for a prediction."""
-    empty = tuple(post.id for post in read if lack_of(post) is not None)
-    waiting = tuple(post.id for post in read if post.label is None and lack_of(post) is None)
+    empty = tuple(post.id for post in read if missing_input(post) is not None)
+    waiting = tuple(post.id for post in read if post.label is None and missing_input(post) is None)
     left_out = {WITHOUT_CONTENT: empty, UNLABELLED: waiting}
     removed = {**corpus.removed, **{reason: ids for reason, ids in left_out.items() if ids}}
     train, dev = (learnable_posts(parts[name]) for name in TWO_WAY)
@@ -148,7 +148,7 @@ def _training_posts(
 
 def learnable_posts(posts: Sequence[Post]) -> list[Post]:
     """Return the posts that have a label and something to read."""
-    return [post for post in posts if post.label is not None and lack_of(post) is None]
+    return [post for post in posts if post.label is not None and missing_input(post) is None]
 
 
 def _require_learnable(posts: TrainingPosts) -> None:

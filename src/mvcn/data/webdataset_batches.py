@@ -11,7 +11,7 @@ from mvcn.data.datasets.webdataset_samples import columns_of, read_samples, row_
 from mvcn.data.formats.posts import RowFile, UnreadableCell
 from mvcn.data.formats.rows import Row
 from mvcn.data.stored_files import StoredFile
-from mvcn.data.tar_members import TarMember, version_of
+from mvcn.data.stored_images import TarMember, version_of
 from mvcn.errors import DataError
 
 SAMPLES_AT_ONCE = 256

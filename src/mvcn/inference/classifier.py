@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from mvcn.data.bad_images import WAYS_ON, require_policy
-from mvcn.data.decoded_image import GivenImage, image_reference
+from mvcn.data.bad_images import WAYS_ON, missing_input, require_images, require_policy
 from mvcn.data.given_posts import each_post, given_posts, given_text
-from mvcn.data.image_files import require_images
+from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.labels import label_ids
-from mvcn.data.usable_posts import lack_of
 from mvcn.errors import BadImageError, DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
@@ -273,7 +271,7 @@ class Classifier:
 
 
 def require_content(post: Post, reads: Sequence[str]) -> None:
-    """Raise a DataError where a post has nothing that a model reads; see `lack_of`."""
-    lack = lack_of(post, reads)
+    """Raise a DataError where a post has nothing that a model reads; see `missing_input`."""
+    lack = missing_input(post, reads)
     if lack is not None:
         raise DataError(lack)

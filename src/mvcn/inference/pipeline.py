@@ -17,8 +17,8 @@ from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from mvcn.data.bad_images import require_policy
-from mvcn.data.decoded_image import image_reference
 from mvcn.data.given_posts import given_text
+from mvcn.data.image_references import image_reference
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, Prediction, require_content

@@ -12,10 +12,10 @@ from pyarrow.fs import LocalFileSystem
 from mvcn.data.formats.parquet import ParquetRows
 from mvcn.data.formats.posts import RowFile
 from mvcn.data.formats.rows import repeated_name
-from mvcn.data.image_cells import ImageFolder, ImagePlace
-from mvcn.data.read_ahead import read_ahead
+from mvcn.data.image_files import ImageFolder, StoredImageFolder
+from mvcn.data.image_references import ImagePlace
+from mvcn.data.prefetch import prefetch
 from mvcn.data.stored_files import StoredFile
-from mvcn.data.stored_images import StoredImageFolder
 from mvcn.data.webdataset_batches import TarRows
 from mvcn.errors import DataError
 
@@ -75,7 +75,7 @@ def read_footers(
         DataError: A file is not what its name says, or a column is missing; names the file.
     """
     return list(
-        read_ahead(
+        prefetch(
             lambda file: _read_footer(file, names, kept),
             files,
             threads=FOOTERS_AT_ONCE,

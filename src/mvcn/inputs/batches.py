@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from mvcn.data.bad_images import BOTH, UsablePosts, by_id, usable_posts
 from mvcn.data.labels import NO_LABEL, LabelField, label_ids
 from mvcn.data.text import has_text
-from mvcn.data.usable_posts import BOTH, UsablePosts, by_id, usable_posts
 from mvcn.inputs.attributes import AttributeCache, AttributeModel
 from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor

@@ -10,9 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mvcn.data.bad_images import warn_of_truncated_images
-from mvcn.data.images import Warn, already_warned, image_digest, open_image
-from mvcn.data.read_ahead import read_ahead
+from mvcn.data.images import (
+    Warn,
+    already_warned,
+    image_digest,
+    open_image,
+    warn_of_truncated_images,
+)
+from mvcn.data.prefetch import prefetch
 from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
 from mvcn.encoders.tokens import frozen_image_tokens, token_width
 from mvcn.errors import BadImageError
@@ -118,7 +123,7 @@ class ImagePixels:
             return _pixels_or_reason(image, self._processor, remarks.append)
 
         # threads would cost more than they gain for a single image
-        pixels = map(read, images) if len(images) == 1 else read_ahead(read, images)
+        pixels = map(read, images) if len(images) == 1 else prefetch(read, images)
         quiet = self._keep or not images
         yield from tqdm(pixels, total=len(images), desc="Image check", unit="image", disable=quiet)
         warn_of_truncated_images(remarks)
@@ -188,7 +193,7 @@ class ImageFeatures:
         """Fill the cache, shard by shard; return digest and reason of what cannot be read."""
         unreadable: list[tuple[str, str]] = []
         remarks: list[str] = []
-        pixels = read_ahead(
+        pixels = prefetch(
             lambda image: _pixels_or_reason(image, self._processor, remarks.append),
             images,
             ahead=SHARD_IMAGES,

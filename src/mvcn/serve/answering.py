@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from fastapi import Request
 
-from mvcn.data.usable_posts import lack_of
+from mvcn.data.bad_images import missing_input
 from mvcn.errors import DataError
 from mvcn.inference import Prediction
 from mvcn.inference.classifier import require_content
@@ -127,7 +127,7 @@ class Answering:
         self, post: Post, found: Prediction, policy: BadImagePolicy, *, has_ids: bool
     ) -> Prediction:
         """Return what a policy leaves of a prediction that was made without a bad image."""
-        is_empty = lack_of(post, self._run.classifier.reads) is not None
+        is_empty = missing_input(post, self._run.classifier.reads) is not None
         if found.problem is None or is_empty or policy == "blank":
             return found
         if policy == "drop":

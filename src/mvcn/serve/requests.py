@@ -19,9 +19,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from mvcn.data.bad_images import UnreadableImage
-from mvcn.data.base64_images import decode_base64_image, is_base64_image
 from mvcn.data.formats.rows import repeated_name
+from mvcn.data.image_references import UnreadableImage, decode_base64_image, is_base64_image
 from mvcn.data.images import image_size
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import BadImageError

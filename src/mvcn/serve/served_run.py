@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from mvcn.data.decoded_image import DecodedImage
+from mvcn.data.image_references import DecodedImage
 from mvcn.explain.figures import draw_heat_map
 from mvcn.explain.post import Explanation, explain
 from mvcn.explain.saliency import Method

@@ -1,74 +1,310 @@
-"""Images that are not there are found out before anything is decoded."""
+"""Files of images, found by the id before their suffix or by a path of any spelling."""
+
+import itertools
+import json
+import logging
+import os
+import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mvcn.data import image_files
-from mvcn.data.bad_images import UnreadableImage
-from mvcn.data.image_files import missing_images, require_any_image, require_images
+from mvcn.config import DataConfig
+from mvcn.data.datasets import read_corpus
+from mvcn.data.image_files import IMAGE_SUFFIXES, ImageFolder, files_by_id, path_inside, spellings
+from mvcn.data.images import read_image
+from mvcn.data.prepare import prepare
+from mvcn.data.sources import read_source
+from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, DataError
-from mvcn.types import Post
+
+IDS = ("1", "2", "3")
+
+
+def write(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def write_mvsa(root, suffix, folder="data", text=".txt"):
+    rows = "".join(f"{one}\tneutral,neutral\n" for one in IDS)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "labelResultAll.txt").write_text(f"ID\ttext,image\n{rows}")
+    return write(root, *(f"{folder}/{one}{end}" for one in IDS for end in (suffix, text)))
+
+
+def write_hfm(root, suffix, folder="image"):
+    write(root, *(f"{folder}/{one}{suffix}" for one in IDS))
+    (root / "text").mkdir()
+    (root / "text/train.txt").write_text("".join(f"{[one, 'words', 1]}\n" for one in IDS))
+    return root
+
+
+def write_clmlf(root, suffix, folder="dataset_image"):
+    write(root, *(f"{folder}/{one}{suffix}" for one in IDS))
+    entries = [{"id": one, "text": "words", "emotion_label": 1} for one in IDS]
+    (root / "train.json").write_text(json.dumps(entries))
+    return root
+
+
+def write_classes(root, suffix, text=".txt"):
+    return write(root, *(f"{one}/{one}{end}" for one in IDS for end in (suffix, text)))
+
+
+WRITERS = {
+    "mvsa-single": write_mvsa,
+    "hfm": write_hfm,
+    "clmlf-json": write_clmlf,
+    "image-folder": write_classes,
+}
+SUFFIXES = (*IMAGE_SUFFIXES, ".JPG", ".Jpeg", ".JFIF", ".PNG")
+
+
+def found(corpus):
+    """The name of each post's image, as the file itself says it."""
+    return [read_image(post.image).decode().rpartition("/")[2] for post in corpus.posts]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_image_is_found_whatever_its_suffix(name, suffix, tmp_path):
+    corpus = read_corpus(name, WRITERS[name](tmp_path, suffix))
+    assert found(corpus) == [f"{one}{suffix}" for one in IDS]
+    assert corpus.missing_images == ()
+
+
+@pytest.mark.parametrize("text", [".TXT", ".Txt"])
+def test_a_text_is_found_whatever_the_case_of_its_suffix(text, tmp_path):
+    single = read_corpus("mvsa-single", write_mvsa(tmp_path / "mvsa", ".jpg", text=text))
+    assert [post.text for post in single.posts] == [f"data/{one}{text}" for one in IDS]
+    classes = read_corpus("image-folder", write_classes(tmp_path / "classes", ".JPG", text))
+    assert [post.text for post in classes.posts] == [f"{one}/{one}{text}" for one in IDS]
+
+
+def test_two_texts_of_one_image_are_refused(tmp_path):
+    root = write(tmp_path, "cat/a.png", "cat/a.TXT", "cat/a.txt")
+    with pytest.raises(DataError, match=r"a\.TXT and a\.txt are both the text of one image"):
+        read_corpus("image-folder", root)
+
+
+@pytest.mark.parametrize("name", ["mvsa-single", "hfm", "clmlf-json"])
+def test_of_two_images_with_one_id_the_first_in_a_stated_order_is_read(name, tmp_path, caplog):
+    root = WRITERS[name](tmp_path, ".png")
+    (folder,) = {post.image.parent for post in read_corpus(name, root).posts}
+    write(folder, "2.jpg", "3.gif", "3.JPG")
+    assert found(read_corpus(name, root)) == ["1.png", "2.jpg", "3.JPG"]
+    (message,) = {record.getMessage() for record in caplog.records}
+    assert "2 id(s) have more than one file, such as 2.jpg and 2.png" in message
+
+
+def test_a_data_set_may_lie_in_a_folder_of_its_own(tmp_path, caplog):
+    write_mvsa(tmp_path / "a/MVSA_Single", ".jpg")
+    write(tmp_path, "a/__MACOSX/MVSA_Single/labelResultAll.txt", "a/readme.txt")
+    write_hfm(tmp_path / "b/x/hfm", ".jpg", "image/dataset_image")
+    for name, folder in {"mvsa-single": "a", "hfm": "b"}.items():
+        with caplog.at_level(logging.INFO, "mvcn.data"):
+            assert found(read_corpus(name, tmp_path / folder)) == [f"{one}.jpg" for one in IDS]
+    told = [record.getMessage() for record in caplog.records]
+    assert any("MVSA-Single" in one and str(tmp_path / "a/MVSA_Single") in one for one in told)
+    assert any("images" in one and "dataset_image" in one for one in told)
+
+
+def test_images_may_lie_in_a_folder_of_their_own(tmp_path):
+    write(tmp_path / "archive", *(f"dataset_image/{one}.jpg" for one in IDS))
+    for name in ("hfm", "clmlf-json"):
+        root = WRITERS[name](tmp_path / name, ".jpg", "elsewhere")
+        corpus = read_corpus(name, root, images=tmp_path / "archive")
+        assert found(corpus) == [f"{one}.jpg" for one in IDS]
+    root = write_hfm(tmp_path / "other", ".jpg", "dataset_image")
+    assert found(read_corpus("hfm", root)) == [f"{one}.jpg" for one in IDS]
+
+
+def test_one_of_two_data_sets_is_not_guessed(tmp_path):
+    for name in ("first", "second"):
+        write_mvsa(tmp_path / name, ".jpg")
+    with pytest.raises(DataError, match=r"holds MVSA-Single in 2 folders, such as .*first"):
+        read_corpus("mvsa-single", tmp_path)
+
+
+def test_images_that_are_missing_are_told(tmp_path, caplog):
+    root = write_hfm(tmp_path, ".jpg")
+    (root / "image/2.jpg").unlink()
+    config = DataConfig(name="hfm", root=root)
+    corpus = read_source(config, root)
+    assert [post.image is not None for post in corpus.posts] == [True, False, True]
+    assert corpus.missing_images == ("2",)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "holds no image of 1 of its 3 posts, such as 2" in message
+    caplog.clear()
+    (root / "image/1.jpg").unlink()
+    read_source(config, root)
+    told = [record.getMessage() for record in caplog.records]
+    assert any("Only 1 of the 3 images" in one for one in told)
+
+
+def test_a_data_set_without_any_of_its_images_is_refused_unless_texts_are_enough(tmp_path):
+    root = write_hfm(tmp_path, ".jpg", "elsewhere")
+    with pytest.raises(DataError, match=r"no image of its 3 posts.*--images FOLDER.*--text-only"):
+        read_source(DataConfig(name="hfm", root=root), root)
+    corpus = read_source(DataConfig(name="hfm", root=root, text_only=True), root)
+    assert [(post.text, post.image) for post in corpus.posts] == [("words", None)] * 3
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_texts_alone_are_read_without_a_look_at_images(name, tmp_path, caplog):
+    root = WRITERS[name](tmp_path, ".jpg")
+    corpus = read_corpus(name, root)
+    alone = read_source(DataConfig(name=name, root=root, text_only=True), root)
+    assert [post.image for post in alone.posts] == [None] * 3
+    assert [(p.id, p.text, p.label) for p in alone.posts] == [
+        (p.id, p.text, p.label) for p in corpus.posts
+    ]
+    assert not caplog.records
+
+
+def test_texts_alone_need_no_folder_of_images(tmp_path):
+    root = write_clmlf(tmp_path, ".jpg", "elsewhere")
+    with pytest.raises(DataError, match="--text-only"):
+        read_corpus("clmlf-json", root)
+    assert len(read_corpus("clmlf-json", root, text_only=True).posts) == 3
+
+
+def test_few_images_of_a_table_are_told(tmp_path, caplog):
+    write(tmp_path, "1.jpg", "2.jpg")
+    for count, is_told in {3: False, 4: False, 5: True}.items():
+        rows = "".join(f"{number}.jpg,a\n" for number in range(1, count + 1))
+        (tmp_path / "posts.csv").write_text(f"image,text\n{rows}")
+        caplog.clear()
+        read_source(DataConfig(), tmp_path / "posts.csv")
+        told = [f"Only 2 of the {count} images of {tmp_path / 'posts.csv'} are found."]
+        assert [record.getMessage() for record in caplog.records] == told * is_told
+
+
+def test_images_that_were_left_out_of_prepared_posts_are_told(tmp_path, caplog, generated_posts):
+    (tmp_path / "1.png").write_bytes(generated_posts[0].image)
+    (tmp_path / "posts.csv").write_text("image,text\n1.png,a\n2.png,b\n3.png,c\n")
+    corpus = read_corpus("table", tmp_path / "posts.csv")
+    prepare(corpus, tmp_path / "out", source="table", on_bad_image="blank")
+    read_source(DataConfig(name="prepared"), tmp_path / "out")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == f"Only 1 of the 3 images of {tmp_path / 'out'} are found."
+
+
+def test_a_folder_of_very_many_files_is_listed_once(tmp_path, monkeypatch):
+    names = [f"{number}{suffix}" for number in range(50_000) for suffix in (".jpg", ".txt")]
+    listed = []
+    monkeypatch.setattr("os.listdir", lambda folder: listed.append(folder) or names)
+    begin = time.perf_counter()
+    images, texts = files_by_id(tmp_path, IMAGE_SUFFIXES, (".txt",))
+    assert time.perf_counter() - begin < 5  # 0.4 on a computer that is not busy
+    assert len(images) == len(texts) == 50_000
+    assert listed == [tmp_path]
+
+
+FILES = ("pics/2822.jpg", "pics/a b.JPG", "top.png", "caf\u00e9/\u00e9t\u00e9.png")
 
 
 @pytest.fixture
-def posts(tmp_path, generated_posts):
-    """One post for each kind of image: whole, damaged, missing, refused, in memory, and none."""
-    (tmp_path / "whole.png").write_bytes(generated_posts[0].image)
-    (tmp_path / "damaged.png").write_bytes(generated_posts[0].image[:300])
-    (tmp_path / "loop.png").symlink_to("loop.png")
-    images = {
-        "whole": tmp_path / "whole.png",
-        "damaged": tmp_path / "damaged.png",
-        "missing": tmp_path / "missing.png",
-        "loop": tmp_path / "loop.png",
-        "folder": tmp_path,
-        "refused": UnreadableImage("ftp://a/b.png", "row 1: it is a web address."),
-        "bytes": b"not looked at",
-        "none": None,
-    }
-    return [Post(name, "a", image) for name, image in images.items()]
+def folder(tmp_path):
+    root = tmp_path / "data"
+    for name in FILES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
 
 
-def test_what_is_missing_is_known_by_name_alone(posts, tmp_path, monkeypatch):
-    monkeypatch.setattr("pathlib.Path.open", lambda *_: pytest.fail("a file was opened"))
-    missing = missing_images(posts)
-    assert list(missing) == ["missing", "loop", "folder", "refused"]
-    assert missing["refused"] == "row 1: it is a web address."
-    assert "it does not exist" in missing["missing"]
-    assert str(tmp_path / "missing.png") in missing["missing"]
+SPELLINGS = {
+    "pics\\2822.jpg": "pics/2822.jpg",
+    ".\\pics\\2822.jpg": "pics/2822.jpg",
+    "./pics/2822.jpg": "pics/2822.jpg",
+    "pics//2822.jpg": "pics/2822.jpg",
+    "pics/../pics/2822.jpg": "pics/2822.jpg",
+    "/pics/2822.jpg": "pics/2822.jpg",
+    "data/pics/2822.jpg": "pics/2822.jpg",
+    "./data/top.png": "top.png",
+    "/data/top.png": "top.png",
+    "Data\\Pics\\2822.JPG": "pics/2822.jpg",
+    "pics/2822.JPG": "pics/2822.jpg",
+    "PICS/2822.Jpg": "pics/2822.jpg",
+    "pics/a%20b.jpg": "pics/a b.JPG",
+    "pics%2F2822.jpg": "pics/2822.jpg",
+    '"pics/2822.jpg"': "pics/2822.jpg",
+    "'top.png'": "top.png",
+    "cafe\u0301/e\u0301te\u0301.png": "caf\u00e9/\u00e9t\u00e9.png",
+}
 
 
-def test_one_error_names_all_that_is_wrong_with_few_images(posts):
-    with pytest.raises(BadImageError, match=r"6 image\(s\) cannot be read") as error:
-        require_images(posts, "error")
-    for name in ("damaged", "missing", "loop", "folder", "refused", "bytes"):
-        assert f"post {name}: " in str(error.value)
-    assert "--images FOLDER" in str(error.value)
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_path_is_read_as_a_person_would(name, folder):
+    image = ImageFolder(folder).path(name, "row 1")
+    assert image == folder / SPELLINGS[name]
+    assert read_image(image) == SPELLINGS[name].encode()
 
 
-def test_of_many_images_only_the_missing_ones_are_named(posts, monkeypatch):
-    monkeypatch.setattr(image_files, "READ_AT_ONCE", 6)
-    with pytest.raises(BadImageError, match=r"4 image\(s\) cannot be read") as error:
-        require_images(posts, "error")
-    assert "post damaged" not in str(error.value)
+def test_the_path_of_the_folder_itself_may_stand_before_a_name(folder):
+    last = "/".join(folder.parts[-3:])
+    for prefix in (str(folder), last, f"/{last}", last.replace("/", "\\")):
+        assert ImageFolder(folder).path(f"{prefix}/top.png", "row 1") == folder / "top.png"
 
 
-@pytest.mark.parametrize("policy", ["blank", "drop"])
-def test_nothing_is_required_where_bad_images_are_no_errors(posts, policy):
-    require_images(posts, policy)
+def test_what_is_there_is_never_taken_for_another(tmp_path):
+    """Each spelling that is a file of its own is that file."""
+    names = ("a.png", "A.png", "%61.png", "'a.png'", "x\\a.png", "x/a.png", "data/a.png")
+    root = tmp_path / "data"
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    places = ImageFolder(root)
+    for name in names:
+        assert read_image(places.path(name, "row 1")) == name.encode()
 
 
-def test_ten_are_named_and_all_are_counted(tmp_path):
-    posts = [Post(f"p{number}", "a", tmp_path / f"{number}.png") for number in range(12)]
-    with pytest.raises(BadImageError, match=r"12 image\(s\).*\(and 2 more\).*--text-only") as error:
-        require_images(posts, "error")
-    named = [post.id for post in posts if f"post {post.id}:" in str(error.value)]
-    assert named == [post.id for post in posts[:10]]
-    assert "\n" not in str(error.value)
+def test_two_files_that_differ_in_case_alone_are_not_chosen_from(tmp_path):
+    for name in ("b.png", "B.png"):
+        (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(BadImageError, match="it does not exist"):
+        read_image(ImageFolder(tmp_path).path("b.PNG", "row 1"))
 
 
-def test_posts_of_which_no_image_is_there_are_refused(posts):
-    require_any_image(posts)
-    require_any_image([post for post in posts if post.image is None])
-    missing = [post for post in posts if post.id in ("missing", "none", "refused")]
-    with pytest.raises(DataError, match=r"None of the 2 images.*--images FOLDER.*--text-only"):
-        require_any_image(missing)
+def test_a_path_that_leads_nowhere_keeps_its_place(folder):
+    for name in ("pics/9.jpg", "pics\\9.jpg", "data/9.jpg", "C:\\data\\9.jpg"):
+        assert ImageFolder(folder).path(name, "row 1") == folder / name
+
+
+def test_other_spellings_are_told_once(folder, caplog):
+    (folder / "posts.csv").write_text("image\npics\\2822.jpg\ntop.PNG\ntop.png\n")
+    with caplog.at_level(logging.INFO, "mvcn.data"):
+        images = [post.image for post in read_table(folder / "posts.csv").posts]
+    assert [image.name for image in images] == ["2822.jpg", "top.png", "top.png"]
+    (message,) = [r.getMessage() for r in caplog.records if r.name == "mvcn.data.image_files"]
+    assert repr("pics\\2822.jpg") in message
+    assert str(folder / "pics/2822.jpg") in message
+
+
+PIECES = ("..", ".", "/", "\\", "%2e%2e", "%2F", "'", "a", "b.png", "data", "secret.png")
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=7))
+def test_no_spelling_leads_out_of_the_folder(pieces):
+    name = "".join(pieces)
+    for one in spellings(name, "/home/me/data"):
+        path = path_inside(one, "/home/me/data")
+        if path is not None:
+            whole = os.path.normpath(f"/home/me/data/{path}")
+            assert os.path.commonpath([whole, "/home/me/data"]) == "/home/me/data"
+            assert ".." not in path.split("/")
+
+
+def test_a_file_beside_the_folder_is_never_read(tmp_path):
+    """All that can be made of a few pieces, where every wrong turn would find the file."""
+    root = tmp_path / "data"
+    (root / "data").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    places = ImageFolder(root)
+    pieces = ("..", "/", "\\", "%2e%2e", "data", "secret.png")
+    for name in map("".join, itertools.product(pieces, repeat=4)):
+        with pytest.raises(BadImageError):
+            read_image(places.path(name, "row 1"))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
+from mvcn.data.image_files import StoredImageFolder
 from mvcn.data.stored_files import find_row_files
-from mvcn.data.stored_images import StoredImageFolder
 from mvcn.errors import BadImageError, DataError
 
 TREE = (

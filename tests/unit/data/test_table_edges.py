@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mvcn.data.image_cells import ImageFolder
+from mvcn.data.image_files import ImageFolder
 from mvcn.data.images import read_image
 from mvcn.data.synthetic import generate_posts
 from mvcn.data.table import read_table

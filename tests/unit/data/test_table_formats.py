@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mvcn.data.formats.registry import OPENERS
 from mvcn.data.formats.rows import MAX_CELL_CHARACTERS
-from mvcn.data.image_cells import ImageFolder
+from mvcn.data.image_files import ImageFolder
 from mvcn.data.images import image_digest, read_image
 from mvcn.data.synthetic import generate_posts
 from mvcn.data.table import read_table

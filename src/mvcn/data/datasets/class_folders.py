@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mvcn.data.files_by_id import IMAGE_SUFFIXES, NOT_DATA, TEXT_SUFFIXES, names_in
 from mvcn.data.formats.registry import OPENERS
 from mvcn.data.formats.rows import Row, read_bytes
-from mvcn.data.image_cells import ImageFolder
+from mvcn.data.image_files import IMAGE_SUFFIXES, NOT_DATA, TEXT_SUFFIXES, ImageFolder, names_in
 from mvcn.data.parts import part_of
 from mvcn.data.table import corpus_of_rows
 from mvcn.errors import DataError

@@ -7,9 +7,8 @@ from typing import Any
 
 from mvcn.data.datasets.hfm import CLASS_NAMES as SARCASM
 from mvcn.data.datasets.merge_rule import POLARITIES
-from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images
 from mvcn.data.formats.rows import read_bytes
-from mvcn.data.image_cells import ImageFolder
+from mvcn.data.image_files import IMAGE_SUFFIXES, ImageFolder, files_by_id, find_place, holds_images
 from mvcn.data.parts import PARTS, keep_parts, left_out, log_parts_without_posts, part_files
 from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.files_by_id import IMAGE_SUFFIXES, files_by_id, find_place, holds_images, names_in
+from mvcn.data.image_files import IMAGE_SUFFIXES, files_by_id, find_place, holds_images, names_in
 from mvcn.data.parts import PARTS, left_out, log_parts_without_posts, part_files
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.formats.rows import SAMPLE_ROWS, Row, Table, TableOptions
-from mvcn.data.image_cells import ImageFolder
+from mvcn.data.image_files import ImageFolder
 from mvcn.data.parts import group_by_part, left_out
 from mvcn.data.table import corpus_of_table
 from mvcn.errors import BadImageError, DataError, reason_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mvcn.data.datasets.merge_rule import POLARITIES, merge_labels
-from mvcn.data.files_by_id import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place, names_in
+from mvcn.data.image_files import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place, names_in
 from mvcn.errors import DataError
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mvcn.data.parquet_images import ParquetImage
 from mvcn.data.parts import PARTS as OUR_PARTS
 from mvcn.data.parts import keep_parts
+from mvcn.data.stored_images import ParquetImage
 from mvcn.errors import DataError, reason_of
 from mvcn.files import why_not_allowed
 from mvcn.types import Corpus, ImageFacts, Post

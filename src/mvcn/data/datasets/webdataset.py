@@ -8,7 +8,7 @@ from pathlib import Path
 from mvcn.data.datasets.webdataset_samples import Sample, columns_of, read_samples, row_of
 from mvcn.data.formats.posts import require_readable
 from mvcn.data.formats.rows import Row, Table, TableOptions
-from mvcn.data.image_cells import ImageFolder
+from mvcn.data.image_files import ImageFolder
 from mvcn.data.parts import WORDS
 from mvcn.data.stored_files import TAR_SUFFIXES, StoredFile, find_files
 from mvcn.data.table import corpus_of_table

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mvcn.data.files_by_id import NOT_DATA
 from mvcn.data.formats.posts import UnreadableCell
 from mvcn.data.formats.rows import SAMPLE_ROWS, Row
+from mvcn.data.image_files import NOT_DATA
 from mvcn.data.stored_files import StoredFile, missing_webdataset
-from mvcn.data.tar_members import TarMember, read_members
+from mvcn.data.stored_images import TarMember, read_members
 from mvcn.errors import BadImageError, DataError, reason_of
 
 LOGGER = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mvcn.data.base64_images import decode_base64_image
 from mvcn.data.formats.cells import json_text
 from mvcn.data.formats.rows import (
     MAX_CELL_CHARACTERS,
@@ -23,6 +22,7 @@ from mvcn.data.formats.rows import (
     require_file,
     spread,
 )
+from mvcn.data.image_references import decode_base64_image
 from mvcn.data.text import decode, marked_codec
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import atomic_write

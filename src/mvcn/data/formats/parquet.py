@@ -19,8 +19,8 @@ from mvcn.data.formats.rows import (
     repeated_name,
     require_file,
 )
-from mvcn.data.parquet_images import BYTES_FIELD, ParquetImage
 from mvcn.data.stored_files import SUFFIX, StoredFile
+from mvcn.data.stored_images import BYTES_FIELD, ParquetImage
 from mvcn.errors import DataError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
 

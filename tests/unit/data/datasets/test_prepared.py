@@ -18,7 +18,7 @@ from PIL import Image
 from mvcn.audit.parts import read_audited_posts
 from mvcn.audit.pictures import find_faulty_images
 from mvcn.config import DataConfig
-from mvcn.data import parquet_images
+from mvcn.data import stored_images
 from mvcn.data.datasets import prepared
 from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.image_facts import describe_image
@@ -355,7 +355,7 @@ def test_changed_bytes_are_read_or_refused(noisy, which, edits, end):
         assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
     finally:
         path.write_bytes(files[path])
-        parquet_images._ROW_GROUPS.forget()
+        stored_images._ROW_GROUPS.forget()
 
 
 def test_overwriting_takes_nothing_else_away(corpus, tmp_path):

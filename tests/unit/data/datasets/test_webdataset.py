@@ -24,7 +24,7 @@ from mvcn.data.datasets.webdataset_samples import read_samples
 from mvcn.data.images import image_digest, open_image, read_image
 from mvcn.data.prepare import prepare
 from mvcn.data.stored_files import find_row_files
-from mvcn.data.tar_members import read_members
+from mvcn.data.stored_images import read_members
 from mvcn.errors import BadImageError, DataError, RunError
 
 

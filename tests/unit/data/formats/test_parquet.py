@@ -9,7 +9,7 @@ import pytest
 from mvcn.data.formats import parquet
 from mvcn.data.formats.parquet import ParquetRows
 from mvcn.data.formats.posts import columns_of_posts
-from mvcn.data.image_cells import ImageFolder
+from mvcn.data.image_files import ImageFolder
 from mvcn.data.images import read_image
 from mvcn.data.stored_files import find_row_files
 from mvcn.data.table import read_table

@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def read_ahead(
+def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int = 2, ahead: int = 32
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for each item in order, computing at most `ahead` of them early."""

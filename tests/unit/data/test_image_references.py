@@ -1,15 +1,23 @@
-"""Pictures in memory: the pixels that the same picture has as a file."""
+"""What tables and programs call an image: the same pixels as from a file."""
 
 import base64
 import re
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mvcn.data.decoded_image import DecodedImage, image_reference
+from mvcn.data.image_references import (
+    DecodedImage,
+    decode_base64_image,
+    image_reference,
+    is_base64_image,
+)
 from mvcn.data.images import open_image
 from mvcn.errors import BadImageError, DataError
 
@@ -109,7 +117,7 @@ def test_a_closed_picture_is_bad(colours):
 def test_paths_names_and_bytes_stay_what_they_are(colours):
     content = as_file(colours, "PNG")
     kept = DecodedImage(colours)
-    for given, expected in (
+    for image, expected in (
         (None, None),
         (float("nan"), None),
         (np.float32("nan"), None),
@@ -121,7 +129,7 @@ def test_paths_names_and_bytes_stay_what_they_are(colours):
         (content, content),
         (kept, kept),
     ):
-        assert image_reference(given) == expected
+        assert image_reference(image) == expected
     assert isinstance(image_reference(colours), DecodedImage)
 
 
@@ -183,3 +191,71 @@ def test_a_web_address_is_named_and_not_fetched(address, kind):
 def test_an_address_of_a_file_is_its_path():
     assert image_reference("file:///tmp/a%20b.png") == Path("/tmp/a b.png")
     assert image_reference(Path("http/a.png")) == Path("http/a.png")
+
+
+SAFE = base64.urlsafe_b64encode
+
+
+def picture(kind, width=40):
+    """A file whose base64 text has both letters in which the two alphabets differ."""
+    stream = BytesIO()
+    Image.effect_noise((width, 30), 90).convert("RGB").save(stream, kind)
+    return stream.getvalue()
+
+
+KINDS = {
+    "plain": lambda content: base64.b64encode(content).decode(),
+    "without padding": lambda content: base64.b64encode(content).decode().rstrip("="),
+    "in lines": lambda content: base64.encodebytes(content).decode().replace("\n", "\r\n"),
+    "URL-safe": lambda content: SAFE(content).decode(),
+    "URL-safe without padding": lambda content: SAFE(content).decode().rstrip("="),
+    "data URL": lambda content: "data:image/png;base64," + base64.b64encode(content).decode(),
+    "data URL of no kind": lambda content: "data:;base64," + base64.b64encode(content).decode(),
+    "data URL of any kind": lambda content: (
+        "data:application/octet-stream;base64," + quote(base64.b64encode(content), safe="")
+    ),
+    "data URL, URL-safe": lambda content: "data:image/png;base64," + SAFE(content).decode(),
+    "data URL, quoted": lambda c: "data:image/png;base64," + quote(base64.b64encode(c), safe=""),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("file", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_every_way_to_write_it_gives_the_file(kind, file):
+    for width in (40, 41, 42, 43):  # sizes that need padding and sizes that do not
+        content = picture(file, width)
+        text = KINDS[kind](content)
+        assert is_base64_image(text)
+        assert decode_base64_image(text) == content
+
+
+@given(st.binary(max_size=200))
+def test_what_has_its_padding_is_decoded_whatever_it_is(content):
+    assert decode_base64_image(base64.b64encode(content).decode()) == content
+    assert decode_base64_image(SAFE(content).decode()) == content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/etc/passwd",
+        "photos/a1.jpg",
+        "köln",
+        "a?b",
+        "QUJDR",
+        "QUI=QUI=",
+        "data:;base64,QUJD",
+        "data:text/html;base64,PGh0bWw+",
+        "data:/png;base64,iVBORw0KGgo=",
+        "iVBORw0KG!!!",
+    ],
+)
+def test_other_texts_are_refused(text):
+    with pytest.raises(ValueError, match=r"."):
+        decode_base64_image(text)
+    assert not is_base64_image(text)
+
+
+@pytest.mark.parametrize("name", ["a" * 70, "my-photos_2024/" * 5 + "IMG_1234", "-" * 64])
+def test_a_long_path_is_no_image(name):
+    assert not is_base64_image(name)

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mvcn.data import parquet_images
+from mvcn.data import stored_images
 from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.images import image_digest
-from mvcn.data.parquet_images import ParquetImage
 from mvcn.data.prepare import ROW_GROUP_POSTS, prepare
+from mvcn.data.stored_images import ParquetImage
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError
 from mvcn.types import Corpus, ImageFacts, Post, StoredImage
@@ -28,7 +28,7 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def nothing_read_before():
-    parquet_images._ROW_GROUPS.forget()
+    stored_images._ROW_GROUPS.forget()
 
 
 @pytest.fixture
@@ -130,8 +130,8 @@ def test_a_row_group_is_read_once_while_there_is_room(path, monkeypatch):
         for number in range(10):
             place(path, number).read()
     assert groups == [0, 1, 2, 3]
-    parquet_images._ROW_GROUPS.forget()
-    monkeypatch.setattr(parquet_images, "MAX_CACHED_BYTES", 1)
+    stored_images._ROW_GROUPS.forget()
+    monkeypatch.setattr(stored_images, "MAX_CACHED_BYTES", 1)
     groups.clear()
     for number in (0, 1, 3, 4, 0):
         place(path, number).read()

@@ -1,0 +1,349 @@
+"""What tables and programs call an image, as the image of a post: paths, base64 text, bytes."""
+
+import base64
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import unquote
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from mvcn.data.formats.cells import is_missing
+from mvcn.data.formats.rows import Row
+from mvcn.data.stored_files import ADDRESS
+from mvcn.errors import BadImageError, DataError, reason_of
+from mvcn.types import ImageReference, StoredImage
+
+GivenImage: TypeAlias = (
+    ImageReference
+    | Image.Image
+    | np.ndarray
+    | os.PathLike[str]
+    | bytearray
+    | memoryview
+    | BytesIO
+    | str
+    | float
+    | None
+)
+"""What people call an image, as `image_reference` takes it; a number only where it is NaN."""
+PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+"""What a PNG file keeps as it is."""
+TIFF_MODES = {"F", "I"}
+"""What a TIFF file alone keeps: greys of 32 bits."""
+PIXEL_SHAPES = ((), (1,), (3,), (4,))
+"""Of grey values (both ways), RGB and RGBA: what an array has besides height and width."""
+PATH_OF_ADDRESS = re.compile(r"\A(https?|s3|gs|ftp):/(?=[^/])", re.IGNORECASE)
+"""How a web address begins once it has become a path, which has no empty names."""
+FILE_ADDRESS = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
+NO_IMAGE = frozenset(("\\N", "NaN", "nan", "<NA>", "#N/A", "NULL", "null", "None"))
+"""What programs write into a cell of a table that is empty."""
+PYTHON_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
+KINDS_OF_CELLS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number"}
+MAX_PATH_CHARACTERS = 4096
+
+DATA_URL = re.compile(
+    r"data:(?:(?P<image>image/[\w.+-]++)|[\w.+-]++/[\w.+-]++)?+(?:;[\w.+-]++=[\w.+-]++)*+;base64,",
+    re.IGNORECASE,
+)
+"""Of an image, of any other kind, or of a kind that is not said."""
+BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]++=*+\s*+")
+"""Possessive, so that a long text of whitespace takes no more time than another."""
+FROM_URL_SAFE = str.maketrans("-_", "+/")
+SHORTEST_BASE64 = 64
+"""Characters; no image is smaller."""
+SIGNATURES = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
+    *(b"\0\0\1\0", b"P5", b"P6", b"\xffO\xff"),
+)
+"""How image files begin."""
+BOXES = (b"ftyp", b"jP  ")
+"""What AVIF and JPEG 2000 have instead, behind four bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableImage(StoredImage):
+    """What a dataset gives as an image and nobody can or may read, such as an address."""
+
+    name: str
+    """As the dataset has it."""
+    reason: str
+    """Why it is not read, and what to do, as a sentence that says where."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read(self) -> bytes:
+        """Raise a BadImageError with the reason."""
+        raise BadImageError(self.reason)
+
+
+class DecodedImage(StoredImage):
+    """A Pillow image as the file that it was opened from, or else could have been, without a loss.
+
+    It is kept at once: its owner may change or close it. While nobody has looked at its pixels it
+    is the very file; a large JPEG that was decoded before is whole, where `open_image` would decode
+    the file at a smaller size, and may differ by more than rounding.
+
+    Args:
+        image: An image of any mode; where it is turned by its EXIF data, so is the file.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        self._file, self._problem = b"", ""
+        try:
+            self._file = _opened_file(image) or _saved(image)
+        except Exception as error:  # decoders let nearly every kind through for damaged files
+            self._problem = reason_of(error)
+
+    def __str__(self) -> str:
+        return "in memory"
+
+    def read(self) -> bytes:
+        """Return the image as a file.
+
+        Raises:
+            BadImageError: Its pixels could not be read.
+        """
+        if self._problem:
+            raise BadImageError(
+                f"Image in memory is damaged ({self._problem}): replace it or leave it out."
+            )
+        return self._file
+
+
+def image_reference(image: object) -> ImageReference | None:
+    """Return what people call an image as the image of a post.
+
+    Args:
+        image: A path, the bytes of a file or a `BytesIO` of them, base64 text of a file as in a
+            table, a Pillow image, or an array of type uint8 and shape ``(height, width)``,
+            ``(height, width, 1)``, ``(height, width, 3)`` (RGB) or ``(height, width, 4)`` (RGBA).
+            An empty string and a missing value are no image. A web address cannot be read and is
+            never fetched.
+
+    Raises:
+        DataError: Something else.
+    """
+    if is_missing(image):
+        return None
+    if isinstance(image, str):
+        return _image_of_given_text(image.strip())
+    if isinstance(image, os.PathLike):
+        path = Path(os.fsdecode(image))
+        address = PATH_OF_ADDRESS.sub(r"\1://", str(path))
+        return path if address == str(path) else _web_address(address)
+    if isinstance(image, np.ndarray):
+        return DecodedImage(_image_of_array(image))
+    return DecodedImage(image) if isinstance(image, Image.Image) else _file_in_memory(image)
+
+
+def _file_in_memory(image: object) -> ImageReference:
+    if isinstance(image, (bytes, StoredImage)):
+        return image
+    if isinstance(image, (bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, BytesIO):
+        return image.getvalue()
+    raise DataError(
+        "The image of a post must be a path, the bytes of a file, a Pillow image or an array, "
+        f"but is of type {type(image).__name__}."
+    )
+
+
+def _image_of_given_text(text: str) -> ImageReference | None:
+    """Return the image of a text: base64 text, or the path of a file anywhere."""
+    if not text:
+        return None
+    if is_base64_image(text):
+        try:
+            return decode_base64_image(text)
+        except ValueError:
+            return UnreadableImage("as text", "The image is not valid base64: write it anew.")
+    text = _local_path(text)
+    return _web_address(text) if ADDRESS.match(text) else Path(text)
+
+
+def _web_address(address: str) -> UnreadableImage:
+    return UnreadableImage(
+        address,
+        f"Image {address[:80]!r} is a web address, and nothing is downloaded: fetch it, and give "
+        "the path of its file.",
+    )
+
+
+def _image_of_array(array: np.ndarray) -> Image.Image:
+    is_shaped = array.ndim > 1 and array.shape[2:] in PIXEL_SHAPES and array.size > 0
+    if array.dtype != np.uint8 or not is_shaped:
+        raise DataError(
+            "An array as the image of a post must be of type uint8 and of the shape (height, "
+            f"width), (height, width, 1), (height, width, 3) or (height, width, 4), but is "
+            f"of type {array.dtype} and of the shape {array.shape}."
+        )
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
+
+
+def _opened_file(image: Image.Image) -> bytes | None:
+    """Return the file of an image whose pixels nobody has read, and so nobody has changed."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.tell():
+        return None
+    stream = getattr(image, "fp", None)
+    if stream is None:
+        return None
+    place = stream.tell()
+    stream.seek(0)
+    content: bytes = stream.read()
+    stream.seek(place)
+    return content
+
+
+def _saved(image: Image.Image) -> bytes:
+    """Return an image as a PNG file, or as a TIFF file where its greys have 32 bits."""
+    file = BytesIO()
+    if image.mode in TIFF_MODES:
+        image.save(file, "TIFF", exif=image.getexif())
+        return file.getvalue()
+    if image.mode not in PNG_MODES:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    image.save(file, "PNG", compress_level=1, exif=image.getexif())
+    return file.getvalue()
+
+
+@runtime_checkable
+class ImagePlace(Protocol):
+    """What image paths are relative to."""
+
+    def path(self, name: str, where: str) -> ImageReference:
+        """Return the image of a path; one that cannot be read where it leads out of the place."""
+
+
+def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageReference | None:
+    """Return the image that a cell names or holds; one that cannot be read for any other cell.
+
+    Args:
+        cell: Null, a path, base64 text with or without ``data:image/...;base64,`` before it, the
+            bytes of an image file, its place in a larger file, or a mapping with ``bytes`` or
+            ``path`` as Hugging Face datasets write it; or a list of at most one of them. What
+            programs write for an empty cell, as `NO_IMAGE` has it, is no image unless a file is
+            called so.
+        row: The row that it belongs to.
+        folder: What a path is relative to.
+    """
+    again = row.image
+    while isinstance(cell, list) and not cell[1:]:
+        cell, again = cell[0] if cell else None, None
+    if isinstance(cell, Mapping):
+        if not {"bytes", "path"}.intersection(cell):
+            return UnreadableImage(
+                "an object",
+                f"{row.where}: the image is an object without 'path' and 'bytes': give one of "
+                "them.",
+            )
+        content, again = cell.get("bytes"), None
+        cell = cell.get("path") if content is None else content
+    if isinstance(cell, str):
+        return _image_of_text(cell.strip(), row.where, folder, again)
+    if is_missing(cell):
+        return None
+    if isinstance(cell, Path | bytes | StoredImage):
+        return cell
+    if isinstance(cell, list):
+        return UnreadableImage(
+            "a list", f"{row.where}: the image is a list of {len(cell)} images: keep one."
+        )
+    kind = KINDS_OF_CELLS.get(type(cell), f"of the type {type(cell).__name__}")
+    return UnreadableImage(
+        kind, f"{row.where}: the image is {kind}, not a path, base64 text or bytes."
+    )
+
+
+def _image_of_text(
+    text: str, where: str, folder: ImagePlace, again: StoredImage | None
+) -> ImageReference | None:
+    if not text:
+        return None
+    if is_base64_image(text):
+        try:
+            content = decode_base64_image(text)
+        except ValueError as error:
+            problem = f"the image is not valid base64 ({reason_of(error)[:100]}): write it anew."
+            return UnreadableImage(text[:MAX_PATH_CHARACTERS], f"{where}: {problem}")
+        return content if again is None else again
+    text = _local_path(text)
+    if problem := _why_no_path(text):
+        return UnreadableImage(text[:MAX_PATH_CHARACTERS], f"{where}: {problem}")
+    found = folder.path(text, where)
+    if text in NO_IMAGE and not (isinstance(found, Path) and found.is_file()):
+        return None
+    return found
+
+
+def _local_path(text: str) -> str:
+    """Return the path in an address ``file:///...``, and all else as it is."""
+    address = FILE_ADDRESS.match(text)
+    return text if address is None else unquote(text[address.end() :])
+
+
+def _why_no_path(text: str) -> str:
+    """Return what a text is that looks like something else than a path, and what to do."""
+    if text[:5].lower() == "data:":
+        return (
+            f"image {text[:80]!r} is not valid as data: write it as data:image/png;base64,... or "
+            "give a path."
+        )
+    if PYTHON_BYTES.fullmatch(text):
+        return "the image is bytes as Python shows them (b'...'): write them as base64."
+    if ADDRESS.match(text):
+        return (
+            f"image {text[:80]!r} is a web address, and nothing is downloaded: fetch the images, "
+            "as by img2dataset, whose .tar files are read by --data webdataset."
+        )
+    return ""
+
+
+def is_base64_image(text: str) -> bool:
+    """Tell base64 text of an image, and a data URL of one, from a path.
+
+    A data URL that does not say that it is an image is one where its content begins as one.
+    """
+    prefix = DATA_URL.match(text)
+    if prefix is not None and prefix["image"]:
+        return True
+    if prefix is not None:
+        text = unquote(text[prefix.end() :][: 3 * SHORTEST_BASE64])
+    elif len(text) < SHORTEST_BASE64 or not BASE64.fullmatch(text):
+        return False
+    beginning = re.sub(r"[\s=]", "", text[:SHORTEST_BASE64]).translate(FROM_URL_SAFE)
+    return _begins_as_image(base64.b64decode(beginning[: len(beginning) // 4 * 4]))
+
+
+def decode_base64_image(text: str) -> bytes:
+    """Return the image file that base64 text or a data URL holds.
+
+    Line breaks and other whitespace are ignored, and ``-`` and ``_`` are read as ``+`` and ``/``
+    (RFC 4648, section 5). The padding may be absent where the content begins as image files do;
+    else nearly every short path would be base64 text.
+
+    Raises:
+        ValueError: It is not base64 text.
+    """
+    prefix = DATA_URL.match(text.lstrip())
+    letters = text if prefix is None else unquote(text.lstrip()[prefix.end() :])
+    letters = "".join(letters.split()).translate(FROM_URL_SAFE)
+    absent = 0 if "=" in letters else -len(letters) % 4
+    content = base64.b64decode(letters + "=" * absent, validate=True)
+    is_image = _begins_as_image(content)
+    if absent and not is_image:
+        raise ValueError("Incorrect padding")
+    if prefix is not None and not prefix["image"] and not is_image:
+        raise ValueError("No image")
+    return content
+
+
+def _begins_as_image(content: bytes) -> bool:
+    return content.startswith(SIGNATURES) or content[4:8] in BOXES
