@@ -59,7 +59,7 @@ def read_table(
 
 def corpus_of_table(
     table: Table,
-    source: str,
+    where: str,
     folder: ImagePlace,
     columns: Mapping[str, str] | None = None,
     splits: Collection[str] | None = None,
@@ -69,7 +69,7 @@ def corpus_of_table(
 
     Args:
         table: The rows, with the names of their columns.
-        source: Where they come from, for errors.
+        where: Where they come from, for errors.
         folder: What image paths are relative to.
         columns: Our name of a column -> theirs, where it is not to be found by its name.
         splits: Which posts to return, where any row has a split.
@@ -81,26 +81,26 @@ def corpus_of_table(
     """
     options = options or TableOptions()
     if not table.columns:
-        raise DataError(_no_rows(source))
+        raise DataError(_no_rows(where))
     names = find_columns(
         table.columns,
         table.sample,
-        source,
+        where,
         given=columns,
         remembered=options.remembered,
         unread=() if options.reads_labels else (*ANNOTATIONS, *([] if splits else ["split"])),
     )
     for theirs in filter(None, names.values()):
         if theirs in table.repeated:
-            raise DataError(f"{source} has the column {theirs!r} twice: rename one of them.")
-    log_columns(names, table.columns, source, table.layout)
+            raise DataError(f"{where} has the column {theirs!r} twice: rename one of them.")
+    log_columns(names, table.columns, where, table.layout)
     normalize = options.normalize_labels
-    return corpus_of_rows(table.rows(names), source, folder, names, splits, normalize=normalize)
+    return corpus_of_rows(table.rows(names), where, folder, names, splits, normalize=normalize)
 
 
 def corpus_of_rows(
     rows: Iterable[Row],
-    source: str,
+    where: str,
     folder: ImagePlace,
     names: Mapping[str, str],
     splits: Collection[str] | None = None,
@@ -111,7 +111,7 @@ def corpus_of_rows(
 
     Args:
         rows: In their order.
-        source: Where they come from, for errors.
+        where: Where they come from, for errors.
         folder: What image paths are relative to.
         names: Our name of each column -> theirs, "" for one that there is not.
         splits: Which posts to return, where any row has a split.
@@ -120,7 +120,7 @@ def corpus_of_rows(
     Raises:
         DataError: Rows are not as they should be; names the first of them and their number.
     """
-    read = _ReadPosts(source)
+    read = _ReadPosts(where)
     found = {ours: theirs for ours, theirs in names.items() if theirs}
     for row in rows:
         try:
@@ -130,15 +130,15 @@ def corpus_of_rows(
             read.refuse(error)
     read.finish()
     classes = {post.label for post in read.posts if post.label is not None}
-    return keep_parts(Corpus(read.posts, _in_order(classes), columns=found), splits, source)
+    return keep_parts(Corpus(read.posts, _in_order(classes), columns=found), splits, where)
 
 
 class _ReadPosts:
     """The posts of a file as they are read, and what is wrong with other rows."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, where: str) -> None:
         self.posts: list[Post] = []
-        self._source = source
+        self._where = where
         self._where_of: dict[str, str] = {}
         self._labels: dict[str, str] = {}
         self._refused: list[str] = []
@@ -181,20 +181,20 @@ class _ReadPosts:
             more = self._num_refused - len(self._refused)
             rows = [*self._refused, *([f"and {more} more rows."] if more else [])]
             listed = "\n  ".join(rows)
-            raise DataError(f"{self._source} has {self._num_refused} bad rows:\n  {listed}")
+            raise DataError(f"{self._where} has {self._num_refused} bad rows:\n  {listed}")
         if not self.posts:
-            raise DataError(_no_rows(self._source))
+            raise DataError(_no_rows(self._where))
         _require_distinct(self._labels)
         if self._replaced:
             logger.warning(
                 "%s: %d cell(s) hold half a surrogate pair, which is read as U+FFFD; the first is "
                 "in %s.",
-                *(self._source, len(self._replaced), self._replaced[0]),
+                *(self._where, len(self._replaced), self._replaced[0]),
             )
 
 
-def _no_rows(source: str) -> str:
-    return f"{source} has no rows below its header: add one row a post."
+def _no_rows(where: str) -> str:
+    return f"{where} has no rows below its header: add one row a post."
 
 
 def _require_distinct(labels: Mapping[str, str]) -> None:

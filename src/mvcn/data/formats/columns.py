@@ -1,4 +1,4 @@
-"""Which column of a file is the text, the image, the label, the id and the part of a post."""
+"""Which column of a file is the text, the image, the label, the id and the split of a post."""
 
 import difflib
 import logging
@@ -6,6 +6,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeAlias
 
 from mvcn.data.formats.rows import repeated_name
@@ -53,7 +54,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     ),
     "split": ("splits", "subset", "fold", "set", "part", "partition", "data_split", "split_name"),
 }
-"""Our name of a column -> what else people call it; case, blanks, ``_``, ``-``, ``.`` aside."""
+"""Our name of a column -> its other usual names; case, spaces, ``_``, ``-``, ``.`` aside."""
 IMAGE_ALIASES_BY_CONTENT = (
     *("path", "paths", "file", "files", "filepath", "file_path", "url", "urls", "link", "src"),
     *("image_url", "img_url", "image_link", "photo_url", "picture_url", "media_url", "image_id"),
@@ -61,14 +62,14 @@ IMAGE_ALIASES_BY_CONTENT = (
 )
 """Names of columns of images, where no other fits and their cells look like images."""
 MIN_LIKENESS = 0.8
-"""Of a column's name to one of ours, from which on it must be a slip of the keyboard."""
+"""Of a column's name to one of ours, from which on it must be a typing error."""
 SEPARATED = re.compile(r"[,;:|^\t\"]")
-"""What a name has that is a whole header, whose separator is not known."""
+"""What a name contains that is a header whose separator is not known."""
 MIN_SHARE = 0.5
 """Of the cells of a column that must look like images for the column to be one of images."""
 MIN_WORDS = 2
 MIN_LETTERS = 4
-"""Of the longest word of a text of few words, and of a text without blanks between words."""
+"""Of the longest word of a text of few words, and of a text without spaces between words."""
 IMAGE_NAME = re.compile(
     r"[^\r\n]{1,1000}\.(jpe?g|jpe|jfif|png|gif|webp|bmp|tiff?|avif|jp2)([?#]\S*)?", re.IGNORECASE
 )
@@ -99,20 +100,20 @@ def check_names(columns: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def is_known(name: str, ours: str) -> bool:
-    """Tell whether a column may be meant by one of our names."""
-    return _key(name) in {_key(one) for one in (ours, *ALIASES.get(ours, ()))}
+    """Return whether a column's name means one of our names."""
+    return _key(name) in set(map(_key, (ours, *ALIASES.get(ours, ()))))
 
 
 def count_known_names(columns: Iterable[str]) -> int:
     """Return how many names of columns are ours, or mean one of ours."""
-    known = {_key(name) for ours in COLUMNS for name in (ours, *ALIASES.get(ours, ()))}
+    known = set(map(_key, chain(COLUMNS, *ALIASES.values())))
     return sum(_key(name) in known for name in columns)
 
 
 def find_columns(
     columns: Sequence[str],
     sample: Sample,
-    source: str,
+    where: str,
     *,
     given: Mapping[str, str] | None = None,
     remembered: Mapping[str, str] | None = None,
@@ -126,7 +127,7 @@ def find_columns(
     Args:
         columns: Names of the columns in the file.
         sample: The first rows, to tell images and texts from other cells.
-        source: Name of the file, for errors.
+        where: Name of the file, for errors.
         given: Our name of a column -> its name in the file; "" for one that is not to be read.
         remembered: As `given`, but only where the file has such a column.
         unread: Names of ours that nobody needs.
@@ -137,54 +138,56 @@ def find_columns(
             ours, or there is neither text nor image.
     """
     given = check_names(given)
+    _require_given(given, columns, where)
     names = dict.fromkeys(COLUMNS, "") | given
-    _require_given(names, given, columns, source)
-    wanted = [ours for ours in COLUMNS if ours not in given and ours not in unread]
-    for ours in wanted:
-        if (theirs := (remembered or {}).get(ours, "")) in columns:
-            names[ours] = "" if theirs in names.values() else theirs
+    searched = [ours for ours in COLUMNS if ours not in given and ours not in unread]
+    for ours in searched:
+        theirs = (remembered or {}).get(ours, "")
+        if theirs in columns and theirs not in names.values():
+            names[ours] = theirs
     taken = set(names.values())
     free = {name: _key(name) for name in columns if name.strip() and name not in taken}
-    for ours in wanted:
+    for ours in searched:
         if not names[ours]:
-            names[ours] = _find(ours, free, sample, source)
+            names[ours] = _find(ours, free, sample, where)
             free.pop(names[ours], None)
-    missing = [ours for ours in wanted if not names[ours]]
-    _require_well_spelt(missing, free, source)
-    _require_modalities(names, missing, list(free), columns, sample, source)
+    missing = [ours for ours in searched if not names[ours]]
+    _require_well_spelt(missing, free, where)
+    _require_modalities(names, missing, list(free), columns, sample, where)
     return names
 
 
-def log_columns(names: Mapping[str, str], columns: Sequence[str], source: str, layout: str) -> None:
+def log_columns(names: Mapping[str, str], columns: Sequence[str], where: str, layout: str) -> None:
     """Log which columns of a file are read as what, and which are not read."""
     named = {ours: theirs for ours, theirs in names.items() if theirs and theirs == theirs.strip()}
     read = ", ".join(f"{ours} from {theirs!r}" for ours, theirs in named.items())
     rest = [name for name in columns if name.strip() and name not in names.values()]
     more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
     others = f"; not read: {', '.join(map(repr, rest[:NAMED]))}{more}" if rest else ""
-    logger.info("%s%s: %s%s.", source, f" ({layout})" if layout else "", read, others)
+    logger.info("%s%s: %s%s.", where, f" ({layout})" if layout else "", read, others)
 
 
-def _find(ours: str, free: Mapping[str, str], sample: Sample, source: str) -> str:
+def _find(ours: str, free: Mapping[str, str], sample: Sample, where: str) -> str:
     """Return the column that must be meant by one of our names; "" where there is none.
 
     Args:
         ours: One of `COLUMNS`.
         free: Name of each column that could be it -> its `_key`.
         sample: See `find_columns`.
-        source: See `find_columns`.
+        where: See `find_columns`.
     """
     if ours in free:
         return ours
     found = _of([ours], free) or _of(ALIASES.get(ours, ()), free)
     if ours == "image" and not found:
-        found = [n for n in _of(IMAGE_ALIASES_BY_CONTENT, free) if _holds_images(n, sample())]
+        by_content = _of(IMAGE_ALIASES_BY_CONTENT, free)
+        found = [name for name in by_content if _share(name, sample(), _is_image) >= MIN_SHARE]
     if ours == "split":
-        found = [name for name in found if _holds_parts(name, sample())]
+        found = [name for name in found if _share(name, sample(), _is_split) > 0]
     if len(found) > 1:
         *others, last = map(repr, found[:NAMED])
         raise DataError(
-            f"{source}: {', '.join(others)} and {last} may each be the column '{ours}': say which "
+            f"{where}: {', '.join(others)} and {last} may each be the column '{ours}': say which "
             f"by --columns {shlex.quote(f'{ours}={found[0]}')}."
         )
     return found[0] if found else ""
@@ -199,19 +202,17 @@ def _key(name: str) -> str:
     return re.sub(r"[\s_.-]+", "", name).casefold()
 
 
-def _require_given(
-    names: Mapping[str, str], given: Mapping[str, str], columns: Sequence[str], source: str
-) -> None:
+def _require_given(given: Mapping[str, str], columns: Sequence[str], where: str) -> None:
     for ours, theirs in given.items():
         if theirs and theirs not in columns:
             close = difflib.get_close_matches(theirs, columns, n=1)
             there = ", ".join(columns)[:80]
             hint = f"did you mean {close[0]!r}?" if close else f"there are {there!r}."
-            raise DataError(f"{source} has no column {names[ours]!r} for '{ours}': {hint}")
+            raise DataError(f"{where} has no column {theirs!r} for '{ours}': {hint}")
 
 
-def _require_well_spelt(missing: Sequence[str], free: Iterable[str], source: str) -> None:
-    """Raise a DataError where a column is nearly called as one of ours: all posts would lack it."""
+def _require_well_spelt(missing: Sequence[str], free: Iterable[str], where: str) -> None:
+    """Raise a DataError where a column is nearly called as one of ours."""
     lower = {name.lower(): name for name in free if SEPARATED.search(name) is None}
     slips = {}
     for ours in missing:
@@ -223,7 +224,7 @@ def _require_well_spelt(missing: Sequence[str], free: Iterable[str], source: str
         found = [f"no column '{ours}', but one called {theirs!r}" for ours, theirs in slips.items()]
         it = "it" if len(slips) == 1 else "them"
         raise DataError(
-            f"{source} has {', '.join(found)}: rename {it}, or map {it} by --columns "
+            f"{where} has {', '.join(found)}: rename {it}, or map {it} by --columns "
             f"{shlex.quote(pairs)}."
         )
 
@@ -234,30 +235,31 @@ def _require_modalities(
     free: Sequence[str],
     columns: Sequence[str],
     sample: Sample,
-    source: str,
+    where: str,
 ) -> None:
     """Raise a DataError where a column of texts or of images seems to be left over."""
     rows = list(sample()) if free and (names["image"] or names["text"]) else []
     left_over = free if rows else []
-    images = [name for name in left_over if _holds_images(name, rows)]
-    texts = [name for name in left_over if name not in images and _holds_texts(name, rows)]
+    images = [name for name in left_over if _share(name, rows, _is_image) >= MIN_SHARE]
+    others = [name for name in left_over if name not in images]
+    texts = [name for name in others if _share(name, rows, _is_text) >= MIN_SHARE]
     for ours, left in (("image", images), ("text", texts)):
         if ours in missing and left:
             mapping = shlex.quote(f"{ours}={left[0]}")
             raise DataError(
-                f"{source} has no column called '{ours}', but {left[0]!r} may be it: "
+                f"{where} has no column called '{ours}', but {left[0]!r} may be it: "
                 f"map it by --columns {mapping}, or leave {ours}s out by --columns {ours}=."
             )
     if not names["text"] and not names["image"]:
         there = ", ".join(columns)[:80]
         raise DataError(
-            f"{source} has neither a column 'text' nor 'image', only {there!r}: "
+            f"{where} has neither a column 'text' nor 'image', only {there!r}: "
             "rename its columns, or map them by --columns text=...,image=..."
         )
     for name in images:
         logger.warning(
             "%s: the column %r seems to hold images, but %r is read: choose by --columns image=...",
-            source,
+            where,
             name,
             names["image"] or names["text"],
         )
@@ -272,16 +274,8 @@ def _is_image(cell: Any) -> bool:
     return isinstance(cell, bytes | StoredImage)
 
 
-def _holds_images(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-    return _share(name, rows, _is_image) >= MIN_SHARE
-
-
-def _holds_texts(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-    return _share(name, rows, _is_text) >= MIN_SHARE
-
-
 def _is_text(cell: Any) -> bool:
-    """Tell a text from names and dates, also in a script without blanks between words."""
+    """Return whether a cell is a text, not a name or a date; also in scripts without spaces."""
     if not isinstance(cell, str):
         return False
     words = [word for word in cell.split() if any(map(str.isalpha, word))]
@@ -290,8 +284,8 @@ def _is_text(cell: Any) -> bool:
     return (len(words) >= MIN_WORDS and is_long) or unspaced >= MIN_LETTERS
 
 
-def _holds_parts(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-    return _share(name, rows, lambda cell: isinstance(cell, str) and part_of(cell) is not None) > 0
+def _is_split(cell: Any) -> bool:
+    return isinstance(cell, str) and part_of(cell) is not None
 
 
 def _share(name: str, rows: Iterable[Mapping[str, Any]], is_one: Callable[[Any], bool]) -> float:

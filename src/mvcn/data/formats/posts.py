@@ -168,13 +168,13 @@ class RowFile(ABC):
 
 
 def columns_of_posts(
-    rows: RowFile, source: str, given: Mapping[str, str], remembered: Mapping[str, str]
+    rows: RowFile, where: str, given: Mapping[str, str], remembered: Mapping[str, str]
 ) -> dict[str, str]:
     """Return our name of each column of posts to classify -> its name in a file, else "".
 
     Args:
         rows: An open file.
-        source: Its name, for errors.
+        where: Its name, for errors.
         given: Our name of a column -> its name in the file.
         remembered: As `given`, for columns that the file need not have.
 
@@ -186,9 +186,9 @@ def columns_of_posts(
     columns = [*rows.schema.names, *repeated]
     unread = (*ANNOTATIONS, "split")
     names = find_columns(
-        columns, rows.sample, source, given=given, remembered=remembered, unread=unread
+        columns, rows.sample, where, given=given, remembered=remembered, unread=unread
     )
-    log_columns(names, columns, source, "")
+    log_columns(names, columns, where, "")
     return names
 
 
