@@ -31,9 +31,9 @@ from mvcn.data.datasets.prepared import (
     digest_of,
     parse_json,
 )
-from mvcn.data.fingerprint import fingerprint
 from mvcn.data.image_facts import read_and_describe
 from mvcn.data.images import image_digest, warn_of_truncated_images
+from mvcn.data.posts import fingerprint
 from mvcn.data.prefetch import prefetch
 from mvcn.data.stored_images import ParquetImage, TarMember
 from mvcn.errors import DataError, RunError

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.fingerprint import fingerprint
+from mvcn.data.posts import fingerprint
 from mvcn.errors import DataError, RunError, reason_of
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.types import Corpus, Post

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mvcn.data.fingerprint import fingerprint
 from mvcn.data.near_duplicates import have_near_duplicate
+from mvcn.data.posts import fingerprint
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import ConfigError, MvcnError, RunError
 from mvcn.experiments.cell import CellResult, read_cell, write_cell

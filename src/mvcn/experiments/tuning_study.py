@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.fingerprint import fingerprint
+from mvcn.data.posts import fingerprint
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.experiments.grid import settings_of

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mvcn.config import RunConfig
-from mvcn.data.fingerprint import fingerprint
 from mvcn.data.labels import label_ids
+from mvcn.data.posts import fingerprint
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.explain.observation import observe
 from mvcn.explain.space import Space, read_space

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 
 from mvcn.data.bad_images import WAYS_ON, missing_input, require_images, require_policy
-from mvcn.data.given_posts import each_post, given_posts, given_text
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.labels import label_ids
+from mvcn.data.posts import check_posts, check_text, each_post
 from mvcn.errors import BadImageError, DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
@@ -139,8 +139,8 @@ class Classifier:
             DataError: There is neither text nor image, or nothing that the model reads; or the
                 text is no string, or the image nothing that `image_reference` takes.
         """
-        given = Post("post", given_text(text), image_reference(image))
-        (post,) = given_posts([given])
+        given = Post("post", check_text(text), image_reference(image))
+        (post,) = check_posts([given])
         require_content(post, self.reads)
         require_policy(on_bad_image)
         policy = "blank" if on_bad_image == "error" else on_bad_image
@@ -173,12 +173,12 @@ class Classifier:
         """
         require_policy(on_bad_image)
         if isinstance(posts, Sequence):
-            posts = given_posts(posts)
+            posts = check_posts(posts)
             self._require_images(posts, on_bad_image)
         network = self.model.config.network
         encoder = PostEncoder.for_prediction(network, self.processor, self.attribute_model)
         waiting = each_post(posts)
-        while chunk := given_posts(islice(waiting, POSTS_AT_ONCE)):
+        while chunk := check_posts(islice(waiting, POSTS_AT_ONCE)):
             self._warn_of_images(chunk)
             encoded = encoder.encode(chunk, on_bad_image)
             rows = dict(zip(encoded.positions, self._probabilities(encoded), strict=True))
@@ -199,7 +199,7 @@ class Classifier:
             ConfigError: The policy is none.
         """
         require_policy(on_bad_image)
-        posts = given_posts(posts)
+        posts = check_posts(posts)
         self._require_labels(posts)
         self._warn_of_images(posts)
         self._require_images(posts, on_bad_image)

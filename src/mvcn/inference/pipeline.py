@@ -17,8 +17,8 @@ from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from mvcn.data.bad_images import require_policy
-from mvcn.data.given_posts import given_text
 from mvcn.data.image_references import image_reference
+from mvcn.data.posts import check_text
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, Prediction, require_content
@@ -195,7 +195,7 @@ def _post(inputs: Any) -> Post:
     if not isinstance(inputs, Mapping) or inputs.keys() - POST_FIELDS:
         what = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else _kind(inputs)
         raise DataError(f'A post must be given as {{"text": ..., "image": ...}}, not as {what}.')
-    return Post("", given_text(inputs.get("text")), image_reference(inputs.get("image")))
+    return Post("", check_text(inputs.get("text")), image_reference(inputs.get("image")))
 
 
 def _attribute_model_of(model: MvcnForClassification) -> AttributeModel | None:

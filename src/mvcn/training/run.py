@@ -19,7 +19,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from mvcn.config import ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.bad_images import require_any_image, require_images
-from mvcn.data.fingerprint import fingerprint
+from mvcn.data.posts import fingerprint
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.files import write_json
 from mvcn.inputs import build_processor

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data.fingerprint import fingerprint
+from mvcn.data.posts import fingerprint
 from mvcn.data.sources import posts_of_id_file
 from mvcn.data.splits import (
     k_folds,

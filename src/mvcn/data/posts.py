@@ -1,0 +1,97 @@
+"""Posts that programs make: checked and converted, and told apart by a fingerprint."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from mvcn.data.formats.cells import is_missing
+from mvcn.data.image_references import image_reference
+from mvcn.data.text import replace_surrogates
+from mvcn.errors import DataError
+from mvcn.types import Post
+
+logger = logging.getLogger(__name__)
+
+
+def check_posts(posts: Iterable[Post]) -> list[Post]:
+    """Return posts whose text and image are of the types that are read.
+
+    Lone surrogates in texts and attributes become U+FFFD, which is logged as a warning.
+
+    Args:
+        posts: Their text is a string or missing, their image anything that `image_reference` takes.
+
+    Raises:
+        DataError: An item is no post, or a text or an image is something else; names the post.
+    """
+    read = [_checked(post) for post in each_post(posts)]
+    replaced = [(post.id, count) for post, count in read if count]
+    if replaced:
+        logger.warning(
+            "%d lone surrogate(s) in the text of %d post(s), such as post %s, are read as U+FFFD.",
+            *(sum(count for _, count in replaced), len(replaced), replaced[0][0]),
+        )
+    return [post for post, _ in read]
+
+
+def each_post(posts: Iterable[object]) -> Iterator[Post]:
+    """Yield posts as they come.
+
+    Raises:
+        DataError: They are no iterable, or an item is no `Post`.
+    """
+    try:
+        items = iter(posts)
+    except TypeError as error:
+        raise _no_posts(type(posts).__name__) from error
+    for post in items:
+        if not isinstance(post, Post):
+            raise _no_posts(f"{type(posts).__name__} of {type(post).__name__}")
+        yield post
+
+
+def check_text(text: object) -> str:
+    """Return a text, which is empty where it is missing.
+
+    Raises:
+        DataError: It is neither missing nor a string.
+    """
+    if is_missing(text):
+        return ""
+    if not isinstance(text, str):
+        raise DataError(
+            f"The text of a post must be a string, but is of type {type(text).__name__}."
+        )
+    return str(text)  # without a subclass such as that of NumPy
+
+
+def fingerprint(posts: Iterable[Post]) -> str:
+    """Return a digest of the posts' ids, texts and labels, in order.
+
+    It says whether two runs or files are about the same posts.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for post in posts:
+        fields = (post.id, post.text, post.label, post.text_label, post.image_label)
+        digest.update(repr(fields).encode())
+    return digest.hexdigest()
+
+
+def _no_posts(what: str) -> DataError:
+    return DataError(
+        "Posts must be given as a list of mvcn.types.Post, as in "
+        f"[Post('1', 'what a lovely day', Path('beach.jpg'))], not as {what}."
+    )
+
+
+def _checked(post: Post) -> tuple[Post, int]:
+    """Return a post with the types that are read, and how many surrogates were replaced."""
+    try:
+        text, image = check_text(post.text), image_reference(post.image)
+    except DataError as error:
+        raise DataError(f"Post {post.id}: {error}") from error
+    complete, *words = texts = [replace_surrogates(one) for one in (text, *post.attributes)]
+    count = sum(one.num_replaced for one in texts)
+    attributes = tuple(word.text for word in words)
+    return replace(post, text=complete.text, image=image, attributes=attributes), count
