@@ -42,10 +42,10 @@ from mvcn.encoders.loading import (
     ENCODERS,
     load_image_encoder,
     load_image_processor,
+    load_object_classifier,
     load_text_encoder,
     load_tokenizer,
 )
-from mvcn.encoders.objects import load_object_classifier
 from mvcn.encoders.tokens import frozen_image_tokens
 from mvcn.evaluation import evaluate_predictions
 from mvcn.experiments.folds import deal_folds

@@ -6,9 +6,13 @@ import transformers
 
 from mvcn.config import ModelConfig
 from mvcn.encoders.efficientnet_lite import BATCH_NORM_EPS
-from mvcn.encoders.loading import load_image_encoder, load_text_encoder, load_tokenizer
-from mvcn.encoders.objects import load_object_classifier, sentiment_words
-from mvcn.encoders.packaged import PACKAGED, packaged_folder
+from mvcn.encoders.loading import (
+    load_image_encoder,
+    load_object_classifier,
+    load_text_encoder,
+    load_tokenizer,
+)
+from mvcn.encoders.packaged import PACKAGED, packaged_folder, sentiment_words
 from mvcn.encoders.tokens import image_tokens, text_tokens
 from mvcn.errors import ConfigError
 from mvcn.models import build_model

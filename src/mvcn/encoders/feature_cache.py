@@ -1,9 +1,9 @@
 """Features of frozen encoders, computed once and read from memory-mapped files.
 
-A cache folder belongs to one encoder and one preprocessing. It holds shards: an array of features
-and, beside it, the content digests of the images they belong to. A shard appears by one rename
-when it is complete, so a killed process leaves nothing half-written, several processes can write
-at once without locks, and the same image found twice costs only disk.
+A cache folder belongs to one encoder and one preprocessing. It holds pairs of files: an array of
+features, and the content digests of their images. A file appears by one rename when it is complete,
+so a killed process leaves no partial one, several processes can write at once without locks, and
+an image that is found twice costs only disk.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ class FeatureCache:
         return [digest for digest in dict.fromkeys(digests) if digest not in self]
 
     def add(self, digests: Sequence[str], features: Float[np.ndarray, "batch patch dim"]) -> None:
-        """Write one shard; the file of digests comes last and makes it count."""
+        """Write one cache file; its digests come last and make it count."""
         if self.folder is not None and self._is_writable:
             try:
                 self._open(_write(self.folder, digests, features))
@@ -126,7 +126,7 @@ class FeatureCache:
             )
 
     def _open(self, names: Path) -> None:
-        """Map one shard; one that is not whole counts as absent and is computed anew."""
+        """Map one cache file; one that is not complete counts as absent and is computed anew."""
         digests = names.read_text("ascii", errors="replace").split()
         try:
             array = np.load(names.with_suffix(".npy"), mmap_mode="r")
@@ -139,7 +139,7 @@ class FeatureCache:
 
 
 def _write(folder: Path, digests: Sequence[str], features: np.ndarray) -> Path:
-    """Write a shard and return its file of digests; on an error nothing is left of it."""
+    """Write a cache file and return its file of digests; on an error nothing is left of it."""
     stem = uuid.uuid4().hex
     partial, array = folder / f"{stem}.partial", folder / f"{stem}.npy"
     try:

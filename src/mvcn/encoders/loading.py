@@ -1,19 +1,24 @@
-"""Get encoders, tokenizers and image processors by packaged name, folder or hub name.
+"""Load encoders, tokenizers, image processors and classifiers by packaged, folder or hub name.
 
 Nothing is downloaded for a packaged name or a folder. A hub name is looked up by Hugging Face,
 which reads its own cache first.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 from transformers import (
     MODEL_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForImageClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -26,6 +31,7 @@ from mvcn.encoders.efficientnet_lite import (
     load_published_weights,
 )
 from mvcn.encoders.packaged import PACKAGED, packaged_folder
+from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import require_allowed
 
@@ -38,6 +44,18 @@ ENCODERS = ("minilm-l6", EFFICIENTNET_LITE0)
 # Decoders and resamplers differ between backends, so the same post would score differently on
 # two machines; Pillow is on all of them.
 IMAGE_BACKEND = "pil"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectClassifier:
+    """The last layer of a published image classifier: from an encoder's tokens to objects."""
+
+    weight: Float[Tensor, "object width"]
+    bias: Float[Tensor, " object"]
+    names: tuple[str, ...]
+    """What each object is called."""
+    reads_first_token: bool
+    """Whether it reads the first token of the encoder, or the mean of all."""
 
 
 def load_text_encoder(name: str) -> PreTrainedModel:
@@ -76,7 +94,7 @@ def load_tokenizer(name: str) -> Any:
 
 
 def has_vocabulary(tokenizer: Any) -> bool:
-    """Tell whether a tokenizer knows words: one without its file is made of marks alone."""
+    """Return whether a tokenizer knows words: without its file it has special tokens alone."""
     return len(tokenizer) > len(tokenizer.all_special_ids)
 
 
@@ -93,6 +111,26 @@ def load_image_processor(name: str) -> Any:
     )
 
 
+def load_object_classifier(name: str) -> ObjectClassifier:
+    """Return the published classifier of an image encoder.
+
+    Raises:
+        ConfigError: The encoder was published without one, or class names are not installed.
+    """
+    if name == EFFICIENTNET_LITE0:
+        return _lite0_classifier()
+    model = load_pretrained(AutoModelForImageClassification, name, "image classifier")
+    last = getattr(model, "classifier", None)
+    if not isinstance(last, nn.Linear) or last.in_features != token_width(model.config):
+        raise ConfigError(
+            f"'{name}' has no layer that names objects from its tokens: choose another image "
+            "encoder, or a model that needs no objects."
+        )
+    names = tuple(model.config.id2label[index] for index in range(last.out_features))
+    has_first = any("cls_token" in weight for weight, _ in model.named_parameters())
+    return ObjectClassifier(last.weight.detach(), last.bias.detach(), names, has_first)
+
+
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """Return an encoder of random weights, as a saved model rebuilds it before its own are read."""
     return without_pooler(AutoModel.from_config(config))
@@ -107,7 +145,7 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
 
 
 def _load_encoder(name: str, kind: str, part: str) -> PreTrainedModel:
-    """Load a whole encoder, or the `part` of one that reads both text and images."""
+    """Load an encoder, or the `part` of one that reads both text and images."""
     both, found = _from_pretrained(
         AutoModel, _source(name), kind, use_safetensors=True, output_loading_info=True
     )
@@ -117,10 +155,16 @@ def _load_encoder(name: str, kind: str, part: str) -> PreTrainedModel:
             f"'{name}' cannot be the {kind}: type '{encoder.config.model_type}' is not an encoder "
             "that can be rebuilt from a saved run."
         )
-    lacking = sorted(weight for weight in found["missing_keys"] if "pooler" not in weight)
-    if lacking:
-        raise _damaged(kind, name, f"it lacks {len(lacking)} weights such as {lacking[0]}")
+    _require_all([weight for weight in found["missing_keys"] if "pooler" not in weight], kind, name)
     return without_pooler(encoder)
+
+
+def _lite0_classifier() -> ObjectClassifier:
+    (names_file,) = PACKAGED["imagenet-names"].sha256
+    names = json.loads((packaged_folder("imagenet-names") / names_file).read_text("utf-8"))
+    (file,) = PACKAGED[EFFICIENTNET_LITE0].sha256
+    published = torch.load(packaged_folder(EFFICIENTNET_LITE0) / file, weights_only=True)
+    return ObjectClassifier(published["_fc.weight"], published["_fc.bias"], tuple(names), False)
 
 
 def _efficientnet_lite0_processor() -> Any:
@@ -150,13 +194,12 @@ def load_pretrained(auto: Any, name: str, kind: str) -> Any:
     """Return what one of Hugging Face's Auto classes loads, with every weight set.
 
     Raises:
-        ConfigError: It cannot be loaded, or weights are lacking.
+        ConfigError: It cannot be loaded, or weights are missing.
     """
     loaded, found = _from_pretrained(
         auto, name, kind, choices="", use_safetensors=True, output_loading_info=True
     )
-    if lacking := sorted(found["missing_keys"]):
-        raise _damaged(kind, name, f"it lacks {len(lacking)} weights such as {lacking[0]}")
+    _require_all(found["missing_keys"], kind, name)
     return loaded
 
 
@@ -180,6 +223,11 @@ def _from_pretrained(
     except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
         _require_allowed(kind, Path(source))
         raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
+
+
+def _require_all(missing: Iterable[str], kind: str, name: str) -> None:
+    if weights := sorted(missing):
+        raise _damaged(kind, name, f"{len(weights)} weights such as {weights[0]} are missing")
 
 
 def _require_allowed(kind: str, folder: Path) -> None:

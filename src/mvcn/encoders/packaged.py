@@ -1,4 +1,4 @@
-"""Encoders and words that come as Python packages: they work with no network at all."""
+"""Encoders and words that are installed as Python packages, so that no network is needed."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,6 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mvcn.errors import ConfigError
+
+STRONG_VALENCE = 2.5
+"""From -4 to 4, the mean rating of ten people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,19 @@ def packaged_folder(name: str) -> Path:
     for file, expected in packaged.sha256.items():
         verify_sha256(folder / file, expected, packaged.distribution)
     return folder
+
+
+def sentiment_words() -> list[str]:
+    """Return the words of strong sentiment in VADER's lexicon.
+
+    Raises:
+        ConfigError: The lexicon is not installed.
+    """
+    (file,) = PACKAGED["vader-lexicon"].sha256
+    lines = (packaged_folder("vader-lexicon") / file).read_text("utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    strong = (word for word, valence, *_ in rows if abs(float(valence)) >= STRONG_VALENCE)
+    return [*dict.fromkeys(word for word in strong if word.isalpha() and word.isascii())]
 
 
 def verify_sha256(path: Path, expected: str, distribution: str) -> None:

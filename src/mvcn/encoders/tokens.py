@@ -1,7 +1,9 @@
-"""Run an encoder: what comes in are ids or pixels, what goes out are token features."""
+"""Run an encoder, or some of its layers: ids or pixels in, token features out."""
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -27,7 +29,7 @@ def token_width(config: PreTrainedConfig) -> int:
     for name in WIDTH_SETTINGS:
         if width := getattr(config, name, None):
             return int(width if isinstance(width, int) else width[-1])
-    raise ConfigError(f"Encoder type '{config.model_type}' does not tell its feature width.")
+    raise ConfigError(f"Encoder type '{config.model_type}' does not state its feature width.")
 
 
 def text_tokens(
@@ -40,23 +42,23 @@ def text_tokens(
     return output
 
 
-def most_tokens(reads: Callable[[int], bool], wanted: int) -> int:
-    """Return the length of the longest text that is read, at most `wanted`, by trying.
+def most_tokens(reads: Callable[[int], bool], limit: int) -> int:
+    """Return the length of the longest text that is read, at most `limit`, by trying.
 
     Args:
         reads: Whether a text of so many word pieces is read.
-        wanted: Length that is tried first.
+        limit: Length that is tried first.
     """
-    if reads(wanted):
-        return wanted
-    found = bisect_left(range(1, wanted + 1), True, key=lambda length: not reads(length))
-    return found or wanted  # what reads nothing fails for another reason
+    if reads(limit):
+        return limit
+    found = bisect_left(range(1, limit + 1), True, key=lambda length: not reads(length))
+    return found or limit  # what reads nothing fails for another reason
 
 
 def reads_text_of(encoder: PreTrainedModel, length: int) -> bool:
-    """Tell whether a text encoder has positions for so many word pieces.
+    """Return whether a text encoder has positions for so many word pieces.
 
-    It is tried, as configurations do not tell: RoBERTa's ``max_position_embeddings`` counts two
+    It is tried, as configurations do not say: RoBERTa's ``max_position_embeddings`` counts two
     that no text gets, and for relative positions the number is no limit.
     """
     ids = torch.full((1, length), some_word(encoder.config), device=encoder.device)
@@ -103,12 +105,12 @@ def frozen_image_tokens(
     """
     if torch.compiler.is_exporting():  # a graph takes any number of images, so it cannot count
         return image_tokens(encoder, pixel_values).half().float()
-    parts = torch.split(pixel_values, FROZEN_MICRO_BATCH)
-    return torch.cat([image_tokens(encoder, part).half() for part in parts]).float()
+    chunks = torch.split(pixel_values, FROZEN_MICRO_BATCH)
+    return torch.cat([image_tokens(encoder, chunk).half() for chunk in chunks]).float()
 
 
 def freeze(module: nn.Module) -> None:
-    """Take a module out of training: no gradients, no dropout."""
+    """Exclude a module from training: no gradients, no dropout."""
     module.requires_grad_(False).eval()
 
 
@@ -116,7 +118,7 @@ def text_embeddings(encoder: PreTrainedModel) -> nn.Module:
     """Return the part of a text encoder that turns word pieces into vectors.
 
     Raises:
-        ConfigError: The encoder does not tell which part that is.
+        ConfigError: The encoder does not say which part that is.
     """
     embeddings = getattr(encoder, "embeddings", None)
     if isinstance(embeddings, nn.Module):
@@ -125,7 +127,7 @@ def text_embeddings(encoder: PreTrainedModel) -> nn.Module:
         tokens: nn.Module = encoder.get_input_embeddings()
     except NotImplementedError as error:
         raise ConfigError(
-            f"Text encoder type '{encoder.config.model_type}' does not tell its embeddings: set "
+            f"Text encoder type '{encoder.config.model_type}' does not name its embeddings: set "
             "freeze_text_embeddings to false and frozen_text_layers to 0."
         ) from error
     return tokens
@@ -146,7 +148,7 @@ def lowest_layers(encoder: PreTrainedModel, count: int) -> list[nn.Module]:
 
 
 def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
-    """Take all but the lowest `count` layers away for good; without any, words alone are left.
+    """Remove all but the lowest `count` layers; of none, only the vectors of words are left.
 
     Raises:
         ConfigError: The encoder has fewer layers, its configuration does not count them, or it
@@ -157,7 +159,7 @@ def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
         raise ConfigError(f"The text encoder has {len(layers)} layers: it cannot keep {count}.")
     if getattr(encoder.config, "num_hidden_layers", None) != len(layers):
         raise ConfigError(
-            f"Text encoder type '{encoder.config.model_type}' does not tell its layers: leave "
+            f"Text encoder type '{encoder.config.model_type}' does not count its layers: leave "
             "text_layers out."
         )
     del layers[count:]
@@ -170,6 +172,73 @@ def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
             f"Text encoder type '{encoder.config.model_type}' cannot do without layers: set "
             "text_layers to 1 or more."
         ) from error
+
+
+class FrozenTextLayers:
+    """Runs the lowest layers of a text encoder alone, or the encoder without running them.
+
+    The outputs of frozen layers never change, so they can be computed once for each text.
+
+    Args:
+        encoder: Text encoder; its embeddings and lowest layers are frozen.
+        count: How many layers are, 1 or more.
+
+    Raises:
+        ConfigError: The encoder has no stack of `count` layers.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, count: int) -> None:
+        self._encoder = encoder
+        self._layers = lowest_layers(encoder, count)
+        token = torch.zeros(1, 1, dtype=torch.long, device=encoder.device)
+        with torch.enable_grad():
+            output = self._run(token, torch.ones_like(token))
+        self._returns_tuple = isinstance(output, tuple)
+        self.are_constant = not self._states_of(output).requires_grad
+        """False where some encoder's parameter that is trained takes part in its lowest layers."""
+
+    @torch.no_grad()
+    def states(
+        self, input_ids: Int[Tensor, "batch token"], attention_mask: Int[Tensor, "batch token"]
+    ) -> Float[Tensor, "batch token width"]:
+        """Return what the lowest layers make of texts."""
+        return self._states_of(self._run(input_ids, attention_mask))
+
+    def tokens(
+        self,
+        states: Float[Tensor, "batch token width"],
+        input_ids: Int[Tensor, "batch token"],
+        attention_mask: Int[Tensor, "batch token"],
+    ) -> Float[Tensor, "batch token dim"]:
+        """Return the token features of texts whose states are known."""
+        with self._replaced_by((states, None) if self._returns_tuple else states):
+            return text_tokens(self._encoder, input_ids, attention_mask)
+
+    def _run(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        """Return the output of the highest of the lowest layers, a tuple for some encoders."""
+        seen: list[Any] = []
+        hook = self._layers[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
+        try:
+            text_tokens(self._encoder, input_ids, attention_mask)
+        finally:
+            hook.remove()
+        return seen[0]
+
+    @staticmethod
+    def _states_of(output: Any) -> Tensor:
+        states: Tensor = output[0] if isinstance(output, tuple) else output
+        return states
+
+    @contextmanager
+    def _replaced_by(self, output: Any) -> Iterator[None]:
+        """Make the lowest layers return `output` without being run."""
+        for layer in self._layers:
+            layer.forward = lambda *_, **__: output
+        try:
+            yield
+        finally:
+            for layer in self._layers:
+                del layer.forward
 
 
 def _layers(encoder: PreTrainedModel) -> nn.ModuleList:

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from mvcn.encoders.frozen_text import FrozenTextLayers
-from mvcn.encoders.tokens import token_width
+from mvcn.encoders.tokens import FrozenTextLayers, token_width
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 

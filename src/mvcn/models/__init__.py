@@ -9,8 +9,13 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from mvcn.config import ModelConfig
-from mvcn.encoders.loading import load_image_encoder, load_text_encoder, load_tokenizer
-from mvcn.encoders.objects import load_object_classifier, sentiment_words
+from mvcn.encoders.loading import (
+    load_image_encoder,
+    load_object_classifier,
+    load_text_encoder,
+    load_tokenizer,
+)
+from mvcn.encoders.packaged import sentiment_words
 from mvcn.encoders.tokens import keep_lowest_layers, most_tokens, reads_text_of
 from mvcn.errors import ConfigError
 from mvcn.models.classification import MvcnForClassification

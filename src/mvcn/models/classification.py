@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mvcn.encoders.frozen_text import FrozenTextLayers
 from mvcn.encoders.loading import build_encoder
 from mvcn.encoders.tokens import (
+    FrozenTextLayers,
     freeze,
     frozen_image_tokens,
     image_tokens,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvcn.encoders.objects import ObjectClassifier
+from mvcn.encoders.loading import ObjectClassifier
 from mvcn.nn.pooling import masked_mean
 
 NO_PIECE = -1

@@ -107,7 +107,7 @@ def test_an_encoder_keeps_its_lowest_layers_and_is_built_again_like_that(kind, c
 def test_an_encoder_that_does_not_count_its_layers_keeps_all():
     encoder = build("bert")
     encoder.config.num_hidden_layers = 7
-    with pytest.raises(ConfigError, match="does not tell its layers"):
+    with pytest.raises(ConfigError, match="does not count its layers"):
         keep_lowest_layers(encoder, 1)
 
 
@@ -115,7 +115,7 @@ def test_an_encoder_that_hides_its_embeddings_is_a_config_error(monkeypatch):
     encoder = build("bert")
     del encoder.embeddings
     monkeypatch.setattr(type(encoder), "get_input_embeddings", _raise_not_implemented)
-    with pytest.raises(ConfigError, match="'bert' does not tell its embeddings: set"):
+    with pytest.raises(ConfigError, match="'bert' does not name its embeddings: set"):
         text_embeddings(encoder)
 
 
@@ -146,7 +146,7 @@ def test_an_untold_width_is_a_config_error():
     class Silent(transformers.PreTrainedConfig):
         model_type = "silent"
 
-    with pytest.raises(ConfigError, match="'silent' does not tell its feature width"):
+    with pytest.raises(ConfigError, match="'silent' does not state its feature width"):
         token_width(Silent())
 
 

@@ -4,8 +4,13 @@ import pytest
 import torch
 import transformers
 
-from mvcn.encoders.frozen_text import FrozenTextLayers
-from mvcn.encoders.tokens import freeze, lowest_layers, text_embeddings, text_tokens
+from mvcn.encoders.tokens import (
+    FrozenTextLayers,
+    freeze,
+    lowest_layers,
+    text_embeddings,
+    text_tokens,
+)
 from mvcn.errors import ConfigError
 
 SIZES = {
