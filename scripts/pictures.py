@@ -11,7 +11,7 @@ from typing import Annotated, cast
 import typer
 from PIL import Image
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.data.synthetic import generate_posts
 from mvcn.explain.figures import draw_attention, draw_post
 from mvcn.explain.post import explain
@@ -32,7 +32,7 @@ def main(
     post: Annotated[str, typer.Option(help="Id of a dev post of the demo.")] = "post-00640",
 ) -> None:
     """Write post.png, attention.png with its numbers, and the examples of the page."""
-    prepare_process()
+    set_up_process()
     draw_examples()
     picture = _post_picture(TrainedRun(demo / "sparsemax"), post)
     (FIGURES / "post.png").write_bytes(_in_fewer_colors(picture))

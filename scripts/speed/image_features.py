@@ -22,7 +22,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torch import Tensor
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.packaged import PACKAGED, packaged_folder
@@ -59,7 +59,7 @@ def prepare(folder: Path, count: int) -> None:
 
 def ours(folder: Path) -> float:
     """Return images/s through `ImageFeatures`."""
-    prepare_process()
+    set_up_process()
     config = read_recipe("default").model
     model = build_model(config, ("negative", "neutral", "positive"))
     images = ImageFeatures(model, build_processor(config), folder / f"cache-{time.time_ns()}")

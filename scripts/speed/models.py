@@ -14,7 +14,7 @@ import torch
 import typer
 from tqdm import tqdm
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.config import ModelConfig, read_recipe
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.data.table import read_table
@@ -34,7 +34,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="How often; the median is kept.")] = 5,
 ) -> None:
     """Measure all models on the same generated posts."""
-    prepare_process()
+    set_up_process()
     names = (*MODELS, *RECIPES)
     configs = {name: read_recipe(name) for name in names}
     models = {

@@ -19,13 +19,12 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.packaged import packaged_folder
 from mvcn.inference import Backend, Classifier
-from mvcn.inference.onnx_graph import quantize_graph, write_graph
-from mvcn.inference.onnx_model import FILES
+from mvcn.inference.onnx import FILES, quantize_graph, write_graph
 from mvcn.inputs import build_processor
 from mvcn.models import build_model
 from mvcn.types import Post
@@ -53,7 +52,7 @@ def prepare(folder: Path, count: int, backend: Backend) -> None:
 
 def ours(folder: Path, backend: Backend, batch: int, *, is_compiled: bool = False) -> float:
     """Return posts/s through `Classifier`."""
-    prepare_process()
+    set_up_process()
     classifier = Classifier.from_pretrained(folder / RUN, backend)
     if is_compiled:
         classifier.model.compile(dynamic=True)

@@ -16,7 +16,7 @@ import entmax
 import torch
 from torch import Tensor
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.nn import sparsemax
 
 SHAPES = {197: (16, 12, 64, 197), 49: (16, 6, 64, 49)}
@@ -49,7 +49,7 @@ def other_sparsemax(folder: Path, patches: int) -> float:
 
 def _milliseconds(folder: Path, patches: int, weigh: Weigh) -> float:
     """Return the fastest pass: other work on the machine makes passes slower and none faster."""
-    prepare_process()
+    set_up_process()
     count = int((folder / COUNT_FILE).read_text("utf-8"))
     torch.manual_seed(0)
     scores, gradient = torch.randn(2, *SHAPES[patches])

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, set_seed
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.datasets import read_corpus
 from mvcn.data.synthetic import generate_posts, write_table
@@ -81,7 +81,7 @@ def lengthened_texts(texts: Sequence[str], processor: MvcnProcessor) -> list[str
 
 def ours(folder: Path) -> float:
     """Return the seconds of an epoch through our Trainer."""
-    prepare_process()
+    set_up_process()
     config = read_recipe("default")
     config.update({"training": {"epochs": 1}})
     set_seed(config.training.seed)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.experiments.demo import ATTENTIONS, DemoPlan, run_demo
 from scripts import results
 from scripts.results import spread
@@ -24,7 +24,7 @@ def main(
     runs: Annotated[Path, typer.Option(help="Where the demos go.")] = Path("runs"),
 ) -> None:
     """Train with sparsemax and with softmax for each seed, and compare with chance."""
-    prepare_process()
+    set_up_process()
     reports = [
         run_demo(runs / f"attention-{seed}", DemoPlan(seed=seed), overwrite=True, tell=typer.echo)
         for seed in seeds or [0, 1, 2]

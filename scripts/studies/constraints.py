@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from mvcn.audit.features import post_features
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.config import DataConfig
 from mvcn.data.training_posts import read_training_posts
 from mvcn.losses import SemanticCongruityLoss
@@ -99,7 +99,7 @@ def main(
     epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
 ) -> None:
     """Compare the constraints on each dataset and keep the numbers."""
-    prepare_process()
+    set_up_process()
     torch.set_num_threads(1)  # the network is too small for two
     found = {}
     for name, rows in _datasets(mvsa, hfm):

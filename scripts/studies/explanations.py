@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.explain.figures import draw_maps
 from mvcn.explain.gallery import run_numbers
 from mvcn.explain.trained_run import TrainedRun
@@ -26,7 +26,7 @@ def main(
     sample: Annotated[int, typer.Option(help="Dev posts that test explanations.")] = 100,
 ) -> None:
     """Write the numbers and the maps of both runs."""
-    prepare_process()
+    set_up_process()
     runs = {
         "with the constraint": TrainedRun(with_constraint),
         "without": TrainedRun(without_constraint),

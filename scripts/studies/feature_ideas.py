@@ -31,7 +31,7 @@ from sklearn.svm import SVC
 from tqdm import tqdm
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.config import DataConfig
 from mvcn.data.datasets.merge_rule import POLARITIES, merge_labels
 from mvcn.data.images import open_image
@@ -125,7 +125,7 @@ def main(
     runs: Annotated[Path, typer.Option(help="Where lists of folds go.")] = Path("runs/ideas"),
 ) -> None:
     """Evaluate each idea on the same five folds, and write its scores at once."""
-    prepare_process()
+    set_up_process()
     evaluated = results.read("feature-ideas").get("ideas", {})
     data = DataConfig(name="mvsa-single", root=root, splits=root / "splits")
     found = read_training_posts(data, seed=0)

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from PIL import Image
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.sources import read_posts
 from mvcn.evaluation import evaluate_groups, evaluate_predictions
@@ -49,7 +49,7 @@ def main(
     runs: Annotated[Path, typer.Option(help="Where the run folders go.")] = Path("runs/missing"),
 ) -> None:
     """Train all models with each seed and evaluate them on the dev posts, by what those have."""
-    prepare_process()
+    set_up_process()
     config = read_recipe("default")
     config.update({"data": {"name": "mvsa-single", "root": root, "splits": root / "splits"}})
     rows: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}

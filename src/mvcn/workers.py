@@ -11,7 +11,7 @@ import torch
 
 
 def worker_pool(
-    workers: int, module: str, prepare: Callable[[], None], **options: Any
+    workers: int, module: str, initializer: Callable[[], None], **options: Any
 ) -> ProcessPoolExecutor:
     """Return processes that share the cores, and that end when this one does.
 
@@ -22,7 +22,7 @@ def worker_pool(
     Args:
         workers: How many.
         module: Name of the module that they need.
-        prepare: Called first in each process; a function of a module.
+        initializer: Called first in each process; a function of a module.
         options: Of the `ProcessPoolExecutor`.
     """
     can_fork = "forkserver" in get_all_start_methods()
@@ -30,16 +30,16 @@ def worker_pool(
     if can_fork:
         context.set_forkserver_preload([module])
     threads = max(1, (os.cpu_count() or 1) // workers)
-    start = (dict(os.environ), threads, prepare)
+    start = (dict(os.environ), threads, initializer)
     return ProcessPoolExecutor(workers, context, _begin, start, **options)
 
 
-def _begin(environment: Mapping[str, str], threads: int, prepare: Callable[[], None]) -> None:
+def _begin(environment: Mapping[str, str], threads: int, initializer: Callable[[], None]) -> None:
     """Make a process ready; its environment is else as it was when the first one was made."""
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    prepare()
+    initializer()
     torch.set_num_threads(threads)
 
 

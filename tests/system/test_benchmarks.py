@@ -38,7 +38,7 @@ def in_this_process(monkeypatch):
     """Save the seconds that fresh processes need, and leave this one's settings alone."""
     monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
     for module in (image_features, prediction, training_epoch):
-        monkeypatch.setattr(module, "prepare_process", lambda: None)
+        monkeypatch.setattr(module, "set_up_process", lambda: None)
     monkeypatch.setattr(comparison, "MATRIX_SECONDS", 0.1)
     for size in ("LARGE", "MEMORY"):
         monkeypatch.setattr(congruity_step, size, 5000)

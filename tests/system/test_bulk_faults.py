@@ -4,7 +4,7 @@ import pytest
 from ray_engine import needs_ray
 
 from mvcn.inference import Scoring, bulk, predict_in_bulk
-from mvcn.inference.shard_scorer import attempt
+from mvcn.inference.bulk.scorer import attempt
 from scripts.studies.bulk_faults import Job, count, kill_job, kill_worker, write_posts
 
 
@@ -20,7 +20,7 @@ def whole(tiny_run, posts, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(bulk.ENGINES, "local", here)
         scoring = Scoring(job.run, job.output)
-        done = predict_in_bulk(scoring, [str(posts)], "local", prepare=lambda: None)
+        done = predict_in_bulk(scoring, [str(posts)], "local", initializer=lambda: None)
     assert (done.predictions, done.errors, done.rows) == (368, 16, 384)
     return job
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import ConfigError
 from mvcn.experiments.cell import read_cell, read_cells
@@ -39,7 +39,7 @@ def options(folder):
 def uninterrupted(experiment_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     experiment = read_experiment(str(experiment_file))
-    run_experiment(experiment, places(folder), jobs=2, prepare=prepare_process)
+    run_experiment(experiment, places(folder), jobs=2, initializer=set_up_process)
     return folder
 
 
@@ -102,7 +102,7 @@ def test_finished_cells_are_not_trained_again(uninterrupted, experiment_file, tm
     before = {path: path.stat().st_mtime_ns for path in paths[1:]}
     experiment = read_experiment(str(experiment_file))
     assert paths == sorted(
-        run_experiment(experiment, places(folder), jobs=2, prepare=prepare_process)
+        run_experiment(experiment, places(folder), jobs=2, initializer=set_up_process)
     )
     assert {path: path.stat().st_mtime_ns for path in paths[1:]} == before
     assert_same(read_cells(folder / "results"), read_cells(places(uninterrupted).results))
@@ -125,7 +125,7 @@ def test_a_row_that_cannot_be_trained_is_refused_before_the_others_are(experimen
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(content), "utf-8")
     with pytest.raises(ConfigError, match=r"Cell mine/soft/.*'objective.label_contrast_weight'"):
-        run_experiment(read_experiment(str(changed)), places(tmp_path), prepare=prepare_process)
+        run_experiment(read_experiment(str(changed)), places(tmp_path), initializer=set_up_process)
     assert list(tmp_path.iterdir()) == [changed]
 
 

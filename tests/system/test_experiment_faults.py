@@ -10,7 +10,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.errors import MvcnError
 from mvcn.experiments.cell import read_cells
 from mvcn.experiments.grid import read_experiment
@@ -66,7 +66,7 @@ def test_two_processes_cannot_run_one_experiment(experiment_file, tmp_path):
         FileLock(places(tmp_path).runs / "lock"),
         pytest.raises(MvcnError, match="is running in another process"),
     ):
-        run_experiment(experiment, places(tmp_path), prepare=prepare_process)
+        run_experiment(experiment, places(tmp_path), initializer=set_up_process)
 
 
 def test_a_cell_that_cannot_be_trained_is_named(experiment_file, tmp_path, fails):

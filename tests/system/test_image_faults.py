@@ -11,7 +11,7 @@ import pytest
 from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.table import read_table
 from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
-from mvcn.inference.shard_scorer import attempt
+from mvcn.inference.bulk.scorer import attempt
 
 ADDRESS = "https://example.org/pictures/1.jpg"
 BAD = {
@@ -141,7 +141,7 @@ def test_a_job_puts_them_into_its_table_of_errors(tiny_run, folder, tmp_path, mo
     monkeypatch.setitem(bulk.ENGINES, "local", here)
     place = str(folder / "posts.parquet")
     scoring = Scoring(tiny_run, tmp_path / "job")
-    done = predict_in_bulk(scoring, [place], "local", prepare=lambda: None)
+    done = predict_in_bulk(scoring, [place], "local", initializer=lambda: None)
     assert (done.predictions, done.errors) == (16, 12)
     (errors,) = (tmp_path / "job/errors").iterdir()
     reasons = {row["id"]: row["reason"] for row in pq.read_table(errors).to_pylist()}
@@ -149,7 +149,7 @@ def test_a_job_puts_them_into_its_table_of_errors(tiny_run, folder, tmp_path, mo
     assert "is a web address" in reasons["address"]
     assert "is outside of" in reasons["elsewhere"]
     scoring = Scoring(tiny_run, tmp_path / "texts", text_only=True)
-    done = predict_in_bulk(scoring, [place], "local", prepare=lambda: None)
+    done = predict_in_bulk(scoring, [place], "local", initializer=lambda: None)
     assert (done.predictions, done.errors) == (28, 0)
 
 

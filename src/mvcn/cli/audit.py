@@ -8,7 +8,7 @@ import typer
 
 from mvcn.audit.findings import KINDS
 from mvcn.cli.options import Source, Splits, data_config, reads_posts
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
 from mvcn.outputs import begins_with, require_own_file
@@ -49,7 +49,7 @@ def audit(
     _require_places([path for path in (json, html) if path is not None], library.MARK)
     config = data_config(source, root=root, splits=splits, train=train, dev=dev)
     if label_errors:
-        prepare_process()
+        set_up_process()
     audited = library.read_audited_posts(config)
     findings = library.audit(audited, label_errors)
     typer.echo("\n".join(library.summary_lines(audited, findings)))

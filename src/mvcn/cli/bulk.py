@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mvcn.cli.options import BackendName, Source
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
 from mvcn.types import BadImagePolicy
 
@@ -65,7 +65,7 @@ def run_job(
         bool(source.get("text_only")),
     )
     done = predict_in_bulk(
-        scoring, posts, engine, jobs=jobs, overwrite=overwrite, prepare=prepare_process
+        scoring, posts, engine, jobs=jobs, overwrite=overwrite, initializer=set_up_process
     )
     if done.errors:
         typer.echo(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 
 
 def demo(
@@ -21,7 +21,7 @@ def demo(
     """Train on generated posts and report whether the model looks where it should."""
     from mvcn.experiments.demo import DemoPlan, run_demo
 
-    prepare_process()
+    set_up_process()
     numbers = run_demo(output, DemoPlan(seed=seed), overwrite=overwrite, tell=typer.echo)
     typer.echo(_summary(numbers, output))
 

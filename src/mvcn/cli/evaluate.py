@@ -16,7 +16,7 @@ from mvcn.cli.options import (
     reads_posts,
     tell_problems,
 )
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.data.sources import read_posts
 from mvcn.data.splits import read_ids, select_posts
 from mvcn.errors import DataError
@@ -47,7 +47,7 @@ def evaluate(
     from mvcn.inference import Classifier
     from mvcn.training.run_folder import read_columns
 
-    prepare_process()
+    set_up_process()
     if json is not None:
         kind = "file of scores by mvcn evaluate"
         require_own_file(json, kind, is_own=begins_with(json, MARK))

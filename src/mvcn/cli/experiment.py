@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
 
 
@@ -33,14 +33,14 @@ def experiment(
     from mvcn.experiments.grid import read_experiment
     from mvcn.experiments.runner import Places, run_experiment
 
-    prepare_process()
+    set_up_process()
     plan = read_experiment(file)
     for name, path in _by_name(root, tuple(plan.data), "--root").items():
         plan.data[name].root = path
     for name, path in _by_name(splits, tuple(plan.data), "--splits").items():
         plan.data[name].splits = path
     places = Places(results / plan.name, runs / plan.name)
-    paths = run_experiment(plan, places, jobs=jobs, prepare=prepare_process)
+    paths = run_experiment(plan, places, jobs=jobs, initializer=set_up_process)
     typer.echo(f"{len(paths)} results are in {places.results}: mvcn compare {places.results}")
 
 

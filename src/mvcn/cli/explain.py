@@ -15,7 +15,7 @@ from mvcn.cli.options import (
     reads_posts,
     tell_problems,
 )
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.data.sources import read_posts
 from mvcn.errors import ConfigError, DataError
 
@@ -58,7 +58,7 @@ def explain(
     from mvcn.explain.trained_run import TrainedRun
     from mvcn.training.run_folder import read_columns
 
-    prepare_process()
+    set_up_process()
     if post and beside is not None:
         raise ConfigError("--beside is for maps of whole runs: leave out --post.")
     if root is not None and not post:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from mvcn.cli.options import Run
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 
 MOST_CHANGED = 0.01
 
@@ -23,7 +23,7 @@ def export(
     """Write the model as one ONNX graph into its run folder, and compare both on dev posts."""
     from mvcn.inference import export_run
 
-    prepare_process()
+    set_up_process()
     found = export_run(run, is_quantized=quantize is not None, overwrite=overwrite)
     kind = "generated posts, for the dev posts are gone" if found.are_generated else "dev posts"
     typer.echo(

@@ -28,7 +28,7 @@ from mvcn.cli.options import (
     tell_left_out,
 )
 from mvcn.cli.predictions import PredictionTable, kept_cells, require_place_for_predictions
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.config import DataConfig
 from mvcn.data.sources import read_posts
 from mvcn.errors import ConfigError
@@ -62,7 +62,7 @@ def predict(
     """Classify a table or data set of posts, or one post given by --text and --image."""
     from mvcn.inference import Classifier
 
-    prepare_process()
+    set_up_process()
     least = _least_probability(run, precision)
     if engine is not None:
         own = {"text": text, "image": image, "split": split, "splits": splits}

@@ -40,7 +40,7 @@ def log_to_terminal() -> None:
         logger.setLevel(logging.INFO)
 
 
-def prepare_process(*, shares_work: bool = False) -> None:
+def set_up_process(*, shares_work: bool = False) -> None:
     """Keep freed memory, and keep notes meant for programmers off a person's terminal.
 
     Args:

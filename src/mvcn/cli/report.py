@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mvcn.cli.options import Run
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.outputs import begins_with, require_own_file
 
 
@@ -20,7 +20,7 @@ def report(
     from mvcn.explain.trained_run import TrainedRun
     from mvcn.report.page import MARK, write_report
 
-    prepare_process()
+    set_up_process()
     require_own_file(output, "report of mvcn report", is_own=begins_with(output, MARK))
     write_report(TrainedRun(run), output)
     typer.echo(f"Open {output} in a browser.")

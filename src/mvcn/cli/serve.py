@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvcn.cli.options import BackendName, Run
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _answer(
     from mvcn.serve.server import listen, log_to_stdout
     from mvcn.serve.server import serve as serve_for_ever
 
-    prepare_process()
+    set_up_process()
     key = os.environ.get(KEY_VARIABLE) or None
     if threads is not None:
         torch.set_num_threads(threads)

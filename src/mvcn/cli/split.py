@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.cli.options import Root, Source, data_config, reads_posts
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
 from mvcn.data.sources import read_source
 from mvcn.data.splits import (
@@ -50,7 +50,7 @@ def split(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier splits.")] = False,
 ) -> None:
     """Deal labelled posts out to train, dev and test, or to folds, with classes in proportion."""
-    prepare_process()
+    set_up_process()
     if folds is not None and shares is not None:
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = parse_shares(SHARES if shares is None else shares)

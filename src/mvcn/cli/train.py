@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.cli.options import Source, Splits, given, reads_posts, tell_problems
-from mvcn.cli.process import RANK, prepare_process
+from mvcn.cli.process import RANK, set_up_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.errors import ConfigError
 from mvcn.types import BadImagePolicy
@@ -43,7 +43,7 @@ def train(
     """Train a model, choose its best epoch on dev, and leave a run folder."""
     from mvcn.training.run import train as run_training
 
-    prepare_process(shares_work=True)
+    set_up_process(shares_work=True)
     config = read_recipe(_recipe_for(model, recipe))
     places = given(root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image)
     config.update({"data": {**source, **places}, "training": given(seed=seed)})

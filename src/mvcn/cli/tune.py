@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvcn.cli.options import given
-from mvcn.cli.process import prepare_process
+from mvcn.cli.process import set_up_process
 
 if TYPE_CHECKING:
     from mvcn.experiments.tuning import Outcome
@@ -30,7 +30,7 @@ def tune(
     from mvcn.experiments.tuning import tune as run_search
     from mvcn.experiments.tuning_space import read_space
 
-    prepare_process()
+    set_up_process()
     space = read_space(file)
     changes = given(name=data, root=root, splits=splits)
     if root is not None:

@@ -36,7 +36,7 @@ class Places:
 
 
 def run_experiment(
-    experiment: Experiment, places: Places, *, jobs: int = 1, prepare: Callable[[], None]
+    experiment: Experiment, places: Places, *, jobs: int = 1, initializer: Callable[[], None]
 ) -> Sequence[Path]:
     """Train every cell that is not finished; return the files of all results.
 
@@ -47,7 +47,7 @@ def run_experiment(
         experiment: What to train.
         places: Where its files go.
         jobs: Cells at a time, which share the cores between them.
-        prepare: Called first in each process; a function of a module.
+        initializer: Called first in each process; a function of a module.
 
     Raises:
         ConfigError: A network cannot do what a row asks of it.
@@ -58,7 +58,7 @@ def run_experiment(
     with locked(places.runs, f"experiment '{experiment.name}'"):
         cells = _with_folds(experiment, places)
         pending = [cell for cell in cells if not _is_finished(cell, places)]
-        _run_all(experiment.name, pending, len(cells), places, jobs, prepare)
+        _run_all(experiment.name, pending, len(cells), places, jobs, initializer)
     return [_result_path(cell, places) for cell in cells]
 
 
@@ -112,11 +112,11 @@ def _run_all(
     total: int,
     places: Places,
     jobs: int,
-    prepare: Callable[[], None],
+    initializer: Callable[[], None],
 ) -> None:
     """Train the pending cells in fresh processes, and show how far the work has got."""
     with (
-        worker_pool(jobs, __name__, prepare, max_tasks_per_child=1) as pool,
+        worker_pool(jobs, __name__, initializer, max_tasks_per_child=1) as pool,
         tqdm(total=total, initial=total - len(pending), desc=name, unit="cell") as progress,
     ):
         work = {pool.submit(_run_cell, name, cell, places): cell for cell in pending}

@@ -3,12 +3,11 @@
 Importing this package makes `transformers.pipeline` know the task ``image-text-classification``.
 """
 
-from mvcn.inference.bulk import EngineName, JobSummary, predict_in_bulk
+from mvcn.inference.bulk import EngineName, JobSummary, Scoring, predict_in_bulk
 from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.inference.export import Export, export_run
-from mvcn.inference.onnx_model import Backend
+from mvcn.inference.onnx import Backend
 from mvcn.inference.pipeline import ImageTextClassificationPipeline
-from mvcn.inference.shard_scorer import Scoring
 from mvcn.inference.threshold import read_threshold
 
 __all__ = [

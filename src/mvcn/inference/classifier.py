@@ -17,7 +17,7 @@ from mvcn.data.posts import check_posts, check_text, each_post
 from mvcn.errors import BadImageError, DataError
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
-from mvcn.inference.onnx_model import Backend, OnnxModel
+from mvcn.inference.onnx import Backend, OnnxModel
 from mvcn.inputs import limit_tokens, load_model, load_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder

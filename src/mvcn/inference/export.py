@@ -11,8 +11,7 @@ from mvcn.data.synthetic import generate_posts
 from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import DataError, RunError
 from mvcn.inference.classifier import Classifier
-from mvcn.inference.onnx_graph import quantize_graph, write_graph
-from mvcn.inference.onnx_model import FILES, Backend, OnnxModel
+from mvcn.inference.onnx import FILES, Backend, OnnxModel, quantize_graph, write_graph
 from mvcn.inputs import load_model
 from mvcn.outputs import require_new_file
 from mvcn.training import run_folder

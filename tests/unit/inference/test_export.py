@@ -14,8 +14,7 @@ from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError, RunError
 from mvcn.inference import Classifier, export_run
 from mvcn.inference.export import TOLERANCE
-from mvcn.inference.onnx_graph import write_graph
-from mvcn.inference.onnx_model import FILES, OnnxModel
+from mvcn.inference.onnx import FILES, OnnxModel, write_graph
 from mvcn.inference.pipeline import TASK
 from mvcn.inputs import build_processor
 from mvcn.models import build_model

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
 from mvcn.data.stored_files import StoredFile, find_row_files
-from mvcn.inference.shards import InputFile, cut, read_footers
+from mvcn.inference.bulk.shards import InputFile, read_footers, split_into_shards
 
 files = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=5)
 
@@ -21,7 +21,7 @@ def inputs_of(sizes):
 
 @given(files, st.integers(1, 20))
 def test_each_row_is_in_one_shard_and_no_shard_waits_for_more_than_it_needs(sizes, least):
-    shards = cut(inputs_of(sizes), least)
+    shards = split_into_shards(inputs_of(sizes), least)
     assert [shard.number for shard in shards] == list(range(len(shards)))
     for number, rows in enumerate(sizes):
         its = [shard for shard in shards if shard.file.path == f"/in/{number}.parquet"]
@@ -38,7 +38,7 @@ def test_each_row_is_in_one_shard_and_no_shard_waits_for_more_than_it_needs(size
 
 def test_names_are_those_of_files_whatever_the_input_is_called():
     odd = StoredFile(LocalFileSystem(), "/in/a b*ü\n" + "x" * 200 + ".parquet", "a", 1)
-    (shard,) = cut([InputFile(odd, (3,), "")], 9)
+    (shard,) = split_into_shards([InputFile(odd, (3,), "")], 9)
     assert shard.name == "000000-a_b___" + "x" * 94
 
 

@@ -1,12 +1,17 @@
-"""A job's input cut into shards: some row groups of one file each."""
+"""Shards of a job: some row groups of one input file each, and two output files."""
 
+import os
 import posixpath
 import re
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+import socket
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
 from mvcn.data.formats.parquet import ParquetRows
@@ -17,12 +22,17 @@ from mvcn.data.image_references import ImagePlace
 from mvcn.data.prefetch import prefetch
 from mvcn.data.stored_files import StoredFile
 from mvcn.data.webdataset_batches import TarRows
-from mvcn.errors import DataError
+from mvcn.errors import DataError, RunError, reason_of
+from mvcn.files import atomic_replace
 
 ROWS_A_SHARD = 10_000
 """Usual size: what a kill costs a worker at most, where row groups are smaller."""
 FOOTERS_AT_ONCE = 8
 MAX_NAME_CHARACTERS = 100
+PREDICTIONS = "predictions"
+ERRORS = "errors"
+ROWS_A_GROUP = 10_000
+"""Of a file of predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +84,22 @@ def read_footers(
     Raises:
         DataError: A file is not what its name says, or a column is missing; names the file.
     """
-    return list(
-        prefetch(
-            lambda file: _read_footer(file, names, kept),
-            files,
-            threads=FOOTERS_AT_ONCE,
-        )
-    )
+    read = partial(_read_footer, names=names, kept=kept)
+    return list(prefetch(read, files, threads=FOOTERS_AT_ONCE))
 
 
-def cut(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Shard]:
-    """Cut files into shards of whole row groups, in order; a file without rows is one, too."""
+def split_into_shards(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Shard]:
+    """Return shards of complete row groups, in order; a file without rows is one, too."""
     shards: list[Shard] = []
-    for source in inputs:
-        groups: list[int] = []
-        first, rows = 1, 0
-        for group, count in enumerate(source.rows_of_groups):
-            groups.append(group)
-            rows += count
-            if rows >= rows_a_shard:
-                shards.append(_shard(len(shards), source, groups, first, rows))
-                groups, first, rows = [], first + rows, 0
-        if groups or not source.rows_of_groups:
-            shards.append(_shard(len(shards), source, groups, first, rows))
+    for one in inputs:
+        begin, first, rows = 0, 1, 0
+        sizes = one.rows_of_groups
+        for end, size in enumerate(sizes or (0,), start=1):
+            rows += size
+            if rows >= rows_a_shard or end >= len(sizes):
+                groups = tuple(range(begin, end)) if sizes else ()
+                shards.append(Shard(len(shards), one.file, groups, first, rows, one.digest))
+                begin, first, rows = end, first + rows, 0
     return shards
 
 
@@ -132,10 +135,6 @@ def images_of(file: StoredFile, images: Path | None) -> ImagePlace:
     return StoredImageFolder(file.filesystem, folder)
 
 
-def _shard(number: int, source: InputFile, groups: list[int], first: int, rows: int) -> Shard:
-    return Shard(number, source.file, tuple(groups), first, rows, source.digest)
-
-
 def _read_footer(file: StoredFile, names: Mapping[str, str], kept: Collection[str]) -> InputFile:
     with closing(open_rows(file)) as rows:
         columns = rows.schema.names
@@ -155,3 +154,69 @@ def _read_footer(file: StoredFile, names: Mapping[str, str], kept: Collection[st
         if name not in columns:
             raise DataError(f"{file.path} has no column {name!r} to keep: correct --keep.")
     return found
+
+
+def output_paths(output: Path, shard: Shard) -> tuple[Path, Path]:
+    """Return the files of a shard's predictions and errors; with both there, it is finished."""
+    name = f"{shard.name}.parquet"
+    return output / PREDICTIONS / name, output / ERRORS / name
+
+
+def count_rows(output: Path, shard: Shard) -> tuple[int, int] | None:
+    """Return how many predictions and errors a finished shard has; None if it is not finished."""
+    try:
+        found, failed = (pq.read_metadata(path).num_rows for path in output_paths(output, shard))
+    except (OSError, pa.ArrowException):
+        return None
+    return (found, failed) if found + failed == shard.rows else None
+
+
+class GrowingTable:
+    """A Parquet file that is written as rows come.
+
+    Args:
+        writer: Of the file.
+        schema: Of the rows.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self._writer = writer
+        self._schema = schema
+        self._waiting: list[pa.RecordBatch] = []
+        self.rows = 0
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Append rows; a row group is written when enough of them wait."""
+        self._waiting.append(rows)
+        self.rows += len(rows)
+        if sum(map(len, self._waiting)) >= ROWS_A_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+        self._waiting = []
+
+
+@contextmanager
+def growing_table(path: Path, schema: pa.Schema) -> Iterator[GrowingTable]:
+    """Open a Parquet file for writing that is there, on the disk, only when the block succeeds.
+
+    Raises:
+        RunError: The disk is full, or it cannot be written for another reason.
+    """
+    writer = f".{socket.gethostname()}-{os.getpid()}"
+    try:
+        with atomic_replace(path, writer) as unfinished, unfinished.open("wb") as file:
+            with pq.ParquetWriter(file, schema) as parquet:
+                table = GrowingTable(parquet, schema)
+                yield table
+                table.flush()
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({reason_of(error)}): make room or fix the folder, then "
+            "run the command again, which continues at this shard."
+        ) from error

@@ -11,10 +11,17 @@ import pyarrow as pa
 
 from mvcn.data.formats.posts import RowBatch, RowFile
 from mvcn.errors import DataError, MvcnError
+from mvcn.inference.bulk.shards import (
+    ROWS_A_SHARD,
+    Shard,
+    count_rows,
+    growing_table,
+    images_of,
+    open_shard,
+    output_paths,
+)
 from mvcn.inference.classifier import Classifier, Prediction
-from mvcn.inference.onnx_model import Backend
-from mvcn.inference.shard_files import count_rows, error_path, growing_table, prediction_path
-from mvcn.inference.shards import ROWS_A_SHARD, Shard, images_of, open_shard
+from mvcn.inference.onnx import Backend
 from mvcn.types import Post
 
 PLACE = (pa.field("file", pa.string()), pa.field("row", pa.int64()), pa.field("id", pa.string()))
@@ -43,7 +50,7 @@ class Scoring:
     text_only: bool = False
     """Leave images aside."""
     rows_a_shard: int = ROWS_A_SHARD
-    """A file is cut behind the row group that reaches this."""
+    """A file is split behind the row group that reaches this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +97,15 @@ class ShardScorer:
             return self._write(shard, file)
 
     def _write(self, shard: Shard, file: RowFile) -> Outcome:
-        output, schema = self._scoring.output, self._schema(file)
+        schema = self._schema(file)
+        prediction_path, error_path = output_paths(self._scoring.output, shard)
         # The errors are in place first: predictions that are there say that both are.
         with (
-            growing_table(prediction_path(output, shard), schema) as predictions,
-            growing_table(error_path(output, shard), ERROR_SCHEMA) as errors,
+            growing_table(prediction_path, schema) as predictions,
+            growing_table(error_path, ERROR_SCHEMA) as errors,
         ):
             for batch in self._read(shard, file):
-                good, bad = self._judge(batch)
+                good, bad = self._predict(batch)
                 predictions.add(self._predictions(shard, batch, good, schema))
                 errors.add(_errors(shard, batch, bad))
             rows = predictions.rows + errors.rows
@@ -114,7 +122,7 @@ class ShardScorer:
             shard.row_groups, shard.first_row, self._names, self._scoring.keep, images
         )
 
-    def _judge(self, batch: RowBatch) -> tuple[dict[int, Prediction], dict[int, str]]:
+    def _predict(self, batch: RowBatch) -> tuple[dict[int, Prediction], dict[int, str]]:
         """Return position -> prediction, and position -> why there is none."""
         posts: dict[int, Post] = {}
         bad: dict[int, str] = {}

@@ -14,7 +14,7 @@ from filelock import FileLock
 from mvcn.data.webdataset_batches import TarRows
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
-from mvcn.inference.shard_scorer import attempt
+from mvcn.inference.bulk.scorer import attempt
 from mvcn.types import Post
 
 
@@ -78,7 +78,7 @@ def predict(run, folder, tmp_path):
     def start(place=folder, output=tmp_path / "job", overwrite=False, **settings):
         scoring = Scoring(run, output, rows_a_shard=8, **settings)
         return predict_in_bulk(
-            scoring, [str(place)], "local", overwrite=overwrite, prepare=lambda: None
+            scoring, [str(place)], "local", overwrite=overwrite, initializer=lambda: None
         )
 
     return start
@@ -164,7 +164,7 @@ def test_a_full_disk_leaves_no_half_shard_and_the_job_goes_on(predict, tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
-        with pytest.raises(RunError, match=r"cannot be written .* goes on at this shard"):
+        with pytest.raises(RunError, match=r"cannot be written .* continues at this shard"):
             predict()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

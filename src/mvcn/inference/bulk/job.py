@@ -1,0 +1,277 @@
+"""A job over any number of posts: shards scored by an engine, each row exactly once."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from tqdm import tqdm
+
+from mvcn.data.formats.posts import columns_of_posts
+from mvcn.data.formats.rows import repeated_name
+from mvcn.data.stored_files import StoredFile, find_row_files
+from mvcn.errors import ConfigError, DataError, RunError
+from mvcn.files import PARTIAL, require_allowed, write_json
+from mvcn.inference.bulk.engines import Initializer, require_ray, score_by_ray, score_locally
+from mvcn.inference.bulk.scorer import ERROR_SCHEMA, LABEL, PROBABILITY, Outcome, Scoring
+from mvcn.inference.bulk.shards import (
+    ERRORS,
+    PREDICTIONS,
+    InputFile,
+    Shard,
+    count_rows,
+    open_rows,
+    read_footers,
+    split_into_shards,
+)
+from mvcn.inference.onnx import FILES
+from mvcn.inputs.attributes import SAVED_FOLDER
+from mvcn.outputs import (
+    LOCK,
+    locked,
+    remove_contents,
+    require_output_folder,
+    require_same_settings,
+)
+from mvcn.training import run_folder
+
+EngineName = Literal["local", "ray"]
+Engine: TypeAlias = Callable[
+    [Scoring, Sequence[Shard], int | None, Initializer], Generator[Outcome]
+]
+ENGINES: dict[EngineName, Engine] = {"local": score_locally, "ray": score_by_ray}
+KIND = "job"
+MANIFEST = "manifest.json"
+SUMMARY = "summary.json"
+WEIGHTS = "model.safetensors"
+SETTINGS_SUFFIXES = (".json", ".txt", ".model")
+"""Of the files next to the weights that decide how posts are read."""
+TRAINING_RECORDS = (run_folder.METRICS_FILE, run_folder.ENVIRONMENT_FILE)
+"""Files of a run that decide no score."""
+PARTS = {"model": "model", "inputs": "input", "mvcn": "version of mvcn"}
+"""Part of a manifest -> what it is called in a sentence."""
+NAMED_IN_ERROR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """What a job has written, and what this process did of it."""
+
+    rows: int
+    """Of the input; as many as predictions and errors together."""
+    predictions: int
+    errors: int
+    shards: int
+    shards_scored_now: int
+    seconds: float
+
+
+def predict_in_bulk(
+    scoring: Scoring,
+    places: Sequence[str],
+    engine: EngineName,
+    *,
+    jobs: int | None = None,
+    overwrite: bool = False,
+    initializer: Initializer,
+) -> JobSummary:
+    """Score all posts of Parquet files or WebDataset shards.
+
+    An interrupted job continues at its unfinished shards. Below the output folder, ``predictions``
+    and ``errors`` have a Parquet file for each shard of the input. Both together have each row of
+    the input exactly once.
+
+    Args:
+        scoring: How, and where to.
+        places: Files, folders, globs or addresses; see `find_row_files`.
+        engine: What runs the workers.
+        jobs: Workers, each with a model; one a core if None.
+        overwrite: Start anew, whatever job is in the folder.
+        initializer: Called first in each worker; a function of a module.
+
+    Raises:
+        ConfigError: Columns that do not exist or have a name of ours; the engine needs an extra.
+        DataError: A file cannot be read, all shards of others being scored.
+        RunError: Another job is in the folder or runs there, or the output cannot be written.
+    """
+    started = time.monotonic()
+    _require_keepable(scoring)
+    if engine == "ray":
+        require_ray()
+    output = scoring.output
+    is_own = (output / MANIFEST).is_file()
+    require_output_folder(output, KIND, is_own=is_own, overwrite=True, ignored=(LOCK,))
+    files = find_row_files(places)
+    _require_apart(output, places, files)
+    names = _columns(files, scoring)
+    scoring = replace(scoring, columns=tuple(names.items()))
+    inputs = read_footers(files, names, scoring.keep)
+    manifest = _manifest(scoring, inputs)
+    shards = split_into_shards(inputs, scoring.rows_a_shard)
+    with locked(output, KIND):
+        _create_job_folder(output, manifest, overwrite=overwrite)
+        remove_contents(output, (f"{PREDICTIONS}/*{PARTIAL}", f"{ERRORS}/*{PARTIAL}"))
+        pending = [shard for shard in shards if count_rows(output, shard) is None]
+        _score(ENGINES[engine](scoring, pending, jobs, initializer), shards, pending)
+        predictions, errors = _count(output, shards)
+        counts = (manifest["rows"], predictions, errors, len(shards), len(pending))
+        summary = JobSummary(*counts, round(time.monotonic() - started, 1))
+        write_json(output / SUMMARY, asdict(summary))
+    return summary
+
+
+def _columns(files: Sequence[StoredFile], scoring: Scoring) -> dict[str, str]:
+    """Return our name of each column -> its name in the first file that has any."""
+    given, remembered = dict(scoring.columns), run_folder.read_columns(scoring.run)
+    for file in files:
+        with closing(open_rows(file)) as rows:
+            if rows.schema.names:
+                return columns_of_posts(rows, file.path, given, remembered)
+    return given
+
+
+def _require_keepable(scoring: Scoring) -> None:
+    twice = repeated_name(scoring.keep)
+    if twice is not None:
+        raise ConfigError(f"Column '{twice}' is to be kept twice: name it once.")
+    for name in scoring.keep:
+        if name in (*ERROR_SCHEMA.names, LABEL) or name.startswith(PROBABILITY):
+            raise ConfigError(
+                f"Column '{name}' cannot be kept: the predictions have one of that name."
+            )
+
+
+def _require_apart(output: Path, places: Sequence[str], files: Sequence[StoredFile]) -> None:
+    """Raise a RunError where the output would be input when the job continues."""
+    searched = [place for place in map(Path, places) if place.is_dir()]
+    is_inside = any(output.resolve().is_relative_to(place.resolve()) for place in searched)
+    if is_inside or any(Path(file.path).is_relative_to(output) for file in files):
+        raise RunError(
+            f"{output} is where the job looks for posts, so it would find its own predictions: "
+            "choose a folder elsewhere."
+        )
+
+
+def _manifest(scoring: Scoring, inputs: Sequence[InputFile]) -> dict[str, Any]:
+    """Return all that decides a job's output, as JSON gives it back."""
+    settings = asdict(scoring) | {"columns": dict(scoring.columns)}
+    del settings["run"], settings["output"]
+    files = [
+        {
+            "file": one.file.name,
+            "bytes": one.file.size_bytes,
+            "rows": one.rows,
+            "digest": one.digest,
+        }
+        for one in inputs
+    ]
+    manifest = {
+        "mvcn": version("mvcn"),
+        "model": _fingerprint(scoring),
+        "settings": settings,
+        "rows": sum(one.rows for one in inputs),
+        "inputs": files,
+    }
+    return dict(json.loads(json.dumps(manifest, default=str)))
+
+
+def _fingerprint(scoring: Scoring) -> str:
+    """Return a digest of the files of a run that decide its scores.
+
+    Raises:
+        RunError: The run is not finished, or has no file for the backend.
+    """
+    run = scoring.run
+    require_allowed(run, RunError)
+    if not run_folder.is_finished(run):
+        raise RunError(f"{run} is no finished run: give a folder that mvcn train has written.")
+    settings = [path for path in run.iterdir() if path.suffix in SETTINGS_SUFFIXES]
+    files = [path for path in settings if path.name not in TRAINING_RECORDS]
+    files += [path for path in (run / SAVED_FOLDER).rglob("*") if path.is_file()]
+    digest = hashlib.blake2b(digest_size=16)
+    for path in [run / FILES.get(scoring.backend, WEIGHTS), *sorted(files)]:
+        digest.update(f"{path.relative_to(run)}\n".encode())
+        require_allowed(path, RunError)
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
+        except FileNotFoundError as error:
+            raise RunError(f"There is no {path}: make it by mvcn train or mvcn export.") from error
+    return digest.hexdigest()
+
+
+def _create_job_folder(folder: Path, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Make the folder ready for this job, or for continuing it.
+
+    Raises:
+        RunError: It holds a job with another model, input, settings or version.
+    """
+    path = folder / MANIFEST
+    if path.is_file() and not overwrite:
+        require_same_settings(folder, KIND, _by_name(_read(path)), _by_name(manifest))
+        return
+    remove_contents(folder, (PREDICTIONS, ERRORS, SUMMARY))
+    for name in (PREDICTIONS, ERRORS):
+        (folder / name).mkdir()
+    write_json(path, manifest)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: choose another folder, or --overwrite.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _by_name(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return each part of a manifest, and each of its settings, by its name in a sentence."""
+    parts = {name: manifest.get(part) for part, name in PARTS.items()}
+    return parts | dict(manifest.get("settings", {}))
+
+
+def _score(outcomes: Generator[Outcome], shards: Sequence[Shard], pending: Sequence[Shard]) -> None:
+    """Score the pending shards, and show how far the work has got."""
+    if not pending:
+        return
+    rows = {shard.number: shard.rows for shard in pending}
+    total = sum(shard.rows for shard in shards)
+    problems: list[str] = []
+    with (
+        tqdm(total=total, initial=total - sum(rows.values()), unit="post") as progress,
+        closing(outcomes),
+    ):
+        for outcome in outcomes:
+            if outcome.stops_all:
+                raise RunError(outcome.problem)
+            if outcome.problem:
+                problems.append(outcome.problem)
+            progress.update(rows[outcome.number])
+    if problems:
+        unique = list(dict.fromkeys(problems))
+        more = f" (and {len(unique) - NAMED_IN_ERROR} more)" if unique[NAMED_IN_ERROR:] else ""
+        raise DataError(
+            f"{len(problems)} of {len(shards)} shards were not scored: "
+            f"{' '.join(unique[:NAMED_IN_ERROR])}{more} The others are finished: run the command "
+            "again, and they are not scored again."
+        )
+
+
+def _count(output: Path, shards: Sequence[Shard]) -> tuple[int, int]:
+    """Return how many predictions and errors there are.
+
+    Raises:
+        RunError: A shard does not have each of its rows once.
+    """
+    predictions = errors = 0
+    for shard in shards:
+        found = count_rows(output, shard)
+        if found is None:
+            raise RunError(f"Shard {shard.name} in {output} is gone: run the command again.")
+        predictions, errors = predictions + found[0], errors + found[1]
+    return predictions, errors
