@@ -48,6 +48,9 @@ MixedPrecision = Literal["none", "bf16", "fp16"]
 NUM_SPECIAL_TOKENS = 2
 """Tokens that text encoders add to each text; `max_tokens` counts them."""
 
+EARLIER_NETWORKS = {"tgf": {"network": "mvcn"}, "mfs": {"network": "mvcn", "fusion": "equal"}}
+"""Network of an earlier version -> settings of the same network today."""
+
 CountOrAll = Annotated[int | None, Field(ge=0), "at least 0"]
 Tokens = Annotated[int, Field(gt=NUM_SPECIAL_TOKENS), "at least 3"]
 ClassWeights = Annotated[
@@ -87,24 +90,13 @@ class DataConfig(Settings):
     """A bad image stops the run, counts as no image, or takes its post out; always counted."""
 
 
-class ModelConfig(Settings):
-    """The network."""
+class NetworkConfig(Settings):
+    """The network, as far as its sizes and behaviour are kept with its weights."""
 
     network: str = "mvcn"
     """One of `mvcn models`, each of which has a recipe of its name."""
     options: Values = Field(default_factory=dict)
-    """What this network alone can be told; see its file in `mvcn.models`."""
-    text_encoder: str = "minilm-l6"
-    """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
-    image_encoder: str = "efficientnet-lite0"
-    """Packaged name, folder, or Hugging Face hub name. Not given, ours."""
-    image_describer: str | None = None
-    """Image classifier or captioner, by folder or Hugging Face hub name, whose words stand for what
-    is in an image where the data has none; by default the image encoder's own objects.
-    Ours."""
-    text_layers: CountOrAll = None
-    """Lowest layers of the text encoder to keep; 0 keeps vectors of words. By default all.
-    Ours."""
+    """Options of this network alone; see its class in `mvcn.models`."""
     frozen_text_layers: CountOrZero = 0
     """The lowest layers of the text encoder not to train; above 0 freezes the embeddings too.
     Ours."""
@@ -130,21 +122,44 @@ class ModelConfig(Settings):
     Not given, ours."""
     modality_dropout: Dropout = 0.0
     """Share of the training posts with both whose text or image is hidden, at each pass. Ours."""
-    mark_blanks: bool = True
-    """Show the text encoder leading, trailing and repeated blanks, which BERT's would ignore.
-    Ours."""
-    max_tokens: Tokens = 64
-    """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200.
-    Not given, ours."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_earlier_network(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return values | EARLIER_NETWORKS.get(str(values.get("network")), {})
 
     @model_validator(mode="after")
-    def _require_whole_heads(self) -> "ModelConfig":
+    def _require_whole_heads(self) -> "NetworkConfig":
         if self.hidden_size % self.num_heads:
             raise ConfigError(
                 f"Setting 'model.hidden_size' is {self.hidden_size}, but must be a multiple "
                 f"of model.num_heads, which is {self.num_heads}."
             )
         return self
+
+
+class ModelConfig(NetworkConfig):
+    """The encoders, what is read of a post, and the network."""
+
+    text_encoder: str = "minilm-l6"
+    """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
+    image_encoder: str = "efficientnet-lite0"
+    """Packaged name, folder, or Hugging Face hub name. Not given, ours."""
+    image_describer: str | None = None
+    """Image classifier or captioner, by folder or Hugging Face hub name, whose words stand for what
+    is in an image where the data has none; by default the image encoder's own objects.
+    Ours."""
+    text_layers: CountOrAll = None
+    """Lowest layers of the text encoder to keep; 0 keeps vectors of words. By default all.
+    Ours."""
+    mark_blanks: bool = True
+    """Show the text encoder leading, trailing and repeated blanks, which BERT's would ignore.
+    Ours."""
+    max_tokens: Tokens = 64
+    """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200.
+    Not given, ours."""
 
 
 class ObjectiveConfig(Settings):

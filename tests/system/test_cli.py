@@ -74,7 +74,8 @@ def test_models_are_listed_and_trained_by_name(mvcn, train_options, tmp_path):
     run = tmp_path / "run"
     code, _, _ = mvcn("train", "--model", "mfs", *train_options, "--output", run)
     assert code == 0
-    assert json.loads((run / "config.json").read_text())["network"] == "mfs"
+    saved = json.loads((run / "config.json").read_text())
+    assert (saved["network"], saved["fusion"]) == ("mvcn", "equal")
 
 
 @pytest.mark.parametrize(

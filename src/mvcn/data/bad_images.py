@@ -110,7 +110,7 @@ def missing_input(post: Post, reads: Sequence[str] = BOTH) -> str | None:
 
     Args:
         post: The post.
-        reads: What the model reads, as in `mvcn.models.systems`.
+        reads: What the model reads, as in `mvcn.models.registry`.
     """
     if not has_text(post.text) and post.image is None:
         return "There is nothing to classify: give a text, an image, or both."

@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 TASK = "image-text-classification"
 POST_FIELDS = {"text", "image"}
 READS_ATTRIBUTES = {"attributes", "pairs"}
-"""What an attribute model finds for a model, of what `mvcn.models.systems` says that it reads."""
+"""What an attribute model finds for a model, of what `mvcn.models.registry` says that it reads."""
 
 
 class ImageTextClassificationPipeline(Pipeline):

@@ -18,7 +18,7 @@ from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.image_words import pad_pieces, word_pieces
-from mvcn.models.systems import system
+from mvcn.models.registry import system
 from mvcn.nn.unimodal_labels import estimate_merge_table
 from mvcn.types import BadImagePolicy, ImageReference, Post
 
@@ -45,7 +45,7 @@ class PostEncoder:
     Args:
         processor: The model's own.
         images: Makes what the model reads of images.
-        reads: What the model reads, as in `mvcn.models.systems`.
+        reads: What the model reads, as in `mvcn.models.registry`.
         attribute_model: Finds attributes of images, where the model reads them.
         attribute_cache: Where attributes are kept from one call to the next.
     """

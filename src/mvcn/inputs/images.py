@@ -23,7 +23,7 @@ from mvcn.encoders.tokens import frozen_image_tokens, token_width
 from mvcn.errors import BadImageError
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.systems import system
+from mvcn.models.registry import system
 from mvcn.types import ImageReference, Post
 
 SHARD_IMAGES = 128

@@ -31,8 +31,8 @@ from mvcn.models.image_words import (
     word_vectors,
 )
 from mvcn.models.network import MvcnOutput, Tokens
+from mvcn.models.registry import system
 from mvcn.models.saved_tensors import share_weights
-from mvcn.models.systems import system
 from mvcn.nn.dropout import replace_dropout
 from mvcn.nn.unimodal_labels import UnimodalLabelHead
 

@@ -6,42 +6,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.fusion import EqualFusion
 from mvcn.nn.pooling import weighted_sum
-from mvcn.settings import Dropout, Settings
+from mvcn.settings import Dropout
 
 Activation = Literal["relu", "gelu"]
-
-
-class ClmlfOptions(Settings):
-    """What this network alone can be told."""
-
-    faithful: bool = False
-    """Read the image's feature map as the authors' code does, which mixes up its cells."""
-    augmentation: Dropout = 0.15
-    """Share of the tokens that the second view of a training post lacks."""
-    view_activation: Activation = "relu"
-    """Between the two layers that project each view; gelu in the authors' code."""
-    attention_dropout: Dropout = 0.0
-    """Share of attention weights dropped in training; 0.1 in the authors' code."""
-
-
-def build(config: MvcnConfig) -> "Clmlf":
-    """Build the network for the widths of its encoders."""
-    return Clmlf(
-        token_width(config.text_config),
-        token_width(config.image_config),
-        config.num_labels,
-        hidden_size=config.hidden_size,
-        feedforward_size=config.feedforward_size,
-        num_heads=config.num_heads,
-        num_layers=config.num_fusion_layers,
-        dropout=config.dropout,
-        **dict(ClmlfOptions(**(config.options or {}))),
-    )
 
 
 class Clmlf(Network):
@@ -57,12 +27,12 @@ class Clmlf(Network):
         hidden_size: Width of the transformers.
         feedforward_size: Inner width of their feed-forward layers.
         num_heads: Attention heads.
-        num_layers: Layers of the fusion; the image has one of its own before.
+        num_fusion_layers: Layers of the fusion; the image has one of its own before.
         dropout: Of the layers and the classifier.
         faithful: Read a feature map row by row as if it were channels last, as the authors' code.
         augmentation: Share of the tokens that the second view lacks.
-        view_activation: Between the two layers that project each view.
-        attention_dropout: Share of attention weights dropped.
+        view_activation: Between the two layers that project each view; gelu in the authors' code.
+        attention_dropout: Share of attention weights dropped; 0.1 in the authors' code.
 
     Source:
         Li et al., Findings of NAACL 2022, and the authors' code.  Deviations: fewer and narrower
@@ -86,12 +56,12 @@ class Clmlf(Network):
         hidden_size: int,
         feedforward_size: int,
         num_heads: int,
-        num_layers: int,
+        num_fusion_layers: int,
         dropout: float,
-        faithful: bool,
-        augmentation: float,
-        view_activation: Activation,
-        attention_dropout: float,
+        faithful: bool = False,
+        augmentation: Dropout = 0.15,
+        view_activation: Activation = "relu",
+        attention_dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         self.feature_size = hidden_size
@@ -101,7 +71,7 @@ class Clmlf(Network):
         self.text_projection = _projection(text_width, hidden_size)
         self.image_projection = _projection(image_width, hidden_size)
         self.image_layer = EqualFusion(1, *sizes)
-        self.fusion = EqualFusion(num_layers, *sizes)
+        self.fusion = EqualFusion(num_fusion_layers, *sizes)
         self.score = _two_layers(hidden_size, 1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), _two_layers(hidden_size, num_classes))
         self.views = nn.ModuleList(_view(hidden_size, view_activation) for _ in range(2))

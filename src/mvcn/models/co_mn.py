@@ -3,33 +3,13 @@
 import torch
 from torch import nn
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.pooling import GuidedAttention, masked_mean
 from mvcn.nn.recurrent import MaskedLstm
-from mvcn.settings import Count, Settings
+from mvcn.settings import Count
 
 SIZE = 128
 """Of both memories; our choice."""
-
-
-class CoMemoryOptions(Settings):
-    """What this network alone can be told."""
-
-    hops: Count = 6
-    """How often the two question each other."""
-
-
-def build(config: MvcnConfig) -> "CoMemoryNetwork":
-    """Build the network for the widths of its encoders."""
-    return CoMemoryNetwork(
-        token_width(config.text_config),
-        token_width(config.image_config),
-        config.num_labels,
-        dropout=config.dropout,
-        **(config.options or {}),
-    )
 
 
 class CoMemoryNetwork(Network):
@@ -44,8 +24,8 @@ class CoMemoryNetwork(Network):
         text_width: Width of the text encoder's tokens.
         image_width: Width of the image encoder's tokens.
         num_classes: Classes K.
-        hops: Turns.
         dropout: Before the classifier.
+        hops: Turns.
 
     Source:
         Xu, Mao and Chen, SIGIR 2018. No code is public; sizes, and whether hops share their
@@ -54,7 +34,13 @@ class CoMemoryNetwork(Network):
     """
 
     def __init__(
-        self, text_width: int, image_width: int, num_classes: int, *, hops: int, dropout: float
+        self,
+        text_width: int,
+        image_width: int,
+        num_classes: int,
+        *,
+        dropout: float,
+        hops: Count = 6,
     ) -> None:
         super().__init__()
         self.feature_size = 2 * SIZE

@@ -5,12 +5,13 @@ from typing import Any, no_type_check
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from mvcn.types import AttentionKind, FusionKind
+from mvcn.config import EARLIER_NETWORKS, NetworkConfig
+from mvcn.encoders.tokens import token_width
 
 
 @no_type_check  # Hugging Face makes its constructor take keywords that it does not declare
 class MvcnConfig(PreTrainedConfig):
-    """Sizes and switches of the network; see `mvcn.config.ModelConfig` for where they come from."""
+    """The encoders' configurations, classes, and the settings of `mvcn.config.NetworkConfig`."""
 
     model_type = "mvcn"
     sub_configs_defaults = {  # noqa: RUF012 (a class variable of the base class)
@@ -26,24 +27,33 @@ class MvcnConfig(PreTrainedConfig):
         "penalty",
     ]
 
-    network: str = "mvcn"
-    options: dict[str, Any] | None = None
-    """All options of the network with their values."""
+    attribute_map = {"num_classes": "num_labels"}  # noqa: RUF012
+
     text_config: PreTrainedConfig | dict[str, Any] | None = None
     image_config: PreTrainedConfig | dict[str, Any] | None = None
-    hidden_size: int = 384
-    feedforward_size: int = 768
-    num_heads: int = 6
-    num_fusion_layers: int = 1
-    fusion: FusionKind = "text-guided"
-    attention: AttentionKind = "sparsemax"
-    dropout: float = 0.1
-    frozen_text_layers: int = 0
-    freeze_text_embeddings: bool = False
-    freeze_image_encoder: bool = True
     annotation_head: bool = False
-    modality_dropout: float = 0.0
     temperature: float = 1.0
     """What logits are divided by for probabilities; fitted on dev posts at the end of training."""
     image_words: dict[str, Any] | None = None
     """Sizes of `ImageWords`, for a network that reads words for what is in an image."""
+
+    def __post_init__(self, **settings: Any) -> None:
+        """Take the settings of `NetworkConfig`; some networks had names of their own."""
+        settings |= EARLIER_NETWORKS.get(str(settings.get("network")), {})
+        super().__post_init__(**{**dict(NetworkConfig()), **settings})
+
+    @property
+    def text_width(self) -> int:
+        """Width of the text encoder's tokens."""
+        return token_width(self.text_config)
+
+    @property
+    def image_width(self) -> int:
+        """Width of the image encoder's tokens."""
+        return token_width(self.image_config)
+
+    @property
+    def num_objects(self) -> int:
+        """Objects that the image encoder was trained to name, for a network that reads them."""
+        assert self.image_words is not None  # it reads them
+        return int(self.image_words["num_objects"])

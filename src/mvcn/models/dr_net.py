@@ -4,8 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.attention import MultiHeadAttention
 from mvcn.nn.pooling import GuidedAttention, masked_mean
@@ -13,16 +11,6 @@ from mvcn.nn.recurrent import MaskedLstm
 
 SIZE = 128
 """Of all vectors; our choice."""
-
-
-def build(config: MvcnConfig) -> "DecompositionAndRelation":
-    """Build the network for the widths of its encoders."""
-    return DecompositionAndRelation(
-        token_width(config.text_config),
-        token_width(config.image_config),
-        config.num_labels,
-        dropout=config.dropout,
-    )
 
 
 class DecompositionAndRelation(Network):

@@ -3,21 +3,12 @@
 import torch
 from torch import nn
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.pooling import ContextAttention
 from mvcn.nn.recurrent import MaskedLstm
 
 SIZE = 64
 """Of the states of one direction; our choice."""
-
-
-def build(config: MvcnConfig) -> "HierarchicalAttention":
-    """Build the network for the width of its text encoder."""
-    return HierarchicalAttention(
-        token_width(config.text_config), config.num_labels, dropout=config.dropout
-    )
 
 
 class HierarchicalAttention(Network):

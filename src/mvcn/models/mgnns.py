@@ -4,13 +4,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.attention import MultiHeadAttention
 from mvcn.nn.graphs import HIDDEN_SIZE, ObjectGraph, WordGraph
 from mvcn.nn.recurrent import MaskedLstm
-from mvcn.settings import Count, Settings
+from mvcn.settings import Count
 
 SIZE = 300
 NUM_HEADS = 4
@@ -22,27 +20,6 @@ ATTENTION_DROPOUT = 0.1
 GRAPH_SIZE = 1024
 THRESHOLD = 0.3
 """Of the graph of objects, in the authors' command for MVSA."""
-
-
-class MgnnsOptions(Settings):
-    """What this network alone can be told."""
-
-    window: Count = 4
-    """How far apart two words may be to be neighbours."""
-    faithful: bool = False
-    """Attention of labels, cross-attention and graph of objects as in the authors' code."""
-
-
-def build(config: MvcnConfig) -> "Mgnns":
-    """Build the network for the widths of its encoders."""
-    assert config.image_words is not None  # it reads objects
-    return Mgnns(
-        token_width(config.text_config),
-        token_width(config.image_config),
-        config.image_words["num_objects"],
-        config.num_labels,
-        **dict(MgnnsOptions(**(config.options or {}))),
-    )
 
 
 class Mgnns(Network):
@@ -77,8 +54,8 @@ class Mgnns(Network):
         num_objects: int,
         num_classes: int,
         *,
-        window: int,
-        faithful: bool,
+        window: Count = 4,
+        faithful: bool = False,
     ) -> None:
         super().__init__()
         self.feature_size = SIZE

@@ -7,13 +7,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.attention import masked_softmax
 from mvcn.nn.pooling import masked_mean, weighted_sum
 from mvcn.nn.recurrent import MaskedLstm
-from mvcn.settings import Settings
 
 STATE_SIZE = 256
 REGION_SIZE = 1024
@@ -22,33 +19,6 @@ HIDDEN_SIZE = 256
 WORD_DROPOUT = 0.2
 Modality = tuple[Tensor, Tensor]
 """Tokens ``(batch, token, dim)`` of one kind, and which of them are real."""
-
-
-class MmsdOptions(Settings):
-    """What this network alone can be told."""
-
-    faithful: bool = False
-    """Score modalities as the authors' code does, and offer its L2 term as a penalty."""
-
-
-def build(config: MvcnConfig) -> "HierarchicalFusion":
-    """Build the network for the widths of its encoders."""
-    options = MmsdOptions(**(config.options or {}))
-    return HierarchicalFusion(*_widths(config), config.num_labels, faithful=options.faithful)
-
-
-def build_concat2(config: MvcnConfig) -> "Concatenation":
-    """Build the ablation that concatenates text and image."""
-    return Concatenation(*_widths(config), config.num_labels, has_attributes=False)
-
-
-def build_concat3(config: MvcnConfig) -> "Concatenation":
-    """Build the ablation that concatenates text, image and attributes."""
-    return Concatenation(*_widths(config), config.num_labels, has_attributes=True)
-
-
-def _widths(config: MvcnConfig) -> tuple[int, int]:
-    return token_width(config.text_config), token_width(config.image_config)
 
 
 class HierarchicalFusion(Network):
@@ -82,7 +52,7 @@ class HierarchicalFusion(Network):
     """
 
     def __init__(
-        self, text_width: int, image_width: int, num_classes: int, *, faithful: bool
+        self, text_width: int, image_width: int, num_classes: int, *, faithful: bool = False
     ) -> None:
         super().__init__()
         self.feature_size = FUSED_SIZE
@@ -136,24 +106,23 @@ class HierarchicalFusion(Network):
 
 
 class Concatenation(Network):
-    """The modality vectors side by side, and the same two-layer classifier.
+    """The vectors of text, image and attributes side by side, and the same two-layer classifier.
 
     Args:
         text_width: Width of the text encoder's tokens, and of attributes.
         image_width: Width of the image encoder's tokens.
         num_classes: Classes K.
-        has_attributes: Three modalities, or two.
 
     Source:
         Cai, Cai and Wan, ACL 2019, section 4.3.  Deviations: those of `HierarchicalFusion`.
     """
 
-    def __init__(
-        self, text_width: int, image_width: int, num_classes: int, *, has_attributes: bool
-    ) -> None:
+    has_attributes = True
+
+    def __init__(self, text_width: int, image_width: int, num_classes: int) -> None:
         super().__init__()
         self.encode = ThreeModalities(
-            text_width, image_width, has_attributes=has_attributes, early_fusion=False
+            text_width, image_width, has_attributes=self.has_attributes, early_fusion=False
         )
         self.feature_size = sum(self.encode.sizes)
         self.classifier = _two_layers(self.feature_size, num_classes)
@@ -164,6 +133,12 @@ class Concatenation(Network):
         feature = torch.cat(list(vectors), 1)
         logits = self.classifier(feature)
         return MvcnOutput(logits, feature, logits)
+
+
+class TextImageConcatenation(Concatenation):
+    """`Concatenation` of text and image alone."""
+
+    has_attributes = False
 
 
 class ThreeModalities(nn.Module):

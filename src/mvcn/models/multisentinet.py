@@ -3,24 +3,11 @@
 import torch
 from torch import nn
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.pooling import GuidedAttention, masked_mean
 from mvcn.nn.recurrent import MaskedLstm
 
 SIZE = 128
-
-
-def build(config: MvcnConfig) -> "MultiSentiNet":
-    """Build the network for the widths of its encoders."""
-    assert config.image_words is not None  # it reads objects
-    return MultiSentiNet(
-        token_width(config.text_config),
-        config.image_words["num_objects"],
-        config.num_labels,
-        dropout=config.dropout,
-    )
 
 
 class MultiSentiNet(Network):

@@ -4,39 +4,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.fusion import EqualFusion, TextGuidedFusion
 from mvcn.nn.pooling import ReductionUnit
 from mvcn.nn.unimodal_labels import UnimodalLabelHead
 from mvcn.types import AttentionKind, FusionKind
-
-
-def build(config: MvcnConfig) -> "MultiViewNetwork":
-    """Build the network for the widths of its encoders."""
-    return _build(config, config.fusion)
-
-
-def build_equal(config: MvcnConfig) -> "MultiViewNetwork":
-    """Build the ablation in which text and image tokens are equals."""
-    return _build(config, "equal")
-
-
-def _build(config: MvcnConfig, fusion: FusionKind) -> "MultiViewNetwork":
-    return MultiViewNetwork(
-        token_width(config.text_config),
-        token_width(config.image_config),
-        config.num_labels,
-        hidden_size=config.hidden_size,
-        feedforward_size=config.feedforward_size,
-        num_heads=config.num_heads,
-        num_fusion_layers=config.num_fusion_layers,
-        fusion=fusion,
-        attention=config.attention,
-        dropout=config.dropout,
-        annotation_head=config.annotation_head,
-    )
 
 
 class MultiViewNetwork(Network):

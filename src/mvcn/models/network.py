@@ -55,7 +55,7 @@ class MvcnOutput(ModelOutput):
 
 
 class Network(nn.Module):
-    """What all networks have in common: see `mvcn.models.systems` for what there is."""
+    """What all networks have in common: see `mvcn.models.registry` for what there is."""
 
     feature_size: int
     """Width of the fused feature."""

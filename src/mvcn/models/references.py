@@ -4,22 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mvcn.encoders.tokens import token_width
-from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.pooling import masked_mean
-
-
-def build_logreg(config: MvcnConfig) -> "LogisticRegression":
-    """Build the network for the widths of its encoders."""
-    widths = token_width(config.text_config), token_width(config.image_config)
-    return LogisticRegression(*widths, config.num_labels)
-
-
-def build_late_fusion(config: MvcnConfig) -> "LateFusion":
-    """Build the network for the widths of its encoders."""
-    widths = token_width(config.text_config), token_width(config.image_config)
-    return LateFusion(*widths, config.num_labels, config.dropout)
 
 
 class LogisticRegression(Network):
@@ -66,7 +52,9 @@ class LateFusion(Network):
         half of the other's.  Deviation: mean tokens, and the image encoder is frozen by default.
     """
 
-    def __init__(self, text_width: int, image_width: int, num_classes: int, dropout: float) -> None:
+    def __init__(
+        self, text_width: int, image_width: int, num_classes: int, *, dropout: float
+    ) -> None:
         super().__init__()
         self.feature_size = text_width + image_width
         self.dropout = nn.Dropout(dropout)

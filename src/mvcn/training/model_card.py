@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mvcn.config import DataConfig, ModelConfig, RunConfig
 from mvcn.data.training_posts import THREE_WAY, TWO_WAY
 from mvcn.evaluation.metrics import INTERVAL_PERCENT
-from mvcn.models.systems import system
+from mvcn.models.registry import system
 
 TEMPLATE = "model_card.md.jinja"
 TASK = "image-text-classification"

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from mvcn.models.clmlf import Clmlf, ClmlfOptions
+from mvcn.models.clmlf import Clmlf
 from mvcn.models.mgnns import PublishedLabelAttention
 from mvcn.models.mmsd import HierarchicalFusion
 from mvcn.models.network import Tokens
-from mvcn.models.systems import system
+from mvcn.models.registry import system
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def test_mgnns_weighs_sixty_numbers_of_each_head_for_each_class():
 
 def clmlf(**options):
     torch.manual_seed(0)
-    sizes = {"hidden_size": 8, "feedforward_size": 12, "num_heads": 2, "num_layers": 1}
-    return Clmlf(8, 8, 3, **sizes, dropout=0.0, **dict(ClmlfOptions(**options)))
+    sizes = {"hidden_size": 8, "feedforward_size": 12, "num_heads": 2, "num_fusion_layers": 1}
+    return Clmlf(8, 8, 3, **sizes, dropout=0.0, **options)
 
 
 def test_clmlf_projects_views_through_gelu(tokens):

@@ -1,0 +1,116 @@
+"""The systems that can be trained, by name: MVCN, and what it is compared with."""
+
+import difflib
+import inspect
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import create_model
+
+from mvcn.config import EARLIER_NETWORKS
+from mvcn.errors import ConfigError
+from mvcn.models import unimodal
+from mvcn.models.clmlf import Clmlf
+from mvcn.models.co_mn import CoMemoryNetwork
+from mvcn.models.configuration import MvcnConfig
+from mvcn.models.dr_net import DecompositionAndRelation
+from mvcn.models.hsan import HierarchicalAttention
+from mvcn.models.mgnns import Mgnns
+from mvcn.models.mmsd import Concatenation, HierarchicalFusion, TextImageConcatenation
+from mvcn.models.multisentinet import MultiSentiNet
+from mvcn.models.mvcn import MultiViewNetwork
+from mvcn.models.network import Network
+from mvcn.models.references import LateFusion, LogisticRegression
+from mvcn.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What is known of a system before it is built."""
+
+    network: type[Network]
+    """Its required arguments are what `MvcnConfig` says, the others its own options."""
+    reads: tuple[str, ...]
+    """What it looks at: ``text``, ``image`` (its tokens), and what the image encoder was trained to
+    name: ``objects`` as probabilities, ``attributes`` as words, ``pairs`` of a sentiment and such
+    a word."""
+    source: str
+    """Where it was published, or that it is ours."""
+    published: str | None = None
+    """Its name in `published.yaml`, where it has published results."""
+    learns_by: tuple[str, ...] = ()
+    """Weights of the objective that concern what its network alone has."""
+
+    @property
+    def reads_image(self) -> bool:
+        """Whether it looks at the image, if only for what the image encoder names in it."""
+        return set(self.reads) != {"text"}
+
+    @property
+    def options(self) -> type[Settings]:
+        """Settings that this network alone has, with their defaults."""
+        hints = typing.get_type_hints(self.network.__init__, include_extras=True)
+        parameters = inspect.signature(self.network).parameters.values()
+        fields: dict[str, Any] = {
+            one.name: (hints[one.name], one.default)
+            for one in parameters
+            if one.default is not one.empty
+        }
+        return create_model("Options", __base__=Settings, **fields)
+
+    def build(self, config: MvcnConfig) -> Network:
+        """Build the network, whose required arguments are named as fields of the configuration."""
+        parameters = inspect.signature(self.network).parameters.values()
+        required = [one.name for one in parameters if one.default is one.empty]
+        values = {name: getattr(config, name) for name in required}
+        return self.network(**values, **(config.options or {}))
+
+
+TEXT, IMAGE, BOTH = ("text",), ("image",), ("text", "image")
+ANNOTATIONS = ("annotation_weight",)
+CONTRAST = ("label_contrast_weight", "data_contrast_weight")
+PENALTY = ("penalty_weight",)
+CAI = "Cai et al., ACL 2019"
+MODELS: dict[str, System] = {
+    "text-cnn": System(unimodal.TextCnn, TEXT, "Kim, EMNLP 2014", "CNN"),
+    "bilstm": System(unimodal.BiLstm, TEXT, "Zhou et al., ACL 2016", "Bi-LSTM"),
+    "bert": System(unimodal.FirstTextToken, TEXT, "Devlin et al., NAACL 2019", "BERT"),
+    "resnet": System(unimodal.MeanImageToken, IMAGE, "He et al., CVPR 2016", "ResNet-50"),
+    "vit": System(unimodal.VisionTransformer, IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"),
+    "multisentinet": System(
+        MultiSentiNet,
+        ("text", "objects", "attributes"),
+        "Xu and Mao, CIKM 2017",
+        "MultiSentiNet",
+    ),
+    "hsan": System(HierarchicalAttention, ("text", "attributes"), "Xu, ISI 2017", "HSAN"),
+    "co-mn-hop6": System(CoMemoryNetwork, BOTH, "Xu et al., SIGIR 2018", "Co-MN-Hop6"),
+    "mgnns": System(Mgnns, (*BOTH, "objects"), "Yang et al., ACL 2021", "MGNNS"),
+    "clmlf": System(Clmlf, BOTH, "Li et al., Findings of NAACL 2022", "CLMLF", CONTRAST),
+    "concat2": System(TextImageConcatenation, BOTH, f"{CAI}, ablation", "Concat(2)"),
+    "concat3": System(Concatenation, (*BOTH, "attributes"), f"{CAI}, ablation", "Concat(3)"),
+    "mmsd": System(HierarchicalFusion, (*BOTH, "attributes"), CAI, "MMSD", PENALTY),
+    "dr-net": System(
+        DecompositionAndRelation, (*BOTH, "pairs"), "Xu et al., ACL 2020", "D&R Net", PENALTY
+    ),
+    "logreg": System(LogisticRegression, BOTH, "a reference, ours"),
+    "late-fusion": System(LateFusion, BOTH, "a reference, ours"),
+    "mvcn": System(MultiViewNetwork, BOTH, "Wei et al., ACL 2023", "MVCN", ANNOTATIONS),
+}
+"""Name -> system; each has a recipe of its name, too."""
+
+
+def system(name: str) -> System:
+    """Return a system by name, or by that of a recipe which once was a system of its own.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name in EARLIER_NETWORKS:
+        return system(EARLIER_NETWORKS[name]["network"])
+    if name not in MODELS:
+        close = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(MODELS)}."
+        raise ConfigError(f"There is no model '{name}': {hint}")
+    return MODELS[name]
