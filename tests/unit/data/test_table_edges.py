@@ -1,11 +1,8 @@
 """Corners of the reader of tables: what hides, costs time or memory, or is said twice."""
 
 import base64
-import os
 import time
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from mvcn.data.image_files import ImageFolder
@@ -43,12 +40,6 @@ def test_a_post_without_a_split_is_in_no_part(read):
 @pytest.mark.parametrize("rows", ["text\na\n", "text,split\na,\n"])
 def test_a_table_without_splits_gives_all_posts_to_each(rows, read):
     assert len(read("a.csv", rows, splits=["train"]).posts) == 1
-
-
-def test_json_lines_may_leave_out_what_is_null(read):
-    rows = '{"text": "a"}\n{"text": "b", "photo": "b.png"}\n'
-    posts = read("a.jsonl", rows, columns={"image": "photo"}).posts
-    assert [p.image and p.image.name for p in posts] == [None, "b.png"]
 
 
 def test_a_column_without_a_name_is_nobodys(read):
@@ -182,24 +173,24 @@ def test_what_only_resembles_base64_is_a_path(name, tmp_path, read):
 
 
 def test_blanks_and_many_columns_take_no_time(read):
-    begin = time.perf_counter()
+    begin = time.process_time()
     (post,) = read("a.csv", f"image\na{' ' * 1_000_000}!\n").posts
     with pytest.raises(BadImageError, match="cannot be followed"):
         read_image(post.image)
     names = ",".join(f"c{number}" for number in range(100_000))
     with pytest.raises(DataError, match="neither a column"):
         read("b.csv", f"{names}\n{names}\n")
-    assert time.perf_counter() - begin < 5  # a square of either number would take minutes
+    assert time.process_time() - begin < 5  # a square of either number would take minutes
 
 
 def test_many_images_in_few_folders_are_checked_quickly(tmp_path):
     for number in range(10):
         (tmp_path / str(number)).mkdir()
     folder = ImageFolder(tmp_path)
-    begin = time.perf_counter()
+    begin = time.process_time()
     for number in range(100_000):
         folder.path(f"{number % 10}/{number}.jpg", "here")
-    assert time.perf_counter() - begin < 15  # 2 on a computer that is not busy
+    assert time.process_time() - begin < 15  # 2 on a computer that is not busy
 
 
 def test_a_folder_of_images_must_be_there(tmp_path, read):
@@ -210,38 +201,8 @@ def test_a_folder_of_images_must_be_there(tmp_path, read):
         read_table(tmp_path / "loop" / "a.csv")
 
 
-def test_a_pipe_in_place_of_json_lines_is_a_bad_image(tmp_path, png, read):
-    image = read("a.jsonl", f'{{"image": "{base64.b64encode(png).decode()}"}}').posts[0].image
-    (tmp_path / "a.jsonl").unlink()
-    os.mkfifo(tmp_path / "a.jsonl")
-    with pytest.raises(BadImageError, match="cannot be read again"):
-        image.read()
-
-
 def test_quotes_in_tab_separated_files(read):
     rows = 'text\tlabel\nso "cool" "\tx\n"a\tb ""c"""\ty\n'
     assert [p.text for p in read("a.tsv", rows).posts] == ['so "cool" "', 'a\tb "c"']
     raw = 'text\tlabel\n"so cool\tx\nb\ty\n'
     assert [p.text for p in read("a.tsv", raw).posts] == ['"so cool', "b"]
-
-
-def test_bytes_win_over_a_path_in_parquet_and_either_may_lack(tmp_path, png):
-    cells = [
-        {"bytes": png, "path": "a.png"},
-        {"bytes": None, "path": "b.png"},
-        {"bytes": None, "path": None},
-        None,
-    ]
-    pq.write_table(pa.table({"photo": cells}), tmp_path / "a.parquet", row_group_size=2)
-    posts = read_table(tmp_path / "a.parquet", columns={"image": "photo"}).posts
-    assert read_image(posts[0].image) == png
-    assert [p.image for p in posts[1:]] == [tmp_path / "b.png", None, None]
-
-
-def test_parquet_text_as_bytes_is_refused_and_other_columns_are_not_read(tmp_path):
-    far = pa.array([2**40], pa.timestamp("s"))  # beyond what Python can express
-    pq.write_table(pa.table({"text": ["a"], "when": far}), tmp_path / "a.parquet")
-    assert read_table(tmp_path / "a.parquet").posts[0].text == "a"
-    pq.write_table(pa.table({"text": [b"a"]}), tmp_path / "b.parquet")
-    with pytest.raises(DataError, match=r"row 1: 'text' is bytes"):
-        read_table(tmp_path / "b.parquet")

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvcn.data.formats.registry import OPENERS
-from mvcn.data.formats.rows import MAX_CELL_CHARACTERS
 from mvcn.data.image_files import ImageFolder
 from mvcn.data.images import image_digest, read_image
 from mvcn.data.synthetic import generate_posts
@@ -177,14 +176,6 @@ def test_images_can_be_bytes_in_parquet(nested, rows, posts, tmp_path):
     assert not any(isinstance(p.image, bytes) for p in corpus.posts)  # read when needed
 
 
-def test_a_json_line_that_changed_is_a_bad_image(rows, posts, tmp_path):
-    path = write(tmp_path / "a.jsonl", [rows[0] | {"image": encoded(posts[0].image)}])
-    image = read_table(path).posts[0].image
-    path.write_text("{}\n")
-    with pytest.raises(BadImageError, match=r"a\.jsonl cannot be read again"):
-        image.read()
-
-
 def test_numbers_are_labels_in_their_own_order(tmp_path):
     path = tmp_path / "posts.jsonl"
     path.write_text("".join(f'{{"text": "x", "label": {n}}}\n' for n in (10, 2, -1, "null")))
@@ -261,56 +252,6 @@ def test_a_cell_that_is_no_image_is_a_bad_image_of_its_post_alone(suffix, cell, 
     assert f"posts{suffix}" in str(error.value)
     assert "\n" not in str(error.value)
     assert read_image(good.image) == b"content"
-
-
-@pytest.mark.parametrize(
-    ("cell", "message"), [("7", "image is a number"), ('"a\\u0000b"', "it is neither a path")]
-)
-def test_a_json_value_that_is_no_image_is_a_bad_image(cell, message, tmp_path):
-    (tmp_path / "a.jsonl").write_text(f'{{"text": "a", "image": {cell}}}')
-    (post,) = read_table(tmp_path / "a.jsonl").posts
-    with pytest.raises(BadImageError, match=rf"row 1.*{message}"):
-        read_image(post.image)
-
-
-BROKEN_LINES = {
-    "half a line": (b'{"text": "a"}\n{"text": "b', r"row 2 \(line 2\) is not a JSON object"),
-    "no object": (b'\n["a"]\n', r"row 1 \(line 2\) is not a JSON object: write one a line"),
-    "not UTF-8": (b'{"text": "\xff"}', r"row 1.*byte 10 .* is not UTF-8"),
-    "NUL": (b'{"text": "a\0"}', r"row 1.*is not a JSON object"),
-    "key twice": (b'{"text": "a", "text": "b"}', r"row 1.*'text' comes twice"),
-    "text of numbers": (b'{"text": 3}', r"row 1.*'text' is a number"),
-    "label of list": (b'{"text": "a", "label": ["b"]}', r"row 1.*'label' is a list"),
-    "label of fraction": (b'{"text": "a", "label": 1.5}', r"row 1.*'label' is a number with"),
-    "deep": (b"[" * 100_000, r"row 1.*is not a JSON object"),
-    "nothing": (b"\n\n", "has no rows"),
-}
-
-
-@pytest.mark.parametrize("fault", BROKEN_LINES)
-def test_a_broken_json_line_is_named(fault, tmp_path):
-    content, message = BROKEN_LINES[fault]
-    (tmp_path / "a.jsonl").write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        read_table(tmp_path / "a.jsonl")
-
-
-def test_a_huge_json_line_is_refused_before_it_is_read_whole(tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(b'{"text": "' + b"a" * MAX_CELL_CHARACTERS + b'"}')
-    with pytest.raises(DataError, match="line of more than 20,000,000 bytes"):
-        read_table(tmp_path / "a.jsonl")
-
-
-def test_damaged_parquet_is_one_sentence(rows, tmp_path):
-    whole = write(tmp_path / "whole.parquet", rows).read_bytes()
-    for name, content in {"half": whole[: len(whole) // 2], "none": b"", "other": b"PAR1"}.items():
-        path = tmp_path / f"{name}.parquet"
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=rf"{name}.parquet cannot be read as Parquet"):
-            read_table(path)
-    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "empty.parquet")
-    with pytest.raises(DataError, match="has no rows"):
-        read_table(tmp_path / "empty.parquet")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -86,20 +86,6 @@ def test_half_characters_are_replaced_and_counted(tmp_path, caplog):
     assert "row 1" in line
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"text": "a", "geo": NaN}',
-        '{"text": "a", "user": "\\ud83d"}',
-        '{"text": "a", "lang": "en", "lang": "de"}',
-        '{"text": "a", "place": {"x": 1, "x": 2}}',
-    ],
-)
-def test_keys_that_are_not_read_do_not_matter(line, tmp_path):
-    (tmp_path / "a.jsonl").write_text(line + "\n")
-    assert read_table(tmp_path / "a.jsonl").posts[0].text == "a"
-
-
 PREDICTED = {
     "data frame": "id,text,label\n1,a,nan\n",
     "case": "id,text,label\n1,a,Positive\n2,b,positive\n",

@@ -112,3 +112,39 @@ def test_damage_in_the_middle_names_the_file(read, tmp_path):
     place, names = ImageFolder(tmp_path), {"text": "text"}
     with pytest.raises(DataError, match=r"posts\.parquet cannot be read as Parquet"):
         list(ParquetRows(file).batches(range(10), 1, names, (), place))
+
+
+def test_damaged_parquet_is_one_sentence(tmp_path):
+    pq.write_table(pa.table({"text": ["a", "b"], "label": ["x", "y"]}), tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    for name, content in {"half": whole[: len(whole) // 2], "none": b"", "other": b"PAR1"}.items():
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}.parquet cannot be read as Parquet"):
+            read_table(path)
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "empty.parquet")
+    with pytest.raises(DataError, match="has no rows"):
+        read_table(tmp_path / "empty.parquet")
+
+
+def test_bytes_win_over_a_path_in_parquet_and_either_may_be_missing(tmp_path, generated_posts):
+    png = generated_posts[0].image
+    cells = [
+        {"bytes": png, "path": "a.png"},
+        {"bytes": None, "path": "b.png"},
+        {"bytes": None, "path": None},
+        None,
+    ]
+    pq.write_table(pa.table({"photo": cells}), tmp_path / "a.parquet", row_group_size=2)
+    posts = read_table(tmp_path / "a.parquet", columns={"image": "photo"}).posts
+    assert read_image(posts[0].image) == png
+    assert [p.image for p in posts[1:]] == [tmp_path / "b.png", None, None]
+
+
+def test_parquet_text_as_bytes_is_refused_and_other_columns_are_not_read(tmp_path):
+    far = pa.array([2**40], pa.timestamp("s"))  # beyond what Python can express
+    pq.write_table(pa.table({"text": ["a"], "when": far}), tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet").posts[0].text == "a"
+    pq.write_table(pa.table({"text": [b"a"]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"row 1: 'text' is bytes"):
+        read_table(tmp_path / "b.parquet")
