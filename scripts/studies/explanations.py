@@ -14,7 +14,6 @@ from mvcn.cli.process import set_up_process
 from mvcn.explain.figures import draw_maps
 from mvcn.explain.gallery import run_numbers
 from mvcn.explain.trained_run import TrainedRun
-from mvcn.training import run_folder
 from scripts import results
 
 MAPS = Path("docs") / "figures" / "maps.png"
@@ -40,7 +39,7 @@ def main(
 
 
 def _numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
-    metrics = run_folder.read_report(run.folder)
+    metrics = run.metrics
     return {"dev_accuracy": metrics["dev"]["accuracy"], **run_numbers(run, sample)}
 
 

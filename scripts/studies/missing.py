@@ -23,8 +23,8 @@ from mvcn.config import RunConfig, read_recipe
 from mvcn.data.sources import read_posts
 from mvcn.evaluation import evaluate_groups, evaluate_predictions
 from mvcn.inference import Classifier
-from mvcn.training import run_folder
 from mvcn.training.run import train
+from mvcn.training.run_folder import Run
 from mvcn.types import Post
 from scripts import results
 from scripts.results import spread
@@ -91,8 +91,9 @@ def _run(
     config = read_recipe("default")
     config.update({"data": {**tables, "images": images}, "training": {"seed": seed}})
     config.update(WAYS[way])
-    if not run_folder.is_finished(output):
-        train(config, output, resume=run_folder.is_run(output))
+    run = Run(output)
+    if not run.is_finished:
+        train(config, output, resume=run.is_started)
     return {"seed": seed, **_evaluate(config, output, splits["dev"])}
 
 

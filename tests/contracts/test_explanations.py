@@ -13,6 +13,7 @@ from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for, word_saliency
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
+from mvcn.inputs.images import image_inputs
 from mvcn.models import MODELS, build_model, system
 
 CLASSES = ("negative", "neutral", "positive")
@@ -82,6 +83,7 @@ class TestWords:
 
 def log_probabilities(built, post):
     """What the model says of one post, alone in its batch."""
-    inputs = PostEncoder.for_model(built.model, built.processor).encode([post]).inputs([0])
+    images = image_inputs(built.model, built.processor)
+    inputs = PostEncoder(built.processor, images).encode([post]).inputs([0])
     with torch.no_grad():
         return built.model(**inputs).logits[0].double().log_softmax(-1)

@@ -18,9 +18,10 @@ from transformers import (
 )
 
 from mvcn.config import ModelConfig, read_recipe
-from mvcn.inputs import build_processor, load_model
+from mvcn.inputs import build_processor
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models import MODELS, MvcnConfig, MvcnForClassification, build_model
+from mvcn.training.run_folder import Run
 
 CLASSES = ("bad", "fair", "good")
 RECIPES = sorted(
@@ -372,7 +373,8 @@ def test_a_folder_of_model_and_processor_is_all_that_is_needed(
     model.save_pretrained(tmp_path)
     build_processor(config).save_pretrained(tmp_path)
     monkeypatch.setattr("mvcn.encoders.packaged.find_spec", None)  # no encoder package is asked
-    loaded, processor = load_model(tmp_path)
+    run = Run(tmp_path)
+    loaded, processor = run.model, run.processor
     assert torch.equal(without_grad(loaded, batch).logits, without_grad(model, batch).logits)
     assert isinstance(AutoProcessor.from_pretrained(tmp_path), MvcnProcessor)
     texts = ["", "two words"]

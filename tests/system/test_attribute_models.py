@@ -105,7 +105,7 @@ def test_a_run_keeps_its_attribute_model(tiny_config, captioner, posts, tmp_path
     source = shutil.copytree(captioner, tmp_path / "describer")
     changes = {"network": "concat3", "image_describer": str(source)}
     config = tiny_config(model=changes, objective={"congruity_weight": 0.0}, training={"epochs": 1})
-    report = train(config, tmp_path / "run")
+    report = train(config, tmp_path / "run").metrics
     shutil.rmtree(source)  # nothing but the run's own folder is needed
     run = TrainedRun(tmp_path / "run")
     explain_posts(run, run.encode(posts[:2]), tmp_path, "occlusion", None)

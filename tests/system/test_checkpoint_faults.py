@@ -58,7 +58,7 @@ def test_a_run_outlives_a_full_disk_and_a_cut_checkpoint(
     half = weights.stat().st_size // 2
     weights.write_bytes(weights.read_bytes()[:half])
     capsys.readouterr()
-    report = train(config, run, resume=True)
+    report = train(config, run, resume=True).metrics
     said = capsys.readouterr().err
     assert f"Checkpoint {second} is damaged: its file optimizer.pt has {half} bytes of" in said
     assert "so the run goes on from checkpoint-4, before it." in said

@@ -62,7 +62,7 @@ def test_a_cell_is_what_training_by_hand_gives(uninterrupted, experiment_file, t
     from mvcn.training.run import train
 
     cell = next(c for c in cells_of(read_experiment(str(experiment_file))) if c.row == "soft")
-    by_hand = train(cell.config, tmp_path / "run")
+    by_hand = train(cell.config, tmp_path / "run").metrics
     found = read_cell((places(uninterrupted).results / cell.path).with_suffix(".json"))
     assert found.metrics["confusion_matrix"] == by_hand["dev"]["confusion_matrix"]
     likelihood = by_hand["dev"]["negative_log_likelihood"]  # other threads, other last digits

@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 
 from mvcn.data.table import read_table
 from mvcn.inference import Classifier
-from mvcn.inputs import load_model
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.losses import Objective
 from mvcn.nn import attention
 from mvcn.training.run import train
+from mvcn.training.run_folder import Run
 
 
 def losses(run):
@@ -74,7 +74,8 @@ def test_half_precision_is_for_the_network_alone(
 @pytest.mark.usefixtures("_no_shape_checks")
 def test_the_compiler_can_follow_the_network(tiny_run, generated_posts):
     """Up to the C++ compiler, which takes minutes."""
-    model, processor = load_model(tiny_run)
+    run = Run(tiny_run)
+    model, processor = run.model, run.processor
     encoder = PostEncoder(processor, ImagePixels(processor, keep=True))
     inputs = encoder.encode(generated_posts[:4]).inputs(range(4))
     tokens = model.encode(**inputs)

@@ -89,7 +89,7 @@ def train_watched(config, output, **options):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_run, "MvcnTrainer", Watched)
-        return train(config, output, **options), seen
+        return train(config, output, **options).metrics, seen
 
 
 @pytest.fixture(scope="module")

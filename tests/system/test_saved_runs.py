@@ -53,9 +53,9 @@ def test_a_saved_run_evaluates_to_the_scores_that_it_had_then(run, tmp_path, mvc
 
 
 def test_every_setting_of_a_saved_run_is_known(run):
-    from mvcn.training.run_folder import read_run_config
+    from mvcn.training.run_folder import Run
 
-    settings = read_run_config(run)
+    settings = Run(run).config
     assert settings.data.dev == Path("dev/posts.csv")
     assert (settings.model.num_heads, settings.model.dropout) == (2, 0.1)
     assert (settings.objective.queue_size, settings.training.epochs) == (24, 8)

@@ -207,7 +207,7 @@ def reports(sources, tiny_config, tmp_path_factory):
         config = tiny_config(training={"epochs": 1})
         config.data.train = config.data.dev = None
         config.update({"data": source})
-        found[kind] = train(config, tmp_path_factory.mktemp(f"run-{kind}"))
+        found[kind] = train(config, tmp_path_factory.mktemp(f"run-{kind}")).metrics
     return found
 
 

@@ -21,11 +21,10 @@ from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import BadImageError, RunError
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.inference import Classifier
-from mvcn.inputs import load_model
 from mvcn.training import run as training_run
 from mvcn.training.prefill import QueuePrefill
 from mvcn.training.run import train
-from mvcn.training.run_folder import read_dev_predictions
+from mvcn.training.run_folder import Run
 from mvcn.training.trainer import MvcnTrainer
 
 
@@ -155,7 +154,7 @@ def test_an_auxiliary_module_learns_apart_and_is_discarded(one_epoch, tmp_path, 
     train(alone, tmp_path / "alone")
     found, expected, kept = (
         model.state_dict()
-        for model in (module, *(load_model(tmp_path / name)[0] for name in ("alone", "run")))
+        for model in (module, *(Run(tmp_path / name).model for name in ("alone", "run")))
     )
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert not all(torch.equal(kept[name], expected[name]) for name in expected)
@@ -182,7 +181,7 @@ def test_a_resumed_run_needs_no_auxiliary_module(one_epoch, tmp_path, monkeypatc
 
 def test_dev_predictions_are_those_of_the_saved_model(tiny_run, tiny_config):
     dev = read_training_posts(tiny_config().data, seed=0).dev
-    rows = read_dev_predictions(tiny_run)
+    rows = Run(tiny_run).dev_predictions
     assert [(row["id"], row["label"]) for row in rows] == [(post.id, post.label) for post in dev]
     for row, expected in zip(rows, Classifier.from_pretrained(tiny_run).predict(dev), strict=True):
         assert row["predicted"] == expected.label
@@ -243,7 +242,7 @@ def test_the_saved_model_is_that_of_the_best_epoch(
 ):
     scripted.scores = [0.2, 0.6, 0.1, 0.5]
     model = {"freeze_image_encoder": not trained_encoder}
-    report = train(tiny_config(training={"epochs": 4}, model=model), tmp_path)
+    report = train(tiny_config(training={"epochs": 4}, model=model), tmp_path).metrics
     assert report["epochs"] == {"trained": 4, "best": 2}
     saved = Classifier.from_pretrained(tmp_path).model.state_dict()
     assert all(torch.equal(saved[name], scripted.weights[1][name]) for name in saved)
@@ -257,7 +256,7 @@ def test_the_saved_model_is_that_of_the_best_epoch(
 
 def test_training_stops_when_patience_is_over(tiny_config, scripted, tmp_path):
     scripted.scores = [0.3, 0.5, 0.4, 0.5, 0.9]
-    report = train(tiny_config(training={"epochs": 5, "patience": 2}), tmp_path)
+    report = train(tiny_config(training={"epochs": 5, "patience": 2}), tmp_path).metrics
     assert report["epochs"] == {"trained": 4, "best": 2}
 
 
@@ -274,7 +273,7 @@ def test_bad_images_are_handled_as_the_settings_say(one_epoch, tmp_path, posts_t
             with pytest.raises(BadImageError, match=r"1 image.*gone cannot be opened"):
                 train(config, tmp_path / policy)
         else:
-            reports[policy] = train(config, tmp_path / policy)
+            reports[policy] = train(config, tmp_path / policy).metrics
     assert reports["blank"]["posts"] == {"train": 32, "dev": 16}
     assert reports["drop"]["posts"] == {"train": 31, "dev": 16}
     for report in reports.values():
@@ -296,7 +295,7 @@ def test_missing_images_are_told_before_the_model_is_built(
 def test_a_model_of_texts_needs_no_image(one_epoch, tmp_path, posts_table):
     shutil.copy(posts_table / "train" / "posts.csv", tmp_path)
     config = one_epoch(data={"train": str(tmp_path / "posts.csv")}, model={"network": "text-cnn"})
-    assert train(config, tmp_path / "run")["posts"]["train"] == 32
+    assert train(config, tmp_path / "run").metrics["posts"]["train"] == 32
 
 
 def test_posts_with_nothing_to_read_are_not_learned_from(one_epoch, tmp_path, posts_table):
@@ -310,7 +309,7 @@ def test_posts_with_nothing_to_read_are_not_learned_from(one_epoch, tmp_path, po
         writer.writeheader()
         writer.writerows(rows)
     data = {"train": str(tmp_path / "train.csv"), "on_bad_image": "blank"}
-    report = train(one_epoch(data=data), tmp_path / "run")
+    report = train(one_epoch(data=data), tmp_path / "run").metrics
     assert report["posts"] == {"train": 30, "dev": 16}
     assert report["removed"] == {
         "without text and image": 1,

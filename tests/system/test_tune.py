@@ -17,7 +17,7 @@ from mvcn.errors import MvcnError
 from mvcn.experiments import tuning
 from mvcn.experiments.tuning import tune
 from mvcn.experiments.tuning_space import read_space
-from mvcn.training import run_folder
+from mvcn.training.run_folder import Run
 
 COMMAND = [sys.executable, "-c", "from mvcn.cli import main; main()", "tune"]
 TRIALS = 3
@@ -81,7 +81,7 @@ def test_only_the_run_of_the_best_trial_is_kept(uninterrupted):
     best = max(table, key=lambda row: float(row["value"]))
     runs = uninterrupted / "runs"
     assert [path.name for path in runs.iterdir()] == [f"trial-{best['number']}"]
-    report = run_folder.read_report(runs / f"trial-{best['number']}" / "seed-0")
+    report = Run(runs / f"trial-{best['number']}" / "seed-0").metrics
     assert report["dev"]["f1_weighted"] == float(best["value"])
     assert "epoch 2 of 2" in (runs / f"trial-{best['number']}" / "seed-0.log").read_text()
 
@@ -91,7 +91,7 @@ def test_the_recipe_gives_the_score_that_it_states(uninterrupted, content, tmp_p
 
     config = read_recipe(str(uninterrupted / "best.yaml"))
     config.update({"data": content["data"]})
-    value = train(config, tmp_path / "run")["dev"]["f1_weighted"]
+    value = train(config, tmp_path / "run").metrics["dev"]["f1_weighted"]
     assert value == pytest.approx(max(float(row["value"]) for row in rows(uninterrupted)))
     assert f"weighted F1 {100 * value:.1f} on dev, seed 0" in (
         uninterrupted / "best.yaml"
@@ -166,7 +166,7 @@ def test_a_finished_search_is_shown_and_can_be_made_longer(uninterrupted, space_
     outcome = tune(space, uninterrupted, TRIALS)
     assert rows(uninterrupted) == before
     assert outcome.counts == {"complete": TRIALS}
-    assert all(run_folder.is_finished(run) for run in outcome.runs)
+    assert all(Run(run).is_finished for run in outcome.runs)
     outcome = tune(space, uninterrupted, TRIALS + 1)
     assert rows(uninterrupted)[:TRIALS] == before
     assert len(rows(uninterrupted)) == TRIALS + 1
@@ -237,9 +237,9 @@ def test_folds_are_averaged_over_all_posts(content, posts_table, tmp_path, mvcn)
     assert bars <= {"tiny", "Images"}, "trials print bars of their own"
     (row,) = rows(folder)
     runs = [folder / f"runs/trial-0/seed-4-fold-{fold}" for fold in (0, 1)]
-    scores = [run_folder.read_report(run)["dev"]["accuracy"] for run in runs]
+    scores = [Run(run).metrics["dev"]["accuracy"] for run in runs]
     assert float(row["value"]) == pytest.approx(sum(scores) / 2)
-    judged = [{post["id"] for post in run_folder.read_dev_predictions(run)} for run in runs]
+    judged = [{post["id"] for post in Run(run).dev_predictions} for run in runs]
     posts = read_training_posts(DataConfig(root=table), 0)
     assert not judged[0] & judged[1]
     assert judged[0] | judged[1] == {post.id for post in [*posts.train, *posts.dev]}

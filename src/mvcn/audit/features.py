@@ -10,8 +10,8 @@ from mvcn.config import ModelConfig
 from mvcn.encoders.tokens import freeze
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.pooled import pooled_features
 from mvcn.models import build_model
+from mvcn.training.teacher import pooled_features
 from mvcn.types import ImageFacts, Post
 
 

@@ -45,7 +45,7 @@ def evaluate(
     """Judge a run on labelled posts: scores with intervals, per class, confusion matrix."""
     from mvcn.evaluation import format_evaluation, format_groups
     from mvcn.inference import Classifier
-    from mvcn.training.run_folder import read_columns
+    from mvcn.training import run_folder
 
     set_up_process()
     if json is not None:
@@ -53,7 +53,7 @@ def evaluate(
         require_own_file(json, kind, is_own=begins_with(json, MARK))
     config = data_config(source, root=root, splits=splits)
     classifier = Classifier.from_pretrained(run)
-    corpus = read_posts(config, split, remembered=read_columns(run))
+    corpus = read_posts(config, split, remembered=run_folder.Run(run).columns)
     if corpus.columns and "label" not in corpus.columns:
         raise DataError(f"{root} has no column of labels: name it by --columns label=...")
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))

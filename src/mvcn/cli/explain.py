@@ -56,7 +56,6 @@ def explain(
     """Show what decides single posts, or how a run's dev posts lie in its feature space."""
     from mvcn.explain.gallery import NUMBERS, create_gallery_folder, explain_posts, explain_run
     from mvcn.explain.trained_run import TrainedRun
-    from mvcn.training.run_folder import read_columns
 
     set_up_process()
     if post and beside is not None:
@@ -69,7 +68,7 @@ def explain(
         known = (
             opened.posts.dev
             if root is None
-            else read_posts(config, labels=False, remembered=read_columns(run)).posts
+            else read_posts(config, labels=False, remembered=opened.columns).posts
         )
         chosen = _choose(known, post)
         encoded = opened.encode(chosen, on_bad_image)

@@ -135,12 +135,12 @@ def _predict_table(
 ) -> None:
     """Write a table with a row for each post of a source."""
     from mvcn.inference import Classifier
-    from mvcn.training.run_folder import read_columns
+    from mvcn.training import run_folder
 
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
     require_place_for_predictions(output, overwrite=overwrite)
-    corpus = read_posts(source, split, labels=False, remembered=read_columns(run))
+    corpus = read_posts(source, split, labels=False, remembered=run_folder.Run(run).columns)
     classifier = Classifier.from_pretrained(run, backend)
     kept = kept_cells(source, corpus) if keep_columns else None
     predictions = classifier.predict(corpus.posts, on_bad_image, least)

@@ -1,15 +1,18 @@
 """``mvcn train``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mvcn.cli.options import Source, Splits, given, reads_posts, tell_problems
 from mvcn.cli.process import RANK, set_up_process
-from mvcn.config import RunConfig, read_recipe
+from mvcn.config import read_recipe
 from mvcn.errors import ConfigError
 from mvcn.types import BadImagePolicy
+
+if TYPE_CHECKING:
+    from mvcn.training.run_folder import Run
 
 
 @reads_posts()
@@ -48,9 +51,9 @@ def train(
     places = given(root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image)
     config.update({"data": {**source, **places}, "training": given(seed=seed)})
     config.set(assignments or [])
-    report = run_training(config, output, resume=resume, overwrite=overwrite)
+    run = run_training(config, output, resume=resume, overwrite=overwrite)
     if RANK == 0:
-        _tell(report, config, output)
+        _tell(run)
 
 
 def _recipe_for(model: str | None, recipe: str | None) -> str:
@@ -64,17 +67,18 @@ def _recipe_for(model: str | None, recipe: str | None) -> str:
     return model
 
 
-def _tell(report: dict[str, Any], config: RunConfig, output: Path) -> None:
+def _tell(run: "Run") -> None:
+    report = run.metrics
     for reason, count in report["removed"].items():
         typer.echo(f"Left out: {count} post(s), {reason}.")
     for part, count in report["unused_parts"].items():
         typer.echo(f"Not used: {count} posts of the part {part}.")
     for part, bad in report["bad_images"].items():
-        tell_problems(bad, report["left_out"][part], config.data.on_bad_image)
+        tell_problems(bad, report["left_out"][part], run.config.data.on_bad_image)
     dev, epochs, posts = report["dev"], report["epochs"], report["posts"]
     typer.echo(
         f"Trained on {posts['train']} posts; best on {posts['dev']} dev posts after epoch "
         f"{epochs['best']}: accuracy {100 * dev['accuracy']:.1f}, "
         f"weighted F1 {100 * dev['f1_weighted']:.1f}, macro F1 {100 * dev['f1_macro']:.1f}.\n"
-        f"The run is in {output}: mvcn predict {output} posts.csv --output out.csv"
+        f"The run is in {run.folder}: mvcn predict {run.folder} posts.csv --output out.csv"
     )

@@ -37,7 +37,7 @@ from mvcn.explain.pointing import hit_rates
 from mvcn.explain.saliency import num_image_tokens
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
-from mvcn.inputs import MvcnProcessor, load_model
+from mvcn.inputs import MvcnProcessor
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.models import MvcnForClassification, build_model
 from mvcn.outputs import remove_contents, require_output_folder
@@ -158,8 +158,8 @@ def _train_and_measure(
 ) -> Finding:
     """Train one model; judge it with and without images; measure its attention on the patches."""
     config = _config(output / POSTS, plan, attention)
-    report = train(config, output / attention)
-    model, processor = load_model(output / attention)
+    run = train(config, output / attention)
+    report, model, processor = run.metrics, run.model, run.processor
     posts, boxes = [one.post for one in dev], [one.patch_box_px for one in dev]
     encoded = PostEncoder.for_model(model, processor).encode(posts)
     observations = list(observe(model, encoded))

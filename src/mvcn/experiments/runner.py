@@ -13,15 +13,14 @@ from tqdm import tqdm
 
 from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.data.posts import fingerprint
-from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import ConfigError, MvcnError, RunError
 from mvcn.experiments.cell import CellResult, read_cell, write_cell
 from mvcn.experiments.folds import deal_folds
 from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of, with_splits
 from mvcn.outputs import locked
-from mvcn.training import run_folder
 from mvcn.training.fitting import require_fitting
 from mvcn.training.run import train
+from mvcn.training.run_folder import Run
 from mvcn.workers import worker_pool
 
 
@@ -145,23 +144,22 @@ def _finish(future: Future[None], cell: Cell, places: Places) -> None:
 
 def _run_cell(name: str, cell: Cell, places: Places) -> None:
     """Train the cell, write its result, and remove its run folder."""
-    run = _run_path(cell, places)
-    run.parent.mkdir(parents=True, exist_ok=True)
+    folder = _run_path(cell, places)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        run.with_suffix(".log").open("a", encoding="utf-8") as log,
+        folder.with_suffix(".log").open("a", encoding="utf-8") as log,
         redirect_stdout(log),
         redirect_stderr(log),
     ):
-        if not run_folder.is_finished(run):
-            train(cell.config, run, resume=run_folder.is_run(run))
+        run = Run(folder)
+        if not run.is_finished:
+            run = train(cell.config, folder, resume=run.is_started)
         write_cell(_result_path(cell, places), _result(name, cell, run))
-    shutil.rmtree(run)
+    shutil.rmtree(folder)
 
 
-def _result(name: str, cell: Cell, run: Path) -> CellResult:
-    report, environment = run_folder.read_report(run), run_folder.read_environment(run)
-    posts = read_training_posts(cell.config.data, cell.seed)
-    rows = run_folder.read_dev_predictions(run)
+def _result(name: str, cell: Cell, run: Run) -> CellResult:
+    posts, rows = run.posts, run.dev_predictions
     judged = {row["id"] for row in rows}
     numbers = {label: number for number, label in enumerate(posts.class_names)}
     is_near = have_near_duplicate(
@@ -180,11 +178,11 @@ def _result(name: str, cell: Cell, run: Path) -> CellResult:
             [near for post, near in zip(posts.dev, is_near, strict=True) if post.id in judged]
         ),
         posts_digest=fingerprint(post for post in posts.dev if post.id in judged),
-        metrics=report["dev"]
-        | {"expected_calibration_error": report["calibration"]["error_before"]},
+        metrics=run.metrics["dev"]
+        | {"expected_calibration_error": run.metrics["calibration"]["error_before"]},
         settings=settings_of(cell.config),
-        seconds=report["seconds"],
-        environment=environment,
+        seconds=run.metrics["seconds"],
+        environment=run.environment,
     )
 
 

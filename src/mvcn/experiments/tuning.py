@@ -28,9 +28,9 @@ from mvcn.experiments.tuning_results import (
 from mvcn.experiments.tuning_space import Choices, SearchSpace, Span
 from mvcn.experiments.tuning_study import load_library, opened_study, require_search_folder
 from mvcn.outputs import locked
-from mvcn.training import run_folder
 from mvcn.training.checkpoints import drop_checkpoints, last_checkpoint
 from mvcn.training.run import train
+from mvcn.training.run_folder import Run
 
 SEED = 0
 """Of the sampler, with the number of the trial."""
@@ -217,13 +217,14 @@ def _train(search: _Search, cell: Cell, scores: "DevScores") -> Mapping[str, Any
 
 
 def _train_run(cell: Cell, run: Path, scores: "DevScores") -> Mapping[str, Any]:
-    if run_folder.is_finished(run):
+    opened = Run(run)
+    if opened.is_finished:
         drop_checkpoints(run)
-        return run_folder.read_report(run)
-    resume = run_folder.is_run(run) and last_checkpoint(run) is not None
+        return opened.metrics
+    resume = opened.is_started and last_checkpoint(run) is not None
     if run.exists() and not resume:
         shutil.rmtree(run)
-    return train(cell.config, run, resume=resume, callbacks=[scores])
+    return train(cell.config, run, resume=resume, callbacks=[scores]).metrics
 
 
 class DevScores(TrainerCallback):

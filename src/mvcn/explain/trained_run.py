@@ -9,19 +9,15 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mvcn.config import RunConfig
 from mvcn.data.labels import label_ids
 from mvcn.data.posts import fingerprint
-from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.explain.observation import observe
 from mvcn.explain.space import Space, read_space
 from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
-from mvcn.inputs import load_model
-from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.models.saved_tensors import save_tensors
 from mvcn.nn.attention import Normalizer
-from mvcn.training import run_folder
+from mvcn.training.run_folder import Run
 from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
@@ -29,8 +25,8 @@ FEATURES_FILE = "train_features.safetensors"
 """Fused features of the training posts, kept in the run folder when they are first needed."""
 
 
-class TrainedRun:
-    """A run folder, opened to be looked into.
+class TrainedRun(Run):
+    """A finished run, with its posts as the model reads them and where they lie in its space.
 
     Args:
         folder: What `mvcn.training.run.train` has written.
@@ -40,18 +36,8 @@ class TrainedRun:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.model, self.processor = load_model(folder)
-        self.config: RunConfig = run_folder.read_run_config(folder)
-
-    @cached_property
-    def posts(self) -> TrainingPosts:
-        """Train and dev posts as the run read them.
-
-        Raises:
-            DataError: They are no longer where they were.
-        """
-        return read_training_posts(self.config.data, self.config.training.seed)
+        super().__init__(folder)
+        self.encoder = PostEncoder.for_model(self.model, self.processor, self.attribute_model)
 
     @cached_property
     def dev(self) -> EncodedPosts:
@@ -94,10 +80,6 @@ class TrainedRun:
         labels = label_ids(self.train.posts, names)
         return Space(kept.numpy(), np.array(labels), names)
 
-    @cached_property
-    def _encoder(self) -> PostEncoder:
-        return PostEncoder.for_model(self.model, self.processor, AttributeModel.of_run(self.folder))
-
     def encode(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy | None = None
     ) -> EncodedPosts:
@@ -111,7 +93,7 @@ class TrainedRun:
             BadImageError: An image cannot be read and the policy is ``error``.
         """
         policy = on_bad_image or self.config.data.on_bad_image
-        return self._encoder.encode(posts, policy)
+        return self.encoder.encode(posts, policy)
 
     def _space(self, posts: EncodedPosts) -> Space:
         return read_space(observe(self.model, posts), posts.posts, self.model.class_names)

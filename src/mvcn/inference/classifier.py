@@ -14,11 +14,16 @@ from mvcn.data.bad_images import WAYS_ON, missing_input, require_images, require
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.labels import label_ids
 from mvcn.data.posts import check_posts, check_text, each_post
-from mvcn.errors import BadImageError, DataError
-from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
+from mvcn.errors import BadImageError, ConfigError, DataError, RunError
+from mvcn.evaluation import (
+    Evaluation,
+    Threshold,
+    choose_threshold,
+    evaluate_groups,
+    evaluate_predictions,
+)
 from mvcn.inference.hub import find_model
 from mvcn.inference.onnx import Backend, OnnxModel
-from mvcn.inputs import limit_tokens, load_model, load_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.images import pixel_inputs
@@ -26,7 +31,7 @@ from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import probabilities
-from mvcn.training.run_folder import learned_from_texts_alone
+from mvcn.training.run_folder import Run
 from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
@@ -110,13 +115,13 @@ class Classifier:
             RunError: There is neither such a folder nor such a model on the hub, the run is not
                 finished, or a file of it is damaged or missing.
         """
-        folder = find_model(source, revision)
-        attribute_model, text_only = AttributeModel.of_run(folder), learned_from_texts_alone(folder)
+        run = Run(find_model(source, revision))
         if backend == "torch":
-            return cls(*load_model(folder), attribute_model, text_only=text_only)
-        graph, processor = OnnxModel.of_run(folder, backend), load_processor(folder)
-        limit_tokens(processor, graph.reads_text_of)
-        return cls(graph, processor, attribute_model, text_only=text_only)
+            model: MvcnForClassification | OnnxModel = run.model
+        else:
+            model = OnnxModel.of_run(run.folder, backend)
+            run.processor.limit_tokens(model.reads_text_of)
+        return cls(model, run.processor, run.attribute_model, text_only=run.is_text_only)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -275,3 +280,26 @@ def require_content(post: Post, reads: Sequence[str]) -> None:
     lack = missing_input(post, reads)
     if lack is not None:
         raise DataError(lack)
+
+
+def read_threshold(folder: Path, precision: float) -> Threshold:
+    """Return how probable a class must be so that a share of the labels given is right.
+
+    It is chosen on the dev posts of a run, which also chose the epoch and the temperature: they are
+    a little kinder than new posts.
+
+    Args:
+        folder: What `mvcn.training.run.train` has written.
+        precision: Share of right ones among the labels given, above 0 and below 1.
+
+    Raises:
+        ConfigError: `precision` is not between 0 and 1.
+        MvcnError: No threshold keeps the promise on the dev posts.
+        RunError: The run is not finished.
+    """
+    if not 0 < precision < 1:
+        raise ConfigError(f"The precision is {precision:g}, but must be above 0 and below 1.")
+    run = Run(folder)
+    if not run.is_finished:
+        raise RunError(f"{folder} is no finished run: there are no dev posts to choose by.")
+    return choose_threshold(*run.dev_confidence, precision)

@@ -8,13 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from mvcn.data.synthetic import generate_posts
-from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import DataError, RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.inference.onnx import FILES, Backend, OnnxModel, quantize_graph, write_graph
-from mvcn.inputs import load_model
 from mvcn.outputs import require_new_file
-from mvcn.training import run_folder
+from mvcn.training.run_folder import Run
 from mvcn.types import Post
 
 TOLERANCE = 1e-4
@@ -53,8 +51,8 @@ def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False
     backend: Backend = "onnx-int8" if is_quantized else "onnx"
     target = run / FILES[backend]
     require_new_file(target, overwrite=overwrite)
-    model, processor = load_model(run)
     classifier = Classifier.from_pretrained(run)
+    model, processor = Run(run).model, classifier.processor
     partial = target.with_name(f"{target.name}.partial")
     whole = partial.with_name(f"{FILES['onnx']}.whole.partial")
     try:
@@ -93,9 +91,8 @@ def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -
 
 def _posts(run: Path) -> tuple[Sequence[Post], bool]:
     """Return the run's dev posts, generated ones where they are gone."""
-    config = run_folder.read_run_config(run)
     try:
-        return read_training_posts(config.data, config.training.seed).dev[:MAX_CHECKED], False
+        return Run(run).posts.dev[:MAX_CHECKED], False
     except DataError:
         return _generated_posts(), True
 

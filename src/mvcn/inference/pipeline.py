@@ -23,10 +23,10 @@ from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, Prediction, require_content
 from mvcn.inference.hub import find_model
-from mvcn.inputs import limit_tokens
 from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
+from mvcn.training.run_folder import Run
 from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class ImageTextClassificationPipeline(Pipeline):
             raise ConfigError(f"The task {TASK} needs the processor that is saved with the model.")
         if not has_vocabulary(self.processor.tokenizer):
             raise RunError(f"The model {self.model.name_or_path} has no vocabulary: get it anew.")
-        limit_tokens(self.processor, self.model.reads_text_of)
+        self.processor.limit_tokens(self.model.reads_text_of)
         self._classifier = Classifier(self.model, self.processor, _attribute_model_of(self.model))
         self._posts_seen = 0
 
@@ -202,7 +202,7 @@ def _attribute_model_of(model: MvcnForClassification) -> AttributeModel | None:
     """Return the attribute model that was saved with a model which reads attributes."""
     if not (READS_ATTRIBUTES & set(model.reads) and model.name_or_path):
         return None
-    return AttributeModel.of_run(find_model(model.name_or_path))
+    return Run(find_model(model.name_or_path)).attribute_model
 
 
 def _warn(predictions: Sequence[Prediction]) -> None:

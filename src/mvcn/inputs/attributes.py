@@ -26,7 +26,7 @@ from mvcn.models.saved_tensors import share_weights
 from mvcn.types import Post
 
 SAVED_FOLDER = "describer"
-"""Its folder within a run's; the name is that of runs saved earlier."""
+"""Its folder beside a saved model; the name is that of runs saved earlier."""
 KIND = "attribute model"
 IMAGES_AT_ONCE = 16
 TOP = 5
@@ -65,12 +65,6 @@ class AttributeModel:
             return cls(load_pretrained(auto, str(name), KIND), processor)
         model = load_pretrained(AutoModelForImageTextToText, str(name), KIND)
         return cls(model, processor, load_part(AutoTokenizer, str(name), KIND))
-
-    @classmethod
-    def of_run(cls, folder: Path) -> "AttributeModel | None":
-        """Return the attribute model that was saved with a model, where there is one."""
-        place = folder / SAVED_FOLDER
-        return cls.load(place) if place.is_dir() else None
 
     def save(self, folder: Path) -> None:
         """Write all that `load` needs."""

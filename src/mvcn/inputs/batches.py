@@ -1,6 +1,7 @@
 """From posts to batches of tensors, the same way for training, evaluation and prediction."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from mvcn.data.bad_images import BOTH, UsablePosts, by_id, usable_posts
 from mvcn.data.labels import NO_LABEL, LabelField, label_ids
 from mvcn.data.text import has_text
-from mvcn.inputs.attributes import AttributeCache, AttributeModel
+from mvcn.inputs.attributes import SAVED_FOLDER, AttributeCache, AttributeModel
 from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
@@ -108,6 +109,12 @@ class PostEncoder:
         if self.attribute_model is not None:
             shown = self.attribute_model.add_attributes(shown, self.attribute_cache)
         return EncodedPosts(self, posts, usable, shown, class_names)
+
+    def save(self, folder: Path) -> None:
+        """Write what encodes posts the same way to the folder of a saved model."""
+        self.processor.save_pretrained(folder)
+        if self.attribute_model is not None:
+            self.attribute_model.save(folder / SAVED_FOLDER)
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return a batch of encoded posts, texts padded to its longest.

@@ -1,5 +1,6 @@
 """The only place where a post's text and pixels become tensors."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -10,12 +11,24 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoImageProcessor, AutoTokenizer, BatchFeature, ProcessorMixin
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    BatchFeature,
+    ProcessorMixin,
+)
+from transformers.models.vit import ViTImageProcessorPil
 
+from mvcn.config import ModelConfig
 from mvcn.data.text import ODD_BLANKS, has_text
-from mvcn.encoders.loading import IMAGE_BACKEND
-from mvcn.inputs.pixels import ResizedPixels
+from mvcn.encoders.loading import IMAGE_BACKEND, load_image_processor, load_tokenizer
+from mvcn.encoders.tokens import most_tokens
+from mvcn.models import MvcnConfig, require_tokens
 
+LOG = logging.getLogger(__name__)
+GREY_LEVELS = 256
+CHANNELS = 3
 BLANK_MARK = " \u00b7 "
 """A middle dot, which editors use, too, to make blanks visible."""
 
@@ -65,6 +78,21 @@ class MvcnProcessor(ProcessorMixin):
         texts = self.pad(self.tokenize(text))
         texts["text_mask"] = torch.tensor([has_text(one) for one in text])
         return BatchFeature({**texts, **self.encode_images(images)})
+
+    def limit_tokens(self, reads: Callable[[int], bool]) -> None:
+        """Keep no more word pieces of a text than are read; a saved processor may keep more.
+
+        Args:
+            reads: Whether a text of so many word pieces is read.
+        """
+        most = most_tokens(reads, self.max_tokens)
+        if most < self.max_tokens:
+            LOG.warning(
+                "The text encoder reads at most %d word pieces, fewer than the %d of the run: "
+                "longer texts are cut to them.",
+                *(most, self.max_tokens),
+            )
+            self.max_tokens = most
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the word piece ids of each text, cut to `max_tokens`, not padded."""
@@ -128,3 +156,57 @@ class MvcnProcessor(ProcessorMixin):
     def image_size_px(self) -> int:
         """The longest side, in pixels, that the image processor resizes to."""
         return max(int(side) for side in dict(self.image_processor.size).values())
+
+
+class ResizedPixels:
+    """Does what an image processor does that resizes, scales and shifts, and gives the same bits.
+
+    What it makes of a resized image's grey level depends on the level and the channel alone. So it
+    is asked once, for all levels, and an image takes one look into that table.
+
+    Args:
+        image_processor: One for which `can_stand_in` is true.
+    """
+
+    def __init__(self, image_processor: Any) -> None:
+        levels = np.arange(GREY_LEVELS, dtype=np.uint8)[:, None, None].repeat(CHANNELS, 2)
+        made = image_processor(Image.fromarray(levels), do_resize=False, return_tensors="np")
+        self._tables = made["pixel_values"][0, :, :, 0]
+        self._size = image_processor.size["width"], image_processor.size["height"]
+        self._resample = image_processor.resample
+
+    @staticmethod
+    def can_stand_in(image_processor: Any) -> bool:
+        """Tell whether an image processor does nothing else."""
+        return (
+            type(image_processor) is ViTImageProcessorPil
+            and bool(image_processor.do_resize)
+            and not image_processor.do_center_crop
+            and not image_processor.do_pad
+            and image_processor.size["height"] is not None
+        )
+
+    def __call__(self, image: Image.Image) -> Float[np.ndarray, "channel height width"]:
+        """Return the pixels of an RGB image."""
+        resized = image.resize(self._size, self._resample)
+        channels = zip(self._tables, resized.split(), strict=True)
+        return np.stack([table.take(channel) for table, channel in channels])
+
+
+def build_processor(config: ModelConfig) -> MvcnProcessor:
+    """Build the processor that belongs to the model's encoders.
+
+    Raises:
+        ConfigError: A tokenizer or image processor cannot be loaded, or reads fewer tokens.
+    """
+    tokenizer = load_tokenizer(config.text_encoder)
+    require_tokens(config, tokenizer.model_max_length)
+    return MvcnProcessor(
+        load_image_processor(config.image_encoder),
+        tokenizer,
+        max_tokens=config.max_tokens,
+        mark_blanks=config.mark_blanks,
+    )
+
+
+AutoProcessor.register(MvcnConfig, MvcnProcessor)

@@ -25,7 +25,6 @@ from mvcn.files import atomic_write
 from mvcn.report.cards import Card, card
 from mvcn.report.charts import reliability, training_curves
 from mvcn.report.slices import slices
-from mvcn.training import run_folder
 
 MARK = "mvcn report"
 TEMPLATE = "page.html.jinja"
@@ -75,7 +74,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "confusion": _confusion(evaluation),
         "reliability": reliability(rows, labels),
         "temperature": run.model.config.temperature,
-        "curves": training_curves(run_folder.read_history(run.folder)),
+        "curves": training_curves(run.history),
         "map": base64.b64encode(draw_maps({"dev posts": space})).decode(),
         "clusters": measure_clusters(space),
         "slices": _slices(run, rows, labels, space),
@@ -85,8 +84,8 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         },
         "doubtful": [cards[i] for i in doubtful[:SHOWN_POSTS]],
         "doubtful_ids": [run.dev.posts[i].id for i in doubtful],
-        "report": run_folder.read_report(run.folder),
-        "environment": run_folder.read_environment(run.folder),
+        "report": run.metrics,
+        "environment": run.environment,
         "network": run.config.model.network,
     }
 

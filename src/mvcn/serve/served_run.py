@@ -14,10 +14,9 @@ from mvcn.explain.figures import draw_heat_map
 from mvcn.explain.post import Explanation, explain
 from mvcn.explain.saliency import Method
 from mvcn.inference import Backend, Classifier, Prediction
-from mvcn.inputs import load_model
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models.classification import MvcnForClassification
-from mvcn.training import run_folder
+from mvcn.training.run_folder import RECORDED_PACKAGES, Run
 from mvcn.types import Post
 
 METHOD: Method = "occlusion"
@@ -48,10 +47,10 @@ class ServedRun:
     """
 
     def __init__(self, folder: Path, backend: Backend = "torch") -> None:
-        self.folder = folder
+        self.run = Run(folder)
         self.backend = backend
         self.classifier = Classifier.from_pretrained(folder, backend)
-        self.columns = run_folder.read_columns(folder)
+        self.columns = self.run.columns
         """Our name of a column -> its name in the table that the run learned from."""
 
     def warm_up(self, times: Sequence[None]) -> list[Prediction]:
@@ -78,8 +77,8 @@ class ServedRun:
             "reads": list(self.classifier.reads),
             "backend": self.backend,
             "temperature": config.temperature,
-            "versions": {name: version(name) for name in run_folder.RECORDED_PACKAGES},
-            "trained_with": run_folder.read_environment(self.folder),
+            "versions": {name: version(name) for name in RECORDED_PACKAGES},
+            "trained_with": self.run.environment,
             "card": self._card(),
         }
 
@@ -87,7 +86,7 @@ class ServedRun:
     def _model(self) -> MvcnForClassification:
         """The model that is explained, loaded when it is first needed."""
         model = self.classifier.model
-        return model if isinstance(model, MvcnForClassification) else load_model(self.folder)[0]
+        return model if isinstance(model, MvcnForClassification) else self.run.model
 
     def _explain(self, post: Post) -> ExplainedPost:
         (prediction,) = self.predict([post])
@@ -101,5 +100,5 @@ class ServedRun:
         return ExplainedPost(prediction, found, draw_heat_map(found))
 
     def _card(self) -> str | None:
-        path = self.folder / CARD
+        path = self.run.folder / CARD
         return path.read_text("utf-8") if path.is_file() else None

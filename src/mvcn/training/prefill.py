@@ -12,12 +12,12 @@ from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback
 from mvcn.config import Prefill, RunConfig
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
-from mvcn.inputs import load_model
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.processes import ShareCollator, own_share
+from mvcn.training.run_folder import Run
 from mvcn.training.trainer import split_targets
 
 AUXILIARY_FOLDER = "auxiliary"
@@ -149,7 +149,7 @@ def build_prefill(
     if settings.prefill == "auxiliary-run":
         if settings.prefill_run is None:
             raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
-        auxiliary, _ = load_model(settings.prefill_run)
+        auxiliary = Run(settings.prefill_run).model
         _require_alike(auxiliary, model, settings.prefill_run)
     return QueuePrefill(
         objective,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from torch import Tensor
 from transformers import (
     EarlyStoppingCallback,
     TrainerCallback,
@@ -21,9 +20,8 @@ from mvcn.config import ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
-from mvcn.files import write_json
 from mvcn.inputs import build_processor
-from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
+from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.texts import frozen_texts
 from mvcn.losses.objective import Objective, build_objective
@@ -32,11 +30,12 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
 from mvcn.training.arguments import training_arguments
 from mvcn.training.averaging import WeightAverage
-from mvcn.training.checkpoints import choose_checkpoint, drop_checkpoints, writing
+from mvcn.training.checkpoints import choose_checkpoint, writing
 from mvcn.training.fitting import require_fitting, require_readable
 from mvcn.training.prefill import AUXILIARY_FOLDER, auxiliary_config, build_prefill
 from mvcn.training.processes import seed_own_draws, together
 from mvcn.training.progress import EpochLines, notice
+from mvcn.training.run_folder import Run
 from mvcn.training.teacher import teach
 from mvcn.training.trainer import Judgement, MvcnTrainer
 
@@ -50,7 +49,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
-) -> dict[str, Any]:
+) -> Run:
     """Train, keep the epoch of the best dev weighted F1, and write the run folder.
 
     Under ``torchrun`` or ``accelerate launch`` all processes must call it alike; the first of them
@@ -65,7 +64,7 @@ def train(
         callbacks: What else looks on; one that stops the training ends the run as if by itself.
 
     Returns:
-        What is in the run folder's ``metrics.json``.
+        The run folder.
 
     Raises:
         MvcnError: Anything that a person can mend: settings, data, images, folder.
@@ -82,14 +81,17 @@ def _train(
     resume: bool,
     overwrite: bool,
     callbacks: Sequence[TrainerCallback],
-) -> dict[str, Any]:
+) -> Run:
     run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
-    posts = _read_posts(config)
+    run = Run(output)  # which is given what is known, so that it need not be read again
+    run.config, run.posts = config, _read_posts(config)
     set_seed(config.training.seed)
-    model = build_model(config.model, posts.class_names, annotation_head=_has_head(config, posts))
+    model = build_model(
+        config.model, run.posts.class_names, annotation_head=_has_head(config, run.posts)
+    )
     started = time.monotonic()
     with processes.local_main_process_first():  # the others find its features in the cache
-        encoder, encoded = _encode(config, posts, model)
+        encoder, encoded = _encode(config, run.posts, model)
     features_ready = time.monotonic()
     if processes.is_main_process:
         run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
@@ -104,22 +106,15 @@ def _train(
         config, output, model, encoded, auxiliary=auxiliary, callbacks=callbacks
     )
     _learn(trainer, checkpoint)
-    dev = trainer.judge(encoded["dev"])
-    report = _report(posts, encoded, trainer, dev)
-    report["seconds"] = {
-        "image_features": round(features_ready - started, 1),
-        "training": round(time.monotonic() - features_ready, 1),
+    seconds = {
+        "image_features": features_ready - started,
+        "training": time.monotonic() - features_ready,
     }
-    weights = trainer.whole_weights()
-    if processes.is_main_process:
-        with writing(output, "make room, then end the run by --resume."):
-            run_folder.write_dev_predictions(
-                output, encoded["dev"].posts, dev.probabilities, posts.class_names
-            )
-            _save_model(output, model, encoder, report, weights)
-            _finish(output, trainer, posts, report)
+    _finish(
+        run, trainer, encoder, encoded, {name: round(count, 1) for name, count in seconds.items()}
+    )
     processes.wait_for_everyone()
-    return report
+    return run
 
 
 def _read_posts(config: RunConfig) -> TrainingPosts:
@@ -238,7 +233,37 @@ def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:
     return config.objective.annotation_weight > 0 and has_labels
 
 
-def _report(
+def _finish(
+    run: Run,
+    trainer: MvcnTrainer,
+    encoder: PostEncoder,
+    encoded: Mapping[str, EncodedPosts],
+    seconds: Mapping[str, float],
+) -> None:
+    """Evaluate the model on dev and write all that the run leaves."""
+    dev = trainer.judge(encoded["dev"])
+    trainer.model.config.temperature = dev.calibration.temperature
+    run.environment = run_folder.describe_environment() | {
+        "seed": trainer.args.seed,
+        "processes": trainer.args.world_size,
+        "data_fingerprint": {
+            "train": fingerprint(run.posts.train),
+            "dev": fingerprint(run.posts.dev),
+        },
+    }
+    run.metrics = _metrics(run.posts, encoded, trainer, dev) | {"seconds": seconds}
+    weights = trainer.whole_weights()
+    if trainer.is_world_process_zero():
+        with writing(run.folder, "make room, then end the run by --resume."):
+            run_folder.write_dev_predictions(
+                run.folder, encoded["dev"].posts, dev.probabilities, run.posts.class_names
+            )
+            trainer.model.save_pretrained(run.folder, state_dict=weights)
+            encoder.save(run.folder)
+            run_folder.write_records(run, trainer.state.log_history)
+
+
+def _metrics(
     posts: TrainingPosts,
     encoded: Mapping[str, EncodedPosts],
     trainer: MvcnTrainer,
@@ -259,40 +284,6 @@ def _report(
         "left_out": {name: split.left_out for name, split in encoded.items()},
         "epochs": _epochs(trainer),
     }
-
-
-def _save_model(
-    output: Path,
-    model: MvcnForClassification,
-    encoder: PostEncoder,
-    report: Mapping[str, Any],
-    weights: Mapping[str, Tensor] | None,
-) -> None:
-    """Write what predictions need."""
-    model.config.temperature = report["calibration"]["temperature"]
-    model.save_pretrained(output, state_dict=weights)
-    encoder.processor.save_pretrained(output)
-    if encoder.attribute_model is not None:
-        encoder.attribute_model.save(output / SAVED_FOLDER)
-
-
-def _finish(
-    output: Path, trainer: MvcnTrainer, posts: TrainingPosts, report: Mapping[str, Any]
-) -> None:
-    """Write everything about the run; the metrics come last and mark the end."""
-    run_folder.write_history(output / run_folder.HISTORY_FILE, trainer.state.log_history)
-    environment = run_folder.describe_environment() | {
-        "seed": trainer.args.seed,
-        "processes": trainer.args.world_size,
-        "data_fingerprint": {
-            "train": fingerprint(posts.train),
-            "dev": fingerprint(posts.dev),
-        },
-    }
-    write_json(output / run_folder.ENVIRONMENT_FILE, environment)
-    run_folder.write_card(output, report, environment)
-    write_json(output / run_folder.METRICS_FILE, report)
-    drop_checkpoints(output)
 
 
 def _epochs(trainer: MvcnTrainer) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and how one run is kept from overwriting another."""
+"""What a run leaves on disk, read and written, and how no run overwrites another."""
 
 import csv
 import json
@@ -6,18 +6,25 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mvcn.config import RunConfig, read_config
+from mvcn.data.training_posts import TrainingPosts, read_training_posts
+from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, RunError, reason_of
-from mvcn.files import atomic_write, require_allowed
+from mvcn.files import atomic_write, require_allowed, write_json
+from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import require_output_folder, require_same_settings
-from mvcn.training.checkpoints import CHECKPOINTS
+from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
 from mvcn.training.model_card import model_card
 from mvcn.types import Post
 
@@ -33,6 +40,152 @@ PROBABILITY = "probability_"
 RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
 
 
+class Run:
+    """A run folder, whose files are read when they are first asked for.
+
+    Any other folder that a model and its processor were saved to can be opened, too; it has nothing
+    else. What is asked for and is missing or damaged raises a RunError.
+
+    Args:
+        folder: What `mvcn.training.run.train` has written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the folder was created for a run."""
+        return (self.folder / CONFIG_FILE).is_file() and (self.folder / CHECKPOINTS).is_dir()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.folder / METRICS_FILE).is_file()
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """Settings; raises a ConfigError where one does not exist or is out of its range."""
+        path = self.folder / CONFIG_FILE
+        return read_config(_read_text(path), str(path))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Scores on the dev posts, and what the run says of its posts."""
+        return _read_mapping(self.folder / METRICS_FILE)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, seed, commit and digests of the posts."""
+        return _read_mapping(self.folder / ENVIRONMENT_FILE)
+
+    @property
+    def history(self) -> list[dict[str, str]]:
+        """The rows that `write_history` wrote, by column."""
+        return _read_rows(self.folder / HISTORY_FILE)
+
+    @property
+    def dev_predictions(self) -> list[dict[str, str]]:
+        """The rows that `write_dev_predictions` wrote, by column."""
+        return _read_rows(self.folder / DEV_PREDICTIONS_FILE)
+
+    @property
+    def dev_confidence(self) -> tuple[Float[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
+        """The top probability of each dev post, and whether it was predicted rightly."""
+        rows = self.dev_predictions
+        names = [name for name in rows[0] if name.startswith(PROBABILITY)]
+        confidence = [max(float(row[name]) for name in names) for row in rows]
+        is_right = [row["predicted"] == row["label"] for row in rows]
+        return np.array(confidence), np.array(is_right)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Our name of a column -> its name in the files that the run learned from.
+
+        Empty for a folder that is no finished run, such as a model of the Hugging Face hub.
+        """
+        columns = self.metrics.get("columns", {}) if self.is_finished else {}
+        return {str(ours): str(theirs) for ours, theirs in dict(columns).items()}
+
+    @property
+    def is_text_only(self) -> bool:
+        """Whether the run left images aside; false where its settings cannot be read."""
+        try:
+            return self.is_finished and self.config.data.text_only
+        except (ConfigError, RunError):
+            return False
+
+    @cached_property
+    def posts(self) -> TrainingPosts:
+        """Train and dev posts; raises a DataError where they are no longer where they were."""
+        return read_training_posts(self.config.data, self.config.training.seed)
+
+    @cached_property
+    def processor(self) -> MvcnProcessor:
+        """The model's processor."""
+        self._require_model()
+        try:
+            processor = AutoProcessor.from_pretrained(self.folder, local_files_only=True)
+        except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
+            raise self._damaged(_first_sentence(error)) from error
+        if not isinstance(processor, MvcnProcessor):
+            raise RunError(f"{self.folder} is not a run folder: it has no processor of mvcn.")
+        if not has_vocabulary(processor.tokenizer):
+            raise self._damaged("it has no vocabulary")
+        return processor
+
+    @cached_property
+    def model(self) -> MvcnForClassification:
+        """The model in evaluation mode; the processor cuts texts to what its text encoder reads.
+
+        Nothing but the folder is read: no encoder package, no hub.
+        """
+        processor = self.processor
+        try:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                self.folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+        except Exception as error:  # as above
+            raise self._damaged(_first_sentence(error)) from error
+        if not isinstance(model, MvcnForClassification) or any(info.values()):
+            raise RunError(
+                f"The run in {self.folder} is damaged: its weights do not fit its config.json."
+            )
+        model.eval()
+        processor.limit_tokens(model.reads_text_of)
+        return model
+
+    @cached_property
+    def attribute_model(self) -> AttributeModel | None:
+        """What finds attributes of images, where it was saved with the model."""
+        place = self.folder / SAVED_FOLDER
+        return AttributeModel.load(place) if place.is_dir() else None
+
+    def _require_model(self) -> None:
+        """Raise a RunError where no model is there, or a file that may not be read."""
+        require_allowed(self.folder, RunError, "The run in")
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            require_allowed(path, RunError)
+        if (self.folder / "config.json").is_file():
+            return
+        if (self.folder / CONFIG_FILE).is_file():
+            raise RunError(
+                f"The run in {self.folder} is not finished: go on with it by mvcn train --resume."
+            )
+        raise RunError(
+            f"{self.folder} is not a run folder: it has no config.json as mvcn train writes it."
+        )
+
+    def _damaged(self, why: str) -> RunError:
+        return RunError(
+            f"The run in {self.folder} is damaged ({why}): get its files anew, or train it again."
+        )
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+
+
 def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
     """Raise what `create_run_folder` would, and change nothing: for before the work that may fail.
 
@@ -44,7 +197,7 @@ def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite
         _check_resumable(folder, config)
     else:
         require_output_folder(
-            folder, KIND, is_own=is_run(folder), overwrite=overwrite, can_resume=True
+            folder, KIND, is_own=Run(folder).is_started, overwrite=overwrite, can_resume=True
         )
 
 
@@ -59,16 +212,6 @@ def create_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrit
     (folder / CONFIG_FILE).write_text(config.to_yaml(), "utf-8")
 
 
-def is_run(folder: Path) -> bool:
-    """Tell whether the folder was created for a run."""
-    return (folder / CONFIG_FILE).is_file() and (folder / CHECKPOINTS).is_dir()
-
-
-def is_finished(folder: Path) -> bool:
-    """Tell whether the run came to its end."""
-    return (folder / METRICS_FILE).is_file()
-
-
 def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
     """Write what was logged, one row an entry, one column a name."""
     columns = list(dict.fromkeys(name for entry in log for name in entry))
@@ -76,15 +219,6 @@ def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(log)
-
-
-def read_history(folder: Path) -> list[dict[str, str]]:
-    """Return the rows that `write_history` wrote, by column.
-
-    Raises:
-        RunError: There are none.
-    """
-    return _read_rows(folder / HISTORY_FILE)
 
 
 def write_dev_predictions(
@@ -102,85 +236,20 @@ def write_dev_predictions(
             writer.writerow([post.id, post.label, class_names[row.argmax()], *row.tolist()])
 
 
-def read_dev_predictions(folder: Path) -> list[dict[str, str]]:
-    """Return the rows that `write_dev_predictions` wrote, by column.
+def write_records(run: Run, log: Sequence[Mapping[str, Any]]) -> None:
+    """Write everything about a run; the metrics come last and mark the end.
 
-    Raises:
-        RunError: There are none.
+    Args:
+        run: With metrics and environment.
+        log: What the Trainer has logged.
     """
-    return _read_rows(folder / DEV_PREDICTIONS_FILE)
-
-
-def read_dev_confidence(
-    folder: Path,
-) -> tuple[Float[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
-    """Return the top probability of each dev post, and whether it was predicted rightly."""
-    rows = read_dev_predictions(folder)
-    names = [name for name in rows[0] if name.startswith(PROBABILITY)]
-    confidence = [max(float(row[name]) for name in names) for row in rows]
-    is_right = [row["predicted"] == row["label"] for row in rows]
-    return np.array(confidence), np.array(is_right)
-
-
-def write_card(folder: Path, report: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    """Write the model card of a run, under the name that the Hugging Face hub shows."""
-    path = folder / CONFIG_FILE
-    config = read_config(path.read_text("utf-8"), str(path))
-    with atomic_write(folder / CARD_FILE) as file:
-        file.write(model_card(folder.resolve().name, config, report, environment))
-
-
-def read_report(folder: Path) -> dict[str, Any]:
-    """Return what `train` reported of a finished run.
-
-    Raises:
-        RunError: The file is missing or damaged.
-    """
-    return _read_mapping(folder / METRICS_FILE)
-
-
-def read_columns(folder: Path) -> dict[str, str]:
-    """Return our name of a column -> its name in the files that a run learned from.
-
-    Nothing for a model that is no run folder, such as one of the Hugging Face hub.
-
-    Raises:
-        RunError: The file that says so is damaged.
-    """
-    if not is_finished(folder):
-        return {}
-    return {str(k): str(v) for k, v in dict(read_report(folder).get("columns", {})).items()}
-
-
-def learned_from_texts_alone(folder: Path) -> bool:
-    """Tell whether a run left images aside; not known, so false, of a model that is no run folder.
-
-    Settings that another version wrote and this one does not know say nothing either.
-    """
-    try:
-        return is_finished(folder) and read_run_config(folder).data.text_only
-    except (ConfigError, RunError):
-        return False
-
-
-def read_environment(folder: Path) -> dict[str, Any]:
-    """Return versions, seed, commit and digests of the posts of a finished run.
-
-    Raises:
-        RunError: The file is missing or damaged.
-    """
-    return _read_mapping(folder / ENVIRONMENT_FILE)
-
-
-def read_run_config(folder: Path) -> RunConfig:
-    """Return the settings of a run.
-
-    Raises:
-        RunError: The file is missing or damaged.
-        ConfigError: A setting in it does not exist or is out of its range.
-    """
-    path = folder / CONFIG_FILE
-    return read_config(_read_text(path), str(path))
+    write_history(run.folder / HISTORY_FILE, log)
+    write_json(run.folder / ENVIRONMENT_FILE, run.environment)
+    card = model_card(run.folder.resolve().name, run.config, run.metrics, run.environment)
+    with atomic_write(run.folder / CARD_FILE) as file:
+        file.write(card)
+    write_json(run.folder / METRICS_FILE, run.metrics)
+    drop_checkpoints(run.folder)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
@@ -235,11 +304,12 @@ def _git_commit() -> str | None:
 
 
 def _check_resumable(folder: Path, config: RunConfig) -> None:
-    if not is_run(folder):
+    run = Run(folder)
+    if not run.is_started:
         raise RunError(f"{folder} holds no {KIND} to resume: start it without --resume.")
-    if is_finished(folder):
+    if run.is_finished:
         raise RunError(f"The run in {folder} is finished: there is nothing to resume.")
-    before, now = _by_name(read_run_config(folder)), _by_name(config)
+    before, now = _by_name(run.config), _by_name(config)
     require_same_settings(folder, KIND, before, now)
 
 

@@ -14,13 +14,14 @@ from mvcn.explain.faithfulness import (
 )
 from mvcn.explain.observation import observe
 from mvcn.explain.saliency import METHODS
-from mvcn.inputs import load_model
 from mvcn.inputs.batches import PostEncoder
+from mvcn.training.run_folder import Run
 
 
 @pytest.fixture(scope="module")
 def measured(tiny_run, generated_posts):
-    model, processor = load_model(tiny_run)
+    run = Run(tiny_run)
+    model, processor = run.model, run.processor
     posts = PostEncoder.for_model(model, processor).encode(generated_posts[:12])
     return model, posts, faithfulness(model, posts)
 
@@ -60,7 +61,8 @@ def test_the_gap_is_the_mean_distance_of_the_curves():
 def test_posts_without_an_image_are_passed_over(tiny_run, generated_posts):
     from dataclasses import replace
 
-    model, processor = load_model(tiny_run)
+    run = Run(tiny_run)
+    model, processor = run.model, run.processor
     some = [generated_posts[0], replace(generated_posts[1], image=None)]
     both = faithfulness(model, PostEncoder.for_model(model, processor).encode(some), ["occlusion"])
     alone = faithfulness(

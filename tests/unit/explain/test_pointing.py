@@ -5,13 +5,14 @@ import torch
 
 from mvcn.explain.pointing import hit_rates, is_hit
 from mvcn.explain.saliency import image_saliency, num_image_tokens
-from mvcn.inputs import load_model
 from mvcn.inputs.batches import PostEncoder
+from mvcn.training.run_folder import Run
 
 
 @pytest.fixture(scope="module")
 def model_and_posts(tiny_run, generated_posts):
-    model, processor = load_model(tiny_run)
+    run = Run(tiny_run)
+    model, processor = run.model, run.processor
     return model, PostEncoder.for_model(model, processor).encode(generated_posts[:4])
 
 

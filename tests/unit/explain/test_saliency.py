@@ -6,14 +6,16 @@ import torch
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
 from mvcn.explain.saliency import METHODS, class_probabilities, image_saliency, word_saliency
-from mvcn.inputs import build_processor, load_model
+from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models import build_model
+from mvcn.training.run_folder import Run
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_run):
-    return load_model(tiny_run)
+    run = Run(tiny_run)
+    return run.model, run.processor
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 from mvcn.explain.figures import draw_attention
 from mvcn.explain.observation import Observation, observe
 from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
-from mvcn.inputs import load_model
 from mvcn.inputs.batches import PostEncoder
+from mvcn.training.run_folder import Run
 
 
 def seen(weights):
@@ -32,7 +32,8 @@ def test_posts_without_an_image_do_not_count():
 def test_both_normalizers_see_the_same_scores_and_the_model_stays_as_it_was(
     tiny_run, generated_posts
 ):
-    model, processor = load_model(tiny_run)
+    run = Run(tiny_run)
+    model, processor = run.model, run.processor
     posts = PostEncoder.for_model(model, processor).encode(generated_posts[:3])
     before = [one.weights for one in observe(model, posts)]
     found = {name: list(observe(model, posts)) for name in each_normalizer(model)}

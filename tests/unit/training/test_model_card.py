@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 
 from mvcn.config import RunConfig
 from mvcn.training.model_card import model_card
-from mvcn.training.run_folder import read_environment, read_report
+from mvcn.training.run_folder import Run
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +20,12 @@ def config(tiny_config):
 
 @pytest.fixture(scope="module")
 def report(tiny_run):
-    return read_report(tiny_run)
+    return Run(tiny_run).metrics
 
 
 @pytest.fixture(scope="module")
 def environment(tiny_run):
-    return read_environment(tiny_run)
+    return Run(tiny_run).environment
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_hub_can_read_its_head(tiny_run, report):
 
 def test_every_number_is_one_of_the_run(tiny_run, config, environment):
     """Change every number of the report: each that the card shows changes, too."""
-    report = read_report(tiny_run)
+    report = Run(tiny_run).metrics
     moved = json.loads(json.dumps(report), parse_int=lambda n: int(n) + 4007)
     moved = json.loads(json.dumps(moved), parse_float=lambda x: float(x) + 5)
     before, after = (model_card("r", config, one, environment) for one in (report, moved))

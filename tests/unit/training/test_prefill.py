@@ -7,12 +7,13 @@ import torch
 
 from mvcn.config import ModelConfig, ObjectiveConfig
 from mvcn.errors import ConfigError, RunError
-from mvcn.inputs import build_processor, load_model
+from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.losses import build_objective
 from mvcn.models import build_model
 from mvcn.training.prefill import QueuePrefill, build_prefill
+from mvcn.training.run_folder import Run
 
 CLASSES = ("negative", "neutral", "positive")
 QUEUE = 5
@@ -117,7 +118,7 @@ def test_the_posts_are_chosen_by_the_seed(parts):
 
 @pytest.mark.parametrize("prefill", ["auxiliary", "auxiliary-run"])
 def test_an_auxiliary_model_fills_it_before_the_first_step(parts, tiny_run, prefill):
-    auxiliary, _ = load_model(tiny_run)
+    auxiliary = Run(tiny_run).model
     callback = build(parts, prefill, auxiliary=auxiliary)
     begin(callback)
     assert parts.objective.congruity_active
@@ -126,7 +127,7 @@ def test_an_auxiliary_model_fills_it_before_the_first_step(parts, tiny_run, pref
 
 
 def test_a_restored_queue_is_not_filled_again(parts, tiny_run):
-    auxiliary, _ = load_model(tiny_run)
+    auxiliary = Run(tiny_run).model
     parts.objective.activate()
     begin(build(parts, "auxiliary-run", auxiliary=auxiliary))
     assert parts.objective.queue.num_filled() == 0

@@ -12,15 +12,9 @@ from mvcn.errors import RunError
 from mvcn.inference import Classifier
 from mvcn.training.checkpoints import last_checkpoint
 from mvcn.training.run_folder import (
+    Run,
     create_run_folder,
     describe_environment,
-    is_finished,
-    is_run,
-    read_dev_predictions,
-    read_environment,
-    read_history,
-    read_report,
-    read_run_config,
     write_history,
 )
 
@@ -51,8 +45,8 @@ class TestCreateRunFolder:
         (tmp_path / "empty").mkdir()
         for folder in (tmp_path / "new" / "nested", tmp_path / "empty"):
             create_run_folder(folder, config, resume=False, overwrite=False)
-            assert is_run(folder)
-            assert not is_finished(folder)
+            assert Run(folder).is_started
+            assert not Run(folder).is_finished
             assert last_checkpoint(folder) is None
 
     def test_the_settings_that_it_keeps_resolve_to_the_same(self, config, run):
@@ -76,7 +70,7 @@ class TestCreateRunFolder:
             create_run_folder(finished, config, resume=False, overwrite=False)
         assert files(finished) == before
         create_run_folder(finished, config, resume=False, overwrite=True)
-        assert not is_finished(finished)
+        assert not Run(finished).is_finished
         assert {path.name for path in finished.iterdir()} == {"config.yaml", "checkpoints"}
 
     def test_a_begun_run_may_be_resumed(self, config, run):
@@ -187,20 +181,20 @@ class TestLoading:
 
 
 @pytest.mark.parametrize(
-    ("read", "name"),
+    ("part", "name"),
     [
-        (read_dev_predictions, "dev_predictions.csv"),
-        (read_environment, "environment.json"),
-        (read_history, "history.csv"),
-        (read_report, "metrics.json"),
-        (read_run_config, "config.yaml"),
+        ("dev_predictions", "dev_predictions.csv"),
+        ("environment", "environment.json"),
+        ("history", "history.csv"),
+        ("metrics", "metrics.json"),
+        ("config", "config.yaml"),
     ],
 )
-def test_files_of_a_run_that_are_missing_or_damaged_are_told(read, name, tmp_path):
+def test_files_of_a_run_that_are_missing_or_damaged_are_told(part, name, tmp_path):
     with pytest.raises(RunError, match=f"{name} is missing or damaged"):
-        read(tmp_path)
+        getattr(Run(tmp_path), part)
     unreadable = [b"\xff\xfe"] if name == "config.yaml" else [b"\xff\xfe", b"", b"{}\n", b"[]"]
     for content in unreadable:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(RunError, match=f"{name} is missing or damaged"):
-            read(tmp_path)
+            getattr(Run(tmp_path), part)

@@ -11,9 +11,14 @@ from sklearn.preprocessing import StandardScaler
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
-from mvcn.inputs.pooled import pooled_features
 from mvcn.models import build_model
-from mvcn.training.teacher import FOLDS, OutOfFoldTeacher, out_of_fold_probabilities, teach
+from mvcn.training.teacher import (
+    FOLDS,
+    OutOfFoldTeacher,
+    out_of_fold_probabilities,
+    pooled_features,
+    teach,
+)
 
 CLASSES = ("negative", "neutral", "positive")
 

@@ -127,7 +127,7 @@ def predict_in_bulk(
 
 def _columns(files: Sequence[StoredFile], scoring: Scoring) -> dict[str, str]:
     """Return our name of each column -> its name in the first file that has any."""
-    given, remembered = dict(scoring.columns), run_folder.read_columns(scoring.run)
+    given, remembered = dict(scoring.columns), run_folder.Run(scoring.run).columns
     for file in files:
         with closing(open_rows(file)) as rows:
             if rows.schema.names:
@@ -188,7 +188,7 @@ def _fingerprint(scoring: Scoring) -> str:
     """
     run = scoring.run
     require_allowed(run, RunError)
-    if not run_folder.is_finished(run):
+    if not run_folder.Run(run).is_finished:
         raise RunError(f"{run} is no finished run: give a folder that mvcn train has written.")
     settings = [path for path in run.iterdir() if path.suffix in SETTINGS_SUFFIXES]
     files = [path for path in settings if path.name not in TRAINING_RECORDS]

@@ -7,7 +7,7 @@ from transformers.models.clip import CLIPImageProcessorPil
 from transformers.models.vit import ViTImageProcessorPil
 
 from mvcn.encoders.loading import load_image_processor
-from mvcn.inputs.pixels import ResizedPixels
+from mvcn.inputs.processor import ResizedPixels
 
 PROCESSORS = {
     "efficientnet-lite0": load_image_processor("efficientnet-lite0"),
