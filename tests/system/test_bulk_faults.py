@@ -1,11 +1,11 @@
 """Jobs over Parquet files that are killed: each row is in the output once, finished ones stay."""
 
 import pytest
-from ray_engine import needs_ray
 
 from mvcn.inference import Scoring, bulk, predict_in_bulk
 from mvcn.inference.bulk.scorer import attempt
 from scripts.studies.bulk_faults import Job, count, kill_job, kill_worker, write_posts
+from tests.system.ray_engine import needs_ray
 
 
 @pytest.fixture(scope="module")

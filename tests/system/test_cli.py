@@ -145,7 +145,7 @@ def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_
             assert float(row[f"probability_{name}"]) == probability
 
 
-def test_a_wished_precision_leaves_unsure_posts_without_a_label(
+def test_a_target_precision_leaves_unsure_posts_without_a_label(
     mvcn, tiny_run, posts_table, tmp_path
 ):
     dev, every, sure = posts_table / "dev/posts.csv", tmp_path / "every.csv", tmp_path / "sure.csv"
@@ -164,7 +164,10 @@ def test_a_wished_precision_leaves_unsure_posts_without_a_label(
 
 @pytest.mark.parametrize(
     ("precision", "message"),
-    [(0.999, "cannot be promised from 16 dev posts"), (1.5, "must be above 0 and below 1")],
+    [
+        (0.999, "No threshold reaches a precision of 0.999 on 16 dev posts"),
+        (1.5, "must be above 0 and below 1"),
+    ],
 )
 def test_a_precision_that_cannot_be_had_is_refused(
     mvcn, tiny_run, posts_table, tmp_path, precision, message

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import transformers
-from ray_engine import needs_ray
-from service_process import start, stop
 
 import mvcn.inference
 from mvcn.data.table import read_table
+from tests.system.ray_engine import needs_ray
+from tests.system.service_process import start, stop
 
 TOLERANCE = 1e-5
 GRAPH_TOLERANCE = 1e-4

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from service_process import start, stop
+
+from tests.system.service_process import start, stop
 
 FINE = {"posts": [{"text": "a fine day"}]}
 BODY = json.dumps(FINE).encode()

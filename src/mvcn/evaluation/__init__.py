@@ -1,6 +1,6 @@
 """How good predictions are: metrics with intervals, and their table for a terminal."""
 
-from mvcn.evaluation.abstention import Threshold, choose_threshold
+from mvcn.evaluation.calibration import Calibration, Threshold, calibrate, choose_threshold
 from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.evaluation.metrics import (
     ClassScores,
@@ -10,7 +10,6 @@ from mvcn.evaluation.metrics import (
     format_evaluation,
     format_groups,
 )
-from mvcn.evaluation.temperature import Calibration, calibrate
 
 __all__ = [
     "Calibration",

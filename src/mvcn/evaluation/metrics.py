@@ -2,16 +2,14 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from sklearn.metrics import (
-    accuracy_score,
     confusion_matrix,
-    f1_score,
     log_loss,
     precision_recall_fscore_support,
 )
@@ -25,6 +23,40 @@ INTERVAL_PERCENT = 95
 SUM_TOLERANCE = 1e-2
 """How far a row may be from 1 in sum; probabilities in half precision come within this."""
 BINARY = 2
+
+
+Confusion: TypeAlias = Num[np.ndarray, "*rows classes classes"]
+Metric: TypeAlias = Callable[[Confusion], Float[np.ndarray, "*rows"]]
+
+
+def accuracy(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the share of right predictions of each confusion matrix (true class in the row)."""
+    correct: np.ndarray = confusion.diagonal(axis1=-2, axis2=-1).sum(-1)
+    return np.asarray(correct / confusion.sum((-2, -1)))
+
+
+def f1_weighted(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the mean F1 of the classes, weighted by their posts."""
+    support = confusion.sum(-1)
+    return np.asarray((_f1(confusion) * support).sum(-1) / support.sum(-1))
+
+
+def f1_macro(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the plain mean F1 of all classes; a class that never occurs counts as 0."""
+    return np.asarray(_f1(confusion).mean(-1))
+
+
+def f1_binary(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the F1 of the second class, the positive one of two."""
+    return _f1(confusion)[..., 1]
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "f1_weighted": f1_weighted,
+    "f1_macro": f1_macro,
+    "f1_binary": f1_binary,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +108,7 @@ def evaluate_predictions(
     labels: Int[np.ndarray, " batch"],
     class_names: Sequence[str],
 ) -> Evaluation:
-    """Judge the probabilities of a whole set of posts at once.
+    """Evaluate the probabilities of a complete set of posts.
 
     A post's prediction is its most probable class, the first one of equals. Every average is
     over all of `class_names`, as scikit-learn computes it with ``labels=range(classes)`` and
@@ -84,7 +116,7 @@ def evaluate_predictions(
     F1 would change its meaning with the posts at hand.
 
     Args:
-        probabilities: One row per post, each summing to 1 (half precision is near enough).
+        probabilities: One row per post, each with the sum 1 (half precision is near enough).
         labels: True classes as positions in `class_names`.
         class_names: Names of the classes; of two, the second is the positive one.
 
@@ -102,9 +134,9 @@ def evaluate_predictions(
     per_class = _scores_per_class(labels, predicted, class_names)
     return Evaluation(
         n=len(labels),
-        accuracy=float(accuracy_score(labels, predicted)),
-        f1_weighted=_averaged_f1(labels, predicted, classes, "weighted"),
-        f1_macro=_averaged_f1(labels, predicted, classes, "macro"),
+        accuracy=float(accuracy(confusion)),
+        f1_weighted=float(f1_weighted(confusion)),
+        f1_macro=float(f1_macro(confusion)),
         f1_binary=per_class[class_names[1]].f1 if len(classes) == BINARY else None,
         per_class=per_class,
         confusion_matrix=tuple(tuple(row) for row in confusion.tolist()),
@@ -120,7 +152,7 @@ def evaluate_groups(
     groups: Sequence[str],
     class_names: Sequence[str],
 ) -> dict[str, Evaluation]:
-    """Judge each group of posts by itself, the largest first; nothing where there is but one.
+    """Evaluate each group of posts, the largest first; nothing where there is only one.
 
     Args:
         probabilities: As for `evaluate_predictions`.
@@ -202,13 +234,9 @@ def _require_classes(labels: Int[np.ndarray, " batch"], class_names: Sequence[st
         )
 
 
-def _averaged_f1(
-    labels: Int[np.ndarray, " batch"],
-    predicted: Int[np.ndarray, " batch"],
-    classes: range,
-    average: str,
-) -> float:
-    return float(f1_score(labels, predicted, labels=classes, average=average, zero_division=0))
+def _f1(confusion: np.ndarray) -> np.ndarray:
+    correct = confusion.diagonal(axis1=-2, axis2=-1)
+    return np.asarray(2 * correct / np.maximum(confusion.sum(-1) + confusion.sum(-2), 1))
 
 
 def _scores_per_class(
@@ -257,24 +285,13 @@ def _bootstrap_intervals(
     """
     n, generator = confusion.sum(), np.random.default_rng(BOOTSTRAP_SEED)
     drawn = generator.multinomial(n, confusion.ravel() / n, size=BOOTSTRAP_RESAMPLES)
-    metrics = _metrics_of_matrices(drawn.reshape(-1, *confusion.shape))
-    tail = (100 - INTERVAL_PERCENT) / 2
-    ends = {name: np.percentile(values, [tail, 100 - tail]) for name, values in metrics.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
-
-
-def _metrics_of_matrices(
-    confusion: Int[np.ndarray, "*rows classes classes"],
-) -> dict[str, Float[np.ndarray, "*rows"]]:
-    correct, support = confusion.diagonal(axis1=-2, axis2=-1), confusion.sum(axis=-1)
-    f1 = 2 * correct / np.maximum(support + confusion.sum(axis=-2), 1)
-    n = support.sum(axis=-1)
-    metrics = {
-        "accuracy": correct.sum(axis=-1) / n,
-        "f1_weighted": (f1 * support).sum(axis=-1) / n,
-        "f1_macro": f1.mean(axis=-1),
-    }
-    return metrics | ({"f1_binary": f1[..., 1]} if f1.shape[-1] == BINARY else {})
+    matrices, tail = drawn.reshape(-1, *confusion.shape), (100 - INTERVAL_PERCENT) / 2
+    intervals = {}
+    for name, metric in METRICS.items():
+        if name != "f1_binary" or len(confusion) == BINARY:
+            low, high = np.percentile(metric(matrices), [tail, 100 - tail])
+            intervals[name] = float(low), float(high)
+    return intervals
 
 
 def _group_row(name: str, evaluation: Evaluation) -> tuple[str, ...]:

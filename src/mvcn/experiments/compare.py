@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int
 from sklearn.metrics import confusion_matrix
 
 from mvcn.errors import MvcnError
+from mvcn.evaluation.metrics import METRICS
 from mvcn.evaluation.significance import (
     MAX_EXACT_SEEDS,
-    METRICS,
     Difference,
     holm,
     mcnemar_test,

@@ -10,8 +10,8 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from mvcn.errors import MvcnError
+from mvcn.evaluation.metrics import METRICS
 from mvcn.evaluation.significance import (
-    METRICS,
     holm,
     mcnemar_test,
     paired_bootstrap,

@@ -1,0 +1,150 @@
+"""Calibration on dev posts: one temperature for all logits, and a threshold for a precision."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from scipy.stats import beta
+
+from mvcn.errors import MvcnError
+from mvcn.evaluation.metrics import calibration_error
+
+PRIOR_DEVIATION = 1.0
+"""Of the logarithm of the temperature around 0: two dev posts are not taken for a law."""
+LARGEST_LOG = 5.0
+HALVES = 2
+RISK = 0.1
+"""Chance that the precision does not hold on other posts."""
+NUM_THRESHOLDS = 20
+TINY = 1e-9
+"""Replaces no hit, for which the bound is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A temperature, and what it improves on posts that it was not fitted on."""
+
+    temperature: float
+    error_before: float
+    """Expected calibration error of the logits as they are."""
+    error_after: float
+    """The same with a temperature from the other half of the posts, for each half."""
+    likelihood_before: float
+    """Negative log likelihood a post, in nats, of the logits as they are."""
+    likelihood_after: float
+    """The same with a temperature from the other half of the posts, for each half."""
+
+
+def fit_temperature(
+    logits: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
+) -> float:
+    r"""Return the temperature T that makes ``softmax(logits / T)`` most likely.
+
+    .. math::
+        \min_T \; -\sum_i \log \mathrm{softmax}(l_i / T)_{y_i} + \tfrac{1}{2} \log(T)^2
+
+    Above 1 the model is too sure of itself. The predicted classes stay what they are.
+
+    Source:
+        Guo et al., ICML 2017, "On Calibration of Modern Neural Networks", Section 4.2. The last
+        term, a log-normal prior around 1, is ours: it keeps T finite where all posts are right or
+        there are few of them, and is negligible for hundreds.
+
+    Args:
+        logits: Of posts that the model was not trained on.
+        labels: Their classes.
+    """
+
+    def cost(log_temperature: float) -> float:
+        prior = 0.5 * (log_temperature / PRIOR_DEVIATION) ** 2
+        likelihoods = _negative_log_likelihood(logits, labels, math.exp(log_temperature))
+        return float(likelihoods.sum()) + prior
+
+    found = minimize_scalar(cost, bounds=(-LARGEST_LOG, LARGEST_LOG), method="bounded")
+    return math.exp(found.x)
+
+
+def calibrate(
+    logits: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
+) -> Calibration:
+    """Fit a temperature on all posts, and evaluate its fitting by two-fold cross-fitting.
+
+    Args:
+        logits: Of posts that the model was not trained on.
+        labels: Their classes.
+    """
+    half = np.arange(len(labels)) % HALVES
+    after = np.empty(len(labels))
+    for fold in range(HALVES):
+        after[half == fold] = fit_temperature(logits[half != fold], labels[half != fold])
+    return Calibration(
+        temperature=fit_temperature(logits, labels),
+        error_before=calibration_error(softmax(logits, axis=1), labels),
+        error_after=calibration_error(softmax(logits / after[:, None], axis=1), labels),
+        likelihood_before=float(_negative_log_likelihood(logits, labels, 1.0).mean()),
+        likelihood_after=float(_negative_log_likelihood(logits, labels, after[:, None]).mean()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The least top probability with which a class is given."""
+
+    confidence: float
+    coverage: float
+    """Share of the posts that it was chosen on that are given a class."""
+    precision: float
+    """Share of those that are right."""
+
+
+def choose_threshold(
+    confidence: Float[np.ndarray, " batch"],
+    is_right: Bool[np.ndarray, " batch"],
+    target_precision: float,
+) -> Threshold:
+    """Return the lowest threshold that, at 90 % confidence, reaches the target precision.
+
+    Twenty thresholds are tried, which give a class to 5, 10, ... 100 % of the posts. One is
+    accepted where the exact lower bound (Clopper-Pearson) of its precision is at least the target;
+    each has a twentieth of the risk, so that the choice among them keeps the confidence.
+
+    Source:
+        Geifman and El-Yaniv, NeurIPS 2017, "Selective Classification for Deep Neural Networks",
+        Section 3. Deviation: a fixed list of thresholds in place of a binary search.
+
+    Args:
+        confidence: Top probability of each post; posts that the model was not trained on.
+        is_right: Whether the predicted class is the post's.
+        target_precision: Above 0 and below 1.
+
+    Raises:
+        MvcnError: No threshold reaches it on these posts.
+    """
+    falling = np.sort(confidence)[::-1]
+    shares = np.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS
+    thresholds = falling[np.ceil(shares * len(falling)).astype(int) - 1]
+    given = confidence >= thresholds[:, None]
+    counts, hits = given.sum(axis=1), (given & is_right).sum(axis=1)
+    bounds = beta.ppf(RISK / NUM_THRESHOLDS, np.maximum(hits, TINY), counts - hits + 1)
+    accepted = np.flatnonzero(bounds >= target_precision)
+    if len(accepted) == 0:
+        raise MvcnError(
+            f"No threshold reaches a precision of {target_precision:g} on {len(confidence)} dev "
+            "posts: ask for less, or train with more dev posts."
+        )
+    best = accepted[-1]
+    coverage, precision = counts[best] / len(confidence), hits[best] / counts[best]
+    return Threshold(float(thresholds[best]), float(coverage), float(precision))
+
+
+def _negative_log_likelihood(
+    logits: Float[np.ndarray, "batch classes"],
+    labels: Int[np.ndarray, " batch"],
+    temperature: float | Float[np.ndarray, "batch 1"],
+) -> Float[np.ndarray, " batch"]:
+    """Return the negative log likelihood of each post's class, in nats."""
+    rows = log_softmax(logits / temperature, axis=1)
+    return np.asarray(-rows[np.arange(len(labels)), labels])
