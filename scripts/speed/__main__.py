@@ -11,15 +11,40 @@ from typing import Annotated
 
 import typer
 
+from scripts.results import RESULTS
 from scripts.speed import (
     congruity_step,
     image_features,
     prediction,
-    results,
     sparse_attention,
     training_epoch,
 )
-from scripts.speed.comparison import Benchmark, compare
+from scripts.speed.comparison import Benchmark, Entry, compare, table, update
+
+epoch = partial(
+    Benchmark,
+    unit=f"s per epoch of {training_epoch.EPOCH_POSTS} posts",
+    higher_is_better=False,
+    count=1008,
+    quick_count=32,
+    prepare=training_epoch.prepare,
+    ours=training_epoch.ours,
+)
+congruity = partial(
+    Benchmark,
+    unit="us per step",
+    higher_is_better=False,
+    quick_count=10,
+    prepare=congruity_step.prepare,
+    ours=congruity_step.ours_large,
+)
+sparsemax = partial(
+    Benchmark,
+    unit="ms forward and backward",
+    higher_is_better=False,
+    quick_count=1,
+    prepare=sparse_attention.prepare,
+)
 
 BENCHMARKS = {
     "image_features_vs_eager": Benchmark(
@@ -32,58 +57,24 @@ BENCHMARKS = {
         reference=image_features.reference,
         limit=image_features.limit,
     ),
-    "training_epoch_vs_plain": Benchmark(
-        unit=f"s per epoch of {training_epoch.EPOCH_POSTS} posts",
-        higher_is_better=False,
-        count=1008,
-        quick_count=32,
-        prepare=training_epoch.prepare,
-        ours=training_epoch.ours,
-        reference=training_epoch.reference,
-        limit=training_epoch.limit,
+    "training_epoch_vs_plain": epoch(
+        reference=training_epoch.reference, limit=training_epoch.limit
     ),
-    "training_step_share_of_matmul_limit": Benchmark(
-        unit=f"s per epoch of {training_epoch.EPOCH_POSTS} posts",
-        higher_is_better=False,
-        reads="of the limit",
-        count=1008,
-        quick_count=32,
-        prepare=training_epoch.prepare,
-        ours=training_epoch.ours,
-        reference=training_epoch.measured_limit,
+    "training_step_share_of_matmul_limit": epoch(
+        reads="of the limit", reference=training_epoch.measured_limit
     ),
-    "scc_step_n1e6_vs_n3600": Benchmark(
-        unit="us per step",
-        higher_is_better=False,
-        reads="times as long",
-        count=2000,
-        quick_count=10,
-        prepare=congruity_step.prepare,
-        ours=congruity_step.ours_large,
-        reference=congruity_step.ours_small,
+    "scc_step_n1e6_vs_n3600": congruity(
+        reads="times as long", count=2000, reference=congruity_step.ours_small
     ),
-    "scc_step_vs_reaverage_n1e6": Benchmark(
-        unit="us per step",
-        higher_is_better=False,
-        count=20,
-        quick_count=10,
-        prepare=congruity_step.prepare,
-        ours=congruity_step.ours_large,
-        reference=congruity_step.reaverage,
-    ),
-    "scc_step_vs_crossbatchmemory": Benchmark(
+    "scc_step_vs_reaverage_n1e6": congruity(count=20, reference=congruity_step.reaverage),
+    "scc_step_vs_crossbatchmemory": congruity(
         unit=f"us per step, {congruity_step.MEMORY} posts remembered",
-        higher_is_better=False,
         needs="pytorch_metric_learning",
         count=50,
-        quick_count=10,
-        prepare=congruity_step.prepare,
         ours=congruity_step.ours_memory,
         reference=congruity_step.cross_batch_memory,
     ),
-    "scc_share_of_training_step": Benchmark(
-        unit="us per step",
-        higher_is_better=False,
+    "scc_share_of_training_step": congruity(
         reads="times as long",
         count=512,
         quick_count=32,
@@ -91,46 +82,39 @@ BENCHMARKS = {
         ours=congruity_step.ours_small,
         reference=congruity_step.model_step,
     ),
-}
-
-for patches in sparse_attention.SHAPES:
-    BENCHMARKS[f"sparsemax_vs_softmax_{patches}"] = Benchmark(
-        unit="ms forward and backward",
-        higher_is_better=False,
-        reads="times as long",
-        count=200,
-        quick_count=1,
-        prepare=sparse_attention.prepare,
-        ours=partial(sparse_attention.ours, patches=patches),
-        reference=partial(sparse_attention.softmax, patches=patches),
-    )
-BENCHMARKS["sparsemax_vs_entmax_197"] = Benchmark(
-    unit="ms forward and backward",
-    higher_is_better=False,
-    count=50,
-    quick_count=1,
-    prepare=sparse_attention.prepare,
-    ours=partial(sparse_attention.ours, patches=197),
-    reference=partial(sparse_attention.other_sparsemax, patches=197),
-)
-
-COMPILED = "compiled"
-PREDICTIONS = {"eager": "torch", COMPILED: "torch", "onnx": "onnx", "onnx_int8": "onnx-int8"}
-for words, backend in PREDICTIONS.items():
-    for batch in (1, 32):
-        ours, reference = prediction.sides(backend, batch, is_compiled=words == COMPILED)
-        BENCHMARKS[f"predict_{words}_b{batch}_vs_hf"] = Benchmark(
+    **{
+        f"sparsemax_vs_softmax_{patches}": sparsemax(
+            reads="times as long",
+            count=200,
+            ours=partial(sparse_attention.ours, patches=patches),
+            reference=partial(sparse_attention.softmax, patches=patches),
+        )
+        for patches in sparse_attention.SHAPES
+    },
+    "sparsemax_vs_entmax_197": sparsemax(
+        count=50,
+        ours=partial(sparse_attention.ours, patches=197),
+        reference=partial(sparse_attention.other_sparsemax, patches=197),
+    ),
+    **{
+        f"predict_{name}_b{batch}_vs_hf": Benchmark(
             unit="posts/s",
             higher_is_better=True,
             count=128,
             quick_count=4,
             needs=None if backend == "torch" else "onnxruntime",
             prepare=partial(prediction.prepare, backend=backend),
-            ours=ours,
-            reference=reference,
+            ours=partial(
+                prediction.ours, backend=backend, batch=batch, is_compiled=name == "compiled"
+            ),
+            reference=partial(prediction.reference, batch=batch),
         )
+        for name, backend in prediction.BACKENDS.items()
+        for batch in (1, 32)
+    },
+}
 
-RESULTS = Path("results") / "bench.json"
+OUTPUT = RESULTS / "bench.json"
 ROUNDS = 3
 
 NOTE = (
@@ -145,31 +129,31 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(help="Benchmarks to run; else all.")] = None,
     quick: Annotated[bool, typer.Option(help="One round of little work; no results.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help=f"JSON of the results; {RESULTS} unless --quick.")
+        Path | None, typer.Option(help=f"JSON of the results; {OUTPUT} unless --quick.")
     ] = None,
 ) -> None:
     """Time each benchmark, print a table and keep the results as JSON."""
     if output is None and not quick:
-        output = RESULTS
+        output = OUTPUT
     entries = []
     for name in filter(_can_run, names or BENCHMARKS):
         entries.append(_run(name, quick))
         if output is not None:
-            results.update(output, entries, BENCHMARKS)
-    typer.echo(f"\n{results.table(entries)}\n\n{NOTE}")
+            update(output, entries, BENCHMARKS)
+    typer.echo(f"\n{table(entries)}\n\n{NOTE}")
 
 
 def _can_run(name: str) -> bool:
     if name not in BENCHMARKS:
-        raise typer.BadParameter(f"There is no '{name}': choose of {', '.join(BENCHMARKS)}.")
+        raise typer.BadParameter(f"There is no '{name}': choose from {', '.join(BENCHMARKS)}.")
     needs = BENCHMARKS[name].needs
     if needs is None or find_spec(needs) is not None:
         return True
-    typer.echo(f"{name}: left out, for {needs} is not installed (make bench installs it).")
+    typer.echo(f"{name}: left out, since {needs} is not installed (make bench installs it).")
     return False
 
 
-def _run(name: str, quick: bool) -> results.Entry:
+def _run(name: str, quick: bool) -> Entry:
     def tell(line: str) -> None:
         typer.echo(f"{name}: {line}")
 

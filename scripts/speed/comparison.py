@@ -1,8 +1,9 @@
-"""Time two ways of doing the same work, each in processes of its own."""
+"""Time two ways of doing the same work, each in its own processes, and keep their speeds."""
 
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -11,9 +12,15 @@ from typing import Any, Literal
 
 import torch
 
+from mvcn.errors import DataError
+from mvcn.files import atomic_write
+
 MATRIX_SIZE = 1536
 MATRIX_SECONDS = 5.0
 
+COLUMNS = "{:<26} {:>8} {:>10} {:>7}  {:>8} {:>6}  {}"
+
+Entry = dict[str, Any]
 Tell = Callable[[str], None]
 Reading = Literal["times faster", "times as long", "of the limit"]
 
@@ -44,9 +51,7 @@ class Benchmark:
     """(folder, FLOP/s) -> our side's speed in `unit` if it were matrix products alone."""
 
 
-def compare(
-    benchmark: Benchmark, folder: Path, *, quick: bool, rounds: int, tell: Tell
-) -> dict[str, Any]:
+def compare(benchmark: Benchmark, folder: Path, *, quick: bool, rounds: int, tell: Tell) -> Entry:
     """Let both sides alternate and return the fastest round of each, and how they compare.
 
     On a shared machine other work can slow a round down and nothing can speed it up, so the
@@ -117,7 +122,7 @@ def matrix_rate() -> float:
 
 
 def _be_silent() -> None:
-    """Keep progress bars of the work off the terminal; errors come back as exceptions."""
+    """Keep progress bars of the work off the terminal; errors are raised as exceptions."""
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
@@ -130,3 +135,46 @@ def _distance_to_limit(benchmark: Benchmark, folder: Path, ours: float) -> dict[
     limit = in_fresh_process(benchmark.limit, folder, rate)
     share = 1 / times_faster(benchmark, limit, ours)
     return {"matrix_gflops": rate / 1e9, "limit": limit, "share_of_limit": share}
+
+
+def update(path: Path, measured: Sequence[Entry], order: Iterable[str]) -> None:
+    """Write the entries into the file; those of other names stay, known names come in `order`.
+
+    Raises:
+        DataError: The file is there and is not a list of entries.
+    """
+    entries = {entry["name"]: entry for entry in [*_read(path), *measured]}
+    names = dict.fromkeys([*order, *entries])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        json.dump([entries[name] for name in names if name in entries], file, indent=2)
+        file.write("\n")
+
+
+def _read(path: Path) -> list[Entry]:
+    if not path.exists():
+        return []
+    try:
+        entries: list[Entry] = json.loads(path.read_text("utf-8"))
+        return [{"name": entry["name"], **entry} for entry in entries]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path} is not a list of benchmarks: move it out of the way.") from error
+
+
+def table(entries: Iterable[Entry]) -> str:
+    """Return the entries as lines of text."""
+    head = COLUMNS.format("name", "ours", "reference", "ratio", "limit", "share", "unit")
+    return "\n".join([head, *map(_line, entries)])
+
+
+def _line(entry: Entry) -> str:
+    limit, share = entry.get("limit"), entry.get("share_of_limit")
+    return COLUMNS.format(
+        entry["name"],
+        f"{entry['ours']:.1f}",
+        f"{entry['reference']:.1f}",
+        f"{entry['ratio']:.2f}",
+        "" if limit is None else f"{limit:.1f}",
+        "" if share is None else f"{share:.0%}",
+        entry["unit"],
+    )

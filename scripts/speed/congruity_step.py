@@ -10,7 +10,6 @@ a full queue. Ours is `mvcn.SemanticCongruityLoss`. What it is compared with:
 - a step of the default model, text encoder and all.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -27,12 +26,12 @@ SMALL, LARGE = 3_600, 1_000_000
 MEMORY = 100_000
 FILL_AT_ONCE = 50_000
 MICROSECONDS = 1e6
-STEPS_FILE = "steps.json"
+COUNT_FILE = "steps.txt"
 
 
 def prepare(folder: Path, count: int) -> None:
     """Write how many steps are timed."""
-    (folder / STEPS_FILE).write_text(json.dumps(count))
+    (folder / COUNT_FILE).write_text(str(count), "utf-8")
 
 
 def prepare_with_model(folder: Path, count: int) -> None:
@@ -96,26 +95,44 @@ def model_step(folder: Path) -> float:
     return MICROSECONDS * seconds * BATCH / training_epoch.EPOCH_POSTS
 
 
-def _ours(folder: Path, size: int) -> float:
-    constraint = SemanticCongruityLoss(CLASSES, DIM, size)
-    for start in range(0, size, FILL_AT_ONCE):
-        count = min(FILL_AT_ONCE, size - start)
-        constraint.queue.enqueue(torch.randn(count, DIM), torch.arange(count) % CLASSES)
+def constraint_step(
+    classes: int, dim: int, queue: int
+) -> tuple[SemanticCongruityLoss, Callable[[Tensor, Tensor], None]]:
+    """Return a constraint with a full queue, and a function that takes one step of it."""
+    constraint = SemanticCongruityLoss(classes, dim, queue)
+    for start in range(0, queue, FILL_AT_ONCE):
+        count = min(FILL_AT_ONCE, queue - start)
+        constraint.queue.enqueue(torch.randn(count, dim), torch.arange(count) % classes)
 
-    def step(features: Tensor, classes: Tensor) -> None:
-        constraint(features, classes).backward()
+    def step(features: Tensor, labels: Tensor) -> None:
+        constraint(features, labels).backward()
 
-    return _microseconds(folder, step)
+    return constraint, step
+
+
+def seconds_of_steps(
+    step: Callable[[Tensor, Tensor], None],
+    count: int,
+    classes: int = CLASSES,
+    dim: int = DIM,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Return the seconds of each of `count` steps on the same features and classes."""
+    features, labels = torch.randn(BATCH, dim), torch.arange(BATCH) % classes
+    seconds = []
+    for _ in range(count):
+        fresh = features.clone().requires_grad_()
+        started = clock()
+        step(fresh, labels)
+        seconds.append(clock() - started)
+    return seconds
+
+
+def _ours(folder: Path, queue: int) -> float:
+    return _microseconds(folder, constraint_step(CLASSES, DIM, queue)[1])
 
 
 def _microseconds(folder: Path, step: Callable[[Tensor, Tensor], None]) -> float:
     """Return the median over steps, the first tenth left out."""
-    count = int(json.loads((folder / STEPS_FILE).read_text()))
-    features, classes = torch.randn(BATCH, DIM), torch.arange(BATCH) % CLASSES
-    seconds = []
-    for _ in range(count):
-        fresh = features.clone().requires_grad_()
-        started = time.perf_counter()
-        step(fresh, classes)
-        seconds.append(time.perf_counter() - started)
-    return MICROSECONDS * statistics.median(seconds[count // 10 :])
+    count = int((folder / COUNT_FILE).read_text("utf-8"))
+    return MICROSECONDS * statistics.median(seconds_of_steps(step, count)[count // 10 :])

@@ -13,7 +13,6 @@ images decoded between batches.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,6 +32,13 @@ from scripts.speed.plain_training import PlainClassifier
 
 CLASSES = ("negative", "neutral", "positive")
 RUN = "run"
+BACKENDS: dict[str, Backend] = {
+    "eager": "torch",
+    "compiled": "torch",
+    "onnx": "onnx",
+    "onnx_int8": "onnx-int8",
+}
+"""Name of a benchmark -> backend that it runs on."""
 MAX_TOKENS = 64
 
 
@@ -56,7 +62,7 @@ def ours(folder: Path, backend: Backend, batch: int, *, is_compiled: bool = Fals
     classifier = Classifier.from_pretrained(folder / RUN, backend)
     if is_compiled:
         classifier.model.compile(dynamic=True)
-    return _rate(folder, batch, lambda posts: list(classifier.predict(posts)))
+    return _warm_rate(folder, batch, lambda posts: list(classifier.predict(posts)))
 
 
 @torch.no_grad()
@@ -65,7 +71,7 @@ def reference(folder: Path, batch: int) -> float:
     model, images = PlainClassifier().eval(), image_features.published_model()
     tokenizer = AutoTokenizer.from_pretrained(packaged_folder("minilm-l6"))
 
-    def predict(posts: Sequence[Post]) -> None:
+    def predict(posts: list[Post]) -> None:
         texts = tokenizer(
             [post.text for post in posts],
             padding=True,
@@ -76,26 +82,21 @@ def reference(folder: Path, batch: int) -> float:
         (features,) = image_features.plain_features(images, [Path(str(p.image)) for p in posts])
         model(texts["input_ids"], texts["attention_mask"], features)[0].softmax(-1)
 
-    return _rate(folder, batch, predict)
+    return _warm_rate(folder, batch, predict)
 
 
-def sides(
-    backend: Backend, batch: int, *, is_compiled: bool = False
-) -> tuple[Callable[[Path], float], Callable[[Path], float]]:
-    """Return our side and the reference for a backend and a number of posts at a time."""
-    side = partial(ours, backend=backend, batch=batch, is_compiled=is_compiled)
-    return side, partial(reference, batch=batch)
-
-
-def _rate(folder: Path, batch: int, predict: Callable[[Sequence[Post]], object]) -> float:
-    for posts in (*_batches(folder, "warm-up", batch), next(_batches(folder, "timed", batch))):
-        predict(posts)
+def rate(predict: Callable[[list[Post]], object], batches: Sequence[list[Post]]) -> float:
+    """Return the posts/s at which a function predicts batches of posts."""
     started = time.perf_counter()
-    count = 0
-    for posts in _batches(folder, "timed", batch):
+    for posts in batches:
         predict(posts)
-        count += len(posts)
-    return count / (time.perf_counter() - started)
+    return sum(map(len, batches)) / (time.perf_counter() - started)
+
+
+def _warm_rate(folder: Path, batch: int, predict: Callable[[list[Post]], object]) -> float:
+    timed = list(_batches(folder, "timed", batch))
+    rate(predict, [*_batches(folder, "warm-up", batch), timed[0]])
+    return rate(predict, timed)
 
 
 def _batches(folder: Path, kind: str, batch: int) -> Iterator[list[Post]]:

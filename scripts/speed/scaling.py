@@ -10,8 +10,9 @@ of which is checked against every count; a difference ends the script.
 """
 
 import json
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,16 @@ from torch import Tensor
 
 from mvcn.config import ObjectiveConfig, read_recipe
 from mvcn.inputs.batches import LengthBuckets
-from mvcn.losses import SemanticCongruityLoss, Targets, build_objective
+from mvcn.losses import Targets, build_objective
 from mvcn.models import build_model
 from scripts import results
+from scripts.speed.congruity_step import (
+    BATCH,
+    MICROSECONDS,
+    constraint_step,
+    seconds_of_steps,
+)
 
-BATCH = 16
 QUEUE, CLASSES, DIM = 3_600, 3, 384
 QUEUES = (3_600, 36_000, 360_000, 1_000_000)
 MANY_CLASSES = (3, 100, 1_000, 10_000)
@@ -41,9 +47,7 @@ POSTS = (10_000, 100_000, 1_000_000)
 DEVICES = (2, 8, 64, 512)
 COUNTED_DEVICES = 2
 ROUNDS, STEPS = 7, 5
-FILL_AT_ONCE = 50_000
 FLOAT, DOUBLE, INTEGER = 4, 8, 8
-MICROSECONDS = 1e6
 FEATURE_BYTES = 2
 
 
@@ -89,22 +93,15 @@ def gradient_bytes(devices: int, trained: int) -> int:
 
 def _step(queue: int, classes: int, dim: int) -> dict[str, Any]:
     """Time one step of the constraint with a full queue, and count its memory."""
-    constraint = SemanticCongruityLoss(classes, dim, queue)
-    generator = torch.Generator().manual_seed(0)
-    for start in range(0, queue, FILL_AT_ONCE):
-        count = min(FILL_AT_ONCE, queue - start)
-        features = torch.randn(count, dim, generator=generator)
-        constraint.queue.enqueue(features, torch.arange(count) % classes)
+    torch.manual_seed(0)
+    constraint, step = constraint_step(classes, dim, queue)
     counted = sum(buffer.nbytes for buffer in constraint.queue.buffers())
     _require_equal(counted, queue_bytes(queue, classes, dim), "The queue")
-    features = torch.randn(BATCH, dim, generator=generator)
-    labels = torch.arange(BATCH) % classes
-
-    def step() -> None:
-        constraint(features.clone().requires_grad_(), labels).backward()
-
-    microseconds = round(MICROSECONDS * _best_seconds(step), 1)
-    return _memory(queue, classes, dim) | {"microseconds": microseconds}
+    rounds = [
+        statistics.median(seconds_of_steps(step, STEPS, classes, dim, time.process_time))
+        for _ in range(ROUNDS)
+    ]
+    return _memory(queue, classes, dim) | {"microseconds": round(MICROSECONDS * min(rounds), 1)}
 
 
 def _memory(queue: int, classes: int, dim: int) -> dict[str, Any]:
@@ -115,19 +112,6 @@ def _memory(queue: int, classes: int, dim: int) -> dict[str, Any]:
         "queue_bytes": queue_bytes(queue, classes, dim),
         "distances_bytes": distances_bytes(BATCH, classes, dim),
     }
-
-
-def _best_seconds(step: Callable[[], None]) -> float:
-    """Return the seconds of one call: of the quickest round, the median."""
-    rounds = []
-    for _ in range(ROUNDS):
-        seconds = []
-        for _ in range(STEPS):
-            started = time.process_time()
-            step()
-            seconds.append(time.process_time() - started)
-        rounds.append(float(np.median(seconds)))
-    return min(rounds)
 
 
 def _order(posts: int) -> dict[str, Any]:

@@ -35,8 +35,8 @@ ZERO_TEXT = "[PAD]"
 """The token whose number is 0."""
 ZEROS = "zeros"
 WAYS: dict[str, dict[str, Any]] = {
-    "told": {},
-    "told-and-dropout": {"model": {"modality_dropout": 0.2}},
+    "masked": {},
+    "masked-and-dropout": {"model": {"modality_dropout": 0.2}},
     ZEROS: {},
 }
 """Way to deal with what is missing -> settings that go with it."""

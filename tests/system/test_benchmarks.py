@@ -19,7 +19,6 @@ from scripts.speed import (
     congruity_step,
     image_features,
     prediction,
-    results,
     training_epoch,
 )
 from scripts.speed.comparison import Benchmark, compare
@@ -127,9 +126,9 @@ def test_an_error_of_a_process_comes_back():
 
 def test_entries_of_other_names_are_kept_and_old_ones_replaced(tmp_path):
     path = tmp_path / "bench.json"
-    results.update(path, [{"name": "other", "ours": 1}, {"name": "first", "ours": 2}], [])
-    results.update(path, [{"name": "second", "ours": 3}], ["first", "second"])
-    results.update(path, [{"name": "first", "ours": 4}], ["first", "second"])
+    comparison.update(path, [{"name": "other", "ours": 1}, {"name": "first", "ours": 2}], [])
+    comparison.update(path, [{"name": "second", "ours": 3}], ["first", "second"])
+    comparison.update(path, [{"name": "first", "ours": 4}], ["first", "second"])
     assert [tuple(entry.values()) for entry in json.loads(path.read_text("utf-8"))] == [
         ("first", 4),
         ("second", 3),
@@ -141,7 +140,7 @@ def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path):
     path = tmp_path / "bench.json"
     path.write_text('{"a": 1}', "utf-8")
     with pytest.raises(DataError, match="not a list of benchmarks"):
-        results.update(path, [], [])
+        comparison.update(path, [], [])
     assert path.read_text("utf-8") == '{"a": 1}'
 
 

@@ -1,0 +1,118 @@
+"""Tables of the folders that `mvcn experiment` writes, and of published results."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+from mvcn.experiments.cell import read_cells
+from mvcn.experiments.compare import Results, compare
+from mvcn.experiments.comparison_tables import differences_table, scores_table, sentences
+from mvcn.experiments.published import published_results
+from mvcn.models import MODELS
+from scripts import results
+from scripts.results import RESULTS
+from scripts.tables.markdown import METRIC_NAMES, percent, table
+
+BINARY = 2
+MILLION = 1e6
+SECONDS_PER_HOUR = 3600
+NUMBERS_ALONE = "-numbers"
+"""End of the name of a table that leaves out the sentences of an experiment."""
+MVSA_ROWS = (
+    *("text-cnn", "bilstm", "bert", "resnet", "vit", "multisentinet", "hsan", "co-mn-hop6"),
+    *("mgnns", "clmlf", "clmlf-faithful", "concat2", "concat3", "mmsd", "dr-net"),
+    *("logreg", "late-fusion", "mfs", "tgf", "mvcn", "default", "best"),
+)
+HFM_ROWS = ("text-cnn", "bilstm", "bert", "concat3", "mmsd")
+
+
+def experiment(name: str) -> str:
+    """Return scores, differences to the first variant, and what they mean, of results/NAME."""
+    folder = RESULTS / name.removesuffix(NUMBERS_ALONE)
+    return _scores_and_differences(_compared(folder), in_words=not name.endswith(NUMBERS_ALONE))
+
+
+@cache
+def _compared(folder: Any) -> Results:
+    (found,) = compare(read_cells(folder))
+    return found
+
+
+def _ideas_on_folds() -> str:
+    """Return the variants of one experiment compared with one variant of another."""
+    baseline = "default"
+    known = [cell for cell in read_cells(RESULTS / "best-folds") if cell.row == baseline]
+    (found,) = compare([*known, *read_cells(RESULTS / "ideas-folds")], baseline)
+    return _scores_and_differences(found)
+
+
+def _scores_and_differences(found: Results, *, in_words: bool = True) -> str:
+    split = f"{found.num_folds} folds of train and dev" if found.num_folds else "dev part"
+    tables = [scores_table(found), differences_table(found)]
+    blocks = [
+        f"{found.data}, {split}, {found.num_posts} posts; mean ± deviation over seeds, in %.",
+        *(table(one.header, one.rows) for one in tables if one.rows),
+        "\n".join(f"- {sentence}" for sentence in sentences(found)) if in_words else "",
+    ]
+    return "\n".join([*(f"{block.rstrip()}\n" for block in blocks if block)])
+
+
+def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
+    """Return each system's scores on one dataset, its size and speed, and what was published."""
+    cells = [
+        cell
+        for folder in folders
+        for cell in read_cells(RESULTS / folder)
+        if cell.data == data and cell.fold is None and cell.row in models
+    ]
+    (found,) = compare(cells)
+    rows = {row.name: row for row in found.rows}
+    speed = results.read("model-speed")["models"]
+    is_binary = len(cells[0].class_names) == BINARY
+    metrics = [name for name in METRIC_NAMES if is_binary or name != "f1_binary"]
+    lines = [
+        [
+            name,
+            str(len(rows[name].seeds)),
+            *(_percent(rows[name].spread(metric)) for metric in metrics),
+            f"{rows[name].seconds.mean:.0f}",
+            *_size_and_speed(speed.get(name.removesuffix("-faithful"))),
+            *_published(name, data),
+        ]
+        for name in models
+        if name in rows
+    ]
+    header = ["model", "seeds", *(METRIC_NAMES[metric] for metric in metrics), "training, s"]
+    header += ["parameters, M", "posts/s", "published accuracy / F1", "which F1, split"]
+    hours = sum(cell.seconds["training"] for cell in cells) / SECONDS_PER_HOUR
+    note = (
+        f"{data}, dev part, {found.num_posts} posts; mean ± deviation over seeds, in %. The "
+        f"{len(cells)} trainings took {hours:.1f} hours of one core."
+    )
+    return table(header, lines, note)
+
+
+def _percent(spread: Any) -> str:
+    return percent(spread.mean, spread.deviation)
+
+
+def _size_and_speed(about: Mapping[str, Any] | None) -> list[str]:
+    if about is None:
+        return ["-", "-"]
+    return [f"{about['parameters'] / MILLION:.1f}", f"{about['posts_per_second']:.0f}"]
+
+
+def _published(name: str, data: str) -> list[str]:
+    about = MODELS.get(name.removesuffix("-faithful"))
+    found = published_results()[data].get(about.published or "") if about else None
+    if found is None:
+        return ["-", "-"]
+    return [f"{found['accuracy']:.2f} / {found['f1']:.2f}", f"{found['which']}, {found['split']}"]
+
+
+TABLES = {
+    "ideas-folds": _ideas_on_folds,
+    "systems": partial(_systems, "mvsa-single", ("published-table", "ablation", "best"), MVSA_ROWS),
+    "systems-hfm": partial(_systems, "hfm", ("published-hfm",), HFM_ROWS),
+}
+"""Tables made of several experiments."""

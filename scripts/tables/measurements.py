@@ -1,0 +1,391 @@
+"""Tables of the files of results: what each file holds, as rows of text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from scripts import results
+from scripts.tables.markdown import (
+    METRIC_NAMES,
+    PERCENT,
+    TWO_METRICS,
+    difference,
+    difference_with_error,
+    percent,
+    percent_of,
+    table,
+)
+
+MEGABYTE, GIGABYTE = 1e6, 1e9
+SCALE_ROWS = {
+    "prepare": "`mvcn prepare` of a CSV with image files",
+    "audit": "`mvcn audit` of what it wrote",
+    "audit_of_files": "`mvcn audit` of the CSV itself",
+}
+MISSING_COLUMNS = {
+    "masked": "masked",
+    "masked-and-dropout": "masked, modality dropout",
+    "zeros": "zeros",
+}
+ATTENTIONS = ("sparsemax", "softmax")
+ATTENTION_ROWS = (
+    ("mass on the patch, posts whose image decides the label", "image_decides", "mass"),
+    ("mass on the patch, posts whose text decides it", "text_decides", "mass"),
+    ("mass on the patch, all posts", "all", "mass"),
+    ("mass on the patch, untrained", "untrained", "mass"),
+    ("strongest token on the patch, posts whose image decides", "image_decides", "hit_rate"),
+    ("weights that are exactly zero, all posts", "all", "zeros"),
+)
+
+
+def measured(name: str) -> str:
+    """Return a table of `TABLES`, of results/NAME.json or of the file that `FILES` has for it."""
+    return TABLES[name](results.read(FILES.get(name, name)))
+
+
+def _bench(content: Sequence[Mapping[str, Any]]) -> str:
+    """Speed compared with plain code."""
+    rows = [
+        [one["name"], f"{one['ours']:.1f}", f"{one['reference']:.1f}", one["unit"], one["reads"]]
+        for one in content
+    ]
+    return table(["benchmark", "ours", "reference", "unit", "ours is"], rows)
+
+
+def _attention(content: Mapping[str, Any]) -> str:
+    """Attention mass on the known patch for both normalisations, with chance and the untrained."""
+    rows = [
+        [
+            name,
+            *(
+                percent_of(content["summary"][kind]["attention"][key][measure])
+                for kind in ATTENTIONS
+            ),
+        ]
+        for name, key, measure in ATTENTION_ROWS
+    ]
+    note = (
+        f"{content['data'].capitalize()}; recipe `{content['recipe']}`, mean ± deviation over "
+        f"{len(content['seeds'])} seeds, in percent. By chance the mass would be "
+        f"{percent(content['chance']['mass'])}."
+    )
+    return table(["", *ATTENTIONS], rows, note)
+
+
+def _pointing(content: Mapping[str, Any]) -> str:
+    """Hit rate of each explanation on the known patch."""
+    methods = list(content["summary"][ATTENTIONS[0]]["pointing"])
+    rows = [
+        [method, *(percent_of(content["summary"][kind]["pointing"][method]) for kind in ATTENTIONS)]
+        for method in methods
+    ]
+    note = (
+        f"{content['data'].capitalize()}; dev posts whose image decides, mean ± deviation over "
+        f"{len(content['seeds'])} seeds, in percent. By chance it would be "
+        f"{percent(content['chance']['mass'])}."
+    )
+    return table(["explanation", *ATTENTIONS], rows, note)
+
+
+def _attention_on_real_posts(content: Mapping[str, Any]) -> str:
+    """How concentrated each normalisation is over posts of a dataset."""
+    rows = [
+        [
+            kind,
+            percent(found["zeros"]),
+            *(percent(sum(found["mean_weights"][:n])) for n in (1, 3, 10)),
+        ]
+        for kind, found in ((kind, content[kind]) for kind in ATTENTIONS)
+    ]
+    header = ("attention", "weights that are exactly zero, %", "strongest patch, %")
+    note = f"{content['posts']}; mean over posts, heads and text tokens."
+    return table((*header, "strongest 3, %", "strongest 10, %"), rows, note)
+
+
+def _faithfulness(content: Mapping[str, Any]) -> str:
+    """How much more the inserted tokens tell than the deleted ones, by explanation."""
+    rows = [
+        [name, method, f"{curve['gap']:+.3f}", "{:+.3f} to {:+.3f}".format(*curve["interval"])]
+        for name, run in content["runs"].items()
+        for method, curve in run["faithfulness"].items()
+        if method != "posts"
+    ]
+    count = next(iter(content["runs"].values()))["faithfulness"]["posts"]
+    header = ("model", "explanation", "insertion less deletion", "95 % over posts")
+    note = f"{count} dev posts of {content['data']}, one training each; larger is more faithful."
+    return table(header, rows, note)
+
+
+def _clusters(content: Mapping[str, Any]) -> str:
+    """How far the classes are apart in the fused features."""
+    rows = [
+        [
+            name,
+            percent(run["dev_accuracy"]),
+            f"{run['clusters']['silhouette']:.3f}",
+            f"{run['clusters']['within_between']:.2f}",
+            percent(run["zeros_in_attention"]),
+        ]
+        for name, run in content["runs"].items()
+    ]
+    header = ("model", "accuracy", "silhouette", "within / between", "zeros in the attention, %")
+    return table(header, rows, f"{content['data']}, dev posts, one training each.")
+
+
+def _constraints(content: Mapping[str, Any]) -> str:
+    """Constraints on features compared."""
+    rows = [
+        [
+            data,
+            name,
+            f"{one['weight']:g}",
+            percent(one["mean"], one["deviation"]),
+            f"{one['microseconds_per_step']:.0f}",
+        ]
+        for data, found in content["data"].items()
+        for name, one in found["constraints"].items()
+    ]
+    header = ("data", "constraint", "weight", "accuracy, %", "microseconds a step")
+    seeds = content["settings"]["seeds"]
+    note = f"Mean ± deviation over {seeds} seeds; the time is that of the whole step."
+    return table(header, rows, note)
+
+
+def _missing(content: Mapping[str, Any]) -> str:
+    """Scores by what posts have, for each way to represent what is missing."""
+    summary, first = content["summary"], content["seeds"]["masked"]
+    rows = [
+        [
+            f"{kind} ({first[0][kind]['n']} posts)",
+            *(
+                percent_of(summary[way][kind][metric])
+                for way in MISSING_COLUMNS
+                for metric in TWO_METRICS
+            ),
+        ]
+        for kind in summary["masked"]
+    ]
+    header = [
+        f"{words}, {METRIC_NAMES[metric]}"
+        for words in MISSING_COLUMNS.values()
+        for metric in TWO_METRICS
+    ]
+    taken = content["taken_away"]
+    note = (
+        f"{content['data']}; {PERCENT * taken['image']:.0f} % of the posts without their image and "
+        f"{PERCENT * taken['text']:.0f} % without their text, in train and dev alike. Mean ± "
+        f"deviation over {len(first)} seeds, in percent."
+    )
+    return table(["dev posts", *header], rows, note)
+
+
+def _faults(content: Mapping[str, Any]) -> str:
+    """What the audit finds."""
+    rows = [[one["title"], str(one["count"]), one["summary"]] for one in content["findings"]]
+    splits = ", ".join(f"{split} {count:,}" for split, count in content["posts"].items())
+    return table(["finding", "number", ""], rows, f"{splits} posts.")
+
+
+def _agreement(content: Mapping[str, Any]) -> str:
+    """How often two posts that are equal carry the same label."""
+    rows = [
+        [kind.replace("_", " "), str(found["groups"]), f"{PERCENT * found['share']:.0f}"]
+        for kind, found in content["agreement"].items()
+    ]
+    return table(["equal", "groups of posts", "two posts of a group have one label, %"], rows)
+
+
+def _whitespace(content: Mapping[str, Any]) -> str:
+    """How well whitespace alone predicts labels."""
+    rows = [
+        [
+            split,
+            f"{content[split]['n']:,}",
+            percent(content[split]["accuracy_of_whitespace_alone"]),
+            percent(content[split]["share_of_majority"]),
+        ]
+        for split in ("train", "dev")
+    ]
+    header = ["split", "posts", "accuracy of whitespace alone, %", "of the most frequent class, %"]
+    return table(header, rows)
+
+
+def _ideas(content: Mapping[str, Any]) -> str:
+    """What was tried for the best recipe: mean scores of folds, compared with a reference."""
+    rows = [
+        [
+            idea["idea"],
+            idea["model"],
+            str(len(idea["accuracy"])),
+            *(difference(idea[m], idea["reference"][m]) for m in TWO_METRICS),
+        ]
+        for idea in content["ideas"]
+    ]
+    header = ["idea", "model", "folds", *(METRIC_NAMES[metric] for metric in TWO_METRICS)]
+    return table(header, rows, content["protocol"])
+
+
+def _feature_ideas(content: Mapping[str, Any]) -> str:
+    """Each idea's mean, and its difference to the first, fold by fold."""
+    reference = next(iter(content["ideas"].values()))
+    rows = [
+        [name, *(difference_with_error(scores[m], reference[m]) for m in TWO_METRICS)]
+        for name, scores in content["ideas"].items()
+    ]
+    return table(["idea", *(f"{METRIC_NAMES[metric]}, %" for metric in TWO_METRICS)], rows)
+
+
+def _scale(content: Mapping[str, Any]) -> str:
+    """Time and memory of the commands that read a complete dataset."""
+    rows = [
+        [
+            words,
+            f"{content[name]['seconds']:.0f}",
+            f"{content[name]['posts_per_second']:.0f}",
+            f"{content[name]['peak_memory_mb'] / 1000:.2f}",
+        ]
+        for name, words in SCALE_ROWS.items()
+    ]
+    header = [f"{content['posts']:,} generated posts", "seconds", "posts/s", "GB of memory"]
+    return table(header, rows, "Memory is the largest process's peak, on two cores.")
+
+
+def _bulk(content: Mapping[str, Any]) -> str:
+    """How fast each way to run a bulk job is."""
+    rows = [
+        [
+            way,
+            backend,
+            f"{one['posts_per_second']:.1f}",
+            f"{one['processor_ms_per_post']:.1f}",
+            f"{one['worker_memory_mb']:,}",
+            f"{one['core_hours_per_billion']:,}",
+        ]
+        for backend, ways in content["ways"].items()
+        for way, one in ways.items()
+    ]
+    header = ("workers", "backend", "posts/s", "processor ms a post", "MB a worker")
+    note = (
+        f"{content['posts']:,} generated posts with images a way, on {content['cores']} cores with "
+        f"a load of {content['load']:.0f} from others. The last column is computed."
+    )
+    return table((*header, "core-hours a billion"), rows, note)
+
+
+def _bulk_faults(content: Mapping[str, Any]) -> str:
+    """What is in the output after each fault."""
+    numbers = ("shards_before", "scored_again", "rows_out", "rows_twice")
+    rows = [
+        [
+            fault,
+            *(f"{found[key]:,}" for key in numbers),
+            "yes" if found["as_if_nothing_had_happened"] else "no",
+        ]
+        for fault, found in content["faults"].items()
+    ]
+    header = ("fault", "shards finished before", "of them scored again", "rows out", "rows twice")
+    note = f"{content['rows_in']:,} rows in {content['files']} files."
+    return table((*header, "same bytes as without it"), rows, note)
+
+
+def _reliability(content: Mapping[str, Any]) -> str:
+    """What clients of a service under load see."""
+    load, stop, slow = (content[name] for name in ("load", "stop_under_load", "slow_clients"))
+    situations = {
+        f"{load['clients']} clients, {load['seconds']:g} s": load,
+        f"SIGTERM while {stop['clients']} clients ask": stop,
+        f"{slow['clients']} clients": slow["without"],
+        f"{slow['clients']} clients next to {slow['half_open']} half-open ones": slow["beside"],
+    }
+    rows = [
+        [name, *(str(seen["outcomes"].get(one, 0)) for one in ("200", "429", "503", "lost"))]
+        + [str(value) for value in seen["latency_ms"].values()]
+        for name, seen in situations.items()
+    ]
+    header = ("", "answered", "429", "503", "lost", "p50, ms", "p95, ms", "p99, ms")
+    note = (
+        f"{load['posts_per_second']} posts/s, each with an image. The process held "
+        f"{load['memory_mb_after_10_s']:.0f} MB after 10 s of load, "
+        f"{load['memory_mb_at_the_end']:.0f} MB at its end. After SIGTERM it ended within "
+        f"{stop['stop_seconds']:.1f} s, with exit code {stop['exit_code']}. "
+        f"{slow['cut']} half-open connections were closed after {slow['head_seconds']} s."
+    )
+    return table(header, rows, note)
+
+
+def _scaling_steps(content: Mapping[str, Any]) -> str:
+    """Time and memory of the constraint in a step."""
+    rows = [
+        [
+            *(f"{step[size]:,}" for size in ("queue", "classes", "dim")),
+            f"{step['microseconds']:,.0f}" if "microseconds" in step else "computed alone",
+            _megabytes(step["queue_bytes"]),
+            _megabytes(step["distances_bytes"]),
+        ]
+        for step in content["steps"]
+    ]
+    header = ("queue N", "classes K", "width d", "microseconds", "MB of queue", "MB in passing")
+    return table(header, rows)
+
+
+def _scaling_devices(content: Mapping[str, Any]) -> str:
+    """What each device receives in a step."""
+    rows = [
+        [
+            f"{one['devices']:,}",
+            f"{one['devices'] * content['batch']:,}",
+            _megabytes(one["queue"]),
+            _megabytes(one["gradients"]),
+        ]
+        for one in content["devices"]
+    ]
+    return table(("devices", "posts a step", "MB for the queue", "MB for the gradients"), rows)
+
+
+def _scaling_posts(content: Mapping[str, Any]) -> str:
+    """What grows with the posts of a training."""
+    rows = [
+        [
+            f"{one['posts']:,}",
+            f"{one['order_seconds']:.2f}",
+            f"{one['posts'] * content['image_feature_bytes'] / GIGABYTE:,.1f}",
+        ]
+        for one in content["posts"]
+    ]
+    header = ("training posts", "seconds to order an epoch", "GB of image features on disk")
+    return table(header, rows)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / MEGABYTE:,.3g}" if count < MEGABYTE else f"{count / MEGABYTE:,.1f}"
+
+
+TABLES: dict[str, Callable[[Any], str]] = {
+    "agreement": _agreement,
+    "attention-generated-posts": _attention,
+    "attention-real-posts": _attention_on_real_posts,
+    "bench": _bench,
+    "bulk": _bulk,
+    "bulk-faults": _bulk_faults,
+    "clusters": _clusters,
+    "constraints": _constraints,
+    "faithfulness": _faithfulness,
+    "feature-ideas": _feature_ideas,
+    "hfm-whitespace": _whitespace,
+    "ideas": _ideas,
+    "missing-modality": _missing,
+    "mvsa-single-faults": _faults,
+    "pointing": _pointing,
+    "reliability": _reliability,
+    "scale": _scale,
+    "scaling-devices": _scaling_devices,
+    "scaling-posts": _scaling_posts,
+    "scaling-steps": _scaling_steps,
+}
+FILES = {
+    "agreement": "mvsa-single-faults",
+    "clusters": "explanations",
+    "faithfulness": "explanations",
+    "pointing": "attention-generated-posts",
+    **dict.fromkeys(("scaling-devices", "scaling-posts", "scaling-steps"), "scaling"),
+}
+"""Name of a table -> the file of results that it is of, where that has another name."""
