@@ -10,15 +10,15 @@ import typer
 from mvcn.cli.options import BackendName, Run
 from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
+from mvcn.serve.limits import MEBIBYTE, Limits
 
 if TYPE_CHECKING:
     from mvcn.inference import Backend
-    from mvcn.serve.limits import Limits
 
 KEY_VARIABLE = "MVCN_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MILLION = 1_000_000
-MEBIBYTE = 1 << 20
+USUAL = Limits()
 
 
 def serve(
@@ -31,33 +31,45 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(min=1, help="That compute; by default one a core.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Most posts computed together.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(help="Most posts computed together.")
+    ] = USUAL.batch_posts,
     max_wait_ms: Annotated[
         float, typer.Option(help="How long a post waits for others to be computed with.")
-    ] = 5.0,
+    ] = 1000 * USUAL.batch_wait_seconds,
     queue: Annotated[
         int, typer.Option(help="Most posts that wait; more are refused by status 429.")
-    ] = 256,
+    ] = USUAL.queue_posts,
     queue_seconds: Annotated[
         float, typer.Option(help="Likely wait from which on posts are refused, too.")
-    ] = 20.0,
-    max_posts: Annotated[int, typer.Option(help="Most posts in one request.")] = 64,
-    max_body_mib: Annotated[float, typer.Option(help="Largest body of a request.")] = 16.0,
-    max_held_mib: Annotated[float, typer.Option(help="Of all unanswered bodies together.")] = 256.0,
-    max_megapixels: Annotated[float, typer.Option(help="Largest image.")] = 50.0,
-    max_characters: Annotated[int, typer.Option(help="Longest text.")] = 10_000,
-    max_connections: Annotated[int, typer.Option(help="At the same time.")] = 400,
-    head_seconds: Annotated[float, typer.Option(help="Time for the head of a request.")] = 10.0,
-    body_seconds: Annotated[float, typer.Option(help="Time for the body of a request.")] = 30.0,
-    answer_seconds: Annotated[float, typer.Option(help="Time for the answer.")] = 60.0,
+    ] = USUAL.queue_seconds,
+    max_posts: Annotated[int, typer.Option(help="Most posts in one request.")] = USUAL.posts,
+    max_body_mib: Annotated[float, typer.Option(help="Largest body of a request.")] = (
+        USUAL.body_bytes / MEBIBYTE
+    ),
+    max_held_mib: Annotated[float, typer.Option(help="Of all unanswered bodies together.")] = (
+        USUAL.held_bytes / MEBIBYTE
+    ),
+    max_megapixels: Annotated[float, typer.Option(help="Largest image.")] = (
+        USUAL.pixels / MILLION
+    ),
+    max_characters: Annotated[int, typer.Option(help="Longest text.")] = USUAL.text_characters,
+    max_connections: Annotated[int, typer.Option(help="At the same time.")] = USUAL.connections,
+    head_seconds: Annotated[
+        float, typer.Option(help="Time for the head of a request.")
+    ] = USUAL.head_seconds,
+    body_seconds: Annotated[
+        float, typer.Option(help="Time for the body of a request.")
+    ] = USUAL.body_seconds,
+    answer_seconds: Annotated[
+        float, typer.Option(help="Time for the answer.")
+    ] = USUAL.answer_seconds,
 ) -> None:
-    """Answer requests over HTTP, and show a page to try the run in a browser.
+    """Answer requests over HTTP, with a page to try the run in a browser.
 
     Clients must send the key in MVCN_API_KEY, where that is set, as Authorization: Bearer KEY.
     """
     _require_extra()
-    from mvcn.serve.limits import Limits
-
     limits = Limits(
         body_bytes=int(max_body_mib * MEBIBYTE),
         held_bytes=int(max_held_mib * MEBIBYTE),
@@ -79,13 +91,13 @@ def serve(
 def _answer(
     run: Path, backend: "Backend", host: str, port: int, threads: int | None, limits: "Limits"
 ) -> None:
-    """Load a run, and answer until the process is told to end."""
+    """Load a run, and answer until the process is asked to end."""
     import torch
 
     from mvcn.serve.application import create_app
     from mvcn.serve.served_run import ServedRun
     from mvcn.serve.server import listen, log_to_stdout
-    from mvcn.serve.server import serve as serve_for_ever
+    from mvcn.serve.server import serve as serve_forever
 
     set_up_process()
     key = os.environ.get(KEY_VARIABLE) or None
@@ -93,9 +105,9 @@ def _answer(
         torch.set_num_threads(threads)
     with listen(host, port) as listener:
         served = ServedRun(run, backend)
-        _tell(run, host, listener.getsockname()[1], key)
+        _announce(run, host, listener.getsockname()[1], key)
         log_to_stdout()
-        serve_for_ever(create_app(served, limits, key), limits, listener)
+        serve_forever(create_app(served, limits, key), limits, listener)
 
 
 def _require_extra() -> None:
@@ -103,7 +115,7 @@ def _require_extra() -> None:
         raise ConfigError("Serving needs an extra: pip install 'mvcn[serve]'.")
 
 
-def _tell(run: Path, host: str, port: int, key: str | None) -> None:
+def _announce(run: Path, host: str, port: int, key: str | None) -> None:
     place = f"[{host}]" if ":" in host else host
     typer.echo(f"Serving {run} on http://{place}:{port} (Ctrl+C ends it).", err=True)
     if host not in LOOPBACK and key is None:

@@ -1,4 +1,4 @@
-"""From a request to what the model says, within all limits."""
+"""From a request to the model's answer, within all limits."""
 
 import asyncio
 import logging
@@ -8,17 +8,16 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from mvcn.data.bad_images import missing_input
 from mvcn.errors import DataError
 from mvcn.inference import Prediction
 from mvcn.inference.classifier import require_content
-from mvcn.serve.batching import QueueFullError, Work, WorkQueue
-from mvcn.serve.bodies import Intake
-from mvcn.serve.limits import Limits
-from mvcn.serve.metrics import Metrics
+from mvcn.serve.batching import Work, WorkQueue
+from mvcn.serve.limits import MEBIBYTE, Limits, RequestError, TooManyRequestsError
+from mvcn.serve.monitoring import Metrics
 from mvcn.serve.requests import FORM, JSON, parse_json, parse_one
-from mvcn.serve.responses import RequestError
 from mvcn.serve.served_run import ExplainedPost, ServedRun
 from mvcn.types import BadImagePolicy, Post
 
@@ -38,7 +37,7 @@ class Answering:
 
     Args:
         run: Whose model answers.
-        limits: What is taken on.
+        limits: What is accepted.
     """
 
     def __init__(self, run: ServedRun, limits: Limits) -> None:
@@ -46,18 +45,18 @@ class Answering:
         self.metrics = Metrics(lambda: len(self._queue), lambda: self.state == "ready")
         self._run = run
         self._limits = limits
-        self._intake = Intake(limits)
+        self._held_bytes = 0
         self._queue = WorkQueue(
             limits.queue_posts,
             limits.batch_wait_seconds,
             limits.queue_seconds,
-            self.metrics.count_batch,
+            self.metrics.batch_sizes.observe,
         )
         self._predict = Work(run.predict, limits.batch_posts)
         self._explain = Work(run.explain, 1)
 
     async def warm_up(self) -> None:
-        """Begin to compute, and take posts once the model has said something."""
+        """Start to compute, and accept posts after a first prediction."""
         self._queue.start()
         try:
             await self._queue.submit(Work(self._run.warm_up, 1), [None])
@@ -74,28 +73,28 @@ class Answering:
         await self._queue.close()
 
     def require_ready(self) -> None:
-        """Raise a RequestError unless posts are taken."""
+        """Raise a RequestError unless posts are accepted."""
         if self.state != "ready":
             raise RequestError(503, WHY_NOT[self.state], RETRY)
 
     async def predict(self, request: Request, policy: BadImagePolicy) -> list[Prediction]:
         """Return a prediction for each post of a request, in order.
 
-        Of many posts, one in which the model finds nothing to read gets no label.
+        Of many posts, one without anything that the model reads gets no label.
 
         Raises:
-            RequestError: It is not answered.
+            RequestError: It is refused.
         """
         async with self._posts(request, (JSON, FORM)) as posts:
             found = await self._compute(self._predict, posts)
-        answers, has_ids = zip(posts, found, strict=True), _kind(request) == JSON
+        answers, has_ids = zip(posts, found, strict=True), _media_type(request) == JSON
         return [self._by_policy(post, one, policy, has_ids=has_ids) for post, one in answers]
 
     async def explain(self, request: Request) -> ExplainedPost:
         """Return what decided the one post of a request.
 
         Raises:
-            RequestError: It is not answered.
+            RequestError: It is refused.
         """
         async with self._posts(request, (FORM,)) as posts:
             (found,) = await self._compute(self._explain, posts)
@@ -104,18 +103,48 @@ class Answering:
 
     @asynccontextmanager
     async def _posts(self, request: Request, kinds: Sequence[str]) -> AsyncIterator[list[Post]]:
-        """Read a request's posts, which are held until the block ends."""
+        """Read a request's posts, whose memory is counted until the block ends."""
         self.require_ready()
-        content_type, kind = request.headers.get("content-type", ""), _kind(request)
+        content_type, kind = request.headers.get("content-type", ""), _media_type(request)
         if kind not in kinds or "content-encoding" in request.headers:
             raise RequestError(415, f"Send {' or '.join(kinds)}, not compressed.")
-        async with self._intake.body(request) as body:
+        async with self._body(request) as body:
             parse = parse_json if kind == JSON else partial(parse_one, content_type=content_type)
             posts = await asyncio.to_thread(parse, body, self._limits, self._run.columns)
             if kind == FORM:
                 self._require_content(posts[0])
             request.state.posts = len(posts)
             yield posts
+
+    @asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        """Read a body, whose memory is counted until the block ends.
+
+        Raises:
+            RequestError: It is too large, too slow or truncated, or too many are held.
+        """
+        declared = request.headers.get("content-length", "")
+        self._check_size(int(declared) if declared.isdecimal() else 0)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async for part in _parts(request, self._limits.body_seconds):
+                parts.append(part)
+                size += len(part)
+                self._held_bytes += len(part)
+                self._check_size(size)
+            yield b"".join(parts)
+        finally:
+            self._held_bytes -= size
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.body_bytes:
+            most = self._limits.body_bytes / MEBIBYTE
+            raise RequestError(
+                413, f"The body is larger than the {most:g} MiB allowed: send less at once."
+            )
+        if self._held_bytes > self._limits.held_bytes:
+            raise TooManyRequestsError("Too many bodies are held at once: try again soon.", 1)
 
     def _require_content(self, post: Post) -> None:
         try:
@@ -139,17 +168,32 @@ class Answering:
         try:
             async with asyncio.timeout(seconds):
                 found = await self._queue.submit(work, posts)
-        except QueueFullError as error:
-            self.metrics.count_rejected(len(posts))
-            headers = {"Retry-After": str(error.retry_seconds)}
-            raise RequestError(429, str(error), headers) from error
+        except TooManyRequestsError:
+            self.metrics.rejected_posts.inc(len(posts))
+            raise
         except TimeoutError as error:
             sentence = f"There was no answer within {seconds:g} seconds: try again later."
             raise RequestError(504, sentence) from error
-        self.metrics.count_posts(len(posts))
+        self.metrics.posts.inc(len(posts))
         return found
 
 
-def _kind(request: Request) -> str:
-    """Return the media type of a body."""
+async def _parts(request: Request, seconds: float) -> AsyncIterator[bytes]:
+    deadline = asyncio.get_running_loop().time() + seconds
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline):
+                part = await anext(stream, None)
+            if part is None:
+                return
+            yield part
+    except TimeoutError as error:
+        sentence = f"The body did not come within {seconds:g} seconds: send it faster, or less."
+        raise RequestError(408, sentence) from error
+    except ClientDisconnect as error:
+        raise RequestError(400, "The body ended before its declared length.") from error
+
+
+def _media_type(request: Request) -> str:
     return str(request.headers.get("content-type", "")).partition(";")[0].strip().lower()

@@ -1,36 +1,81 @@
-"""The service as an ASGI application."""
+"""The service as an ASGI application: its paths, its key, and how errors are answered."""
 
 import asyncio
+import base64
 import dataclasses
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException
 
-from mvcn.serve.answering import Answering
-from mvcn.serve.limits import Limits
-from mvcn.serve.observed import STATIC, Observed
-from mvcn.serve.responses import RequestError, error_answer
-from mvcn.serve.routes import PAGE, about_routes, open_routes, post_routes
-from mvcn.serve.served_run import ServedRun
+from mvcn.serve.answering import WHY_NOT, Answering
+from mvcn.serve.limits import Limits, RequestError
+from mvcn.serve.monitoring import STATIC, Monitored
+from mvcn.serve.requests import FORM, JSON, PostsBody
+from mvcn.serve.responses import (
+    ErrorAnswer,
+    ExplanationAnswer,
+    ModelAnswer,
+    PredictionAnswer,
+    PredictionsAnswer,
+    StateAnswer,
+    WordAnswer,
+    error_answer,
+)
+from mvcn.serve.served_run import METHOD, ExplainedPost, ServedRun
+from mvcn.types import BadImagePolicy
 
+PAGE = Path(__file__).parent / "page"
+PNG = "image/png"
 KEY_MISSING = "The key is missing or wrong: send it as Authorization: Bearer KEY."
+PROBLEMS = {
+    400: "Malformed.",
+    401: "The key is missing or wrong.",
+    408: "The body came too slowly.",
+    413: "The body is too large.",
+    415: "Of a type that is not read.",
+    422: "No post, nothing in a post, an image that cannot be read, or beyond a limit.",
+    429: "No room; Retry-After says when to try again.",
+    500: "A fault of the service.",
+    503: "The model is not loaded yet, or the service is about to stop.",
+    504: "The answer took too long.",
+}
+ROUTER_PROBLEMS = {
+    404: "There is nothing here: /docs lists what there is.",
+    405: "This cannot be asked in this way: /docs says how.",
+}
+FORM_SCHEMA = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "image": {"type": "string", "format": "binary"}},
+    "additionalProperties": False,
+    "description": "One post; it needs a text, an image, or both.",
+}
+OnBadImage = Annotated[
+    BadImagePolicy,
+    Query(
+        description="For an image that cannot be read: error refuses the request, blank continues "
+        "without the image, drop gives the post no label."
+    ),
+]
 
 
 def create_app(run: ServedRun, limits: Limits, key: str | None = None) -> FastAPI:
-    """Return the application that serves a run; its ``state.answering`` decides what is taken.
+    """Return the application that serves a run; its ``state.answering`` decides what is accepted.
 
     Args:
         run: Whose model answers.
-        limits: What is taken on.
-        key: What clients must send as ``Authorization: Bearer KEY``; without it, none is asked for.
+        limits: What is accepted.
+        key: What clients must send as ``Authorization: Bearer KEY``; None for no key.
     """
     answering = Answering(run, limits)
     about = run.describe()
@@ -44,9 +89,11 @@ def create_app(run: ServedRun, limits: Limits, key: str | None = None) -> FastAP
     )
     app.state.answering = answering
     locked = [Depends(_key_check(key))] if key else []
-    about |= {"limits": dataclasses.asdict(limits)}
-    public = open_routes(answering)
-    private = [post_routes(answering), about_routes(app, answering, about)]
+    public = _state_routes(answering)
+    private = [
+        _post_routes(answering),
+        _about_routes(app, answering, about | {"limits": dataclasses.asdict(limits)}),
+    ]
     app.include_router(public)
     for router in private:
         app.include_router(router, dependencies=locked)
@@ -54,13 +101,9 @@ def create_app(run: ServedRun, limits: Limits, key: str | None = None) -> FastAP
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    paths = frozenset(
-        str(route.path)
-        for router in (public, *private)
-        for route in router.routes
-        if isinstance(route, APIRoute)
-    )
-    app.add_middleware(Observed, paths, answering.metrics, lambda: answering.state == "stopping")
+    routes = [route for router in (public, *private) for route in router.routes]
+    paths = frozenset(str(route.path) for route in routes if isinstance(route, APIRoute))
+    app.add_middleware(Monitored, paths, answering.metrics, lambda: answering.state == "stopping")
     return app
 
 
@@ -89,6 +132,126 @@ def _key_check(key: str) -> Callable[[HTTPAuthorizationCredentials | None], None
     return check
 
 
+def _state_routes(answering: Answering) -> APIRouter:
+    """Return what needs no key: whether the service is alive, and the page."""
+    router = APIRouter()
+
+    @router.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @router.get("/health", responses=_problems(503))
+    async def health() -> StateAnswer:
+        """Return whether the service is alive."""
+        if answering.state == "failed":
+            raise RequestError(503, WHY_NOT["failed"])
+        return StateAnswer(status="alive")
+
+    @router.get("/ready", responses=_problems(503))
+    async def ready() -> StateAnswer:
+        """Return whether posts are accepted."""
+        answering.require_ready()
+        return StateAnswer(status="ready")
+
+    return router
+
+
+def _post_routes(answering: Answering) -> APIRouter:
+    """Return what is asked of posts."""
+    router = APIRouter(responses=_problems(*PROBLEMS))
+
+    @router.post(
+        "/predict",
+        openapi_extra=_body(FORM, JSON),
+        dependencies=[Depends(_options_check("on_bad_image"))],
+    )
+    async def predict(request: Request, on_bad_image: OnBadImage = "error") -> PredictionsAnswer:
+        """Classify one post given as a form, or a batch of posts given as JSON."""
+        found = await answering.predict(request, on_bad_image)
+        return PredictionsAnswer(
+            predictions=[PredictionAnswer.model_validate(one) for one in found]
+        )
+
+    @router.post(
+        "/explain",
+        response_model=ExplanationAnswer,
+        openapi_extra=_body(FORM),
+        dependencies=[Depends(_options_check())],
+        responses={200: {"content": {PNG: {"schema": {"type": "string", "format": "binary"}}}}},
+    )
+    async def explain(request: Request) -> Response:
+        """Return what decided one post.
+
+        With ``Accept: application/json`` words and map, else a PNG: the image, red where it speaks
+        for the class and blue where it speaks against.
+        """
+        found = await answering.explain(request)
+        if JSON in request.headers.get("accept", ""):
+            return JSONResponse(_explanation(found).model_dump())
+        if found.heat_map is None:
+            raise RequestError(
+                422, "There is no image to draw on: ask for the words by Accept: application/json."
+            )
+        return Response(found.heat_map, media_type=PNG)
+
+    return router
+
+
+def _about_routes(app: FastAPI, answering: Answering, about: Mapping[str, Any]) -> APIRouter:
+    """Return what is asked of the service itself."""
+    router = APIRouter(responses=_problems(401))
+    templates = Environment(loader=PackageLoader("mvcn.serve"), autoescape=True)
+
+    @router.get("/model")
+    async def model() -> ModelAnswer:
+        """Return which model answers, and what the service accepts."""
+        return ModelAnswer(**about)
+
+    @router.get("/metrics", response_class=Response, include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(answering.metrics.text(), media_type=answering.metrics.content_type)
+
+    @router.get("/openapi.json", include_in_schema=False)
+    async def schema() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    @router.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(templates.get_template("docs.html.jinja").render(schema=app.openapi()))
+
+    return router
+
+
+def _options_check(*known: str) -> Callable[[Request], None]:
+    def check(request: Request) -> None:
+        for name in request.query_params:
+            if name not in known:
+                what = f"known is {', '.join(known)}" if known else "none is known"
+                raise RequestError(422, f"There is no option {name[:40]!r}: {what} at this path.")
+
+    return check
+
+
+def _explanation(found: ExplainedPost) -> ExplanationAnswer:
+    words = [] if found.explanation is None else found.explanation.words
+    return ExplanationAnswer(
+        prediction=PredictionAnswer.model_validate(found.prediction),
+        words=[WordAnswer(word=word.text, weight=word.saliency) for word in words],
+        image_map=None if found.heat_map is None else base64.b64encode(found.heat_map).decode(),
+        method=METHOD,
+    )
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorAnswer, "description": PROBLEMS[status]} for status in statuses}
+
+
+def _body(*media_types: str) -> dict[str, Any]:
+    schemas = {FORM: FORM_SCHEMA, JSON: PostsBody.model_json_schema()}
+    content = {name: {"schema": schemas[name]} for name in media_types}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     return error_answer(error.status, str(error), error.headers)
@@ -97,11 +260,7 @@ def _answer_error(request: Request, error: Exception) -> Response:
 def _answer_http_error(request: Request, error: Exception) -> Response:
     """Answer what the router itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    sentences = {
-        404: "There is nothing here: /docs lists what there is.",
-        405: "This cannot be asked in this way: /docs says how.",
-    }
-    sentence = sentences.get(error.status_code, "The request cannot be answered.")
+    sentence = ROUTER_PROBLEMS.get(error.status_code, "The request cannot be answered.")
     return error_answer(error.status_code, sentence, error.headers)
 
 

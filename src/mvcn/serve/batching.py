@@ -1,4 +1,4 @@
-"""Items of many requests, computed together by one thread; what waits is bounded."""
+"""Items of many requests, computed together by one thread; the queue is bounded."""
 
 import asyncio
 import math
@@ -9,33 +9,23 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Generic, TypeVar
 
+from mvcn.serve.limits import TooManyRequestsError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SMOOTHING = 0.2
-"""Weight of the newest batch, if it is a full one, in what an item is believed to cost."""
-
-
-class QueueFullError(Exception):
-    """There is no room for so many items.
-
-    Args:
-        retry_seconds: When there will probably be.
-    """
-
-    def __init__(self, retry_seconds: int) -> None:
-        super().__init__(f"The queue is full: try again in {retry_seconds} seconds.")
-        self.retry_seconds = retry_seconds
+"""Weight of the newest batch, if it is a full one, in the estimated seconds of an item."""
 
 
 @dataclass(frozen=True, eq=False)
 class Work(Generic[Item, Result]):
-    """Something that is done to items, several at once."""
+    """A function that processes several items at once."""
 
     run: Callable[[Sequence[Item]], Sequence[Result]]
     """Returns one result an item, in order; called in the one thread."""
     batch_size: int
-    """Most items that it is given."""
+    """Most items of a call."""
 
 
 @dataclass(eq=False)
@@ -49,15 +39,15 @@ class _Waiting:
 class WorkQueue:
     """A first-in-first-out queue before the one thread that computes.
 
-    A batch is begun when as many items as it may hold are waiting, or when the first of them has
-    waited long enough; while one is computed, the next ones gather. An error reaches only the item
-    that it belongs to: the others of its batch are computed again, each alone.
+    A batch starts when as many items as it may hold are waiting, or when the first of them has
+    waited long enough. An error is raised only for the item that causes it: the others of its batch
+    are computed again, each alone.
 
     Args:
         capacity: Most items that wait; those being computed do not count.
         max_wait_seconds: How long an item waits for others.
-        patience_seconds: Nothing is taken on when what waits will probably take longer than that.
-        on_batch: Told the size of each batch.
+        patience_seconds: Nothing is accepted while what waits will probably take longer than that.
+        on_batch: Called with the size of each batch.
     """
 
     def __init__(
@@ -83,8 +73,8 @@ class WorkQueue:
         return len(self._entries)
 
     def start(self) -> None:
-        """Begin to compute; needs a running event loop."""
-        self._loop_task = asyncio.create_task(self._compute_for_ever())
+        """Start to compute; needs a running event loop."""
+        self._loop_task = asyncio.create_task(self._compute_forever())
 
     async def close(self) -> None:
         """Compute what waits, then end the thread."""
@@ -97,29 +87,31 @@ class WorkQueue:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def submit(self, work: Work[Item, Result], items: Sequence[Item]) -> list[Result]:
-        """Return the result of each item, in order; items of a caller that is gone are not begun.
+        """Return the result of each item, in order; items of a cancelled caller are not computed.
 
         Raises:
-            QueueFullError: There is no room for all of them; then none of them waits.
+            TooManyRequestsError: There is no room for all of them; then none of them waits.
             Exception: What `work` raised for one of them.
         """
         expected = sum(self._item_seconds.get(entry.work, 0.0) for entry in self._entries)
         if len(self._entries) + len(items) > self._capacity or expected > self._patience:
-            raise QueueFullError(max(1, math.ceil(expected)))
+            seconds = max(1, math.ceil(expected))
+            raise TooManyRequestsError(
+                f"The queue is full: try again in {seconds} seconds.", seconds
+            )
         now = asyncio.get_running_loop().time()
         entries = [_Waiting(work, item, now) for item in items]
         self._entries.extend(entries)
         self._arrived.set()
         try:
-            results: list[Result] = await asyncio.gather(*(entry.answer for entry in entries))
-            return results
+            return list(await asyncio.gather(*(entry.answer for entry in entries)))
         finally:
             for entry in entries:
                 entry.answer.cancel()
             if any(entry.answer.cancelled() for entry in entries):
                 self._entries = deque(e for e in self._entries if not e.answer.done())
 
-    async def _compute_for_ever(self) -> None:
+    async def _compute_forever(self) -> None:
         while True:
             while not self._entries:
                 self._arrived.clear()
@@ -162,19 +154,19 @@ class WorkQueue:
         except Exception as error:
             await self._compute_each(batch, error)
             return
-        self._learn(work, len(batch), loop.time() - began)
+        self._update_estimate(work, len(batch), loop.time() - began)
         for entry, result in zip(batch, results, strict=True):
             if not entry.answer.done():
                 entry.answer.set_result(result)
 
-    def _learn(self, work: Work[Any, Any], items: int, seconds: float) -> None:
-        """Correct what an item is believed to cost; a small batch, which is dearer, counts less."""
+    def _update_estimate(self, work: Work[Any, Any], items: int, seconds: float) -> None:
+        """Update the estimated seconds of an item; a small batch, dearer by item, counts less."""
         known = self._item_seconds.get(work, 0.0)
         weight = SMOOTHING * items / work.batch_size
         self._item_seconds[work] = known + weight * (seconds / items - known)
 
     async def _compute_each(self, batch: Sequence[_Waiting], error: Exception) -> None:
-        """Find out to which item of a batch an error belongs."""
+        """Compute the items of a batch one by one, to find the one that raises the error."""
         if len(batch) > 1:
             for entry in batch:
                 await self._compute([entry])

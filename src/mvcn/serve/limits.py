@@ -1,5 +1,6 @@
-"""What a service takes on, and how long it waits."""
+"""What a service accepts, how long it waits, and how it refuses what is beyond."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from mvcn.data.images import MAX_IMAGE_PIXELS
@@ -29,7 +30,7 @@ class Limits:
     queue_posts: int = 256
     """That wait for the model, of all requests together."""
     queue_seconds: float = 20.0
-    """That what waits may take, as far as can be told; no more posts are taken on beyond."""
+    """Estimated wait from which on no more posts are accepted."""
     batch_posts: int = 32
     """That the model computes together."""
     batch_wait_seconds: float = 0.005
@@ -39,9 +40,9 @@ class Limits:
     body_seconds: float = 30.0
     """Until a request has sent its body."""
     answer_seconds: float = 60.0
-    """Until a request that was read is answered, and until a client has taken its answer."""
+    """Until a request that was read is answered, and until a client has read its answer."""
     connections: int = 400
-    """At the same time; more are told so, and beyond twice as many they are cut."""
+    """At the same time; more get status 503, and beyond twice as many they are closed."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -59,3 +60,32 @@ class Limits:
                 f"A body of {self.body_bytes} bytes would never find room in memory for "
                 f"{self.held_bytes}: allow smaller bodies."
             )
+
+
+class RequestError(Exception):
+    """A request that is refused.
+
+    Args:
+        status: HTTP status.
+        sentence: What is wrong, where, and what to do.
+        headers: Besides the usual ones.
+    """
+
+    def __init__(
+        self, status: int, sentence: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+class TooManyRequestsError(RequestError):
+    """A request for which there is no room now: status 429.
+
+    Args:
+        sentence: What is full, and when to try again.
+        retry_seconds: When there will probably be room.
+    """
+
+    def __init__(self, sentence: str, retry_seconds: int) -> None:
+        super().__init__(429, sentence, {"Retry-After": str(retry_seconds)})

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     AliasChoices,
@@ -18,15 +19,17 @@ from pydantic import (
     create_model,
 )
 from pydantic.fields import FieldInfo
+from python_multipart import FormParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field as FormField
+from python_multipart.multipart import File, parse_options_header
 
 from mvcn.data.formats.rows import repeated_name
 from mvcn.data.image_references import UnreadableImage, decode_base64_image, is_base64_image
 from mvcn.data.images import image_size
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import BadImageError
-from mvcn.serve.forms import Part, parse_form
-from mvcn.serve.limits import Limits
-from mvcn.serve.responses import RequestError
+from mvcn.serve.limits import Limits, RequestError
 from mvcn.types import Post, StoredImage
 
 LOG = logging.getLogger("mvcn.serve")
@@ -47,7 +50,7 @@ FAULTS = {
     "string_type": "must be text or null",
     "string_too_long": "is too long",
 }
-"""What pydantic calls a fault -> how a sentence goes on that begins with the place."""
+"""What pydantic calls a fault -> the end of a sentence that begins with its place."""
 
 
 def _id_text(given: Any) -> Any:
@@ -75,6 +78,15 @@ class PostsBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     posts: list[PostBody] = Field(min_length=1)
+
+
+class FormPart(NamedTuple):
+    """One field of a form."""
+
+    name: bytes
+    content: bytes
+    filename: bytes | None
+    """None for a field that is no file."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -127,7 +139,7 @@ def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[
 
     Args:
         body: Of a request.
-        limits: What is taken on.
+        limits: What is accepted.
         columns: Our name of a column -> its name in the table of the run, which is accepted, too.
 
     Raises:
@@ -146,7 +158,7 @@ def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[
 
 
 def _content(body: bytes) -> Any:
-    """Return what a body of JSON says, with lone surrogates, escaped or encoded, as U+FFFD."""
+    """Return the content of a JSON body, with lone surrogates, escaped or encoded, as U+FFFD."""
     replaced: list[int] = []
 
     def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -167,11 +179,11 @@ def _content(body: bytes) -> Any:
         content = json.loads(text, object_pairs_hook=to_object)
     except (ValueError, RecursionError) as error:
         raise RequestError(400, "The body is not JSON.") from error
-    _tell_replaced(sum(replaced))
+    _log_replaced(sum(replaced))
     return content
 
 
-def _tell_replaced(count: int) -> None:
+def _log_replaced(count: int) -> None:
     if count:
         LOG.warning("replaced", extra={"lone_surrogates": count})
 
@@ -183,7 +195,7 @@ def parse_one(
 
     Args:
         body: Of a request.
-        limits: What is taken on.
+        limits: What is accepted.
         columns: As for `parse_json`.
         content_type: Of the request, with the boundary of its parts.
 
@@ -196,22 +208,57 @@ def parse_one(
         image = None  # what a browser sends where no file was chosen
     words = "" if text is None else _decode_text(text.content)
     _check_text("0", words, limits)
-    picture = None if image is None else _image_of_form(image, limits)
-    return [Post("0", words, picture)]
+    return [Post("0", words, None if image is None else _image_of_form(image, limits))]
 
 
-def _image_of_form(part: Part, limits: Limits) -> StoredImage:
+def parse_form(body: bytes, content_type: str) -> list[FormPart]:
+    """Return the fields of a form; no file is written.
+
+    Raises:
+        RequestError: It is no form, or truncated.
+    """
+    _, options = parse_options_header(content_type)
+    if not options.get(b"boundary"):
+        raise RequestError(400, "The Content-Type of the form names no boundary.")
+    parts: list[FormPart] = []
+    ends: list[bool] = []
+
+    def add_field(field: FormField) -> None:
+        parts.append(FormPart(field.field_name or b"", field.value or b"", None))
+
+    def add_file(file: File) -> None:
+        file.file_object.seek(0)
+        parts.append(FormPart(file.field_name or b"", file.file_object.read(), file.file_name))
+
+    memory = {"MAX_MEMORY_FILE_SIZE": math.inf}
+    boundary = options[b"boundary"]
+    parser = FormParser(
+        FORM, add_field, add_file, lambda: ends.append(True), boundary, config=memory
+    )
+    try:
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise RequestError(
+            400, "The body is not a form as its boundary says, or a field of it has no name."
+        ) from error
+    if not ends:
+        raise RequestError(400, "The form is cut short: its last boundary is missing.")
+    return parts
+
+
+def _image_of_form(part: FormPart, limits: Limits) -> StoredImage:
     """Return the image of a form, which clients send as base64 text where it is no file."""
     if part.filename is None and is_base64_image(text := part.content.decode("latin-1").strip()):
         return _decode_image(text, limits)
     return UploadedImage(part.content, limits.pixels)
 
 
-def _by_name(parts: Sequence[Part], columns: Mapping[str, str]) -> dict[str, Part]:
+def _by_name(parts: Sequence[FormPart], columns: Mapping[str, str]) -> dict[str, FormPart]:
     ours = {columns.get(name, name): name for name in FIELDS} | {name: name for name in FIELDS}
-    fields: dict[str, Part] = {}
+    fields: dict[str, FormPart] = {}
     for part in parts:
-        name = ours.get(part.name)
+        name = ours.get(part.name.decode("utf-8", "replace"))
         if name is None:
             raise RequestError(422, "A form has no other fields than text and image.")
         if name in fields:
@@ -225,7 +272,7 @@ def _decode_text(content: bytes) -> str:
         text, count = replace_surrogates(content.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError as error:
         raise RequestError(422, "The text is not UTF-8: encode it so.") from error
-    _tell_replaced(count)
+    _log_replaced(count)
     return text
 
 

@@ -4,36 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
-
-from mvcn.inference import Prediction
-
-
-class RequestError(Exception):
-    """A request that is not answered by what it asks for.
-
-    Args:
-        status: HTTP status.
-        sentence: What is wrong, where, and what to do.
-        headers: Besides the usual ones.
-    """
-
-    def __init__(
-        self, status: int, sentence: str, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.headers = dict(headers or {})
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class ErrorAnswer(BaseModel):
-    """Whatever went wrong."""
+    """An error of any kind."""
 
     error: str = Field(description="One sentence: what is wrong, where, and what to do.")
 
 
 class PredictionAnswer(BaseModel):
-    """What the model says of one post."""
+    """The prediction of one post."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: str
     label: str | None = Field(description="The most probable class; null for a post left out.")
@@ -43,16 +26,6 @@ class PredictionAnswer(BaseModel):
     problem: str | None = Field(
         description="Why the post was left out, or classified without its image, if so."
     )
-
-    @classmethod
-    def of(cls, prediction: Prediction) -> "PredictionAnswer":
-        """Return a prediction as it is sent."""
-        return cls(
-            id=prediction.id,
-            label=prediction.label,
-            probabilities=dict(prediction.probabilities),
-            problem=prediction.problem,
-        )
 
 
 class PredictionsAnswer(BaseModel):
@@ -81,13 +54,13 @@ class ExplanationAnswer(BaseModel):
 
 
 class StateAnswer(BaseModel):
-    """Whether the service lives, or can answer."""
+    """Whether the service is alive, or accepts posts."""
 
     status: str
 
 
 class ModelAnswer(BaseModel):
-    """The model that answers, and what it takes."""
+    """The model that answers, and what the service accepts."""
 
     labels: list[str]
     network: str

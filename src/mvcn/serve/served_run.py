@@ -32,7 +32,7 @@ class ExplainedPost:
     explanation: Explanation | None
     """None where the image could not be read."""
     heat_map: bytes | None
-    """A PNG; None for a post without an image, or a model that looks at none."""
+    """A PNG; None for a post without an image, or a model that reads none."""
 
 
 class ServedRun:
@@ -54,11 +54,11 @@ class ServedRun:
         """Our name of a column -> its name in the table that the run learned from."""
 
     def warm_up(self, times: Sequence[None]) -> list[Prediction]:
-        """Predict once a time, for the first prediction takes longer than the others."""
+        """Predict once for each time: the first prediction takes longer than the others."""
         return self.predict([WARM_UP for _ in times])
 
     def predict(self, posts: Sequence[Post]) -> list[Prediction]:
-        """Return one prediction a post; one whose image cannot be read is judged without it.
+        """Return one prediction a post; one whose image cannot be read is classified without it.
 
         Posts of several requests may have the same id.
         """

@@ -1,4 +1,4 @@
-"""A process that serves: it listens, logs, and stops without losing what it accepted."""
+"""A process that serves: its connections, its log, and how it stops without losing an answer."""
 
 import asyncio
 import json
@@ -10,17 +10,27 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import NoReturn
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mvcn.errors import ConfigError, reason_of
 from mvcn.serve.answering import Answering
-from mvcn.serve.connections import ConnectionConfig, PatientProtocol
 from mvcn.serve.limits import Limits
+from mvcn.serve.responses import error_answer
 
 GRACE_SECONDS = 0.5
-"""Between the wish to stop and the end of listening: clients with open connections hear of it."""
+"""Between the signal to stop and the end of listening: new posts are refused meanwhile."""
 BACKLOG = 2048
+CLOSE_FACTOR = 2
+"""Connections above so many times the limit are closed, not answered."""
+TOO_MANY = error_answer(
+    503,
+    "There are too many connections: try again soon.",
+    {"Retry-After": "1", "Connection": "close"},
+)
+NOT_HTTP = "This is not a request in HTTP, or its head is too long."
 FACTS = (
     *("id", "method", "path", "status", "ms", "posts", "lone_surrogates"),
     *("kind", "reason", "traceback"),
@@ -44,9 +54,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(app: FastAPI, limits: Limits, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT; what was accepted before is answered first."""
-    config = ConnectionConfig(
+    config = _Config(
         app,
-        http=PatientProtocol,
+        http=_Connection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -92,8 +102,12 @@ def log_to_stdout() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+class _Config(uvicorn.Config):
+    limits = Limits()
+
+
 class _GracefulServer(uvicorn.Server):
-    """A server that refuses new posts for a moment before it stops to listen."""
+    """A server that refuses new posts for a moment before it stops listening."""
 
     def __init__(self, config: uvicorn.Config, answering: Answering) -> None:
         super().__init__(config)
@@ -103,3 +117,74 @@ class _GracefulServer(uvicorn.Server):
         self._answering.state = "stopping"
         await asyncio.sleep(GRACE_SECONDS)
         await super().shutdown(sockets)
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed when its client does not go on.
+
+    uvicorn itself waits forever for the end of a request's head, and for a client that does not
+    read its answer.
+    """
+
+    config: _Config
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request."""
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        super().connection_made(transport)
+        limit = self.config.limits.connections
+        if len(self.connections) > CLOSE_FACTOR * limit:
+            transport.abort()
+            return
+        if len(self.connections) > limit:
+            self.app = TOO_MANY
+        self._start_timer("head", self.config.limits.head_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a head or of a body; the time for a head runs from its first byte."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_timer("head")
+        elif "head" not in self._timers:
+            self._start_timer("head", self.config.limits.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timers."""
+        self._stop_timer("head")
+        self._stop_timer("answer")
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read."""
+        super().pause_writing()
+        self._start_timer("answer", self.config.limits.answer_seconds)
+
+    def resume_writing(self) -> None:
+        """Continue: the client has read."""
+        self._stop_timer("answer")
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, in the shape of all errors."""
+        content = json.dumps({"error": NOT_HTTP}).encode()
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(content))),
+            ("Connection", "close"),
+        ]
+        answer = (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=content),
+            h11.EndOfMessage(),
+        )
+        for event in answer:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _start_timer(self, name: str, seconds: float) -> None:
+        """Close the connection after some seconds, unless the timer is stopped."""
+        self._timers[name] = self.loop.call_later(seconds, self.transport.abort)
+
+    def _stop_timer(self, name: str) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.serve.batching import QueueFullError, Work, WorkQueue
+from mvcn.serve.batching import Work, WorkQueue
+from mvcn.serve.limits import TooManyRequestsError
 
 requests = st.lists(st.lists(st.integers(-9, 9), min_size=1, max_size=7), max_size=9)
 
@@ -95,9 +96,9 @@ def test_never_more_wait_than_there_is_room_for():
         waiting = asyncio.create_task(queue.submit(doubling.work, [3, 4, 5]))
         await asyncio.sleep(0)
         assert len(queue) == 3
-        with pytest.raises(QueueFullError) as refused:
+        with pytest.raises(TooManyRequestsError) as refused:
             await queue.submit(doubling.work, [6, 7])
-        assert refused.value.retry_seconds >= 1
+        assert int(refused.value.headers["Retry-After"]) >= 1
         last = asyncio.create_task(queue.submit(doubling.work, [8]))
         await asyncio.sleep(0)
         assert len(queue) == 4
@@ -120,7 +121,7 @@ def test_nothing_is_taken_on_that_would_wait_too_long():
             await queue.submit(slow, [1, 2])
         waiting = asyncio.create_task(queue.submit(slow, [0, 1, 2, 3, 4, 5]))
         await asyncio.sleep(0.01)  # two of them are being computed
-        with pytest.raises(QueueFullError):
+        with pytest.raises(TooManyRequestsError):
             await queue.submit(slow, [5])
         assert await waiting == [0, 1, 2, 3, 4, 5]
         assert await queue.submit(slow, [6]) == [6]

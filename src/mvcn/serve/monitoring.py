@@ -1,24 +1,26 @@
-"""What is true of every answer: an id, a line of log, counted, safe headers, no traceback."""
+"""Every answer has an id and safe headers, is counted for Prometheus, and leaves a line of log."""
 
 import asyncio
 import logging
 import time
 import traceback
 import uuid
-from collections.abc import Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mvcn.serve.metrics import Metrics
 from mvcn.serve.responses import error_answer
 
 LOG = logging.getLogger("mvcn.serve")
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 OTHER = "other"
 STATIC = "/static"
 DISCARD_SECONDS = 2.0
-"""How long the rest of a refused body is read, so that its sender comes to hear why."""
+"""How long the rest of a refused body is read, so that its sender reads the answer."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -29,14 +31,61 @@ HEADERS = {
 }
 
 
-class Observed:
+class Metrics:
+    """Counters of one service.
+
+    Args:
+        queue_length: Returns how many posts wait.
+        is_ready: Returns whether posts are accepted.
+    """
+
+    content_type = CONTENT_TYPE_PLAIN_0_0_4
+
+    def __init__(self, queue_length: Callable[[], int], is_ready: Callable[[], bool]) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "mvcn_requests", "Requests that were answered.", ["path", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "mvcn_request_seconds",
+            "From a request's head to the end of its answer.",
+            ["path"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.posts = Counter("mvcn_posts", "Posts that were accepted.", registry=registry)
+        self.rejected_posts = Counter(
+            "mvcn_posts_rejected", "Posts for which there was no room.", registry=registry
+        )
+        self.batch_sizes = Histogram(
+            "mvcn_batch_posts",
+            "Posts that were computed together.",
+            buckets=BATCH_SIZES,
+            registry=registry,
+        )
+        length = Gauge("mvcn_queue_posts", "Posts that wait for the model.", registry=registry)
+        length.set_function(queue_length)
+        ready = Gauge("mvcn_ready", "1 when posts are accepted, else 0.", registry=registry)
+        ready.set_function(is_ready)
+
+    def count_request(self, path: str, status: int, seconds: float) -> None:
+        """Count an answer."""
+        self._requests.labels(path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return everything in the format of Prometheus."""
+        return generate_latest(self._registry)
+
+
+class Monitored:
     """An application of which every answer is logged and counted; the posts' content never is.
 
     Args:
-        app: To be observed.
+        app: The application.
         paths: That it answers; others are counted as one, so that clients cannot invent names.
         metrics: Where answers are counted.
-        is_stopping: Tells whether the service is about to end: connections are not kept then.
+        is_stopping: Returns whether the service is about to end: connections are not kept then.
     """
 
     def __init__(
@@ -67,7 +116,7 @@ class Observed:
             self._record(scope, exchange, time.perf_counter() - began)
 
     async def _fail(self, scope: Scope, exchange: "_Exchange", error: Exception) -> None:
-        """Log where an error arose, without its text, which may hold a post."""
+        """Log where an error was raised, without its text, which may hold a post."""
         place = traceback.format_tb(error.__traceback__)
         LOG.error(
             "fault", extra={"id": exchange.id, "kind": type(error).__name__, "traceback": place}
@@ -82,7 +131,7 @@ class Observed:
             path = STATIC if path.startswith(f"{STATIC}/") else OTHER
         status = exchange.status or 500
         self._metrics.count_request(path, status, seconds)
-        facts: MutableMapping[str, Any] = {
+        facts = {
             "id": exchange.id,
             "method": scope["method"],
             "path": path,
@@ -121,8 +170,7 @@ class _Exchange:
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.id
             headers.update(HEADERS)
-            if "cache-control" not in headers:
-                headers["Cache-Control"] = "no-store"
+            headers.setdefault("Cache-Control", "no-store")
             if not self._is_read or self._is_stopping():
                 headers["Connection"] = "close"
         await self._send(message)
