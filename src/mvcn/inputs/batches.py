@@ -143,7 +143,7 @@ class PostEncoder:
         mask = torch.tensor([tensor is not None for tensor in found])
         example = next((tensor for tensor in found if tensor is not None), None)
         shape = self.images.blank().shape if example is None else example.shape
-        stacked = np.zeros((len(found), *shape), np.float32)  # by NumPy: decision 0030
+        stacked = np.zeros((len(found), *shape), np.float32)  # by NumPy: docs/performance.md
         for row, tensor in zip(stacked, found, strict=True):
             if tensor is not None:
                 row[...] = tensor

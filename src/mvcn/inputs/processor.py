@@ -134,7 +134,7 @@ class MvcnProcessor(ProcessorMixin):
         mask = np.array([image is not None for image in images])
         size = self.image_size_px
         shown = [image or Image.new("RGB", (size, size)) for image in images]
-        pixels = np.stack([self._pixels(image) for image in shown])  # by NumPy: decision 0030
+        pixels = np.stack([self._pixels(image) for image in shown])  # by NumPy: docs/performance.md
         pixels[~mask] = 0
         return {"pixel_values": torch.from_numpy(pixels), "image_mask": torch.from_numpy(mask)}
 
