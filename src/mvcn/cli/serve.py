@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from mvcn.cli.options import BackendName, Run
 from mvcn.cli.process import set_up_process
@@ -24,46 +25,36 @@ USUAL = Limits()
 def serve(
     run: Run,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
+        str, Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8000,
+    port: Annotated[int, Option(min=0, max=65535, help="0 is any free one.")] = 8000,
     backend: BackendName = "torch",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="That compute; by default one a core.")
+        int | None, Option(min=1, help="That compute; by default one a core.")
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Most posts computed together.")
-    ] = USUAL.batch_posts,
+    batch_size: Annotated[int, Option(help="Most posts computed together.")] = USUAL.batch_posts,
     max_wait_ms: Annotated[
-        float, typer.Option(help="How long a post waits for others to be computed with.")
+        float, Option(help="How long a post waits for others to be computed with.")
     ] = 1000 * USUAL.batch_wait_seconds,
     queue: Annotated[
-        int, typer.Option(help="Most posts that wait; more are refused by status 429.")
+        int, Option(help="Most posts that wait; more are refused by status 429.")
     ] = USUAL.queue_posts,
     queue_seconds: Annotated[
-        float, typer.Option(help="Likely wait from which on posts are refused, too.")
+        float, Option(help="Likely wait from which on posts are refused, too.")
     ] = USUAL.queue_seconds,
-    max_posts: Annotated[int, typer.Option(help="Most posts in one request.")] = USUAL.posts,
-    max_body_mib: Annotated[float, typer.Option(help="Largest body of a request.")] = (
+    max_posts: Annotated[int, Option(help="Most posts in one request.")] = USUAL.posts,
+    max_body_mib: Annotated[float, Option(help="Largest body of a request.")] = (
         USUAL.body_bytes / MEBIBYTE
     ),
-    max_held_mib: Annotated[float, typer.Option(help="Of all unanswered bodies together.")] = (
+    max_held_mib: Annotated[float, Option(help="Of all unanswered bodies together.")] = (
         USUAL.held_bytes / MEBIBYTE
     ),
-    max_megapixels: Annotated[float, typer.Option(help="Largest image.")] = (
-        USUAL.pixels / MILLION
-    ),
-    max_characters: Annotated[int, typer.Option(help="Longest text.")] = USUAL.text_characters,
-    max_connections: Annotated[int, typer.Option(help="At the same time.")] = USUAL.connections,
-    head_seconds: Annotated[
-        float, typer.Option(help="Time for the head of a request.")
-    ] = USUAL.head_seconds,
-    body_seconds: Annotated[
-        float, typer.Option(help="Time for the body of a request.")
-    ] = USUAL.body_seconds,
-    answer_seconds: Annotated[
-        float, typer.Option(help="Time for the answer.")
-    ] = USUAL.answer_seconds,
+    max_megapixels: Annotated[float, Option(help="Largest image.")] = USUAL.pixels / MILLION,
+    max_characters: Annotated[int, Option(help="Longest text.")] = USUAL.text_characters,
+    max_connections: Annotated[int, Option(help="At the same time.")] = USUAL.connections,
+    head_seconds: Annotated[float, Option(help="Time for a request's head.")] = USUAL.head_seconds,
+    body_seconds: Annotated[float, Option(help="Time for a request's body.")] = USUAL.body_seconds,
+    answer_seconds: Annotated[float, Option(help="Time for the answer.")] = USUAL.answer_seconds,
 ) -> None:
     """Answer requests over HTTP, with a page to try the run in a browser.
 
