@@ -129,7 +129,8 @@ class OnnxModel:
         require_allowed(path, RunError)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # docs/performance.md
+        # Idle threads sleep, for the benefit of other programs: docs/performance.md.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
