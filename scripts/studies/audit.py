@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from mvcn.audit import audit, summary_lines
-from mvcn.audit.findings import KINDS
-from mvcn.audit.parts import read_audited_posts
+from mvcn.audit.findings import KINDS, read_audited_posts
 from mvcn.config import DataConfig
 from scripts import results
 
@@ -21,7 +20,7 @@ def main(root: Annotated[Path, typer.Argument(help="Folder of MVSA-Single.")]) -
     audited = read_audited_posts(data)
     found = audit(audited)
     content = {
-        "posts": {split: len(positions) for split, positions in audited.parts.items()},
+        "posts": {split: len(positions) for split, positions in audited.splits.items()},
         "findings": [
             {"title": KINDS[kind].title, "count": finding.count, "summary": finding.summary}
             for kind, finding in found.items()

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from mvcn.audit.features import post_features
+from mvcn.audit.label_errors import post_features
 from mvcn.cli.process import set_up_process
 from mvcn.config import DataConfig
 from mvcn.data.training_posts import read_training_posts

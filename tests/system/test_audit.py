@@ -60,8 +60,8 @@ def planted(tmp_path_factory):
     for i, post in enumerate(posts):
         if post.id != missing:
             (folder / f"images/{post.id}").write_bytes(images[post.id])
-        part = "dev" if post.id in (*base[5:15], text, copy, scaled) else "train"
-        rows.append([i, texts[post.id], f"images/{post.id}", labels[post.id], part])
+        split = "dev" if post.id in (*base[5:15], text, copy, scaled) else "train"
+        rows.append([i, texts[post.id], f"images/{post.id}", labels[post.id], split])
     with (folder / "posts.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "text", "image", "label", "split"], *rows])
     return folder / "posts.csv"
@@ -112,7 +112,7 @@ def test_exactly_the_planted_faults_are_found(reports):
         [],
     ]
     (garbled,) = report["mojibake"]["garbled"]
-    assert (garbled["id"], garbled["mended"]) == (
+    assert (garbled["id"], garbled["fixed"]) == (
         at["garbled"],
         "Sch\u00f6ne Gr\u00fc\u00dfe aus K\u00f6ln",
     )
@@ -182,11 +182,11 @@ def test_the_page_limits_itself_and_says_so(tmp_path):
     table = write_rows(tmp_path / "posts.csv", rows)
     run("--root", table, "--html", tmp_path / "a.html", "--json", tmp_path / "a.json")
     page = (tmp_path / "a.html").read_text("utf-8")
-    assert "16 more are in the JSON report" in page
+    assert "16 more are in the JSON file" in page
     assert len(json.loads((tmp_path / "a.json").read_text())["texts"]["empty"]) == 40
 
 
-def test_two_sources_are_two_parts(tmp_path):
+def test_two_sources_are_two_splits(tmp_path):
     train = write_rows(tmp_path / "a.csv", [("the very same words", "a"), ("others", "b")])
     dev = write_rows(tmp_path / "b.csv", [("The very same words", "a"), ("new ones", "c")])
     result = run("--train", train, "--dev", dev, "--json", tmp_path / "a.json")
@@ -197,14 +197,14 @@ def test_two_sources_are_two_parts(tmp_path):
     assert report["leakage"]["same_id"] == []
 
 
-def test_id_files_are_parts_and_an_id_in_two_of_them_leaks(tmp_path):
+def test_id_files_are_splits_and_an_id_in_two_of_them_leaks(tmp_path):
     table = write_rows(tmp_path / "a.csv", [(f"words of {i}", "a") for i in range(4)])
     (tmp_path / "train.txt").write_text("1\n2\n")
     (tmp_path / "test.txt").write_text("2\n4\n")
     run("--root", table, "--splits", tmp_path, "--json", tmp_path / "a.json")
     leakage = json.loads((tmp_path / "a.json").read_text())["leakage"]
     assert leakage["affected_ids"] == {"train-test": ["2"]}
-    assert leakage["same_id"] == [[{"id": "2", "part": "train"}, {"id": "2", "part": "test"}]]
+    assert leakage["same_id"] == [[{"id": "2", "split": "train"}, {"id": "2", "split": "test"}]]
 
 
 def test_splits_of_other_posts_are_refused(tmp_path):
@@ -274,15 +274,17 @@ def test_files_sorted_by_label_are_found_in_the_real_data(tmp_path):
     options = ("--data", "clmlf-json", "--root", folder, "--images", images)
     assert run(*options, "--json", tmp_path / "a.json").exit_code == 0
     report = json.loads((tmp_path / "a.json").read_text("utf-8"))
-    lists = {part: json.loads((folder / f"{part}.json").read_text()) for part in ("train", "dev")}
-    for part, entries in lists.items():
+    lists = {
+        split: json.loads((folder / f"{split}.json").read_text()) for split in ("train", "dev")
+    }
+    for split, entries in lists.items():
         labels = [entry["emotion_label"] for entry in entries]
-        found = report["label_order"]["parts"][part]
+        found = report["label_order"]["splits"][split]
         assert found["ordered"]
         assert found["runs"] == 1 + sum(labels[i] != labels[i - 1] for i in range(1, len(labels)))
     plain = {
-        part: [" ".join(re.sub(r"https?:\S*", "", entry["text"]).lower().split()) for entry in one]
-        for part, one in lists.items()
+        split: [" ".join(re.sub(r"https?:\S*", "", entry["text"]).lower().split()) for entry in one]
+        for split, one in lists.items()
     }
     shared = [text for text in plain["dev"] if text and text in set(plain["train"])]
     assert report["leakage"]["affected"]["train-dev"]["equal_text"] == len(shared)

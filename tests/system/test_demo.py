@@ -1,7 +1,9 @@
 """The demo in small: what it leaves, what it says, and what it refuses to delete."""
 
+import base64
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -13,11 +15,13 @@ from mvcn.config import read_recipe
 from mvcn.data.table import read_table
 from mvcn.errors import RunError
 from mvcn.evaluation import evaluate_predictions
-from mvcn.experiments.demo import DemoPlan, run_demo
-from mvcn.experiments.demo_report import write_report
+from mvcn.experiments.demo import DemoPlan, create_demo_folder, run_demo
+from mvcn.explain.trained_run import TrainedRun
 from mvcn.inference import Classifier
+from mvcn.report.run_page import write_report
 
 POSTS, GROUPS = 24, ("all", "image_decides", "text_decides", "untrained")
+SHOWN = ["all", "image decides", "text decides", "all, untrained"]
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +45,7 @@ def test_leaves_posts_runs_figure_and_report(demo):
     folder, _, lines = demo
     assert {path.name for path in folder.iterdir()} == {
         *("posts", "sparsemax", "softmax", "demo.json"),
-        *("attention.png", "report.md", "report.json", "report.html"),
+        *("attention.png", "report.json", "report.html"),
     }
     assert len(list((folder / "posts/dev/images").glob("*.png"))) == POSTS
     assert any("sparsemax" in line for line in lines)
@@ -62,22 +66,28 @@ def test_the_report_says_what_the_json_says(demo):
     assert json.loads((folder / "report.json").read_text("utf-8")) == json.loads(
         json.dumps(numbers)
     )
-    report = (folder / "report.md").read_text("utf-8")
+    page = (folder / "report.html").read_text("utf-8")
+    cell = r"</th><td class=\"number\">([^<]+)"
     for name, model in numbers["models"].items():
-        masses = re.findall(rf"^\| {name} \| [^|]+ \| (\d+) \| ([\d.]+) % ", report, re.MULTILINE)
+        masses = re.findall(rf">{name}{cell}</td><td[^>]+>(\d+)</td><td[^>]+>([\d.]+) %<", page)
         expected = [model["attention"][group] for group in GROUPS]
-        assert masses == [(str(a["posts"]), f"{100 * a['mass']['mean']:.1f}") for a in expected]
-        scores = re.findall(rf"^\| {name} \| (?:text and|without) \w+ \| ([\d.]+) ", report, re.M)
-        parts = (model["dev"], model["dev_without_images"])
-        assert scores == [f"{100 * part['accuracy']:.1f}" for part in parts]
-    assert "seed 5" in report
+        assert [found[0] for found in masses] == SHOWN
+        assert [found[1:] for found in masses] == [
+            (str(a["posts"]), f"{100 * a['mass']['mean']:.1f}") for a in expected
+        ]
+        shown = r"(?:text and image|without images)"
+        scores = re.findall(rf">{name}</th><td[^>]+>{shown}</td><td[^>]+>([\d.]+)<", page)
+        splits = (model["dev"], model["dev_without_images"])
+        assert scores == [f"{100 * split['accuracy']:.1f}" for split in splits]
+    assert "(seed 5)" in page
 
 
-def test_links_of_the_report_lead_to_its_files(demo):
+def test_the_report_needs_no_other_file_and_links_to_the_numbers(demo):
     folder, _, _ = demo
-    links = re.findall(r"\]\(([^)]+)\)", (folder / "report.md").read_text("utf-8"))
-    assert sorted(links) == ["attention.png", "report.json"]
-    assert all((folder / link).is_file() for link in links)
+    page = (folder / "report.html").read_text("utf-8")
+    assert re.findall(r"""(?:src|href)="(?!data:|#)([^"]+)""", page) == ["report.json"]
+    figure = base64.b64encode((folder / "attention.png").read_bytes()).decode()
+    assert f"data:image/png;base64,{figure}" in page
 
 
 def test_the_parts_make_the_whole(demo):
@@ -132,11 +142,11 @@ def test_refuses_another_demo_unless_told_to_replace_it(demo, plan):
 
 
 def test_never_touches_a_folder_that_is_no_demo(tmp_path, plan):
-    (tmp_path / "report.md").write_text("mine", "utf-8")
+    (tmp_path / "report.html").write_text("mine", "utf-8")
     for overwrite in (False, True):
         with pytest.raises(RunError, match="holds other files"):
             run_demo(tmp_path, plan, overwrite=overwrite)
-    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_the_command_says_where_the_report_is_and_how_to_go_on(demo, monkeypatch, capsys, tmp_path):
@@ -157,7 +167,7 @@ def test_the_command_says_where_the_report_is_and_how_to_go_on(demo, monkeypatch
     assert not stopped.value.code
     assert given == {"output": tmp_path / "a b", "seed": 7, "overwrite": True}
     shown = capsys.readouterr().out
-    assert str(tmp_path / "a b" / "report.md") in shown
+    assert str(tmp_path / "a b" / "report.html") in shown
     assert f"mvcn predict '{tmp_path}/a b/sparsemax' --text" in shown
     assert "post-00032.png" in shown
 
@@ -165,8 +175,17 @@ def test_the_command_says_where_the_report_is_and_how_to_go_on(demo, monkeypatch
 def test_a_report_can_be_written_again_from_the_json(demo, tmp_path):
     folder, _, _ = demo
     numbers = json.loads((folder / "report.json").read_text("utf-8"))
-    write_report(tmp_path / "again.md", numbers, "attention.png")
-    assert (tmp_path / "again.md").read_text("utf-8") == (folder / "report.md").read_text("utf-8")
+    again, figure = tmp_path / "again.html", (folder / "attention.png").read_bytes()
+    write_report(TrainedRun(folder / "sparsemax"), again, numbers, figure)
+    assert again.read_text("utf-8") == (folder / "report.html").read_text("utf-8")
+
+
+def test_an_earlier_version_s_report_goes_with_its_demo(demo, plan, tmp_path):
+    folder, _, _ = demo
+    old = shutil.copytree(folder, tmp_path / "old")
+    (old / "report.md").write_text("of an earlier version", "utf-8")
+    create_demo_folder(old, plan, overwrite=True)
+    assert [path.name for path in old.iterdir()] == ["demo.json"]
 
 
 def _without_times(numbers):

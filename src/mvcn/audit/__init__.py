@@ -1,9 +1,7 @@
-"""Faults of a data set, found before they become results."""
+"""Faults of a dataset, found before they become results."""
 
-from mvcn.audit.findings import KINDS, AuditedPosts, Finding
-from mvcn.audit.page import write_page
-from mvcn.audit.parts import read_audited_posts
-from mvcn.audit.report import MARK, audit, summary_lines, to_mapping
+from mvcn.audit.findings import KINDS, AuditedPosts, Finding, read_audited_posts
+from mvcn.audit.run import MARK, audit, summary_lines, to_mapping
 
 __all__ = [
     "KINDS",
@@ -14,5 +12,4 @@ __all__ = [
     "read_audited_posts",
     "summary_lines",
     "to_mapping",
-    "write_page",
 ]

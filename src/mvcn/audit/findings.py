@@ -1,19 +1,26 @@
 """What an audit works on and what it finds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
-from mvcn.types import ImageFacts, Post
+from mvcn.config import DataConfig
+from mvcn.data.image_facts import describe_images_of
+from mvcn.data.sources import id_files, posts_of_id_file, read_source
+from mvcn.errors import ConfigError, DataError
+from mvcn.types import Corpus, ImageFacts, Post
 
-PARTS = ("train", "dev", "test")
+SPLITS = ("train", "dev", "test")
+WHOLE = "all"
+"""Name of all posts together, as a split."""
 
 Severity = Literal["information", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault, as it is explained to people."""
+    """A kind of fault, as it is explained to users."""
 
     title: str
     explanation: str
@@ -24,7 +31,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "contradictory": Kind(
         "Contradictory posts",
-        "The data set's own rules remove these posts since labels of text and image exclude each "
+        "The dataset's own rules remove these posts since labels of text and image exclude each "
         "other: scores hold for the other posts alone.",
         "information",
     ),
@@ -57,9 +64,9 @@ KINDS: dict[str, Kind] = {
         "warning",
     ),
     "leakage": Kind(
-        "Leakage between parts",
-        "Posts of a later part (dev, test) with a duplicate in an earlier one: scores on them show "
-        "memory, not skill.",
+        "Leakage between splits",
+        "Posts of a later split (dev, test) with a duplicate in an earlier one: scores on them "
+        "show memory, not skill.",
         "error",
     ),
     "conflicting_labels": Kind(
@@ -74,11 +81,11 @@ KINDS: dict[str, Kind] = {
     ),
     "imbalance": Kind(
         "Imbalanced classes",
-        "Classes that are rare, that lack in a part, or whose shares differ between parts.",
+        "Classes that are rare, missing in a split, or whose shares differ between splits.",
         "warning",
     ),
     "label_order": Kind(
-        "Parts in the order of their labels",
+        "Splits in the order of their labels",
         "Posts with equal labels follow each other: batches that are not shuffled then hold one "
         "class, and batch statistics give it away.",
         "warning",
@@ -100,27 +107,36 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class AuditedPosts:
-    """The posts of a source with the parts that they belong to."""
+    """The posts of a dataset with the splits that they belong to."""
 
     posts: Sequence[Post]
     class_names: tuple[str, ...]
     facts: Sequence[ImageFacts | None]
     """What is known of each post's image; None where it has none."""
-    parts: Mapping[str, Sequence[int]]
-    """Name of a part -> positions of its posts, in the part's own order; earlier parts first."""
+    splits: Mapping[str, Sequence[int]]
+    """Name of a split -> positions of its posts, in the split's own order; earlier splits first."""
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     encodings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def with_whole(self) -> dict[str, Sequence[int]]:
+        """The splits, and before them all posts together."""
+        return {WHOLE: range(len(self.posts)), **self.splits}
+
+    def labels(self, positions: Iterable[int]) -> list[str]:
+        """Return the labels of the posts at these positions that have one."""
+        return [label for i in positions if (label := self.posts[i].label) is not None]
 
     def ids(self, positions: Iterable[int]) -> list[str]:
         """Return the ids of the posts at these positions."""
         return [self.posts[i].id for i in positions]
 
-    def parts_of_posts(self) -> list[tuple[str, ...]]:
-        """Return the parts that each post is in: none, one, or by mistake several."""
+    def splits_of_posts(self) -> list[tuple[str, ...]]:
+        """Return the splits that each post is in: none, one, or by mistake several."""
         names: list[tuple[str, ...]] = [()] * len(self.posts)
-        for part, positions in self.parts.items():
+        for split, positions in self.splits.items():
             for i in positions:
-                names[i] += (part,)
+                names[i] += (split,)
         return names
 
 
@@ -137,11 +153,77 @@ class Finding:
     """What was found of one kind."""
 
     count: int
-    """How many posts (or words, or parts) are concerned."""
+    """How many posts (or words, or splits) are concerned."""
     details: Mapping[str, Any]
     """All of it, as it goes into the JSON report."""
     examples: Sequence[Example] = ()
     summary: str = ""
-    """Half a sentence with the numbers that matter, for people."""
+    """Half a sentence with the numbers that matter, for users."""
     severity: Severity | None = None
     """Where it is not that of the kind."""
+
+
+def read_audited_posts(config: DataConfig) -> AuditedPosts:
+    """Read all posts of a dataset, their splits, and what is known of their images.
+
+    Splits come from the id files in `config.splits`, else from the dataset itself; or
+    `config.train` and `config.dev` are datasets of their own, whose ids then begin with the name of
+    their split.
+
+    Raises:
+        ConfigError: No dataset is given, or two ways to name one.
+        DataError: A file cannot be read as what it should be.
+    """
+    given = {split: path for split, path in (("train", config.train), ("dev", config.dev)) if path}
+    if given and (config.root is not None or config.splits is not None):
+        raise ConfigError("Give either --root (and --splits) or --train and --dev, not both.")
+    if given:
+        corpus, splits = _join({split: read_source(config, path) for split, path in given.items()})
+    else:
+        corpus = read_source(config, config.root)
+        splits = _splits_of_corpus(corpus, config.splits)
+    facts = [
+        facts or corpus.faulty_images.get(post.id)
+        for post, facts in zip(corpus.posts, describe_images_of(corpus.posts), strict=True)
+    ]
+    return AuditedPosts(
+        corpus.posts, corpus.class_names, facts, splits, corpus.removed, corpus.encodings
+    )
+
+
+def _splits_of_corpus(corpus: Corpus, folder: Path | None) -> dict[str, Sequence[int]]:
+    """Return the positions of each split's posts, by id files or by the posts themselves."""
+    if folder is None:
+        found = {
+            split: [i for i, post in enumerate(corpus.posts) if post.split == split]
+            for split in SPLITS
+        }
+        return {split: positions for split, positions in found.items() if positions}
+    names = id_files(folder)
+    if not names:
+        files = ", ".join(f"{split}.txt" for split in SPLITS)
+        raise DataError(f"{folder} has none of {files}: give the folder of id files to --splits.")
+    position = {post.id: i for i, post in enumerate(corpus.posts)}
+    return {
+        split: [position[post.id] for post in posts_of_id_file(corpus, folder, split)]
+        for split in names
+    }
+
+
+def _join(corpora: Mapping[str, Corpus]) -> tuple[Corpus, dict[str, Sequence[int]]]:
+    """Return the posts of several datasets as one, their ids marked with their splits."""
+    posts: list[Post] = []
+    splits: dict[str, Sequence[int]] = {}
+    names: list[str] = []
+    removed: dict[str, tuple[str, ...]] = {}
+    encodings: dict[str, tuple[str, ...]] = {}
+    faulty: dict[str, ImageFacts] = {}
+    for split, corpus in corpora.items():
+        splits[split] = range(len(posts), len(posts) + len(corpus.posts))
+        posts += [replace(post, id=f"{split}:{post.id}") for post in corpus.posts]
+        names += corpus.class_names
+        faulty |= {f"{split}:{post_id}": facts for post_id, facts in corpus.faulty_images.items()}
+        for found, joined in ((corpus.removed, removed), (corpus.encodings, encodings)):
+            for key, ids in found.items():
+                joined[key] = joined.get(key, ()) + tuple(f"{split}:{post_id}" for post_id in ids)
+    return Corpus(posts, tuple(dict.fromkeys(names)), removed, encodings, faulty), splits

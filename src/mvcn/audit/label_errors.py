@@ -1,17 +1,23 @@
 """Labels that are improbable to a classifier which was trained on the other posts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from mvcn.audit.features import post_features
 from mvcn.audit.findings import AuditedPosts, Example, Finding
+from mvcn.config import ModelConfig
 from mvcn.data.labels import label_ids
 from mvcn.data.near_duplicates import duplicate_groups
+from mvcn.encoders.tokens import freeze
 from mvcn.errors import DataError
 from mvcn.evaluation.label_errors import confident_classes, likely_label_errors
-from mvcn.training.teacher import FOLDS, out_of_fold_probabilities
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import PostEncoder
+from mvcn.models import build_model
+from mvcn.training.teacher import FOLDS, out_of_fold_probabilities, pooled_features
+from mvcn.types import ImageFacts, Post
 
 
 def find_label_errors(audited: AuditedPosts) -> Finding:
@@ -55,6 +61,31 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     ]
     details = {"searched": True, "out_of_fold_accuracy": accuracy, "posts": rows}
     return Finding(len(rows), details, examples, f"out-of-fold accuracy {accuracy:.1%}")
+
+
+def post_features(
+    posts: Sequence[Post], facts: Sequence[ImageFacts | None]
+) -> Float[np.ndarray, "posts dim"]:
+    """Return text and image features side by side; zeros for what a post lacks.
+
+    Images come from the cache that training with a frozen image encoder fills and reads.
+
+    Args:
+        posts: Posts.
+        facts: What is known of each post's image; bad ones count as lacking.
+    """
+    config = ModelConfig()
+    model, processor = build_model(config, ("unused", "classes")), build_processor(config)
+    freeze(model)
+    shown = [
+        post if fact is not None and fact.problem is None else replace(post, image=None)
+        for post, fact in zip(posts, facts, strict=True)
+    ]
+    encoded = PostEncoder.for_model(model, processor).encode(shown, "blank")
+    found = pooled_features(model, encoded, range(len(encoded)))
+    features = np.zeros((len(posts), found.shape[1]), found.dtype)
+    features[list(encoded.positions)] = found
+    return features
 
 
 def _require_enough(names: Sequence[str], labels: Int[np.ndarray, " posts"]) -> None:

@@ -44,6 +44,7 @@ def audit(
 ) -> None:
     """Find faults of a data set: duplicates across parts, bad images, garbled texts, labels."""
     from mvcn import audit as library
+    from mvcn.report.audit_page import write_audit
 
     kinds = _known_kinds(fail_on or [], label_errors)
     _require_places([path for path in (json, html) if path is not None], library.MARK)
@@ -57,7 +58,7 @@ def audit(
         write_json(json, library.to_mapping(audited, findings))
         typer.echo(f"All findings are in {json}.")
     if html is not None:
-        library.write_page(html, audited, findings)
+        write_audit(audited, findings, html)
         typer.echo(f"Open {html} in a browser to see examples.")
     if failed := [kind for kind in kinds if findings[kind].count]:
         typer.echo(f"Found what --fail-on names: {', '.join(failed)}.", err=True)

@@ -33,8 +33,8 @@ def _summary(numbers: dict[str, Any], output: Path) -> str:
             "",
             *found,
             f"By chance it would be {100 * numbers['chance']['mass']:.1f} %.",
-            f"The report is {output / 'report.md'}, its numbers are in {output / 'report.json'}.",
-            f"Open {output / 'report.html'} in a browser for a look into the model with sparsemax.",
+            f"Open the report, {output / 'report.html'}, in a browser; its numbers are in "
+            f"{output / 'report.json'}.",
             "Go on with:",
             *(f"  {shlex.join(map(str, command))}" for command in _next_commands(numbers, output)),
         ]

@@ -18,7 +18,7 @@ def report(
 ) -> None:
     """Write one page on a run: scores, calibration, curves, maps, best and worst posts."""
     from mvcn.explain.trained_run import TrainedRun
-    from mvcn.report.page import MARK, write_report
+    from mvcn.report.run_page import MARK, write_report
 
     set_up_process()
     require_own_file(output, "report of mvcn report", is_own=begins_with(output, MARK))

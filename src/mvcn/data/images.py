@@ -89,6 +89,17 @@ def warn_of_truncated_images(remarks: Sequence[str]) -> None:
         LOGGER.warning("%d truncated image(s) are used: %s%s", len(remarks), first, more)
 
 
+def open_thumbnail(image: ImageReference, side_px: int) -> Image.Image:
+    """Decode a picture that was opened before, scaled down to fit into a square.
+
+    Raises:
+        BadImageError: As `open_image` raises it.
+    """
+    picture = open_image(image, side_px, already_warned)
+    picture.thumbnail((side_px, side_px))
+    return picture
+
+
 def image_size(image: ImageReference) -> tuple[int, int]:
     """Return width and height in pixels, as they are stored; no pixel is decoded.
 

@@ -1,13 +1,22 @@
 """The demonstration: train on generated posts, and see whether the fusion looks where it should."""
 
 import dataclasses
+import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 from typing import Any, cast, get_args
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from PIL import Image
 from torch import Tensor
 from transformers import set_seed
 
@@ -24,16 +33,14 @@ from mvcn.data.synthetic import (
     write_table,
 )
 from mvcn.evaluation import evaluate_predictions
-from mvcn.experiments.attention_mass import (
+from mvcn.explain.figures import cells, png, show_image, show_weights
+from mvcn.explain.observation import Observation, mean_attention, observe
+from mvcn.explain.pointing import (
     AttentionOnRegion,
     cover_shares,
-    measure_observations,
-    spread,
-    summarize,
+    hit_rates,
+    measure_attention,
 )
-from mvcn.experiments.demo_report import draw_attention, write_report
-from mvcn.explain.observation import Observation, observe
-from mvcn.explain.pointing import hit_rates
 from mvcn.explain.saliency import num_image_tokens
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
@@ -41,7 +48,7 @@ from mvcn.inputs import MvcnProcessor
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.models import MvcnForClassification, build_model
 from mvcn.outputs import remove_contents, require_output_folder
-from mvcn.report.page import write_report as write_page
+from mvcn.report.run_page import write_report
 from mvcn.training import run_folder
 from mvcn.training.run import train
 from mvcn.types import AttentionKind, Post
@@ -49,10 +56,16 @@ from mvcn.types import AttentionKind, Post
 ATTENTIONS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 RECIPE = "default"
 MARKER = "demo.json"
-POSTS, FIGURE, REPORT, NUMBERS = "posts", "attention.png", "report.md", "report.json"
-PAGE = "report.html"
-CONTENTS = (POSTS, *ATTENTIONS, FIGURE, REPORT, NUMBERS, PAGE, MARKER)
+POSTS, FIGURE, NUMBERS, PAGE = "posts", "attention.png", "report.json", "report.html"
+FORMER_REPORT = "report.md"
+"""What a demonstration of an earlier version has left, too."""
+CONTENTS = (POSTS, *ATTENTIONS, FIGURE, FORMER_REPORT, NUMBERS, PAGE, MARKER)
 IMAGE_PX = GRID_CELLS * CELL_PX
+NORMAL_95 = 1.96
+"""Standard errors on each side of a mean that make its 95 % interval."""
+PANEL_INCHES, DPI = 2.1, 110
+TITLE_CHARACTERS, MAX_TITLE_LINES = 27, 4
+OUTLINE = "#0057d9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +96,10 @@ def run_demo(
     overwrite: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Train the default recipe with sparsemax and with softmax attention, judge and compare both.
+    """Train the default recipe with sparsemax and with softmax attention, and compare both.
 
     Args:
-        output: Folder for posts, run folders, figure and report; new, empty, or with `overwrite`
+        output: Folder for posts, run folders, figure and page; new, empty, or with `overwrite`
             an earlier demonstration.
         plan: Sizes and seed.
         overwrite: Replace the demonstration that is there; files of others stay.
@@ -107,19 +120,19 @@ def run_demo(
     for attention in ATTENTIONS:
         tell(f"Training the {RECIPE} recipe with {attention} attention.")
         findings[attention] = _train_and_measure(output, plan, attention, dev)
-    tell("Writing the reports.")
-    write_page(TrainedRun(output / ATTENTIONS[0]), output / PAGE)
+    tell("Writing the report.")
     numbers = _numbers(findings, plan)
     chosen = _choose_for_figure(dev)
     maps = {name: [finding.observations[i] for i in chosen] for name, finding in findings.items()}
-    draw_attention(output / FIGURE, [dev[i] for i in chosen], maps, IMAGE_PX)
+    figure = _draw_attention([dev[i] for i in chosen], maps)
+    (output / FIGURE).write_bytes(figure)
     numbers["seconds"] = {
         "wall": round(time.monotonic() - started, 1),
         "processor": round(time.process_time() - cpu_started, 1),
     }
     numbers["environment"] = run_folder.describe_environment()
     write_json(output / NUMBERS, numbers)
-    write_report(output / REPORT, numbers, FIGURE)
+    write_report(TrainedRun(output / ATTENTIONS[0]), output / PAGE, numbers, figure)
     return numbers
 
 
@@ -156,27 +169,27 @@ def _config(posts: Path, plan: DemoPlan, attention: AttentionKind) -> RunConfig:
 def _train_and_measure(
     output: Path, plan: DemoPlan, attention: AttentionKind, dev: Sequence[GeneratedPost]
 ) -> Finding:
-    """Train one model; judge it with and without images; measure its attention on the patches."""
+    """Train a model, evaluate it with and without images, measure its attention on the patches."""
     config = _config(output / POSTS, plan, attention)
     run = train(config, output / attention)
-    report, model, processor = run.metrics, run.model, run.processor
-    posts, boxes = [one.post for one in dev], [one.patch_box_px for one in dev]
+    model, processor = run.model, run.processor
+    posts = [one.post for one in dev]
     encoded = PostEncoder.for_model(model, processor).encode(posts)
     observations = list(observe(model, encoded))
-    measures = measure_observations(observations, boxes, IMAGE_PX)
+    measures = _on_patches(observations, dev)
     imageless = [dataclasses.replace(post, image=None) for post in posts]
     set_seed(plan.seed)
     untrained = build_model(config.model, model.class_names, annotation_head=True)
-    control = measure_observations(_observe(untrained, processor, posts), boxes, IMAGE_PX)
+    control = _on_patches(_observe(untrained, processor, posts), dev)
     numbers = {
-        "dev": report["dev"],
-        "dev_without_images": _judge(
+        "dev": run.metrics["dev"],
+        "dev_without_images": _evaluate(
             _observe(model, processor, imageless), posts, model.class_names
         ),
         "attention": _attention_by_need(measures, posts) | {"untrained": summarize(control)},
         "pointing": hit_rates(model, encoded, _regions_that_decide(dev, model, encoded)),
-        "epochs": report["epochs"],
-        "seconds": report["seconds"],
+        "epochs": run.metrics["epochs"],
+        "seconds": run.metrics["seconds"],
     }
     return Finding(observations, measures, numbers)
 
@@ -187,7 +200,7 @@ def _observe(
     return list(observe(model, PostEncoder.for_model(model, processor).encode(posts)))
 
 
-def _judge(
+def _evaluate(
     observations: Sequence[Observation], posts: Sequence[Post], class_names: tuple[str, ...]
 ) -> dict[str, Any]:
     rows = np.stack([seen.probabilities for seen in observations])
@@ -196,7 +209,7 @@ def _judge(
 
 
 def _numbers(findings: Mapping[str, Finding], plan: DemoPlan) -> dict[str, Any]:
-    """Put both models' numbers beside what chance and text alone would give."""
+    """Put both models' numbers next to what chance and text alone would give."""
     by_post = [[one.mass for one in finding.measures] for finding in findings.values()]
     differences = [first - second for first, second in zip(*by_post, strict=True)]
     weights = next(iter(findings.values())).observations[0].weights
@@ -212,8 +225,42 @@ def _numbers(findings: Mapping[str, Finding], plan: DemoPlan) -> dict[str, Any]:
             ),
         },
         "models": {name: finding.numbers for name, finding in findings.items()},
-        "mass_sparsemax_minus_softmax": dataclasses.asdict(spread(differences)),
+        "mass_sparsemax_minus_softmax": mean_over_posts(differences),
     }
+
+
+def _on_patches(
+    observations: Sequence[Observation], posts: Sequence[GeneratedPost]
+) -> list[AttentionOnRegion]:
+    """Measure each post's attention on its own patch."""
+    measures = []
+    for seen, generated in zip(observations, posts, strict=True):
+        assert seen.weights is not None  # text-guided units have them
+        region = cover_shares(generated.patch_box_px, IMAGE_PX, seen.weights.shape[-1])
+        measures.append(measure_attention(seen.weights, region))
+    return measures
+
+
+def summarize(measures: Sequence[AttentionOnRegion]) -> dict[str, Any]:
+    """Return the means over posts as plain values."""
+    return {
+        "mass": mean_over_posts([measure.mass for measure in measures]),
+        "hit_rate": statistics.fmean(measure.is_hit for measure in measures),
+        "zeros": statistics.fmean(measure.zeros for measure in measures),
+        "posts": len(measures),
+    }
+
+
+def mean_over_posts(values: Sequence[float]) -> dict[str, Any]:
+    """Return mean, sample standard deviation (0 of one post) and 95 % interval of the mean.
+
+    The interval is that of the normal approximation: what other posts would give, not other
+    trainings.
+    """
+    mean = statistics.mean(values)
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    margin = NORMAL_95 * deviation / math.sqrt(len(values))
+    return {"mean": mean, "deviation": deviation, "interval": (mean - margin, mean + margin)}
 
 
 def _chance_mass(num_patches: int) -> float:
@@ -226,16 +273,14 @@ def _attention_by_need(
     measures: Sequence[AttentionOnRegion], posts: Sequence[Post]
 ) -> dict[str, Any]:
     """Summarize all posts, and apart those whose label the text leaves to the image."""
-    needed = [_image_decides(cast(str, post.text_label)) for post in posts]
-    groups = {
+    groups: dict[str, list[AttentionOnRegion]] = {
         "all": list(measures),
-        "image_decides": [
-            one for one, is_needed in zip(measures, needed, strict=True) if is_needed
-        ],
-        "text_decides": [
-            one for one, is_needed in zip(measures, needed, strict=True) if not is_needed
-        ],
+        "image_decides": [],
+        "text_decides": [],
     }
+    for measure, post in zip(measures, posts, strict=True):
+        is_needed = _image_decides(cast(str, post.text_label))
+        groups["image_decides" if is_needed else "text_decides"].append(measure)
     return {name: summarize(group) for name, group in groups.items() if group}
 
 
@@ -252,7 +297,7 @@ def _regions_that_decide(
 
 
 def _image_decides(text_label: str) -> bool:
-    """Tell whether posts with such a text can have different labels."""
+    """Return whether posts with such a text can have different labels."""
     labels = {merge_labels(*pair) for pair in LABEL_PAIR_SHARES if pair[0] == text_label}
     return len(labels) > 1
 
@@ -262,3 +307,54 @@ def _choose_for_figure(dev: Sequence[GeneratedPost]) -> list[int]:
     pairs = [(one.post.text_label, one.post.image_label) for one in dev]
     first = [pairs.index(pair) for pair in LABEL_PAIR_SHARES if pair in pairs]
     return sorted(first, key=lambda i: not _image_decides(cast(str, dev[i].post.text_label)))
+
+
+def _draw_attention(
+    posts: Sequence[GeneratedPost], observations: Mapping[str, Sequence[Observation]]
+) -> bytes:
+    """Draw a column for each post: its image, then each model's attention over it, as a PNG."""
+    rows = 1 + len(observations)
+    size = (PANEL_INCHES * len(posts) + 1.2, PANEL_INCHES * rows + 1.1)
+    figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.08))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, len(posts), squeeze=False)
+    weights = [[_mean_weights(seen) for seen in group] for group in observations.values()]
+    peak = max(float(cells(one).max()) for group in weights for one in group)
+    for column, post in enumerate(posts):
+        pixels = _show_post(axes[0, column], post)
+        for axis, group, name in zip(axes[1:, column], weights, observations, strict=True):
+            heat = show_weights(axis, pixels, group[column], peak)
+            (measure,) = _on_patches([observations[name][column]], [post])
+            axis.set_xlabel(f"{100 * measure.mass:.0f} % on the patch", fontsize=8)
+            _outline(axis, post)
+    for row, name in enumerate(("post", *observations)):
+        axes[row, 0].set_ylabel(name, fontsize=12)
+    bar = figure.colorbar(heat, ax=axes[1:, :].ravel().tolist(), shrink=0.8, pad=0.01)
+    bar.set_label("attention weight of the cell", fontsize=9)
+    return png(figure)
+
+
+def _mean_weights(seen: Observation) -> Tensor:
+    assert seen.weights is not None  # text-guided units have them
+    return mean_attention(seen.weights)
+
+
+def _show_post(axis: Any, generated: GeneratedPost) -> np.ndarray:
+    """Show a post's image with its text and labels; return the pixels."""
+    post = generated.post
+    with Image.open(BytesIO(cast(bytes, post.image))) as image:
+        pixels: np.ndarray = np.asarray(image.convert("RGB")) / 255
+    show_image(axis, pixels)
+    _outline(axis, generated)
+    text = fill(post.text, TITLE_CHARACTERS, max_lines=MAX_TITLE_LINES, placeholder=" …")
+    axis.set_title(text, fontsize=8.5, loc="left", parse_math=False)
+    labels = f"text {post.text_label}, image {post.image_label}"
+    axis.set_xlabel(f"{labels}:\n{post.label}", fontsize=8)
+    return pixels
+
+
+def _outline(axis: Any, generated: GeneratedPost) -> None:
+    left, top, right, bottom = generated.patch_box_px
+    box = Rectangle((left, top), right - left, bottom - top)
+    box.set(fill=False, edgecolor=OUTLINE, linewidth=2)
+    axis.add_patch(box)

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
-from mvcn.data.images import already_warned, open_image
+from mvcn.data.images import open_thumbnail
 from mvcn.explain.post import Explanation, Word
 from mvcn.explain.space import MapKind, Space, project
 from mvcn.explain.sparsity import Sparsity
@@ -67,7 +67,7 @@ def draw_post(explanation: Explanation) -> bytes:
     _draw_words(words, explanation)
     _draw_classes(classes, explanation)
     figure.suptitle(_headline(explanation), fontsize=10, x=0.01, ha="left", parse_math=False)
-    return _png(figure)
+    return png(figure)
 
 
 def draw_heat_map(explanation: Explanation) -> bytes | None:
@@ -75,12 +75,17 @@ def draw_heat_map(explanation: Explanation) -> bytes | None:
 
     None for a post without an image, or a model that looks at none.
     """
-    pixels = _pixels(explanation)
-    if pixels is None or explanation.saliency is None:
+    if explanation.post.image is None or explanation.saliency is None:
         return None
-    mixed = 255 * blend_saliency(pixels, explanation.saliency)
-    Image.fromarray(mixed.round().astype(np.uint8)).save(stream := BytesIO(), "PNG")
+    picture = open_thumbnail(explanation.post.image, SHOWN_PX)
+    heat_map(picture, explanation.saliency).save(stream := BytesIO(), "PNG")
     return stream.getvalue()
+
+
+def heat_map(picture: Image.Image, saliency: Tensor) -> Image.Image:
+    """Return an image, faded and grey, under the saliency of its tokens, upsampled smoothly."""
+    mixed = 255 * _under_saliency(np.asarray(picture) / 255, saliency)
+    return Image.fromarray(mixed.round().astype(np.uint8))
 
 
 def draw_maps(spaces: Mapping[str, Space]) -> bytes:
@@ -100,7 +105,7 @@ def draw_maps(spaces: Mapping[str, Space]) -> bytes:
         _draw_map(axis, space, *project(space, kind))
         axis.set_title(title, fontsize=11, parse_math=False)
     _draw_legend(figure, next(iter(spaces.values())).class_names)
-    return _png(figure)
+    return png(figure)
 
 
 def draw_attention(runs: Mapping[str, Mapping[Normalizer, Sparsity]]) -> bytes:
@@ -118,24 +123,32 @@ def draw_attention(runs: Mapping[str, Mapping[Normalizer, Sparsity]]) -> bytes:
         _draw_sorted_weights(axis, sparsities)
         axis.set_title(name, fontsize=11, parse_math=False)
     axes[0].set_ylabel("attention weight")
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG."""
     figure.savefig(stream := BytesIO(), format="png")
     return stream.getvalue()
 
 
 def cells(weights: Tensor) -> np.ndarray:
-    """Return image tokens as a square, without those before it that stand for no cell."""
+    """Return image tokens as a square, without those before it that have no cell."""
     side = math.isqrt(len(weights))
     square: np.ndarray = weights[len(weights) - side * side :].reshape(side, side).numpy()
     return square
 
 
+def show_image(axis: Any, pixels: np.ndarray) -> None:
+    """Show height x width x 3 pixels, from 0 to 1, without ticks."""
+    height, width = pixels.shape[:2]
+    axis.imshow(pixels, extent=(0, width, height, 0))
+    axis.set(xticks=[], yticks=[])
+
+
 def show_weights(axis: Any, pixels: np.ndarray, weights: Tensor, peak: float) -> Any:
     """Lay attention over a faded grey image; a cell of weight 0 stays clear."""
-    _show(axis, _faded(pixels))
+    show_image(axis, _faded(pixels))
     square = cells(weights)
     alpha = 0.9 * np.sqrt(np.clip(square / max(peak, 1e-9), 0, 1))
     height, width = pixels.shape[:2]
@@ -143,27 +156,18 @@ def show_weights(axis: Any, pixels: np.ndarray, weights: Tensor, peak: float) ->
     return axis.imshow(square, extent=extent, cmap=HEAT, vmin=0, vmax=peak, alpha=alpha)
 
 
-def show_saliency(axis: Any, pixels: np.ndarray, saliency: Tensor) -> Any:
-    """Show an image under its saliency; red speaks for the class."""
-    height, width = pixels.shape[:2]
-    axis.imshow(blend_saliency(pixels, saliency), extent=(0, width, height, 0))
-    axis.set(xticks=[], yticks=[])
+def _show_saliency(axis: Any, pixels: np.ndarray, saliency: Tensor) -> Any:
+    show_image(axis, _under_saliency(pixels, saliency))
     peak = _peak(saliency)
     return ScalarMappable(Normalize(-peak, peak), SIGNED)
 
 
-def blend_saliency(pixels: np.ndarray, saliency: Tensor) -> np.ndarray:
-    """Return a faded grey image under its saliency, upsampled smoothly.
-
-    Args:
-        pixels: Height x width x 3, from 0 to 1.
-        saliency: Of the image tokens.
-    """
+def _under_saliency(pixels: np.ndarray, saliency: Tensor) -> np.ndarray:
+    """Return height x width x 3 pixels, from 0 to 1, under the saliency of the image tokens."""
     height, width = pixels.shape[:2]
-    peak = _peak(saliency)
     square = Image.fromarray(cells(saliency).astype(np.float32))
     smooth = np.asarray(square.resize((width, height), Image.Resampling.BICUBIC))
-    values = np.clip(smooth / peak, -1, 1)
+    values = np.clip(smooth / _peak(saliency), -1, 1)
     alpha = 0.85 * np.sqrt(abs(values))[..., None]
     colors = SIGNED((values + 1) / 2)[..., :3]
     mixed: np.ndarray = alpha * colors + (1 - alpha) * _faded(pixels)
@@ -181,9 +185,9 @@ def _draw_images(row: Any, explanation: Explanation, pixels: Any) -> None:
         axis.set(xticks=[], yticks=[])
         return
     post, saliency, *others = row.subplots(1, 2 + len(explanation.attention))
-    _show(post, pixels)
+    show_image(post, pixels)
     post.set_title("post", fontsize=9)
-    heat = show_saliency(saliency, pixels, explanation.saliency)
+    heat = _show_saliency(saliency, pixels, explanation.saliency)
     title = f"for (red), against (blue) '{_short(explanation.predicted)}'"
     saliency.set_title(title, fontsize=9, parse_math=False)
     row.colorbar(heat, ax=saliency, shrink=0.8).set_label(_unit(explanation), fontsize=8)
@@ -318,21 +322,13 @@ def _leading_words(explanation: Explanation, count: int) -> Sequence[Word]:
 def _pixels(explanation: Explanation) -> np.ndarray | None:
     if explanation.post.image is None:
         return None
-    picture = open_image(explanation.post.image, SHOWN_PX, already_warned)
-    picture.thumbnail((SHOWN_PX, SHOWN_PX))
-    return np.asarray(picture.convert("RGB")) / 255
+    return np.asarray(open_thumbnail(explanation.post.image, SHOWN_PX)) / 255
 
 
 def _faded(pixels: np.ndarray) -> np.ndarray:
     grey = pixels.mean(-1, keepdims=True).repeat(3, -1)
     faded: np.ndarray = grey * 0.45 + 0.55
     return faded
-
-
-def _show(axis: Any, pixels: np.ndarray) -> None:
-    height, width = pixels.shape[:2]
-    axis.imshow(pixels, extent=(0, width, height, 0))
-    axis.set(xticks=[], yticks=[])
 
 
 def _unit(explanation: Explanation) -> str:

@@ -37,7 +37,7 @@ def test_wrong_labels_of_generated_posts_are_suspected_more_than_right_ones(audi
 
 def doubted_by_a_report(audited_posts):
     """Return the ids that `mvcn report` would list if its model had the audit's probabilities."""
-    from mvcn.audit.features import post_features
+    from mvcn.audit.label_errors import post_features
 
     posts, facts, names = audited_posts.posts, audited_posts.facts, audited_posts.class_names
     labels = np.array([sorted(names).index(post.label) for post in posts])
@@ -49,7 +49,7 @@ def doubted_by_a_report(audited_posts):
 
 @pytest.mark.slow
 def test_features_are_means_that_do_not_depend_on_other_posts_and_zero_where_nothing_is():
-    from mvcn.audit.features import post_features
+    from mvcn.audit.label_errors import post_features
 
     posts = [one.post for one in generate_posts(3, seed=2)]
     posts += [Post("text", posts[0].text, None), Post("nothing", " ", None)]

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from mvcn.audit.cues import find_label_cues
 from mvcn.audit.labels import (
     count_posts,
     find_disagreement,
     find_imbalance,
+    find_label_cues,
     find_label_order,
     runs_of_labels,
 )
-from mvcn.audit.report import severity_of, to_mapping
+from mvcn.audit.run import severity_of, to_mapping
 
 
 @pytest.mark.parametrize("labels", ["ab", "aaab", "aabbc", "aabbcc", "abcd", "aaaa"])
@@ -25,16 +25,16 @@ def test_runs_have_the_mean_and_deviation_of_all_orders(labels):
     assert deviation == pytest.approx(np.std(counts), abs=1e-7)
 
 
-def test_only_sorted_parts_are_found(audited):
+def test_only_sorted_splits_are_found(audited):
     labels = ["a"] * 60 + ["b"] * 40
     shuffled = random.Random(0).sample(range(100), 100)
-    posts = audited(label=labels, parts={"train": list(range(100)), "dev": shuffled})
-    parts = find_label_order(posts).details["parts"]
-    assert parts["train"]["ordered"]
-    assert parts["train"]["runs"] == 2
-    assert not parts["dev"]["ordered"]
+    posts = audited(label=labels, splits={"train": list(range(100)), "dev": shuffled})
+    splits = find_label_order(posts).details["splits"]
+    assert splits["train"]["ordered"]
+    assert splits["train"]["runs"] == 2
+    assert not splits["dev"]["ordered"]
     assert find_label_order(posts).count == 1
-    assert find_label_order(audited(label=labels)).details["parts"]["all"]["ordered"]
+    assert find_label_order(audited(label=labels)).details["splits"]["all"]["ordered"]
 
 
 def test_few_or_unlabelled_posts_have_no_order(audited):
@@ -53,9 +53,9 @@ def test_disagreement_is_a_table_of_pairs(audited):
     }
 
 
-def test_balanced_parts_have_no_fault(audited):
+def test_balanced_splits_have_no_fault(audited):
     posts = audited(
-        label=["a", "b"] * 40, parts={"train": list(range(60)), "dev": list(range(60, 80))}
+        label=["a", "b"] * 40, splits={"train": list(range(60)), "dev": list(range(60, 80))}
     )
     finding = find_imbalance(posts)
     assert finding.count == 0
@@ -63,12 +63,12 @@ def test_balanced_parts_have_no_fault(audited):
     assert finding.details["shift_p_value"] == pytest.approx(1)
 
 
-def test_rare_lacking_and_shifted_classes_are_named(audited):
+def test_rare_missing_and_shifted_classes_are_named(audited):
     labels = ["a"] * 80 + ["b"] * 10 + ["c"] * 10
     posts = audited(
         label=labels,
         class_names=("a", "b", "c"),
-        parts={"train": list(range(95)), "dev": list(range(95, 100))},
+        splits={"train": list(range(95)), "dev": list(range(95, 100))},
     )
     finding = find_imbalance(posts)
     assert finding.details["largest_to_smallest"] == 8
@@ -77,8 +77,8 @@ def test_rare_lacking_and_shifted_classes_are_named(audited):
     assert finding.count == 4
     for words in (
         "class a has 80 posts, b only 10",
-        "dev lacks class a",
-        "dev lacks class b",
+        "dev has no post of class a",
+        "dev has no post of class b",
         "differ",
     ):
         assert words in finding.summary
@@ -91,7 +91,7 @@ def test_a_single_class_is_a_fault(audited):
 
 
 def test_counts_add_up(audited):
-    posts = audited(text=["x", "", " "], label=["a", "b", None], parts={"train": [0, 1]})
+    posts = audited(text=["x", "", " "], label=["a", "b", None], splits={"train": [0, 1]})
     assert count_posts(posts) == {
         "posts": {"all": 3, "train": 2},
         "classes": {"all": {"a": 1, "b": 1}, "train": {"a": 1, "b": 1}},
@@ -129,8 +129,8 @@ def test_no_cues_where_words_cannot_tell(audited, labels):
     assert find_label_cues(audited(text=["same words"] * 20, label=labels)).count == 0
 
 
-def test_blanks_that_tell_the_label_are_a_cue(audited):
-    """Where a word was cut out of the posts of one class, its blanks are left."""
+def test_whitespace_that_tell_the_label_are_a_cue(audited):
+    """Where a word was cut out of the posts of one class, its whitespace is left."""
     labels = ["b", "a"] * 20
     texts = ["what a  day", "what a day"] * 20
     posts = audited(text=texts, label=labels)
@@ -138,5 +138,5 @@ def test_blanks_that_tell_the_label_are_a_cue(audited):
     (cue,) = finding.details["cues"]
     assert severity_of("label_cues", finding) == "error"  # as good as the label itself
     assert to_mapping(posts, {"label_cues": finding})["label_cues"]["severity"] == "error"
-    assert cue["word"] == "leading, trailing or repeated blanks"
+    assert cue["word"] == "leading, trailing or repeated whitespace"
     assert (cue["class"], cue["share_in_class"], cue["share_elsewhere"]) == ("b", 1.0, 0.0)

@@ -1,6 +1,6 @@
 import pytest
 
-from mvcn.audit.leakage import (
+from mvcn.audit.duplicates import (
     find_conflicting_labels,
     find_duplicate_groups,
     find_duplicates,
@@ -36,7 +36,7 @@ def posts(audited):
         text=texts,
         label=["a", "a", "a", "b", "a", "b", "a", "b", "a"],
         facts=[facts_of(d, b) for d, b in zip(digests, bits, strict=True)],
-        parts={"train": [0, 1, 2, 6, 8], "dev": [3, 5, 8], "test": [4, 7]},
+        splits={"train": [0, 1, 2, 6, 8], "dev": [3, 5, 8], "test": [4, 7]},
     )
 
 
@@ -52,7 +52,7 @@ def test_duplicates_of_each_kind_are_groups_of_ids(posts):
     assert len(finding.examples) == 4
 
 
-def test_leakage_is_counted_by_pair_of_parts_and_kind(posts):
+def test_leakage_is_counted_by_pair_of_splits_and_kind(posts):
     finding = find_leakage(posts, find_duplicate_groups(posts))
     none = {"same_id": 0, "equal_text": 0, "similar_text": 0, "equal_image": 0, "similar_image": 0}
     assert finding.details["affected"] == {
@@ -65,21 +65,21 @@ def test_leakage_is_counted_by_pair_of_parts_and_kind(posts):
     }
     assert finding.details["affected_ids"]["train-dev"] == ["p3", "p5", "p8"]
     assert finding.details["same_id"] == [
-        [{"id": "p8", "part": "train"}, {"id": "p8", "part": "dev"}]
+        [{"id": "p8", "split": "train"}, {"id": "p8", "split": "dev"}]
     ]
     assert finding.details["equal_text"] == [
-        [{"id": "p0", "part": "train"}, {"id": "p3", "part": "dev"}]
+        [{"id": "p0", "split": "train"}, {"id": "p3", "split": "dev"}]
     ]
     assert finding.count == 5
 
 
-def test_duplicates_inside_one_part_are_no_leakage(audited):
-    posts = audited(text=["same", "same", "other"], parts={"train": [0, 1], "dev": [2]})
+def test_duplicates_inside_one_split_are_no_leakage(audited):
+    posts = audited(text=["same", "same", "other"], splits={"train": [0, 1], "dev": [2]})
     assert find_leakage(posts, find_duplicate_groups(posts)).count == 0
 
 
-def test_examples_of_large_groups_begin_with_one_post_of_each_part(audited):
-    posts = audited(text=["same"] * 9, parts={"train": list(range(8)), "dev": [8]})
+def test_examples_of_large_groups_begin_with_one_post_of_each_split(audited):
+    posts = audited(text=["same"] * 9, splits={"train": list(range(8)), "dev": [8]})
     (example,) = find_leakage(posts, find_duplicate_groups(posts)).examples
     assert example.positions[:2] == (0, 8)
     assert sorted(example.positions) == list(range(9))

@@ -1,6 +1,6 @@
 """The groups that posts are judged apart by."""
 
-from mvcn.report.slices import slices
+from mvcn.report.run_page import slices
 from mvcn.types import Post
 
 

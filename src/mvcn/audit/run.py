@@ -4,26 +4,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mvcn.audit.cues import find_label_cues
+from mvcn.audit.duplicates import (
+    find_conflicting_labels,
+    find_duplicate_groups,
+    find_duplicates,
+    find_leakage,
+)
+from mvcn.audit.faults import (
+    find_encodings,
+    find_faulty_images,
+    find_mojibake,
+    find_unusual_texts,
+)
 from mvcn.audit.findings import KINDS, AuditedPosts, Finding
 from mvcn.audit.labels import (
     count_posts,
     find_contradictory,
     find_disagreement,
     find_imbalance,
+    find_label_cues,
     find_label_order,
 )
-from mvcn.audit.leakage import (
-    find_conflicting_labels,
-    find_duplicate_groups,
-    find_duplicates,
-    find_leakage,
-)
-from mvcn.audit.pictures import find_faulty_images
-from mvcn.audit.texts import find_encodings, find_mojibake, find_unusual_texts
 
 MARK = "mvcn audit"
-"""What a report of ours, JSON or page, holds near its beginning."""
+"""What an audit of ours, JSON or page, holds near its beginning."""
 
 
 def audit(audited: AuditedPosts, label_errors: bool = False) -> dict[str, Finding]:
@@ -57,7 +61,7 @@ def audit(audited: AuditedPosts, label_errors: bool = False) -> dict[str, Findin
 
 def to_mapping(audited: AuditedPosts, findings: Mapping[str, Finding]) -> dict[str, Any]:
     """Return everything that was found, ready to be written as JSON."""
-    report: dict[str, Any] = {"report": MARK, "counts": count_posts(audited)}
+    content: dict[str, Any] = {"report": MARK, "counts": count_posts(audited)}
     for kind, finding in findings.items():
         about = {
             **asdict(KINDS[kind]),
@@ -65,15 +69,17 @@ def to_mapping(audited: AuditedPosts, findings: Mapping[str, Finding]) -> dict[s
             "count": finding.count,
             "summary": finding.summary,
         }
-        report[kind] = {**about, **finding.details}
-    return report
+        content[kind] = {**about, **finding.details}
+    return content
 
 
 def summary_lines(audited: AuditedPosts, findings: Mapping[str, Finding]) -> Iterator[str]:
     """Yield a headline and a line for each finding."""
     yield headline(audited)
-    if lacking := _lacking(audited):
-        yield f"Without {', '.join(lacking)}."
+    counts = count_posts(audited)
+    numbers = {name: counts[f"without_{name}"] for name in ("label", "text", "image")}
+    if missing := [f"{name}: {number:,}" for name, number in numbers.items() if number]:
+        yield f"Without {', '.join(missing)}."
     for kind, finding in findings.items():
         severity = severity_of(kind, finding)
         about = f": {finding.summary}" if finding.summary and finding.count else ""
@@ -81,20 +87,13 @@ def summary_lines(audited: AuditedPosts, findings: Mapping[str, Finding]) -> Ite
 
 
 def headline(audited: AuditedPosts) -> str:
-    """Return how many posts there are, and in which parts."""
-    parts = [f"{part} {len(positions):,}" for part, positions in audited.parts.items()]
-    inside = f" ({', '.join(parts)})" if parts else ""
+    """Return how many posts there are, and in which splits."""
+    splits = [f"{split} {len(positions):,}" for split, positions in audited.splits.items()]
+    inside = f" ({', '.join(splits)})" if splits else ""
     removed = sum(len(ids) for ids in audited.removed.values())
-    left_out = f", {removed:,} removed by the data set's rules" if removed else ""
+    left_out = f", {removed:,} removed by the dataset's rules" if removed else ""
     number = len(audited.posts)
     return f"{number:,} post{'' if number == 1 else 's'}{inside}{left_out}"
-
-
-def _lacking(audited: AuditedPosts) -> list[str]:
-    """Return of how many posts something is not there, where it lacks in any."""
-    counts = count_posts(audited)
-    numbers = {name: counts[f"without_{name}"] for name in ("label", "text", "image")}
-    return [f"{name}: {number:,}" for name, number in numbers.items() if number]
 
 
 def severity_of(kind: str, finding: Finding) -> str:
@@ -104,8 +103,8 @@ def severity_of(kind: str, finding: Finding) -> str:
     return (finding.severity or KINDS[kind].severity) if finding.count else "none"
 
 
-def _label_errors(audited: AuditedPosts, wanted: bool) -> Finding:
-    if not wanted:
+def _label_errors(audited: AuditedPosts, requested: bool) -> Finding:
+    if not requested:
         return Finding(0, {"searched": False})
     from mvcn.audit.label_errors import find_label_errors  # imports torch, which takes seconds
 

@@ -1,4 +1,4 @@
-"""Duplicates, and what they do across parts and labels."""
+"""Duplicates, and what they do across splits and labels."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, zip_longest
@@ -16,7 +16,7 @@ from mvcn.data.near_duplicates import (
 Groups = Sequence[Sequence[int]]
 
 EQUAL_OF_SIMILAR = {"similar_text": "equal_text", "similar_image": "equal_image"}
-"""Kind of near-duplicates -> the kind of exact ones that is a part of it."""
+"""Kind of near-duplicates -> the kind of exact ones among them."""
 SAME_ID = "same_id"
 ANY = "any"
 
@@ -57,21 +57,21 @@ def new_groups(groups: Mapping[str, Groups]) -> dict[str, Groups]:
 
 
 def find_leakage(audited: AuditedPosts, groups: Mapping[str, Groups]) -> Finding:
-    """Return the groups that straddle parts, and how many posts of each later part are affected."""
-    parts = audited.parts_of_posts()
-    several = [[i] for i, names in enumerate(parts) if len(names) > 1]
+    """Return the groups in several splits, and how many posts of each later split they affect."""
+    splits = audited.splits_of_posts()
+    several = [[i] for i, names in enumerate(splits) if len(names) > 1]
     all_kinds: dict[str, Groups] = {SAME_ID: several, **groups}
     straddling = {
-        kind: [group for group in members if len({p for i in group for p in parts[i]}) > 1]
+        kind: [group for group in members if len({name for i in group for name in splits[i]}) > 1]
         for kind, members in all_kinds.items()
     }
     pairs = {
-        (earlier, later): _affected(straddling, parts, earlier, later)
-        for earlier, later in combinations(audited.parts, 2)
+        (earlier, later): _affected(straddling, splits, earlier, later)
+        for earlier, later in combinations(audited.splits, 2)
     }
     affected = {(later, i) for (_, later), kinds in pairs.items() for i in kinds[ANY]}
     details = {
-        **{kind: _named(audited, members, parts) for kind, members in straddling.items()},
+        **{kind: _named(audited, members, splits) for kind, members in straddling.items()},
         "affected": {
             f"{earlier}-{later}": {kind: len(found) for kind, found in kinds.items()}
             for (earlier, later), kinds in pairs.items()
@@ -82,7 +82,7 @@ def find_leakage(audited: AuditedPosts, groups: Mapping[str, Groups]) -> Finding
         },
     }
     examples = _in_turn(
-        [Example(_one_of_each_part(group, parts), kind.replace("_", " ")) for group in members]
+        [Example(_one_of_each_split(group, splits), kind.replace("_", " ")) for group in members]
         for kind, members in new_groups(straddling).items()
     )
     shown = [_sentence(*pair, kinds) for pair, kinds in pairs.items() if kinds[ANY]]
@@ -92,22 +92,16 @@ def find_leakage(audited: AuditedPosts, groups: Mapping[str, Groups]) -> Finding
 def find_conflicting_labels(audited: AuditedPosts, groups: Mapping[str, Groups]) -> Finding:
     """Return groups of equal texts or images whose labels differ, and what is equal in them.
 
-    Beside them stands how often two posts of such a group agree: no model that sees nothing else
+    They come with how often two posts of such a group agree: no model that sees nothing else
     can be right more often than the labels allow.
     """
-    texts = _group_numbers(groups["equal_text"])
-    images = _group_numbers(groups["equal_image"])
-    both = exact_groups(
-        [
-            (texts[i], images[i]) if i in texts and i in images else None
-            for i in range(len(audited.posts))
-        ]
+    texts, images = (
+        {i: number for number, group in enumerate(groups[kind]) for i in group}
+        for kind in ("equal_text", "equal_image")
     )
-    equal = {
-        "text_and_image": both,
-        "text": groups["equal_text"],
-        "image": groups["equal_image"],
-    }
+    keys = [(texts.get(i), images.get(i)) for i in range(len(audited.posts))]
+    both = exact_groups([None if None in key else key for key in keys])
+    equal = {"text_and_image": both, "text": groups["equal_text"], "image": groups["equal_image"]}
     found, seen = {}, set()
     for kind, members in equal.items():
         new = [tuple(g) for g in members if tuple(g) not in seen and len(_labels(audited, g)) > 1]
@@ -143,16 +137,16 @@ def _in_turn(lists: Iterable[Sequence[Example]]) -> list[Example]:
 
 
 def _affected(
-    straddling: Mapping[str, Groups], parts: Sequence[tuple[str, ...]], earlier: str, later: str
+    straddling: Mapping[str, Groups], splits: Sequence[tuple[str, ...]], earlier: str, later: str
 ) -> dict[str, list[int]]:
-    """Return, by kind, the posts of the later part with a duplicate in the earlier one."""
+    """Return, by kind, the posts of the later split with a duplicate in the earlier one."""
     found = {
         kind: sorted(
             i
             for group in members
-            if any(earlier in parts[i] for i in group)
+            if any(earlier in splits[i] for i in group)
             for i in group
-            if later in parts[i]
+            if later in splits[i]
         )
         for kind, members in straddling.items()
     }
@@ -160,17 +154,17 @@ def _affected(
 
 
 def _named(
-    audited: AuditedPosts, groups: Groups, parts: Sequence[tuple[str, ...]]
+    audited: AuditedPosts, groups: Groups, splits: Sequence[tuple[str, ...]]
 ) -> list[list[dict[str, Any]]]:
     return [
-        [{"id": audited.posts[i].id, "part": part} for i in group for part in parts[i]]
+        [{"id": audited.posts[i].id, "split": split} for i in group for split in splits[i]]
         for group in groups
     ]
 
 
-def _one_of_each_part(group: Sequence[int], parts: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
-    """Return the group's posts, beginning with one of each part: the rest may not be shown."""
-    first = {parts[i]: i for i in reversed(group) if parts[i]}.values()
+def _one_of_each_split(group: Sequence[int], splits: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
+    """Return the group's posts, beginning with one of each split: the rest may not be shown."""
+    first = {splits[i]: i for i in reversed(group) if splits[i]}.values()
     return (*sorted(first), *(i for i in group if i not in first))
 
 
@@ -183,21 +177,15 @@ def _sentence(earlier: str, later: str, affected: Mapping[str, Sequence[int]]) -
     return f"{len(affected[ANY])} {later} posts also in {earlier} ({kinds})"
 
 
-def _group_numbers(groups: Groups) -> dict[int, int]:
-    return {i: number for number, group in enumerate(groups) for i in group}
-
-
 def _agreement(audited: AuditedPosts, groups: Groups) -> dict[str, Any]:
     """Return the share of pairs with one label, in the mean of groups with two labels or more."""
     shares = []
     for group in groups:
-        labels = [label for i in group if (label := audited.posts[i].label) is not None]
-        pairs = list(combinations(labels, 2))
+        pairs = list(combinations(audited.labels(group), 2))
         if pairs:
             shares.append(fmean(one == other for one, other in pairs))
     return {"groups": len(shares), "share": fmean(shares) if shares else None}
 
 
 def _labels(audited: AuditedPosts, group: Sequence[int]) -> list[str]:
-    labels = (audited.posts[i].label for i in group)
-    return list(dict.fromkeys(label for label in labels if label is not None))
+    return list(dict.fromkeys(audited.labels(group)))
