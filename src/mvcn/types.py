@@ -13,6 +13,8 @@ AttentionKind = Literal["sparsemax", "softmax"]
 CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 ContrastForm = Literal["corrected", "faithful"]
+PROBABILITY = "probability_"
+"""How the column of a class's probability begins in each file of predictions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from mvcn.data.table import read_table
-from mvcn.inference import Classifier, read_threshold
+from mvcn.inference import Classifier
+from mvcn.training.run_folder import Run
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_a_target_precision_leaves_unsure_posts_without_a_label(
     assert mvcn("predict", tiny_run, dev, "--output", every)[0] == 0
     code, output, errors = mvcn("predict", tiny_run, dev, "--output", sure, "--precision", 0.05)
     assert code == 0
-    least = read_threshold(tiny_run, 0.05).confidence
+    least = Run(tiny_run).threshold(0.05).confidence
     assert f"from a probability of {least:.3f} on" in errors
     without = 0
     for row, before in zip(read_csv(sure), read_csv(every), strict=True):

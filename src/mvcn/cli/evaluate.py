@@ -42,7 +42,7 @@ def evaluate(
     ] = None,
     on_bad_image: OnBadImage = "error",
 ) -> None:
-    """Judge a run on labelled posts: scores with intervals, per class, confusion matrix."""
+    """Evaluate a run on labelled posts: scores with intervals, per class, confusion matrix."""
     from mvcn.evaluation import format_evaluation, format_groups
     from mvcn.inference import Classifier
     from mvcn.training import run_folder
@@ -57,17 +57,19 @@ def evaluate(
     if corpus.columns and "label" not in corpus.columns:
         raise DataError(f"{root} has no column of labels: name it by --columns label=...")
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
-    judged = classifier.evaluate(posts, on_bad_image)
-    tell_problems(judged.bad_images, judged.left_out, on_bad_image)
-    typer.echo(format_evaluation(judged.evaluation))
-    if judged.by_modality:
-        typer.echo("\n" + format_groups(judged.by_modality))
+    evaluated = classifier.evaluate(posts, on_bad_image)
+    tell_problems(evaluated.bad_images, evaluated.left_out, on_bad_image)
+    typer.echo(format_evaluation(evaluated.evaluation))
+    if evaluated.by_modality:
+        typer.echo("\n" + format_groups(evaluated.by_modality))
     if json is not None:
         content = {
             "report": MARK,
-            **judged.evaluation.to_mapping(),
-            "by_modality": {kind: part.to_mapping() for kind, part in judged.by_modality.items()},
-            "bad_images": {"policy": on_bad_image, "posts": dict(judged.bad_images)},
-            "left_out": dict(judged.left_out),
+            **evaluated.evaluation.to_mapping(),
+            "by_modality": {
+                kind: part.to_mapping() for kind, part in evaluated.by_modality.items()
+            },
+            "bad_images": {"policy": on_bad_image, "posts": dict(evaluated.bad_images)},
+            "left_out": dict(evaluated.left_out),
         }
         write_json(json, content)

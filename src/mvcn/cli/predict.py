@@ -157,11 +157,11 @@ def _predict_table(
 
 def _least_probability(run: Path, precision: float | None) -> float:
     """Return how probable a class must be; say what share of posts gets one, judged on dev."""
-    from mvcn.inference import read_threshold
+    from mvcn.training import run_folder
 
     if precision is None:
         return 0.0
-    threshold = read_threshold(run, precision)
+    threshold = run_folder.Run(run).threshold(precision)
     typer.echo(
         f"A label is given from a probability of {threshold.confidence:.3f} on: on dev to "
         f"{threshold.coverage:.0%} of the posts, {threshold.precision:.1%} of them rightly.",

@@ -16,14 +16,12 @@ from mvcn.data.formats.registry import (
 )
 from mvcn.data.sources import table_options
 from mvcn.outputs import require_new_file, require_own_file
-from mvcn.types import Corpus
+from mvcn.types import PROBABILITY, Corpus
 
 if TYPE_CHECKING:
     from mvcn.inference import Prediction
 
 LABEL = "label"
-PROBABILITY = "probability_"
-"""How the columns of probabilities begin, which follow that of the label."""
 PREDICTED = "predicted_"
 """What comes before a column of ours where the posts have one of that name."""
 

@@ -121,6 +121,13 @@ def missing_input(post: Post, reads: Sequence[str] = BOTH) -> str | None:
     return None
 
 
+def require_content(post: Post, reads: Sequence[str]) -> None:
+    """Raise a DataError where a post has nothing that a model reads; see `missing_input`."""
+    missing = missing_input(post, reads)
+    if missing is not None:
+        raise DataError(missing)
+
+
 def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
     """Return the error that names the first posts with a bad image and counts all.
 

@@ -4,7 +4,7 @@ Importing this package makes `transformers.pipeline` know the task ``image-text-
 """
 
 from mvcn.inference.bulk import EngineName, JobSummary, Scoring, predict_in_bulk
-from mvcn.inference.classifier import Classifier, Prediction, read_threshold
+from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.inference.export import Export, export_run
 from mvcn.inference.onnx import Backend
 from mvcn.inference.pipeline import ImageTextClassificationPipeline
@@ -20,5 +20,4 @@ __all__ = [
     "Scoring",
     "export_run",
     "predict_in_bulk",
-    "read_threshold",
 ]

@@ -10,18 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from mvcn.data.bad_images import WAYS_ON, missing_input, require_images, require_policy
+from mvcn.data.bad_images import WAYS_ON, require_content, require_images, require_policy
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.labels import label_ids
 from mvcn.data.posts import check_posts, check_text, each_post
-from mvcn.errors import BadImageError, ConfigError, DataError, RunError
-from mvcn.evaluation import (
-    Evaluation,
-    Threshold,
-    choose_threshold,
-    evaluate_groups,
-    evaluate_predictions,
-)
+from mvcn.errors import BadImageError, DataError
+from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inference.hub import find_model
 from mvcn.inference.onnx import Backend, OnnxModel
 from mvcn.inputs.attributes import AttributeModel
@@ -56,8 +50,8 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedPosts:
-    """Scores of labelled posts, and the posts that could not be read whole."""
+class EvaluatedPosts:
+    """Scores of labelled posts, and which of them were not read in full."""
 
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
@@ -65,7 +59,7 @@ class JudgedPosts:
     bad_images: Mapping[str, str]
     """Post id -> why its image cannot be read."""
     left_out: Mapping[str, str]
-    """Post id -> why it was not judged, since there is nothing in it that the model reads."""
+    """Post id -> why it was not evaluated: there is nothing in it that the model reads."""
 
 
 class Classifier:
@@ -103,17 +97,13 @@ class Classifier:
     ) -> "Classifier":
         """Load a run folder, any folder that model and processor were saved to, or a hub name.
 
-        Nothing but the folder is read where there is one; only a string that is no path of
-        anything here is looked up on the Hugging Face hub.
-
         Args:
-            source: The folder, or a name on the hub such as ``someone/posts``.
+            source: As for `find_model`.
             backend: What computes: torch, or onnxruntime on a graph of `mvcn export`.
-            revision: Branch, tag or commit on the hub; by default its main branch.
+            revision: As for `find_model`.
 
         Raises:
-            RunError: There is neither such a folder nor such a model on the hub, the run is not
-                finished, or a file of it is damaged or missing.
+            RunError: There is no such model, the run is not finished, or a file of it is damaged.
         """
         run = Run(find_model(source, revision))
         if backend == "torch":
@@ -168,7 +158,7 @@ class Classifier:
             posts: Labels are not read, and ids may repeat. One in which the model finds nothing to
                 read, such as a post without text and image, gets no label and a `problem`.
             on_bad_image: What to do with an image that cannot be read.
-            min_probability: A class that is less probable is not given; see `read_threshold`.
+            min_probability: A class that is less probable is not given; see `Run.threshold`.
 
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
@@ -188,15 +178,16 @@ class Classifier:
             encoded = encoder.encode(chunk, on_bad_image)
             rows = dict(zip(encoded.positions, self._probabilities(encoded), strict=True))
             for i, post in enumerate(chunk):
-                problem = encoded.problems.get(i)
-                yield self._prediction(post.id, rows.get(i), problem, min_probability)
+                yield self._prediction(
+                    post.id, rows.get(i), encoded.problems.get(i), min_probability
+                )
 
     def evaluate(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy = "error"
-    ) -> JudgedPosts:
-        """Judge the model on labelled posts; image features go through the cache.
+    ) -> EvaluatedPosts:
+        """Evaluate the model on labelled posts; image features are kept in the cache.
 
-        Posts in which the model finds nothing to read are not judged.
+        Posts in which the model finds nothing to read are not evaluated.
 
         Raises:
             DataError: No post, a post without a label, or with one that the model does not know.
@@ -211,7 +202,7 @@ class Classifier:
         encoded = self._encoder().encode(posts, on_bad_image, self.class_names)
         self._require_labels(encoded.posts)
         rows, labels = self._probabilities(encoded), encoded.labels
-        return JudgedPosts(
+        return EvaluatedPosts(
             evaluate_predictions(rows, labels, self.class_names),
             evaluate_groups(rows, labels, encoded.modalities, self.class_names),
             encoded.bad_images,
@@ -242,10 +233,12 @@ class Classifier:
     def _require_labels(self, posts: Sequence[Post]) -> None:
         """Raise a DataError unless there are posts, with labels that the model knows."""
         if not posts:
-            raise DataError("There is nothing to judge: no post is left.")
+            raise DataError("There is nothing to evaluate: no post is left.")
         for post in posts:
             if post.label is None:
-                raise DataError(f"Post {post.id} has no label: only labelled posts can be judged.")
+                raise DataError(
+                    f"Post {post.id} has no label: only labelled posts can be evaluated."
+                )
         label_ids(posts, self.class_names)
 
     @torch.inference_mode()
@@ -273,33 +266,3 @@ class Classifier:
         best = max(by_class, key=by_class.__getitem__)
         label = best if by_class[best] >= min_probability else None
         return Prediction(post_id, label, by_class, problem)
-
-
-def require_content(post: Post, reads: Sequence[str]) -> None:
-    """Raise a DataError where a post has nothing that a model reads; see `missing_input`."""
-    lack = missing_input(post, reads)
-    if lack is not None:
-        raise DataError(lack)
-
-
-def read_threshold(folder: Path, precision: float) -> Threshold:
-    """Return how probable a class must be so that a share of the labels given is right.
-
-    It is chosen on the dev posts of a run, which also chose the epoch and the temperature: they are
-    a little kinder than new posts.
-
-    Args:
-        folder: What `mvcn.training.run.train` has written.
-        precision: Share of right ones among the labels given, above 0 and below 1.
-
-    Raises:
-        ConfigError: `precision` is not between 0 and 1.
-        MvcnError: No threshold keeps the promise on the dev posts.
-        RunError: The run is not finished.
-    """
-    if not 0 < precision < 1:
-        raise ConfigError(f"The precision is {precision:g}, but must be above 0 and below 1.")
-    run = Run(folder)
-    if not run.is_finished:
-        raise RunError(f"{folder} is no finished run: there are no dev posts to choose by.")
-    return choose_threshold(*run.dev_confidence, precision)

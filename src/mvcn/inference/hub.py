@@ -1,4 +1,4 @@
-"""Where a model's files are: in a folder, or in the cache of the Hugging Face hub."""
+"""Find a model's files: in a folder, or in the cache of the Hugging Face hub."""
 
 from pathlib import Path
 

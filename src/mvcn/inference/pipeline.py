@@ -3,11 +3,11 @@
 Importing this module, as `mvcn.inference` does, makes `transformers.pipeline` know the task.
 """
 
-import dataclasses
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from torch.utils.data import Dataset
 from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from mvcn.data.bad_images import require_policy
+from mvcn.data.bad_images import require_content, require_policy
 from mvcn.data.image_references import image_reference
 from mvcn.data.posts import check_text
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
-from mvcn.inference.classifier import Classifier, Prediction, require_content
+from mvcn.inference.classifier import Classifier
 from mvcn.inference.hub import find_model
-from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
+from mvcn.inputs.attributes import SAVED_FOLDER
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.run_folder import Run
@@ -38,12 +38,12 @@ READS_ATTRIBUTES = {"attributes", "pairs"}
 
 
 class ImageTextClassificationPipeline(Pipeline):
-    """Classifies posts given as ``{"text": ..., "image": ...}``, either of which may be lacking.
+    """Classifies posts given as ``{"text": ..., "image": ...}``, either of which may be missing.
 
     The image is a path, the bytes of a file, a Pillow image or an array. One post gives a list of
     ``{"label": ..., "score": ...}``, the most probable class first, with the probabilities of
     `Classifier.predict`. A list of posts gives a list of such lists; any other iterable of posts
-    an iterable, in order, that reads as it goes. Rows of a data set (PyTorch, Hugging Face) may
+    an iterable, in order, that reads as it goes. Rows of a dataset (PyTorch, Hugging Face) may
     have other fields, which are not read.
 
     >>> import mvcn.inference, transformers  # doctest: +SKIP
@@ -80,7 +80,10 @@ class ImageTextClassificationPipeline(Pipeline):
         if not has_vocabulary(self.processor.tokenizer):
             raise RunError(f"The model {self.model.name_or_path} has no vocabulary: get it anew.")
         self.processor.limit_tokens(self.model.reads_text_of)
-        self._classifier = Classifier(self.model, self.processor, _attribute_model_of(self.model))
+        source, attribute_model = self.model.name_or_path, None
+        if READS_ATTRIBUTES & set(self.model.reads) and source:
+            attribute_model = Run(find_model(source)).attribute_model
+        self._classifier = Classifier(self.model, self.processor, attribute_model)
         self._posts_seen = 0
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
@@ -105,7 +108,7 @@ class ImageTextClassificationPipeline(Pipeline):
             inputs = list(inputs)
         if isinstance(inputs, list) and not inputs:
             return []
-        if _is_data_set(inputs):
+        if _is_dataset(inputs):
             inputs = _PostRows(inputs)
         elif not isinstance(inputs, (Mapping, list, str)) and isinstance(inputs, Iterable):
             inputs = (one for one in inputs)
@@ -139,36 +142,38 @@ class ImageTextClassificationPipeline(Pipeline):
         """Share the options of a call between preprocessing, model and postprocessing."""
         if unknown := sorted(options.keys() - {"top_k", "on_bad_image"}):
             raise ConfigError(f"The task {TASK} has no option {', '.join(unknown)}.")
-        top_k, policy = options.get("top_k"), options.get("on_bad_image", "error")
+        top_k = options.get("top_k")
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise ConfigError(f"The option top_k is {top_k}, but must be at least 1, or None.")
-        require_policy(policy)
-        for_model = {"on_bad_image": policy} if "on_bad_image" in options else {}
-        return {}, for_model, {"top_k": top_k} if "top_k" in options else {}
+        require_policy(options.get("on_bad_image", "error"))
+        for_model, after = (
+            {name: options[name] for name in names & options.keys()}
+            for names in ({"on_bad_image"}, {"top_k"})
+        )
+        return {}, for_model, after
 
     def _forward(
         self, input_tensors: Any, on_bad_image: BadImagePolicy = "error"
     ) -> dict[str, Any]:
         """Predict for the post, or the list of posts, that collating has left."""
         given = input_tensors["post"]
-        posts = [
-            dataclasses.replace(post, id=str(number))
-            for number, post in enumerate(
-                given if isinstance(given, list) else [given], self._posts_seen
-            )
-        ]
+        shown = given if isinstance(given, list) else [given]
+        posts = [replace(post, id=str(i)) for i, post in enumerate(shown, self._posts_seen)]
         self._posts_seen += len(posts)
         found = list(self._classifier.predict(posts, on_bad_image))
-        _warn(found)
+        for one in found:
+            if one.problem is not None:
+                outcome = "classified without it" if one.probabilities else "left out"
+                warnings.warn(f"Post {one.id} was {outcome}: {one.problem}", stacklevel=2)
         return {"prediction": found if isinstance(given, list) else found[0]}
 
 
 class _PostRows(Dataset[Any]):
-    """A data set without the fields that are no part of a post, such as labels."""
+    """A dataset without the fields that are no part of a post, such as labels."""
 
     def __init__(self, rows: Any) -> None:
         self._rows = rows
-        self._has_told = False
+        self._has_logged = False
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -176,16 +181,16 @@ class _PostRows(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         row = self._rows[index]
         if not isinstance(row, Mapping) or not POST_FIELDS & row.keys():
-            return row  # no post, which is told later
+            return row  # no post, which is refused later
         others = row.keys() - POST_FIELDS
-        if others and not self._has_told:
-            self._has_told = True
-            LOG.info("Fields of the data set that are not read: %s.", ", ".join(sorted(others)))
+        if others and not self._has_logged:
+            self._has_logged = True
+            LOG.info("Fields of the dataset that are not read: %s.", ", ".join(sorted(others)))
         return {name: row[name] for name in POST_FIELDS & row.keys()}
 
 
-def _is_data_set(inputs: object) -> bool:
-    """Tell a data set of PyTorch or Hugging Face, each row of which has a number."""
+def _is_dataset(inputs: object) -> bool:
+    """Return whether it is a dataset of PyTorch or Hugging Face whose rows are numbered."""
     is_one = isinstance(inputs, Dataset) or type(inputs).__module__.startswith("datasets.")
     return is_one and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
 
@@ -196,20 +201,6 @@ def _post(inputs: Any) -> Post:
         what = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else _kind(inputs)
         raise DataError(f'A post must be given as {{"text": ..., "image": ...}}, not as {what}.')
     return Post("", check_text(inputs.get("text")), image_reference(inputs.get("image")))
-
-
-def _attribute_model_of(model: MvcnForClassification) -> AttributeModel | None:
-    """Return the attribute model that was saved with a model which reads attributes."""
-    if not (READS_ATTRIBUTES & set(model.reads) and model.name_or_path):
-        return None
-    return Run(find_model(model.name_or_path)).attribute_model
-
-
-def _warn(predictions: Sequence[Prediction]) -> None:
-    for one in predictions:
-        if one.problem is not None:
-            outcome = "classified without it" if one.probabilities else "left out"
-            warnings.warn(f"Post {one.id} was {outcome}: {one.problem}", stacklevel=2)
 
 
 def _kind(thing: object) -> str:

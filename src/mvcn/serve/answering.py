@@ -10,10 +10,9 @@ from typing import Literal, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from mvcn.data.bad_images import missing_input
+from mvcn.data.bad_images import missing_input, require_content
 from mvcn.errors import DataError
 from mvcn.inference import Prediction
-from mvcn.inference.classifier import require_content
 from mvcn.serve.batching import Work, WorkQueue
 from mvcn.serve.limits import MEBIBYTE, Limits, RequestError, TooManyRequestsError
 from mvcn.serve.monitoring import Metrics

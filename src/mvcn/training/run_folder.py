@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mvcn.config import RunConfig, read_config
 from mvcn.data.training_posts import TrainingPosts, read_training_posts
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, RunError, reason_of
+from mvcn.evaluation import Threshold, choose_threshold
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
 from mvcn.inputs.processor import MvcnProcessor
@@ -26,7 +27,7 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
 from mvcn.training.model_card import model_card
-from mvcn.types import Post
+from mvcn.types import PROBABILITY, Post
 
 KIND = "run"
 CONFIG_FILE = "config.yaml"
@@ -35,7 +36,6 @@ HISTORY_FILE = "history.csv"
 ENVIRONMENT_FILE = "environment.json"
 CARD_FILE = "README.md"
 DEV_PREDICTIONS_FILE = "dev_predictions.csv"
-PROBABILITY = "probability_"
 
 RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
 
@@ -89,14 +89,30 @@ class Run:
         """The rows that `write_dev_predictions` wrote, by column."""
         return _read_rows(self.folder / DEV_PREDICTIONS_FILE)
 
-    @property
-    def dev_confidence(self) -> tuple[Float[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
-        """The top probability of each dev post, and whether it was predicted rightly."""
+    def threshold(self, precision: float) -> Threshold:
+        """Return how probable a class must be so that a share of the labels given is right.
+
+        It is chosen on the dev posts, which also chose the epoch and the temperature: they are a
+        little kinder than new posts.
+
+        Args:
+            precision: Share of right ones among the labels given, above 0 and below 1.
+
+        Raises:
+            ConfigError: `precision` is not between 0 and 1.
+            MvcnError: No threshold keeps the promise on the dev posts.
+        """
+        if not 0 < precision < 1:
+            raise ConfigError(f"The precision is {precision:g}, but must be above 0 and below 1.")
+        if not self.is_finished:
+            raise RunError(
+                f"{self.folder} is no finished run: there are no dev posts to choose by."
+            )
         rows = self.dev_predictions
         names = [name for name in rows[0] if name.startswith(PROBABILITY)]
         confidence = [max(float(row[name]) for name in names) for row in rows]
         is_right = [row["predicted"] == row["label"] for row in rows]
-        return np.array(confidence), np.array(is_right)
+        return choose_threshold(np.array(confidence), np.array(is_right), precision)
 
     @property
     def columns(self) -> dict[str, str]:

@@ -215,8 +215,8 @@ def test_half_a_surrogate_pair_is_read_as_the_replacement_character(trained, cap
     ]
     one = trained.predict_one(post.text)
     np.testing.assert_array_equal(shares([one]), shares(expected))
-    judged = [trained.evaluate([p]).evaluation.to_mapping() for p in (post, whole)]
-    assert judged[0] == judged[1]
+    evaluated = [trained.evaluate([p]).evaluation.to_mapping() for p in (post, whole)]
+    assert evaluated[0] == evaluated[1]
 
 
 @pytest.mark.parametrize("text", ["", "  \n", None, "\u200b", "\ufeff\u2800"])
@@ -249,12 +249,12 @@ class TestPostsWithNothingToRead:
         np.testing.assert_allclose(shares(trained.predict(rest)), shares(found), atol=1e-6)
         assert {p.problem for p in found} == {None}
 
-    def test_they_are_not_judged_and_counted(self, trained, posts):
-        judged = trained.evaluate(posts)
-        assert judged.evaluation.n == 5
-        assert list(judged.left_out) == [posts[1].id, posts[5].id]
+    def test_they_are_counted_and_not_evaluated(self, trained, posts):
+        evaluated = trained.evaluate(posts)
+        assert evaluated.evaluation.n == 5
+        assert list(evaluated.left_out) == [posts[1].id, posts[5].id]
         rest = [post for i, post in enumerate(posts) if i not in (1, 5)]
-        assert judged.evaluation.to_mapping() == trained.evaluate(rest).evaluation.to_mapping()
+        assert evaluated.evaluation.to_mapping() == trained.evaluate(rest).evaluation.to_mapping()
 
     def test_without_its_bad_image_a_post_may_have_nothing(self, trained, generated_posts):
         posts = [generated_posts[0], Post("bad", " ", b"no image", "positive")]
@@ -262,13 +262,13 @@ class TestPostsWithNothingToRead:
         assert (found.label, dict(found.probabilities)) == (None, {})
         assert "not an image" in found.problem
         assert trained.predict_one(" ", b"no image", "blank") == replace(found, id="post")
-        judged = trained.evaluate(posts, "blank")
-        assert judged.evaluation.n == 1
-        assert list(judged.left_out) == list(judged.bad_images) == ["bad"]
+        evaluated = trained.evaluate(posts, "blank")
+        assert evaluated.evaluation.n == 1
+        assert list(evaluated.left_out) == list(evaluated.bad_images) == ["bad"]
         with pytest.raises(BadImageError, match="post bad"):
             list(trained.predict(posts))
 
-    def test_nothing_left_cannot_be_judged(self, trained):
+    def test_nothing_left_cannot_be_evaluated(self, trained):
         with pytest.raises(DataError, match="no post is left"):
             trained.evaluate([Post("1", "", None, "positive")])
 

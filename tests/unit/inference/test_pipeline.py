@@ -75,7 +75,7 @@ def test_other_fields_of_a_data_set_are_not_read(ask, inputs, expected, collecti
     caplog.set_level("INFO", "mvcn")
     rows = collection([one | {"label": "a", "id": str(n)} for n, one in enumerate(inputs[:7])])
     assert agrees(ask(rows, batch_size=4), expected[:7])
-    assert caplog.messages == ["Fields of the data set that are not read: id, label."]
+    assert caplog.messages == ["Fields of the dataset that are not read: id, label."]
     with pytest.raises(DataError, match=r"not as \['label', 'txt'\]"):
         list(ask(collection([{"txt": "a", "label": "b"}])))
 

@@ -18,7 +18,7 @@ from mvcn.data.stored_files import StoredFile, find_row_files
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.files import PARTIAL, require_allowed, write_json
 from mvcn.inference.bulk.engines import Initializer, require_ray, score_by_ray, score_locally
-from mvcn.inference.bulk.scorer import ERROR_SCHEMA, LABEL, PROBABILITY, Outcome, Scoring
+from mvcn.inference.bulk.scorer import ERROR_SCHEMA, LABEL, Outcome, Scoring
 from mvcn.inference.bulk.shards import (
     ERRORS,
     PREDICTIONS,
@@ -39,6 +39,7 @@ from mvcn.outputs import (
     require_same_settings,
 )
 from mvcn.training import run_folder
+from mvcn.types import PROBABILITY
 
 EngineName = Literal["local", "ray"]
 Engine: TypeAlias = Callable[

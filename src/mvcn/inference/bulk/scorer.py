@@ -22,13 +22,12 @@ from mvcn.inference.bulk.shards import (
 )
 from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.inference.onnx import Backend
-from mvcn.types import Post
+from mvcn.types import PROBABILITY, Post
 
 PLACE = (pa.field("file", pa.string()), pa.field("row", pa.int64()), pa.field("id", pa.string()))
 """Where a row comes from: the input file, the row's number in it (1 is the first), and its id."""
 ERROR_SCHEMA = pa.schema([*PLACE, pa.field("reason", pa.string())])
 LABEL = "label"
-PROBABILITY = "probability_"
 
 
 @dataclass(frozen=True, slots=True)
