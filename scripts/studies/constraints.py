@@ -33,7 +33,7 @@ from tqdm import tqdm
 from mvcn.audit.label_errors import post_features
 from mvcn.cli.process import set_up_process
 from mvcn.config import DataConfig
-from mvcn.data.training_posts import read_training_posts
+from mvcn.data.reading import read_training_posts
 from mvcn.losses import SemanticCongruityLoss
 from mvcn.types import ImageFacts, Post
 from scripts import results

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mvcn.cli.process import set_up_process
 from mvcn.config import RunConfig, read_recipe
-from mvcn.data.sources import read_posts
+from mvcn.data.reading import read_posts
 from mvcn.evaluation import evaluate_groups, evaluate_predictions
 from mvcn.inference import Classifier
 from mvcn.training.run import train

@@ -95,7 +95,7 @@ class Corpus:
     """Id of a post whose image was taken away when posts were prepared -> what is known of it."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a column -> its name in the source, where posts were read from columns."""
-    other_parts: Mapping[str, int] = field(default_factory=dict)
+    other_splits: Mapping[str, int] = field(default_factory=dict)
     """Part of the source that was not asked for -> how many posts it has."""
     missing_images: tuple[str, ...] = ()
     """Ids of posts that the source has an image of, which is not where the source is: they count as

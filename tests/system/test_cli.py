@@ -329,7 +329,7 @@ def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_o
     assert "nowhere" in fails("train", *train_options, "--output", new, "--recipe", "nowhere")
     assert "nowhere" in fails("evaluate", tmp_path / "nowhere", "--root", "x.csv")
     assert "not a run" in fails("predict", tmp_path, "--text", "hello")
-    assert "No data set" in fails("train", "--data", "nothing", "--output", new)
+    assert "No dataset" in fails("train", "--data", "nothing", "--output", new)
     assert "resume" in fails("train", *train_options, "--output", new, "--resume")
     assert "nothing to classify" in fails("predict", tiny_run)
     assert not new.exists()
@@ -459,9 +459,9 @@ def test_training_names_what_it_does_not_use(mvcn, train_options, posts_table, t
     code, output, _ = mvcn("train", *options, "--output", tmp_path / "run")
     assert code == 0
     assert "Left out: 2 post(s), in 'unlabeled', which is none of train, dev and test." in output
-    assert "Not used: 3 posts of the part test." in output
+    assert "Not used: 3 posts of the split test." in output
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["unused_parts"] == {"test": 3}
+    assert metrics["unused_splits"] == {"test": 3}
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".jsonl", ".parquet", ".xlsx"])

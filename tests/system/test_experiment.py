@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from mvcn.cli.process import set_up_process
-from mvcn.data.training_posts import read_training_posts
+from mvcn.data.reading import read_training_posts
 from mvcn.errors import ConfigError
 from mvcn.experiments.cell import read_cell, read_cells
 from mvcn.experiments.grid import cells_of, read_experiment

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mvcn.config import DataConfig
-from mvcn.data.sources import read_posts
+from mvcn.data.reading import read_posts
 from mvcn.data.splits import read_ids
 from mvcn.errors import DataError
 
@@ -111,7 +111,7 @@ def test_unlabelled_and_empty_posts_are_in_no_part_and_that_is_said(mvcn, tmp_pa
         "split", "--root", path, "--output", tmp_path / "s", "--shares", "train=0.5,dev=0.5"
     )
     assert code == 0, errors
-    assert "1 posts have no label, so they are in no part." in printed
+    assert "1 posts have no label, so they are in no split." in printed
     assert "Left out: 3 post(s), without text and image." in printed
     dealt = [one for ids in parts_of(tmp_path / "s").values() for one in ids]
     assert sorted(dealt) == sorted(f"p{i}" for i in range(20))
@@ -133,7 +133,7 @@ def test_earlier_splits_stay_unless_they_are_to_be_replaced(mvcn, fails, table, 
     assert mvcn(*options, "--folds", 4)[0] == 0
     assert "holds another set of splits: choose" in fails(*options)
     shares = "train=0.999,dev=0.001"
-    assert "Part 'dev' has no posts" in fails(*options, "--overwrite", "--shares", shares)
+    assert "Split 'dev' has no posts" in fails(*options, "--overwrite", "--shares", shares)
     assert set(parts_of(output / "fold-3")) == {"train", "dev"}
     assert mvcn(*options, "--overwrite")[0] == 0
     assert set(parts_of(output)) == {"train", "dev", "test"}
@@ -150,7 +150,7 @@ def test_earlier_splits_stay_unless_they_are_to_be_replaced(mvcn, fails, table, 
         (["--shares", "train=nan,dev=0.5"], "must be above 0 and sum to 1"),
         (["--shares", "train=0.5,dev=0.5", "--folds", 3], "either --shares or --folds"),
         (["--folds", 1], "at least 2 folds, not 1"),
-        (["--folds", 30], "too few for the 30 parts"),
+        (["--folds", 30], "too few for the 30 splits"),
     ],
 )
 def test_says_what_is_wrong_before_it_looks_at_images(fails, table, tmp_path, options, message):

@@ -16,8 +16,8 @@ from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
 from mvcn.config import read_recipe
+from mvcn.data.reading import read_training_posts
 from mvcn.data.table import read_table
-from mvcn.data.training_posts import read_training_posts
 from mvcn.errors import BadImageError, RunError
 from mvcn.explain.trained_run import TrainedRun
 from mvcn.inference import Classifier

@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock
 
 from mvcn.config import DataConfig, read_recipe
-from mvcn.data.training_posts import read_training_posts
+from mvcn.data.reading import read_training_posts
 from mvcn.errors import MvcnError
 from mvcn.experiments import tuning
 from mvcn.experiments.tuning import tune

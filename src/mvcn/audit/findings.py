@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from mvcn.config import DataConfig
 from mvcn.data.image_facts import describe_images_of
-from mvcn.data.sources import id_files, posts_of_id_file, read_source
+from mvcn.data.reading import read_dataset
+from mvcn.data.splits import id_files, posts_of_id_file
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, ImageFacts, Post
 
@@ -178,9 +179,9 @@ def read_audited_posts(config: DataConfig) -> AuditedPosts:
     if given and (config.root is not None or config.splits is not None):
         raise ConfigError("Give either --root (and --splits) or --train and --dev, not both.")
     if given:
-        corpus, splits = _join({split: read_source(config, path) for split, path in given.items()})
+        corpus, splits = _join({split: read_dataset(config, path) for split, path in given.items()})
     else:
-        corpus = read_source(config, config.root)
+        corpus = read_dataset(config, config.root)
         splits = _splits_of_corpus(corpus, config.splits)
     facts = [
         facts or corpus.faulty_images.get(post.id)

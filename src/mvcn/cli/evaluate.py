@@ -17,7 +17,7 @@ from mvcn.cli.options import (
     tell_problems,
 )
 from mvcn.cli.process import set_up_process
-from mvcn.data.sources import read_posts
+from mvcn.data.reading import read_posts
 from mvcn.data.splits import read_ids, select_posts
 from mvcn.errors import DataError
 from mvcn.files import write_json

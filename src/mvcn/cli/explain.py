@@ -16,7 +16,7 @@ from mvcn.cli.options import (
     tell_problems,
 )
 from mvcn.cli.process import set_up_process
-from mvcn.data.sources import read_posts
+from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from mvcn.cli.options import (
 from mvcn.cli.predictions import PredictionTable, kept_cells, require_place_for_predictions
 from mvcn.cli.process import set_up_process
 from mvcn.config import DataConfig
-from mvcn.data.sources import read_posts
+from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError
 from mvcn.types import BadImagePolicy
 

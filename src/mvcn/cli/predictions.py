@@ -14,7 +14,7 @@ from mvcn.data.formats.registry import (
     require_writable_table,
     table_writer,
 )
-from mvcn.data.sources import table_options
+from mvcn.data.reading import table_options
 from mvcn.outputs import require_new_file, require_own_file
 from mvcn.types import PROBABILITY, Corpus
 

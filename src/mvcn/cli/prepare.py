@@ -13,7 +13,7 @@ from mvcn.cli.options import OUTCOME, OnBadImage, Root, Source, Splits, data_con
 from mvcn.data.bad_images import WITHOUT_CONTENT, require_images
 from mvcn.data.datasets.prepared import FOLDER
 from mvcn.data.prepare import prepare as prepare_posts
-from mvcn.data.sources import read_all
+from mvcn.data.reading import read_all
 
 
 @reads_posts()

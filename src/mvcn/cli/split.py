@@ -10,7 +10,7 @@ import typer
 from mvcn.cli.options import Root, Source, data_config, reads_posts
 from mvcn.cli.process import set_up_process
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
-from mvcn.data.sources import read_source
+from mvcn.data.reading import learnable_posts, read_dataset
 from mvcn.data.splits import (
     SPLITS_FILE,
     count_labels,
@@ -20,7 +20,6 @@ from mvcn.data.splits import (
     stratified_split,
     write_splits,
 )
-from mvcn.data.training_posts import learnable_posts
 from mvcn.errors import ConfigError, DataError
 from mvcn.outputs import require_output_folder
 from mvcn.types import Post
@@ -56,7 +55,7 @@ def split(
     parsed = parse_shares(SHARES if shares is None else shares)
     is_own = any(output.glob(SPLITS_FILE)) or any(output.glob(f"fold-*/{SPLITS_FILE}"))
     require_output_folder(output, "set of splits", is_own=is_own, overwrite=overwrite)
-    corpus = read_source(data_config(source, root=root), root)
+    corpus = read_dataset(data_config(source, root=root), root)
     posts = learnable_posts(corpus.posts)
     if not posts:
         raise DataError(f"{root} has no labelled posts to deal out: give posts with labels.")
@@ -141,7 +140,7 @@ def _table(parts: Mapping[str, Sequence[Post]]) -> str:
 
 
 def _tell_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
-    """Say what the tables do not: duplicates, and posts that are in no part."""
+    """Say what the tables do not: duplicates, and posts that are in no split."""
     if "groups_of_duplicates" in about:
         groups = about["groups_of_duplicates"]
         typer.echo(
@@ -155,4 +154,4 @@ def _tell_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
         typer.echo(f"Left out: {empty} post(s), {WITHOUT_CONTENT}.")
     unlabelled = sum(post.label is None and missing_input(post) is None for post in posts)
     if unlabelled:
-        typer.echo(f"{unlabelled} posts have no label, so they are in no part.")
+        typer.echo(f"{unlabelled} posts have no label, so they are in no split.")

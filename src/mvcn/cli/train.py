@@ -71,8 +71,8 @@ def _tell(run: "Run") -> None:
     report = run.metrics
     for reason, count in report["removed"].items():
         typer.echo(f"Left out: {count} post(s), {reason}.")
-    for part, count in report["unused_parts"].items():
-        typer.echo(f"Not used: {count} posts of the part {part}.")
+    for split, count in report["unused_splits"].items():
+        typer.echo(f"Not used: {count} posts of the split {split}.")
     for part, bad in report["bad_images"].items():
         tell_problems(bad, report["left_out"][part], run.config.data.on_bad_image)
     dev, epochs, posts = report["dev"], report["epochs"], report["posts"]

@@ -1,6 +1,7 @@
 """Fill a folder of prepared posts, shard by shard; its content is in `datasets.prepared`."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from mvcn.data.bad_images import (
 )
 from mvcn.data.datasets.prepared import (
     FACTS,
+    FILE_SPLITS,
     FOLDER,
     FORMAT,
     INDEX_FILE,
-    PARTS,
     PLAN_FILE,
     SCHEMA,
+    SPLIT_KEY,
     TRUNCATED,
     UNSPLIT,
     canonical,
@@ -52,14 +54,14 @@ OF_POSTS = ("bad_images", TRUNCATED, "left_out")
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    part: str
+    split: str
     number: int
     of: int
     posts: Sequence[Post]
 
     @property
     def name(self) -> str:
-        return f"{self.part}-{self.number:05d}-of-{self.of:05d}.parquet"
+        return f"{self.split}-{self.number:05d}-of-{self.of:05d}.parquet"
 
 
 def prepare(
@@ -72,13 +74,13 @@ def prepare(
 ) -> dict[str, Any]:
     """Write posts and their images into the folder `output`, shard by shard.
 
-    Work that was interrupted goes on at the next shard when it is called for the same posts. Posts
+    Interrupted work continues at the next shard when it is called for the same posts. Posts
     without text and image are left out.
 
     Args:
-        corpus: The posts, with their parts in `Post.split`.
+        corpus: The posts, with their splits in `Post.split`.
         output: Folder, new or empty, or with the beginning of the same work.
-        source: Name of the kind of source, to be kept.
+        source: Name of the kind of dataset, to be kept.
         on_bad_image: For images that cannot be decoded; see `apply_bad_image_policy`.
         overwrite: Replace what is there.
 
@@ -87,7 +89,7 @@ def prepare(
 
     Raises:
         RunError: The folder holds something else, or the images themselves.
-        DataError: A post is in a part that is none of ours, or cannot be written.
+        DataError: A post is in a split that is none of ours, or cannot be written.
         BadImageError: The policy is ``error`` and images are bad; all were looked at.
     """
     posts = [post for post in corpus.posts if missing_input(post) is None]
@@ -113,15 +115,15 @@ def prepare(
 
 
 def _plan(posts: Sequence[Post]) -> list[_Shard]:
-    """Deal the posts out to files, part by part, in their order."""
+    """Divide the posts into files, split by split, in their order."""
     for post in posts:
-        if post.split not in (*PARTS[:-1], None):
-            raise DataError(f"Post {post.id} is in part {post.split!r}: use train, dev or test.")
+        if post.split not in (*FILE_SPLITS[:-1], None):
+            raise DataError(f"Post {post.id} is in split {post.split!r}: use train, dev or test.")
     shards = []
-    for part in PARTS:
-        own = [post for post in posts if (post.split or UNSPLIT) == part]
+    for split in FILE_SPLITS:
+        own = [post for post in posts if (post.split or UNSPLIT) == split]
         chunks = [own[i : i + SHARD_POSTS] for i in range(0, len(own), SHARD_POSTS)]
-        shards += [_Shard(part, n, len(chunks), chunk) for n, chunk in enumerate(chunks)]
+        shards += [_Shard(split, n, len(chunks), chunk) for n, chunk in enumerate(chunks)]
     return shards
 
 
@@ -167,7 +169,7 @@ def _create_folder(output: Path, plan: Mapping[str, Any], overwrite: bool) -> No
 def _remove_prepared(output: Path) -> None:
     """Remove what `prepare` writes, and nothing else."""
     if (output / INDEX_FILE).is_file() or (output / PLAN_FILE).is_file():
-        shards = [f"{FOLDER}/{part}-?????-of-?????.*" for part in PARTS]
+        shards = [f"{FOLDER}/{split}-?????-of-?????.*" for split in FILE_SPLITS]
         remove_contents(output, (*shards, INDEX_FILE, PLAN_FILE))
         if (output / FOLDER).is_dir() and not any((output / FOLDER).iterdir()):
             (output / FOLDER).rmdir()
@@ -176,7 +178,7 @@ def _remove_prepared(output: Path) -> None:
 def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[str, Any]:
     """Write a shard unless it is there; return what the index says of it.
 
-    The record is written after the shard, so it stands for one that is whole. A shard with bad
+    The record is written after the shard, so it means that the shard is complete. A shard with bad
     images that are errors is not kept.
     """
     path = output / FOLDER / shard.name
@@ -184,30 +186,24 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
     if record_path.is_file() and path.is_file():
         record: dict[str, Any] = parse_json(record_path)
         return record
+    record = {
+        "file": shard.name,
+        SPLIT_KEY: shard.split,
+        "labels": Counter(),
+        "bad_images": {},
+        TRUNCATED: {},
+        "left_out": [],
+    }
     partial = path.with_suffix(".partial")
-    bad: dict[str, str] = {}
-    truncated: dict[str, str] = {}
-    left_out: list[str] = []
-    labels: dict[str, int] = {}
     digest = hashlib.blake2b(digest_size=16)
     with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
-        for rows in _row_groups(shard.posts, policy, bad, truncated, left_out):
+        for rows in _row_groups(shard.posts, policy, record):
             writer.write_table(_table(rows))
             for row in rows:
                 digest.update(canonical(row))
-                label = row["label"] or ""
-                labels[label] = labels.get(label, 0) + 1
-    record = {
-        "file": shard.name,
-        "part": shard.part,
-        "posts": sum(labels.values()),
-        "labels": labels,
-        "fingerprint": digest.hexdigest(),
-        "bad_images": bad,
-        TRUNCATED: truncated,
-        "left_out": left_out,
-    }
-    if bad and policy == "error":
+                record["labels"][row["label"] or ""] += 1
+    record |= {"posts": record["labels"].total(), "fingerprint": digest.hexdigest()}
+    if record["bad_images"] and policy == "error":
         partial.unlink()
         return record
     partial.replace(path)
@@ -221,16 +217,12 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     except (ValueError, OverflowError, pa.ArrowException) as error:
         raise DataError(
             f"One of the posts {rows[0]['id']} to {rows[-1]['id']} cannot be written ({error}): "
-            "mend its text."
+            "fix its text."
         ) from error
 
 
 def _row_groups(
-    posts: Sequence[Post],
-    policy: BadImagePolicy,
-    bad: dict[str, str],
-    truncated: dict[str, str],
-    left_out: list[str],
+    posts: Sequence[Post], policy: BadImagePolicy, record: dict[str, Any]
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield rows, a group at a time; note bad and truncated images, and posts with nothing else.
 
@@ -242,10 +234,11 @@ def _row_groups(
         found = [next(loaded) for _ in chunk]
         facts = {i: f for i, (_, f) in enumerate(found) if f is not None}
         problems = {i: f.problem for i, f in facts.items() if f.problem}
+        truncated = {i: f.truncation for i, f in facts.items() if f.truncation}
         usable = usable_posts(chunk, problems, "blank" if policy == "blank" else "drop")
-        bad |= by_id(chunk, problems)
-        truncated |= by_id(chunk, {i: f.truncation for i, f in facts.items() if f.truncation})
-        left_out += by_id(chunk, usable.left_out)
+        record["bad_images"] |= by_id(chunk, problems)
+        record[TRUNCATED] |= by_id(chunk, truncated)
+        record["left_out"] += by_id(chunk, usable.left_out)
         if usable.posts:
             pairs = zip(usable.posts, usable.positions, strict=True)
             yield [_row(post, *found[position]) for post, position in pairs]

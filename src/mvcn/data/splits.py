@@ -1,6 +1,7 @@
-"""Which posts a model learns from, is chosen by and is judged on."""
+"""Which posts a model learns from, is chosen by and is evaluated on: assigned, or listed by id."""
 
 import json
+import logging
 import math
 import random
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.posts import fingerprint
+from mvcn.data.split_names import SPLITS, split_files
 from mvcn.errors import DataError, RunError, reason_of
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.types import Corpus, Post
@@ -18,10 +20,270 @@ from mvcn.types import Corpus, Post
 NAMED_IN_ERROR = 5
 MIN_FOLDS = 2
 SPLITS_FILE = "splits.json"
-PART_NAME = re.compile(r"[A-Za-z0-9_-]+")
+SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 # Line breaks, what UTF-8 cannot hold, and what reading takes off the ends of a line.
 UNWRITABLE = re.compile(r"[\n\r\ud800-\udfff]|^[\s\ufeff]|\s\Z|^\Z")
+
+LOGGER = logging.getLogger(__name__)
+
+
+def stratified_split(
+    posts: Sequence[Post],
+    shares: Mapping[str, float],
+    seed: int,
+    groups: Sequence[int] | None = None,
+) -> dict[str, list[Post]]:
+    """Assign the posts of each class at random, so that every split has the classes' proportions.
+
+    Each split gets its share of each class to within one post, by largest remainder: a class with
+    few posts may be missing in a split with a small share. A group stays in one split; groups that
+    are large compared with a split make it deviate more, since its single posts can no longer make
+    up for it.
+
+    Args:
+        posts: Labelled posts; each split keeps their order.
+        shares: Name of a split -> its share of the posts; above 0, summing to 1.
+        seed: Decides who goes where, together with the order of `posts` and nothing else.
+        groups: Number of each post's group, as of near-duplicates; None if each is on its own.
+
+    Raises:
+        DataError: A post without a label, a class with fewer posts than splits, or wrong shares.
+    """
+    if any(share <= 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1):
+        raise DataError(f"Shares of a split must be above 0 and sum to 1, but are {dict(shares)}.")
+    assigned = _assign(posts, shares, seed, groups)
+    return {name: [posts[i] for i in assigned if assigned[i] == name] for name in shares}
+
+
+def k_folds(
+    posts: Sequence[Post], folds: int, seed: int, groups: Sequence[int] | None = None
+) -> list[dict[str, list[Post]]]:
+    """Return ``train`` and ``dev`` of each fold; every post is in the dev split of exactly one.
+
+    Args:
+        posts: Labelled posts; each split keeps their order.
+        folds: Number of folds, from 2 on.
+        seed: Decides who goes where; see `stratified_split`.
+        groups: Number of each post's group; see `stratified_split`.
+
+    Raises:
+        DataError: As in `stratified_split`, or fewer than two folds.
+    """
+    if folds < MIN_FOLDS:
+        raise DataError(f"Cross-validation needs at least {MIN_FOLDS} folds, not {folds}.")
+    shares = {f"fold {k}": 1 / folds for k in range(folds)}
+    devs = stratified_split(posts, shares, seed, groups).values()
+    dev_ids = [{post.id for post in dev} for dev in devs]
+    return [
+        {"train": [post for post in posts if post.id not in ids], "dev": dev}
+        for ids, dev in zip(dev_ids, devs, strict=True)
+    ]
+
+
+def _assign(
+    posts: Sequence[Post], shares: Mapping[str, float], seed: int, groups: Sequence[int] | None
+) -> dict[int, str]:
+    """Return the split of each position, in order: large groups first, then single posts."""
+    generator = random.Random(seed)
+    indices_of = _indices_by_label(posts)
+    for label, indices in indices_of.items():
+        if len(indices) < len(shares):
+            raise DataError(
+                f"Class {label!r} has {len(indices)} post(s), too few for the {len(shares)} splits "
+                f"{', '.join(shares)}: add posts or give split files."
+            )
+    weights = list(shares.values())
+    sizes = {label: _split_sizes(len(indices), weights) for label, indices in indices_of.items()}
+    grouped = _assign_groups(posts, sizes, _large_groups(groups or [], generator))
+    assigned = dict(grouped)
+    for label, indices in indices_of.items():
+        taken = Counter(grouped[i] for i in indices if i in grouped)
+        rest = [i for i in indices if i not in grouped]
+        generator.shuffle(rest)
+        missing = [size - taken[split] for split, size in enumerate(sizes[label])]
+        numbers = [split for split, n in enumerate(_fill(missing)) for _ in range(n)]
+        assigned.update(zip(rest, numbers, strict=True))
+    names = list(shares)
+    return {i: names[assigned[i]] for i in range(len(posts))}
+
+
+def _indices_by_label(posts: Sequence[Post]) -> dict[str, list[int]]:
+    """Return the positions of each class's posts, classes in alphabetical order."""
+    indices: dict[str, list[int]] = {}
+    for i, post in enumerate(posts):
+        if post.label is None:
+            raise DataError(f"Post {post.id!r} has no label, so it cannot be put into a split.")
+        indices.setdefault(post.label, []).append(i)
+    return dict(sorted(indices.items()))
+
+
+def _large_groups(groups: Sequence[int], generator: random.Random) -> list[list[int]]:
+    """Return the positions of each group of two or more, largest first, else at random."""
+    members: dict[int, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    large = [group for group in members.values() if len(group) > 1]
+    generator.shuffle(large)
+    return sorted(large, key=len, reverse=True)
+
+
+def _assign_groups(
+    posts: Sequence[Post], sizes: Mapping[str, Sequence[int]], groups: Iterable[Sequence[int]]
+) -> dict[int, int]:
+    """Give each group to the split that it overfills least, then to that which needs it most."""
+    missing = {label: list(of_splits) for label, of_splits in sizes.items()}
+    assigned: dict[int, int] = {}
+    for group in groups:
+        counts = Counter(label for i in group if (label := posts[i].label) is not None)
+        splits = range(len(sizes[next(iter(counts))]))
+        misfits = [_misfit(counts, missing, sizes, split) for split in splits]
+        best = misfits.index(min(misfits))
+        assigned.update(dict.fromkeys(group, best))
+        for label, n in counts.items():
+            missing[label][best] -= n
+    return assigned
+
+
+def _misfit(
+    counts: Mapping[str, int],
+    missing: Mapping[str, Sequence[int]],
+    sizes: Mapping[str, Sequence[int]],
+    split: int,
+) -> tuple[int, float]:
+    """Return by how many posts a group overfills a split, and how little the split needs it."""
+    overfill = sum(max(0, n - missing[label][split]) for label, n in counts.items())
+    need = sum(
+        n * missing[label][split] / max(1, sizes[label][split]) for label, n in counts.items()
+    )
+    return overfill, -need
+
+
+def _fill(missing: Sequence[int]) -> list[int]:
+    """Return how many single posts each split gets: those missing, less what others have too many.
+
+    The numbers of posts that splits miss sum to the number of single posts.
+    """
+    wanted = [max(0, count) for count in missing]
+    total = sum(wanted)
+    return _split_sizes(sum(missing), [n / total for n in wanted]) if total else wanted
+
+
+def _split_sizes(count: int, shares: Sequence[float]) -> list[int]:
+    """Return whole numbers near ``count * share`` that sum to `count`, by largest remainder."""
+    quotas = [count * share for share in shares]
+    sizes = [math.floor(quota) for quota in quotas]
+    by_remainder = sorted(range(len(shares)), key=lambda split: sizes[split] - quotas[split])
+    for split in by_remainder[: count - sum(sizes)]:
+        sizes[split] += 1
+    return sizes
+
+
+def count_labels(posts: Iterable[Post]) -> dict[str, int]:
+    """Return the number of posts of each class, classes in alphabetical order."""
+    return dict(sorted(Counter(str(post.label) for post in posts).items()))
+
+
+def write_splits(
+    folder: Path,
+    splits: Mapping[str, Sequence[Post]],
+    posts: Sequence[Post],
+    about: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write ``<split>.txt`` for each split, with an id a line, and ``splits.json`` about them.
+
+    Args:
+        folder: Made if it does not exist.
+        splits: Name of a split, of letters, digits, - and _ -> its posts.
+        posts: All posts of the dataset. Their fingerprint is kept, so that the splits are never
+            used with posts that have changed since.
+        about: How the splits were made, as JSON can hold it.
+        overwrite: Replace the splits that are there.
+
+    Raises:
+        DataError: A split without posts, or a name of a split or an id that cannot be written.
+        RunError: There are splits already.
+    """
+    require_writable(splits)
+    paths = {name: folder / f"{name}.txt" for name in splits}
+    existing = [path for path in (folder / SPLITS_FILE, *paths.values()) if path.exists()]
+    if existing and not overwrite:
+        raise RunError(f"{existing[0]} exists: choose another folder, or overwrite the splits.")
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_splits(folder)
+    counts = {name: count_labels(split) for name, split in splits.items()}
+    write_json(folder / SPLITS_FILE, {"fingerprint": fingerprint(posts), "counts": counts, **about})
+    for name, path in paths.items():
+        with atomic_write(path) as file:
+            file.writelines(f"{post.id}\n" for post in splits[name])
+
+
+def require_writable(splits: Mapping[str, Sequence[Post]]) -> None:
+    """Raise a DataError unless `write_splits` can write the splits."""
+    for name, split in splits.items():
+        if not split:
+            raise DataError(
+                f"Split '{name}' has no posts, because its share is small or near-duplicates fill "
+                "the other splits: give it a larger share, or ignore duplicates."
+            )
+        if not SPLIT_NAME.fullmatch(name):
+            raise DataError(
+                f"A split cannot be called {name!r}: use letters, digits, '-' and '_' in its name."
+            )
+    for post in chain.from_iterable(splits.values()):
+        if UNWRITABLE.search(post.id):
+            raise DataError(
+                f"Post id {post.id!r} cannot be written on a line of its own: ids must not be "
+                "empty, contain line breaks, or begin or end with blanks."
+            )
+
+
+def remove_splits(folder: Path) -> None:
+    """Remove the files that `write_splits` wrote into the folder, if it did.
+
+    Raises:
+        DataError: ``splits.json`` cannot be read as what it should be.
+    """
+    about = _read_about(folder)
+    if about is not None:
+        for name in about["counts"]:
+            (folder / f"{name}.txt").unlink(missing_ok=True)
+        (folder / SPLITS_FILE).unlink()
+
+
+def require_made_for(folder: Path, posts: Iterable[Post]) -> None:
+    """Raise a DataError if the splits in the folder say that they were made for other posts.
+
+    Lists of ids without a ``splits.json`` next to them say nothing and pass.
+    """
+    about = _read_about(folder)
+    if about is not None and about["fingerprint"] != fingerprint(posts):
+        raise DataError(
+            f"The splits in {folder} were made for other posts (a text, a label or an id has "
+            "changed, or posts came or went): make them anew by mvcn split."
+        )
+
+
+def _read_about(folder: Path) -> dict[str, Any] | None:
+    """Return what ``splits.json`` says; None where there is none."""
+    path = folder / SPLITS_FILE
+    if not path.exists():
+        return None
+    require_allowed(path, DataError)
+    try:
+        about = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    except (OSError, ValueError):
+        about = None
+    if not (
+        isinstance(about, dict)
+        and isinstance(about.get("fingerprint"), str)
+        and isinstance(about.get("counts"), dict)
+        and all(SPLIT_NAME.fullmatch(name) for name in about["counts"])
+    ):
+        raise DataError(f"{path} is damaged: make the splits anew by mvcn split, or delete it.")
+    return about
 
 
 def read_ids(path: Path) -> list[str]:
@@ -30,8 +292,16 @@ def read_ids(path: Path) -> list[str]:
     Raises:
         DataError: Not a readable UTF-8 file, no id in it, or the same id twice.
     """
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        require_allowed(path, DataError)
+        raise DataError(
+            f"{path} cannot be read ({reason_of(error)}): "
+            "give a UTF-8 text file with one post id a line."
+        ) from error
     line_of: dict[str, int] = {}
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(lines, start=1):
         post_id = line.strip()
         if post_id in line_of:
             raise DataError(
@@ -57,197 +327,19 @@ def select_posts(corpus: Corpus, ids: Sequence[str], source: str) -> list[Post]:
         DataError: An id that the corpus does not have or that its own rules removed.
     """
     for reason, removed in corpus.removed.items():
-        taken_out = set(removed).intersection(ids)
-        if taken_out:
+        if taken_out := set(removed).intersection(ids):
             named = _shown([post_id for post_id in ids if post_id in taken_out])
             raise DataError(
-                f"{source} names posts that the data set removes as {reason} ({named}): "
+                f"{source} names posts that the dataset removes as {reason} ({named}): "
                 "take them off the list."
             )
     by_id = {post.id: post for post in corpus.posts}
-    unknown = [post_id for post_id in ids if post_id not in by_id]
-    if unknown:
+    if unknown := [post_id for post_id in ids if post_id not in by_id]:
         raise DataError(
-            f"{source} names posts that the data set does not have ({_shown(unknown)}): "
-            "check that list and data set belong together."
+            f"{source} names posts that the dataset does not have ({_shown(unknown)}): "
+            "check that list and dataset belong together."
         )
     return [by_id[post_id] for post_id in ids]
-
-
-def stratified_split(
-    posts: Sequence[Post],
-    shares: Mapping[str, float],
-    seed: int,
-    groups: Sequence[int] | None = None,
-) -> dict[str, list[Post]]:
-    """Deal the posts of each class out at random, so that every part has the classes' proportions.
-
-    Each part gets its share of each class to within one post, by largest remainder: a class with
-    few posts may lack in a part with a small share. A group stays in one part; groups that are
-    large beside a part make it deviate more, since its single posts can no longer make up for it.
-
-    Args:
-        posts: Labelled posts; each part keeps their order.
-        shares: Name of a part -> its share of the posts; above 0, summing to 1.
-        seed: Decides who goes where, together with the order of `posts` and nothing else.
-        groups: Number of each post's group, as of near-duplicates; None if each is on its own.
-
-    Raises:
-        DataError: A post without a label, a class with fewer posts than parts, or wrong shares.
-    """
-    if any(share <= 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1):
-        raise DataError(f"Shares of a split must be above 0 and sum to 1, but are {dict(shares)}.")
-    part_of = _deal(posts, shares, seed, groups)
-    return {name: [posts[i] for i in part_of if part_of[i] == name] for name in shares}
-
-
-def k_folds(
-    posts: Sequence[Post], folds: int, seed: int, groups: Sequence[int] | None = None
-) -> list[dict[str, list[Post]]]:
-    """Return ``train`` and ``dev`` of each fold; every post is in the dev part of exactly one.
-
-    Args:
-        posts: Labelled posts; each part keeps their order.
-        folds: Number of folds, from 2 on.
-        seed: Decides who goes where; see `stratified_split`.
-        groups: Number of each post's group; see `stratified_split`.
-
-    Raises:
-        DataError: As in `stratified_split`, or fewer than two folds.
-    """
-    if folds < MIN_FOLDS:
-        raise DataError(f"Cross-validation needs at least {MIN_FOLDS} folds, not {folds}.")
-    shares = {f"fold {k}": 1 / folds for k in range(folds)}
-    devs = stratified_split(posts, shares, seed, groups).values()
-    dev_ids = [{post.id for post in dev} for dev in devs]
-    return [
-        {"train": [post for post in posts if post.id not in ids], "dev": dev}
-        for ids, dev in zip(dev_ids, devs, strict=True)
-    ]
-
-
-def count_labels(posts: Iterable[Post]) -> dict[str, int]:
-    """Return the number of posts of each class, classes in alphabetical order."""
-    return dict(sorted(Counter(str(post.label) for post in posts).items()))
-
-
-def write_splits(
-    folder: Path,
-    parts: Mapping[str, Sequence[Post]],
-    posts: Sequence[Post],
-    about: Mapping[str, Any],
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Write ``<part>.txt`` for each part, with an id a line, and ``splits.json`` about them.
-
-    Args:
-        folder: Made if it does not exist.
-        parts: Name of a part, of letters, digits, - and _ -> its posts.
-        posts: All posts of the source. Their fingerprint is kept, so that the splits are never
-            used with posts that have changed since.
-        about: How the parts were made, as JSON can hold it.
-        overwrite: Replace the splits that are there.
-
-    Raises:
-        DataError: A part without posts, or a name of a part or an id that cannot be written.
-        RunError: There are splits already.
-    """
-    require_writable(parts)
-    existing = [path for path in (folder / SPLITS_FILE, *_files(folder, parts)) if path.exists()]
-    if existing and not overwrite:
-        raise RunError(f"{existing[0]} exists: choose another folder, or overwrite the splits.")
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_splits(folder)
-    counts = {name: count_labels(part) for name, part in parts.items()}
-    write_json(folder / SPLITS_FILE, {"fingerprint": fingerprint(posts), "counts": counts, **about})
-    for path, part in zip(_files(folder, parts), parts.values(), strict=True):
-        with atomic_write(path) as file:
-            file.writelines(f"{post.id}\n" for post in part)
-
-
-def require_writable(parts: Mapping[str, Sequence[Post]]) -> None:
-    """Raise a DataError unless `write_splits` can write the parts."""
-    for name, part in parts.items():
-        if not part:
-            raise DataError(
-                f"Part '{name}' has no posts, because its share is small or near-duplicates fill "
-                "the other parts: give it a larger share, or ignore duplicates."
-            )
-        if not PART_NAME.fullmatch(name):
-            raise DataError(
-                f"A part cannot be called {name!r}: use letters, digits, '-' and '_' in its name."
-            )
-    for post in chain.from_iterable(parts.values()):
-        if UNWRITABLE.search(post.id):
-            raise DataError(
-                f"Post id {post.id!r} cannot be written on a line of its own: ids must not be "
-                "empty, contain line breaks, or begin or end with blanks."
-            )
-
-
-def remove_splits(folder: Path) -> None:
-    """Remove the files that `write_splits` wrote into the folder, if it did.
-
-    Raises:
-        DataError: ``splits.json`` cannot be read as what it should be.
-    """
-    about = _read_about(folder)
-    if about is not None:
-        for path in _files(folder, about["counts"]):
-            path.unlink(missing_ok=True)
-        (folder / SPLITS_FILE).unlink()
-
-
-def require_made_for(folder: Path, posts: Iterable[Post]) -> None:
-    """Raise a DataError if the splits in the folder say that they were made for other posts.
-
-    Lists of ids without a ``splits.json`` beside them say nothing and pass.
-    """
-    about = _read_about(folder)
-    if about is not None and about["fingerprint"] != fingerprint(posts):
-        raise DataError(
-            f"The splits in {folder} were made for other posts (a text, a label or an id has "
-            "changed, or posts came or went): make them anew by mvcn split."
-        )
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        require_allowed(path, DataError)
-        raise DataError(
-            f"{path} cannot be read ({reason_of(error)}): "
-            "give a UTF-8 text file with one post id a line."
-        ) from error
-
-
-def _files(folder: Path, parts: Iterable[str]) -> list[Path]:
-    return [folder / f"{name}.txt" for name in parts]
-
-
-def _read_about(folder: Path) -> dict[str, Any] | None:
-    """Return what ``splits.json`` says; None where there is none."""
-    path = folder / SPLITS_FILE
-    if not path.exists():
-        return None
-    require_allowed(path, DataError)
-    try:
-        about = json.loads(path.read_text("utf-8")) if path.is_file() else None
-    except (OSError, ValueError):
-        about = None
-    if not isinstance(about, dict) or not _is_about(about):
-        raise DataError(f"{path} is damaged: make the splits anew by mvcn split, or delete it.")
-    return about
-
-
-def _is_about(about: Mapping[str, Any]) -> bool:
-    return (
-        isinstance(about.get("fingerprint"), str)
-        and isinstance(about.get("counts"), dict)
-        and all(PART_NAME.fullmatch(name) for name in about["counts"])
-    )
 
 
 def _shown(ids: Sequence[str]) -> str:
@@ -255,97 +347,27 @@ def _shown(ids: Sequence[str]) -> str:
     return ", ".join(ids[:NAMED_IN_ERROR]) + more
 
 
-def _indices_by_label(posts: Sequence[Post]) -> dict[str, list[int]]:
-    """Return the positions of each class's posts, classes in alphabetical order."""
-    indices: dict[str, list[int]] = {}
-    for i, post in enumerate(posts):
-        if post.label is None:
-            raise DataError(f"Post {post.id!r} has no label, so it cannot be put into a split.")
-        indices.setdefault(post.label, []).append(i)
-    return dict(sorted(indices.items()))
+def id_files(folder: Path) -> dict[str, list[Path]]:
+    """Return split -> its lists of ids in a folder, in the order train, dev, test.
 
-
-def _deal(
-    posts: Sequence[Post], shares: Mapping[str, float], seed: int, groups: Sequence[int] | None
-) -> dict[int, str]:
-    """Return the part of each position, in order: large groups first, single posts make up."""
-    generator = random.Random(seed)
-    indices_of = _indices_by_label(posts)
-    for label, indices in indices_of.items():
-        if len(indices) < len(shares):
-            raise DataError(
-                f"Class {label!r} has {len(indices)} post(s), too few for the {len(shares)} parts "
-                f"{', '.join(shares)}: add posts or give split files."
-            )
-    weights = list(shares.values())
-    sizes = {label: _part_sizes(len(indices), weights) for label, indices in indices_of.items()}
-    dealt = _deal_groups(posts, sizes, _large_groups(groups or [], generator))
-    part_of = dict(dealt)
-    for label, indices in indices_of.items():
-        taken = Counter(dealt[i] for i in indices if i in dealt)
-        rest = [i for i in indices if i not in dealt]
-        generator.shuffle(rest)
-        lacks = [size - taken[part] for part, size in enumerate(sizes[label])]
-        numbers = [part for part, n in enumerate(_fill(lacks)) for _ in range(n)]
-        part_of.update(zip(rest, numbers, strict=True))
-    names = list(shares)
-    return {i: names[part_of[i]] for i in range(len(posts))}
-
-
-def _large_groups(groups: Sequence[int], generator: random.Random) -> list[list[int]]:
-    """Return the positions of each group of two or more, largest first, else at random."""
-    members: dict[int, list[int]] = {}
-    for i, group in enumerate(groups):
-        members.setdefault(group, []).append(i)
-    large = [group for group in members.values() if len(group) > 1]
-    generator.shuffle(large)
-    return sorted(large, key=len, reverse=True)
-
-
-def _deal_groups(
-    posts: Sequence[Post], sizes: Mapping[str, Sequence[int]], groups: Iterable[Sequence[int]]
-) -> dict[int, int]:
-    """Give each group to the part that it overfills least, then to that which lacks most."""
-    lacks = {label: list(of_parts) for label, of_parts in sizes.items()}
-    part_of: dict[int, int] = {}
-    for group in groups:
-        counts = Counter(label for i in group if (label := posts[i].label) is not None)
-        parts = range(len(sizes[next(iter(counts))]))
-        misfits = [_misfit(counts, lacks, sizes, part) for part in parts]
-        best = misfits.index(min(misfits))
-        part_of.update(dict.fromkeys(group, best))
-        for label, n in counts.items():
-            lacks[label][best] -= n
-    return part_of
-
-
-def _misfit(
-    counts: Mapping[str, int],
-    lacks: Mapping[str, Sequence[int]],
-    sizes: Mapping[str, Sequence[int]],
-    part: int,
-) -> tuple[int, float]:
-    """Return by how many posts the group overfills the part, and how little the part needs it."""
-    overfill = sum(max(0, n - lacks[label][part]) for label, n in counts.items())
-    need = sum(n * lacks[label][part] / max(1, sizes[label][part]) for label, n in counts.items())
-    return overfill, -need
-
-
-def _fill(lacks: Sequence[int]) -> list[int]:
-    """Return how many single posts each part gets: what it lacks, less what others have too many.
-
-    The numbers of posts that parts lack sum to the number of single posts.
+    Raises:
+        DataError: Two lists mean one split; see `group_by_split`.
     """
-    wanted = [max(0, lack) for lack in lacks]
-    total = sum(wanted)
-    return _part_sizes(sum(lacks), [n / total for n in wanted]) if total else wanted
+    files, others = split_files(folder, ".txt")
+    for path in others:
+        LOGGER.info("%s is none of train, dev and test, so it is not read.", path)
+    return files
 
 
-def _part_sizes(count: int, shares: Sequence[float]) -> list[int]:
-    """Return whole numbers near ``count * share`` that sum to `count`, by largest remainder."""
-    quotas = [count * share for share in shares]
-    sizes = [math.floor(quota) for quota in quotas]
-    by_remainder = sorted(range(len(shares)), key=lambda part: sizes[part] - quotas[part])
-    for part in by_remainder[: count - sum(sizes)]:
-        sizes[part] += 1
-    return sizes
+def posts_of_id_file(corpus: Corpus, folder: Path, split: str) -> list[Post]:
+    """Return the posts that ``<split>.txt`` in `folder` names, in its order.
+
+    The list of one of our splits can be called by any name that `split_of` knows.
+
+    Raises:
+        DataError: No such list of ids, or it was made for other posts than those of the corpus.
+    """
+    require_made_for(folder, corpus.posts)
+    path = folder / f"{split}.txt"
+    paths = id_files(folder).get(split, [path]) if split in SPLITS else [path]
+    return [post for path in paths for post in select_posts(corpus, read_ids(path), str(path))]

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.random import Generator
 
-from mvcn.data.datasets.merge_rule import merge_labels
+from mvcn.data.datasets.mvsa import merge_labels
 from mvcn.data.drawings import Box, Canvas
 from mvcn.types import Post
 

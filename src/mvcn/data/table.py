@@ -10,7 +10,7 @@ from mvcn.data.formats.registry import open_table
 from mvcn.data.formats.rows import Row, Table, TableOptions
 from mvcn.data.image_files import ImageFolder
 from mvcn.data.image_references import ImagePlace
-from mvcn.data.parts import keep_parts
+from mvcn.data.split_names import keep_splits
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
 
@@ -130,7 +130,7 @@ def corpus_of_rows(
             read.refuse(error)
     read.finish()
     classes = {post.label for post in read.posts if post.label is not None}
-    return keep_parts(Corpus(read.posts, _in_order(classes), columns=found), splits, where)
+    return keep_splits(Corpus(read.posts, _in_order(classes), columns=found), splits, where)
 
 
 class _ReadPosts:

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from mvcn.config import RunConfig, read_recipe
-from mvcn.data.datasets.merge_rule import merge_labels
+from mvcn.data.datasets.mvsa import merge_labels
 from mvcn.data.labels import label_ids
 from mvcn.data.synthetic import (
     CELL_PX,

@@ -5,9 +5,8 @@ from pathlib import Path
 from mvcn.config import DataConfig
 from mvcn.data.image_facts import describe_images_of
 from mvcn.data.near_duplicates import duplicate_groups
-from mvcn.data.sources import read_source
+from mvcn.data.reading import read_dataset, read_training_posts
 from mvcn.data.splits import SPLITS_FILE, k_folds, write_splits
-from mvcn.data.training_posts import read_training_posts
 
 SEED = 0
 """Of the folds: they are the same for every row and seed, so that differences are paired."""
@@ -28,7 +27,7 @@ def deal_folds(data: DataConfig, folds: int, folder: Path) -> list[Path]:
     found = read_training_posts(data, SEED)
     posts = [*found.train, *found.dev]
     groups = duplicate_groups([post.text for post in posts], describe_images_of(posts))
-    everything = read_source(data, data.root).posts
+    everything = read_dataset(data, data.root).posts
     about = {"seed": SEED, "folds": folds, "duplicates": "kept together"}
     for path, parts in zip(folders, k_folds(posts, folds, SEED, groups), strict=True):
         write_splits(path, parts, everything, about, overwrite=True)

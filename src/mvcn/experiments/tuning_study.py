@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.posts import fingerprint
-from mvcn.data.training_posts import read_training_posts
+from mvcn.data.reading import read_training_posts
 from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.experiments.grid import settings_of
 from mvcn.experiments.tuning_space import SearchSpace

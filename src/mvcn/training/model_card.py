@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mvcn.config import DataConfig, ModelConfig, RunConfig
-from mvcn.data.training_posts import THREE_WAY, TWO_WAY
+from mvcn.data.reading import THREE_WAY, TWO_WAY
 from mvcn.evaluation.metrics import INTERVAL_PERCENT
 from mvcn.models.registry import system
 

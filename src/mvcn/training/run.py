@@ -19,7 +19,7 @@ from transformers.trainer_callback import ProgressCallback
 from mvcn.config import ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
-from mvcn.data.training_posts import TrainingPosts, read_training_posts
+from mvcn.data.reading import TrainingPosts, read_training_posts
 from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
@@ -278,7 +278,7 @@ def _metrics(
         "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
         "posts": {name: len(split) for name, split in encoded.items()},
         "columns": dict(posts.columns),
-        "unused_parts": dict(posts.unused_parts),
+        "unused_splits": dict(posts.unused_splits),
         "removed": removed,
         "bad_images": {name: split.bad_images for name, split in encoded.items()},
         "left_out": {name: split.left_out for name, split in encoded.items()},

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mvcn.config import RunConfig, read_config
-from mvcn.data.training_posts import TrainingPosts, read_training_posts
+from mvcn.data.reading import TrainingPosts, read_training_posts
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.evaluation import Threshold, choose_threshold

@@ -15,7 +15,7 @@ from mvcn.data.datasets import read_corpus
 from mvcn.data.image_files import IMAGE_SUFFIXES, ImageFolder, files_by_id, path_inside, spellings
 from mvcn.data.images import read_image
 from mvcn.data.prepare import prepare
-from mvcn.data.sources import read_source
+from mvcn.data.reading import read_dataset
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, DataError
 
@@ -133,14 +133,14 @@ def test_images_that_are_missing_are_told(tmp_path, caplog):
     root = write_hfm(tmp_path, ".jpg")
     (root / "image/2.jpg").unlink()
     config = DataConfig(name="hfm", root=root)
-    corpus = read_source(config, root)
+    corpus = read_dataset(config, root)
     assert [post.image is not None for post in corpus.posts] == [True, False, True]
     assert corpus.missing_images == ("2",)
     (message,) = [record.getMessage() for record in caplog.records]
     assert "holds no image of 1 of its 3 posts, such as 2" in message
     caplog.clear()
     (root / "image/1.jpg").unlink()
-    read_source(config, root)
+    read_dataset(config, root)
     told = [record.getMessage() for record in caplog.records]
     assert any("Only 1 of the 3 images" in one for one in told)
 
@@ -148,8 +148,8 @@ def test_images_that_are_missing_are_told(tmp_path, caplog):
 def test_a_data_set_without_any_of_its_images_is_refused_unless_texts_are_enough(tmp_path):
     root = write_hfm(tmp_path, ".jpg", "elsewhere")
     with pytest.raises(DataError, match=r"no image of its 3 posts.*--images FOLDER.*--text-only"):
-        read_source(DataConfig(name="hfm", root=root), root)
-    corpus = read_source(DataConfig(name="hfm", root=root, text_only=True), root)
+        read_dataset(DataConfig(name="hfm", root=root), root)
+    corpus = read_dataset(DataConfig(name="hfm", root=root, text_only=True), root)
     assert [(post.text, post.image) for post in corpus.posts] == [("words", None)] * 3
 
 
@@ -157,7 +157,7 @@ def test_a_data_set_without_any_of_its_images_is_refused_unless_texts_are_enough
 def test_texts_alone_are_read_without_a_look_at_images(name, tmp_path, caplog):
     root = WRITERS[name](tmp_path, ".jpg")
     corpus = read_corpus(name, root)
-    alone = read_source(DataConfig(name=name, root=root, text_only=True), root)
+    alone = read_dataset(DataConfig(name=name, root=root, text_only=True), root)
     assert [post.image for post in alone.posts] == [None] * 3
     assert [(p.id, p.text, p.label) for p in alone.posts] == [
         (p.id, p.text, p.label) for p in corpus.posts
@@ -178,7 +178,7 @@ def test_few_images_of_a_table_are_told(tmp_path, caplog):
         rows = "".join(f"{number}.jpg,a\n" for number in range(1, count + 1))
         (tmp_path / "posts.csv").write_text(f"image,text\n{rows}")
         caplog.clear()
-        read_source(DataConfig(), tmp_path / "posts.csv")
+        read_dataset(DataConfig(), tmp_path / "posts.csv")
         told = [f"Only 2 of the {count} images of {tmp_path / 'posts.csv'} are found."]
         assert [record.getMessage() for record in caplog.records] == told * is_told
 
@@ -188,7 +188,7 @@ def test_images_that_were_left_out_of_prepared_posts_are_told(tmp_path, caplog, 
     (tmp_path / "posts.csv").write_text("image,text\n1.png,a\n2.png,b\n3.png,c\n")
     corpus = read_corpus("table", tmp_path / "posts.csv")
     prepare(corpus, tmp_path / "out", source="table", on_bad_image="blank")
-    read_source(DataConfig(name="prepared"), tmp_path / "out")
+    read_dataset(DataConfig(name="prepared"), tmp_path / "out")
     (message,) = [record.getMessage() for record in caplog.records]
     assert message == f"Only 1 of the 3 images of {tmp_path / 'out'} are found."
 

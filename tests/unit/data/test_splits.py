@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvcn.data.posts import fingerprint
-from mvcn.data.sources import posts_of_id_file
 from mvcn.data.splits import (
     k_folds,
+    posts_of_id_file,
     read_ids,
     require_made_for,
     select_posts,
@@ -43,7 +43,7 @@ def post_labels(draw):
 @st.composite
 def part_shares(draw):
     weights = draw(st.lists(st.integers(1, 20), min_size=1, max_size=3))
-    return {f"part {i}": weight / sum(weights) for i, weight in enumerate(weights)}
+    return {f"split {i}": weight / sum(weights) for i, weight in enumerate(weights)}
 
 
 seeds = st.integers(0, 2**32 - 1)
@@ -52,19 +52,19 @@ seeds = st.integers(0, 2**32 - 1)
 @given(post_labels(), part_shares(), seeds)
 def test_parts_are_disjoint_complete_and_in_the_order_of_the_posts(labels, shares, seed):
     posts = posts_labelled(labels)
-    parts = stratified_split(posts, shares, seed)
-    assert list(parts) == list(shares)
-    assert sorted((p for part in parts.values() for p in part), key=posts.index) == posts
-    for part in parts.values():
-        assert part == sorted(part, key=posts.index)
+    splits = stratified_split(posts, shares, seed)
+    assert list(splits) == list(shares)
+    assert sorted((p for split in splits.values() for p in split), key=posts.index) == posts
+    for split in splits.values():
+        assert split == sorted(split, key=posts.index)
 
 
 @given(post_labels(), part_shares(), seeds)
 def test_each_part_has_its_share_of_each_class_to_within_one_post(labels, shares, seed):
     posts = posts_labelled(labels)
     totals = Counter(post.label for post in posts)
-    for name, part in stratified_split(posts, shares, seed).items():
-        counts = Counter(post.label for post in part)
+    for name, split in stratified_split(posts, shares, seed).items():
+        counts = Counter(post.label for post in split)
         for label, total in totals.items():
             assert abs(counts[label] - Fraction(shares[name]) * total) <= 1
 
@@ -86,8 +86,8 @@ def test_the_same_seed_gives_the_same_split(labels, shares, seed):
     ],
 )
 def test_sizes_are_by_largest_remainder(count, shares, sizes):
-    parts = stratified_split(posts_labelled(["x"] * count), shares, seed=0)
-    assert [len(part) for part in parts.values()] == sizes
+    splits = stratified_split(posts_labelled(["x"] * count), shares, seed=0)
+    assert [len(split) for split in splits.values()] == sizes
 
 
 def test_every_post_gets_everywhere_over_seeds():
@@ -123,7 +123,7 @@ def test_does_not_depend_on_the_hash_seed():
 @pytest.mark.parametrize(
     ("labels", "shares", "message"),
     [
-        (["a", "a", "a", "b", "b"], SHARES, r"Class 'b' has 2 post\(s\), too few for the 3 parts"),
+        (["a", "a", "a", "b", "b"], SHARES, r"Class 'b' has 2 post\(s\), too few for the 3 splits"),
         (["a", None], SHARES, "Post '1' has no label"),
         (["a"] * 9, {"train": 0.8, "dev": 0.1}, "must be above 0 and sum to 1"),
         (["a"] * 9, {"train": 1.2, "dev": -0.2}, "must be above 0 and sum to 1"),
@@ -202,9 +202,9 @@ def grouped_labels(draw, single_class=False):
 def test_a_group_stays_in_one_part(labelled, shares, seed):
     labels, groups = labelled
     posts = posts_labelled(labels)
-    parts = stratified_split(posts, shares, seed, groups)
-    assert sorted((p for part in parts.values() for p in part), key=posts.index) == posts
-    places = {(groups[int(post.id)], name) for name, part in parts.items() for post in part}
+    splits = stratified_split(posts, shares, seed, groups)
+    assert sorted((p for split in splits.values() for p in split), key=posts.index) == posts
+    places = {(groups[int(post.id)], name) for name, split in splits.items() for post in split}
     assert len(places) == len(set(groups))
 
 
@@ -212,9 +212,9 @@ def test_a_group_stays_in_one_part(labelled, shares, seed):
 def test_small_groups_leave_each_part_its_share_to_within_one_post(labelled, shares, seed):
     labels, groups = labelled
     totals = Counter(labels)
-    parts = stratified_split(posts_labelled(labels), shares, seed, groups)
-    for name, part in parts.items():
-        counts = Counter(post.label for post in part)
+    splits = stratified_split(posts_labelled(labels), shares, seed, groups)
+    for name, split in splits.items():
+        counts = Counter(post.label for post in split)
         for label, total in totals.items():
             assert abs(counts[label] - Fraction(shares[name]) * total) <= 1
 
@@ -227,12 +227,12 @@ def test_groups_of_one_change_nothing(labels, shares, seed):
 
 
 def test_large_groups_go_where_they_fit_and_single_posts_make_up_for_them():
-    # Twelve posts, three parts of four; groups of six and three, three alone. The six overfill
-    # any part; the three leave one part lacking one and the last lacking four, for three posts.
+    # Twelve posts, three splits of four; groups of six and three, three alone. The six overfill
+    # any split; the three leave one split lacking one and the last lacking four, for three posts.
     posts = posts_labelled("x" * 12)
     shares = {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}
-    parts = stratified_split(posts, shares, 0, [0] * 6 + [1] * 3 + [2, 3, 4])
-    assert sorted(len(part) for part in parts.values()) == [2, 4, 6]
+    splits = stratified_split(posts, shares, 0, [0] * 6 + [1] * 3 + [2, 3, 4])
+    assert sorted(len(split) for split in splits.values()) == [2, 4, 6]
 
 
 @given(post_labels(), st.integers(2, 3), seeds)
@@ -268,8 +268,8 @@ PARTS = {"train": POSTS[:3], "dev": POSTS[3:]}
 def test_written_splits_are_read_again(tmp_path):
     write_splits(tmp_path / "new" / "splits", PARTS, POSTS, {"seed": 3})
     folder = tmp_path / "new" / "splits"
-    for name, part in PARTS.items():
-        assert select_posts(Corpus(POSTS, ()), read_ids(folder / f"{name}.txt"), "") == part
+    for name, split in PARTS.items():
+        assert select_posts(Corpus(POSTS, ()), read_ids(folder / f"{name}.txt"), "") == split
     about = json.loads((folder / "splits.json").read_text())
     assert about == {
         "fingerprint": fingerprint(POSTS),
@@ -306,16 +306,16 @@ def test_refuses_ids_that_do_not_fit_a_line(tmp_path, post_id):
 
 
 @pytest.mark.parametrize(
-    ("parts", "message"),
+    ("splits", "message"),
     [
         ({"../up": POSTS}, "cannot be called '../up'"),
         ({"": POSTS}, "cannot be called ''"),
-        ({"train": POSTS, "dev": []}, "Part 'dev' has no posts"),
+        ({"train": POSTS, "dev": []}, "Split 'dev' has no posts"),
     ],
 )
-def test_refuses_parts_that_cannot_be_written(tmp_path, parts, message):
+def test_refuses_parts_that_cannot_be_written(tmp_path, splits, message):
     with pytest.raises(DataError, match=message):
-        write_splits(tmp_path, parts, POSTS, {})
+        write_splits(tmp_path, splits, POSTS, {})
     assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvcn.data.datasets.merge_rule import POLARITIES, merge_labels
+from mvcn.data.datasets.mvsa import POLARITIES, merge_labels
 from mvcn.data.drawings import FACE_COLORS, SHAPE_COLORS
 from mvcn.data.images import open_image
 from mvcn.data.synthetic import (

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from mvcn.data.datasets.merge_rule import merge_labels
+from mvcn.data.datasets.mvsa import merge_labels
 from mvcn.nn.unimodal_labels import UnimodalLabelHead, estimate_merge_table
 
 NAMES = ("positive", "neutral", "negative")

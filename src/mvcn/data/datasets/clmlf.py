@@ -1,15 +1,15 @@
 """Posts in the JSON lists that CLMLF (Li et al., NAACL Findings 2022) published its splits in."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from mvcn.data.datasets.hfm import CLASS_NAMES as SARCASM
-from mvcn.data.datasets.merge_rule import POLARITIES
+from mvcn.data.datasets.mvsa import POLARITIES
 from mvcn.data.formats.rows import read_bytes
 from mvcn.data.image_files import IMAGE_SUFFIXES, ImageFolder, files_by_id, find_place, holds_images
-from mvcn.data.parts import PARTS, keep_parts, left_out, log_parts_without_posts, part_files
+from mvcn.data.split_names import keep_splits, left_out, log_empty_splits, require_split_files
 from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post
 
@@ -25,7 +25,7 @@ def read_clmlf(
 ) -> Corpus:
     """Read ``train.json``, ``dev.json`` and ``test.json`` below `root`.
 
-    Files can be called by any name that `part_of` knows; other lists are left out. Each is a list
+    Files can be called by any name that `split_of` knows; other lists are left out. Each is a list
     of objects with ``id``, ``text`` and ``emotion_label``: 0, 1, 2 for positive, neutral, negative
     (MVSA) where any of the files has a 2, else 0 and 1 for not sarcastic and sarcastic (HFM). A
     post's image is ``<id>.jpg``, or has another suffix of `IMAGE_SUFFIXES`.
@@ -40,28 +40,25 @@ def read_clmlf(
     Raises:
         DataError: A list or the folder of images is missing, or an entry is malformed.
     """
-    files, others = part_files(root, ".json")
-    missing = [split for split in PARTS if split in (splits or ()) and split not in files]
-    if missing or not files:
-        lists = ", ".join(f"{split}.json" for split in missing or PARTS)
-        raise DataError(f"{root} has no {lists}: give the folder of a CLMLF split.")
+    files, others = require_split_files(root, ".json", splits, "a CLMLF split")
     removed = left_out(str(root), {p.name: ids for p in others if (ids := _entry_ids(p))})
     entries = {
         split: [entry for path in paths for entry in _entries(path)]
         for split, paths in files.items()
     }
-    log_parts_without_posts({part: len(found) for part, found in entries.items()}, str(root))
-    names = _class_names(label for part in entries.values() for *_, label in part)
+    log_empty_splits({split: len(found) for split, found in entries.items()}, str(root))
+    has_polarities = any(label > 1 for found in entries.values() for *_, label in found)
+    names = POLARITIES if has_polarities else SARCASM
     folder = _image_folder(root, images, text_only)
     (by_id,), by_path = files_by_id(folder, IMAGE_SUFFIXES), ImageFolder(folder)
     posts: dict[str, Post] = {}
-    for split, part in entries.items():
-        for where, post_id, text, label in part:
+    for split, found in entries.items():
+        for where, post_id, text, label in found:
             if post_id in posts:
                 raise DataError(f"{where}: id {post_id!r} was given before: delete one of them.")
             image = by_id.get(post_id) or by_path.path(f"{post_id}.jpg", where)
             posts[post_id] = Post(post_id, text, image, names[label], split=split)
-    return keep_parts(Corpus(list(posts.values()), names, removed), splits, str(root))
+    return keep_splits(Corpus(list(posts.values()), names, removed), splits, str(root))
 
 
 def _entry_ids(path: Path) -> list[str]:
@@ -72,10 +69,6 @@ def _entry_ids(path: Path) -> list[str]:
         return []
     count = len(content) if isinstance(content, list) else 0
     return [f"{path.stem}-{number}" for number in range(1, 1 + count)]
-
-
-def _class_names(labels: Iterable[int]) -> tuple[str, ...]:
-    return POLARITIES if len(POLARITIES) - 1 in set(labels) else SARCASM
 
 
 def _image_folder(root: Path, images: Path | None, text_only: bool) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.image_files import IMAGE_SUFFIXES, files_by_id, find_place, holds_images, names_in
-from mvcn.data.parts import PARTS, left_out, log_parts_without_posts, part_files
+from mvcn.data.split_names import SPLITS, left_out, log_empty_splits, split_files
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
@@ -23,8 +23,8 @@ FILTERED_WORDS = {
 }
 """A post with one of them is left out, as the authors do: most of them tell the label."""
 FILTERED = "with a filtered word"
-LABELS_OF_LENGTH = {3: 1, 4: 2}
-"""Elements of a line -> how many of them are labels; of two, the last is the human one."""
+LENGTHS = (3, 4)
+"""Elements of a line: id, text and one or two labels, of which the last is the human one."""
 MAX_LINE_CHARACTERS = 100_000
 
 
@@ -33,9 +33,9 @@ def read_hfm(
 ) -> Corpus:
     """Read ``text/train.txt``, ``valid2.txt`` (dev) and ``test2.txt`` below `root`.
 
-    Where one of them is missing, the part is the file whose name `part_of` knows; other ``.txt``
+    Where one of them is missing, the split is the file whose name `split_of` knows; other ``.txt``
     files are left out. The last element of a line is the label; posts with one of the authors'
-    filtered words go to ``removed``. Texts keep all their blanks. Attributes come from
+    filtered words go to ``removed``. Texts keep all their whitespace. Attributes come from
     ``extract/extract_all``, where it is there. A post has an image if `images`, or else ``image/``
     or ``dataset_image/`` below `root`, holds its ``<id>.jpg``, or has it with another suffix of
     `IMAGE_SUFFIXES`; the others go to `missing_images`.
@@ -47,43 +47,44 @@ def read_hfm(
         images: Folder of the images, or one that holds them in a folder of their own.
 
     Raises:
-        DataError: `root` is not HFM, a wanted file is missing, or a line is malformed.
+        DataError: `root` is not HFM, a requested file is missing, or a line is malformed.
     """
     root = find_place(root, _is_hfm, "HFM")
-    require_allowed(root / "text", DataError)
+    folder = root / "text"
+    require_allowed(folder, DataError)
     attributes = _read_attributes(root / ATTRIBUTES)
     (with_image,) = files_by_id(_image_folder(root, images), IMAGE_SUFFIXES)
+    files, unknown = _files(folder)
+    requested = _requested(files, folder, splits)
+    counts = dict.fromkeys(requested, 0)
     posts: dict[str, Post] = {}
     filtered: list[str] = []
-    files, unknown = _files(root / "text")
-    wanted = _wanted(files, root, splits)
-    counts = dict.fromkeys(wanted, 0)
-    for split, where, (post_id, text, label) in _read_parts(wanted):
+    for split, where, (post_id, text, label) in _read_splits(requested):
         counts[split] += 1
         if post_id in posts:
             raise DataError(f"{where}: post {post_id} was given before: delete one of them.")
         if FILTERED_WORDS.intersection(text.split()):
             filtered.append(post_id)
             continue
+        image, words = with_image.get(post_id), attributes.get(post_id, ())
         posts[post_id] = Post(
-            post_id,
-            text,
-            with_image.get(post_id),
-            CLASS_NAMES[label],
-            attributes=attributes.get(post_id, ()),
-            split=split,
+            post_id, text, image, CLASS_NAMES[label], attributes=words, split=split
         )
     if not posts:
-        raise DataError(f"{root / 'text'} holds no posts: give the folder of HFM as published.")
-    removed = left_out(str(root / "text"), {path.name: _line_ids(path) for path in unknown})
-    others = _sizes({part: paths for part, paths in files.items() if part not in wanted})
-    log_parts_without_posts(counts | others, str(root / "text"))
+        raise DataError(f"{folder} holds no posts: give the folder of HFM as published.")
+    others = {
+        split: sum(len(_line_ids(path)) for path in paths)
+        for split, paths in files.items()
+        if split not in requested
+    }
+    log_empty_splits(counts | others, str(folder))
+    removed = {FILTERED: tuple(filtered)} if filtered else {}
     return Corpus(
         list(posts.values()),
         CLASS_NAMES,
-        {**({FILTERED: tuple(filtered)} if filtered else {}), **removed},
+        removed | left_out(str(folder), {path.name: _line_ids(path) for path in unknown}),
         missing_images=tuple(post_id for post_id in posts if post_id not in with_image),
-        other_parts=others,
+        other_splits=others,
     )
 
 
@@ -92,37 +93,32 @@ def _is_hfm(folder: Path) -> bool:
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Return part -> its files, in the order train, dev, test, and other files."""
-    files, others = part_files(folder, ".txt")
-    for part, name in FILES.items():
+    """Return split -> its files, in the order train, dev, test, and other files."""
+    files, others = split_files(folder, ".txt")
+    for split, name in FILES.items():
         if folder / name in others:
-            if part in files:
+            if split in files:
                 raise DataError(
-                    f"{folder} has {name} and {files[part][0].name}, which both mean {part}: "
+                    f"{folder} has {name} and {files[split][0].name}, which both mean {split}: "
                     "remove one of them."
                 )
             others.remove(folder / name)
-            files[part] = [folder / name]
-    return {part: files[part] for part in PARTS if part in files}, others
+            files[split] = [folder / name]
+    return {split: files[split] for split in SPLITS if split in files}, others
 
 
-def _wanted(
-    files: Mapping[str, list[Path]], root: Path, splits: Collection[str] | None
+def _requested(
+    files: Mapping[str, list[Path]], folder: Path, splits: Collection[str] | None
 ) -> dict[str, list[Path]]:
-    """Return the parts to read with their files."""
+    """Return the splits to read with their files."""
     if splits is not None:
-        return {
-            part: files.get(part, [root / "text" / FILES[part]]) for part in PARTS if part in splits
-        }
+        names = [split for split in SPLITS if split in splits]
+        return {split: files.get(split, [folder / FILES[split]]) for split in names}
     if not files:
         raise DataError(
-            f"{root / 'text'} has none of {', '.join(FILES.values())}: give the folder of HFM."
+            f"{folder} has none of {', '.join(FILES.values())}: give the folder of HFM."
         )
     return dict(files)
-
-
-def _sizes(files: Mapping[str, list[Path]]) -> dict[str, int]:
-    return {part: sum(len(_line_ids(path)) for path in paths) for part, paths in files.items()}
 
 
 def _line_ids(path: Path) -> list[str]:
@@ -132,28 +128,29 @@ def _line_ids(path: Path) -> list[str]:
     return [f"{path.stem}-{number}" for number in range(1, 1 + count)]
 
 
-def _read_parts(
-    wanted: Mapping[str, list[Path]],
+def _read_splits(
+    requested: Mapping[str, list[Path]],
 ) -> Iterator[tuple[str, str, tuple[str, str, int]]]:
-    """Yield the part, the place, and id, text and label, of each line."""
-    for split, paths in wanted.items():
+    """Yield the split, the place, and id, text and label, of each line."""
+    for split, paths in requested.items():
         for path in paths:
-            for where, line in _read_lines(path):
-                yield split, where, line
+            for where, elements in _read_literals(path):
+                yield split, where, _parse_post(elements, where)
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, tuple[str, str, int]]]:
-    """Yield the place, and id, text and label, of each line."""
-    for where, elements in _read_literals(path):
-        *others, label = elements
-        if (
-            len(elements) not in LABELS_OF_LENGTH
-            or not all(isinstance(other, str) for other in others[:2])
-            or any(type(one) is not int for one in elements[2:])
-            or label not in (0, 1)
-        ):
-            raise DataError(f"{where} must be a list of id, text and labels that are 0 or 1.")
-        yield where, (_checked_id(others[0], where), others[1], label)
+def _parse_post(elements: list[Any], where: str) -> tuple[str, str, int]:
+    *others, label = elements
+    if (
+        len(elements) not in LENGTHS
+        or not all(isinstance(other, str) for other in others[:2])
+        or any(type(one) is not int for one in elements[2:])
+        or label not in (0, 1)
+    ):
+        raise DataError(f"{where} must be a list of id, text and labels that are 0 or 1.")
+    post_id, text = others[:2]
+    if not (post_id.isascii() and post_id.isalnum()):
+        raise DataError(f"{where}: id {post_id[:40]!r} must be letters and digits.")
+    return post_id, text, label
 
 
 def _read_attributes(path: Path) -> Mapping[str, tuple[str, ...]]:
@@ -187,12 +184,6 @@ def _parse(line: str, where: str) -> list[Any]:
     if not isinstance(elements, list):
         raise DataError(f"{where}: {line[:60]!r} is not a Python list: restore it.")
     return elements
-
-
-def _checked_id(post_id: str, where: str) -> str:
-    if not (post_id.isascii() and post_id.isalnum()):
-        raise DataError(f"{where}: id {post_id[:40]!r} must be letters and digits.")
-    return post_id
 
 
 def _image_folder(root: Path, images: Path | None) -> Path:

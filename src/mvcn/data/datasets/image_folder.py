@@ -1,24 +1,26 @@
 """A folder of images, with a table of metadata or with a folder for each class."""
 
 import logging
+import os
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mvcn.data.datasets.class_folders import (
-    HIDDEN,
-    files_below,
-    is_image,
-    read_class_folders,
-    visible_names,
-)
-from mvcn.data.formats.rows import TableOptions
-from mvcn.data.parts import group_by_part, keep_parts, left_out
-from mvcn.data.table import read_table
+from mvcn.data.formats.registry import OPENERS
+from mvcn.data.formats.rows import Row, TableOptions, read_bytes
+from mvcn.data.image_files import IMAGE_SUFFIXES, NOT_DATA, TEXT_SUFFIXES, ImageFolder, names_in
+from mvcn.data.split_names import group_by_split, keep_splits, left_out, split_of
+from mvcn.data.table import corpus_of_rows, read_table
 from mvcn.errors import DataError
+from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
 
+CLASS_COLUMNS = {name: name for name in ("id", "text", "image", "label")}
+HIDDEN = "hidden by the dot before its name"
+IGNORED = ("Thumbs.db", "desktop.ini", *NOT_DATA)
+"""What systems put into folders by themselves."""
+NAMED = 12
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ def read_image_folder(
     and has the columns of a table beside it, and a warning counts the images that it does not name;
     or each class has a folder of its images, an image ``cat.jpg`` with its text, if it has one, in
     ``cat.txt`` (UTF-8) beside it, with suffixes in any case. Both can be in folders below `root`
-    called ``train``, ``validation`` and ``test``, or as `part_of` knows them; images elsewhere are
+    called ``train``, ``validation`` and ``test``, or as `split_of` knows them; images elsewhere are
     then left out. Without an id column, the id of a post is the path of its image below `root`; of
     rows without an image of their own, it is the number of the row. Images in no folder of a class
     are posts without labels. Links are followed. Hidden images count as removed.
@@ -53,60 +55,60 @@ def read_image_folder(
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the folder of the images.")
-    parts = _parts(root)
-    corpora = [_read_part(folder, root, split, columns, options) for folder, split in parts]
+    folders = _splits(root)
+    corpora = [_read_split(folder, root, split, columns, options) for folder, split in folders]
     posts = [post for corpus in corpora for post in corpus.posts]
     _require_once(posts, root)
     names = dict.fromkeys(name for corpus in corpora for name in corpus.class_names)
     hidden = tuple(name for corpus in corpora for name in corpus.removed.get(HIDDEN, ()))
-    beside = _images_beside([folder for folder, _ in parts], root)
-    for (folder, _), corpus in zip(parts, corpora, strict=True):
+    beside = _images_beside([folder for folder, _ in folders], root)
+    for (folder, _), corpus in zip(folders, corpora, strict=True):
         if beside and not corpus.class_names and not _tables_in(folder):
             raise DataError(
                 f"{folder} holds images in no folder of a class, and so does {min(beside)} beside "
-                f"it: rename {folder.name}, which is read as a part, if it is a class."
+                f"it: rename {folder.name}, which is read as a split, if it is a class."
             )
     removed = left_out(str(root), beside)
     if hidden:
         removed[HIDDEN] = hidden
     read = {ours: theirs for corpus in corpora for ours, theirs in corpus.columns.items()}
     found = Corpus(posts, tuple(sorted(names)), removed, columns=read)
-    return keep_parts(found, splits, str(root))
+    return keep_splits(found, splits, str(root))
 
 
-def _parts(root: Path) -> list[tuple[Path, str | None]]:
+def _splits(root: Path) -> list[tuple[Path, str | None]]:
     """Return the folders of the splits, or the whole folder where it has none."""
-    folders = [(name, root / name) for name in visible_names(root) if (root / name).is_dir()]
-    parts = group_by_part(folders, str(root))
+    folders = [(name, root / name) for name in _visible_names(root) if (root / name).is_dir()]
+    splits = group_by_split(folders, str(root))
     tables = _tables_in(root)
-    if parts and tables:
+    if splits and tables:
         raise DataError(
-            f"{root} has {tables[0].name} beside the folders of its parts: move its rows into a "
+            f"{root} has {tables[0].name} beside the folders of its splits: move its rows into a "
             "table in each of them."
         )
-    found = [(folder, part) for part, folders in parts.items() for folder in folders]
+    found = [(folder, split) for split, folders in splits.items() for folder in folders]
     return [*found] or [(root, None)]
 
 
 def _tables_in(folder: Path) -> list[Path]:
     """Return the tables of metadata in a folder, whatever the case of their names."""
-    return [folder / name for name in visible_names(folder) if name.lower() in METADATA]
+    return [folder / name for name in _visible_names(folder) if name.lower() in METADATA]
 
 
-def _images_beside(parts: list[Path], root: Path) -> dict[str, list[str]]:
-    """Return what lies beside the folders of the parts -> its images, as paths below `root`."""
-    if parts == [root]:
+def _images_beside(folders: list[Path], root: Path) -> dict[str, list[str]]:
+    """Return what lies beside the folders of the splits -> its images, as paths below `root`."""
+    if folders == [root]:
         return {}
     found: dict[str, list[str]] = {}
-    for name in visible_names(root):
-        if (path := root / name) not in parts:
+    for name in _visible_names(root):
+        if (path := root / name) not in folders:
             below = sorted(path.rglob("*")) if path.is_dir() else [path]
-            images = [p.relative_to(root).as_posix() for p in below if is_image(p)]
+            images = [p.relative_to(root).as_posix() for p in below if _is_image(p)]
             found |= {name: images} if images else {}
     return found
 
 
-def _read_part(
+def _read_split(
     folder: Path,
     root: Path,
     split: str | None,
@@ -119,7 +121,7 @@ def _read_part(
     if tables:
         corpus = _read_metadata(tables[0], root, columns, options)
     else:
-        corpus = read_class_folders(folder, root)
+        corpus = _read_class_folders(folder, root)
     posts = [replace(post, split=split or post.split) for post in corpus.posts]
     return replace(corpus, posts=posts)
 
@@ -135,7 +137,7 @@ def _read_metadata(
             "by --columns image=..."
         )
     named = {post.image for post in corpus.posts if isinstance(post.image, Path)}
-    unnamed = [one for one in files_below(path.parent) if is_image(one) and one not in named]
+    unnamed = [one for one in _files_below(path.parent) if _is_image(one) and one not in named]
     if unnamed:
         LOG.warning(
             "%s does not name %d image(s) of its folder, such as %s: they are not read.",
@@ -168,3 +170,185 @@ def _require_once(posts: list[Post], root: Path) -> None:
                 "give the posts different ids in a column 'id'."
             )
         seen[post.id] = post.split
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The files of one class, by what they are."""
+
+    images: list[Path] = field(default_factory=list)
+    texts: dict[str, list[Path]] = field(default_factory=dict)
+    """Path without suffix -> the texts of that name."""
+    others: list[Path] = field(default_factory=list)
+    hidden: list[Path] = field(default_factory=list)
+    """What would be an image but for its name."""
+
+
+def _read_class_folders(folder: Path, root: Path) -> Corpus:
+    """Read the images below the folder of each class, in the order of their paths.
+
+    Without folders of classes, the images in `folder` itself are posts without labels. Files that
+    are neither an image nor the text of one are named in the log; hidden images go to ``removed``.
+
+    Args:
+        folder: Holds the folders of the classes.
+        root: What the ids of the posts are relative to.
+
+    Raises:
+        DataError: There are no images, a class has none, or an image is beside the folders.
+    """
+    names = _visible_names(folder)
+    classes = [name for name in names if (folder / name).is_dir()]
+    loose = [folder / name for name in names if name not in classes]
+    found: dict[str | None, _Files]
+    if classes:
+        found = {name: _sorted(_files_below(folder / name)) for name in classes}
+        _require_classes(found, folder)
+        _require_no_images(loose)
+    else:
+        found = {None: _sorted(loose)}
+        _require_no_table(loose, folder, found[None])
+    _log(found, folder, loose if classes else [])
+    rows = list(_rows(found, root))
+    if not rows:
+        raise DataError(f"{folder} holds no images: give a folder with metadata.csv or classes.")
+    corpus = corpus_of_rows(rows, str(folder), ImageFolder(root), CLASS_COLUMNS)
+    hidden = [path for files in found.values() for path in files.hidden]
+    return replace(corpus, removed={HIDDEN: tuple(p.relative_to(root).as_posix() for p in hidden)})
+
+
+def _visible_names(folder: Path) -> list[str]:
+    """Return the names of what is in a folder, in order; hidden files and the system's left out.
+
+    Raises:
+        DataError: You may not read it.
+    """
+    require_allowed(folder, DataError, "Folder")
+    return sorted(name for name in names_in(folder) if not name.startswith((".", *IGNORED)))
+
+
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """Return the files below a folder with the hidden ones; links are followed, circles left."""
+    require_allowed(folder, DataError, "Folder")
+    if folder.resolve() in above:
+        return []
+    files: list[Path] = []
+    for name in sorted(names_in(folder)):
+        path = folder / name
+        if not name.startswith(IGNORED):
+            if not path.is_dir():
+                files.append(path)
+            elif not name.startswith("."):
+                files += _files_below(path, (*above, folder.resolve()))
+    return files
+
+
+def _is_image(path: Path) -> bool:
+    """Tell by its name whether a file is an image that is not hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _sorted(paths: Iterable[Path]) -> _Files:
+    """Return files by what they are; a text without an image is of no use."""
+    files = _Files()
+    for path in paths:
+        suffix = path.suffix.lower()
+        if path.name.startswith("."):
+            files.hidden.extend([path] if suffix in IMAGE_SUFFIXES else [])
+        elif suffix in IMAGE_SUFFIXES:
+            files.images.append(path)
+        elif suffix in TEXT_SUFFIXES:
+            files.texts.setdefault(_stem(path), []).append(path)
+        else:
+            files.others.append(path)
+    stems = set(map(_stem, files.images))
+    files.others.extend(
+        p for stem, texts in files.texts.items() if stem not in stems for p in texts
+    )
+    return files
+
+
+def _stem(path: Path) -> str:
+    return os.path.splitext(path)[0]
+
+
+def _require_classes(found: dict[str | None, _Files], folder: Path) -> None:
+    """Raise a DataError where folders hold no images, or are those of a complete dataset."""
+    for name, files in found.items():
+        place = folder / str(name)
+        if not files.images:
+            raise DataError(f"{place} holds no images of its class: fill it or take it away.")
+        direct = {image.name for image in files.images if image.parent == place}
+        folders = {image.relative_to(place).parts[0] for image in files.images} - direct
+        if any(map(split_of, folders)) or (len(found) == 1 and not direct):
+            raise DataError(
+                f"{place} holds its images in folders, such as {min(folders)}, which may be "
+                f"classes or splits: name {place} itself by --root."
+            )
+
+
+def _require_no_images(loose: Iterable[Path]) -> None:
+    """Raise a DataError where an image is beside the folders of the classes."""
+    for path in filter(_is_image, loose):
+        raise DataError(
+            f"{path} is in no folder of a class, and there is no metadata.csv: move it into one."
+        )
+
+
+def _require_no_table(loose: Iterable[Path], folder: Path, files: _Files) -> None:
+    """Raise a DataError where images without classes have a table beside them."""
+    tables = [p for p in loose if p.suffix.lower() in OPENERS and p.suffix.lower() != ".txt"]
+    if files.images and tables:
+        raise DataError(
+            f"{folder} has {tables[0].name} beside its images: read it by --data table --root "
+            f"{tables[0]}, or rename it to metadata{tables[0].suffix.lower()}."
+        )
+
+
+def _log(found: dict[str | None, _Files], folder: Path, loose: list[Path]) -> None:
+    classes = [name for name in found if name is not None]
+    count = sum(len(files.images) for files in found.values())
+    if classes:
+        more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
+        shown = ", ".join(map(repr, classes[:NAMED])) + more
+        LOG.info("%s: %d image(s) in the folders of the classes %s.", folder, count, shown)
+    elif count:
+        LOG.warning(
+            "%s has no folders of classes: its %d image(s) are posts without labels.",
+            *(folder, count),
+        )
+    for path in loose:
+        LOG.info("%s is not read: it is in no folder of a class.", path)
+    others = [path for files in found.values() for path in files.others]
+    if others and count:
+        LOG.warning(
+            "%s: %d file(s) are neither images nor the texts of images, such as %s: they are not "
+            "read.",
+            *(folder, len(others), min(others)),
+        )
+
+
+def _rows(found: dict[str | None, _Files], root: Path) -> Iterator[Row]:
+    number = 0
+    for label, files in found.items():
+        for image in files.images:
+            number += 1
+            text = _read_text(files.texts.get(_stem(image), []))
+            cells = {"id": image.relative_to(root).as_posix(), "text": text, "image": image}
+            yield Row({**cells, "label": label}, number, str(image))
+
+
+def _read_text(paths: list[Path]) -> str:
+    """Return the text beside an image; empty where there is none."""
+    if not paths:
+        return ""
+    if len(paths) > 1:
+        raise DataError(
+            f"{paths[0]} and {paths[1].name} are both the text of one image: keep one of them."
+        )
+    try:
+        return read_bytes(paths[0], "text").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{paths[0]}: byte {error.start} is not UTF-8: save it as UTF-8."
+        ) from error

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mvcn.data.datasets.merge_rule import POLARITIES, merge_labels
 from mvcn.data.image_files import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place, names_in
 from mvcn.errors import DataError
 from mvcn.files import require_allowed
@@ -14,6 +13,7 @@ from mvcn.types import Corpus, Post
 
 LOG = logging.getLogger(__name__)
 
+POLARITIES = ("positive", "neutral", "negative")
 LABEL_FILE = "labelResultAll.txt"
 FOLDER = "data"
 COLUMNS = "text,image"
@@ -29,6 +29,19 @@ Annotation = tuple[str, str]
 """What one annotator says of the text and of the image."""
 
 
+def merge_labels(text_label: str, image_label: str) -> str | None:
+    """Return the polarity of the post, or None where its text and image contradict each other.
+
+    Equal labels stay; neutral gives way to the other; positive against negative is contradictory.
+
+    Source:
+        Xu & Mao, CIKM 2017 (MultiSentiNet).
+    """
+    if image_label in (text_label, "neutral"):
+        return text_label
+    return image_label if text_label == "neutral" else None
+
+
 def read_mvsa_single(root: Path) -> Corpus:
     """Read ``labelResultAll.txt`` and ``data/<id>.txt`` below `root`, in the file's order.
 
@@ -40,7 +53,7 @@ def read_mvsa_single(root: Path) -> Corpus:
     set in a folder of its own, as its archive unpacks.
 
     Raises:
-        DataError: `root` is not the data set, a row is malformed, or a text is missing.
+        DataError: `root` is not the dataset, a row is malformed, or a text is missing.
     """
     return _read(root, "MVSA-Single", annotators=1, agree=lambda annotations: annotations[0])
 
@@ -53,7 +66,7 @@ def read_mvsa_multiple(root: Path) -> Corpus:
     ``removed["contradictory"]``.
 
     Raises:
-        DataError: `root` is not the data set, a row is malformed, or a text is missing.
+        DataError: `root` is not the dataset, a row is malformed, or a text is missing.
 
     Source:
         Xu & Mao, CIKM 2017 (MultiSentiNet), for both rules.

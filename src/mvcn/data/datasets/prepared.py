@@ -1,6 +1,6 @@
 """Prepared posts: one folder of Parquet files that every command reads, whatever they came from.
 
-Images are the source's own files, byte for byte, so that every score stays the same; what is known
+Images are the dataset's own files, byte for byte, so that every score stays the same; what is known
 of them is kept beside them, so that nothing decodes them to learn it again. The columns are also
 what Hugging Face's library `datasets` expects of posts with images.
 """
@@ -16,8 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mvcn.data.parts import PARTS as OUR_PARTS
-from mvcn.data.parts import keep_parts
+from mvcn.data.split_names import SPLITS, keep_splits
 from mvcn.data.stored_images import ParquetImage
 from mvcn.errors import DataError, reason_of
 from mvcn.files import why_not_allowed
@@ -29,9 +28,10 @@ PLAN_FILE = "plan.json"
 """There while the folder is being filled; says of which posts."""
 FOLDER = "data"
 UNSPLIT = "posts"
-"""What files of posts that belong to no part are called."""
-PARTS = (*OUR_PARTS, UNSPLIT)
-
+"""What files of posts that belong to no split are called."""
+FILE_SPLITS = (*SPLITS, UNSPLIT)
+SPLIT_KEY = "part"
+"""Key of the index: which of `FILE_SPLITS` a file is of."""
 TRUNCATED = "truncated_images"
 """Key of the index: id of a post -> how much of its image's file is there."""
 FACTS = ("digest", "width_px", "height_px", "perceptual_hash", "contrast", "problem")
@@ -65,7 +65,7 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
             posts.
 
     Raises:
-        DataError: Not such a folder, or one that is not whole.
+        DataError: Not such a folder, or one that is not complete.
     """
     index = _read_index(root)
     try:
@@ -73,10 +73,10 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
         truncated = index.get(TRUNCATED, {})
         rows: list[tuple[Post, ImageFacts | None]] = []
         for record in index["shards"]:
-            if splits is None or record["part"] in (*splits, UNSPLIT):
+            if splits is None or record[SPLIT_KEY] in (*splits, UNSPLIT):
                 rows += _read_shard(root / FOLDER / str(record["file"]), record, truncated)
             else:
-                others[str(record["part"])] += int(record["posts"])
+                others[str(record[SPLIT_KEY])] += int(record["posts"])
         faulty = {post.id: facts for post, facts in rows if facts is not None and facts.problem}
         removed, encodings = (
             {str(reason): tuple(ids) for reason, ids in index[key].items()}
@@ -84,8 +84,8 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
         )
         names = tuple(index["class_names"])
         posts = [post for post, _ in rows]
-        corpus = Corpus(posts, names, removed, encodings, faulty, other_parts=others)
-        return keep_parts(corpus, splits, str(root))
+        corpus = Corpus(posts, names, removed, encodings, faulty, other_splits=others)
+        return keep_splits(corpus, splits, str(root))
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(root / INDEX_FILE, f"{type(error).__name__}: {error}") from error
 
@@ -93,7 +93,7 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
 def _read_index(root: Path) -> Mapping[str, Any]:
     path = root / INDEX_FILE
     if (root / PLAN_FILE).is_file():
-        raise DataError(f"{root} is not finished: go on by the same mvcn prepare as before.")
+        raise DataError(f"{root} is not finished: continue by the same mvcn prepare as before.")
     if not path.is_file():
         raise DataError(
             f"{root} holds no prepared posts, since it has no {INDEX_FILE}: run mvcn prepare."
@@ -113,7 +113,7 @@ def _read_shard(
     if "/" in str(record["file"]) or not path.is_file():
         raise DataError(f"{path} is missing: prepare the posts anew.")
     columns = [name for name in SCHEMA.names if name != "image"]
-    part = None if record["part"] == UNSPLIT else str(record["part"])
+    split = None if record[SPLIT_KEY] == UNSPLIT else str(record[SPLIT_KEY])
     digest = hashlib.blake2b(digest_size=16)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -125,7 +125,7 @@ def _read_shard(
                 for number, row in enumerate(rows):
                     digest.update(canonical(row))
                     image = ParquetImage(path, group, number, number=above + number + 1)
-                    yield _post(row, image, part, truncated)
+                    yield _post(row, image, split, truncated)
                 above += len(rows)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _damaged(path, reason_of(error)) from error
@@ -134,7 +134,7 @@ def _read_shard(
 
 
 def _post(
-    row: Mapping[str, Any], place: ParquetImage, part: str | None, truncated: Mapping[str, str]
+    row: Mapping[str, Any], place: ParquetImage, split: str | None, truncated: Mapping[str, str]
 ) -> tuple[Post, ImageFacts | None]:
     has_facts = row["image_digest"] is not None
     stated = {name: row[f"image_{name}"] for name in FACTS}
@@ -148,7 +148,7 @@ def _post(
         row["text_label"],
         row["image_label"],
         tuple(row["attributes"]),
-        part,
+        split,
     )
     return post, facts
 

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from mvcn.data.datasets.merge_rule import POLARITIES
+from mvcn.data.datasets.mvsa import POLARITIES
 from mvcn.data.formats.rows import TableOptions, read_bytes
-from mvcn.data.parts import PARTS, keep_parts, left_out, part_files
+from mvcn.data.split_names import keep_splits, left_out, require_split_files
 from mvcn.data.table import read_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
@@ -22,7 +22,7 @@ def read_qmf(
 ) -> Corpus:
     """Read ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` below `root`.
 
-    Files can be called by any name that `part_of` knows, such as ``dev_seen.jsonl``; other JSON
+    Files can be called by any name that `split_of` knows, such as ``dev_seen.jsonl``; other JSON
     lines are left out. Each line has ``id``, ``label``, ``text`` and ``img``, a path relative to
     `images` or else to `root`. QMF's own files for MVSA-Single hold only the posts whose text label
     equals the image label: an easier task, whose scores compare with no others.
@@ -36,40 +36,28 @@ def read_qmf(
     Raises:
         DataError: A file is missing, or a line is malformed.
     """
-    files, others = part_files(root, ".jsonl")
-    missing = [split for split in PARTS if split in (splits or ()) and split not in files]
-    if missing or not files:
-        names = ", ".join(f"{split}.jsonl" for split in missing or PARTS)
-        raise DataError(f"{root} has no {names}: give the folder of a split in JSON lines.")
+    files, others = require_split_files(root, ".jsonl", splits, "a split in JSON lines")
     removed = left_out(str(root), {path.name: _line_ids(path) for path in others})
     posts: dict[str, Post] = {}
     file_of: dict[str, str] = {}
-    classes: dict[str, None] = {}
-    for split, paths in files.items():
-        for path in paths:
-            corpus = read_table(path, columns=COLUMNS, images=images or root, options=options)
-            classes |= dict.fromkeys(corpus.class_names)
-            for post in corpus.posts:
-                if post.id in posts:
-                    raise DataError(
-                        f"{root}: id {post.id!r} is in {file_of[post.id]} and in {path.name}: "
-                        "delete one of them."
-                    )
-                posts[post.id] = _put_into(post, split)
-                file_of[post.id] = path.name
-    corpus = Corpus(list(posts.values()), _in_order(classes), removed, columns=corpus.columns)
-    return keep_parts(corpus, splits, str(root))
+    classes: set[str] = set()
+    for split, path in ((split, path) for split, paths in files.items() for path in paths):
+        corpus = read_table(path, columns=COLUMNS, images=images or root, options=options)
+        classes |= set(corpus.class_names)
+        for post in corpus.posts:
+            if post.id in posts:
+                raise DataError(
+                    f"{root}: id {post.id!r} is in {file_of[post.id]} and in {path.name}: "
+                    "delete one of them."
+                )
+            posts[post.id] = Post(post.id, post.text, post.image, post.label, split=split)
+            file_of[post.id] = path.name
+    names = POLARITIES if classes <= set(POLARITIES) else tuple(sorted(classes))
+    found = Corpus(list(posts.values()), names, removed, columns=corpus.columns)
+    return keep_splits(found, splits, str(root))
 
 
 def _line_ids(path: Path) -> list[str]:
     """Return a name for each post of a file that is left out."""
     lines = read_bytes(path, "JSON lines").split(b"\n")
     return [f"{path.stem}-{n}" for n in range(1, 1 + sum(bool(line.strip()) for line in lines))]
-
-
-def _put_into(post: Post, split: str) -> Post:
-    return Post(post.id, post.text, post.image, post.label, split=split)
-
-
-def _in_order(names: Collection[str]) -> tuple[str, ...]:
-    return POLARITIES if set(names) <= set(POLARITIES) else tuple(sorted(names))

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from mvcn.data.formats.rows import repeated_name
-from mvcn.data.parts import part_of
+from mvcn.data.split_names import split_of
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import StoredImage
 
@@ -285,7 +285,7 @@ def _is_text(cell: Any) -> bool:
 
 
 def _is_split(cell: Any) -> bool:
-    return isinstance(cell, str) and part_of(cell) is not None
+    return isinstance(cell, str) and split_of(cell) is not None
 
 
 def _share(name: str, rows: Iterable[Mapping[str, Any]], is_one: Callable[[Any], bool]) -> float:

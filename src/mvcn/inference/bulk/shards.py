@@ -17,11 +17,11 @@ from pyarrow.fs import LocalFileSystem
 from mvcn.data.formats.parquet import ParquetRows
 from mvcn.data.formats.posts import RowFile
 from mvcn.data.formats.rows import repeated_name
+from mvcn.data.formats.webdataset import TarRows
 from mvcn.data.image_files import ImageFolder, StoredImageFolder
 from mvcn.data.image_references import ImagePlace
 from mvcn.data.prefetch import prefetch
 from mvcn.data.stored_files import StoredFile
-from mvcn.data.webdataset_batches import TarRows
 from mvcn.errors import DataError, RunError, reason_of
 from mvcn.files import atomic_replace
 

@@ -5,8 +5,7 @@ from collections import Counter
 import pytest
 
 from mvcn.data.bad_images import require_any_image, require_images
-from mvcn.data.datasets.merge_rule import POLARITIES, merge_labels
-from mvcn.data.datasets.mvsa import read_mvsa_single
+from mvcn.data.datasets.mvsa import POLARITIES, merge_labels, read_mvsa_single
 from mvcn.errors import BadImageError, DataError
 from mvcn.types import Post
 

@@ -102,13 +102,13 @@ def test_hfm_without_filtered_posts_leaves_none_out(tmp_path):
 def test_parts_of_hfm_without_posts_are_named(tmp_path, caplog):
     root = write(tmp_path, HFM | {"text/valid2.txt": "\n"})
     read_corpus("hfm", root)
-    assert caplog.messages == [f"{root / 'text'}: the file of the part dev holds no posts."]
+    assert caplog.messages == [f"{root / 'text'}: the file of the split dev holds no posts."]
     caplog.set_level("INFO")
     for splits in (None, ["train"]):
         caplog.clear()
         read_corpus("hfm", root, splits=splits)
-        assert f"{root / 'text'} has no file of the part test." in caplog.messages
-        assert f"{root / 'text'}: the file of the part dev holds no posts." in caplog.messages
+        assert f"{root / 'text'} has no file of the split test." in caplog.messages
+        assert f"{root / 'text'}: the file of the split dev holds no posts." in caplog.messages
 
 
 def test_parts_of_clmlf_without_a_file_are_named(tmp_path, caplog):
@@ -117,7 +117,7 @@ def test_parts_of_clmlf_without_a_file_are_named(tmp_path, caplog):
     root = write(tmp_path, {"train.json": json.dumps(entries), "dataset_image/0.jpg": b""})
     read_corpus("clmlf-json", root)
     assert [m for m in caplog.messages if "no file" in m] == [
-        f"{root} has no file of the part {part}." for part in ("dev", "test")
+        f"{root} has no file of the split {part}." for part in ("dev", "test")
     ]
 
 
@@ -223,7 +223,7 @@ def test_a_saved_data_set_without_parts(tmp_path):
 def test_what_is_no_data_set_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     write(tmp_path, {"saved/dataset_info.json": "{", "saved/state.json": "{"})
-    with pytest.raises(DataError, match="cannot be read as a Hugging Face data set") as error:
+    with pytest.raises(DataError, match="cannot be read as a Hugging Face dataset") as error:
         read_corpus("hugging-face", tmp_path / "saved")
     assert "\n" not in str(error.value)
 

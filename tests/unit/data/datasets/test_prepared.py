@@ -129,7 +129,7 @@ def test_a_bad_image_stops(with_bad_images, tmp_path):
         BadImageError, match=r"2 image\(s\) cannot be read: post missing: .*nowhere"
     ):
         prepare(with_bad_images, tmp_path / "out", source="table")
-    with pytest.raises(DataError, match="is not finished: go on"):
+    with pytest.raises(DataError, match="is not finished: continue"):
         read_prepared(tmp_path / "out")
 
 
@@ -389,7 +389,7 @@ def test_work_that_was_begun_for_other_posts_is_not_gone_on_with(change, corpus,
 
 def test_posts_that_cannot_be_written_are_refused(corpus, tmp_path):
     strange = replace(corpus.posts[0], split="exam")
-    with pytest.raises(DataError, match="Post post-00000 is in part 'exam'"):
+    with pytest.raises(DataError, match="Post post-00000 is in split 'exam'"):
         prepare(replace(corpus, posts=[strange]), tmp_path / "a", source="table")
     broken = replace(corpus.posts[0], text="\ud800")
     with pytest.raises(DataError, match="post-00000 cannot be written"):

@@ -20,7 +20,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.datasets.webdataset import read_webdataset
-from mvcn.data.datasets.webdataset_samples import read_samples
+from mvcn.data.formats.webdataset import read_samples
 from mvcn.data.images import image_digest, open_image, read_image
 from mvcn.data.prepare import prepare
 from mvcn.data.stored_files import find_row_files
@@ -271,7 +271,7 @@ def test_keys_of_two_shards_get_the_name_of_their_shard(tmp_path):
 
 def test_parts_are_named_by_all_shards_or_by_none(tmp_path):
     write(tmp_path / "train-0.tar", [("0.txt", "a")])
-    assert read_webdataset(tmp_path).posts[0].split is None  # as data sets without parts are called
+    assert read_webdataset(tmp_path).posts[0].split is None  # as datasets without parts are called
     write(tmp_path / "test-0.tar", [("1.txt", "b")])
     assert [post.split for post in read_webdataset(tmp_path).posts] == ["test", "train"]
     write(tmp_path / "more-0.tar", [("2.txt", "c")])

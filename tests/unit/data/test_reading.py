@@ -3,8 +3,7 @@
 import pytest
 
 from mvcn.config import RunConfig
-from mvcn.data.sources import read_posts
-from mvcn.data.training_posts import read_training_posts
+from mvcn.data.reading import read_posts, read_training_posts
 from mvcn.errors import ConfigError, DataError
 
 
@@ -67,8 +66,8 @@ def test_posts_without_text_and_image_are_left_out_and_counted(tmp_path, given):
     empty = ["e1,,a", "e2, ,b", "e3,,"]
     path = tmp_path / "posts.csv"
     path.write_text("\n".join(["id,text,label", *whole[:20], *empty, *whole[20:]]) + "\n")
-    for part, ids_of in {"train": ["0", "1", "e1"], "dev": ["2", "3", "e2"]}.items():
-        (tmp_path / f"{part}.txt").write_text("".join(f"{one}\n" for one in ids_of))
+    for split, ids_of in {"train": ["0", "1", "e1"], "dev": ["2", "3", "e2"]}.items():
+        (tmp_path / f"{split}.txt").write_text("".join(f"{one}\n" for one in ids_of))
     more = {"root": str(path), "splits": str(tmp_path)} if given == "splits" else {given: str(path)}
     posts = read_training_posts(settings(**more), seed=0)
     assert posts.removed.pop("without text and image") == ("e1", "e2", "e3")
@@ -83,7 +82,7 @@ def test_posts_without_text_and_image_are_left_out_and_counted(tmp_path, given):
 
 def test_a_split_that_nobody_has_made_is_refused(tmp_path):
     config = settings(root=str(write(tmp_path / "posts.csv", 6)))
-    with pytest.raises(DataError, match=r"which posts are its 'dev' part.*--splits"):
+    with pytest.raises(DataError, match=r"which posts are its 'dev' split.*--splits"):
         read_posts(config, "dev")
 
 
@@ -94,15 +93,15 @@ def test_a_source_needs_a_place(tmp_path):
         read_posts(settings())
 
 
-@pytest.mark.parametrize("part", ["train", "dev"])
-def test_a_file_of_one_part_that_says_another_is_told(part, tmp_path, caplog):
-    rows = [f"{n},text {n},{'ab'[n % 2]},{'test' if n < 3 else part}" for n in range(20)]
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_a_file_of_one_part_that_says_another_is_told(split, tmp_path, caplog):
+    rows = [f"{n},text {n},{'ab'[n % 2]},{'test' if n < 3 else split}" for n in range(20)]
     path = tmp_path / "posts.csv"
     path.write_text("\n".join(["id,text,label,split", *rows]))
     plain = write(tmp_path / "plain.csv", 20)
-    files = {"train": str(plain), "dev": str(plain)} | {part: str(path)}
+    files = {"train": str(plain), "dev": str(plain)} | {split: str(path)}
     posts = read_training_posts(settings(**files), seed=0)
-    assert len(getattr(posts, part)) == 20
+    assert len(getattr(posts, split)) == 20
     (warning,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
-    assert f"given by --{part}, so all of its posts are" in warning
-    assert "3 of the part test" in warning
+    assert f"given by --{split}, so all of its posts are" in warning
+    assert "3 of the split test" in warning

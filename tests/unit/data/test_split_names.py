@@ -1,4 +1,4 @@
-"""Parts of a source: read by any usual name, joined, refused or left out, and never lost."""
+"""Splits of a source: read by any usual name, joined, refused or left out, and never lost."""
 
 import json
 import logging
@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from mvcn.config import RunConfig
 from mvcn.data.datasets import read_corpus
-from mvcn.data.parts import WORDS, group_by_part, part_of
 from mvcn.data.prepare import prepare
-from mvcn.data.sources import read_all, read_posts
-from mvcn.data.training_posts import read_training_posts
+from mvcn.data.reading import read_all, read_posts, read_training_posts
+from mvcn.data.split_names import WORDS, group_by_split, split_of
 from mvcn.errors import DataError
 
 USUAL = {
@@ -34,15 +33,15 @@ STRANGERS = (
 )
 
 
-@pytest.mark.parametrize(("part", "names"), USUAL.items())
-def test_usual_names_are_known(part, names):
-    assert {name: part_of(name) for name in names.split()} == dict.fromkeys(names.split(), part)
-    assert part_of(f" {part} set ") == part
+@pytest.mark.parametrize(("split", "names"), USUAL.items())
+def test_usual_names_are_known(split, names):
+    assert {name: split_of(name) for name in names.split()} == dict.fromkeys(names.split(), split)
+    assert split_of(f" {split} set ") == split
 
 
 @pytest.mark.parametrize("name", STRANGERS)
 def test_other_names_are_none(name):
-    assert part_of(name) is None
+    assert split_of(name) is None
 
 
 @given(
@@ -54,11 +53,11 @@ def test_other_names_are_none(name):
 )
 def test_case_and_separators_make_no_difference(word, upper, ends, piece, has_set):
     name = word + (f"{ends[0]}set" if has_set else "") + (f"{ends[1]}{piece}" if piece else "")
-    assert part_of(name.upper() if upper else name) == WORDS[word]
+    assert split_of(name.upper() if upper else name) == WORDS[word]
 
 
 def grouped(*names):
-    return group_by_part(((name, name) for name in names), "here")
+    return group_by_split(((name, name) for name in names), "here")
 
 
 def test_pieces_of_one_part_are_joined_and_named(caplog):
@@ -69,7 +68,7 @@ def test_pieces_of_one_part_are_joined_and_named(caplog):
         "dev": ["dev_seen", "dev_unseen"],
         "test": ["test"],
     }
-    assert "here: 'dev_seen' and 'dev_unseen' are read as the part dev." in caplog.messages
+    assert "here: 'dev_seen' and 'dev_unseen' are read as the split dev." in caplog.messages
     assert not any("'test'" in message for message in caplog.messages)
 
 
@@ -84,7 +83,7 @@ def test_pieces_of_one_part_are_joined_and_named(caplog):
     ],
 )
 def test_two_names_that_may_be_copies_are_refused(one, other):
-    with pytest.raises(DataError, match=f"here has the parts '{one}' and '{other}', which both"):
+    with pytest.raises(DataError, match=f"here has the splits '{one}' and '{other}', which both"):
         grouped(one, "test_seen", other)
 
 
@@ -104,15 +103,15 @@ def save_hugging_face(folder, sizes, **columns):
             **{name: datasets.Value("string") for name in columns},
         }
     )
-    parts = {}
+    splits = {}
     for name, size in sizes.items():
         rows = {
             "text": [f"{name} {n}" for n in range(size)],
             "label": [n % 2 for n in range(size)],
             **{column: [make(name, n) for n in range(size)] for column, make in columns.items()},
         }
-        parts[name] = datasets.Dataset.from_dict(rows, features=features)
-    datasets.DatasetDict(parts).save_to_disk(str(folder / "saved"))
+        splits[name] = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict(splits).save_to_disk(str(folder / "saved"))
     return folder / "saved"
 
 
@@ -166,8 +165,8 @@ each_source = pytest.mark.parametrize("name", SAVED)
 
 
 def count(corpus):
-    parts = [post.split for post in corpus.posts]
-    return {part: parts.count(part) for part in dict.fromkeys(parts)}
+    splits = [post.split for post in corpus.posts]
+    return {split: splits.count(split) for split in dict.fromkeys(splits)}
 
 
 def config(name, root, **values):
@@ -193,7 +192,7 @@ def test_a_part_is_all_that_means_it_and_the_others_are_counted(name, tmp_path):
     root = SAVED[name](tmp_path, SIZES)
     corpus = read_corpus(name, root, splits=["dev"])
     assert count(corpus) == {"dev": 6}
-    assert corpus.other_parts == {"train": 6, "test": 5}
+    assert corpus.other_splits == {"train": 6, "test": 5}
     (reason,) = [reason for reason in corpus.removed if "heldout" in reason]
     assert len(corpus.removed[reason]) == 3
     for dev in ("Validation", "dev_seen", "Dev-Unseen"):
@@ -205,7 +204,7 @@ def test_training_accounts_for_every_post(name, tmp_path):
     root = SAVED[name](tmp_path, SIZES)
     posts = read_training_posts(config(name, root), seed=0)
     assert (len(posts.train), len(posts.dev)) == (6, 6)
-    assert posts.unused_parts == {"test": 5}
+    assert posts.unused_splits == {"test": 5}
     assert sum(map(len, posts.removed.values())) == 3
 
 
@@ -228,7 +227,9 @@ def test_a_source_without_a_dev_part_says_which_it_has(name, tmp_path):
 
 def test_a_folder_of_no_dev_part_is_told_with_what_is_there(tmp_path):
     root = save_image_folder(tmp_path, {"train": 2, "testing_set": 4})
-    message = r"no posts of the part dev, only 2 posts of the part train and 4 posts of the part te"
+    message = (
+        r"no posts of the split dev, only 2 posts of the split train and 4 posts of the split "
+    )
     with pytest.raises(DataError, match=message):
         read_training_posts(config("image-folder", root), seed=0)
 
@@ -237,8 +238,8 @@ def test_prepared_posts_keep_account_of_their_parts(tmp_path):
     table = save_table(tmp_path, SIZES)
     prepare(read_corpus("table", table), tmp_path / "prepared", source="table")
     posts = read_training_posts(config("prepared", tmp_path / "prepared"), seed=0)
-    assert (len(posts.train), len(posts.dev), posts.unused_parts) == (6, 6, {"test": 5})
-    assert {reason: len(ids) for reason, ids in posts.removed.items()} == {"in no part": 3}
+    assert (len(posts.train), len(posts.dev), posts.unused_splits) == (6, 6, {"test": 5})
+    assert {reason: len(ids) for reason, ids in posts.removed.items()} == {"in no split": 3}
 
 
 def test_rows_of_a_table_without_a_part_are_counted_when_parts_are_wanted(tmp_path):
@@ -247,15 +248,15 @@ def test_rows_of_a_table_without_a_part_are_counted_when_parts_are_wanted(tmp_pa
     assert [post.text for post in corpus.posts] == ["a"]
     assert corpus.removed == {
         "in 'unlabeled', which is none of train, dev and test": ("3",),
-        "in no part": ("2",),
+        "in no split": ("2",),
     }
-    assert corpus.other_parts == {"dev": 1}
+    assert corpus.other_splits == {"dev": 1}
 
 
 def test_a_table_of_other_parts_alone_is_refused_where_parts_are_wanted(tmp_path):
     table = save_table(tmp_path, {"fold1": 2, "fold2": 2})
     assert count(read_corpus("table", table)) == {None: 4}
-    message = r"posts\.csv has the parts 'fold1' and 'fold2', none of which .*--splits"
+    message = r"posts\.csv has the splits 'fold1' and 'fold2', none of which .*--splits"
     with pytest.raises(DataError, match=message):
         read_training_posts(config("table", table), seed=0)
 
@@ -284,7 +285,7 @@ def test_a_part_that_is_left_out_is_named_by_the_ids_of_its_posts(tmp_path):
 
 def test_a_wanted_part_that_is_missing_is_told_with_those_there(tmp_path):
     root = save_hugging_face(tmp_path, {"train": 1, "dev": 1})
-    with pytest.raises(DataError, match="has no part test, but train, dev: name another"):
+    with pytest.raises(DataError, match="has no split test, but train, dev: name another"):
         read_posts(config("hugging-face", root), "test")
 
 
@@ -313,7 +314,7 @@ def test_images_beside_the_folders_of_parts_are_named(tmp_path):
 def test_a_table_beside_the_folders_of_parts_is_refused(tmp_path):
     root = save_image_folder(tmp_path, {"train": 2})
     write(tmp_path, {"metadata.csv": "file_name,text\ntrain/a/0.png,words\n"})
-    with pytest.raises(DataError, match=r"metadata\.csv beside the folders of its parts"):
+    with pytest.raises(DataError, match=r"metadata\.csv beside the folders of its splits"):
         read_corpus("image-folder", root)
 
 
@@ -335,7 +336,7 @@ def test_lists_of_ids_are_found_by_usual_names(name, tmp_path):
     posts = read_training_posts(source, seed=0)
     assert [post.id for post in posts.train] == ["0", "1", "2", "3"]
     assert [post.id for post in posts.dev] == ["4", "5"]
-    assert posts.unused_parts == {"test": 1}
+    assert posts.unused_splits == {"test": 1}
     assert posts.removed == {"in none of the lists of ids": ("7", "8")}
     assert [post.id for post in read_posts(source, "dev").posts] == ["4", "5"]
     assert [post.id for post in read_posts(source, "extra").posts] == ["7"]
@@ -356,4 +357,4 @@ def test_the_test_tenth_of_a_split_by_the_seed_is_counted(tmp_path):
     rows = "".join(f"words,{'xy'[n % 2]}\n" for n in range(40))
     write(tmp_path, {"posts.csv": "text,label\n" + rows})
     posts = read_training_posts(config("table", tmp_path / "posts.csv"), seed=0)
-    assert (len(posts.train), len(posts.dev), posts.unused_parts) == (32, 4, {"test": 4})
+    assert (len(posts.train), len(posts.dev), posts.unused_splits) == (32, 4, {"test": 4})

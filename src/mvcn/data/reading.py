@@ -1,0 +1,282 @@
+"""The posts that settings name: a dataset, one split of it, or what a run learns from."""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mvcn.config import DataConfig
+from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input, warn_of_missing_images
+from mvcn.data.datasets import DATASETS, read_corpus
+from mvcn.data.formats.rows import TableOptions
+from mvcn.data.split_names import split_of
+from mvcn.data.splits import id_files, posts_of_id_file, stratified_split
+from mvcn.errors import ConfigError, DataError
+from mvcn.types import Corpus, Post
+
+LOGGER = logging.getLogger(__name__)
+
+THREE_WAY = {"train": 0.8, "dev": 0.1, "test": 0.1}
+TWO_WAY = {"train": 0.9, "dev": 0.1}
+MIN_CLASSES = 2
+UNLABELLED = "without a label"
+NO_LIST = "in none of the lists of ids"
+
+
+def read_dataset(
+    config: DataConfig,
+    root: Path | None,
+    splits: Collection[str] | None = None,
+    *,
+    labels: bool = True,
+    remembered: Mapping[str, str] | None = None,
+) -> Corpus:
+    """Read the dataset at `root` with the reader and the options that the settings name.
+
+    A warning says where images are missing.
+
+    Args:
+        config: Settings.
+        root: Folder or file of the dataset.
+        splits: The requested splits; see `read_corpus`.
+        labels: Whether labels and annotations are read, too.
+        remembered: Our name of a column -> its name in the files that a model was trained on, to
+            be read again where a file has it.
+
+    Raises:
+        ConfigError: No root is given.
+        DataError: A file cannot be read as what it should be, or the dataset knows its images by
+            their id alone and holds none.
+    """
+    if root is None:
+        raise ConfigError(f"Dataset '{config.name}' needs the setting data.root (--root).")
+    corpus = read_corpus(
+        config.name,
+        root,
+        splits=None if config.splits is not None else splits,
+        columns=config.columns,
+        images=config.images,
+        options=table_options(config, labels=labels, remembered=remembered),
+        text_only=config.text_only,
+    )
+    if not config.text_only:
+        warn_of_missing_images(corpus, root)
+    return corpus
+
+
+def table_options(
+    config: DataConfig, *, labels: bool = True, remembered: Mapping[str, str] | None = None
+) -> TableOptions:
+    """Return how rows are read, as the settings say; see `read_dataset`."""
+    return TableOptions(
+        config.encoding,
+        config.quoting,
+        config.sheet,
+        config.normalize_labels,
+        labels,
+        remembered or {},
+    )
+
+
+def read_posts(
+    config: DataConfig,
+    split: str | None = None,
+    *,
+    labels: bool = True,
+    remembered: Mapping[str, str] | None = None,
+) -> Corpus:
+    """Read the dataset at `config.root`, or one split of it, by id files or by its own splits.
+
+    Args:
+        config: Settings.
+        split: Name of a split; ``validation`` and the like mean ``dev``. None for all posts.
+        labels: Whether labels and annotations are read, too.
+        remembered: See `read_dataset`.
+
+    Raises:
+        ConfigError: No root is given.
+        DataError: A file cannot be read as what it should be, or there is no such split.
+    """
+    if split is None:
+        return read_dataset(config, config.root, labels=labels, remembered=remembered)
+    if config.splits is None or not (config.splits / f"{split}.txt").is_file():
+        split = split_of(split) or split
+    corpus = read_dataset(config, config.root, [split], labels=labels, remembered=remembered)
+    if config.splits is not None:
+        posts = posts_of_id_file(corpus, config.splits, split)
+    else:
+        posts = [post for post in corpus.posts if post.split == split]
+    if not posts:
+        raise DataError(
+            f"{config.root} does not say which posts are its '{split}' split: give a folder with "
+            f"{split}.txt (--splits), as mvcn split writes it."
+        )
+    return replace(corpus, posts=posts)
+
+
+def read_all(config: DataConfig) -> Corpus:
+    """Read the complete dataset at `config.root`; id files, where there are some, set the splits.
+
+    Posts of a split then come in the order of its file, and last those that no file names.
+
+    Raises:
+        ConfigError: No root is given.
+        DataError: A file cannot be read as what it should be, or a post is in two splits.
+    """
+    corpus = read_dataset(config, config.root)
+    if config.splits is None:
+        return corpus
+    placed: dict[str, Post] = {}
+    for split in id_files(config.splits):
+        for post in posts_of_id_file(corpus, config.splits, split):
+            if post.id in placed:
+                raise DataError(
+                    f"{config.splits}: post {post.id} is in {placed[post.id].split}.txt and in "
+                    f"{split}.txt: delete one of them."
+                )
+            placed[post.id] = replace(post, split=split)
+    if not placed:
+        raise DataError(f"{config.splits} has none of train.txt, dev.txt, test.txt: name another.")
+    rest = [replace(post, split=None) for post in corpus.posts if post.id not in placed]
+    return replace(corpus, posts=[*placed.values(), *rest])
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPosts:
+    """Train and dev posts, their classes, and what is not used."""
+
+    train: Sequence[Post]
+    dev: Sequence[Post]
+    class_names: tuple[str, ...]
+    removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Reason -> ids of the posts that are left out, by the dataset's own rules among others."""
+    unused_splits: Mapping[str, int] = field(default_factory=dict)
+    """Split that is not trained on or chosen by -> how many posts it has."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our name of a column -> its name in the dataset, where posts were read from columns."""
+
+
+def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
+    """Read train and dev posts as the settings say.
+
+    Either `train` and `dev` name a dataset each (without `dev`, a tenth of `train` is taken), or
+    the splits of `root` come from id files, else from the dataset itself, else from a stratified
+    8:1:1 split by `seed`, whose test split is left alone.
+
+    Raises:
+        ConfigError: A setting is missing.
+        DataError: A file cannot be read as what it should be.
+    """
+    if config.name not in DATASETS:
+        raise ConfigError(
+            f"No dataset is called '{config.name}': choose from {', '.join(DATASETS)}."
+        )
+    posts = _from_root(config, seed) if config.train is None else _from_train_and_dev(config, seed)
+    _require_learnable(posts)
+    return posts
+
+
+def _from_root(config: DataConfig, seed: int) -> TrainingPosts:
+    if config.root is None:
+        raise ConfigError(
+            f"Dataset '{config.name}' needs data.root (--root) or data.train (--train)."
+        )
+    corpus = read_dataset(config, config.root, tuple(TWO_WAY))
+    if config.splits is not None:
+        return _by_id_files(corpus, config.splits)
+    if corpus.other_splits or any(post.split for post in corpus.posts):
+        splits = {name: [p for p in corpus.posts if p.split == name] for name in TWO_WAY}
+        _require_splits(splits, corpus.other_splits, config.root)
+    else:
+        splits = stratified_split(learnable_posts(corpus.posts), THREE_WAY, seed)
+    unused = Counter({name: len(split) for name, split in splits.items() if name not in TWO_WAY})
+    return _training_posts(corpus, splits, corpus.posts, unused + Counter(corpus.other_splits))
+
+
+def _by_id_files(corpus: Corpus, folder: Path) -> TrainingPosts:
+    """Return the posts that lists of ids name; those that none names are left out."""
+    names = dict.fromkeys([*TWO_WAY, *id_files(folder)])
+    splits = {name: posts_of_id_file(corpus, folder, name) for name in names}
+    others = {name: split for name, split in splits.items() if name not in TWO_WAY}
+    unused = {post.id for split in others.values() for post in split}
+    named = {post.id for split in splits.values() for post in split}
+    rest = tuple(post.id for post in learnable_posts(corpus.posts) if post.id not in named)
+    if rest:
+        corpus = replace(corpus, removed={**corpus.removed, NO_LIST: rest})
+    read = [post for post in corpus.posts if post.id not in unused]
+    return _training_posts(corpus, splits, read, {name: len(one) for name, one in others.items()})
+
+
+def _require_splits(
+    splits: Mapping[str, Sequence[Post]], others: Mapping[str, int], root: Path
+) -> None:
+    missing = [name for name, split in splits.items() if not split]
+    if missing:
+        counts = {name: len(split) for name, split in splits.items() if split} | dict(others)
+        there = " and ".join(f"{count} posts of the split {name}" for name, count in counts.items())
+        raise DataError(
+            f"{root} has no posts of the split {missing[0]}, only {there}: make lists of ids by "
+            "mvcn split, and give their folder (--splits)."
+        )
+
+
+def _from_train_and_dev(config: DataConfig, seed: int) -> TrainingPosts:
+    train = _read_as_split(config, config.train, "train")
+    if config.dev is None:
+        splits = stratified_split(learnable_posts(train.posts), TWO_WAY, seed)
+        return _training_posts(train, splits, train.posts)
+    dev = _read_as_split(config, config.dev, "dev")
+    splits = {"train": list(train.posts), "dev": list(dev.posts)}
+    return _training_posts(train, splits, [*train.posts, *dev.posts])
+
+
+def _read_as_split(config: DataConfig, path: Path | None, split: str) -> Corpus:
+    """Read a dataset given for one split, and warn of posts that say they are of another."""
+    corpus = read_dataset(config, path)
+    others = Counter(post.split for post in corpus.posts if post.split not in (split, None))
+    if others:
+        counts = ", ".join(f"{count} of the split {name}" for name, count in others.items())
+        LOGGER.warning(
+            "%s was given by --%s, so all of its posts are, though it says that it has %s: give it "
+            "by --root to use its splits.",
+            *(path, split, counts),
+        )
+    return corpus
+
+
+def _training_posts(
+    corpus: Corpus,
+    splits: Mapping[str, Sequence[Post]],
+    read: Sequence[Post],
+    unused: Mapping[str, int] | None = None,
+) -> TrainingPosts:
+    """Take out, and count, posts without text and image, and those that wait for a prediction."""
+    empty = tuple(post.id for post in read if missing_input(post) is not None)
+    waiting = tuple(post.id for post in read if post.label is None and missing_input(post) is None)
+    left_out = {WITHOUT_CONTENT: empty, UNLABELLED: waiting}
+    removed = {**corpus.removed, **{reason: ids for reason, ids in left_out.items() if ids}}
+    train, dev = (learnable_posts(splits[name]) for name in TWO_WAY)
+    return TrainingPosts(
+        train, dev, corpus.class_names, removed, dict(unused or {}), corpus.columns
+    )
+
+
+def learnable_posts(posts: Sequence[Post]) -> list[Post]:
+    """Return the posts that have a label and something to read."""
+    return [post for post in posts if post.label is not None and missing_input(post) is None]
+
+
+def _require_learnable(posts: TrainingPosts) -> None:
+    if len(posts.class_names) < MIN_CLASSES:
+        found = ", ".join(posts.class_names) or "no label"
+        is_unknown = posts.columns and "label" not in posts.columns
+        hint = ": name the column of the labels by --columns label=..." if is_unknown else ""
+        raise DataError(
+            f"A classifier needs at least two classes; the training posts have {found}{hint}."
+        )
+    if not posts.dev:
+        raise DataError(
+            f"The {len(posts.train)} training posts are too few to take dev posts from: "
+            "give more, or dev posts of their own (--dev)."
+        )

@@ -1,0 +1,219 @@
+"""The splits of a dataset, train, dev and test, under the names that people give them."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from mvcn.errors import DataError
+from mvcn.types import Corpus
+
+SPLITS = ("train", "dev", "test")
+WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("eval", "evaluation"), "dev"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What others call the splits -> what we call them."""
+NO_SPLIT = "in no split"
+
+SEPARATORS = re.compile(r"[-_.\s]+")
+NAME = re.compile(
+    rf"(?P<word>{'|'.join(sorted(WORDS, key=len, reverse=True))})(?:_?set|_split|_data)?"
+    r"(?P<piece>(?:_seen|_unseen)?(?:_[0-9]+_of_[0-9]+)?)"
+)
+NAMES_SHOWN = 5
+NAME_CHARACTERS = 80
+
+_logger = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
+
+
+def split_of(name: str) -> str | None:
+    """Return ``train``, ``dev`` or ``test`` for a name that means one of them, else None.
+
+    Upper or lower case, and what separates the words of a name, make no difference; ``_set``, as
+    in ``testing_set``, ``_seen`` and ``_unseen``, and the numbers of a shard, as in
+    ``train-00000-of-00002``, may follow.
+    """
+    match = _match(name)
+    return WORDS[match["word"]] if match else None
+
+
+def _match(name: str) -> re.Match[str] | None:
+    return NAME.fullmatch(SEPARATORS.sub("_", name.strip().lower()))
+
+
+def group_by_split(items: Iterable[tuple[str, _Item]], source: str) -> dict[str, list[_Item]]:
+    """Return split -> what makes it up, in the order train, dev, test; other names are left out.
+
+    Several names make up one split where they say that they are pieces of it, such as ``dev_seen``
+    and ``dev_unseen``, or two shards. Names other than ours are logged with how they are read.
+
+    Args:
+        items: Name of a split of the dataset -> what it contains.
+        source: Where the splits are, for errors.
+
+    Raises:
+        DataError: Two names mean one split and are not pieces of it, such as ``dev`` and ``val``.
+    """
+    named: dict[str, list[tuple[str, _Item]]] = {}
+    for name, item in items:
+        if split := split_of(name):
+            named.setdefault(split, []).append((name, item))
+    for split, found in named.items():
+        _require_pieces([name for name, _ in found], split, source)
+    return {split: [item for _, item in named[split]] for split in SPLITS if split in named}
+
+
+def _require_pieces(names: list[str], split: str, source: str) -> None:
+    matches = [match for name in names if (match := _match(name))]
+    words, pieces = ([match[group] for match in matches] for group in ("word", "piece"))
+    are_pieces = all(pieces) and len(set(words)) == 1 and len(set(pieces)) == len(pieces)
+    if len(names) > 1 and not are_pieces:
+        raise DataError(
+            f"{source} has the splits {names[0]!r} and {names[1]!r}, which both mean {split}: "
+            "rename or remove one of them."
+        )
+    _log_other_names(names, split, source)
+
+
+def split_files(folder: Path, suffix: str) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Return split -> the files of a folder that hold it, and the files that hold none.
+
+    Args:
+        folder: Where the files are; one that does not exist holds none.
+        suffix: How their names end, in lower case.
+
+    Raises:
+        DataError: Two files mean one split; see `group_by_split`.
+    """
+    files = [p for p in sorted(folder.glob("*")) if p.suffix.lower() == suffix and p.is_file()]
+    others = [path for path in files if split_of(path.stem) is None]
+    return group_by_split(((path.stem, path) for path in files), str(folder)), others
+
+
+def require_split_files(
+    folder: Path, suffix: str, splits: Collection[str] | None, kind: str
+) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Return what `split_files` does, or raise a DataError where requested splits are missing.
+
+    Args:
+        folder: Where the files are.
+        suffix: How their names end, in lower case.
+        splits: The requested splits; None for those that there are.
+        kind: What the folder is called in a sentence.
+    """
+    files, others = split_files(folder, suffix)
+    missing = [split for split in SPLITS if split in (splits or ()) and split not in files]
+    if missing or not files:
+        names = ", ".join(f"{split}{suffix}" for split in missing or SPLITS)
+        raise DataError(f"{folder} has no {names}: give the folder of {kind}.")
+    return files, others
+
+
+def log_empty_splits(counts: Mapping[str, int], source: str) -> None:
+    """Log which splits have a file without posts, as a warning, and which have no file.
+
+    Args:
+        counts: Split that has a file -> how many posts are in it.
+        source: Where the posts are.
+    """
+    for split in SPLITS:
+        if split not in counts:
+            _logger.info("%s has no file of the split %s.", source, split)
+        elif not counts[split]:
+            _logger.warning("%s: the file of the split %s holds no posts.", source, split)
+
+
+def left_out(source: str, unknown: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:
+    """Return why posts are left out -> their ids, for `Corpus.removed`, and warn of each split.
+
+    Args:
+        source: Where the posts are.
+        unknown: Name of a split that is none of ours -> the ids of its posts.
+    """
+    for name, ids in unknown.items():
+        _logger.warning(
+            "%s: %r is none of train, dev and test, so its %d post(s) are left out.",
+            *(source, name[:NAME_CHARACTERS], len(ids)),
+        )
+    return {
+        f"in {name[:NAME_CHARACTERS]!r}, which is none of train, dev and test": tuple(ids)
+        for name, ids in unknown.items()
+    }
+
+
+def keep_splits(corpus: Corpus, splits: Collection[str] | None, source: str) -> Corpus:
+    """Return the posts of the requested splits; the others are counted.
+
+    Args:
+        corpus: Posts whose `Post.split` is the name of a split, ours or not.
+        splits: The requested splits; None for all posts, those of no split included.
+        source: Where the posts are, for errors.
+
+    Raises:
+        DataError: Splits are requested, and the dataset has others alone.
+    """
+    corpus, unknown = _with_our_splits(corpus, source)
+    if splits is None:
+        for name, ids in unknown.items():
+            _logger.warning(
+                "%s: %r is none of train, dev and test: its %d post(s) are read as in no split.",
+                *(source, name[:NAME_CHARACTERS], len(ids)),
+            )
+        return corpus
+    counts = Counter(post.split for post in corpus.posts)
+    if not (corpus.other_splits or counts.keys() - {None}):
+        if unknown:
+            raise DataError(
+                f"{source} has the splits {_shown(unknown)}, none of which is train, dev or test: "
+                "rename them, or name the posts of each split by id files (--splits)."
+            )
+        return corpus
+    unknown_ids = {post_id for ids in unknown.values() for post_id in ids}
+    nowhere = tuple(p.id for p in corpus.posts if p.split is None and p.id not in unknown_ids)
+    others = {name: counts[name] for name in SPLITS if counts[name] and name not in splits}
+    removed = {**corpus.removed, **left_out(source, unknown)}
+    return replace(
+        corpus,
+        posts=[post for post in corpus.posts if post.split in splits],
+        removed=removed | ({NO_SPLIT: nowhere} if nowhere else {}),
+        other_splits={**corpus.other_splits, **others},
+    )
+
+
+def _with_our_splits(corpus: Corpus, source: str) -> tuple[Corpus, dict[str, list[str]]]:
+    """Return posts in splits by our names, and name of a split that is none of ours -> ids."""
+    theirs = dict.fromkeys(post.split for post in corpus.posts if post.split is not None)
+    ours: dict[str | None, str | None] = {name: split_of(name) for name in theirs}
+    for split in SPLITS:
+        if names := [name for name in theirs if ours[name] == split]:
+            _log_other_names(names, split, source)
+    unknown: dict[str, list[str]] = {name: [] for name in theirs if ours[name] is None}
+    for post in corpus.posts:
+        if post.split in unknown:
+            unknown[post.split].append(post.id)
+    posts = [
+        post if ours.get(post.split) == post.split else replace(post, split=ours[post.split])
+        for post in corpus.posts
+    ]
+    return replace(corpus, posts=posts), unknown
+
+
+def _log_other_names(names: Collection[str], split: str, source: str) -> None:
+    if list(names) != [split]:
+        are = "is" if len(names) == 1 else "are"
+        _logger.info("%s: %s %s read as the split %s.", source, _shown(names), are, split)
+
+
+def _shown(names: Collection[str]) -> str:
+    """Return the first of some names for a sentence."""
+    first = [repr(name[:NAME_CHARACTERS]) for name in list(names)[:NAMES_SHOWN]]
+    more = len(names) - len(first)
+    *others, last = [*first, *([f"{more} more"] if more else [])]
+    return f"{', '.join(others)} and {last}" if others else last
