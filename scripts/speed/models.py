@@ -53,8 +53,8 @@ def main(
 
 
 def _classifier(config: RunConfig) -> Classifier:
-    has_head = config.objective.annotation_weight > 0
-    model = build_model(config.model, CLASSES, annotation_head=has_head)
+    has_head = config.objective.unimodal_label_weight > 0
+    model = build_model(config.model, CLASSES, unimodal_label_head=has_head)
     return Classifier(model, build_processor(config.model))
 
 

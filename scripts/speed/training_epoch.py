@@ -10,7 +10,7 @@ checkpoint is in it, nor what happens once in a run: reading weights, tokens, ru
 text layers, filling the queue.
 
 Ours is the default recipe through `build_trainer`, in a process with the allocator setting of the
-command line. The recipe trains the upper two of six text layers, and has an annotation head.
+command line. The recipe trains the upper two of six text layers, and has a unimodal-label head.
 The reference is the plain script of `scripts.speed.plain_training`, which trains all parameters.
 """
 
@@ -193,7 +193,7 @@ def _read(
 def _model_and_processor(
     config: RunConfig, class_names: tuple[str, ...]
 ) -> tuple[MvcnForClassification, MvcnProcessor]:
-    model = build_model(config.model, class_names, annotation_head=True)
+    model = build_model(config.model, class_names, unimodal_label_head=True)
     return model, build_processor(config.model)
 
 

@@ -8,7 +8,7 @@ Configuration stops here and at the builders: modules take plain keyword argumen
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, model_validator
@@ -143,19 +143,23 @@ class NetworkConfig(Settings):
 class ModelConfig(NetworkConfig):
     """The encoders, what is read of a post, and the network."""
 
+    earlier_names: ClassVar = {
+        "mark_blanks": "mark_whitespace",
+        "image_describer": "attribute_model",
+    }
+
     text_encoder: str = "minilm-l6"
     """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
     image_encoder: str = "efficientnet-lite0"
     """Packaged name, folder, or Hugging Face hub name. Not given, ours."""
-    image_describer: str | None = None
-    """Image classifier or captioner, by folder or Hugging Face hub name, whose words stand for what
-    is in an image where the data has none; by default the image encoder's own objects.
-    Ours."""
+    attribute_model: str | None = None
+    """Image classifier or captioner, by folder or Hugging Face hub name, that finds attributes of
+    images where the data has none; by default the image encoder's own objects do. Ours."""
     text_layers: CountOrAll = None
     """Lowest layers of the text encoder to keep; 0 keeps vectors of words. By default all.
     Ours."""
-    mark_blanks: bool = True
-    """Show the text encoder leading, trailing and repeated blanks, which BERT's would ignore.
+    mark_whitespace: bool = True
+    """Show the text encoder leading, trailing and repeated whitespace, which BERT's would ignore.
     Ours."""
     max_tokens: Tokens = 64
     """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200.
@@ -164,6 +168,8 @@ class ModelConfig(NetworkConfig):
 
 class ObjectiveConfig(Settings):
     """The loss: cross-entropy with soft targets, plus the semantic congruity constraint."""
+
+    earlier_names: ClassVar = {"annotation_weight": "unimodal_label_weight"}
 
     congruity_weight: NonNegative = 0.1
     """Lambda; 0 switches the constraint off. Not given, ours."""
@@ -185,7 +191,7 @@ class ObjectiveConfig(Settings):
     class_weights: ClassWeights = "none"
     """Weight of each class's posts in the cross-entropy; auto: the rarer the heavier, mean 1.
     Ours."""
-    annotation_weight: NonNegative = 0.0
+    unimodal_label_weight: NonNegative = 0.0
     """Weight of an auxiliary head on the labels of text and image, for posts with both. Ours."""
     distillation_weight: Share = 0.0
     """Share of each target that a linear teacher's out-of-fold probabilities take over. Ours."""

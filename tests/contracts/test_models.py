@@ -48,8 +48,8 @@ SPECIAL = {
     "mvcn": {
         "softmax, two units": {"attention": "softmax", "num_fusion_layers": 2},
         "equal fusion": {"fusion": "equal"},
-        "annotation head": {"annotation_head": True},
-        "annotation head, equal fusion": {"annotation_head": True, "fusion": "equal"},
+        "unimodal-label head": {"unimodal_label_head": True},
+        "unimodal-label head, equal fusion": {"unimodal_label_head": True, "fusion": "equal"},
     },
 }
 CASES = {
@@ -79,10 +79,12 @@ def build(tiny_settings):
     def build_once(items):
         torch.manual_seed(0)
         settings = json.loads(items)
-        head = settings.pop("annotation_head", False)
-        built = build_model(ModelConfig(**tiny_settings | settings), CLASSES, annotation_head=head)
+        head = settings.pop("unimodal_label_head", False)
+        built = build_model(
+            ModelConfig(**tiny_settings | settings), CLASSES, unimodal_label_head=head
+        )
         if head:  # a rule that says something
-            built.annotation.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
+            built.unimodal_label_head.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
         return built.eval()
 
     return lambda settings: copy.deepcopy(build_once(json.dumps(settings)))
@@ -179,8 +181,8 @@ def test_frozen_parts_get_no_gradient_and_no_dropout(model, settings, batch):
     frozen = []
     if model.image_encoder is not None and model.image_encoder_is_frozen:
         frozen.append(model.image_encoder)
-    if model.image_words is not None:
-        frozen.append(model.image_words)
+    if model.image_attributes is not None:
+        frozen.append(model.image_attributes)
     if "text" in model.reads:
         if model.config.freeze_text_embeddings or model.config.frozen_text_layers:
             frozen.append(model.text_encoder.embeddings)
@@ -433,8 +435,8 @@ def test_each_recipe_builds_with_tiny_encoders(recipe, tiny_settings, batch):
     encoders = {key: tiny_settings[key] for key in ("text_encoder", "image_encoder")}
     layers = {"frozen_text_layers": min(config.model.frozen_text_layers, 2)}
     config.update({"model": encoders | layers | {"max_tokens": 64}})
-    head = config.objective.annotation_weight > 0
-    model = build_model(config.model, CLASSES, annotation_head=head).eval()
+    head = config.objective.unimodal_label_weight > 0
+    model = build_model(config.model, CLASSES, unimodal_label_head=head).eval()
     assert without_grad(model, batch).logits.isfinite().all()
     assert model.config.hidden_size == config.model.hidden_size
     assert model.config.network == (recipe if recipe in MODELS else "mvcn")
@@ -443,9 +445,9 @@ def test_each_recipe_builds_with_tiny_encoders(recipe, tiny_settings, batch):
 
 def test_the_verdict_is_the_geometric_mean_of_two_opinions(tiny_settings, batch):
     torch.manual_seed(0)
-    model = build_model(ModelConfig(**tiny_settings), CLASSES, annotation_head=True).eval()
+    model = build_model(ModelConfig(**tiny_settings), CLASSES, unimodal_label_head=True).eval()
     for label in range(3):  # the image decides
-        model.annotation.merge_table[:, label, label] = 1 / 9
+        model.unimodal_label_head.merge_table[:, label, label] = 1 / 9
     output = without_grad(model, batch)
     by_rule = output.pair_logits.flatten(1).softmax(-1).view(4, 3, 3).sum(1)
     expected = (output.fused_logits.softmax(-1) * by_rule).sqrt()

@@ -25,7 +25,7 @@ SETTINGS = {
     "batch centroids": {"centroids": "batch"},
     "calibration": {"calibration": 0.5},
     "calibration alone": {"calibration": 0.5, "congruity_weight": 0.0},
-    "annotation head": {"annotation_weight": 0.3},
+    "unimodal-label head": {"unimodal_label_weight": 0.3},
     "distillation": {"distillation_weight": 0.4},
     "contrast": CONTRASTS,
     "faithful contrast": {**CONTRASTS, "contrast_form": "faithful"},
@@ -33,7 +33,7 @@ SETTINGS = {
     "penalty": {"penalty_weight": 0.3},
     "everything": {
         "calibration": 0.5,
-        "annotation_weight": 0.3,
+        "unimodal_label_weight": 0.3,
         "congruity_weight": 0.7,
         "distillation_weight": 0.4,
         "penalty_weight": 0.3,
@@ -42,7 +42,7 @@ SETTINGS = {
 }
 WEIGHTS = {
     "congruity": "congruity_weight",
-    "unimodal_cross_entropy": "annotation_weight",
+    "unimodal_cross_entropy": "unimodal_label_weight",
     "label_contrast": "label_contrast_weight",
     "data_contrast": "data_contrast_weight",
     "penalty": "penalty_weight",
@@ -202,7 +202,7 @@ def test_takes_a_single_post(options):
     [
         {"congruity_weight": 0.0},
         {"congruity_weight": 0.0, "centroids": "batch"},
-        {"congruity_weight": 0.0, "congruity_form": "absolute", "annotation_weight": 0.0},
+        {"congruity_weight": 0.0, "congruity_form": "absolute", "unimodal_label_weight": 0.0},
         {"congruity_weight": 0.0, "calibration": 0.0, "calibration_temperature": 9.0},
     ],
 )
@@ -283,7 +283,7 @@ def test_calibration_asks_distances_only_when_each_class_has_a_centroid():
 
 def test_the_unimodal_term_sums_over_what_is_not_annotated():
     output, targets = draw()
-    parts = build(annotation_weight=0.3)(output, targets)
+    parts = build(unimodal_label_weight=0.3)(output, targets)
     terms = []
     for pairs, text, image in zip(
         output.pair_logits, targets.text_labels, targets.image_labels, strict=True
@@ -304,7 +304,7 @@ def test_posts_without_unimodal_labels_teach_the_head_nothing():
     output, targets = draw()
     nothing = torch.full((BATCH,), -1)
     absent = targets._replace(text_labels=nothing, image_labels=nothing)
-    parts = build(annotation_weight=0.3)(output, absent)
+    parts = build(unimodal_label_weight=0.3)(output, absent)
     parts["loss"].backward()
     assert parts["unimodal_cross_entropy"].abs() < 1e-6
     assert output.pair_logits.grad.abs().max() < 1e-6
@@ -315,12 +315,12 @@ def test_a_unimodal_label_weight_needs_such_a_head():
     output.pair_logits = None
     assert build()(output, targets)["loss"].isfinite()
     with pytest.raises(ConfigError, match="this model has no unimodal-label head"):
-        build(annotation_weight=0.3)(output, targets)
+        build(unimodal_label_weight=0.3)(output, targets)
 
 
 def test_the_teacher_takes_over_its_share_of_the_targets():
     # The gradient of cross-entropy in the logits is p less the target, whatever the target.
-    options = {"congruity_weight": 0.0, "annotation_weight": 1.0, "distillation_weight": 0.3}
+    options = {"congruity_weight": 0.0, "unimodal_label_weight": 1.0, "distillation_weight": 0.3}
     output, targets = draw()
     targets = targets._replace(
         text_labels=targets.labels, image_labels=(targets.labels + 1) % CLASSES
@@ -338,7 +338,7 @@ def test_the_teacher_takes_over_its_share_of_the_targets():
 
 @pytest.mark.parametrize("calibration", [0.0, 0.5])
 def test_without_a_teacher_distillation_changes_nothing(calibration):
-    options = {"calibration": calibration, "annotation_weight": 0.3}
+    options = {"calibration": calibration, "unimodal_label_weight": 0.3}
     output, targets = draw()
     absent = targets._replace(teacher=None, teacher_pairs=None)
     assert_same(
@@ -358,7 +358,7 @@ def test_every_post_needs_a_label(label):
     ("option", "value"),
     [
         ("congruity_weight", -0.1),
-        ("annotation_weight", -1.0),
+        ("unimodal_label_weight", -1.0),
         ("distillation_weight", 1.1),
         ("calibration", 1.5),
         ("calibration", -0.1),

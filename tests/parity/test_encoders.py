@@ -98,7 +98,7 @@ def test_objects_are_those_of_the_package_that_published_the_image_encoder():
     pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         image = ours.encode_images(pixels)
-        objects = ours.image_words.objects(image, torch.ones(2, 49, dtype=torch.bool))
+        objects = ours.image_attributes.objects(image, torch.ones(2, 49, dtype=torch.bool))
         theirs = published(pixels).softmax(-1)
     # Ours go through features of half precision.
     torch.testing.assert_close(objects, theirs, atol=1e-3, rtol=0)
@@ -120,7 +120,9 @@ def test_a_vision_transformer_names_objects_from_its_first_token(tiny_image_enco
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         image = ours.encode_images(pixels)
-        objects = ours.image_words.objects(image, torch.ones(image.shape[:2], dtype=torch.bool))
+        objects = ours.image_attributes.objects(
+            image, torch.ones(image.shape[:2], dtype=torch.bool)
+        )
         torch.testing.assert_close(objects, theirs(pixels).logits.softmax(-1), atol=1e-3, rtol=0)
 
 

@@ -103,7 +103,7 @@ def test_words_are_held_in_memory_where_they_cannot_be_kept(
 
 def test_a_run_keeps_its_attribute_model(tiny_config, captioner, posts, tmp_path):
     source = shutil.copytree(captioner, tmp_path / "describer")
-    changes = {"network": "concat3", "image_describer": str(source)}
+    changes = {"network": "concat3", "attribute_model": str(source)}
     config = tiny_config(model=changes, objective={"congruity_weight": 0.0}, training={"epochs": 1})
     report = train(config, tmp_path / "run").metrics
     shutil.rmtree(source)  # nothing but the run's own folder is needed
@@ -138,7 +138,7 @@ def test_a_run_keeps_its_attribute_model(tiny_config, captioner, posts, tmp_path
 def test_a_model_that_reads_no_attributes_takes_no_attribute_model(
     tiny_config, tiny_image_encoder, tmp_path
 ):
-    config = tiny_config(model={"image_describer": str(tiny_image_encoder)})
+    config = tiny_config(model={"attribute_model": str(tiny_image_encoder)})
     with pytest.raises(ConfigError, match="'mvcn' reads no words for images"):
         train(config, tmp_path / "run")
 

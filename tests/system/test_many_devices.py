@@ -82,7 +82,7 @@ def with_graph(config):
     changed.update(
         {
             "model": {"network": "mgnns"},
-            "objective": {"annotation_weight": 0.0, "distillation_weight": 0.0},
+            "objective": {"unimodal_label_weight": 0.0, "distillation_weight": 0.0},
             "training": {"epochs": 1},
         }
     )
@@ -115,7 +115,7 @@ def recipe(tiny_config, calm_text_encoder, tmp_path_factory):
             "dropout": 0.0,
             "frozen_text_layers": 1,
         },
-        objective={"calibration": 0.4, "annotation_weight": 0.5, "distillation_weight": 0.3},
+        objective={"calibration": 0.4, "unimodal_label_weight": 0.5, "distillation_weight": 0.3},
         training={
             **{"epochs": EPOCHS, "batch_size": 5, "eval_batch_size": 6, "gradient_accumulation": 2},
             **{"fusion_learning_rate": 3e-4, "encoder_learning_rate": 3e-5},

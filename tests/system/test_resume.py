@@ -20,7 +20,7 @@ SETTINGS = {
     "objective": {
         "queue_size": 20,
         "calibration": 0.4,
-        "annotation_weight": 0.5,
+        "unimodal_label_weight": 0.5,
         "distillation_weight": 0.3,
     },
     "training": {"epochs": 4, "patience": 2, "weight_average_decay": 0.9},

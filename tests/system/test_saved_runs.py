@@ -6,11 +6,13 @@ nobody writes them anew: what a later version renames has to load under its old 
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-import torch  # noqa: F401 (its own import warns, which a test that imports it would not outlive)
+import torch
+from safetensors.torch import load_file, save_file
 
 SAVED = Path(__file__).parent / "saved_runs"
 POSTS = SAVED / "posts" / "posts.csv"
@@ -56,6 +58,49 @@ def test_every_setting_of_a_saved_run_is_known(run):
     from mvcn.training.run_folder import Run
 
     settings = Run(run).config
+    assert settings.model.network == "mvcn"
+    assert settings.model.fusion == ("equal" if run.name == "mfs" else "text-guided")
+    assert settings.model.mark_whitespace
+    assert settings.model.attribute_model is None
+    assert settings.objective.unimodal_label_weight == (0.5 if run.name == "mvcn" else 0.0)
     assert settings.data.dev == Path("dev/posts.csv")
     assert (settings.model.num_heads, settings.model.dropout) == (2, 0.1)
     assert (settings.objective.queue_size, settings.training.epochs) == (24, 8)
+
+
+def test_a_saved_run_is_written_again_with_the_settings_of_today(run, tmp_path):
+    from mvcn.training.run_folder import Run
+
+    model, processor = Run(run).model, Run(run).processor
+    assert (model.unimodal_label_head is not None) == (run.name == "mvcn")
+    model.save_pretrained(tmp_path / "again")
+    processor.save_pretrained(tmp_path / "again")
+    settings = [
+        json.loads((tmp_path / "again" / name).read_text("utf-8"))
+        for name in ("config.json", "processor_config.json")
+    ]
+    earlier = {"annotation_head", "image_words", "mark_blanks"}
+    assert not earlier & {name for one in settings for name in one}
+    again = Run(tmp_path / "again").model
+    for name, weight in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight)
+
+
+def test_names_of_objects_load_by_their_earlier_names(tiny_settings, tmp_path):
+    from mvcn.config import ModelConfig
+    from mvcn.models import MvcnForClassification, build_model
+
+    model = build_model(ModelConfig(network="concat3", **tiny_settings), ("bad", "good"))
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    config["image_words"] = config.pop("image_attributes")
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    weights = load_file(tmp_path / "model.safetensors")
+    earlier = {
+        re.sub("^image_attributes", "image_words", name): one for name, one in weights.items()
+    }
+    assert earlier.keys() != weights.keys()
+    save_file(earlier, tmp_path / "model.safetensors", {"format": "pt"})
+    loaded, info = MvcnForClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    assert torch.equal(loaded.image_attributes.names, model.image_attributes.names)

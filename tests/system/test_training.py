@@ -190,9 +190,9 @@ def test_dev_predictions_are_those_of_the_saved_model(tiny_run, tiny_config):
 
 
 def test_what_annotators_said_is_learned(one_epoch, tmp_path):
-    train(one_epoch(objective={"annotation_weight": 0.5}), tmp_path)
+    train(one_epoch(objective={"unimodal_label_weight": 0.5}), tmp_path)
     assert len(column(tmp_path, "unimodal_cross_entropy")) == 4
-    table = Classifier.from_pretrained(tmp_path).model.annotation.merge_table
+    table = Classifier.from_pretrained(tmp_path).model.unimodal_label_head.merge_table
     assert table.sum().item() == pytest.approx(1)  # shares of all training posts
     assert ((table > 0).sum(-1) <= 1).all()  # two unimodal labels decide the post's
     # By the merge rule two equal labels stay: classes are in the order of the alphabet.
@@ -201,7 +201,7 @@ def test_what_annotators_said_is_learned(one_epoch, tmp_path):
 
 def test_a_teacher_makes_the_targets_softer(one_epoch, tmp_path):
     for name, weight in (("alone", 0.0), ("taught", 0.5)):
-        objective = {"annotation_weight": 0.5, "distillation_weight": weight}
+        objective = {"unimodal_label_weight": 0.5, "distillation_weight": weight}
         train(one_epoch(objective=objective), tmp_path / name)
     for part in ("cross_entropy", "unimodal_cross_entropy"):
         assert column(tmp_path / "alone", part) != column(tmp_path / "taught", part)

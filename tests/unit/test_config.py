@@ -207,6 +207,30 @@ def test_set_applies_yaml_values():
     assert (config.model.attention, config.model.freeze_text_embeddings) == ("softmax", True)
 
 
+@pytest.mark.parametrize(
+    ("section", "earlier", "name", "value"),
+    [
+        ("model", "mark_blanks", "mark_whitespace", False),
+        ("model", "image_describer", "attribute_model", "captioner"),
+        ("objective", "annotation_weight", "unimodal_label_weight", 0.5),
+    ],
+)
+def test_a_setting_is_known_by_its_name_of_an_earlier_version(section, earlier, name, value):
+    expected = changed(section, **{name: value})
+    assert changed(section, **{earlier: value}) == expected != RunConfig()
+    config = RunConfig()
+    config.set([f"{section}.{earlier}={value}"])
+    assert config == expected
+    with pytest.raises(ConfigError, match=rf"'{section}\.{name}' is given twice"):
+        changed(section, **{earlier: value, name: value})
+
+
+@pytest.mark.parametrize(("network", "fusion"), [("tgf", "text-guided"), ("mfs", "equal")])
+def test_a_network_that_was_one_of_its_own_is_a_form_of_mvcn(network, fusion):
+    model = changed("model", network=network, fusion="text-guided").model
+    assert (model.network, model.fusion) == ("mvcn", fusion)
+
+
 def test_set_takes_the_last_of_equal_keys():
     config = RunConfig()
     config.set(["training.epochs=3", "training.epochs=5"])
@@ -344,7 +368,7 @@ class TestPaper:
             for place, text in docstrings.items()
             if (match := re.search(r"\bOurs(?:: ([\w-]+))?\.$", text))
         }
-        assert {("model", "mark_blanks"), ("objective", "prefill")} < ours.keys()
+        assert {("model", "mark_whitespace"), ("objective", "prefill")} < ours.keys()
         found = {(section, name): getattr(getattr(paper, section), name) for section, name in ours}
         off = (None, False, 0, "none")
         assert [

@@ -179,7 +179,7 @@ def _train_and_measure(
     measures = _on_patches(observations, dev)
     imageless = [dataclasses.replace(post, image=None) for post in posts]
     set_seed(plan.seed)
-    untrained = build_model(config.model, model.class_names, annotation_head=True)
+    untrained = build_model(config.model, model.class_names, unimodal_label_head=True)
     control = _on_patches(_observe(untrained, processor, posts), dev)
     numbers = {
         "dev": run.metrics["dev"],

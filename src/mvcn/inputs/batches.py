@@ -18,7 +18,7 @@ from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.image_words import pad_pieces, word_pieces
+from mvcn.models.image_attributes import pad_pieces, word_pieces
 from mvcn.models.registry import system
 from mvcn.nn.unimodal_labels import estimate_merge_table
 from mvcn.types import BadImagePolicy, ImageReference, Post

@@ -29,8 +29,10 @@ from mvcn.models import MvcnConfig, require_tokens
 LOG = logging.getLogger(__name__)
 GREY_LEVELS = 256
 CHANNELS = 3
-BLANK_MARK = " \u00b7 "
-"""A middle dot, which editors use, too, to make blanks visible."""
+WHITESPACE_MARK = " \u00b7 "
+"""A middle dot, which editors use, too, to make whitespace visible."""
+EARLIER_NAME = "mark_blanks"
+"""Of ``mark_whitespace`` in files of an earlier version."""
 
 
 class MvcnProcessor(ProcessorMixin):
@@ -42,8 +44,8 @@ class MvcnProcessor(ProcessorMixin):
         image_processor: The image encoder's.
         tokenizer: The text encoder's.
         max_tokens: Word pieces kept of a text.
-        mark_blanks: Put a middle dot for leading, trailing and repeated blanks, for tokenizers
-            that drop them: they are a part of the text that other encoders read.
+        mark_whitespace: Put a middle dot for leading, trailing and repeated whitespace, for
+            tokenizers that drop it: it is a part of the text that other encoders read.
     """
 
     def __init__(
@@ -51,21 +53,23 @@ class MvcnProcessor(ProcessorMixin):
         image_processor: Any,
         tokenizer: Any,
         max_tokens: int = 64,
-        mark_blanks: bool = True,
+        mark_whitespace: bool = True,
     ) -> None:
         super().__init__(image_processor, tokenizer)
         self.max_tokens = max_tokens
-        self.mark_blanks = mark_blanks
+        self.mark_whitespace = mark_whitespace
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **options: Any) -> "MvcnProcessor":
         """Load from a folder or hub name, with Pillow as the image backend on every machine."""
         settings, _ = cls.get_processor_dict(folder, **options)
+        if EARLIER_NAME in settings:
+            settings["mark_whitespace"] = settings[EARLIER_NAME]
         return cls(
             AutoImageProcessor.from_pretrained(folder, backend=IMAGE_BACKEND, **options),
             AutoTokenizer.from_pretrained(folder, **options),
             max_tokens=settings["max_tokens"],
-            mark_blanks=settings["mark_blanks"],
+            mark_whitespace=settings["mark_whitespace"],
         )
 
     def __call__(self, text: Sequence[str], images: Sequence[Image.Image | None]) -> BatchFeature:
@@ -150,7 +154,11 @@ class MvcnProcessor(ProcessorMixin):
         return np.asarray(values)
 
     def _visible(self, text: str) -> str:
-        return ODD_BLANKS.sub(BLANK_MARK, text) if self.mark_blanks and has_text(text) else text
+        return (
+            ODD_BLANKS.sub(WHITESPACE_MARK, text)
+            if self.mark_whitespace and has_text(text)
+            else text
+        )
 
     @property
     def image_size_px(self) -> int:
@@ -205,7 +213,7 @@ def build_processor(config: ModelConfig) -> MvcnProcessor:
         load_image_processor(config.image_encoder),
         tokenizer,
         max_tokens=config.max_tokens,
-        mark_blanks=config.mark_blanks,
+        mark_whitespace=config.mark_whitespace,
     )
 
 

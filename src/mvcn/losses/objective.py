@@ -213,7 +213,7 @@ def build_objective(
         to the systems that MVCN is compared with; all are off by default.
     """
     weights = _class_weights(settings.class_weights, class_names, labels)
-    unimodal_weight = settings.annotation_weight if has_unimodal_head else 0.0
+    unimodal_weight = settings.unimodal_label_weight if has_unimodal_head else 0.0
     terms = [
         Term("cross_entropy", 1.0, partial(_cross_entropy, settings, weights)),
         Term("congruity", settings.congruity_weight, partial(_congruity, settings)),

@@ -16,20 +16,20 @@ from mvcn.encoders.packaged import sentiment_words
 from mvcn.encoders.tokens import keep_lowest_layers, most_tokens, reads_text_of
 from mvcn.errors import ConfigError
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.image_words import pad_pieces, word_pieces
+from mvcn.models.image_attributes import pad_pieces, word_pieces
 from mvcn.models.registry import system
 from mvcn.settings import with_values
 
 
 def build_model(
-    config: ModelConfig, class_names: tuple[str, ...], *, annotation_head: bool = False
+    config: ModelConfig, class_names: tuple[str, ...], *, unimodal_label_head: bool = False
 ) -> MvcnForClassification:
     """Build the model around its published encoders; all else is drawn from torch's generator.
 
     Args:
         config: Sizes and switches.
         class_names: Classes in the order of the logits.
-        annotation_head: Predict what annotators said of text and image, too.
+        unimodal_label_head: Predict what annotators said of text and image, too.
 
     Raises:
         ConfigError: An encoder cannot be loaded or reads fewer tokens, sizes do not fit each
@@ -37,24 +37,24 @@ def build_model(
     """
     kind = system(config.network).options
     options = with_values(kind(), config.options, "model.options")
-    sizes, fill = _image_words(config)
+    sizes, fill = _image_attributes(config)
     settings = {name: getattr(config, name) for name in NetworkConfig.model_fields}
     model = MvcnForClassification.from_encoders(
         _text_encoder(config),
         load_image_encoder(config.image_encoder),
         **settings | {"options": options.model_dump()},
-        annotation_head=annotation_head,
+        unimodal_label_head=unimodal_label_head,
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},
-        image_words=sizes,
+        image_attributes=sizes,
     )
-    if model.image_words is not None:
-        model.image_words.fill(*fill)
+    if model.image_attributes is not None:
+        model.image_attributes.fill(*fill)
     return model
 
 
-def _image_words(config: ModelConfig) -> tuple[dict[str, Any] | None, tuple[Any, ...]]:
-    """Return the sizes of `ImageWords` and what fills it, where the network reads its words."""
+def _image_attributes(config: ModelConfig) -> tuple[dict[str, Any] | None, tuple[Any, ...]]:
+    """Return the sizes of `ImageAttributes` and what fills it, where the network reads any."""
     reads = set(system(config.network).reads)
     if not reads & {"objects", "attributes", "pairs"}:
         return None, ()

@@ -23,9 +23,9 @@ from mvcn.encoders.tokens import (
     text_tokens,
 )
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.image_words import (
+from mvcn.models.image_attributes import (
     NO_PIECE,
-    ImageWords,
+    ImageAttributes,
     prefer_given,
     with_nearest,
     word_vectors,
@@ -37,6 +37,11 @@ from mvcn.nn.dropout import replace_dropout
 from mvcn.nn.unimodal_labels import UnimodalLabelHead
 
 ALIGNMENT_BYTES = 64
+EARLIER_WEIGHTS = {
+    r"^network\.annotation\.": "network.unimodal_label_head.",
+    r"^image_words\.": "image_attributes.",
+}
+"""Start of a weight's name in an earlier version -> that of today."""
 
 
 class MvcnForClassification(PreTrainedModel):
@@ -71,7 +76,9 @@ class MvcnForClassification(PreTrainedModel):
                 (about.reads_image, image_encoder, config.image_config),
             )
         )
-        self.image_words = ImageWords(**config.image_words) if config.image_words else None
+        self.image_attributes = (
+            ImageAttributes(**config.image_attributes) if config.image_attributes else None
+        )
         replace_dropout(self)
         self._freeze()
 
@@ -94,6 +101,7 @@ class MvcnForClassification(PreTrainedModel):
 
         In a file they lie anywhere; an LSTM rounds otherwise where its weights are not aligned.
         """
+        options.setdefault("key_mapping", EARLIER_WEIGHTS)
         loaded = super().from_pretrained(*arguments, **options)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         for weight in model.parameters():
@@ -201,9 +209,9 @@ class MvcnForClassification(PreTrainedModel):
         return tuple(self.config.id2label[index] for index in range(self.config.num_labels))
 
     @property
-    def annotation(self) -> UnimodalLabelHead | None:
+    def unimodal_label_head(self) -> UnimodalLabelHead | None:
         """The head on pairs of text and image label, where the network has one."""
-        return getattr(self.network, "annotation", None)
+        return getattr(self.network, "unimodal_label_head", None)
 
     @cached_property
     def frozen_text_layers(self) -> FrozenTextLayers | None:
@@ -242,8 +250,8 @@ class MvcnForClassification(PreTrainedModel):
         config = self.config
         if self.image_encoder is not None and self.image_encoder_is_frozen:
             freeze(self.image_encoder)
-        if self.image_words is not None:
-            freeze(self.image_words)
+        if self.image_attributes is not None:
+            freeze(self.image_attributes)
         if self.text_encoder is None:
             return
         if config.freeze_text_embeddings or config.frozen_text_layers:
@@ -281,17 +289,17 @@ class MvcnForClassification(PreTrainedModel):
         Bool[Tensor, "batch attribute"],
     ]:
         """Return objects, their names, and given words or the likeliest objects' names."""
-        if self.image_words is None or self.text_encoder is None:
+        if self.image_attributes is None or self.text_encoder is None:
             none = image.new_zeros(image.shape[0], 0)
             return none, image.new_zeros(0, 0), none.unsqueeze(1), mask[:, :1]
-        objects = self.image_words.objects(image, mask)
-        pieces = prefer_given(given, self.image_words.name_pieces(objects))
+        objects = self.image_attributes.objects(image, mask)
+        pieces = prefer_given(given, self.image_attributes.name_pieces(objects))
         embeddings = self.text_encoder.get_input_embeddings()
         words = word_vectors(pieces, embeddings)
         if "pairs" in self.reads:
-            sentiments = word_vectors(self.image_words.sentiments, embeddings)
+            sentiments = word_vectors(self.image_attributes.sentiments, embeddings)
             words = with_nearest(words, sentiments)
-        names = word_vectors(self.image_words.names, embeddings)
+        names = word_vectors(self.image_attributes.names, embeddings)
         return objects, names, words, (pieces != NO_PIECE).any(-1)
 
     def _encode_texts(

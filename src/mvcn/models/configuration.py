@@ -8,6 +8,8 @@ from transformers.configuration_utils import SubConfigSpec
 from mvcn.config import EARLIER_NETWORKS, NetworkConfig
 from mvcn.encoders.tokens import token_width
 
+EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image_attributes"}
+
 
 @no_type_check  # Hugging Face makes its constructor take keywords that it does not declare
 class MvcnConfig(PreTrainedConfig):
@@ -31,14 +33,17 @@ class MvcnConfig(PreTrainedConfig):
 
     text_config: PreTrainedConfig | dict[str, Any] | None = None
     image_config: PreTrainedConfig | dict[str, Any] | None = None
-    annotation_head: bool = False
+    unimodal_label_head: bool = False
     temperature: float = 1.0
     """What logits are divided by for probabilities; fitted on dev posts at the end of training."""
-    image_words: dict[str, Any] | None = None
-    """Sizes of `ImageWords`, for a network that reads words for what is in an image."""
+    image_attributes: dict[str, Any] | None = None
+    """Sizes of `ImageAttributes`, for a network that reads words for what is in an image."""
 
     def __post_init__(self, **settings: Any) -> None:
-        """Take the settings of `NetworkConfig`; some networks had names of their own."""
+        """Take the settings of `NetworkConfig`, under the names of earlier versions, too."""
+        for earlier, name in EARLIER_NAMES.items():
+            if earlier in settings:
+                setattr(self, name, settings.pop(earlier))
         settings |= EARLIER_NETWORKS.get(str(settings.get("network")), {})
         super().__post_init__(**{**dict(NetworkConfig()), **settings})
 
@@ -55,5 +60,5 @@ class MvcnConfig(PreTrainedConfig):
     @property
     def num_objects(self) -> int:
         """Objects that the image encoder was trained to name, for a network that reads them."""
-        assert self.image_words is not None  # it reads them
-        return int(self.image_words["num_objects"])
+        assert self.image_attributes is not None  # it reads them
+        return int(self.image_attributes["num_objects"])

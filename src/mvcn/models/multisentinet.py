@@ -28,7 +28,7 @@ class MultiSentiNet(Network):
     Source:
         Xu and Mao, CIKM 2017, with the sizes of the authors' code.  Deviations: objects are the
         probabilities of the image encoder's own classes, and the scene is the mean vector of words
-        for the image (those of an image describer that was trained on scenes, else of the data
+        for the image (those of an attribute model that was trained on scenes, else of the data
         set, else the likeliest objects), where the authors take vectors of two VGG; words of the
         text are the text encoder's tokens and not GloVe; padding gets no attention.
     """

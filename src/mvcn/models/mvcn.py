@@ -25,7 +25,7 @@ class MultiViewNetwork(Network):
         fusion: Whether the text looks at the image, or all tokens at each other.
         attention: Normalisation of the text-to-image attention.
         dropout: Of fusion and classifier.
-        annotation_head: Predict the pair of text label and image label, too.
+        unimodal_label_head: Predict the pair of text label and image label, too.
 
     Source:
         Wei et al., ACL 2023 (2023.acl-long.287). Its sizes are not public; ours are in the recipes.
@@ -47,7 +47,7 @@ class MultiViewNetwork(Network):
         fusion: FusionKind,
         attention: AttentionKind,
         dropout: float,
-        annotation_head: bool,
+        unimodal_label_head: bool,
     ) -> None:
         super().__init__()
         self.feature_size = hidden_size
@@ -59,8 +59,8 @@ class MultiViewNetwork(Network):
         )
         self.reduction = ReductionUnit(hidden_size, dropout=dropout)
         self.classifier = nn.Linear(hidden_size, num_classes)
-        self.annotation = (
-            UnimodalLabelHead(hidden_size, num_classes, dropout) if annotation_head else None
+        self.unimodal_label_head = (
+            UnimodalLabelHead(hidden_size, num_classes, dropout) if unimodal_label_head else None
         )
         self.missing_text = nn.Parameter(torch.zeros(hidden_size))
 
@@ -79,12 +79,14 @@ class MultiViewNetwork(Network):
                 shares = self.reduction.weights(guided, query_mask)
                 seen = {"fusion_attentions": attentions, "token_weights": shares}
         logits = self.classifier(fused)
-        if self.annotation is None:
+        if self.unimodal_label_head is None:
             return MvcnOutput(logits, fused, logits, **seen)
-        pair_logits = self.annotation(text, image, fused, tokens.text_mask, tokens.image_mask)
+        pair_logits = self.unimodal_label_head(
+            text, image, fused, tokens.text_mask, tokens.image_mask
+        )
         # The geometric mean of the two: a product would count what they share twice over.
-        verdict = (logits.log_softmax(-1) + self.annotation.merge(pair_logits)) / 2
-        return MvcnOutput(verdict, fused, logits, pair_logits, **seen)
+        combined = (logits.log_softmax(-1) + self.unimodal_label_head.merge(pair_logits)) / 2
+        return MvcnOutput(combined, fused, logits, pair_logits, **seen)
 
     def _query(
         self, text: Float[Tensor, "batch token dim"], text_mask: Bool[Tensor, "batch token"]

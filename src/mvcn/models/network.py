@@ -37,13 +37,13 @@ class MvcnOutput(ModelOutput):
     """What a classifier says of a batch of posts."""
 
     logits: Float[Tensor, "batch classes"] | None = None
-    """The verdict on the post."""
+    """Of the post: those of the fused feature, combined with those of the unimodal-label head."""
     fused_feature: Float[Tensor, "batch dim"] | None = None
     """z of the paper, what the semantic congruity constraint pulls together."""
     fused_logits: Float[Tensor, "batch classes"] | None = None
-    """Of the fused feature alone; with an annotation head the verdict has another part, too."""
+    """Of the fused feature alone."""
     pair_logits: Float[Tensor, "batch classes classes"] | None = None
-    """Of each pair of text label and image label, with an annotation head."""
+    """Of each pair of text label and image label, with a unimodal-label head."""
     fusion_attentions: tuple[Float[Tensor, "batch head token patch"], ...] | None = None
     """Text-to-image attention weights of each text-guided unit, where asked for."""
     token_weights: Float[Tensor, "batch token"] | None = None

@@ -68,7 +68,7 @@ class System:
 
 
 TEXT, IMAGE, BOTH = ("text",), ("image",), ("text", "image")
-ANNOTATIONS = ("annotation_weight",)
+UNIMODAL_LABELS = ("unimodal_label_weight",)
 CONTRAST = ("label_contrast_weight", "data_contrast_weight")
 PENALTY = ("penalty_weight",)
 CAI = "Cai et al., ACL 2019"
@@ -96,7 +96,7 @@ MODELS: dict[str, System] = {
     ),
     "logreg": System(LogisticRegression, BOTH, "a reference, ours"),
     "late-fusion": System(LateFusion, BOTH, "a reference, ours"),
-    "mvcn": System(MultiViewNetwork, BOTH, "Wei et al., ACL 2023", "MVCN", ANNOTATIONS),
+    "mvcn": System(MultiViewNetwork, BOTH, "Wei et al., ACL 2023", "MVCN", UNIMODAL_LABELS),
 }
 """Name -> system; each has a recipe of its name, too."""
 

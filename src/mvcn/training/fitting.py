@@ -9,7 +9,7 @@ from mvcn.types import Post
 
 BOTH = ("text", "image")
 SPECIAL_WEIGHTS = (
-    *("annotation_weight", "distillation_weight", "penalty_weight"),
+    *("unimodal_label_weight", "distillation_weight", "penalty_weight"),
     *("label_contrast_weight", "data_contrast_weight"),
 )
 """Settings of the objective that not every network can learn by."""
@@ -34,9 +34,9 @@ def require_fitting(config: RunConfig) -> None:
             f"Setting 'objective.prefill_epochs' is {epochs:g}, but prefill 'auxiliary' trains a "
             "module for whole epochs: set it to 1 or more."
         )
-    if config.model.image_describer is not None and not {"attributes", "pairs"} & set(about.reads):
+    if config.model.attribute_model is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
-            f"Model '{name}' reads no words for images: leave model.image_describer out."
+            f"Model '{name}' reads no words for images: leave model.attribute_model out."
         )
 
 

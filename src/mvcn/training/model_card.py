@@ -134,8 +134,8 @@ def _reads(network: str) -> str:
 def _encoders(model: ModelConfig) -> dict[str, str]:
     """Return what reads texts and images, without the folders of the person who trained."""
     named = {"text": model.text_encoder, "image": model.image_encoder}
-    if model.image_describer is not None:
-        named["words for images"] = model.image_describer
+    if model.attribute_model is not None:
+        named["words for images"] = model.attribute_model
     return {part: Path(one).name if Path(one).is_dir() else one for part, one in named.items()}
 
 

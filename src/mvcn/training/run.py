@@ -87,7 +87,7 @@ def _train(
     run.config, run.posts = config, _read_posts(config)
     set_seed(config.training.seed)
     model = build_model(
-        config.model, run.posts.class_names, annotation_head=_has_head(config, run.posts)
+        config.model, run.posts.class_names, unimodal_label_head=_has_head(config, run.posts)
     )
     started = time.monotonic()
     with processes.local_main_process_first():  # the others find its features in the cache
@@ -136,7 +136,7 @@ def _encode(
     Raises:
         BadImageError: The policy for bad images is ``error`` and there is one.
     """
-    named = config.model.image_describer
+    named = config.model.attribute_model
     encoder = PostEncoder.for_model(
         model, build_processor(config.model), None if named is None else AttributeModel.load(named)
     )
@@ -144,9 +144,9 @@ def _encode(
         name: encoder.encode(split, config.data.on_bad_image, model.class_names)
         for name, split in (("train", posts.train), ("dev", posts.dev))
     }
-    if model.annotation is not None:
+    if model.unimodal_label_head is not None:
         table = encoded["train"].merge_table(len(model.class_names))
-        model.annotation.merge_table.copy_(table)
+        model.unimodal_label_head.merge_table.copy_(table)
     return encoder, encoded
 
 
@@ -217,7 +217,7 @@ def _build_objective(
         settings,
         model.class_names,
         model.network.feature_size,
-        has_unimodal_head=model.annotation is not None,
+        has_unimodal_head=model.unimodal_label_head is not None,
         labels=posts.labels,
     )
 
@@ -228,9 +228,9 @@ def _weight_average(config: TrainingConfig, model: MvcnForClassification) -> Wei
 
 
 def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:
-    """Tell whether an annotation head is wanted and the posts have the labels that it learns."""
+    """Return whether a unimodal-label head is requested and the posts have labels for it."""
     has_labels = any(post.text_label and post.image_label for post in posts.train)
-    return config.objective.annotation_weight > 0 and has_labels
+    return config.objective.unimodal_label_weight > 0 and has_labels
 
 
 def _finish(

@@ -52,7 +52,7 @@ def teach(
     """
     classes = len(model.class_names)
     pairs = encoded.pairs(classes)
-    has_pairs = model.annotation is not None and NO_LABEL not in pairs
+    has_pairs = model.unimodal_label_head is not None and NO_LABEL not in pairs
     labels, count = (pairs, classes**2) if has_pairs else (encoded.labels, classes)
     folds = fold_numbers(duplicate_groups([post.text for post in encoded.posts]))
     taught = np.zeros((len(encoded), count))
@@ -63,11 +63,11 @@ def teach(
         if teacher is None:
             teacher = OutOfFoldTeacher(features, labels[chosen], folds[chosen], count)
         taught[chosen] = teacher.probabilities(features, folds[chosen])
-    if model.annotation is None or not has_pairs:
+    if model.unimodal_label_head is None or not has_pairs:
         encoded.teach(taught)
         return
     shaped = torch.from_numpy(taught).view(-1, classes, classes)
-    encoded.teach(model.annotation.merge(shaped.log()).exp().numpy(), shaped.numpy())
+    encoded.teach(model.unimodal_label_head.merge(shaped.log()).exp().numpy(), shaped.numpy())
 
 
 def fold_numbers(groups: Sequence[int]) -> Int[np.ndarray, " posts"]:

@@ -54,7 +54,7 @@ def test_a_text_of_blanks_is_no_text(processor):
 
 
 def test_blanks_can_be_ignored(tiny_settings):
-    processor = build_processor(ModelConfig(**tiny_settings, mark_blanks=False))
+    processor = build_processor(ModelConfig(**tiny_settings, mark_whitespace=False))
     assert processor.tokenize([" a  b "]) == processor.tokenize(["a b"])
 
 

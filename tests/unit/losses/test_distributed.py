@@ -15,7 +15,7 @@ SETTINGS = {
 EVERYTHING_ELSE = {
     "queue_size": 11,
     "calibration": 0.5,
-    "annotation_weight": 0.3,
+    "unimodal_label_weight": 0.3,
     "distillation_weight": 0.4,
     "penalty_weight": 0.3,
     "class_weights": {"b": 2.0, "c": 0.5},

@@ -72,14 +72,14 @@ def test_what_no_classifier_can_say_are_the_shares_of_the_classes():
 
 @pytest.fixture
 def reading(tiny_config, generated_posts):
-    """Return a model with an annotation head, the posts as it reads them, and their encoder."""
+    """Return a model with a unimodal-label head, the posts as it reads them, and their encoder."""
     config = tiny_config(model={"frozen_text_layers": 1})
     torch.manual_seed(0)
-    model = build_model(config.model, CLASSES, annotation_head=True)
+    model = build_model(config.model, CLASSES, unimodal_label_head=True)
     processor = build_processor(config.model)
     encoder = PostEncoder(processor, ImagePixels(processor, keep=True))
     encoded = encoder.encode(generated_posts, class_names=CLASSES)
-    model.annotation.merge_table.copy_(encoded.merge_table(3))
+    model.unimodal_label_head.merge_table.copy_(encoded.merge_table(3))
     return model, encoded, encoder
 
 
@@ -89,7 +89,7 @@ def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading):
     batch = encoded.collate(encoded.rows)
     pairs, merged = batch["teacher_pairs"], batch["teacher"]
     torch.testing.assert_close(pairs.sum((1, 2)), torch.ones(len(pairs)))
-    table = model.annotation.merge_table
+    table = model.unimodal_label_head.merge_table
     rule = table / table.sum(-1, keepdim=True).clamp(min=1e-12)
     expected = torch.einsum("nab,abk->nk", pairs, rule)
     expected /= expected.sum(-1, keepdim=True)
@@ -101,7 +101,7 @@ def test_without_pairs_the_label_is_taught(reading, generated_posts, lacking):
     model, encoded, encoder = reading
     posts = list(generated_posts)
     if lacking == "head":
-        model.network.annotation = None
+        model.network.unimodal_label_head = None
     else:
         posts[3] = replace(posts[3], image_label=None)
         encoded = encoder.encode(posts, class_names=CLASSES)

@@ -15,7 +15,7 @@ TOP = 5
 """Words for an image, as many as HFM has."""
 
 
-class ImageWords(nn.Module):
+class ImageAttributes(nn.Module):
     """Names objects from image tokens, with the published layer of the image encoder.
 
     Args:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from mvcn.models.image_words import (
+from mvcn.models.image_attributes import (
     NO_PIECE,
-    ImageWords,
+    ImageAttributes,
     pad_pieces,
     prefer_given,
     with_nearest,
@@ -16,16 +16,16 @@ from mvcn.models.image_words import (
 MASK = torch.tensor([[True, True], [False, False]])
 
 
-def image_words(reads_first_token=False):
+def image_attributes(reads_first_token=False):
     torch.manual_seed(0)
-    module = ImageWords(7, 4, 3, 0, 0, reads_first_token)
+    module = ImageAttributes(7, 4, 3, 0, 0, reads_first_token)
     module.names.copy_(torch.arange(21).view(7, 3))
     return module, torch.randn(2, 2, 4)
 
 
 @pytest.mark.parametrize("first", [False, True])
 def test_objects_are_probabilities_and_none_without_an_image(first):
-    module, image = image_words(first)
+    module, image = image_attributes(first)
     objects = module.objects(image, MASK)
     pooled = image[0, 0] if first else image[0].mean(0)
     torch.testing.assert_close(objects[0], module.classifier(pooled).softmax(-1))
@@ -33,7 +33,7 @@ def test_objects_are_probabilities_and_none_without_an_image(first):
 
 
 def test_names_come_with_the_likeliest_first():
-    module, _ = image_words()
+    module, _ = image_attributes()
     objects = torch.tensor([[0.1, 0.3, 0.0, 0.2, 0.05, 0.25, 0.1], [0.0] * 7])
     pieces = module.name_pieces(objects)
     assert pieces.shape == (2, 5, 3)
