@@ -116,7 +116,7 @@ def test_posts_that_a_model_cannot_read_are_refused(mvcn, tmp_path, model, heade
 def test_the_package_is_the_command():
     command = [sys.executable, "-m", "mvcn", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "Train, judge and use classifiers" in done.stdout
+    assert "Train, evaluate and use classifiers" in done.stdout
 
 
 def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_path):

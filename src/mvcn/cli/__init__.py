@@ -7,6 +7,7 @@ import time
 import typer
 
 from mvcn.cli.audit import audit
+from mvcn.cli.bulk import bulk
 from mvcn.cli.compare import compare
 from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
@@ -33,8 +34,9 @@ SECONDS_FOR_FIRST = 5.0
 # and that work then slow each other many times over.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+
 app = typer.Typer(
-    help="Train, judge and use classifiers of posts made of text and image.",
+    help="Train, evaluate and use classifiers of posts made of text and image.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -42,7 +44,7 @@ app = typer.Typer(
 )
 app.callback()(log_to_terminal)
 for command in (
-    *(audit, compare, demo, evaluate, experiment, explain, export, models),
+    *(audit, bulk, compare, demo, evaluate, experiment, explain, export, models),
     *(predict, prepare, report, serve, split, train, tune),
 ):
     app.command()(command)
@@ -51,7 +53,7 @@ for command in (
 def main() -> None:
     """Run a command; an error is one sentence and exit code 2."""
     try:
-        app()
+        app(_arguments(sys.argv[1:]))
     except LostProcessError as error:
         time.sleep(SECONDS_FOR_FIRST)
         _fail(str(error))
@@ -61,8 +63,14 @@ def main() -> None:
         _fail(f"{error.strerror or error}: {error.filename or 'a file'}.")
 
 
+def _arguments(given: list[str]) -> list[str]:
+    """Return the arguments; ``predict --engine`` is another way to write ``bulk --engine``."""
+    is_job = any(argument.partition("=")[0] == "--engine" for argument in given)
+    return ["bulk", *given[1:]] if is_job and given[0] == "predict" else given
+
+
 def _fail(sentence: str) -> None:
-    if RANK > 0:  # where all fail alike, only the first comes to speak
+    if RANK > 0:  # where all fail alike, the first one alone says so
         time.sleep(SECONDS_FOR_FIRST)
     typer.secho(f"Error: {sentence}", fg=typer.colors.RED, err=True)
     sys.exit(EXIT_CODE)

@@ -25,7 +25,7 @@ def audit(
     train: Annotated[
         Path | None, typer.Option(help="Posts to learn from, in place of --root.")
     ] = None,
-    dev: Annotated[Path | None, typer.Option(help="Posts to judge by, beside --train.")] = None,
+    dev: Annotated[Path | None, typer.Option(help="Dev posts, with --train.")] = None,
     json: Annotated[
         Path | None, typer.Option(help="Write all findings here; replaces an earlier report.")
     ] = None,
@@ -42,7 +42,7 @@ def audit(
         ),
     ] = None,
 ) -> None:
-    """Find faults of a data set: duplicates across parts, bad images, garbled texts, labels."""
+    """Find faults of a dataset: duplicates across splits, bad images, garbled texts, labels."""
     from mvcn import audit as library
     from mvcn.report.audit_page import write_audit
 

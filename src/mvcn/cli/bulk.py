@@ -1,56 +1,55 @@
-"""The sharded job of ``mvcn predict --engine``."""
+"""``mvcn bulk``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
 import typer
 
-from mvcn.cli.options import BackendName, Source
+from mvcn.cli.options import (
+    BackendName,
+    Precision,
+    Run,
+    Source,
+    least_probability,
+    reads_posts,
+)
 from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
-from mvcn.types import BadImagePolicy
-
-JOB_SETTINGS = ("name", "columns", "images", "text_only")
-"""Of a source, what a job takes."""
-
-if TYPE_CHECKING:
-    from mvcn.inference import EngineName
 
 
-def refuse_in_job(source: Source, on_bad_image: BadImagePolicy, **options: object) -> None:
-    """Raise a ConfigError where an option was given that a job does not take."""
-    options |= {"data": source["name"] != "table", "on-bad-image": on_bad_image != "error"}
-    options |= {name: value for name, value in source.items() if name not in JOB_SETTINGS}
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
-    if given:
-        raise ConfigError(
-            "A job (--engine) reads Parquet files or WebDataset shards and puts bad posts into a "
-            f"table of errors: leave out {', '.join(given)}."
-        )
-
-
-def run_job(
-    run: Path,
-    posts: list[str],
-    engine: "EngineName",
-    output: Path | None,
+@reads_posts("data", "encoding", "quoting", "sheet", "normalize_labels")
+def bulk(
     source: Source,
-    *,
-    backend: BackendName,
-    keep: str | None,
-    min_probability: float,
-    jobs: int | None,
-    overwrite: bool,
+    run: Run,
+    posts: Annotated[
+        list[str],
+        typer.Argument(
+            help="Parquet files or WebDataset shards: folders, files, globs or addresses such as "
+            "s3://bucket/posts/*.parquet."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the job.")],
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Works in processes here (local) or by Ray.")
+    ] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Workers, each with a model; else one a core.")
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Columns that come with the predictions, as in --keep user,date."),
+    ] = None,
+    backend: BackendName = "torch",
+    precision: Precision = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier job.")] = False,
 ) -> None:
-    """Score Parquet or tar files shard by shard and say what was written."""
+    """Classify very many posts shard by shard; interrupted, the same command continues.
+
+    Posts that cannot be scored go into a table of errors.
+    """
     from mvcn.inference import Scoring, predict_in_bulk
 
-    if not posts:
-        raise ConfigError(
-            "Say which Parquet or tar files to score: a folder, a glob or an address."
-        )
-    if output is None:
-        raise ConfigError("Say where to write the predictions: --output folder.")
+    set_up_process()
     images: Path | None = source.get("images")
     if images is not None and not images.is_dir():
         raise ConfigError(f"There is no folder {images} of images: correct --images.")
@@ -61,7 +60,7 @@ def run_job(
         tuple(source.get("columns", {}).items()),
         None if images is None else images.absolute(),
         tuple(name.strip() for name in keep.split(",")) if keep else (),
-        min_probability,
+        least_probability(run, precision),
         bool(source.get("text_only")),
     )
     done = predict_in_bulk(

@@ -15,7 +15,7 @@ def compare(
     ],
     baseline: Annotated[
         str | None,
-        typer.Option(help="Row that the others are compared with; default the first by name."),
+        typer.Option(help="Variant that the others are compared with; default the first by name."),
     ] = None,
     form: Annotated[
         Literal["markdown", "latex", "csv"], typer.Option("--format", help="Of the tables.")
@@ -23,7 +23,7 @@ def compare(
     output: Annotated[Path | None, typer.Option(help="Write here, not to the terminal.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Show the rows of experiments side by side, and say which differences are noise."""
+    """Show the variants of experiments side by side, and say which differences are noise."""
     from mvcn.experiments.cell import read_cells
     from mvcn.experiments.compare import compare as compare_cells
     from mvcn.experiments.comparison_tables import render

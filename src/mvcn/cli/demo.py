@@ -35,7 +35,7 @@ def _summary(numbers: dict[str, Any], output: Path) -> str:
             f"By chance it would be {100 * numbers['chance']['mass']:.1f} %.",
             f"Open the report, {output / 'report.html'}, in a browser; its numbers are in "
             f"{output / 'report.json'}.",
-            "Go on with:",
+            "Next steps:",
             *(f"  {shlex.join(map(str, command))}" for command in _next_commands(numbers, output)),
         ]
     )

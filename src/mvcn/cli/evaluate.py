@@ -5,18 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mvcn.cli.options import (
-    OnBadImage,
-    Root,
-    Run,
-    Source,
-    Split,
-    Splits,
-    data_config,
-    reads_posts,
-    tell_problems,
-)
-from mvcn.cli.process import set_up_process
+from mvcn.cli.options import OnBadImage, Root, Run, Source, Split, Splits, data_config, reads_posts
+from mvcn.cli.process import print_problems, set_up_process
 from mvcn.data.reading import read_posts
 from mvcn.data.splits import read_ids, select_posts
 from mvcn.errors import DataError
@@ -35,7 +25,7 @@ def evaluate(
     split: Split = None,
     splits: Splits = None,
     ids: Annotated[
-        Path | None, typer.Option(help="File with the ids to judge, one a line; default all.")
+        Path | None, typer.Option(help="File with the ids to evaluate, one a line; default all.")
     ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Write the scores here, too; replaces earlier ones.")
@@ -58,7 +48,7 @@ def evaluate(
         raise DataError(f"{root} has no column of labels: name it by --columns label=...")
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
     evaluated = classifier.evaluate(posts, on_bad_image)
-    tell_problems(evaluated.bad_images, evaluated.left_out, on_bad_image)
+    print_problems(evaluated.bad_images, evaluated.left_out, on_bad_image)
     typer.echo(format_evaluation(evaluated.evaluation))
     if evaluated.by_modality:
         typer.echo("\n" + format_groups(evaluated.by_modality))

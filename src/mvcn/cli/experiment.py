@@ -29,7 +29,7 @@ def experiment(
         int, typer.Option(min=1, help="Trainings at a time; they share the cores.")
     ] = 1,
 ) -> None:
-    """Train a grid of settings x data x seeds (or folds); cut, it goes on where it was."""
+    """Train a grid of settings x datasets x seeds (or folds); the same command continues it."""
     from mvcn.experiments.grid import read_experiment
     from mvcn.experiments.runner import Places, run_experiment
 

@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mvcn.cli.options import (
-    OnBadImage,
-    Run,
-    Source,
-    Splits,
-    data_config,
-    reads_posts,
-    tell_problems,
-)
-from mvcn.cli.process import set_up_process
+from mvcn.cli.options import OnBadImage, Run, Source, Splits, data_config, reads_posts
+from mvcn.cli.process import print_problems, set_up_process
 from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError, DataError
 
@@ -72,7 +64,7 @@ def explain(
         )
         chosen = _choose(known, post)
         encoded = opened.encode(chosen, on_bad_image)
-        tell_problems(encoded.bad_images, encoded.left_out, on_bad_image)
+        print_problems(encoded.bad_images, encoded.left_out, on_bad_image)
         if not encoded.posts:
             raise DataError("There is nothing to explain: no post is left.")
         create_gallery_folder(output, overwrite=overwrite)

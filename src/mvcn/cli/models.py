@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mvcn.cli.process import format_table
+
 
 def models(
     as_json: Annotated[
@@ -18,11 +20,8 @@ def models(
     if as_json:
         typer.echo(json.dumps(entries, indent=2, ensure_ascii=False))
         return
-    rows = [("model", "reads", "published on MVSA-Single", "source"), *map(_row, entries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        typer.echo("  ".join(cells).rstrip())
+    heading = ("model", "reads", "published on MVSA-Single", "source")
+    typer.echo(format_table([heading, *map(_row, entries)]))
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, str, str, str]:

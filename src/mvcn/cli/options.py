@@ -25,12 +25,15 @@ Splits = Annotated[
     Path | None,
     typer.Option(help="Folder with train.txt, dev.txt, test.txt, one id a line."),
 ]
-Split = Annotated[str | None, typer.Option(help="Only this part of the posts: train, dev or test.")]
+Split = Annotated[
+    str | None, typer.Option(help="Only this split of the posts: train, dev or test.")
+]
+COLUMNS_EXAMPLE = "text=tweet,image=photo"
 Columns = Annotated[
     str | None,
     typer.Option(
-        help="Names of columns, as in text=tweet,image=photo, where they cannot be told by their "
-        "names; label= reads none."
+        help=f"Names of columns, as in {COLUMNS_EXAMPLE}, where they have other names than "
+        "usual; label= reads none."
     ),
 ]
 Encoding = Annotated[
@@ -41,7 +44,7 @@ QuotingOption = Annotated[
     Quoting | None,
     typer.Option(
         "--quoting",
-        help="Of CSV and TSV: minimal takes quotes as quotes, none as characters; auto finds out.",
+        help="Of CSV and TSV: minimal reads quotes as quotes, none as characters; auto finds out.",
     ),
 ]
 Sheet = Annotated[str | None, typer.Option(help="Of an Excel workbook; by default the first.")]
@@ -54,66 +57,27 @@ NormalizeLabels = Annotated[
     ),
 ]
 Images = Annotated[
-    Path | None, typer.Option(help="Folder of the images, where it is not beside the posts.")
+    Path | None, typer.Option(help="Folder of the images, where it is not that of the posts.")
 ]
 TextOnly = Annotated[
     bool | None,
-    typer.Option("--text-only", help="Leave images aside: every post counts as one of text alone."),
+    typer.Option("--text-only", help="Ignore images: every post counts as one of text alone."),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder that mvcn train has written.")]
 OnBadImage = Annotated[
     BadImagePolicy,
     typer.Option(
-        help="For an image that cannot be read: error stops, blank goes on without the image, "
+        help="For an image that cannot be read: error stops, blank uses the post without it, "
         "drop leaves the post out. Always counted."
     ),
 ]
 BackendName = Annotated[
     Literal["torch", "onnx", "onnx-int8"],
-    typer.Option("--backend", help="What computes; onnx runs the file of mvcn export."),
-]
-Posts = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Folder or file of the posts; labels are not needed. With --engine: Parquet files, "
-        "folders, globs or addresses such as s3://bucket/posts/*.parquet."
-    ),
+    typer.Option("--backend", help="What computes; onnx runs the file that mvcn export wrote."),
 ]
 Precision = Annotated[
     float | None,
     typer.Option(help="Share of the labels given that shall be right; others stay empty."),
-]
-Engine = Annotated[
-    Literal["local", "ray"] | None,
-    typer.Option(
-        help="Score Parquet files shard by shard, in processes here (local) or by Ray; cut, the "
-        "same command goes on where it was."
-    ),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(min=1, help="Workers of the engine, each with a model; else one a core."),
-]
-Keep = Annotated[
-    str | None,
-    typer.Option(help="Columns that the engine hands through, as in --keep user,date."),
-]
-
-Predictions = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        help="Table to write, one row a post, as its name ends: .csv, .tsv, .jsonl, .parquet or "
-        ".xlsx; with --engine the folder of the job.",
-    ),
-]
-KeepColumns = Annotated[
-    bool | None,
-    typer.Option(
-        "--keep-columns/--no-keep-columns",
-        help="Whether the table's own columns come before the predictions; by default they do.",
-        show_default=False,
-    ),
 ]
 Source: TypeAlias = Mapping[str, Any]
 """The settings of a source that were given on the command line; see `reads_posts`."""
@@ -128,8 +92,6 @@ SOURCE_OPTIONS: dict[str, tuple[Any, Any]] = {
     "normalize_labels": (NormalizeLabels, None),
 }
 """Option of every command that reads posts -> its type and its default value."""
-
-OUTCOME = {"blank": "used without it", "drop": "left out"}
 
 
 def given(**values: Any) -> dict[str, Any]:
@@ -155,8 +117,9 @@ def reads_posts(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
         @functools.wraps(command)
         def with_source(**values: Any) -> None:
             named = {option.name: values.pop(option.name) for option in options}
-            columns = parse_columns(named.pop("columns"))
-            command(source=given(name=named.pop("data"), columns=columns, **named), **values)
+            if named["columns"] is not None:
+                named["columns"] = parse_pairs(named["columns"], "--columns", COLUMNS_EXAMPLE)
+            command(source=given(name=named.pop("data", None), **named), **values)
 
         all_options = [*_own_options(command), *options]
         signature = inspect.Signature(all_options)
@@ -182,44 +145,36 @@ def data_config(source: Mapping[str, Any], **values: Any) -> DataConfig:
     return config.data
 
 
-def parse_columns(text: str | None) -> dict[str, str] | None:
-    """Return our name of a column -> its name in the source, from ``ours=theirs,ours=theirs``.
+def parse_pairs(text: str, option: str, example: str) -> dict[str, str]:
+    """Return name -> value, from ``name=value,name=value``.
 
     Raises:
-        ConfigError: Not of that form, or a name of ours twice.
+        ConfigError: Not of that form, or a name twice.
     """
-    if text is None:
-        return None
-    columns: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for pair in text.split(","):
-        ours, _, theirs = (part.strip() for part in pair.partition("="))
-        if not ours or "=" not in pair or ours in columns:
-            raise ConfigError(f"--columns '{text}' must look like text=tweet,image=photo.")
-        columns[ours] = theirs
-    return columns
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not name or not equals or name in pairs:
+            raise ConfigError(f"{option} '{text}' must look like {example}.")
+        pairs[name] = value
+    return pairs
 
 
-def tell_problems(
-    bad: Mapping[str, str], left_out: Mapping[str, str], policy: BadImagePolicy
-) -> None:
-    """Say which images could not be read and which posts have nothing to read, without those."""
-    tell_bad_images({i: why for i, why in bad.items() if i not in left_out}, policy)
-    tell_left_out(left_out)
+def least_probability(run: Path, precision: float | None) -> float:
+    """Return how probable a class must be to reach a precision on dev, and say for how many posts.
 
+    Args:
+        run: Run folder.
+        precision: Share of the labels given that shall be right; None gives every post a label.
+    """
+    if precision is None:
+        return 0.0
+    from mvcn.training import run_folder
 
-def tell_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:
-    """Say which images could not be read and what became of their posts."""
-    if bad:
-        typer.echo(
-            f"{len(bad)} image(s) could not be read; their posts were {OUTCOME[policy]}:", err=True
-        )
-    for post_id, why in bad.items():
-        typer.echo(f"  post {post_id}: {why}", err=True)
-
-
-def tell_left_out(left_out: Mapping[str, str], outcome: str = "were left out") -> None:
-    """Say which posts were left out, or what else became of them, and why."""
-    if left_out:
-        typer.echo(f"{len(left_out)} post(s) {outcome}:", err=True)
-    for post_id, why in left_out.items():
-        typer.echo(f"  post {post_id}: {why}", err=True)
+    threshold = run_folder.Run(run).threshold(precision)
+    typer.echo(
+        f"A label is given from a probability of {threshold.confidence:.3f} on: on dev to "
+        f"{threshold.coverage:.0%} of the posts, {threshold.precision:.1%} of them rightly.",
+        err=True,
+    )
+    return threshold.confidence

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import dropwhile, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,15 +42,10 @@ def require_place_for_predictions(path: Path, *, overwrite: bool) -> None:
 
 
 def _are_predictions(columns: Sequence[str]) -> bool:
-    """Tell the columns that end with a label and probabilities."""
-    others = list(columns)
-    while others and others[-1].replace(PREDICTED, "").startswith(PROBABILITY):
-        others.pop()
-    return (
-        len(others) < len(columns) and others[-1].replace(PREDICTED, "") == LABEL
-        if others
-        else False
-    )
+    """Return whether columns end with a label and probabilities."""
+    names = [name.replace(PREDICTED, "") for name in columns]
+    others = list(dropwhile(lambda name: name.startswith(PROBABILITY), reversed(names)))
+    return len(others) < len(names) and others[:1] == [LABEL]
 
 
 def _unlike(name: str, others: Sequence[str]) -> str:
@@ -97,7 +92,7 @@ class PredictionTable:
 
     @property
     def hint(self) -> str:
-        """What a person must know of the names of the columns; "" if there is nothing."""
+        """What the user must know of the names of the columns; "" if there is nothing."""
         if f"{PREDICTED}{LABEL}" not in self.columns:
             return ""
         return f" (the class is in the column '{PREDICTED}{LABEL}')"

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import OUTCOME, OnBadImage, Root, Source, Splits, data_config, reads_posts
+from mvcn.cli.options import OnBadImage, Root, Source, Splits, data_config, reads_posts
+from mvcn.cli.process import OUTCOME
 from mvcn.data.bad_images import WITHOUT_CONTENT, require_images
 from mvcn.data.datasets.prepared import FOLDER
 from mvcn.data.prepare import prepare as prepare_posts
@@ -29,7 +30,7 @@ def prepare(
 ) -> None:
     """Turn posts of any kind into one folder of Parquet files, with images and what is in them.
 
-    Interrupted work goes on where it was when the same command is given again.
+    Interrupted, the same command continues.
     """
     started = time.monotonic()
     corpus = read_all(data_config(source, root=root, splits=splits))
@@ -38,15 +39,15 @@ def prepare(
         corpus, output, source=source["name"], on_bad_image=on_bad_image, overwrite=overwrite
     )
     seconds = time.monotonic() - started
-    _tell(index, on_bad_image)
+    _print_summary(index, on_bad_image)
     size = sum(path.stat().st_size for path in (output / FOLDER).iterdir()) / 1e6
     typer.echo(
         f"Wrote {size:,.1f} MB to {output}, {len(corpus.posts) / seconds:,.0f} posts a second.\n"
-        f"Go on with: mvcn train --data prepared --root {shlex.quote(str(output))} --output RUN"
+        f"Next step: mvcn train --data prepared --root {shlex.quote(str(output))} --output RUN"
     )
 
 
-def _tell(index: Mapping[str, Any], on_bad_image: str) -> None:
+def _print_summary(index: Mapping[str, Any], on_bad_image: str) -> None:
     for reason, ids in index["removed"].items():
         typer.echo(f"Left out: {len(ids)} post(s), {reason}.")
     empty = set(index["removed"].get(WITHOUT_CONTENT, ()))

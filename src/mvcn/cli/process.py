@@ -1,19 +1,25 @@
-"""What belongs to a whole process: the allocator, how much it says, and its fellow processes."""
+"""What belongs to a command's process: its memory, its terminal, and its fellow processes."""
 
+import ctypes
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from functools import partialmethod
 
+import typer
 from tqdm import tqdm
 
-from mvcn.cli.allocator import keep_freed_memory
 from mvcn.errors import ConfigError
+from mvcn.types import BadImagePolicy
 
 RANK = int(os.environ.get("RANK", "0"))
 """Number of this process among those that a launcher started; 0 without one."""
 PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))
+ALLOCATOR = {-3: 1 << 30, -1: 1 << 30, -2: 1 << 28}
+"""Parameters of glibc's mallopt: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes."""
+OUTCOME = {"blank": "used without it", "drop": "left out"}
 
 
 class TerminalHandler(logging.Handler):
@@ -29,7 +35,7 @@ class TerminalHandler(logging.Handler):
 
 
 def log_to_terminal() -> None:
-    """Show what the library logs to a person; of several processes, the first one alone does."""
+    """Show what the library logs to the user; of several processes, the first one alone does."""
     logger = logging.getLogger("mvcn")
     if RANK == 0 and not any(isinstance(h, TerminalHandler) for h in logger.handlers):
         handler = TerminalHandler()
@@ -41,7 +47,7 @@ def log_to_terminal() -> None:
 
 
 def set_up_process(*, shares_work: bool = False) -> None:
-    """Keep freed memory, and keep notes meant for programmers off a person's terminal.
+    """Keep freed memory, and keep notes meant for programmers off the user's terminal.
 
     Args:
         shares_work: Whether the command knows how to share its work with other processes.
@@ -56,9 +62,57 @@ def set_up_process(*, shares_work: bool = False) -> None:
         )
     from transformers.utils import logging  # takes seconds; --help must not wait for it
 
-    keep_freed_memory()
+    _keep_freed_memory()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
     if RANK > 0:  # the first process shows how far all of them are
         tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # type: ignore[assignment, method-assign]
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse freed blocks instead of asking the kernel for zeroed pages again.
+
+    Large tensors otherwise give their memory back at every step; measured in `results/bench.json`.
+    It is a choice for a whole process, so the command line makes it and the library does not.
+    Nothing is done where there is no glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, size in ALLOCATOR.items():
+            mallopt(parameter, size)
+
+
+def print_problems(
+    bad: Mapping[str, str], left_out: Mapping[str, str], policy: BadImagePolicy
+) -> None:
+    """Say which images could not be read and which posts have nothing to read, without those."""
+    print_bad_images({i: why for i, why in bad.items() if i not in left_out}, policy)
+    print_left_out(left_out)
+
+
+def print_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:
+    """Say which images could not be read and what became of their posts."""
+    _print_posts(bad, f"image(s) could not be read; their posts were {OUTCOME.get(policy)}")
+
+
+def print_left_out(left_out: Mapping[str, str], outcome: str = "were left out") -> None:
+    """Say which posts were left out, or what else became of them, and why."""
+    _print_posts(left_out, f"post(s) {outcome}")
+
+
+def _print_posts(reasons: Mapping[str, str], heading: str) -> None:
+    if reasons:
+        typer.echo(f"{len(reasons)} {heading}:", err=True)
+    for post_id, why in reasons.items():
+        typer.echo(f"  post {post_id}: {why}", err=True)
+
+
+def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:
+    """Return rows of cells in columns, the first one to the left; numbers are to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    justify = str.rjust if are_numbers else str.ljust
+    lines = ([row[0].ljust(widths[0]), *map(justify, row[1:], widths[1:])] for row in rows)
+    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import Root, Source, data_config, reads_posts
-from mvcn.cli.process import set_up_process
+from mvcn.cli.options import Root, Source, data_config, parse_pairs, reads_posts
+from mvcn.cli.process import format_table, set_up_process
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
 from mvcn.data.reading import learnable_posts, read_dataset
 from mvcn.data.splits import (
@@ -33,7 +33,7 @@ def split(
     root: Root,
     output: Annotated[Path, typer.Option(help="Folder to write the lists of ids to.")],
     shares: Annotated[
-        str | None, typer.Option(help="Parts and their shares of the posts.", show_default=SHARES)
+        str | None, typer.Option(help="Splits and their shares of the posts.", show_default=SHARES)
     ] = None,
     folds: Annotated[
         int | None, typer.Option(help="Folds of cross-validation, in place of shares.")
@@ -43,59 +43,49 @@ def split(
         bool,
         typer.Option(
             "--keep-duplicates-together/--ignore-duplicates",
-            help="Whether posts that are nearly the same in text or image stay in one part.",
+            help="Whether posts that are nearly the same in text or image stay in one split.",
         ),
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier splits.")] = False,
 ) -> None:
-    """Deal labelled posts out to train, dev and test, or to folds, with classes in proportion."""
+    """Split labelled posts into train, dev and test, or into folds, with classes in proportion."""
     set_up_process()
     if folds is not None and shares is not None:
         raise ConfigError("Give either --shares or --folds, not both.")
-    parsed = parse_shares(SHARES if shares is None else shares)
+    parsed = _parse_shares(SHARES if shares is None else shares)
     is_own = any(output.glob(SPLITS_FILE)) or any(output.glob(f"fold-*/{SPLITS_FILE}"))
     require_output_folder(output, "set of splits", is_own=is_own, overwrite=overwrite)
     corpus = read_dataset(data_config(source, root=root), root)
     posts = learnable_posts(corpus.posts)
     if not posts:
-        raise DataError(f"{root} has no labelled posts to deal out: give posts with labels.")
+        raise DataError(f"{root} has no labelled posts to split: give posts with labels.")
 
-    def deal(groups: Sequence[int] | None) -> dict[Path, dict[str, list[Post]]]:
+    def assign(groups: Sequence[int] | None) -> dict[Path, dict[str, list[Post]]]:
         if folds is None:
             return {output: stratified_split(posts, parsed, seed, groups)}
         in_order = enumerate(k_folds(posts, folds, seed, groups))
         return {output / f"fold-{k}": fold for k, fold in in_order}
 
-    for parts in deal(None).values():  # says what is wrong before the long look at the images
-        require_writable(parts)
+    for splits in assign(None).values():  # says what is wrong before the long look at the images
+        require_writable(splits)
     groups = _duplicate_groups(posts) if together else None
     how = {"shares": parsed} if folds is None else {"folds": folds}
     about = {"seed": seed, **how, **_about_groups(groups)}
-    dealt = deal(groups)
+    assigned = assign(groups)
     for folder in (output, *output.glob("fold-*")) if overwrite else ():
         remove_splits(folder)
-    for folder, parts in dealt.items():
-        write_splits(folder, parts, corpus.posts, about, overwrite=overwrite)
-        typer.echo(f"{folder}\n{_table(parts)}\n")
-    _tell_rest(corpus.posts, about)
+    for folder, splits in assigned.items():
+        write_splits(folder, splits, corpus.posts, about, overwrite=overwrite)
+        typer.echo(f"{folder}\n{_table(splits)}\n")
+    _print_rest(corpus.posts, about)
 
 
-def parse_shares(text: str) -> dict[str, float]:
-    """Return the name of each part -> its share, from ``train=0.8,dev=0.2``.
-
-    Raises:
-        ConfigError: Not of that form, or a part twice.
-    """
-    shares: dict[str, float] = {}
-    for pair in text.split(","):
-        name, _, share = (part.strip() for part in pair.partition("="))
-        try:
-            if name in shares:
-                raise ValueError(name)
-            shares[name] = float(share)
-        except ValueError as error:
-            raise ConfigError(f"--shares '{text}' must look like {SHARES}.") from error
-    return shares
+def _parse_shares(text: str) -> dict[str, float]:
+    """Return the name of each split -> its share, from ``train=0.8,dev=0.2``."""
+    try:
+        return {name: float(share) for name, share in parse_pairs(text, "--shares", SHARES).items()}
+    except ValueError as error:
+        raise ConfigError(f"--shares '{text}' must look like {SHARES}.") from error
 
 
 def _duplicate_groups(posts: Sequence[Post]) -> list[int]:
@@ -109,8 +99,8 @@ def _duplicate_groups(posts: Sequence[Post]) -> list[int]:
         if fact is not None and fact.problem is not None
     ]
     if problems:
-        told = f"{len(problems)} image(s) could not be read; at most equal files were recognised:"
-        typer.echo("\n".join([told, *problems]), err=True)
+        heading = f"{len(problems)} image(s) could not be read; only equal files were recognised:"
+        typer.echo("\n".join([heading, *problems]), err=True)
     return duplicate_groups([post.text for post in posts], facts)
 
 
@@ -125,27 +115,24 @@ def _about_groups(groups: Sequence[int] | None) -> dict[str, Any]:
     }
 
 
-def _table(parts: Mapping[str, Sequence[Post]]) -> str:
-    """Return the number of posts in each part, in all and per class."""
-    counts = {name: count_labels(part) for name, part in parts.items()}
-    labels = sorted({label for of_part in counts.values() for label in of_part})
-    rows = [["part", "posts", *labels]]
-    for name, of_part in counts.items():
-        cells = [sum(of_part.values()), *(of_part.get(label, 0) for label in labels)]
+def _table(splits: Mapping[str, Sequence[Post]]) -> str:
+    """Return the number of posts in each split, in all and per class."""
+    counts = {name: count_labels(posts) for name, posts in splits.items()}
+    labels = sorted({label for of_split in counts.values() for label in of_split})
+    rows = [["split", "posts", *labels]]
+    for name, of_split in counts.items():
+        cells = [sum(of_split.values()), *(of_split.get(label, 0) for label in labels)]
         rows.append([name, *map(str, cells)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
+    return format_table(rows, are_numbers=True)
 
 
-def _tell_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
+def _print_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
     """Say what the tables do not: duplicates, and posts that are in no split."""
     if "groups_of_duplicates" in about:
         groups = about["groups_of_duplicates"]
         typer.echo(
             f"{about['posts_in_groups_of_duplicates']} posts are in {groups} group"
-            f"{'' if groups == 1 else 's'} of near-duplicates, each kept in one part."
+            f"{'' if groups == 1 else 's'} of near-duplicates, each kept in one split."
             if groups
             else "No two posts are near-duplicates."
         )

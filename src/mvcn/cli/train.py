@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvcn.cli.options import Source, Splits, given, reads_posts, tell_problems
-from mvcn.cli.process import RANK, set_up_process
+from mvcn.cli.options import Source, Splits, given, reads_posts
+from mvcn.cli.process import RANK, print_problems, set_up_process
 from mvcn.config import read_recipe
 from mvcn.errors import ConfigError
 from mvcn.types import BadImagePolicy
@@ -20,13 +20,13 @@ def train(
     source: Source,
     output: Annotated[Path, typer.Option(help="Run folder, new or empty.")],
     root: Annotated[
-        Path | None, typer.Option(help="Folder or file of the posts; its train and dev parts.")
+        Path | None, typer.Option(help="Folder or file of the posts; its train and dev splits.")
     ] = None,
     splits: Splits = None,
     train: Annotated[
-        Path | None, typer.Option(help="Training posts, in place of a part of --root.")
+        Path | None, typer.Option(help="Training posts, in place of a split of --root.")
     ] = None,
-    dev: Annotated[Path | None, typer.Option(help="Dev posts, beside --train.")] = None,
+    dev: Annotated[Path | None, typer.Option(help="Dev posts, with --train.")] = None,
     model: Annotated[
         str | None, typer.Option(help="A model of mvcn models, by its own recipe.")
     ] = None,
@@ -40,7 +40,7 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as section.key=value.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a cut run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.")] = False,
 ) -> None:
     """Train a model, choose its best epoch on dev, and leave a run folder."""
@@ -53,7 +53,7 @@ def train(
     config.set(assignments or [])
     run = run_training(config, output, resume=resume, overwrite=overwrite)
     if RANK == 0:
-        _tell(run)
+        _print_summary(run)
 
 
 def _recipe_for(model: str | None, recipe: str | None) -> str:
@@ -67,14 +67,14 @@ def _recipe_for(model: str | None, recipe: str | None) -> str:
     return model
 
 
-def _tell(run: "Run") -> None:
+def _print_summary(run: "Run") -> None:
     report = run.metrics
     for reason, count in report["removed"].items():
         typer.echo(f"Left out: {count} post(s), {reason}.")
     for split, count in report["unused_splits"].items():
         typer.echo(f"Not used: {count} posts of the split {split}.")
-    for part, bad in report["bad_images"].items():
-        tell_problems(bad, report["left_out"][part], run.config.data.on_bad_image)
+    for split, bad in report["bad_images"].items():
+        print_problems(bad, report["left_out"][split], run.config.data.on_bad_image)
     dev, epochs, posts = report["dev"], report["epochs"], report["posts"]
     typer.echo(
         f"Trained on {posts['train']} posts; best on {posts['dev']} dev posts after epoch "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvcn.cli.options import given
-from mvcn.cli.process import set_up_process
+from mvcn.cli.process import format_table, set_up_process
 
 if TYPE_CHECKING:
     from mvcn.experiments.tuning import Outcome
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def tune(
     file: Annotated[str, typer.Argument(help="Search space by name, or a YAML file.")],
-    output: Annotated[Path, typer.Option(help="Folder of the search, new or to go on with.")],
+    output: Annotated[Path, typer.Option(help="Folder of the search, new or to be continued.")],
     trials: Annotated[int, typer.Option(min=1, help="Trials to have in the end.")],
     data: Annotated[
         str | None, typer.Option(help="What the posts are, where the file does not say.")
@@ -26,7 +26,7 @@ def tune(
         Path | None, typer.Option(help="Folder with train.txt and dev.txt, one id a line.")
     ] = None,
 ) -> None:
-    """Search for settings that are good on dev; cut, it goes on where it was."""
+    """Search for settings that are good on dev; interrupted, the same command continues."""
     from mvcn.experiments.tuning import tune as run_search
     from mvcn.experiments.tuning_space import read_space
 
@@ -36,10 +36,10 @@ def tune(
     if root is not None:
         changes |= {"train": None, "dev": None}  # which would come first
     space = replace(space, data=space.data.model_copy(update=changes))
-    _tell(run_search(space, output, trials), space, output)
+    _print_summary(run_search(space, output, trials), space, output)
 
 
-def _tell(outcome: "Outcome", space: "SearchSpace", output: Path) -> None:
+def _print_summary(outcome: "Outcome", space: "SearchSpace", output: Path) -> None:
     from mvcn.experiments.tuning_results import OPTIMISTIC, RECIPE_FILE
     from mvcn.experiments.tuning_space import METRICS
 
@@ -50,8 +50,7 @@ def _tell(outcome: "Outcome", space: "SearchSpace", output: Path) -> None:
         f"Best of {sum(outcome.counts.values())} trials ({counts}): {METRICS[space.metric]} "
         f"{100 * best.value:.1f} on dev, in trial {best.number}.\n"
     )
-    for row in _table(outcome):
-        typer.echo(row)
+    typer.echo(_table(outcome))
     typer.echo(
         f"\n{OPTIMISTIC}\n"
         f"The settings are in {output / RECIPE_FILE}, the model is in {outcome.runs[0]}: "
@@ -59,16 +58,12 @@ def _tell(outcome: "Outcome", space: "SearchSpace", output: Path) -> None:
     )
 
 
-def _table(outcome: "Outcome") -> list[str]:
-    """Return the best settings, the most important first, in columns."""
+def _table(outcome: "Outcome") -> str:
+    """Return the best settings, the most important first."""
     shares = outcome.importance
     rows = [("setting", "best", "importance" if shares else "")]
     for name in sorted(outcome.best.settings, key=lambda name: -shares.get(name, 0.0)):
         value = outcome.best.settings[name]
         shown = f"{value:.3g}" if isinstance(value, float) else str(value)
         rows.append((name, shown, f"{100 * shares[name]:.0f} %" if shares else ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    return [
-        f"{name:<{widths[0]}}  {value:<{widths[1]}}  {share:>10}".rstrip()
-        for name, value, share in rows
-    ]
+    return format_table(rows)

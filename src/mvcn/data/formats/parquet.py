@@ -217,7 +217,7 @@ def _reading(path: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         advice = "write the file again"
         if not path.lower().endswith(SUFFIX):
-            advice = "write its table as Parquet, or leave --engine out"
+            advice = "write its table as Parquet, or use mvcn predict"
         raise DataError(
             f"{path} cannot be read as Parquet ({reason_of(error)}): {advice}."
         ) from error
