@@ -5,7 +5,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mvcn.data.formats.posts import require_readable
 from mvcn.data.formats.rows import Row, Table, TableOptions
 from mvcn.data.formats.webdataset import Sample, columns_of, read_samples, row_of
 from mvcn.data.image_files import ImageFolder
@@ -74,7 +73,6 @@ def _rows(
         LOGGER.info("Keys are found in two shards: ids are made of shard and key.")
     for sample in samples:
         row = row_of(sample, names)
-        require_readable(row, names.values())
         cells = {"split": splits[sample.shard]} | dict(row.cells)
         if repeated:
             cells["id"] = f"{sample.shard.name.removesuffix('.tar')}/{sample.key}"

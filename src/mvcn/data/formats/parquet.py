@@ -1,14 +1,16 @@
 """Parquet files as tables, whose images are left where they are, and as batches of posts."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from mvcn.data.formats.posts import RowFile, UnreadableCell
 from mvcn.data.formats.rows import (
@@ -30,7 +32,7 @@ BUFFER_BYTES = 1 << 20
 
 
 def open_parquet(path: Path, _: TableOptions) -> Table:
-    """Open a Parquet file, whose rows are read one row group at a time.
+    """Open a Parquet file, whose rows are read a few at a time.
 
     Bytes in the column of the image are not kept: bytes, or a struct with ``bytes`` and ``path``
     as Hugging Face datasets write it.
@@ -39,12 +41,12 @@ def open_parquet(path: Path, _: TableOptions) -> Table:
         DataError: Not such a file, or a damaged one.
     """
     require_file(path, "Parquet")
-    with _reading(str(path)), pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        twice = repeated_name(names)
+    with closing(_open(path)) as file:
+        names = file.schema.names
+    twice = repeated_name(names)
     if twice is not None:
         raise DataError(f"{path} has the column {twice!r} twice: rename one of them.")
-    return Table(tuple(names), partial(_sample_of, path), partial(_table_rows, path))
+    return Table(tuple(names), partial(_sample, path), partial(_table_rows, path))
 
 
 class ParquetRows(RowFile):
@@ -81,14 +83,19 @@ class ParquetRows(RowFile):
 
     def sample(self) -> Iterable[Mapping[str, Any]]:
         """Return the cells of the first rows; empty bytes for those of a column of bytes."""
-        return _sample(self._parquet)
+        held = {field.name: b"" for field in self.schema if _holds_bytes(field.type)}
+        texts = [field.name for field in self.schema if _is_text(field.type)]
+        with _reading(self._file.path):
+            for batch in self._parquet.iter_batches(SAMPLE_ROWS, columns=texts):
+                return [row | held for row in batch.to_pylist()]
+        return []
 
     def read(
         self,
         row_groups: Sequence[int],
         first_row: int,
         names: Mapping[str, str],
-        kept: Collection[str],
+        kept: Collection[str] = (),
     ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
         """Yield neighbouring rows, and their columns as they are stored; see `RowFile.batches`."""
         there = self.schema.names
@@ -113,18 +120,39 @@ class ParquetRows(RowFile):
         self._parquet.close()
 
 
-def _sample(file: pq.ParquetFile) -> list[dict[str, Any]]:
-    schema = file.schema_arrow
-    held = {field.name: b"" for field in schema if _holds_bytes(field.type)}
-    readable = [field.name for field in schema if _is_text(field.type)]
-    for batch in file.iter_batches(SAMPLE_ROWS, columns=readable):
-        return [row | held for row in batch.to_pylist()]
-    return []
+def _open(path: Path) -> ParquetRows:
+    return ParquetRows(StoredFile(LocalFileSystem(), str(path), str(path), path.stat().st_size))
 
 
-def _sample_of(path: Path) -> list[dict[str, Any]]:
-    with _reading(str(path)), pq.ParquetFile(path) as file:
-        return _sample(file)
+def _sample(path: Path) -> Iterable[Mapping[str, Any]]:
+    with closing(_open(path)) as file:
+        return file.sample()
+
+
+def _table_rows(path: Path, names: Mapping[str, str] | None) -> Iterator[Row]:
+    with closing(_open(path)) as file:
+        plain = [field.name for field in file.schema if not _holds_bytes(field.type)]
+        requested = plain if names is None else names.values()
+        # Any column tells how many rows there are.
+        columns = [name for name in file.schema.names if name in requested] or file.schema.names[:1]
+        image = (names or {}).get("image", "")
+        first_row = 1
+        for group, num_rows in enumerate(file.rows_of_groups):
+            for rows, _ in file.read([group], first_row, dict(zip(columns, columns, strict=True))):
+                for row in rows:
+                    yield _without_image(row, image, path, group, row.number - first_row)
+            first_row += num_rows
+
+
+def _without_image(row: Row, column: str, path: Path, group: int, number: int) -> Row:
+    """Return a row with the place of its image, in a row of a row group, instead of its bytes."""
+    cell = row.cells.get(column)
+    if isinstance(cell, dict):
+        cell = cell.get(BYTES_FIELD)
+    if not isinstance(cell, bytes):
+        return row
+    place = ParquetImage(path, group, number, column, number=row.number)
+    return replace(row, cells={**row.cells, column: place})
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -136,59 +164,6 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _table_rows(path: Path, names: Mapping[str, str] | None) -> Iterator[Row]:
-    with _reading(str(path)), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        columns = file.schema_arrow.names
-        plain = {field.name for field in file.schema_arrow if not _holds_bytes(field.type)}
-        requested = plain if names is None else set(names.values())
-        # Any column tells how many rows there are.
-        read = [name for name in columns if name in requested] or columns[:1]
-        image = (names or {}).get("image", "")
-        groups = range(file.num_row_groups if columns else 0)
-        cells = (row for g in groups for row in _cells(file, g, read, image, path))
-        for number, row in enumerate(cells, start=1):
-            yield Row(dict.fromkeys(columns) | row, number, f"{path}, row {number}")
-
-
-def _cells(
-    file: pq.ParquetFile, group: int, names: list[str], image_column: str, path: Path
-) -> Iterator[dict[str, Any]]:
-    """Yield the cells of each row of a group, with images as places to read them from."""
-    table = file.read_row_group(group, columns=names)
-    above = sum(file.metadata.row_group(earlier).num_rows for earlier in range(group))
-
-    def place(row: int) -> ParquetImage:
-        return ParquetImage(path, group, row, image_column, number=above + row + 1)
-
-    columns = [
-        _images(table.column(name), place)
-        if name == image_column
-        else table.column(name).to_pylist()
-        for name in names
-    ]
-    del table  # the bytes of its images
-    for row in zip(*columns, strict=True):
-        yield dict(zip(names, row, strict=True))
-
-
-def _images(column: pa.ChunkedArray, place: Callable[[int], ParquetImage]) -> list[Any]:
-    """Return a path, a place inside the file, or None for each row of a group."""
-    if not _holds_bytes(column.type):
-        paths: list[Any] = column.to_pylist()
-        return paths
-    if pa.types.is_struct(column.type):
-        return [place(row) if _has_bytes(cell) else _path(cell) for row, cell in enumerate(column)]
-    return [place(row) if cell.is_valid else None for row, cell in enumerate(column)]
-
-
-def _has_bytes(cell: pa.StructScalar) -> bool:
-    return bool(cell.is_valid and cell[BYTES_FIELD].is_valid)
-
-
-def _path(cell: pa.StructScalar) -> Any:
-    return cell["path"].as_py() if cell.is_valid and "path" in cell else None
 
 
 def _readable_cells(column: pa.Array) -> list[Any]:

@@ -19,6 +19,20 @@ POST_COLUMNS = ("id", "text", "image", "attributes")
 """What a post to classify is made of."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadableCell:
+    """A cell that is not what its column says."""
+
+    reason: str
+
+
+def require_readable(row: Row, columns: Iterable[str]) -> None:
+    """Raise a DataError where a cell of one of the columns is not what its column says."""
+    for name in columns:
+        if isinstance(cell := row.cells.get(name), UnreadableCell):
+            raise DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): correct it.")
+
+
 def without_surrogates(row: Row, names: Mapping[str, str]) -> tuple[Row, int]:
     """Return a row without lone surrogates, and how many cells had some.
 
@@ -51,6 +65,7 @@ def post_of_row(
     Raises:
         DataError: A cell is not as it should be; names the row.
     """
+    require_readable(row, names.values())
     # A column without a name, as that of a data frame's index, is nobody's.
     cells = {
         ours: row.cells[theirs] for ours, theirs in names.items() if theirs and theirs in row.cells
@@ -101,13 +116,6 @@ class RowBatch:
     """The post of each row, with the row's number for an id, or what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableCell:
-    """A cell that is not what its column says."""
-
-    reason: str
-
-
 class RowFile(ABC):
     """An open file of posts, whatever its format; a bad row does not stop the others."""
 
@@ -132,7 +140,7 @@ class RowFile(ABC):
         row_groups: Sequence[int],
         first_row: int,
         names: Mapping[str, str],
-        kept: Collection[str],
+        kept: Collection[str] = (),
     ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
         """Yield neighbouring rows, and their columns as they are stored; see `batches`."""
 
@@ -192,13 +200,6 @@ def columns_of_posts(
     return names
 
 
-def require_readable(row: Row, columns: Collection[str]) -> None:
-    """Raise a DataError where a cell of one of the columns is not what its column says."""
-    for name in columns:
-        if isinstance(cell := row.cells.get(name), UnreadableCell):
-            raise DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): correct it.")
-
-
 def _id(row: Row, column: str) -> str | None:
     try:
         return id_of_row(row, column)
@@ -208,7 +209,6 @@ def _id(row: Row, column: str) -> str | None:
 
 def _post(row: Row, names: Mapping[str, str], images: ImagePlace) -> Post | DataError:
     try:
-        require_readable(row, names.values())
         complete, _ = without_surrogates(row, names)
         return replace(post_of_row(complete, names, images), id=str(row.number))
     except DataError as error:

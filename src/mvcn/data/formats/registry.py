@@ -18,7 +18,7 @@ from mvcn.data.formats.json_lines import (
 )
 from mvcn.data.formats.parquet import open_parquet
 from mvcn.data.formats.parquet_writer import parquet_writer
-from mvcn.data.formats.posts import id_of_row
+from mvcn.data.formats.posts import id_of_row, require_readable
 from mvcn.data.formats.rows import Table, TableOptions, WriteRow, repeated_name
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import ConfigError, DataError, MvcnError
@@ -204,6 +204,7 @@ class KeptCells:
                         f"{self._path} was changed while its posts were read: try again."
                     )
                 if (found := id_of_row(row, self._id_column)) in requested:
+                    require_readable(row, self.columns)
                     waiting[found] = [_plain(row.cells.get(name)) for name in self.columns]
             yield waiting.pop(post_id)
 

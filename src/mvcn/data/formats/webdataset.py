@@ -253,7 +253,7 @@ class TarRows(RowFile):
         row_groups: Sequence[int],
         first_row: int,
         names: Mapping[str, str],
-        kept: Collection[str],
+        kept: Collection[str] = (),
     ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
         """Yield the samples of the shard as rows; see `RowFile.batches`."""
         columns = [name for name in self.schema.names if name in kept]

@@ -71,7 +71,7 @@ def test_rows_are_numbered_within_the_file_and_ids_need_not_be_unique(read):
     assert [b.ids for b in read({"text": ["a", "b"]})] == [["1", "2"]]
 
 
-def test_a_bad_row_is_named_and_alone(read):
+def test_a_bad_row_is_named_and_alone(read, tmp_path):
     text = pa.Array.from_buffers(
         pa.string(),
         3,
@@ -81,6 +81,8 @@ def test_a_bad_row_is_named_and_alone(read):
     assert good.text == "a"
     assert "posts.parquet, row 2: 'text' cannot be read" in str(garbled)
     assert "posts.parquet, row 3: 'id' is empty" in str(lost)
+    with pytest.raises(DataError, match=r"2 bad rows:\n.*row 2: 'text' .*\n.*row 3: 'id'"):
+        read_table(tmp_path / "posts.parquet")
 
 
 @pytest.mark.parametrize(
