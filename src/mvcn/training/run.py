@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from transformers import (
-    EarlyStoppingCallback,
-    TrainerCallback,
-    set_seed,
-)
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
-from mvcn.config import ObjectiveConfig, RunConfig, TrainingConfig
+from mvcn.config import ObjectiveConfig, RunConfig
 from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, read_training_posts
@@ -33,7 +29,7 @@ from mvcn.training.averaging import WeightAverage
 from mvcn.training.checkpoints import choose_checkpoint, writing
 from mvcn.training.fitting import require_fitting, require_readable
 from mvcn.training.prefill import AUXILIARY_FOLDER, auxiliary_config, build_prefill
-from mvcn.training.processes import seed_own_draws, together
+from mvcn.training.processes import together
 from mvcn.training.progress import EpochLines, notice
 from mvcn.training.run_folder import Run
 from mvcn.training.teacher import teach
@@ -58,16 +54,16 @@ def train(
     Args:
         config: All settings.
         output: Run folder; new or empty unless `resume` or `overwrite`.
-        resume: Go on from the newest checkpoint that is whole. The end is the same as without the
+        resume: Continue from the newest complete checkpoint. The result is the same as without the
             interruption, bit for bit on the same processor with as many processes.
         overwrite: Replace the run that is there.
-        callbacks: What else looks on; one that stops the training ends the run as if by itself.
+        callbacks: Further callbacks of the Trainer; one may stop the training early.
 
     Returns:
         The run folder.
 
     Raises:
-        MvcnError: Anything that a person can mend: settings, data, images, folder.
+        MvcnError: Anything that a user can fix: settings, data, images, folder.
     """
     require_fitting(config)
     with together() as processes:
@@ -86,8 +82,11 @@ def _train(
     run = Run(output)  # which is given what is known, so that it need not be read again
     run.config, run.posts = config, _read_posts(config)
     set_seed(config.training.seed)
+    has_unimodal_labels = any(post.text_label and post.image_label for post in run.posts.train)
     model = build_model(
-        config.model, run.posts.class_names, unimodal_label_head=_has_head(config, run.posts)
+        config.model,
+        run.posts.class_names,
+        unimodal_label_head=config.objective.unimodal_label_weight > 0 and has_unimodal_labels,
     )
     started = time.monotonic()
     with processes.local_main_process_first():  # the others find its features in the cache
@@ -105,7 +104,7 @@ def _train(
     trainer = build_trainer(
         config, output, model, encoded, auxiliary=auxiliary, callbacks=callbacks
     )
-    _learn(trainer, checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     seconds = {
         "image_features": features_ready - started,
         "training": time.monotonic() - features_ready,
@@ -150,13 +149,6 @@ def _encode(
     return encoder, encoded
 
 
-def _learn(trainer: MvcnTrainer, checkpoint: Path | None) -> None:
-    """Train, from a checkpoint if there is one; all processes but the first draw for themselves."""
-    if trainer.args.process_index > 0:
-        seed_own_draws(trainer.args.seed, 0, trainer.args.process_index)
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-
-
 def _train_auxiliary(
     config: RunConfig,
     output: Path,
@@ -171,7 +163,7 @@ def _train_auxiliary(
     notice("The auxiliary module is trained first; it is discarded once it has filled the queue.")
     folder = output / AUXILIARY_FOLDER
     trainer = build_trainer(auxiliary_config(config), folder, deepcopy(model), encoded)
-    _learn(trainer, None)
+    trainer.train()
     trainer.accelerator.wait_for_everyone()  # each process reads the best epoch from the folder
     if trainer.is_world_process_zero():
         shutil.rmtree(folder)
@@ -190,6 +182,7 @@ def build_trainer(
 ) -> MvcnTrainer:
     """Put model, objective, train and dev posts together."""
     objective = _build_objective(config.objective, model, encoded["train"])
+    decay = config.training.weight_average_decay
     trainer = MvcnTrainer(
         model=model,
         objective=objective,
@@ -197,7 +190,7 @@ def build_trainer(
         class_names=model.class_names,
         batch_size=config.training.batch_size,
         balanced_sampling=config.training.balanced_sampling,
-        average=_weight_average(config.training, model),
+        average=WeightAverage(model, decay) if decay > 0 else None,
         args=training_arguments(config.training, output),
         train_dataset=encoded["train"],
         eval_dataset=encoded["dev"],
@@ -220,17 +213,6 @@ def _build_objective(
         has_unimodal_head=model.unimodal_label_head is not None,
         labels=posts.labels,
     )
-
-
-def _weight_average(config: TrainingConfig, model: MvcnForClassification) -> WeightAverage | None:
-    decay = config.weight_average_decay
-    return WeightAverage(model, decay) if decay > 0 else None
-
-
-def _has_head(config: RunConfig, posts: TrainingPosts) -> bool:
-    """Return whether a unimodal-label head is requested and the posts have labels for it."""
-    has_labels = any(post.text_label and post.image_label for post in posts.train)
-    return config.objective.unimodal_label_weight > 0 and has_labels
 
 
 def _finish(
@@ -272,6 +254,7 @@ def _metrics(
     removed = {reason: len(ids) for reason, ids in posts.removed.items()}
     if count := sum(len(split.left_out) for split in encoded.values()):
         removed[NOTHING_TO_READ] = count
+    steps_per_epoch = trainer.state.max_steps / trainer.args.num_train_epochs
     return {
         "dev": dev.evaluation.to_mapping(),
         "calibration": asdict(dev.calibration),
@@ -282,14 +265,8 @@ def _metrics(
         "removed": removed,
         "bad_images": {name: split.bad_images for name, split in encoded.items()},
         "left_out": {name: split.left_out for name, split in encoded.items()},
-        "epochs": _epochs(trainer),
-    }
-
-
-def _epochs(trainer: MvcnTrainer) -> dict[str, int]:
-    per_epoch = trainer.state.max_steps / trainer.args.num_train_epochs
-    best = trainer.state.best_global_step or 0
-    return {
-        "trained": round(trainer.state.global_step / per_epoch),
-        "best": round(best / per_epoch),
+        "epochs": {
+            "trained": round(trainer.state.global_step / steps_per_epoch),
+            "best": round((trainer.state.best_global_step or 0) / steps_per_epoch),
+        },
     }

@@ -95,6 +95,12 @@ class MvcnTrainer(Trainer):
         self._step: tuple[Any, Targets] | None = None
         self._parts = LossParts()
 
+    def train(self, *arguments: Any, **options: Any) -> Any:
+        """Train, all processes but the first with random numbers of their own."""
+        if self.args.process_index > 0:
+            seed_own_draws(self.args.seed, 0, self.args.process_index)
+        return super().train(*arguments, **options)
+
     def judge(self, posts: EncodedPosts) -> Judgement:
         """Evaluate the model as it is now, in the precision of its weights; fit its temperature."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
