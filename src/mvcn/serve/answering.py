@@ -17,7 +17,7 @@ from mvcn.serve.batching import Work, WorkQueue
 from mvcn.serve.limits import MEBIBYTE, Limits, RequestError, TooManyRequestsError
 from mvcn.serve.monitoring import Metrics
 from mvcn.serve.requests import FORM, JSON, parse_json, parse_one
-from mvcn.serve.served_run import ExplainedPost, ServedRun
+from mvcn.serve.served_run import WARM_UP, ExplainedPost, ServedRun
 from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger("mvcn.serve")
@@ -55,10 +55,10 @@ class Answering:
         self._explain = Work(run.explain, 1)
 
     async def warm_up(self) -> None:
-        """Start to compute, and accept posts after a first prediction."""
+        """Start to compute, and accept posts after a first prediction, which is slow."""
         self._queue.start()
         try:
-            await self._queue.submit(Work(self._run.warm_up, 1), [None])
+            await self._queue.submit(self._predict, [WARM_UP])
         except Exception as error:
             self.state = "failed"
             LOG.error("fault", extra={"kind": type(error).__name__, "reason": str(error)})

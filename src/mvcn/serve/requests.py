@@ -4,21 +4,16 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
-    create_model,
 )
-from pydantic.fields import FieldInfo
 from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field as FormField
@@ -110,30 +105,6 @@ class UploadedImage(StoredImage):
         return "in the request"
 
 
-@lru_cache(maxsize=8)
-def posts_body(columns: frozenset[tuple[str, str]]) -> type[PostsBody]:
-    """Return `PostsBody` with more names that the fields of a post may have.
-
-    Args:
-        columns: Field of `PostBody`, and the name that it has in the table of a run.
-    """
-    fields = PostBody.model_fields
-    named: dict[str, Any] = {
-        ours: (field.annotation, _renamed(field, ours, theirs))
-        for ours, theirs in columns
-        if (field := fields.get(ours)) is not None and theirs not in fields
-    }
-    post = create_model("NamedPostBody", __base__=PostBody, **named)
-    posts: Any = (list[post], Field(min_length=1))  # type: ignore[valid-type]
-    return create_model("NamedPostsBody", __base__=PostsBody, posts=posts)
-
-
-def _renamed(field: FieldInfo, ours: str, theirs: str) -> FieldInfo:
-    changed = copy(field)
-    changed.validation_alias = AliasChoices(ours, theirs)
-    return changed
-
-
 def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[Post]:
     """Return the posts of a JSON body.
 
@@ -146,8 +117,7 @@ def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[
         RequestError: Malformed, not as `PostsBody` says, or beyond a limit.
     """
     try:
-        model = posts_body(frozenset(columns.items()))
-        batch = model.model_validate(_content(body))
+        batch = PostsBody.model_validate(_with_our_names(_content(body), columns))
     except ValidationError as error:
         raise RequestError(422, _explain(error, columns)) from None  # its text holds the post
     if len(batch.posts) > limits.posts:
@@ -180,6 +150,18 @@ def _content(body: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         raise RequestError(400, "The body is not JSON.") from error
     _log_replaced(sum(replaced))
+    return content
+
+
+def _with_our_names(content: Any, columns: Mapping[str, str]) -> Any:
+    """Return a batch whose posts have our names for the columns of the run."""
+    posts = content.get("posts") if isinstance(content, dict) else None
+    fields = PostBody.model_fields
+    names = {ours: columns[ours] for ours in fields if columns.get(ours, ours) not in fields}
+    for post in posts if isinstance(posts, list) else ():
+        for ours, theirs in names.items() if isinstance(post, dict) else ():
+            if theirs in post and ours not in post:
+                post[ours] = post.pop(theirs)
     return content
 
 

@@ -16,11 +16,10 @@ from mvcn.explain.saliency import Method
 from mvcn.inference import Backend, Classifier, Prediction
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models.classification import MvcnForClassification
-from mvcn.training.run_folder import RECORDED_PACKAGES, Run
+from mvcn.training.run_folder import CARD_FILE, RECORDED_PACKAGES, Run
 from mvcn.types import Post
 
 METHOD: Method = "occlusion"
-CARD = "README.md"
 WARM_UP = Post("warm-up", "warm-up", DecodedImage(Image.new("RGB", (8, 8))))
 
 
@@ -53,10 +52,6 @@ class ServedRun:
         self.columns = self.run.columns
         """Our name of a column -> its name in the table that the run learned from."""
 
-    def warm_up(self, times: Sequence[None]) -> list[Prediction]:
-        """Predict once for each time: the first prediction takes longer than the others."""
-        return self.predict([WARM_UP for _ in times])
-
     def predict(self, posts: Sequence[Post]) -> list[Prediction]:
         """Return one prediction a post; one whose image cannot be read is classified without it.
 
@@ -70,7 +65,7 @@ class ServedRun:
 
     def describe(self) -> dict[str, Any]:
         """Return what clients may know of the model."""
-        config = self.classifier.model.config
+        config, card = self.classifier.model.config, self.run.folder / CARD_FILE
         return {
             "labels": list(self.classifier.class_names),
             "network": config.network,
@@ -79,7 +74,7 @@ class ServedRun:
             "temperature": config.temperature,
             "versions": {name: version(name) for name in RECORDED_PACKAGES},
             "trained_with": self.run.environment,
-            "card": self._card(),
+            "card": card.read_text("utf-8") if card.is_file() else None,
         }
 
     @cached_property
@@ -98,7 +93,3 @@ class ServedRun:
         )
         (found,) = explain(self._model, processor, encoder.encode([post]), METHOD)
         return ExplainedPost(prediction, found, draw_heat_map(found))
-
-    def _card(self) -> str | None:
-        path = self.run.folder / CARD
-        return path.read_text("utf-8") if path.is_file() else None

@@ -12,6 +12,7 @@ from mvcn.errors import ConfigError
 from mvcn.serve.limits import Limits
 from mvcn.serve.served_run import ServedRun
 from mvcn.serve.server import JsonLines
+from mvcn.training.run_folder import Run
 
 FINE = {"posts": [{"text": "a fine secret"}]}
 OPEN = ("/", "/health", "/ready", "/static/index.html")
@@ -26,12 +27,12 @@ def test_the_model_tells_what_it_is_and_takes(ask, served):
     assert about["backend"] == "torch"
     assert about["limits"]["posts"] == Limits().posts
     assert about["trained_with"]["packages"] == about["versions"]
-    assert about["card"] == (served.folder / "README.md").read_text("utf-8")
+    assert about["card"] == (served.run.folder / "README.md").read_text("utf-8")
 
 
 def test_a_run_without_a_card_is_served(served, service, tmp_path, monkeypatch):
-    shutil.copy(served.folder / "environment.json", tmp_path)
-    monkeypatch.setattr(served, "folder", tmp_path)
+    shutil.copy(served.run.folder / "environment.json", tmp_path)
+    monkeypatch.setattr(served, "run", Run(tmp_path))
     with service() as client:
         assert client.get("/model").json()["card"] is None
 
