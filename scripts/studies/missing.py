@@ -60,7 +60,7 @@ def main(
         for way in rows:
             rows[way].append(_run(splits, way, seed, runs, root / "data"))
     content = {
-        "data": "MVSA-Single, the published split of 3611 / 450 / 450 posts, dev part",
+        "data": "MVSA-Single, the published split of 3611 / 450 / 450 posts, dev split",
         "taken_away": {"image": WITHOUT_IMAGE, "text": WITHOUT_TEXT},
         "seeds": rows,
         "summary": {way: _summary(found) for way, found in rows.items()},

@@ -47,7 +47,7 @@ def _ideas_on_folds() -> str:
 
 
 def _scores_and_differences(found: Results, *, in_words: bool = True) -> str:
-    split = f"{found.num_folds} folds of train and dev" if found.num_folds else "dev part"
+    split = f"{found.num_folds} folds of train and dev" if found.num_folds else "dev split"
     tables = [scores_table(found), differences_table(found)]
     blocks = [
         f"{found.data}, {split}, {found.num_posts} posts; mean ± deviation over seeds, in %.",
@@ -86,7 +86,7 @@ def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
     header += ["parameters, M", "posts/s", "published accuracy / F1", "which F1, split"]
     hours = sum(cell.seconds["training"] for cell in cells) / SECONDS_PER_HOUR
     note = (
-        f"{data}, dev part, {found.num_posts} posts; mean ± deviation over seeds, in %. The "
+        f"{data}, dev split, {found.num_posts} posts; mean ± deviation over seeds, in %. The "
         f"{len(cells)} trainings took {hours:.1f} hours of one core."
     )
     return table(header, lines, note)
