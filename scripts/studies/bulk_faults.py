@@ -80,17 +80,17 @@ def main(
     """Break jobs in each way, and count what is in their output after it."""
     with TemporaryDirectory() as work:
         posts = write_posts(Path(work) / "posts", files, rows)
-        whole = Job(run, posts, Path(work) / "whole", "local")
-        whole.end(whole.start())
+        undisturbed = Job(run, posts, Path(work) / "undisturbed", "local")
+        undisturbed.end(undisturbed.start())
         faults = {}
         for engine in WORKERS:
             job = Job(run, posts, Path(work) / f"{engine}-job", engine)
-            faults[f"{engine}: whole job killed"] = kill_job(job) | count(job, whole)
+            faults[f"{engine}: job killed"] = kill_job(job) | count(job, undisturbed)
             job = Job(run, posts, Path(work) / f"{engine}-worker", engine)
-            faults[f"{engine}: one worker killed"] = kill_worker(job) | count(job, whole)
+            faults[f"{engine}: one worker killed"] = kill_worker(job) | count(job, undisturbed)
         if os.geteuid() == 0:
             job = Job(run, posts, Path(work) / "disk", "local")
-            faults["local: disk full"] = fill_disk(job, whole)
+            faults["local: disk full"] = fill_disk(job, undisturbed)
     content = {"files": files, "rows_in": files * rows, "faults": faults}
     results.write("bulk-faults", content)
 
@@ -108,7 +108,7 @@ def write_posts(folder: Path, files: int, rows: int) -> Path:
 
 
 def kill_job(job: Job) -> dict[str, Any]:
-    """Kill the process that a person has started, then start the command again."""
+    """Kill the process that a user has started, then start the command again."""
     process = job.start()
     job.wait_for_shards(2)
     process.send_signal(signal.SIGKILL)
@@ -124,7 +124,7 @@ def kill_job(job: Job) -> dict[str, Any]:
 
 
 def kill_worker(job: Job) -> dict[str, Any]:
-    """Kill one worker; start the command again if the job does not finish by itself."""
+    """Kill one worker; start the command again if the job does not finish."""
     process = job.start()
     job.wait_for_shards(2)
     before = job.finished()
@@ -141,8 +141,8 @@ def kill_worker(job: Job) -> dict[str, Any]:
     return found | {"scored_again": _changed(job, before)}
 
 
-def fill_disk(job: Job, whole: Job) -> dict[str, Any]:
-    """Let the disk of the output be full, make room, and start the command again."""
+def fill_disk(job: Job, undisturbed: Job) -> dict[str, Any]:
+    """Fill the disk of the output, make room, and start the command again."""
     job.output.mkdir()
     _mount(job.output, f"size={SMALL_DISK}", "-t", "tmpfs", "tmpfs")
     try:
@@ -150,19 +150,22 @@ def fill_disk(job: Job, whole: Job) -> dict[str, Any]:
         if code == 0:
             raise typer.BadParameter(f"so few do not fill a disk of {SMALL_DISK}: give more --rows")
         before = job.finished()
-        halves = len(list(job.output.rglob("*.partial")))
+        incomplete = len(list(job.output.rglob("*.partial")))
         _mount(job.output, f"remount,size={LARGE_DISK}")
         job.end(job.start())
-        found = {"shards_before": len(before), "scored_again": _changed(job, before)}
-        return (
-            found | {"half_shards": halves, "said": _without_paths(said, job)} | count(job, whole)
-        )
+        found = {
+            "shards_before": len(before),
+            "scored_again": _changed(job, before),
+            "incomplete_shards": incomplete,
+            "said": _without_paths(said, job),
+        }
+        return found | count(job, undisturbed)
     finally:
         subprocess.run(["umount", str(job.output)], check=True)
 
 
-def count(job: Job, whole: Job) -> dict[str, Any]:
-    """Return how many rows are in the output, how often, and whether they are as in `whole`."""
+def count(job: Job, undisturbed: Job) -> dict[str, Any]:
+    """Return the rows of the output, those written twice, and whether its bytes are right."""
     rows = Counter(
         (row["file"], row["row"])
         for kind in ("predictions", "errors")
@@ -172,7 +175,7 @@ def count(job: Job, whole: Job) -> dict[str, Any]:
     return {
         "rows_out": rows.total(),
         "rows_twice": sum(times > 1 for times in rows.values()),
-        "as_if_nothing_had_happened": _content(job.output) == _content(whole.output),
+        "as_if_nothing_had_happened": _content(job.output) == _content(undisturbed.output),
     }
 
 
@@ -199,7 +202,7 @@ def workers_of(engine: str) -> list[int]:
             environment = (place / "environ").read_bytes()
             parent = int((place / "stat").read_text("utf-8").rpartition(")")[2].split()[1])
         except OSError:
-            continue  # it has ended, or is another person's
+            continue  # it has ended, or is another user's
         if WORKERS[engine] in command and MARK.encode() in environment:
             found[int(place.name)] = parent
     return [pid for pid, parent in found.items() if engine != "local" or parent in found]

@@ -156,23 +156,23 @@ def _evaluate(
     labels = np.array([POLARITIES.index(str(post.label)) for post in posts])
     scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for fold in range(FOLDS):
-        learned, judged = np.flatnonzero(folds != fold), folds == fold
+        train, test = np.flatnonzero(folds != fold), folds == fold
         if idea.drops_doubtful:
-            learned = _without_doubtful(rows, posts, labels, learned)
-        probabilities = _predict(idea, rows, posts, learned, judged)
-        evaluation = evaluate_predictions(probabilities, labels[judged], POLARITIES)
+            train = _without_doubtful(rows, posts, labels, train)
+        probabilities = _predict(idea, rows, posts, train, test)
+        evaluation = evaluate_predictions(probabilities, labels[test], POLARITIES)
         for metric in METRICS:
             scores[metric].append(round(getattr(evaluation, metric), 4))
     return scores
 
 
-def _predict(idea: Idea, rows: Rows, posts: Sequence[Post], learned: Rows, judged: Rows) -> Rows:
-    """Return the class probabilities of the judged posts by a classifier of the learned ones."""
+def _predict(idea: Idea, rows: Rows, posts: Sequence[Post], train: Rows, test: Rows) -> Rows:
+    """Return the class probabilities of the test posts by a classifier of the training posts."""
 
     def fitted(targets: Sequence[int], count: int) -> Rows:
         model = make_pipeline(StandardScaler(), idea.classifier())
-        model.fit(rows[learned], np.array(targets)[learned])
-        return _probabilities(model, rows[judged], count)
+        model.fit(rows[train], np.array(targets)[train])
+        return _probabilities(model, rows[test], count)
 
     texts = [POLARITIES.index(str(post.text_label)) for post in posts]
     images = [POLARITIES.index(str(post.image_label)) for post in posts]
@@ -205,10 +205,10 @@ def _merged(pairs: Rows) -> Rows:
     return merged / merged.sum(1, keepdims=True)
 
 
-def _without_doubtful(rows: Rows, posts: Sequence[Post], labels: Rows, learned: Rows) -> Rows:
-    groups = list(range(len(learned)))
-    believed = out_of_fold_probabilities(rows[learned], labels[learned], groups, len(POLARITIES))
-    return learned[believed[np.arange(len(learned)), labels[learned]] >= DOUBTFUL]
+def _without_doubtful(rows: Rows, posts: Sequence[Post], labels: Rows, train: Rows) -> Rows:
+    groups = list(range(len(train)))
+    believed = out_of_fold_probabilities(rows[train], labels[train], groups, len(POLARITIES))
+    return train[believed[np.arange(len(train)), labels[train]] >= DOUBTFUL]
 
 
 def _reduced(classifier: Any) -> Any:
@@ -392,7 +392,7 @@ def _image_tokens(posts: Sequence[Post], side_px: int, is_mirrored: bool = False
 
 
 def _seen(posts: Sequence[Post], look: Callable[[Image.Image], Any], title: str) -> Any:
-    """Yield what a function makes of each post's image; a white picture stands for a broken one."""
+    """Yield what a function makes of each post's image; a white picture replaces a broken one."""
 
     def made(post: Post) -> Any:
         assert post.image is not None  # each post of MVSA-Single has one

@@ -104,8 +104,8 @@ def running(run: Path, *options: str) -> Iterator[Service]:
         with log.open("w") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
-        told = process.stderr.readline()
-        service = Service(process, int(told.split(" (")[0].rsplit(":", 1)[1]), log)
+        announced = process.stderr.readline()
+        service = Service(process, int(announced.split(" (")[0].rsplit(":", 1)[1]), log)
         try:
             while not _is_ready(service):
                 time.sleep(0.1)
@@ -161,15 +161,15 @@ def measure_slow_clients(run: Path) -> dict[str, Any]:
     with running(run, "--head-seconds", str(HEAD_SECONDS)) as service, ExitStack() as opened:
         without = _ask_for(service, SLOW_SECONDS)
         slow = [opened.enter_context(_half_open(service)) for _ in range(HALF_OPEN)]
-        beside = _ask_for(service, SLOW_SECONDS)
-        cut = sum(map(_is_cut, slow))
+        with_slow = _ask_for(service, SLOW_SECONDS)
+        closed = sum(map(_is_closed, slow))
     return {
         "half_open": HALF_OPEN,
         "head_seconds": HEAD_SECONDS,
-        "cut": cut,
+        "closed": closed,
         "clients": FEW_CLIENTS,
         "without": without.numbers(),
-        "beside": beside.numbers(),
+        "with_half_open": with_slow.numbers(),
     }
 
 
@@ -188,7 +188,7 @@ def _ask_for(service: Service, seconds: float) -> Seen:
 
 @contextmanager
 def _asking(service: Service, count: int) -> Iterator[Seen]:
-    """Let clients ask until the block ends; what they saw is whole only then."""
+    """Let clients ask until the block ends; what they saw is complete only then."""
     forms, done, seen = _forms(), threading.Event(), Seen()
     with ThreadPoolExecutor(count) as pool:
         asked = [pool.submit(_ask, service, forms[n % POSTS], done) for n in range(count)]
@@ -205,7 +205,7 @@ def _forms() -> Sequence[Mapping[str, Any]]:
 
 
 def _ask(service: Service, form: Mapping[str, Any], done: threading.Event) -> Seen:
-    """Ask again and again over one connection, until told to end or the service is gone."""
+    """Ask again and again over one connection, until the end or until the service is gone."""
     seen = Seen()
     with httpx2.Client(base_url=service.url, timeout=120) as client:
         while not done.is_set():
@@ -232,7 +232,7 @@ def _half_open(service: Service) -> socket.socket:
     return client
 
 
-def _is_cut(client: socket.socket) -> bool:
+def _is_closed(client: socket.socket) -> bool:
     client.settimeout(0.1)
     try:
         return client.recv(1) == b""

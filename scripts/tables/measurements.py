@@ -102,7 +102,7 @@ def _attention_on_real_posts(content: Mapping[str, Any]) -> str:
 
 
 def _faithfulness(content: Mapping[str, Any]) -> str:
-    """How much more the inserted tokens tell than the deleted ones, by explanation."""
+    """The gap between insertion and deletion curves, by explanation."""
     rows = [
         [name, method, f"{curve['gap']:+.3f}", "{:+.3f} to {:+.3f}".format(*curve["interval"])]
         for name, run in content["runs"].items()
@@ -146,7 +146,7 @@ def _constraints(content: Mapping[str, Any]) -> str:
     ]
     header = ("data", "constraint", "weight", "accuracy, %", "microseconds a step")
     seeds = content["settings"]["seeds"]
-    note = f"Mean ± deviation over {seeds} seeds; the time is that of the whole step."
+    note = f"Mean ± deviation over {seeds} seeds; the time is that of the complete step."
     return table(header, rows, note)
 
 
@@ -294,7 +294,9 @@ def _reliability(content: Mapping[str, Any]) -> str:
         f"{load['clients']} clients, {load['seconds']:g} s": load,
         f"SIGTERM while {stop['clients']} clients ask": stop,
         f"{slow['clients']} clients": slow["without"],
-        f"{slow['clients']} clients next to {slow['half_open']} half-open ones": slow["beside"],
+        f"{slow['clients']} clients next to {slow['half_open']} half-open ones": slow[
+            "with_half_open"
+        ],
     }
     rows = [
         [name, *(str(seen["outcomes"].get(one, 0)) for one in ("200", "429", "503", "lost"))]
@@ -307,7 +309,7 @@ def _reliability(content: Mapping[str, Any]) -> str:
         f"{load['memory_mb_after_10_s']:.0f} MB after 10 s of load, "
         f"{load['memory_mb_at_the_end']:.0f} MB at its end. After SIGTERM it ended within "
         f"{stop['stop_seconds']:.1f} s, with exit code {stop['exit_code']}. "
-        f"{slow['cut']} half-open connections were closed after {slow['head_seconds']} s."
+        f"{slow['closed']} half-open connections were closed after {slow['head_seconds']} s."
     )
     return table(header, rows, note)
 

@@ -14,9 +14,9 @@ def posts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_run, posts, tmp_path_factory):
+def undisturbed(tiny_run, posts, tmp_path_factory):
     """A job in this process, which nobody disturbs."""
-    job = Job(tiny_run, posts, tmp_path_factory.mktemp("whole") / "job", "local")
+    job = Job(tiny_run, posts, tmp_path_factory.mktemp("undisturbed") / "job", "local")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(bulk.ENGINES, "local", here)
         scoring = Scoring(job.run, job.output)
@@ -30,13 +30,13 @@ def here(scoring, shards, jobs, prepare):
         yield attempt(scoring, shard)
 
 
-def test_a_killed_job_goes_on_where_it_was(whole, tmp_path):
-    job = Job(whole.run, whole.posts, tmp_path / "job", "local", ("--jobs", "1"))
+def test_a_killed_job_resumes_where_it_was(undisturbed, tmp_path):
+    job = Job(undisturbed.run, undisturbed.posts, tmp_path / "job", "local", ("--jobs", "1"))
     found = kill_job(job)
     assert found["shards_before"] < 16
     assert found["scored_again"] == 0
     assert f"{16 - found['shards_before']} of 16 shards now" in found["said"]
-    assert count(job, whole) == {
+    assert count(job, undisturbed) == {
         "rows_out": 384,
         "rows_twice": 0,
         "as_if_nothing_had_happened": True,
@@ -44,9 +44,9 @@ def test_a_killed_job_goes_on_where_it_was(whole, tmp_path):
 
 
 @needs_ray
-def test_ray_finishes_a_job_though_a_worker_is_killed(whole, tmp_path):
-    job = Job(whole.run, whole.posts, tmp_path / "job", "ray", ("--jobs", "1"))
+def test_ray_finishes_a_job_though_a_worker_is_killed(undisturbed, tmp_path):
+    job = Job(undisturbed.run, undisturbed.posts, tmp_path / "job", "ray", ("--jobs", "1"))
     found = kill_worker(job)
     assert found["finished_by_itself"], found["said"]
     assert found["scored_again"] == 0
-    assert count(job, whole)["as_if_nothing_had_happened"]
+    assert count(job, undisturbed)["as_if_nothing_had_happened"]
