@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.data.datasets import read_corpus
-from mvcn.data.text import ODD_BLANKS
+from mvcn.data.text import ODD_WHITESPACE
 from mvcn.types import Post
 from scripts import results
 
@@ -29,7 +29,7 @@ def main(root: Annotated[Path, typer.Argument(help="Folder of HFM.")]) -> None:
 
 def _evaluate(posts: Sequence[Post]) -> dict[str, Any]:
     is_sarcastic = [post.label == SARCASTIC for post in posts]
-    is_odd = [ODD_BLANKS.search(post.text) is not None for post in posts]
+    is_odd = [ODD_WHITESPACE.search(post.text) is not None for post in posts]
     return {
         "n": len(posts),
         "accuracy_of_whitespace_alone": sum(map(bool.__eq__, is_odd, is_sarcastic)) / len(posts),

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.stats import chi2, chi2_contingency
 
 from mvcn.audit.findings import WHOLE, AuditedPosts, Example, Finding, Severity
-from mvcn.data.text import ODD_BLANKS
+from mvcn.data.text import ODD_WHITESPACE
 
 MAX_CLASS_RATIO = 3.0
 """Largest to smallest class; above it, accuracy says little of the smallest."""
@@ -204,7 +204,7 @@ def _shift_p_value(tables: Sequence[Counter[str]]) -> float | None:
 
 def _words(text: str) -> set[str]:
     """Return the words and marks of a text, and whether it has odd whitespace."""
-    spaces = {WHITESPACE} if ODD_BLANKS.search(text) else set()
+    spaces = {WHITESPACE} if ODD_WHITESPACE.search(text) else set()
     return set(WORD_OR_MARK.findall(text.lower())) | spaces
 
 

@@ -64,7 +64,7 @@ def find_row_files(places: Sequence[str]) -> list[StoredFile]:
     tars = {file.stem for file in files if file.is_tar}
     rows = [file for file in files if file.is_tar or file.stem not in tars]
     if len(rows) < len(files):
-        logger.info("%d Parquet files beside tar files are not read.", len(files) - len(rows))
+        logger.info("%d Parquet files next to tar files are not read.", len(files) - len(rows))
     if len({file.is_tar for file in rows}) > 1:
         both = [next(file.path for file in rows if file.is_tar == kind) for kind in (False, True)]
         raise DataError(
@@ -174,7 +174,7 @@ def _below(filesystem: FileSystem, folder: str, pattern: Sequence[str]) -> list[
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Tell whether the parts of a path match those of a glob."""
+    """Return whether the parts of a path match those of a glob."""
     if not pattern or not parts:
         return not pattern and not parts
     if pattern[0] == ANY_FOLDERS:

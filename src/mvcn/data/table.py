@@ -94,8 +94,9 @@ def corpus_of_table(
         if theirs in table.repeated:
             raise DataError(f"{where} has the column {theirs!r} twice: rename one of them.")
     log_columns(names, table.columns, where, table.layout)
-    normalize = options.normalize_labels
-    return corpus_of_rows(table.rows(names), where, folder, names, splits, normalize=normalize)
+    rows = table.rows(names)
+    corpus = corpus_of_rows(rows, where, folder, names, normalize=options.normalize_labels)
+    return keep_splits(corpus, splits, where)
 
 
 def corpus_of_rows(
@@ -103,7 +104,6 @@ def corpus_of_rows(
     where: str,
     folder: ImagePlace,
     names: Mapping[str, str],
-    splits: Collection[str] | None = None,
     *,
     normalize: bool = False,
 ) -> Corpus:
@@ -114,7 +114,6 @@ def corpus_of_rows(
         where: Where they come from, for errors.
         folder: What image paths are relative to.
         names: Our name of each column -> theirs, "" for one that there is not.
-        splits: Which posts to return, where any row has a split.
         normalize: Whether labels that differ in case or whitespace alone are one class.
 
     Raises:
@@ -125,12 +124,13 @@ def corpus_of_rows(
     for row in rows:
         try:
             complete, replaced = without_surrogates(row, found)
-            read.add(post_of_row(complete, found, folder, normalize=normalize), row, replaced)
+            post = post_of_row(complete, found, folder, normalize=normalize)
+            read.add(post, row.where, replaced)
         except DataError as error:
             read.refuse(error)
     read.finish()
     classes = {post.label for post in read.posts if post.label is not None}
-    return keep_splits(Corpus(read.posts, _in_order(classes), columns=found), splits, where)
+    return Corpus(read.posts, _in_order(classes), columns=found)
 
 
 class _ReadPosts:
@@ -145,7 +145,7 @@ class _ReadPosts:
         self._num_refused = 0
         self._replaced: list[str] = []
 
-    def add(self, post: Post, row: Row, replaced: int) -> None:
+    def add(self, post: Post, where: str, replaced: int) -> None:
         """Take a post in, and note in how many of its cells surrogates were replaced.
 
         Raises:
@@ -153,14 +153,14 @@ class _ReadPosts:
         """
         if post.id in self._where_of:
             raise DataError(
-                f"{row.where}: id {post.id[:80]!r} was given before ({self._where_of[post.id]}), "
+                f"{where}: id {post.id[:80]!r} was given before ({self._where_of[post.id]}), "
                 "so change one of them, or leave ids out by --columns id= to number the rows."
             )
-        self._where_of[post.id] = row.where
-        self._replaced += [row.where] * replaced
+        self._where_of[post.id] = where
+        self._replaced += [where] * replaced
         for label in (post.label, post.text_label, post.image_label):
             if label is not None:
-                self._labels.setdefault(label, row.where)
+                self._labels.setdefault(label, where)
         self.posts.append(post)
 
     def refuse(self, error: DataError) -> None:

@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
-ODD_BLANKS = re.compile(r"^\s+|\s+$|\s{2,}")
-"""Leading, trailing and repeated blanks."""
+ODD_WHITESPACE = re.compile(r"^\s+|\s+$|\s{2,}")
+"""Leading, trailing and repeated whitespace."""
 INVISIBLE_KINDS = frozenset(("Cc", "Cf", "Zl", "Zp", "Zs"))
-"""Categories of Unicode: controls, formats such as joiners and byte-order marks, and blanks."""
+"""Categories of Unicode: controls, formats such as joiners and byte-order marks, and whitespace."""
 INVISIBLE = frozenset("\u034f\u115f\u1160\u2800\u3164\ufe0e\ufe0f\uffa0")
 """Characters of other categories that show nothing alone: fillers, an empty Braille pattern, and
 marks that change the character before them."""
@@ -124,7 +124,7 @@ def _holding_nul(content: bytes, path: Path | str, codec: str, text: str) -> str
 
 
 def _guess(content: bytes, position: int) -> str | None:
-    """Return a codec that reads the whole content, and in which its letters make words."""
+    """Return a codec that reads the complete content, and in which its letters make words."""
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
     is_latin = sum(runs) < LONG_RUN * len(runs)
     codecs_to_try = (
@@ -181,17 +181,17 @@ class ReplacedText(NamedTuple):
 def replace_surrogates(text: str) -> ReplacedText:
     r"""Return a text whose surrogate pairs are characters and whose lone surrogates are U+FFFD.
 
-    Lone surrogates come from JSON such as ``"\ud83d"``, from texts that were cut in the middle
+    Lone surrogates come from JSON such as ``"\ud83d"``, from texts that end in the middle
     of a character, and from bytes of command lines and file names that are not UTF-8.
     """
     if text.isascii() or SURROGATE.search(text) is None:
         return ReplacedText(text, 0)
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return ReplacedText(whole, whole.count(REPLACEMENT) - text.count(REPLACEMENT))
+    complete = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return ReplacedText(complete, complete.count(REPLACEMENT) - text.count(REPLACEMENT))
 
 
 def has_text(text: str) -> bool:
-    """Tell whether a text says anything: characters that nobody sees alone count as no text."""
+    """Return whether a text has a character that is seen; invisible ones alone are no text."""
     return any(
         character not in INVISIBLE and unicodedata.category(character) not in INVISIBLE_KINDS
         for character in text

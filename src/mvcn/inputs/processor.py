@@ -21,7 +21,7 @@ from transformers import (
 from transformers.models.vit import ViTImageProcessorPil
 
 from mvcn.config import ModelConfig
-from mvcn.data.text import ODD_BLANKS, has_text
+from mvcn.data.text import ODD_WHITESPACE, has_text
 from mvcn.encoders.loading import IMAGE_BACKEND, load_image_processor, load_tokenizer
 from mvcn.encoders.tokens import most_tokens
 from mvcn.models import MvcnConfig, require_tokens
@@ -155,7 +155,7 @@ class MvcnProcessor(ProcessorMixin):
 
     def _visible(self, text: str) -> str:
         return (
-            ODD_BLANKS.sub(WHITESPACE_MARK, text)
+            ODD_WHITESPACE.sub(WHITESPACE_MARK, text)
             if self.mark_whitespace and has_text(text)
             else text
         )

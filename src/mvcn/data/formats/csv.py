@@ -229,7 +229,7 @@ def _try(file: _File, quoting: QuotingConstant) -> tuple[list[_Record], str]:
 
 
 def _why_ragged(records: list[_Record], file: _File) -> str:
-    """Cut empty cells beyond the header off; say which rows then have another length than it."""
+    """Remove empty cells beyond the header; return which rows then have another length than it."""
     width = len(records[0].cells)
     ragged = []
     for number, record in enumerate(records):

@@ -72,7 +72,8 @@ def open_excel(path: Path, options: TableOptions) -> Table:
     """
     require_file(path, "Excel")
     with _reading(path):
-        sheets = _sheets(path)
+        with _open(path, data_only=True) as book:
+            sheets = [sheet.title for sheet in book.worksheets]
         sheet = _choose(sheets, options.sheet, path)
         header = next((cells for _, cells in _cells(path, sheet)), [])
     columns, repeated = number_repeated([str(cell or "").strip() for cell in header])
@@ -171,13 +172,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _choose(sheets: Sequence[str], name: str | None, path: Path) -> str:
-    if name is None:
-        return sheets[0]
-    if name not in sheets:
-        raise DataError(
-            f"{path} has no sheet {name!r}: choose by --sheet from {', '.join(map(repr, sheets))}."
-        )
-    return name
+    if not sheets:
+        raise DataError(f"{path} has no sheet with cells: save the table as one.")
+    if name is None or name in sheets:
+        return name or sheets[0]
+    raise DataError(
+        f"{path} has no sheet {name!r}: choose by --sheet from {', '.join(map(repr, sheets))}."
+    )
 
 
 def _rows(
@@ -243,14 +244,6 @@ def _value(cell: Any, source: Any) -> Any:
     if cell.value is None and source.data_type == FORMULA_CELL:
         return _NoValue("a formula that no program has computed")
     return cell.value
-
-
-def _sheets(path: Path) -> list[str]:
-    with _open(path, data_only=True) as book:
-        names = [sheet.title for sheet in book.worksheets]
-    if not names:
-        raise DataError(f"{path} has no sheet with cells: save the table as one.")
-    return names
 
 
 @contextmanager

@@ -106,8 +106,11 @@ def open_json_lines(path: Path, options: TableOptions) -> Table:
     columns: dict[str, None] = {}
     for line in _lines(path, options.encoding):
         columns |= dict.fromkeys(_parse(line))  # any line may have a key that others have not
-    sample = partial(_sample, path, options.encoding)
-    return Table(tuple(columns), sample, partial(_rows, path, options.encoding))
+    return Table(
+        tuple(columns),
+        lambda: map(_parse, islice(_lines(path, options.encoding), SAMPLE_ROWS)),
+        partial(_rows, path, options.encoding),
+    )
 
 
 def open_json(path: Path, options: TableOptions) -> Table:
@@ -158,10 +161,6 @@ def _rows(path: Path, encoding: str | None, names: Mapping[str, str] | None) -> 
         if line.offset is not None:
             image = JsonLineImage(path, line.offset, len(line.content), column)
         yield _parse(line).row(number, line.where, names, image)
-
-
-def _sample(path: Path, encoding: str | None) -> Iterator[_Object]:
-    return (_parse(line) for line in islice(_lines(path, encoding), SAMPLE_ROWS))
 
 
 def _lines(path: Path, encoding: str | None) -> Iterator[_Line]:

@@ -16,8 +16,7 @@ from mvcn.data.formats.json_lines import (
     open_json,
     open_json_lines,
 )
-from mvcn.data.formats.parquet import open_parquet
-from mvcn.data.formats.parquet_writer import parquet_writer
+from mvcn.data.formats.parquet import open_parquet, parquet_writer
 from mvcn.data.formats.posts import id_of_row, require_readable
 from mvcn.data.formats.rows import Table, TableOptions, WriteRow, repeated_name
 from mvcn.data.text import replace_surrogates
@@ -176,7 +175,7 @@ class KeptCells:
             name for row in self._table.sample() for name, cell in row.items() if _holds_file(cell)
         }
         for name in held:
-            logger.info("The column %r is not kept: its cells are whole image files.", name)
+            logger.info("The column %r is not kept: its cells are image files.", name)
         return [name for name in self._table.columns if name not in held]
 
     @property

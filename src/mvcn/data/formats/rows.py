@@ -1,5 +1,6 @@
 """Rows of a file of posts, whatever its format: cells by the name of their column."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,13 +80,8 @@ class Table:
 
 
 def repeated_name(names: Iterable[str]) -> str | None:
-    """Return the first name that comes a second time, None if there is none."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
+    """Return the first name that comes more than once, None if there is none."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def number_repeated(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:

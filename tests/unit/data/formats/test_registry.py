@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data.formats import excel, parquet_writer
+from mvcn.data.formats import excel, parquet
 from mvcn.data.formats.registry import (
     WRITERS,
     read_column_names,
@@ -254,7 +254,7 @@ LATER = {
 @pytest.mark.parametrize("rows_at_once", [1, 2, 100])
 @pytest.mark.parametrize("name", LATER)
 def test_a_type_that_later_rows_need_is_that_of_all_rows(name, rows_at_once, tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_writer, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(parquet, "ROWS_PER_GROUP", rows_at_once)
     cells, kind, expected = LATER[name]
     rows = [[str(number), cell] for number, cell in enumerate(cells)]
     path = write(tmp_path / "out.parquet", rows, ("id", "cell"))
@@ -266,7 +266,7 @@ def test_a_type_that_later_rows_need_is_that_of_all_rows(name, rows_at_once, tmp
 
 
 def test_parquet_is_written_in_groups_that_long_cells_make_smaller(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_writer, "BYTES_AT_ONCE", 1000)
+    monkeypatch.setattr(parquet, "BYTES_PER_GROUP", 1000)
     path = write(tmp_path / "out.parquet", [[b"x" * 400] for _ in range(9)], ("image",))
     assert pq.ParquetFile(path).num_row_groups == 3
 
@@ -281,7 +281,7 @@ def test_a_column_twice_is_refused(suffix, tmp_path):
 @each_format
 @pytest.mark.parametrize("rows", [0, 3])
 def test_a_failure_leaves_what_was_there(suffix, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_writer, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 1)
     path = write(tmp_path / f"out{suffix}", [["1"]], ("id",))
     before = path.read_bytes()
 
