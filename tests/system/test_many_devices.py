@@ -17,7 +17,7 @@ from torch.utils.data import SequentialSampler
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.errors import MvcnError
-from mvcn.training.processes import OwnShares, own_share
+from mvcn.training.distributed import RankBatchSampler, rank_batch
 from mvcn.training.run import train
 
 EPOCHS, STOP = 2, 1
@@ -256,12 +256,12 @@ def test_other_commands_refuse_to_be_started_several_times(fails, monkeypatch, t
 @pytest.mark.parametrize("size", range(9))
 @pytest.mark.parametrize("processes", [1, 2, 3, 5])
 def test_shares_are_neighbours_of_like_size_and_make_up_the_batch(size, processes):
-    shares = [own_share(range(size), rank, processes) for rank in range(processes)]
+    shares = [rank_batch(range(size), rank, processes) for rank in range(processes)]
     assert [post for share in shares for post in share] == list(range(size))
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_processes_take_as_many_steps_as_one():
-    shares = [list(OwnShares(SequentialSampler(range(11)), 5, rank, 2)) for rank in range(2)]
+    shares = [list(RankBatchSampler(SequentialSampler(range(11)), 5, rank, 2)) for rank in range(2)]
     assert shares == [[[0, 1, 2], [5, 6, 7], [10]], [[3, 4], [8, 9], []]]

@@ -83,9 +83,9 @@ def train_watched(config, output, **options):
     seen = {}
 
     class Watched(MvcnTrainer):
-        def judge(self, posts):
+        def evaluate_dev(self, posts):
             seen.update({name: t.clone() for name, t in self.objective.state_dict().items()})
-            return super().judge(posts)
+            return super().evaluate_dev(posts)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_run, "MvcnTrainer", Watched)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mvcn.config import RunConfig, read_config, read_recipe
 from mvcn.errors import ConfigError
-from mvcn.training.fitting import SPECIAL_WEIGHTS, require_fitting
+from mvcn.training.arguments import SPECIAL_WEIGHTS, check_compatibility
 
 SECTIONS = {name: field.annotation for name, field in RunConfig.model_fields.items()}
 
@@ -345,7 +345,7 @@ def test_a_recipe_that_is_not_text_is_refused(tmp_path):
 def test_an_auxiliary_module_is_trained_for_whole_epochs(epochs):
     config = changed("objective", prefill="auxiliary", prefill_epochs=epochs)
     with pytest.raises(ConfigError, match=f"is {epochs}, but .* set it to 1 or more"):
-        require_fitting(config)
+        check_compatibility(config)
 
 
 @pytest.fixture(scope="module")

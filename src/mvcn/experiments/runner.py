@@ -18,7 +18,7 @@ from mvcn.experiments.cell import CellResult, read_cell, write_cell
 from mvcn.experiments.folds import deal_folds
 from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of, with_splits
 from mvcn.outputs import locked
-from mvcn.training.fitting import require_fitting
+from mvcn.training.arguments import check_compatibility
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 from mvcn.workers import worker_pool
@@ -65,7 +65,7 @@ def _require_possible(cells: Sequence[Cell]) -> None:
     """Raise a ConfigError, before hours of training, where a network cannot do what a row asks."""
     for cell in cells:
         try:
-            require_fitting(cell.config)
+            check_compatibility(cell.config)
         except ConfigError as error:
             raise ConfigError(f"Cell {cell.path}: {error}") from error
 

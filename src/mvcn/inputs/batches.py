@@ -224,12 +224,12 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         )
         return np.where((text < 0) | (image < 0), NO_LABEL, text * num_classes + image)
 
-    def teach(
+    def add_teacher_targets(
         self,
         probabilities: Float[np.ndarray, "batch classes"],
         pairs: Float[np.ndarray, "batch classes classes"] | None = None,
     ) -> None:
-        """Give each post what a teacher thinks of its label, and of its text and image label."""
+        """Add a teacher's probabilities of each post's label, and of its text and image label."""
         for i, row in enumerate(self.rows):
             row["teacher"] = probabilities[i]
             if pairs is not None:

@@ -6,24 +6,23 @@ from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import Trainer
 
 from mvcn.errors import ConfigError, DataError
 from mvcn.losses.congruity import SemanticCongruityLoss
 from mvcn.models.saved_tensors import save_tensors
-from mvcn.training.loss_parts import LossParts
+from mvcn.training.trainer import TermTrainer
 from mvcn.types import CongruityForm
 
 CONGRUITY_FILE = "congruity.safetensors"
 
 
-class SemanticCongruityTrainer(Trainer):
+class SemanticCongruityTrainer(TermTrainer):
     """The Trainer, with the constraint added to the loss that the model returns.
 
     It constrains what the model's output layer reads, one vector a sample. The queue is saved with
     each checkpoint and restored with it, takes each micro-batch once, and is the same on all
-    processes. Under gradient accumulation the loss is the mean over micro-batches, whatever the
-    model would make of ``num_items_in_batch``.
+    processes. Under gradient accumulation the loss is the mean over micro-batches, whatever
+    ``num_items_in_batch`` is.
 
     Args:
         model: A classifier that returns its loss and is given ``labels``, one class a sample.
@@ -66,7 +65,6 @@ class SemanticCongruityTrainer(Trainer):
         ).to(self.args.device)
         layer.register_forward_pre_hook(self._keep_features)
         self._features: Tensor | None = None
-        self._parts = LossParts()
 
     def compute_loss(
         self,
@@ -87,19 +85,13 @@ class SemanticCongruityTrainer(Trainer):
         loss, output = super().compute_loss(model, inputs, return_outputs=True)
         if model.training:
             congruity = self.congruity(self._take_features(labels), labels)
-            self._parts.add({"congruity": congruity})
+            self.add_terms({"congruity": congruity})
             loss = loss + self.congruity_weight * congruity
         return (loss, output) if return_outputs else loss
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the mean of the constraint since the last log."""
-        if "loss" in logs:
-            logs |= self._parts.pop_means()
-        super().log(logs, start_time)
-
-    def _queue_size(self, wished: int) -> int:
+    def _queue_size(self, largest: int) -> int:
         data = self.train_dataset
-        return min(wished, len(data)) if isinstance(data, Sized) and len(data) else wished
+        return min(largest, len(data)) if isinstance(data, Sized) and len(data) else largest
 
     def _keep_features(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         (self._features,) = inputs

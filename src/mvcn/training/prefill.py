@@ -16,7 +16,7 @@ from mvcn.inputs.batches import EncodedPosts
 from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective
 from mvcn.models.classification import MvcnForClassification
-from mvcn.training.processes import ShareCollator, own_share
+from mvcn.training.distributed import RankCollator, rank_batch
 from mvcn.training.run_folder import Run
 from mvcn.training.trainer import split_targets
 
@@ -90,17 +90,17 @@ class QueuePrefill(TrainerCallback):
         model.eval()
         self.objective.train()
         for rows in self._batches(self.objective.queue.size):
-            batch = {name: tensor.to(model.device) for name, tensor in self._share(rows).items()}
+            batch = {name: tensor.to(model.device) for name, tensor in self._collate(rows).items()}
             inputs, targets = split_targets(batch)
             self.objective.after_step(model(**inputs), targets)
         model.train(was_training)
 
-    def _share(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return a batch, or this process's share of it."""
+    def _collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return a batch, or the rank batch of this process."""
         if num_processes() == 1:
             return self.posts.collate(rows)
-        share = own_share(rows, dist.get_rank(), num_processes())
-        return ShareCollator(self.posts.collate, rows[0])(share)
+        own = rank_batch(rows, dist.get_rank(), num_processes())
+        return RankCollator(self.posts.collate, rows[0])(own)
 
     def _batches(self, queue_size: int) -> list[list[dict[str, Any]]]:
         """Return as many posts as fit into the queue, sorted by length to save padding."""

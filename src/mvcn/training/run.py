@@ -24,16 +24,14 @@ from mvcn.losses.objective import Objective, build_objective
 from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
-from mvcn.training.arguments import training_arguments
-from mvcn.training.averaging import WeightAverage
+from mvcn.training.arguments import check_compatibility, check_modality, training_arguments
+from mvcn.training.callbacks import EpochLines, WeightAverage, notice
 from mvcn.training.checkpoints import choose_checkpoint, writing
-from mvcn.training.fitting import require_fitting, require_readable
+from mvcn.training.distributed import together
 from mvcn.training.prefill import AUXILIARY_FOLDER, auxiliary_config, build_prefill
-from mvcn.training.processes import together
-from mvcn.training.progress import EpochLines, notice
 from mvcn.training.run_folder import Run
-from mvcn.training.teacher import teach
-from mvcn.training.trainer import Judgement, MvcnTrainer
+from mvcn.training.teacher import add_teacher_targets
+from mvcn.training.trainer import DevEvaluation, MvcnTrainer
 
 NOTHING_TO_READ = "without anything that the model reads"
 
@@ -65,7 +63,7 @@ def train(
     Raises:
         MvcnError: Anything that a user can fix: settings, data, images, folder.
     """
-    require_fitting(config)
+    check_compatibility(config)
     with together() as processes:
         return _train(config, output, processes, resume, overwrite, callbacks)
 
@@ -98,7 +96,7 @@ def _train(
         token_ids = [ids for split in encoded.values() for ids in split.token_ids]
         encoder.texts = frozen_texts(model, encoder.processor, token_ids)
     if config.objective.distillation_weight > 0:
-        teach(encoded["train"], model, config.training.seed)
+        add_teacher_targets(encoded["train"], model, config.training.seed)
     checkpoint = choose_checkpoint(output, notice) if resume else None
     auxiliary = None if checkpoint else _train_auxiliary(config, output, model, encoded)
     trainer = build_trainer(
@@ -119,7 +117,7 @@ def _train(
 def _read_posts(config: RunConfig) -> TrainingPosts:
     """Read the posts; raise an error where images are not there, before anything is computed."""
     posts = read_training_posts(config.data, config.training.seed)
-    require_readable(config.model.network, posts.train)
+    check_modality(config.model.network, posts.train)
     if system(config.model.network).reads_image:
         both = [*posts.train, *posts.dev]
         require_images(both, config.data.on_bad_image)
@@ -223,7 +221,7 @@ def _finish(
     seconds: Mapping[str, float],
 ) -> None:
     """Evaluate the model on dev and write all that the run leaves."""
-    dev = trainer.judge(encoded["dev"])
+    dev = trainer.evaluate_dev(encoded["dev"])
     trainer.model.config.temperature = dev.calibration.temperature
     run.environment = run_folder.describe_environment() | {
         "seed": trainer.args.seed,
@@ -234,7 +232,7 @@ def _finish(
         },
     }
     run.metrics = _metrics(run.posts, encoded, trainer, dev) | {"seconds": seconds}
-    weights = trainer.whole_weights()
+    weights = trainer.full_state_dict()
     if trainer.is_world_process_zero():
         with writing(run.folder, "make room, then end the run by --resume."):
             run_folder.write_dev_predictions(
@@ -249,12 +247,11 @@ def _metrics(
     posts: TrainingPosts,
     encoded: Mapping[str, EncodedPosts],
     trainer: MvcnTrainer,
-    dev: Judgement,
+    dev: DevEvaluation,
 ) -> dict[str, Any]:
     removed = {reason: len(ids) for reason, ids in posts.removed.items()}
     if count := sum(len(split.left_out) for split in encoded.values()):
         removed[NOTHING_TO_READ] = count
-    steps_per_epoch = trainer.state.max_steps / trainer.args.num_train_epochs
     return {
         "dev": dev.evaluation.to_mapping(),
         "calibration": asdict(dev.calibration),
@@ -265,8 +262,5 @@ def _metrics(
         "removed": removed,
         "bad_images": {name: split.bad_images for name, split in encoded.items()},
         "left_out": {name: split.left_out for name, split in encoded.items()},
-        "epochs": {
-            "trained": round(trainer.state.global_step / steps_per_epoch),
-            "best": round((trainer.state.best_global_step or 0) / steps_per_epoch),
-        },
+        "epochs": trainer.epochs(),
     }

@@ -1,4 +1,4 @@
-"""A teacher of soft targets: linear, cheap, and never asked about posts that it has learned."""
+"""A linear teacher of soft targets, which predicts only posts that it was not trained on."""
 
 from collections.abc import Sequence
 
@@ -24,27 +24,23 @@ INVERSE_PENALTY = 1e-3
 """C of the logistic regression: standardised features outnumber the posts of small data sets."""
 MAX_ITERATIONS = 300
 MOST_POSTS = 20_000
-"""That the teacher learns, and whose features are held at a time: half a gigabyte."""
+"""That the teacher is trained on, and whose features are held at a time: half a gigabyte."""
 BATCH_SIZE = 64
 TEXT_LAYERS = 4
-"""Lower layers than the last tell more of a tone: it was trained to tell topics apart."""
+"""Layers below the last say more about tone: the last was trained to separate topics."""
 
 
-def teach(
-    encoded: EncodedPosts,
-    model: MvcnForClassification,
-    seed: int,
-) -> None:
-    """Give each training post the probabilities that a linear teacher has for it.
+def add_teacher_targets(encoded: EncodedPosts, model: MvcnForClassification, seed: int) -> None:
+    """Add to each training post the probabilities that a linear teacher predicts for it.
 
     The teacher is a logistic regression on the mean tokens of the encoders as they are before
     training. It predicts pairs of text and image label where the model has a head for them and all
     posts have both, and what the merge rule makes of the pairs; else the label.
 
     Args:
-        encoded: The training posts as the model reads them; gets the probabilities.
+        encoded: The training posts as the model reads them.
         model: Its encoders make the features.
-        seed: Of the choice of posts that are learned, where they are too many.
+        seed: Of the choice of posts that the teacher is trained on, where there are too many.
 
     Source:
         Not in Wei et al., ACL 2023; ours. Distillation: Hinton et al., 2015. A teacher that has
@@ -55,19 +51,20 @@ def teach(
     has_pairs = model.unimodal_label_head is not None and NO_LABEL not in pairs
     labels, count = (pairs, classes**2) if has_pairs else (encoded.labels, classes)
     folds = fold_numbers(duplicate_groups([post.text for post in encoded.posts]))
-    taught = np.zeros((len(encoded), count))
+    targets = np.zeros((len(encoded), count))
     order, teacher = np.random.default_rng(seed).permutation(len(encoded)), None
     for start in range(0, len(order), MOST_POSTS):
         chosen = np.sort(order[start : start + MOST_POSTS])
         features = pooled_features(model, encoded, chosen.tolist())
         if teacher is None:
             teacher = OutOfFoldTeacher(features, labels[chosen], folds[chosen], count)
-        taught[chosen] = teacher.probabilities(features, folds[chosen])
+        targets[chosen] = teacher.probabilities(features, folds[chosen])
     if model.unimodal_label_head is None or not has_pairs:
-        encoded.teach(taught)
+        encoded.add_teacher_targets(targets)
         return
-    shaped = torch.from_numpy(taught).view(-1, classes, classes)
-    encoded.teach(model.unimodal_label_head.merge(shaped.log()).exp().numpy(), shaped.numpy())
+    shaped = torch.from_numpy(targets).view(-1, classes, classes)
+    merged = model.unimodal_label_head.merge(shaped.log()).exp()
+    encoded.add_teacher_targets(merged.numpy(), shaped.numpy())
 
 
 def fold_numbers(groups: Sequence[int]) -> Int[np.ndarray, " posts"]:
@@ -87,10 +84,10 @@ class OutOfFoldTeacher:
     Where the others are of one class, or there are none, the classes' shares take its place.
 
     Args:
-        features: One row a post.
+        features: One row per post.
         labels: 0 to `num_classes` - 1.
         folds: Number of each post's fold, from 0.
-        num_classes: Classes, of which some may lack.
+        num_classes: Classes, some of which may be missing.
     """
 
     def __init__(
@@ -112,7 +109,7 @@ class OutOfFoldTeacher:
     def probabilities(
         self, features: Float[np.ndarray, "posts dim"], folds: Int[np.ndarray, " posts"]
     ) -> Float[np.ndarray, "posts classes"]:
-        """Return the class probabilities of posts by what has not seen their fold."""
+        """Return the class probabilities of posts, from the classifier that has not seen them."""
         found = np.tile(self.shares, (len(features), 1))
         for fold, classifier in self.classifiers.items():
             own = np.flatnonzero(folds == fold)
@@ -131,10 +128,10 @@ def out_of_fold_probabilities(
     """Return the class probabilities of each post from a classifier that has not seen its group.
 
     Args:
-        features: One row a post.
+        features: One row per post.
         labels: 0 to `num_classes` - 1.
         groups: Number of each post's group; posts of one group are in the same fold.
-        num_classes: Classes, of which some may lack.
+        num_classes: Classes, some of which may be missing.
     """
     folds = fold_numbers(groups)
     return OutOfFoldTeacher(features, labels, folds, num_classes).probabilities(features, folds)
@@ -146,18 +143,18 @@ def pooled_features(
     posts: EncodedPosts,
     positions: Sequence[int],
 ) -> Float[np.ndarray, "posts dim"]:
-    """Return each post's mean text token, of several layers, beside its mean image token.
+    """Return each post's mean text token, of several layers, and its mean image token.
 
-    What a post lacks is zeros.
+    Zeros for a missing text or image.
 
     Args:
         model: Its encoders are used as they are, without dropout.
-        posts: Where the posts are; those with texts of like length share a batch.
-        positions: Whose features are wanted, in this order.
+        posts: Posts, batched by the length of their texts.
+        positions: Of the posts to pool, in the order of the result.
     """
     was_training = model.training
     model.eval()
-    # The longest first: what they took in memory has room for all others.
+    # The longest first: the memory that they took has room for all others.
     order = sorted(range(len(positions)), key=lambda i: -posts.lengths[positions[i]])
     features = np.zeros((0, 0), dtype=np.float32)
     with tqdm(total=len(order), desc="Encoder features", unit="post") as progress:

@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer, with the objective in place of a loss inside the model."""
+"""The Hugging Face Trainer with an objective outside the model; it keeps the best epoch."""
 
 import shutil
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -25,23 +26,25 @@ from mvcn.evaluation import (
     evaluate_predictions,
 )
 from mvcn.inputs.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
+from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective, Targets
 from mvcn.models.network import probabilities
 from mvcn.models.saved_tensors import save_tensors
-from mvcn.training.averaging import WeightAverage
+from mvcn.training.callbacks import WeightAverage
 from mvcn.training.checkpoints import advice_after_failed_write, mark_complete, writing
-from mvcn.training.loss_parts import LossParts
-from mvcn.training.processes import OwnShares, ShareCollator, seed_own_draws
+from mvcn.training.distributed import RankBatchSampler, RankCollator, seed_rank
 
 OBJECTIVE_FILE = "objective.safetensors"
 RUNNING_WEIGHTS_FILE = "running.safetensors"
 KEPT_CHECKPOINTS = 2
-HEADLINE_METRICS = ("accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
+BEST_METRIC = "f1_weighted"
+"""Of the dev posts: the epoch in which it is highest is kept, and is what the run saves."""
+HEADLINE_METRICS = ("accuracy", BEST_METRIC, "f1_macro", "expected_calibration_error")
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a model says of labelled posts, and how good that is."""
+class DevEvaluation:
+    """The predictions of a model for the dev posts, and how good they are."""
 
     probabilities: Float[np.ndarray, "batch classes"]
     """At the temperature of `calibration`, as the saved model gives them."""
@@ -49,23 +52,47 @@ class Judgement:
     """Fitted on these posts."""
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
-    """What posts have (as in `MODALITIES`) -> their scores; empty where all have the same."""
+    """Evaluation by what posts have (as in `MODALITIES`); empty where all have the same."""
 
 
 def split_targets(batch: Mapping[str, Any]) -> tuple[dict[str, Any], Targets]:
-    """Return what a batch holds for the model, and what for the objective."""
+    """Split a batch into the inputs of the model and the targets of the objective."""
     targets = Targets(**{name: batch[name] for name in TARGET_FIELDS if name in batch})
     return {key: value for key, value in batch.items() if key not in TARGET_FIELDS}, targets
 
 
-class MvcnTrainer(Trainer):
-    """Trains any classifier by an `Objective`, and keeps its state with each checkpoint.
+class TermTrainer(Trainer):
+    """The Trainer, which also logs the mean of each term of a loss since the last log."""
 
-    What differs from the Trainer: the loss comes from outside the model and its parts are logged
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._terms: dict[str, list[Tensor]] = {}
+
+    def add_terms(self, terms: Mapping[str, Tensor]) -> None:
+        """Collect the terms of one batch, without waiting for their values."""
+        for name, value in terms.items():
+            self._terms.setdefault(name, []).append(value.detach())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean of each term over the batches of all processes."""
+        if "loss" in logs:
+            for name, values in self._terms.items():
+                mean = torch.stack(values).mean()
+                if num_processes() > 1:
+                    dist.all_reduce(mean)
+                logs[name] = mean.item() / num_processes()
+            self._terms.clear()
+        super().log(logs, start_time)
+
+
+class MvcnTrainer(TermTrainer):
+    """Trains any classifier by an `Objective`, and saves its state with each checkpoint.
+
+    What differs from the Trainer: the loss comes from outside the model and its terms are logged
     by name, the queue takes each micro-batch once after its backward pass, encoders have a
     learning rate of their own, the order of posts is a function of seed and epoch, and averaged
-    weights, where there are any, are what is judged and saved. Several processes share each batch,
-    so that what they do is what one of them would do alone; a checkpoint counts once it is whole.
+    weights, where there are any, are evaluated and saved. Several processes share each batch, with
+    the results of one process; a checkpoint counts only once it is complete.
     """
 
     def __init__(
@@ -93,22 +120,21 @@ class MvcnTrainer(Trainer):
                 )
             self.add_callback(average)
         self._step: tuple[Any, Targets] | None = None
-        self._parts = LossParts()
 
     def train(self, *arguments: Any, **options: Any) -> Any:
         """Train, all processes but the first with random numbers of their own."""
         if self.args.process_index > 0:
-            seed_own_draws(self.args.seed, 0, self.args.process_index)
+            seed_rank(self.args.seed, 0, self.args.process_index)
         return super().train(*arguments, **options)
 
-    def judge(self, posts: EncodedPosts) -> Judgement:
+    def evaluate_dev(self, posts: EncodedPosts) -> DevEvaluation:
         """Evaluate the model as it is now, in the precision of its weights; fit its temperature."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         prediction = self.predict(posts)
         logits = torch.from_numpy(prediction.predictions)
         calibration = calibrate(logits.double().numpy(), posts.labels)
         rows = probabilities(logits, calibration.temperature).numpy()
-        return Judgement(
+        return DevEvaluation(
             rows,
             calibration,
             evaluate_predictions(rows, posts.labels, self.class_names),
@@ -125,16 +151,17 @@ class MvcnTrainer(Trainer):
         """Return the objective's loss of a batch, averaged over its posts."""
         inputs, targets = split_targets(inputs)
         if not model.training:
-            targets = self._without_repeats(targets)
+            targets = self._mask_repeats(targets)
         output = model(**inputs)
-        parts = self.objective.train(model.training)(output, targets)
+        terms = self.objective.train(model.training)(output, targets)
+        loss = terms.pop("loss")
         if model.training:
             self._step = output, targets
-            self._parts.add(parts)
-        return (parts["loss"], output) if return_outputs else parts["loss"]
+            self.add_terms(terms)
+        return (loss, output) if return_outputs else loss
 
-    def _without_repeats(self, targets: Targets) -> Targets:
-        """Count out the posts by which several processes fill up the end of an evaluation."""
+    def _mask_repeats(self, targets: Targets) -> Targets:
+        """Mask the repeated posts by which several processes fill up the end of an evaluation."""
         loader, size = self.accelerator.gradient_state, len(targets.labels)
         is_filled_up = loader.end_of_dataloader and loader.remainder > 0
         if self.args.world_size == 1 or not is_filled_up:
@@ -158,13 +185,6 @@ class MvcnTrainer(Trainer):
         self.objective.after_step(*self._step)
         self._step = None
         return loss
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the mean of each loss part since the last log."""
-        if "loss" in logs:
-            means = self._parts.pop_means()
-            logs |= {name: value for name, value in means.items() if name != "loss"}
-        super().log(logs, start_time)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Give encoders their own learning rate, and biases and norms no weight decay."""
@@ -200,7 +220,7 @@ class MvcnTrainer(Trainer):
         return LengthBuckets(posts.lengths, self.batch_size, self.args.seed, labels)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the batches, or this process's shares of them."""
+        """Return the batches, or the rank batches of this process."""
         if self.args.world_size == 1:
             loader: DataLoader[Any] = super().get_train_dataloader()
             return loader
@@ -208,8 +228,10 @@ class MvcnTrainer(Trainer):
         rank, processes = self.args.process_index, self.args.world_size
         return DataLoader(
             posts,
-            batch_sampler=OwnShares(self._get_train_sampler(), self.batch_size, rank, processes),
-            collate_fn=ShareCollator(self.data_collator, posts[0]),
+            batch_sampler=RankBatchSampler(
+                self._get_train_sampler(), self.batch_size, rank, processes
+            ),
+            collate_fn=RankCollator(self.data_collator, posts[0]),
         )
 
     def _maybe_log_save_evaluate(self, *arguments: Any, **options: Any) -> None:
@@ -217,8 +239,8 @@ class MvcnTrainer(Trainer):
         with self.average.applied() if self.average and is_due else nullcontext():
             super()._maybe_log_save_evaluate(*arguments, **options)
 
-    def whole_weights(self) -> dict[str, Tensor] | None:
-        """Return the weights that devices have split among them; None where each has all.
+    def full_state_dict(self) -> dict[str, Tensor] | None:
+        """Return the weights that are split over devices by FSDP; None where each has all.
 
         All processes must call it.
         """
@@ -228,10 +250,10 @@ class MvcnTrainer(Trainer):
         return weights
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint to its end, and only then delete an older one.
+        """Write a complete checkpoint, and only then delete an older one.
 
         Raises:
-            RunError: It could not be written; what was is gone, and older ones are as they were.
+            RunError: It could not be written; its files are removed, and older ones are kept.
         """
         checkpoints = Path(self.args.output_dir)
         folder = checkpoints / f"checkpoint-{self.state.global_step}"
@@ -251,7 +273,7 @@ class MvcnTrainer(Trainer):
             rotate_checkpoints(str(checkpoints), KEPT_CHECKPOINTS, best, use_mtime=True)
 
     def _begin(self, folder: Path) -> None:
-        """Clear what an earlier attempt at this checkpoint may have left, before anyone writes."""
+        """Delete what an earlier attempt at this checkpoint may have left, before anyone writes."""
         if self.args.should_save and folder.exists():
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
@@ -283,7 +305,7 @@ class MvcnTrainer(Trainer):
             )
 
     def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
-        """Return the epochs and steps done, with all epochs done where early stopping had struck.
+        """Return the epochs and steps done; all epochs, where early stopping has ended the run.
 
         Beyond what the Trainer restores, the best checkpoint is found in a folder that was moved.
         """
@@ -303,18 +325,21 @@ class MvcnTrainer(Trainer):
             self.average.restore(load_file(folder / RUNNING_WEIGHTS_FILE))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Go on with this process's own draws, or with new ones after a change of processes."""
+        """Restore the random state of this process, or seed it anew if their number has changed."""
         several = self.args.world_size > 1
         name = f"rng_state_{self.args.process_index}.pth" if several else "rng_state.pth"
         if checkpoint is not None and not (Path(checkpoint) / name).is_file():
-            seed_own_draws(self.args.seed, self.state.global_step, self.args.process_index)
+            seed_rank(self.args.seed, self.state.global_step, self.args.process_index)
         super()._load_rng_state(checkpoint)
 
-    def _headline_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        evaluation = self._evaluation(prediction)
-        return {name: getattr(evaluation, name) for name in HEADLINE_METRICS}
+    def epochs(self) -> dict[str, int]:
+        """Return how many epochs were ``trained``, and which of them is the ``best``, from 1."""
+        per_epoch = self.state.max_steps / self.args.num_train_epochs
+        steps = {"trained": self.state.global_step, "best": self.state.best_global_step or 0}
+        return {name: round(count / per_epoch) for name, count in steps.items()}
 
-    def _evaluation(self, prediction: EvalPrediction) -> Evaluation:
+    def _headline_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         logits = torch.from_numpy(prediction.predictions)
         labels, *_ = prediction.label_ids
-        return evaluate_predictions(probabilities(logits).numpy(), labels, self.class_names)
+        evaluation = evaluate_predictions(probabilities(logits).numpy(), labels, self.class_names)
+        return {name: getattr(evaluation, name) for name in HEADLINE_METRICS}

@@ -5,7 +5,7 @@ import pytest
 from mvcn.config import TrainingConfig
 from mvcn.errors import ConfigError
 from mvcn.training.arguments import training_arguments, use_one_device
-from mvcn.training.processes import require_enough_posts, runs_on_cpu
+from mvcn.training.distributed import check_batch_size, runs_on_cpu
 
 
 def test_one_process_takes_whole_batches(tmp_path):
@@ -38,6 +38,6 @@ def test_half_precision_of_gpus_is_refused_without_one(tmp_path):
 
 
 def test_no_process_may_go_without_posts():
-    require_enough_posts(4, 4)
+    check_batch_size(4, 4)
     with pytest.raises(ConfigError, match="is 4, but 5 processes share each batch"):
-        require_enough_posts(4, 5)
+        check_batch_size(4, 5)

@@ -15,9 +15,9 @@ from mvcn.models import build_model
 from mvcn.training.teacher import (
     FOLDS,
     OutOfFoldTeacher,
+    add_teacher_targets,
     out_of_fold_probabilities,
     pooled_features,
-    teach,
 )
 
 CLASSES = ("negative", "neutral", "positive")
@@ -85,7 +85,7 @@ def reading(tiny_config, generated_posts):
 
 def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading):
     model, encoded, _ = reading
-    teach(encoded, model, seed=0)
+    add_teacher_targets(encoded, model, seed=0)
     batch = encoded.collate(encoded.rows)
     pairs, merged = batch["teacher_pairs"], batch["teacher"]
     torch.testing.assert_close(pairs.sum((1, 2)), torch.ones(len(pairs)))
@@ -96,16 +96,16 @@ def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading):
     torch.testing.assert_close(merged, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("lacking", ["head", "label"])
-def test_without_pairs_the_label_is_taught(reading, generated_posts, lacking):
+@pytest.mark.parametrize("missing", ["head", "label"])
+def test_without_pairs_the_label_is_taught(reading, generated_posts, missing):
     model, encoded, encoder = reading
     posts = list(generated_posts)
-    if lacking == "head":
+    if missing == "head":
         model.network.unimodal_label_head = None
     else:
         posts[3] = replace(posts[3], image_label=None)
         encoded = encoder.encode(posts, class_names=CLASSES)
-    teach(encoded, model, seed=0)
+    add_teacher_targets(encoded, model, seed=0)
     batch = encoded.collate(encoded.rows)
     assert "teacher_pairs" not in batch
     torch.testing.assert_close(batch["teacher"].sum(-1), torch.ones(len(posts)))
@@ -113,7 +113,7 @@ def test_without_pairs_the_label_is_taught(reading, generated_posts, lacking):
 
 def test_of_many_posts_some_are_learned_and_all_are_taught(reading, monkeypatch):
     model, encoded, _ = reading
-    teach(encoded, model, seed=0)
+    add_teacher_targets(encoded, model, seed=0)
     by_all = encoded.collate(encoded.rows)["teacher"]
     monkeypatch.setattr("mvcn.training.teacher.MOST_POSTS", 20)
     learned = []
@@ -121,7 +121,7 @@ def test_of_many_posts_some_are_learned_and_all_are_taught(reading, monkeypatch)
     monkeypatch.setattr(
         OutOfFoldTeacher, "__init__", lambda *given: learned.append(given[1]) or fit(*given)
     )
-    teach(encoded, model, seed=0)
+    add_teacher_targets(encoded, model, seed=0)
     by_some = encoded.collate(encoded.rows)["teacher"]
     assert [len(features) for features in learned] == [20]
     torch.testing.assert_close(by_some.sum(-1), torch.ones(48))

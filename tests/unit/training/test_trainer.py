@@ -97,7 +97,7 @@ def test_evaluation_leaves_queue_and_switches_alone(build):
     trainer.train()
     before = {name: t.clone() for name, t in trainer.objective.state_dict().items()}
     trainer.evaluate()
-    trainer.judge(trainer.eval_dataset)
+    trainer.evaluate_dev(trainer.eval_dataset)
     after = trainer.objective.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 

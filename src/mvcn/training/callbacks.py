@@ -1,12 +1,15 @@
-"""An average over the course of training, to judge and keep in place of the last weights."""
+"""Callbacks of the Trainer: an average of the weights, and what the user sees while training."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import TrainerCallback
+from transformers.trainer_callback import ProgressCallback
 
 ETA = 3
 
@@ -18,9 +21,9 @@ class WeightAverage(TrainerCallback):
         \bar w \leftarrow (1 - s_t) \, \bar w + s_t \, w, \qquad
         s_t = \max\Bigl(1 - \beta, \frac{\eta + 1}{t + \eta}\Bigr)
 
-    after optimizer step t = 1, 2, ...; eta is 3. A run of few steps would else keep mostly what it
-    began with: so the average is about the last quarter of the steps, and never more than beta
-    says. It takes one more copy of the trained weights in memory, and none of the frozen ones.
+    after optimizer step t = 1, 2, ...; eta is 3. So the average covers about the last quarter of
+    the steps, and never more than beta allows: a short run would else keep its first weights. It
+    takes one more copy of the trained weights in memory.
 
     Args:
         model: Its weights are averaged.
@@ -39,13 +42,13 @@ class WeightAverage(TrainerCallback):
 
     @torch.no_grad()
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take the weights of one optimizer step into the average."""
+        """Update the average after an optimizer step."""
         share = max(1 - self.decay, (ETA + 1) / (state.global_step + ETA))
         torch._foreach_lerp_(list(self.averages.values()), list(self.weights.values()), share)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the model have the averaged weights inside the block."""
+        """Give the model the averaged weights inside the block."""
         self._swap()
         try:
             yield
@@ -53,12 +56,12 @@ class WeightAverage(TrainerCallback):
             self._swap()
 
     def running_weights(self) -> dict[str, Tensor]:
-        """Return the weights that are not the model's now: inside `applied`, those in training."""
+        """Return the weights that the model does not hold: inside `applied`, those in training."""
         return self.averages
 
     @torch.no_grad()
     def restore(self, running: Mapping[str, Tensor]) -> None:
-        """Take the model's weights for the average, and give it back those in training."""
+        """Take the model's weights as the average, and give it back those in training."""
         for name, weight in self.weights.items():
             self.averages[name].copy_(weight)
             weight.copy_(running[name])
@@ -66,3 +69,32 @@ class WeightAverage(TrainerCallback):
     def _swap(self) -> None:
         for name, weight in self.weights.items():
             weight.data, self.averages[name] = self.averages[name], weight.data
+
+
+class EpochLines(ProgressCallback):
+    """The Trainer's progress bars, and one line at each evaluation."""
+
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the dev scores; all other logs go to the history file alone."""
+        if logs and "eval_accuracy" in logs and self.training_bar is not None:
+            self.training_bar.write(_line(logs, float(args.num_train_epochs)))
+
+
+def notice(sentence: str) -> None:
+    """Write a sentence for the user above the bars."""
+    tqdm.write(sentence, file=sys.stderr)
+
+
+def _line(logs: Mapping[str, float], epochs: float) -> str:
+    return (
+        f"epoch {logs['epoch']:.0f} of {epochs:.0f}: dev loss {logs['eval_loss']:.3f}, "
+        f"accuracy {100 * logs['eval_accuracy']:.1f}, "
+        f"weighted F1 {100 * logs['eval_f1_weighted']:.1f}"
+    )

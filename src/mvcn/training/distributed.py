@@ -18,13 +18,13 @@ LONGEST_WAIT = timedelta(hours=12)
 
 
 def join_processes() -> PartialState:
-    """Meet the other processes, if there are any, and return which of them this one is."""
+    """Wait for the other processes, if there are any, and return which of them this one is."""
     return PartialState(cpu=runs_on_cpu(), timeout=LONGEST_WAIT)
 
 
 @contextmanager
 def together() -> Iterator[PartialState]:
-    """Meet the other processes for what they do in the block, as `join_processes` does.
+    """Join the other processes, as `join_processes` does, and notice in the block if one has ended.
 
     Raises:
         LostProcessError: One of them has ended.
@@ -34,18 +34,18 @@ def together() -> Iterator[PartialState]:
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
             raise LostProcessError(
-                "Another process of this training has ended, and so does this one: look for what "
-                "the other one said."
+                "Another process of this training has ended, and so does this one: look for the "
+                "error of the other one."
             ) from error
         raise
 
 
 def runs_on_cpu() -> bool:
-    """Tell whether there is nothing but the CPU to compute on."""
+    """Return whether the CPU is the only device."""
     return not torch.accelerator.is_available()
 
 
-def require_enough_posts(batch_size: int, processes: int) -> None:
+def check_batch_size(batch_size: int, processes: int) -> None:
     """Raise a ConfigError where some processes would never have a post."""
     if batch_size < processes:
         raise ConfigError(
@@ -54,31 +54,31 @@ def require_enough_posts(batch_size: int, processes: int) -> None:
         )
 
 
-def own_share(batch: Sequence[Any], rank: int, processes: int) -> Sequence[Any]:
-    """Return the posts of a batch that are a process's: neighbours, in the order of ranks.
+def rank_batch(batch: Sequence[Any], rank: int, processes: int) -> Sequence[Any]:
+    """Return the slice of a batch that belongs to a process, in the order of ranks.
 
-    The shares differ by one post at most; of a batch with fewer posts than there are processes,
-    the last ones have none.
+    Slices differ by one post at most; of a batch with fewer posts than there are processes, the
+    last ones are empty.
     """
     smallest, larger = divmod(len(batch), processes)
     start = rank * smallest + min(rank, larger)
     return batch[start : start + smallest + (rank < larger)]
 
 
-class OwnShares(BatchSampler):
-    """Of each batch of an order, the share of this process, which may be empty.
+class RankBatchSampler(BatchSampler):
+    """Samples the rank batches of one process, which may be empty.
 
     Args:
         order: All posts, the same on each process.
         batch_size: Posts in a batch of all processes together.
         rank: Number of this process, from 0.
-        processes: How many there are.
+        processes: Number of processes.
     """
 
     def __init__(self, order: Sampler[int], batch_size: int, rank: int, processes: int) -> None:
         super().__init__(order, batch_size, drop_last=False)
         self.batch_sampler = order
-        """Where the Trainer looks for what to tell the epoch."""
+        """Under this name the Trainer looks for a sampler whose epoch it sets."""
         self.rank = rank
         self.processes = processes
 
@@ -88,31 +88,31 @@ class OwnShares(BatchSampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in super().__iter__():
-            yield list(own_share(batch, self.rank, self.processes))
+            yield list(rank_batch(batch, self.rank, self.processes))
 
 
-class ShareCollator:
-    """Puts the posts of a share together; for an empty one, a post that is not valid.
+class RankCollator:
+    """Collates rank batches; of an empty one, a post that is not valid.
 
     Args:
         collator: Makes batches.
-        stand_in: The post that stands in, so that this process takes part in every step. Without
-            its image, lest a network count what it sees there.
+        filler: The post that fills an empty rank batch, so that this process takes part in every
+            step. Its image is left out, lest a network count what it sees there.
     """
 
     def __init__(
-        self, collator: Callable[[Sequence[Any]], dict[str, Tensor]], stand_in: Mapping[str, Any]
+        self, collator: Callable[[Sequence[Any]], dict[str, Tensor]], filler: Mapping[str, Any]
     ) -> None:
         self.collator = collator
-        self.stand_in = {**stand_in, "image": None}
+        self.filler = {**filler, "image": None}
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Tensor]:
         """Return one batch with the mask of its valid posts."""
-        batch = self.collator(rows or [self.stand_in])
+        batch = self.collator(rows or [self.filler])
         return batch | {"valid_mask": torch.full((len(batch["labels"]),), len(rows) > 0)}
 
 
-def seed_own_draws(seed: int, step: int, rank: int) -> None:
-    """Let this process's dropout differ from that of others and of other steps."""
+def seed_rank(seed: int, step: int, rank: int) -> None:
+    """Make this process's dropout differ from that of others and of other steps."""
     mixed = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]
     torch.manual_seed(int(mixed))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import TrainerState
 
-from mvcn.training.averaging import WeightAverage
+from mvcn.training.callbacks import WeightAverage
 
 
 @pytest.fixture
@@ -62,17 +62,17 @@ def test_training_goes_on_as_if_it_had_not_been_judged(model):
     assert_same(weights_of(model), before)
 
 
-def test_an_error_while_judging_changes_no_weights(model):
+def test_an_error_while_evaluating_changes_no_weights(model):
     average = WeightAverage(model, decay=0.9)
     train(model, average)
     before = weights_of(model)
 
-    def judge():
+    def evaluate():
         with average.applied():
-            raise RuntimeError("while judging")
+            raise RuntimeError("while evaluating")
 
-    with pytest.raises(RuntimeError, match="while judging"):
-        judge()
+    with pytest.raises(RuntimeError, match="while evaluating"):
+        evaluate()
     assert_same(weights_of(model), before)
 
 
