@@ -45,7 +45,7 @@ class PostEncoder:
 
     Args:
         processor: The model's own.
-        images: Makes what the model reads of images.
+        images: Makes what the model reads of images; None for a model that reads none.
         reads: What the model reads, as in `mvcn.models.registry`.
         attribute_model: Finds attributes of images, where the model reads them.
         attribute_cache: Where attributes are kept from one call to the next.
@@ -54,7 +54,7 @@ class PostEncoder:
     def __init__(
         self,
         processor: MvcnProcessor,
-        images: ImageInputs,
+        images: ImageInputs | None,
         reads: Sequence[str] = BOTH,
         attribute_model: AttributeModel | None = None,
         attribute_cache: AttributeCache | None = None,
@@ -104,7 +104,8 @@ class PostEncoder:
             BadImageError: An image cannot be read and the policy is ``error``.
             DataError: A label that is not among the classes.
         """
-        usable = usable_posts(posts, self.images.encode(posts), on_bad_image, self.reads)
+        bad = {} if self.images is None else self.images.encode(posts)
+        usable = usable_posts(posts, bad, on_bad_image, self.reads)
         shown = list(usable.posts)
         if self.attribute_model is not None:
             shown = self.attribute_model.add_attributes(shown, self.attribute_cache)
@@ -137,7 +138,7 @@ class PostEncoder:
         return {**texts, **self._images([row["image"] for row in rows]), **labels, **taught}
 
     def _images(self, images: Sequence[ImageReference | None]) -> dict[str, Tensor]:
-        if self.images.input_name is None:
+        if self.images is None:
             return {}
         found = [None if image is None else self.images[image] for image in images]
         mask = torch.tensor([tensor is not None for tensor in found])

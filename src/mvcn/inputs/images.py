@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -26,61 +26,11 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
 from mvcn.types import ImageReference, Post
 
-SHARD_IMAGES = 128
-
-
-@runtime_checkable
-class ImageInputs(Protocol):
-    """Makes one of the model's inputs from images that were encoded before."""
-
-    @property
-    def input_name(self) -> str | None:
-        """``image_features`` or ``pixel_values``; None for a model that looks at no images."""
-
-    def encode(self, posts: Iterable[Post]) -> dict[int, str]:
-        """Read the posts' images; return position of a post -> what is wrong with its image."""
-
-    def __getitem__(self, image: ImageReference) -> Tensor:
-        """Return the input of one image, without the batch axis."""
-
-    def blank(self) -> Tensor:
-        """Return zeros for a batch in which no post has an image."""
-
-
-def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> ImageInputs:
-    """Return cached features for a model with a frozen image encoder, else pixels."""
-    if model.image_encoder is None:
-        return NoImages()
-    if model.image_encoder_is_frozen:
-        return ImageFeatures(model, processor, default_cache_root())
-    return ImagePixels(processor)
-
-
-def pixel_inputs(network: str, processor: MvcnProcessor, keep: bool = True) -> ImageInputs:
-    """Return pixels for a network of `MODELS`, each image's read once if they are kept."""
-    return ImagePixels(processor, keep) if system(network).reads_image else NoImages()
-
-
-class NoImages:
-    """For a model of texts: images are not opened, so nothing can be wrong with them."""
-
-    input_name = None
-
-    def encode(self, posts: Iterable[Post]) -> dict[int, str]:
-        """Return that nothing is wrong."""
-        return {}
-
-    def __getitem__(self, image: ImageReference) -> Tensor:
-        """Return an image without pixels."""
-        return self.blank()
-
-    def blank(self) -> Tensor:
-        """Return an image without pixels."""
-        return torch.zeros(0)
+CACHE_FILE_IMAGES = 128
 
 
 class ImagePixels:
-    """Pixels, decoded when a batch needs them.
+    """Pixels of images, decoded when a batch needs them.
 
     Args:
         processor: The model's own.
@@ -107,14 +57,11 @@ class ImagePixels:
 
     def __getitem__(self, image: ImageReference) -> Float[Tensor, "channel height width"]:
         """Return an image's pixels as the processor makes them."""
-        return self._kept[image] if self._keep else self._encode_again(image)
+        return self._kept[image] if self._keep else _encode(image, self._processor, already_warned)
 
     def blank(self) -> Float[Tensor, "channel height width"]:
         """Return a picture of zeros."""
         return self._processor.encode_images([None])["pixel_values"][0]
-
-    def _encode_again(self, image: ImageReference) -> Tensor:
-        return _encode(image, self._processor, already_warned)
 
     def _read(self, images: Sequence[ImageReference]) -> Iterator[Tensor | str]:
         remarks: list[str] = []
@@ -190,28 +137,28 @@ class ImageFeatures:
     def _extract(
         self, digests: Sequence[str], images: Sequence[ImageReference]
     ) -> list[tuple[str, str]]:
-        """Fill the cache, shard by shard; return digest and reason of what cannot be read."""
+        """Fill the cache, file by file; return digest and reason of what cannot be read."""
         unreadable: list[tuple[str, str]] = []
         remarks: list[str] = []
         pixels = prefetch(
             lambda image: _pixels_or_reason(image, self._processor, remarks.append),
             images,
-            ahead=SHARD_IMAGES,
+            ahead=CACHE_FILE_IMAGES,
         )
         results = zip(digests, pixels, strict=True)
         with tqdm(total=len(digests), desc="Image features", disable=not digests) as progress:
-            while shard := list(islice(results, SHARD_IMAGES)):
-                unreadable += [(digest, why) for digest, why in shard if isinstance(why, str)]
-                self._add([(digest, found) for digest, found in shard if isinstance(found, Tensor)])
-                progress.update(len(shard))
+            while chunk := list(islice(results, CACHE_FILE_IMAGES)):
+                unreadable += [(digest, why) for digest, why in chunk if isinstance(why, str)]
+                self._add([(digest, found) for digest, found in chunk if isinstance(found, Tensor)])
+                progress.update(len(chunk))
         warn_of_truncated_images(remarks)
         return unreadable
 
-    def _add(self, shard: Sequence[tuple[str, Tensor]]) -> None:
-        if shard:
-            pixels = torch.stack([image for _, image in shard])
+    def _add(self, found: Sequence[tuple[str, Tensor]]) -> None:
+        if found:
+            pixels = torch.stack([image for _, image in found])
             features = frozen_image_tokens(self._encoder, pixels).half().numpy()
-            self._cache.add([digest for digest, _ in shard], features)
+            self._cache.add([digest for digest, _ in found], features)
 
 
 def _encode(image: ImageReference, processor: MvcnProcessor, warn: Warn) -> Tensor:
@@ -225,3 +172,24 @@ def _pixels_or_reason(image: ImageReference, processor: MvcnProcessor, warn: War
         return _encode(image, processor, warn)
     except BadImageError as error:
         return str(error)
+
+
+ImageInputs: TypeAlias = ImagePixels | ImageFeatures
+"""Makes one of the model's inputs from images that were encoded before."""
+
+
+def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> ImageInputs | None:
+    """Return cached features for a model with a frozen image encoder, else pixels.
+
+    None for a model that reads no images: they are not opened, so nothing can be wrong with them.
+    """
+    if model.image_encoder is None:
+        return None
+    if model.image_encoder_is_frozen:
+        return ImageFeatures(model, processor, default_cache_root())
+    return ImagePixels(processor)
+
+
+def pixel_inputs(network: str, processor: MvcnProcessor, keep: bool = True) -> ImagePixels | None:
+    """Return pixels for a network of `MODELS` that reads images; see `ImagePixels` for `keep`."""
+    return ImagePixels(processor, keep) if system(network).reads_image else None

@@ -2,9 +2,6 @@
 
 import os
 import resource
-import signal
-import subprocess
-import sys
 import threading
 from io import BytesIO
 
@@ -13,13 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mvcn.config import ModelConfig
 from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
 from mvcn.encoders.loading import load_image_encoder, load_image_processor
-from mvcn.inputs import build_processor, images
-from mvcn.inputs.images import ImageFeatures
-from mvcn.models import build_model
-from mvcn.types import Post
 
 NAMELESS = 54321
 """Number of a user whom the system does not know."""
@@ -237,108 +229,3 @@ def test_without_a_home_folder_all_is_held_in_memory(monkeypatch, caplog):
     cache = FeatureCache(None)
     cache.add(names(2), features(2))
     assert_holds(cache, names(2), features(2))
-
-
-@pytest.fixture(scope="module")
-def model_and_processor(tiny_settings):
-    config = ModelConfig(**tiny_settings)
-    return build_model(config, ("a", "b")), build_processor(config)
-
-
-def test_posts_with_the_same_picture_share_its_features(model_and_processor, tmp_path):
-    (tmp_path / "a.png").write_bytes(picture(0))
-    (tmp_path / "b.png").write_bytes(picture(0))
-    found = ImageFeatures(*model_and_processor, tmp_path / "cache")
-    pictures = [tmp_path / "a.png", tmp_path / "b.png", picture(0), picture(1)]
-    assert found.encode([Post(str(i), "", image) for i, image in enumerate(pictures)]) == {}
-    assert sum(len(np.load(path)) for path in tmp_path.rglob("*.npy")) == 2
-    assert torch.equal(found[pictures[0]], found[pictures[2]])
-    assert not torch.equal(found[pictures[0]], found[pictures[3]])
-
-
-def test_each_post_of_an_unreadable_picture_is_told(model_and_processor, tmp_path):
-    found = ImageFeatures(*model_and_processor, tmp_path)
-    posts = [Post("1", "", b"no picture"), Post("2", "", picture(0)), Post("3", "", b"no picture")]
-    posts += [Post("4", "", tmp_path / "absent.png"), Post("5", "", None)]
-    bad = found.encode(posts)
-    assert sorted(bad) == [0, 2, 3]
-    assert "not an image" in bad[2]
-    assert "does not exist" in bad[3]
-
-
-def test_cached_features_are_what_the_model_computes_from_pixels(model_and_processor, tmp_path):
-    model, processor = model_and_processor
-    found = ImageFeatures(model, processor, tmp_path)
-    found.encode([Post("1", "", picture(0))])
-    pixels = processor.encode_images([Image.open(BytesIO(picture(0)))])["pixel_values"]
-    text = processor.pad(processor.tokenize(["two ways"]))
-    model.eval()
-    by_cache = model(**text, image_features=found[picture(0)].unsqueeze(0))
-    by_pixels = model(**text, pixel_values=pixels)
-    assert torch.equal(by_cache.logits, by_pixels.logits)
-
-
-EXTRACTION = """
-import os, signal, sys
-from mvcn.config import ModelConfig
-from mvcn.encoders.feature_cache import FeatureCache
-from mvcn.inputs import build_processor, images
-from mvcn.models import build_model
-from mvcn.types import Post
-from pathlib import Path
-
-settings, root, pictures = eval(sys.argv[1]), Path(sys.argv[2]), sorted(Path(sys.argv[3]).iterdir())
-images.SHARD_IMAGES = 4
-rename, renames = Path.rename, []
-
-def kill_in_the_second_shard(path, target):
-    renames.append(path)
-    if len(renames) == 4:  # its array is there, its digests are not
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(path, target)
-
-Path.rename = kill_in_the_second_shard
-config = ModelConfig(**settings)
-found = images.ImageFeatures(build_model(config, ("a", "b")), build_processor(config), root)
-found.encode([Post(path.name, "", path) for path in pictures])
-"""
-
-
-def test_a_killed_extraction_goes_on_and_gives_the_same(
-    model_and_processor, tiny_settings, tmp_path, monkeypatch
-):
-    (tmp_path / "pictures").mkdir()
-    posts = []
-    for seed in range(10):
-        path = tmp_path / "pictures" / f"{seed}.png"
-        path.write_bytes(picture(seed))
-        posts.append(Post(path.name, "", path))
-    arguments = [repr(tiny_settings), tmp_path / "killed", tmp_path / "pictures"]
-    killed = subprocess.run([sys.executable, "-c", EXTRACTION, *map(str, arguments)], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert len(list((tmp_path / "killed").rglob("*.txt"))) == 1
-
-    monkeypatch.setattr(images, "SHARD_IMAGES", 4)
-    resumed = ImageFeatures(*model_and_processor, tmp_path / "killed")
-    whole = ImageFeatures(*model_and_processor, tmp_path / "whole")
-    computed = []
-    add = resumed._cache.add
-    monkeypatch.setattr(
-        resumed._cache, "add", lambda digests, rows: (computed.extend(digests), add(digests, rows))
-    )
-    assert resumed.encode(posts) == whole.encode(posts) == {}
-    assert len(computed) == 6  # the first shard of 4 is not computed again
-    for post in posts:
-        assert torch.equal(resumed[post.image], whole[post.image])
-
-
-def test_images_are_seen_alike_without_a_cache(model_and_processor, tmp_path):
-    (tmp_path / "file").touch()
-    posts = [Post(str(number), "", picture(number)) for number in range(3)]
-    kept = ImageFeatures(*model_and_processor, tmp_path / "cache")
-    held = ImageFeatures(*model_and_processor, tmp_path / "file")
-    for found in (kept, held):
-        assert found.encode(posts) == {}
-        assert found.encode(posts) == {}
-    for post in posts:
-        assert torch.equal(kept[post.image], held[post.image])

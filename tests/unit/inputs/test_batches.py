@@ -1,20 +1,17 @@
 """From posts to batches: labels by name, order by seed and epoch, missing images marked."""
 
 from collections import Counter
-from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from mvcn.config import ModelConfig
-from mvcn.errors import DataError
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import LengthBuckets, PostEncoder
-from mvcn.inputs.images import ImageFeatures, ImagePixels, NoImages
+from mvcn.inputs.images import ImageFeatures, ImagePixels
 from mvcn.models import build_model
 from mvcn.types import Post
 
@@ -103,24 +100,8 @@ def images(request, model_and_processor, tmp_path, generated_posts):
     return made
 
 
-@pytest.mark.parametrize("kind", ["features", "kept pixels", "pixels"])
-def test_truncated_images_are_counted_once(kind, model_and_processor, tmp_path, caplog):
-    model, processor = model_and_processor
-    Image.linear_gradient("L").resize((40, 600)).save(stream := BytesIO(), "JPEG")
-    posts = [Post(str(i), "x", stream.getvalue()[:-2] + b"\0" * i) for i in range(2)]
-    images = (
-        ImageFeatures(model, processor, tmp_path)
-        if kind == "features"
-        else ImagePixels(processor, keep=kind == "kept pixels")
-    )
-    assert images.encode(posts) == {}
-    assert [images[post.image].shape for post in posts]
-    (message,) = caplog.messages
-    assert message.startswith("2 truncated image(s) are used: The image in the given bytes is")
-
-
 def encoded(posts, processor, class_names=None):
-    return PostEncoder(processor, NoImages()).encode(posts, class_names=class_names)
+    return PostEncoder(processor, None).encode(posts, class_names=class_names)
 
 
 def without_image(post):
@@ -137,20 +118,6 @@ def test_labels_become_the_models_integers(model_and_processor):
 def test_labels_are_not_read_without_a_table(model_and_processor):
     (row,) = encoded([Post("1", "x", None, "no such class")], model_and_processor[1]).rows
     assert row["labels"] == -1
-
-
-@pytest.mark.parametrize(
-    ("labels", "which"),
-    [
-        (("odd", None, None), "label"),
-        (("bad", "odd", None), "text label"),
-        (("bad", None, "odd"), "image label"),
-    ],
-)
-def test_an_unknown_label_names_its_post(model_and_processor, labels, which):
-    posts = [Post("1", "x", None, "bad"), Post("post-7", "x", None, *labels)]
-    with pytest.raises(DataError, match=rf"Post post-7 has the {which} 'odd'.*bad, fair, good"):
-        encoded(posts, model_and_processor[1], CLASSES)
 
 
 def test_batches_hold_the_posts_in_order(model_and_processor, images, generated_posts):

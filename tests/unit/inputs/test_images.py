@@ -1,0 +1,146 @@
+"""What models see of images: features of frozen encoders from a cache, and pixels."""
+
+import signal
+import subprocess
+import sys
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mvcn.config import ModelConfig
+from mvcn.inputs import build_processor, images
+from mvcn.inputs.images import ImageFeatures, ImagePixels
+from mvcn.models import build_model
+from mvcn.types import Post
+
+
+def picture(seed):
+    """Return the bytes of a PNG file of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), dtype="uint8")
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def model_and_processor(tiny_settings):
+    config = ModelConfig(**tiny_settings)
+    return build_model(config, ("a", "b")), build_processor(config)
+
+
+def test_posts_with_the_same_picture_share_its_features(model_and_processor, tmp_path):
+    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "b.png").write_bytes(picture(0))
+    found = ImageFeatures(*model_and_processor, tmp_path / "cache")
+    pictures = [tmp_path / "a.png", tmp_path / "b.png", picture(0), picture(1)]
+    assert found.encode([Post(str(i), "", image) for i, image in enumerate(pictures)]) == {}
+    assert sum(len(np.load(path)) for path in tmp_path.rglob("*.npy")) == 2
+    assert torch.equal(found[pictures[0]], found[pictures[2]])
+    assert not torch.equal(found[pictures[0]], found[pictures[3]])
+
+
+def test_each_post_of_an_unreadable_picture_is_told(model_and_processor, tmp_path):
+    found = ImageFeatures(*model_and_processor, tmp_path)
+    posts = [Post("1", "", b"no picture"), Post("2", "", picture(0)), Post("3", "", b"no picture")]
+    posts += [Post("4", "", tmp_path / "absent.png"), Post("5", "", None)]
+    bad = found.encode(posts)
+    assert sorted(bad) == [0, 2, 3]
+    assert "not an image" in bad[2]
+    assert "does not exist" in bad[3]
+
+
+def test_cached_features_are_what_the_model_computes_from_pixels(model_and_processor, tmp_path):
+    model, processor = model_and_processor
+    found = ImageFeatures(model, processor, tmp_path)
+    found.encode([Post("1", "", picture(0))])
+    pixels = processor.encode_images([Image.open(BytesIO(picture(0)))])["pixel_values"]
+    text = processor.pad(processor.tokenize(["two ways"]))
+    model.eval()
+    by_cache = model(**text, image_features=found[picture(0)].unsqueeze(0))
+    by_pixels = model(**text, pixel_values=pixels)
+    assert torch.equal(by_cache.logits, by_pixels.logits)
+
+
+EXTRACTION = """
+import os, signal, sys
+from mvcn.config import ModelConfig
+from mvcn.encoders.feature_cache import FeatureCache
+from mvcn.inputs import build_processor, images
+from mvcn.models import build_model
+from mvcn.types import Post
+from pathlib import Path
+
+settings, root, pictures = eval(sys.argv[1]), Path(sys.argv[2]), sorted(Path(sys.argv[3]).iterdir())
+images.CACHE_FILE_IMAGES = 4
+rename, renames = Path.rename, []
+
+def kill_in_the_second_cache_file(path, target):
+    renames.append(path)
+    if len(renames) == 4:  # its array is there, its digests are not
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(path, target)
+
+Path.rename = kill_in_the_second_cache_file
+config = ModelConfig(**settings)
+found = images.ImageFeatures(build_model(config, ("a", "b")), build_processor(config), root)
+found.encode([Post(path.name, "", path) for path in pictures])
+"""
+
+
+def test_a_killed_extraction_is_resumed_and_gives_the_same(
+    model_and_processor, tiny_settings, tmp_path, monkeypatch
+):
+    (tmp_path / "pictures").mkdir()
+    posts = []
+    for seed in range(10):
+        path = tmp_path / "pictures" / f"{seed}.png"
+        path.write_bytes(picture(seed))
+        posts.append(Post(path.name, "", path))
+    arguments = [repr(tiny_settings), tmp_path / "killed", tmp_path / "pictures"]
+    killed = subprocess.run([sys.executable, "-c", EXTRACTION, *map(str, arguments)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "killed").rglob("*.txt"))) == 1
+
+    monkeypatch.setattr(images, "CACHE_FILE_IMAGES", 4)
+    resumed = ImageFeatures(*model_and_processor, tmp_path / "killed")
+    whole = ImageFeatures(*model_and_processor, tmp_path / "whole")
+    computed = []
+    add = resumed._cache.add
+    monkeypatch.setattr(
+        resumed._cache, "add", lambda digests, rows: (computed.extend(digests), add(digests, rows))
+    )
+    assert resumed.encode(posts) == whole.encode(posts) == {}
+    assert len(computed) == 6  # the first cache file of 4 is not computed again
+    for post in posts:
+        assert torch.equal(resumed[post.image], whole[post.image])
+
+
+def test_images_are_seen_alike_without_a_cache(model_and_processor, tmp_path):
+    (tmp_path / "file").touch()
+    posts = [Post(str(number), "", picture(number)) for number in range(3)]
+    kept = ImageFeatures(*model_and_processor, tmp_path / "cache")
+    held = ImageFeatures(*model_and_processor, tmp_path / "file")
+    for found in (kept, held):
+        assert found.encode(posts) == {}
+        assert found.encode(posts) == {}
+    for post in posts:
+        assert torch.equal(kept[post.image], held[post.image])
+
+
+@pytest.mark.parametrize("kind", ["features", "kept pixels", "pixels"])
+def test_truncated_images_are_counted_once(kind, model_and_processor, tmp_path, caplog):
+    model, processor = model_and_processor
+    Image.linear_gradient("L").resize((40, 600)).save(stream := BytesIO(), "JPEG")
+    posts = [Post(str(i), "x", stream.getvalue()[:-2] + b"\0" * i) for i in range(2)]
+    images = (
+        ImageFeatures(model, processor, tmp_path)
+        if kind == "features"
+        else ImagePixels(processor, keep=kind == "kept pixels")
+    )
+    assert images.encode(posts) == {}
+    assert [images[post.image].shape for post in posts]
+    (message,) = caplog.messages
+    assert message.startswith("2 truncated image(s) are used: The image in the given bytes is")
