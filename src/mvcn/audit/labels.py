@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import chi2, chi2_contingency
 
 from mvcn.audit.findings import WHOLE, AuditedPosts, Example, Finding, Severity
 from mvcn.data.text import ODD_WHITESPACE
@@ -133,6 +132,8 @@ def find_label_cues(audited: AuditedPosts) -> Finding:
     A word's class is that of the classes in which it is more frequent than elsewhere which has the
     largest chi-square statistic (one degree of freedom) of presence against class or not.
     """
+    from scipy.stats import chi2  # takes half a second; --help must not wait for it
+
     labelled = [post for post in audited.posts if post.label in audited.class_names]
     sizes = Counter(str(post.label) for post in labelled)
     names = [name for name in audited.class_names if 0 < sizes[name] < len(labelled)]
@@ -195,6 +196,8 @@ def _shares(table: Counter[str]) -> dict[str, float]:
 
 def _shift_p_value(tables: Sequence[Counter[str]]) -> float | None:
     """Return how often splits drawn at random from one pool would differ as much, if there are."""
+    from scipy.stats import chi2_contingency  # takes half a second; --help must not wait for it
+
     filled = [table for table in tables if table.total()]
     names = [name for name in (filled[0] if filled else ()) if any(table[name] for table in filled)]
     if min(len(filled), len(names)) < 2:  # noqa: PLR2004 - nothing to compare

@@ -11,7 +11,6 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations, pairwise
 
 import numpy as np
-from datasketch import MinHash
 from numpy.typing import NDArray
 
 from mvcn.types import ImageFacts
@@ -163,6 +162,8 @@ def _join_similar(groups: _Groups, texts: Sequence[str], positions: Sequence[int
 
 
 def _min_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
+    from datasketch import MinHash  # takes half a second; --help must not wait for it
+
     hashes = np.empty((len(texts), BANDS * BAND_ROWS), dtype=np.uint32)
     empty = MinHash(BANDS * BAND_ROWS, hashfunc=zlib.crc32)
     for row, text in enumerate(texts):
