@@ -95,15 +95,16 @@ def print_problems(
 
 def print_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:
     """Say which images could not be read and what became of their posts."""
-    _print_posts(bad, f"image(s) could not be read; their posts were {OUTCOME.get(policy)}")
+    print_posts(bad, f"image(s) could not be read; their posts were {OUTCOME.get(policy)}")
 
 
 def print_left_out(left_out: Mapping[str, str], outcome: str = "were left out") -> None:
     """Say which posts were left out, or what else became of them, and why."""
-    _print_posts(left_out, f"post(s) {outcome}")
+    print_posts(left_out, f"post(s) {outcome}")
 
 
-def _print_posts(reasons: Mapping[str, str], heading: str) -> None:
+def print_posts(reasons: Mapping[str, str], heading: str) -> None:
+    """Say on the standard error how many posts something is true of, and of each post why."""
     if reasons:
         typer.echo(f"{len(reasons)} {heading}:", err=True)
     for post_id, why in reasons.items():

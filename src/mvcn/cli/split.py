@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.cli.options import Root, Source, data_config, parse_pairs, reads_posts
-from mvcn.cli.process import format_table, set_up_process
+from mvcn.cli.process import format_table, print_posts, set_up_process
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
 from mvcn.data.reading import learnable_posts, read_dataset
 from mvcn.data.splits import (
@@ -93,14 +93,12 @@ def _duplicate_groups(posts: Sequence[Post]) -> list[int]:
     from mvcn.data.near_duplicates import duplicate_groups
 
     facts = describe_images_of(posts)
-    problems = [
-        f"  post {post.id}: {fact.problem}"
+    problems = {
+        post.id: fact.problem
         for post, fact in zip(posts, facts, strict=True)
         if fact is not None and fact.problem is not None
-    ]
-    if problems:
-        heading = f"{len(problems)} image(s) could not be read; only equal files were recognised:"
-        typer.echo("\n".join([heading, *problems]), err=True)
+    }
+    print_posts(problems, "image(s) could not be read; only equal files were recognised")
     return duplicate_groups([post.text for post in posts], facts)
 
 
