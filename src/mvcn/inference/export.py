@@ -1,16 +1,20 @@
-"""Write a run's model as an ONNX file beside it, and see on posts that it says the same."""
+"""Write a run's model as an ONNX file into its folder, and compare both on posts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from jaxtyping import Float
 
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import DataError, RunError
+from mvcn.files import atomic_replace
 from mvcn.inference.classifier import Classifier
 from mvcn.inference.onnx import FILES, Backend, OnnxModel, quantize_graph, write_graph
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import require_new_file
 from mvcn.training.run_folder import Run
 from mvcn.types import Post
@@ -50,27 +54,32 @@ def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False
     """
     backend: Backend = "onnx-int8" if is_quantized else "onnx"
     target = run / FILES[backend]
-    require_new_file(target, overwrite=overwrite)
+    if run.is_dir():
+        require_new_file(target, overwrite=overwrite)
     classifier = Classifier.from_pretrained(run)
-    model, processor = Run(run).model, classifier.processor
-    partial = target.with_name(f"{target.name}.partial")
-    whole = partial.with_name(f"{FILES['onnx']}.whole.partial")
-    try:
-        write_graph(model, processor, whole if is_quantized else partial)
-        if is_quantized:
-            quantize_graph(whole, partial)
-        exported = Classifier(OnnxModel(run, partial), processor, classifier.attribute_model)
+    processor = classifier.processor
+    with atomic_replace(target) as path:
+        _write(Run(run).model, processor, path, is_quantized=is_quantized)
+        exported = Classifier(OnnxModel(run, path), processor, classifier.attribute_model)
         found = _compare(target, run, classifier, exported)
         if not is_quantized and found.difference > TOLERANCE:
             raise RunError(
                 f"The graph of {run} differs from its model by {found.difference:.1e} in a "
                 f"probability, more than {TOLERANCE:.0e}: it was not kept."
             )
-        partial.replace(target)
-    finally:
-        for path in (partial, whole):
-            path.unlink(missing_ok=True)
     return found
+
+
+def _write(
+    model: MvcnForClassification, processor: MvcnProcessor, path: Path, *, is_quantized: bool
+) -> None:
+    if not is_quantized:
+        write_graph(model, processor, path)
+        return
+    with TemporaryDirectory(dir=path.parent) as folder:
+        single_precision = Path(folder) / FILES["onnx"]
+        write_graph(model, processor, single_precision)
+        quantize_graph(single_precision, path)
 
 
 def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -> Export:
