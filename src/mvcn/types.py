@@ -28,7 +28,7 @@ class ImageFacts:
     perceptual_hash: int | None = None
     """64 bits that change little when a picture is scaled or compressed; None if unreadable."""
     contrast: float = 0.0
-    """Standard deviation of the grey values, 0 to 255; near 0 for a blank picture."""
+    """Standard deviation of the grey values, 0 to 255; near 0 for a blank image."""
     problem: str | None = None
     """Why the image cannot be decoded, where it cannot."""
     truncation: str | None = None
@@ -59,7 +59,7 @@ ImageReference: TypeAlias = Path | bytes | StoredImage
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One post of text and image, either of which may be lacking.
+    """One post of text and image, either of which may be missing.
 
     Labels are class *names*; they become integers only where a batch of tensors is made, by the
     table of the model that reads them, so that two files' numbering can never be mixed up.
@@ -78,25 +78,25 @@ class Post:
     attributes: tuple[str, ...] = ()
     """Words that name what is in the image, where the data set has them."""
     split: str | None = None
-    """``train``, ``dev`` or ``test``, where the source itself says to which the post belongs."""
+    """``train``, ``dev`` or ``test``, where the dataset itself says to which the post belongs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The posts of one source in a stable order, its classes, and what was left out and why."""
+    """The posts of one dataset in a stable order, its classes, and what was left out and why."""
 
     posts: Sequence[Post]
     class_names: tuple[str, ...]
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Reason -> ids of the posts that the source's own rules remove."""
+    """Reason -> ids of the posts that the dataset's own rules remove."""
     encodings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Encoding other than UTF-8 -> ids of the posts whose text was stored in it."""
     faulty_images: Mapping[str, ImageFacts] = field(default_factory=dict)
     """Id of a post whose image was taken away when posts were prepared -> what is known of it."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Our name of a column -> its name in the source, where posts were read from columns."""
+    """Our name of a column -> its name in the dataset, where posts were read from columns."""
     other_splits: Mapping[str, int] = field(default_factory=dict)
-    """Part of the source that was not asked for -> how many posts it has."""
+    """Split of the dataset that was not requested -> how many posts it has."""
     missing_images: tuple[str, ...] = ()
-    """Ids of posts that the source has an image of, which is not where the source is: they count as
+    """Ids of posts whose image, which the dataset has, is not where the dataset is: they count as
     posts without an image."""

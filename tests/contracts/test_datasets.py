@@ -132,7 +132,7 @@ def write_webdataset(folder):
 def write_prepared(folder):
     posts = read_corpus("qmf-jsonl", write_qmf(folder))
     without_images = [replace(post, image=None) for post in posts.posts]
-    prepare(replace(posts, posts=without_images), folder / "prepared", source="qmf-jsonl")
+    prepare(replace(posts, posts=without_images), folder / "prepared", dataset="qmf-jsonl")
     return folder / "prepared"
 
 

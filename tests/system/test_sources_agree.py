@@ -139,7 +139,7 @@ def write_webdataset(parts, folder):
 
 def write_prepared(parts, folder):
     corpus = read_table(write_csv(parts, folder)["root"])
-    prepare(corpus, folder / "prepared", source="table")
+    prepare(corpus, folder / "prepared", dataset="table")
     return {"name": "prepared", "root": folder / "prepared"}
 
 

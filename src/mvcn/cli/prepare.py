@@ -36,7 +36,7 @@ def prepare(
     corpus = read_all(data_config(source, root=root, splits=splits))
     require_images(corpus.posts, on_bad_image)
     index = prepare_posts(
-        corpus, output, source=source["name"], on_bad_image=on_bad_image, overwrite=overwrite
+        corpus, output, dataset=source["name"], on_bad_image=on_bad_image, overwrite=overwrite
     )
     seconds = time.monotonic() - started
     _print_summary(index, on_bad_image)

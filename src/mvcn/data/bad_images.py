@@ -38,25 +38,6 @@ def require_policy(policy: object) -> None:
         raise ConfigError(f"The option on_bad_image is none of {', '.join(POLICIES)}.")
 
 
-def apply_bad_image_policy(
-    posts: Sequence[Post], bad: Mapping[int, str], policy: BadImagePolicy
-) -> dict[int, Post]:
-    """Return position -> post to continue with, in order.
-
-    Args:
-        posts: Posts of one dataset.
-        bad: Position of a post -> what is wrong with its image.
-        policy: ``error`` stops, ``blank`` continues without the image, ``drop`` without the post.
-
-    Raises:
-        BadImageError: The policy is ``error`` and there is a bad image; names the first posts.
-    """
-    if bad and policy == "error":
-        raise bad_image_error(by_id(posts, bad))
-    kept = {i: post for i, post in enumerate(posts) if policy != "drop" or i not in bad}
-    return kept | {i: replace(kept[i], image=None) for i in bad if i in kept}
-
-
 @dataclass(frozen=True, slots=True)
 class UsablePosts:
     """Some of many posts, identified by their positions: ids may repeat."""
@@ -87,13 +68,16 @@ def usable_posts(
     Args:
         posts: All posts.
         bad: Position of a post -> what is wrong with its image.
-        policy: What to do with bad images; see `apply_bad_image_policy`.
+        policy: ``error`` stops, ``blank`` continues without the image, ``drop`` without the post.
         reads: What the model reads; see `missing_input`.
 
     Raises:
-        BadImageError: The policy is ``error`` and there is a bad image.
+        BadImageError: The policy is ``error`` and there is a bad image; names the first posts.
     """
-    kept = apply_bad_image_policy(posts, bad, policy)
+    if bad and policy == "error":
+        raise bad_image_error(by_id(posts, bad))
+    kept = {i: post for i, post in enumerate(posts) if policy != "drop" or i not in bad}
+    kept |= {i: replace(kept[i], image=None) for i in bad if i in kept}
     missing = {i: why for i, post in kept.items() if (why := missing_input(post, reads))}
     usable = {i: post for i, post in kept.items() if i not in missing}
     left_out = {i: bad.get(i, why) for i, why in missing.items()}
@@ -139,7 +123,7 @@ def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
     return BadImageError(
         f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} Correct them, {ways_on}"
-        f"or go on by {WAYS_ON}."
+        f"or continue by {WAYS_ON}."
     )
 
 
@@ -192,8 +176,8 @@ def require_any_image(posts: Sequence[Post]) -> None:
     if bad and len(bad) == sum(post.image is not None for post in posts):
         first, reason = next(iter(bad.items()))
         raise DataError(
-            f"None of the {len(bad)} images is there, as that of post {first}: {reason} To go on, "
-            f"{_way_to_images(posts)}, or take the texts alone by --text-only."
+            f"None of the {len(bad)} images is there, as that of post {first}: {reason} To "
+            f"continue, {_way_to_images(posts)}, or take the texts alone by --text-only."
         )
 
 
@@ -226,9 +210,9 @@ def warn_of_missing_images(corpus: Corpus, root: Path) -> None:
 
 
 def _way_to_images(posts: Sequence[Post]) -> str:
-    """Return what to do so that images are found; MVSA has them in a folder of its own."""
+    """Return what to do so that images are found; MVSA has them in a separate folder."""
     folders = dict.fromkeys(post.image.parent for post in posts if isinstance(post.image, Path))
     for folder in folders:
         if (folder.parent / LABEL_FILE).is_file():
-            return f"put the images into {folder}, beside {LABEL_FILE}"
+            return f"put the images into {folder}, next to {LABEL_FILE}"
     return "name the folder of the images by --images FOLDER"

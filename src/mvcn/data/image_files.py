@@ -96,8 +96,8 @@ def find_place(root: Path, is_place: Callable[[Path], bool], what: str) -> Path:
 
     Args:
         root: Where to begin.
-        is_place: Tells a folder of the kind from others.
-        what: What the kind is called, for people.
+        is_place: Returns whether a folder is of the kind.
+        what: What the kind is called in a sentence.
 
     Raises:
         DataError: There are several on one level, or none and you may not read a folder.

@@ -87,8 +87,8 @@ class DecodedImage(StoredImage):
     """A Pillow image as the file that it was opened from, or else could have been, without a loss.
 
     It is kept at once: its owner may change or close it. While nobody has looked at its pixels it
-    is the very file; a large JPEG that was decoded before is whole, where `open_image` would decode
-    the file at a smaller size, and may differ by more than rounding.
+    is the very file; a large JPEG that was decoded before is complete, where `open_image` would
+    decode the file at a smaller size, and may differ by more than rounding.
 
     Args:
         image: An image of any mode; where it is turned by its EXIF data, so is the file.
@@ -307,7 +307,7 @@ def _why_no_path(text: str) -> str:
 
 
 def is_base64_image(text: str) -> bool:
-    """Tell base64 text of an image, and a data URL of one, from a path.
+    """Return whether a text is base64 text of an image, or a data URL of one, and not a path.
 
     A data URL that does not say that it is an image is one where its content begins as one.
     """

@@ -37,7 +37,7 @@ MAX_IMAGE_PIXELS = 89_478_485
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 BYTES_OF_SIGNATURE = 16
-"""By which Pillow tells formats apart."""
+"""By which Pillow distinguishes formats."""
 MIN_DECODED_ROWS = 0.95
 """Share of its rows from which on a truncated JPEG is read."""
 MAX_8_BIT, MAX_16_BIT = 0xFF, 0xFFFF

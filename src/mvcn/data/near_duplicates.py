@@ -1,4 +1,4 @@
-"""Posts that are nearly the same: texts that share their character shingles, look-alike pictures.
+"""Posts that are nearly the same: texts that share their character shingles, similar images.
 
 Near-duplicates that straddle training and test posts make scores too good; inside the training
 posts they show where labels contradict each other.
@@ -9,18 +9,22 @@ import unicodedata
 import zlib
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations, pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 
 from mvcn.types import ImageFacts
 
 WEB_ADDRESS = re.compile(r"https?:\S*")
 WORD = re.compile(r"\w+")
 
+Key = TypeVar("Key", bound=Hashable)
+
 SHINGLE_CHARACTERS = 5
 MIN_CHARACTERS = 20
-"""Words of a shorter text are too few to judge by: it has only equal texts for near-duplicates."""
+"""Words of a shorter text are too few to compare: it has only equal texts for near-duplicates."""
 MIN_SIMILARITY = 0.8
 """Jaccard similarity of the shingle sets from which on two texts are near-duplicates."""
 
@@ -29,15 +33,15 @@ BANDS, BAND_ROWS = 25, 4
 SHINGLES_AT_ONCE = 10_000
 
 MAX_DIFFERENT_BITS = 4
-"""Of the 64 of a perceptual hash, between pictures that are near-duplicates."""
+"""Of the 64 of a perceptual hash, between images that are near-duplicates."""
 MIN_CONTRAST = 5.0
-"""Pictures with less, of 0 to 255, are blank: their hashes say nothing."""
-PARTS = MAX_DIFFERENT_BITS + 2
-"""Of the hash: when at most `MAX_DIFFERENT_BITS` differ, then at least two parts are equal."""
+"""Images with less, of 0 to 255, are blank: their hashes say nothing."""
+HASH_BANDS = MAX_DIFFERENT_BITS + 2
+"""Of 64 bits: when at most `MAX_DIFFERENT_BITS` differ, then at least two bands are equal."""
 
 
 def plain_text(text: str) -> str:
-    """Return the text in lower case, without web addresses, its words joined by single blanks."""
+    """Return the text in lower case, without web addresses, its words joined by single spaces."""
     return " ".join(WEB_ADDRESS.sub("", text).lower().split())
 
 
@@ -49,18 +53,13 @@ def near_duplicate_texts(texts: Sequence[str]) -> list[list[int]]:
     such pairs connect. Candidates come from MinHash with locality-sensitive hashing (Broder, 1997)
     and are then compared exactly.
     """
-    groups = _Groups(len(texts))
+    groups = DisjointSet(range(len(texts)))
     plain = [plain_text(text) for text in texts]
-    groups.join_equal([text or None for text in plain])
+    _join_equal(groups, [text or None for text in plain])
     words = [" ".join(WORD.findall(unicodedata.normalize("NFKC", text))) for text in plain]
-    keys = [text if len(text) >= MIN_CHARACTERS else None for text in words]
-    groups.join_equal(keys)
-    first: dict[str, int] = {}
-    for i, key in enumerate(keys):
-        if key is not None:
-            first.setdefault(key, i)
+    first = _join_equal(groups, [text if len(text) >= MIN_CHARACTERS else None for text in words])
     _join_similar(groups, list(first), list(first.values()))
-    return groups.of_two_or_more()
+    return _of_two_or_more(groups)
 
 
 def have_near_duplicate(known: Sequence[str], texts: Sequence[str]) -> list[bool]:
@@ -80,28 +79,24 @@ def near_duplicate_images(facts: Sequence[ImageFacts | None]) -> list[list[int]]
     Args:
         facts: What is known of each image; None where there is none.
     """
-    groups = _Groups(len(facts))
-    groups.join_equal([fact.digest or None if fact is not None else None for fact in facts])
+    groups = DisjointSet(range(len(facts)))
+    _join_equal(groups, [fact.digest or None if fact is not None else None for fact in facts])
     keys = [
         fact.perceptual_hash if fact is not None and fact.contrast >= MIN_CONTRAST else None
         for fact in facts
     ]
-    groups.join_equal(keys)
-    first: dict[int, int] = {}
-    for i, key in enumerate(keys):
-        if key is not None:
-            first.setdefault(key, i)
+    first = _join_equal(groups, keys)
     positions = list(first.values())
     for left, right in _pairs_of_similar_hashes(np.array(list(first), dtype=np.uint64)):
-        groups.join(positions[left], positions[right])
-    return groups.of_two_or_more()
+        groups.merge(positions[left], positions[right])
+    return _of_two_or_more(groups)
 
 
 def exact_groups(keys: Sequence[Hashable | None]) -> list[list[int]]:
     """Return groups of two or more positions with equal keys, in order; None equals nothing."""
-    groups = _Groups(len(keys))
-    groups.join_equal(keys)
-    return groups.of_two_or_more()
+    groups = DisjointSet(range(len(keys)))
+    _join_equal(groups, keys)
+    return _of_two_or_more(groups)
 
 
 def duplicate_groups(
@@ -110,52 +105,34 @@ def duplicate_groups(
     """Return the number of each post's group; near-duplicates in text or image share one.
 
     Groups are numbered from 0 in the order of their first posts. A post without near-duplicates
-    is a group of its own.
+    is a separate group.
 
     Args:
         texts: Text of each post.
         facts: What is known of each post's image; None to compare the texts alone.
     """
-    groups = _Groups(len(texts))
+    groups = DisjointSet(range(len(texts)))
     for group in [*near_duplicate_texts(texts), *near_duplicate_images(facts or [])]:
         for i in group:
-            groups.join(group[0], i)
+            groups.merge(group[0], i)
     number_of: dict[int, int] = {}
-    return [number_of.setdefault(groups.root(i), len(number_of)) for i in range(len(texts))]
+    return [number_of.setdefault(groups[i], len(number_of)) for i in range(len(texts))]
 
 
-class _Groups:
-    """Positions 0 to n - 1 in groups that are joined one after the other (union-find)."""
-
-    def __init__(self, count: int) -> None:
-        self._parent = list(range(count))
-
-    def root(self, i: int) -> int:
-        """Return the first position of the group."""
-        parent = self._parent
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    def join(self, i: int, j: int) -> None:
-        first, second = sorted((self.root(i), self.root(j)))
-        self._parent[second] = first
-
-    def join_equal(self, keys: Sequence[Hashable | None]) -> None:
-        first: dict[Hashable, int] = {}
-        for i, key in enumerate(keys):
-            if key is not None:
-                self.join(first.setdefault(key, i), i)
-
-    def of_two_or_more(self) -> list[list[int]]:
-        members: dict[int, list[int]] = {}
-        for i in range(len(self._parent)):
-            members.setdefault(self.root(i), []).append(i)
-        return [group for group in members.values() if len(group) > 1]
+def _join_equal(groups: DisjointSet, keys: Sequence[Key | None]) -> dict[Key, int]:
+    """Join positions with equal keys; return the first position of each key."""
+    first: dict[Key, int] = {}
+    for i, key in enumerate(keys):
+        if key is not None:
+            groups.merge(first.setdefault(key, i), i)
+    return first
 
 
-def _join_similar(groups: _Groups, texts: Sequence[str], positions: Sequence[int]) -> None:
+def _of_two_or_more(groups: DisjointSet) -> list[list[int]]:
+    return sorted(sorted(group) for group in groups.subsets() if len(group) > 1)
+
+
+def _join_similar(groups: DisjointSet, texts: Sequence[str], positions: Sequence[int]) -> None:
     """Join the positions of similar texts, comparing those that share a band of MinHashes."""
     for bucket in _buckets(_min_hashes(texts)):
         _join_in_bucket(groups, [texts[i] for i in bucket], [positions[i] for i in bucket])
@@ -189,9 +166,9 @@ def _buckets(hashes: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
                 yield bucket
 
 
-def _join_in_bucket(groups: _Groups, texts: Sequence[str], positions: Sequence[int]) -> None:
+def _join_in_bucket(groups: DisjointSet, texts: Sequence[str], positions: Sequence[int]) -> None:
     """Compare each text with all before it at once, unless they are of its group already."""
-    roots = np.array([groups.root(position) for position in positions])
+    roots = np.array([groups[position] for position in positions])
     if (roots == roots[0]).all():
         return
     shingles, starts, sizes = _numbered_shingles(texts)
@@ -205,8 +182,8 @@ def _join_in_bucket(groups: _Groups, texts: Sequence[str], positions: Sequence[i
         is_in_text[own] = 0
         similarity = common / (sizes[:i] + sizes[i] - common)
         for other in np.unique(roots[:i][similarity >= MIN_SIMILARITY]):
-            groups.join(positions[i], int(other))
-            roots[(roots == other) | (roots == roots[i])] = min(other, roots[i])
+            groups.merge(positions[i], int(other))
+            roots[(roots == other) | (roots == roots[i])] = groups[positions[i]]
 
 
 def _numbered_shingles(texts: Sequence[str]) -> tuple[NDArray[np.intp], ...]:
@@ -222,7 +199,7 @@ def _numbered_shingles(texts: Sequence[str]) -> tuple[NDArray[np.intp], ...]:
 
 def _pairs_of_similar_hashes(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
     """Yield pairs of distinct hashes that differ in few bits, some of them more than once."""
-    edges = np.linspace(0, 64, PARTS + 1).astype(int).tolist()
+    edges = np.linspace(0, 64, HASH_BANDS + 1).astype(int).tolist()
     masks = [(1 << end) - (1 << start) for start, end in pairwise(edges)]
     for first, second in combinations(masks, 2):
         keys = hashes & np.uint64(first | second)

@@ -68,7 +68,7 @@ def prepare(
     corpus: Corpus,
     output: Path,
     *,
-    source: str,
+    dataset: str,
     on_bad_image: BadImagePolicy = "error",
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -80,8 +80,8 @@ def prepare(
     Args:
         corpus: The posts, with their splits in `Post.split`.
         output: Folder, new or empty, or with the beginning of the same work.
-        source: Name of the kind of dataset, to be kept.
-        on_bad_image: For images that cannot be decoded; see `apply_bad_image_policy`.
+        dataset: Name of the kind of dataset, to be kept.
+        on_bad_image: For images that cannot be decoded; see `usable_posts`.
         overwrite: Replace what is there.
 
     Returns:
@@ -105,7 +105,7 @@ def prepare(
     bad = {post_id: why for record in records for post_id, why in record["bad_images"].items()}
     if bad and on_bad_image == "error":
         raise bad_image_error(bad)
-    index = _index(corpus, source, records, on_bad_image)
+    index = _index(corpus, dataset, records, on_bad_image)
     warn_of_truncated_images(list(index[TRUNCATED].values()))
     write_json(output / INDEX_FILE, index)
     (output / PLAN_FILE).unlink()
@@ -267,7 +267,7 @@ def _row(post: Post, content: bytes | None, facts: ImageFacts | None) -> dict[st
 
 
 def _index(
-    corpus: Corpus, source: str, records: Sequence[Mapping[str, Any]], policy: BadImagePolicy
+    corpus: Corpus, dataset: str, records: Sequence[Mapping[str, Any]], policy: BadImagePolicy
 ) -> dict[str, Any]:
     bad = {i: why for record in records for i, why in record["bad_images"].items()}
     truncated = {i: how for record in records for i, how in record.get(TRUNCATED, {}).items()}
@@ -280,7 +280,7 @@ def _index(
         removed[BAD_IMAGE] = list(bad)
     index = {
         "format": FORMAT,
-        "source": source,
+        "source": dataset,
         "class_names": list(corpus.class_names),
         "removed": removed,
         "bad_images": bad,

@@ -48,7 +48,7 @@ def _match(name: str) -> re.Match[str] | None:
     return NAME.fullmatch(SEPARATORS.sub("_", name.strip().lower()))
 
 
-def group_by_split(items: Iterable[tuple[str, _Item]], source: str) -> dict[str, list[_Item]]:
+def group_by_split(items: Iterable[tuple[str, _Item]], where: str) -> dict[str, list[_Item]]:
     """Return split -> what makes it up, in the order train, dev, test; other names are left out.
 
     Several names make up one split where they say that they are pieces of it, such as ``dev_seen``
@@ -56,7 +56,7 @@ def group_by_split(items: Iterable[tuple[str, _Item]], source: str) -> dict[str,
 
     Args:
         items: Name of a split of the dataset -> what it contains.
-        source: Where the splits are, for errors.
+        where: Where the splits are, for errors.
 
     Raises:
         DataError: Two names mean one split and are not pieces of it, such as ``dev`` and ``val``.
@@ -66,20 +66,20 @@ def group_by_split(items: Iterable[tuple[str, _Item]], source: str) -> dict[str,
         if split := split_of(name):
             named.setdefault(split, []).append((name, item))
     for split, found in named.items():
-        _require_pieces([name for name, _ in found], split, source)
+        _require_pieces([name for name, _ in found], split, where)
     return {split: [item for _, item in named[split]] for split in SPLITS if split in named}
 
 
-def _require_pieces(names: list[str], split: str, source: str) -> None:
+def _require_pieces(names: list[str], split: str, where: str) -> None:
     matches = [match for name in names if (match := _match(name))]
     words, pieces = ([match[group] for match in matches] for group in ("word", "piece"))
     are_pieces = all(pieces) and len(set(words)) == 1 and len(set(pieces)) == len(pieces)
     if len(names) > 1 and not are_pieces:
         raise DataError(
-            f"{source} has the splits {names[0]!r} and {names[1]!r}, which both mean {split}: "
+            f"{where} has the splits {names[0]!r} and {names[1]!r}, which both mean {split}: "
             "rename or remove one of them."
         )
-    _log_other_names(names, split, source)
+    _log_other_names(names, split, where)
 
 
 def split_files(folder: Path, suffix: str) -> tuple[dict[str, list[Path]], list[Path]]:
@@ -116,31 +116,31 @@ def require_split_files(
     return files, others
 
 
-def log_empty_splits(counts: Mapping[str, int], source: str) -> None:
+def log_empty_splits(counts: Mapping[str, int], where: str) -> None:
     """Log which splits have a file without posts, as a warning, and which have no file.
 
     Args:
         counts: Split that has a file -> how many posts are in it.
-        source: Where the posts are.
+        where: Where the posts are.
     """
     for split in SPLITS:
         if split not in counts:
-            _logger.info("%s has no file of the split %s.", source, split)
+            _logger.info("%s has no file of the split %s.", where, split)
         elif not counts[split]:
-            _logger.warning("%s: the file of the split %s holds no posts.", source, split)
+            _logger.warning("%s: the file of the split %s holds no posts.", where, split)
 
 
-def left_out(source: str, unknown: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:
+def left_out(where: str, unknown: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:
     """Return why posts are left out -> their ids, for `Corpus.removed`, and warn of each split.
 
     Args:
-        source: Where the posts are.
+        where: Where the posts are.
         unknown: Name of a split that is none of ours -> the ids of its posts.
     """
     for name, ids in unknown.items():
         _logger.warning(
             "%s: %r is none of train, dev and test, so its %d post(s) are left out.",
-            *(source, name[:NAME_CHARACTERS], len(ids)),
+            *(where, name[:NAME_CHARACTERS], len(ids)),
         )
     return {
         f"in {name[:NAME_CHARACTERS]!r}, which is none of train, dev and test": tuple(ids)
@@ -148,37 +148,37 @@ def left_out(source: str, unknown: Mapping[str, Collection[str]]) -> dict[str, t
     }
 
 
-def keep_splits(corpus: Corpus, splits: Collection[str] | None, source: str) -> Corpus:
+def keep_splits(corpus: Corpus, splits: Collection[str] | None, where: str) -> Corpus:
     """Return the posts of the requested splits; the others are counted.
 
     Args:
         corpus: Posts whose `Post.split` is the name of a split, ours or not.
         splits: The requested splits; None for all posts, those of no split included.
-        source: Where the posts are, for errors.
+        where: Where the posts are, for errors.
 
     Raises:
         DataError: Splits are requested, and the dataset has others alone.
     """
-    corpus, unknown = _with_our_splits(corpus, source)
+    corpus, unknown = _with_our_splits(corpus, where)
     if splits is None:
         for name, ids in unknown.items():
             _logger.warning(
                 "%s: %r is none of train, dev and test: its %d post(s) are read as in no split.",
-                *(source, name[:NAME_CHARACTERS], len(ids)),
+                *(where, name[:NAME_CHARACTERS], len(ids)),
             )
         return corpus
     counts = Counter(post.split for post in corpus.posts)
     if not (corpus.other_splits or counts.keys() - {None}):
         if unknown:
             raise DataError(
-                f"{source} has the splits {_shown(unknown)}, none of which is train, dev or test: "
+                f"{where} has the splits {_shown(unknown)}, none of which is train, dev or test: "
                 "rename them, or name the posts of each split by id files (--splits)."
             )
         return corpus
     unknown_ids = {post_id for ids in unknown.values() for post_id in ids}
     nowhere = tuple(p.id for p in corpus.posts if p.split is None and p.id not in unknown_ids)
     others = {name: counts[name] for name in SPLITS if counts[name] and name not in splits}
-    removed = {**corpus.removed, **left_out(source, unknown)}
+    removed = {**corpus.removed, **left_out(where, unknown)}
     return replace(
         corpus,
         posts=[post for post in corpus.posts if post.split in splits],
@@ -187,13 +187,13 @@ def keep_splits(corpus: Corpus, splits: Collection[str] | None, source: str) -> 
     )
 
 
-def _with_our_splits(corpus: Corpus, source: str) -> tuple[Corpus, dict[str, list[str]]]:
+def _with_our_splits(corpus: Corpus, where: str) -> tuple[Corpus, dict[str, list[str]]]:
     """Return posts in splits by our names, and name of a split that is none of ours -> ids."""
     theirs = dict.fromkeys(post.split for post in corpus.posts if post.split is not None)
     ours: dict[str | None, str | None] = {name: split_of(name) for name in theirs}
     for split in SPLITS:
         if names := [name for name in theirs if ours[name] == split]:
-            _log_other_names(names, split, source)
+            _log_other_names(names, split, where)
     unknown: dict[str, list[str]] = {name: [] for name in theirs if ours[name] is None}
     for post in corpus.posts:
         if post.split in unknown:
@@ -205,10 +205,10 @@ def _with_our_splits(corpus: Corpus, source: str) -> tuple[Corpus, dict[str, lis
     return replace(corpus, posts=posts), unknown
 
 
-def _log_other_names(names: Collection[str], split: str, source: str) -> None:
+def _log_other_names(names: Collection[str], split: str, where: str) -> None:
     if list(names) != [split]:
         are = "is" if len(names) == 1 else "are"
-        _logger.info("%s: %s %s read as the split %s.", source, _shown(names), are, split)
+        _logger.info("%s: %s %s read as the split %s.", where, _shown(names), are, split)
 
 
 def _shown(names: Collection[str]) -> str:

@@ -236,7 +236,7 @@ def require_writable(splits: Mapping[str, Sequence[Post]]) -> None:
         if UNWRITABLE.search(post.id):
             raise DataError(
                 f"Post id {post.id!r} cannot be written on a line of its own: ids must not be "
-                "empty, contain line breaks, or begin or end with blanks."
+                "empty, contain line breaks, or begin or end with whitespace."
             )
 
 
@@ -287,7 +287,7 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read one post id a line, in order; blank lines do not count.
+    """Read one post id a line, in order; empty lines do not count.
 
     Raises:
         DataError: Not a readable UTF-8 file, no id in it, or the same id twice.
@@ -315,13 +315,13 @@ def read_ids(path: Path) -> list[str]:
     return list(line_of)
 
 
-def select_posts(corpus: Corpus, ids: Sequence[str], source: str) -> list[Post]:
+def select_posts(corpus: Corpus, ids: Sequence[str], where: str) -> list[Post]:
     """Return the posts with these ids, in the order of `ids`.
 
     Args:
         corpus: Where the posts are.
         ids: Ids of posts.
-        source: Where the ids come from, for errors.
+        where: Where the ids come from, for errors.
 
     Raises:
         DataError: An id that the corpus does not have or that its own rules removed.
@@ -330,13 +330,13 @@ def select_posts(corpus: Corpus, ids: Sequence[str], source: str) -> list[Post]:
         if taken_out := set(removed).intersection(ids):
             named = _shown([post_id for post_id in ids if post_id in taken_out])
             raise DataError(
-                f"{source} names posts that the dataset removes as {reason} ({named}): "
+                f"{where} names posts that the dataset removes as {reason} ({named}): "
                 "take them off the list."
             )
     by_id = {post.id: post for post in corpus.posts}
     if unknown := [post_id for post_id in ids if post_id not in by_id]:
         raise DataError(
-            f"{source} names posts that the dataset does not have ({_shown(unknown)}): "
+            f"{where} names posts that the dataset does not have ({_shown(unknown)}): "
             "check that list and dataset belong together."
         )
     return [by_id[post_id] for post_id in ids]

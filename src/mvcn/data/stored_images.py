@@ -47,7 +47,7 @@ class ParquetImage(StoredImage):
     """Name of a column of type binary or large_binary, or of a struct with a field ``bytes``."""
     facts: ImageFacts | None = field(default=None, compare=False)
     number: int | None = field(default=None, compare=False)
-    """Of the row in the whole file; 1 is the first."""
+    """Of the row in the file; 1 is the first."""
 
     def __str__(self) -> str:
         if self.number is not None:
@@ -245,7 +245,7 @@ def read_members(file: StoredFile) -> Iterator[TarMember]:
     """Yield the regular files in a tar file in their order; their content is not read.
 
     Raises:
-        DataError: No tar file, a compressed one, one that is damaged or not whole, or one with
+        DataError: No tar file, a compressed one, one that is damaged or incomplete, or one with
             links or sparse files; names the member.
     """
     last = ""
@@ -267,7 +267,7 @@ def read_members(file: StoredFile) -> Iterator[TarMember]:
     except (tarfile.TarError, EOFError, OSError, ValueError, pa.ArrowException) as error:
         behind = f"behind its member {last}" if last else "at its beginning"
         raise DataError(
-            f"{file.path} is damaged or not whole {behind} ({reason_of(error)}): "
+            f"{file.path} is damaged or incomplete {behind} ({reason_of(error)}): "
             "download or write it again, or take it out."
         ) from error
 
@@ -292,7 +292,7 @@ def _require_in_one_piece(entry: tarfile.TarInfo, name: str, file: StoredFile) -
 
 
 def _require_end(stream: pa.NativeFile, offset: int) -> None:
-    """Raise a ReadError unless zeros follow, as at the end of each tar file that is whole."""
+    """Raise a ReadError unless zeros follow, as at the end of each complete tar file."""
     stream.seek(offset)
     zeros = 0
     while block := stream.read(BYTES_AT_ONCE):

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mvcn.data.drawings import Box
+from mvcn.data.synthetic import Box
 from mvcn.explain.observation import mean_attention
 from mvcn.explain.saliency import Method, image_saliency, methods_for
 from mvcn.inputs.batches import EncodedPosts

@@ -141,7 +141,7 @@ class Classifier:
         policy = "blank" if on_bad_image == "error" else on_bad_image
         found = next(self.predict([post], policy, min_probability))
         if found.problem is not None and on_bad_image == "error":
-            raise BadImageError(f"{found.problem} Correct it, or go on by {WAYS_ON}.")
+            raise BadImageError(f"{found.problem} Correct it, or continue by {WAYS_ON}.")
         return found
 
     def predict(

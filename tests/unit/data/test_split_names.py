@@ -314,7 +314,7 @@ def test_images_beside_the_folders_of_parts_are_named(tmp_path):
 def test_a_table_beside_the_folders_of_parts_is_refused(tmp_path):
     root = save_image_folder(tmp_path, {"train": 2})
     write(tmp_path, {"metadata.csv": "file_name,text\ntrain/a/0.png,words\n"})
-    with pytest.raises(DataError, match=r"metadata\.csv beside the folders of its splits"):
+    with pytest.raises(DataError, match=r"metadata\.csv next to the folders of its splits"):
         read_corpus("image-folder", root)
 
 

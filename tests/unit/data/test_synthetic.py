@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from mvcn.data.datasets.mvsa import POLARITIES, merge_labels
-from mvcn.data.drawings import FACE_COLORS, SHAPE_COLORS
 from mvcn.data.images import open_image
 from mvcn.data.synthetic import (
     CUE_WORDS,
+    FACE_COLORS,
     FILLERS,
     LABEL_PAIR_SHARES,
+    SHAPE_COLORS,
     TEMPLATES,
     generate_posts,
     write_table,

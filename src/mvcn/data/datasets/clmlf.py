@@ -75,8 +75,8 @@ def _image_folder(root: Path, images: Path | None, text_only: bool) -> Path:
     folder = root / USUAL_IMAGES if images is None else images
     if not folder.is_dir() and not text_only:
         raise DataError(
-            f"There is no folder of images {folder}: name it by --images, or go on with the texts "
-            "alone by --text-only."
+            f"There is no folder of images {folder}: name it by --images, or continue with the "
+            "texts alone by --text-only."
         )
     return find_place(folder, holds_images, "images")
 

@@ -21,7 +21,7 @@ FILTERED_WORDS = {
     *("exgag", "sarcasm", "sarcastic", "irony", "ironic", "reposting"),
     *("joke", "jokes", "humour", "humor", "<url>"),
 }
-"""A post with one of them is left out, as the authors do: most of them tell the label."""
+"""A post with one of them is left out, as the authors do: most of them reveal the label."""
 FILTERED = "with a filtered word"
 LENGTHS = (3, 4)
 """Elements of a line: id, text and one or two labels, of which the last is the human one."""
@@ -41,10 +41,10 @@ def read_hfm(
     `IMAGE_SUFFIXES`; the others go to `missing_images`.
 
     Args:
-        root: Folder of HFM as published, or one that holds it in a folder of its own.
+        root: Folder of HFM as published, or one that holds it in a subfolder.
         splits: Which of ``train``, ``dev``, ``test`` to read; by default those that are there.
             Of the others, the lines are counted.
-        images: Folder of the images, or one that holds them in a folder of their own.
+        images: Folder of the images, or one that holds them in a subfolder.
 
     Raises:
         DataError: `root` is not HFM, a requested file is missing, or a line is malformed.

@@ -26,15 +26,6 @@ class DatasetImage(StoredImage):
     row: int
     column: str
 
-    def __hash__(self) -> int:
-        return hash((id(self.dataset), self.row, self.column))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, DatasetImage):
-            return NotImplemented
-        mine, theirs = ((i.row, i.column) for i in (self, other))
-        return self.dataset is other.dataset and mine == theirs
-
     def __str__(self) -> str:
         return f"in row {self.row + 1} of the dataset"
 
@@ -164,9 +155,9 @@ def _undecoded(dataset: Any, library: Any) -> Any:
     return dataset
 
 
-def _splits(loaded: Mapping[str, Any], source: str) -> tuple[list[_Split], dict[str, Any]]:
+def _splits(loaded: Mapping[str, Any], where: str) -> tuple[list[_Split], dict[str, Any]]:
     """Return the splits that can be read, and the others by name; without ours, all are read."""
-    known = group_by_split(((name, name) for name in loaded), source)
+    known = group_by_split(((name, name) for name in loaded), where)
     if not known:
         marks = loaded if len(loaded) > 1 else [""]
         return [_Split(m, None, d) for m, d in zip(marks, loaded.values(), strict=True)], {}
@@ -179,13 +170,13 @@ def _splits(loaded: Mapping[str, Any], source: str) -> tuple[list[_Split], dict[
     return splits, {name: loaded[name] for name in loaded if name not in ours}
 
 
-def _requested(found: list[_Split], splits: Collection[str] | None, source: str) -> list[_Split]:
+def _requested(found: list[_Split], splits: Collection[str] | None, where: str) -> list[_Split]:
     if splits is None:
         return found
     requested = [one for one in found if one.split is None or one.split in splits]
     if not requested:
         there = ", ".join(one.name for one in found)
-        raise DataError(f"{source} has no split {' or '.join(splits)}, but {there}: name another.")
+        raise DataError(f"{where} has no split {' or '.join(splits)}, but {there}: name another.")
     return requested
 
 

@@ -36,9 +36,9 @@ def read_image_folder(
     """Read images as Hugging Face's ``imagefolder`` lays them out.
 
     Either ``metadata.csv`` (or ``.jsonl``, ``.parquet``) names each image under ``file_name``
-    and has the columns of a table beside it, and a warning counts the images that it does not name;
-    or each class has a folder of its images, an image ``cat.jpg`` with its text, if it has one, in
-    ``cat.txt`` (UTF-8) beside it, with suffixes in any case. Both can be in folders below `root`
+    and has the columns of a table, and a warning counts the images that it does not name; or each
+    class has a folder of its images, an image ``cat.jpg`` with its text, if it has one, in
+    ``cat.txt`` (UTF-8) next to it, with suffixes in any case. Both can be in folders below `root`
     called ``train``, ``validation`` and ``test``, or as `split_of` knows them; images elsewhere are
     then left out. Without an id column, the id of a post is the path of its image below `root`; of
     rows without an image of their own, it is the number of the row. Images in no folder of a class
@@ -61,14 +61,14 @@ def read_image_folder(
     _require_once(posts, root)
     names = dict.fromkeys(name for corpus in corpora for name in corpus.class_names)
     hidden = tuple(name for corpus in corpora for name in corpus.removed.get(HIDDEN, ()))
-    beside = _images_beside([folder for folder, _ in folders], root)
+    outside = _images_outside([folder for folder, _ in folders], root)
     for (folder, _), corpus in zip(folders, corpora, strict=True):
-        if beside and not corpus.class_names and not _tables_in(folder):
+        if outside and not corpus.class_names and not _tables_in(folder):
             raise DataError(
-                f"{folder} holds images in no folder of a class, and so does {min(beside)} beside "
-                f"it: rename {folder.name}, which is read as a split, if it is a class."
+                f"{folder} holds images in no folder of a class, and so does {min(outside)} next "
+                f"to it: rename {folder.name}, which is read as a split, if it is a class."
             )
-    removed = left_out(str(root), beside)
+    removed = left_out(str(root), outside)
     if hidden:
         removed[HIDDEN] = hidden
     read = {ours: theirs for corpus in corpora for ours, theirs in corpus.columns.items()}
@@ -77,13 +77,13 @@ def read_image_folder(
 
 
 def _splits(root: Path) -> list[tuple[Path, str | None]]:
-    """Return the folders of the splits, or the whole folder where it has none."""
+    """Return the folders of the splits, or the folder itself where it has none."""
     folders = [(name, root / name) for name in _visible_names(root) if (root / name).is_dir()]
     splits = group_by_split(folders, str(root))
     tables = _tables_in(root)
     if splits and tables:
         raise DataError(
-            f"{root} has {tables[0].name} beside the folders of its splits: move its rows into a "
+            f"{root} has {tables[0].name} next to the folders of its splits: move its rows into a "
             "table in each of them."
         )
     found = [(folder, split) for split, folders in splits.items() for folder in folders]
@@ -95,8 +95,8 @@ def _tables_in(folder: Path) -> list[Path]:
     return [folder / name for name in _visible_names(folder) if name.lower() in METADATA]
 
 
-def _images_beside(folders: list[Path], root: Path) -> dict[str, list[str]]:
-    """Return what lies beside the folders of the splits -> its images, as paths below `root`."""
+def _images_outside(folders: list[Path], root: Path) -> dict[str, list[str]]:
+    """Return what lies next to the folders of the splits -> its images, as paths below `root`."""
     if folders == [root]:
         return {}
     found: dict[str, list[str]] = {}
@@ -195,7 +195,7 @@ def _read_class_folders(folder: Path, root: Path) -> Corpus:
         root: What the ids of the posts are relative to.
 
     Raises:
-        DataError: There are no images, a class has none, or an image is beside the folders.
+        DataError: There are no images, a class has none, or an image is next to the folders.
     """
     names = _visible_names(folder)
     classes = [name for name in names if (folder / name).is_dir()]
@@ -244,7 +244,7 @@ def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """Tell by its name whether a file is an image that is not hidden."""
+    """Return whether a name is that of an image that is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
@@ -288,7 +288,7 @@ def _require_classes(found: dict[str | None, _Files], folder: Path) -> None:
 
 
 def _require_no_images(loose: Iterable[Path]) -> None:
-    """Raise a DataError where an image is beside the folders of the classes."""
+    """Raise a DataError where an image is next to the folders of the classes."""
     for path in filter(_is_image, loose):
         raise DataError(
             f"{path} is in no folder of a class, and there is no metadata.csv: move it into one."
@@ -296,11 +296,11 @@ def _require_no_images(loose: Iterable[Path]) -> None:
 
 
 def _require_no_table(loose: Iterable[Path], folder: Path, files: _Files) -> None:
-    """Raise a DataError where images without classes have a table beside them."""
+    """Raise a DataError where images without classes have a table next to them."""
     tables = [p for p in loose if p.suffix.lower() in OPENERS and p.suffix.lower() != ".txt"]
     if files.images and tables:
         raise DataError(
-            f"{folder} has {tables[0].name} beside its images: read it by --data table --root "
+            f"{folder} has {tables[0].name} next to its images: read it by --data table --root "
             f"{tables[0]}, or rename it to metadata{tables[0].suffix.lower()}."
         )
 
@@ -339,7 +339,7 @@ def _rows(found: dict[str | None, _Files], root: Path) -> Iterator[Row]:
 
 
 def _read_text(paths: list[Path]) -> str:
-    """Return the text beside an image; empty where there is none."""
+    """Return the text of an image; empty where there is none."""
     if not paths:
         return ""
     if len(paths) > 1:

@@ -49,8 +49,8 @@ def read_mvsa_single(root: Path) -> Corpus:
 
     Posts whose text and image contradict each other go to ``removed["contradictory"]``. A post's
     image is ``data/<id>.jpg``, or has another suffix of `IMAGE_SUFFIXES`. Images are not looked
-    at: a missing one is found where it is opened. `root` may also be a folder that holds the data
-    set in a folder of its own, as its archive unpacks.
+    at: a missing one is found where it is opened. `root` may also hold the dataset in a
+    subfolder, as its archive unpacks.
 
     Raises:
         DataError: `root` is not the dataset, a row is malformed, or a text is missing.

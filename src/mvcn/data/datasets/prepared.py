@@ -1,7 +1,7 @@
 """Prepared posts: one folder of Parquet files that every command reads, whatever they came from.
 
 Images are the dataset's own files, byte for byte, so that every score stays the same; what is known
-of them is kept beside them, so that nothing decodes them to learn it again. The columns are also
+of them is kept next to them, so that nothing decodes them to learn it again. The columns are also
 what Hugging Face's library `datasets` expects of posts with images.
 """
 

@@ -53,7 +53,7 @@ def read_samples(shard: StoredFile) -> Iterator[Sample]:
     and so are hidden ones and those of ``__MACOSX``, which are counted in the log.
 
     Raises:
-        DataError: Not a whole tar file, a name that comes twice, or the members of one sample do
+        DataError: Not a complete tar file, a name that comes twice, or the members of one sample do
             not follow each other.
     """
     group_by_keys = _library()

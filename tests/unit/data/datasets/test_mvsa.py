@@ -126,7 +126,7 @@ def test_missing_images_are_asked_for_where_they_belong(make):
         (lambda: require_images(posts, "error"), BadImageError),
         (lambda: require_any_image(posts), DataError),
     ):
-        with pytest.raises(error, match=r"put the images into .*data, beside labelResultAll") as e:
+        with pytest.raises(error, match=r"put the images into .*data, next to labelResultAll") as e:
             require()
         assert "--images" not in str(e.value)
 

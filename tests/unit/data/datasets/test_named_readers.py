@@ -333,7 +333,7 @@ BROKEN = {
         "nothing": ({".hidden": b"", "readme.md": b""}, "holds no images: give a folder with"),
         "table of another name": (
             {"a.png": b"", "labels.csv": "file_name\na.png\n"},
-            r"has labels\.csv beside its images: .*--data table --root .*labels\.csv",
+            r"has labels\.csv next to its images: .*--data table --root .*labels\.csv",
         ),
         "classes one folder deeper": (
             {"data/cat/a.png": b"", "data/dog/b.png": b""},

@@ -68,7 +68,7 @@ def small_shards(monkeypatch):
 
 
 def test_what_goes_in_comes_out(corpus, tmp_path):
-    index = prepare(corpus, tmp_path / "out", source="table")
+    index = prepare(corpus, tmp_path / "out", dataset="table")
     again = read_prepared(tmp_path / "out")
     assert plain(again.posts) == plain(in_parts(corpus.posts))
     assert replace(again, posts=()) == replace(corpus, posts=())
@@ -81,14 +81,14 @@ def test_what_goes_in_comes_out(corpus, tmp_path):
 
 
 def test_prepared_posts_can_be_prepared_again(corpus, tmp_path):
-    prepare(corpus, tmp_path / "one", source="table")
-    prepare(read_prepared(tmp_path / "one"), tmp_path / "two", source="prepared")
+    prepare(corpus, tmp_path / "one", dataset="table")
+    prepare(read_prepared(tmp_path / "one"), tmp_path / "two", dataset="prepared")
     one, two = (read_prepared(tmp_path / name) for name in ("one", "two"))
     assert plain(one.posts) == plain(two.posts)
 
 
 def test_only_the_files_of_wanted_parts_are_read(corpus, tmp_path):
-    prepare(corpus, tmp_path, source="table")
+    prepare(corpus, tmp_path, dataset="table")
     for path in (tmp_path / "data").glob("train-*"):
         path.write_bytes(b"damaged")
     part = read_prepared(tmp_path, splits=["dev"])
@@ -98,7 +98,7 @@ def test_only_the_files_of_wanted_parts_are_read(corpus, tmp_path):
 
 
 def test_reading_posts_reads_no_image(corpus, tmp_path, monkeypatch):
-    prepare(corpus, tmp_path, source="table")
+    prepare(corpus, tmp_path, dataset="table")
     read = []
     usual = pq.ParquetFile.read_row_group
 
@@ -128,7 +128,7 @@ def test_a_bad_image_stops(with_bad_images, tmp_path):
     with pytest.raises(
         BadImageError, match=r"2 image\(s\) cannot be read: post missing: .*nowhere"
     ):
-        prepare(with_bad_images, tmp_path / "out", source="table")
+        prepare(with_bad_images, tmp_path / "out", dataset="table")
     with pytest.raises(DataError, match="is not finished: continue"):
         read_prepared(tmp_path / "out")
 
@@ -142,39 +142,39 @@ def test_the_bad_images_of_all_shards_are_told_together(corpus, folder, tmp_path
         for number, post in enumerate(corpus.posts)
     ]
     with pytest.raises(BadImageError, match=r"3 image\(s\) cannot be read") as error:
-        prepare(replace(corpus, posts=posts), tmp_path, source="table")
+        prepare(replace(corpus, posts=posts), tmp_path, dataset="table")
     assert all(f"post {posts[number].id}: " in str(error.value) for number in bad)
     written = {path.stem for path in tmp_path.glob("data/*.parquet")}
     assert written == {path.stem for path in tmp_path.glob("data/*.json")}
     assert not list(tmp_path.glob("data/*.partial"))
-    index = prepare(replace(corpus, posts=posts), tmp_path, source="table", on_bad_image="drop")
+    index = prepare(replace(corpus, posts=posts), tmp_path, dataset="table", on_bad_image="drop")
     assert set(index["bad_images"]) == {posts[number].id for number in bad}
 
 
 def test_work_that_a_bad_image_stopped_goes_on_with_another_policy(with_bad_images, tmp_path):
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     with pytest.raises(BadImageError):
-        prepare(with_bad_images, cut, source="table")
+        prepare(with_bad_images, cut, dataset="table")
     done = {path: path.stat().st_mtime_ns for path in cut.glob("data/*.parquet")}
     assert done
-    index = prepare(with_bad_images, cut, source="table", on_bad_image="blank")
+    index = prepare(with_bad_images, cut, dataset="table", on_bad_image="blank")
     assert {path: path.stat().st_mtime_ns for path in done} == done
-    assert index == prepare(with_bad_images, whole, source="table", on_bad_image="blank")
+    assert index == prepare(with_bad_images, whole, dataset="table", on_bad_image="blank")
     with pytest.raises(RunError, match="holds another prepared dataset"):
-        prepare(with_bad_images, cut, source="table", on_bad_image="drop")
+        prepare(with_bad_images, cut, dataset="table", on_bad_image="drop")
 
 
 def test_work_begun_with_another_policy_is_refused(with_bad_images, tmp_path):
     with pytest.raises(BadImageError):
-        prepare(with_bad_images, tmp_path, source="table")
+        prepare(with_bad_images, tmp_path, dataset="table")
     plan = json.loads((tmp_path / "plan.json").read_text())
     (tmp_path / "plan.json").write_text(json.dumps(plan | {"on_bad_image": "blank"}))
     with pytest.raises(RunError, match=r"other settings \(on_bad_image\)"):
-        prepare(with_bad_images, tmp_path, source="table", on_bad_image="drop")
+        prepare(with_bad_images, tmp_path, dataset="table", on_bad_image="drop")
 
 
 def test_a_bad_image_is_left_out_and_kept_in_mind(with_bad_images, tmp_path):
-    index = prepare(with_bad_images, tmp_path, source="table", on_bad_image="blank")
+    index = prepare(with_bad_images, tmp_path, dataset="table", on_bad_image="blank")
     assert list(index["bad_images"]) == ["missing", "broken"]
     assert str(with_bad_images.posts[-1].image) in index["bad_images"]["broken"]
     posts = {post.id: post for post in read_prepared(tmp_path).posts}
@@ -183,7 +183,7 @@ def test_a_bad_image_is_left_out_and_kept_in_mind(with_bad_images, tmp_path):
 
 
 def test_an_audit_finds_what_was_wrong_before(with_bad_images, tmp_path):
-    prepare(with_bad_images, tmp_path, source="table", on_bad_image="blank")
+    prepare(with_bad_images, tmp_path, dataset="table", on_bad_image="blank")
     audited = read_audited_posts(DataConfig(name="prepared", root=tmp_path))
     found = find_faulty_images(audited).details
     assert found["missing"] == ["missing"]
@@ -197,7 +197,7 @@ def test_a_truncated_image_is_kept_and_stays_known(corpus, folder, tmp_path, cap
     path.write_bytes(path.read_bytes()[:-2])
     posts = [*corpus.posts, Post("cut", "a", path, "positive", split="dev")]
     sentence = f"Image {path} is truncated: 600 of its 600 rows can be decoded in full."
-    index = prepare(replace(corpus, posts=posts), tmp_path, source="table")
+    index = prepare(replace(corpus, posts=posts), tmp_path, dataset="table")
     assert index["truncated_images"] == {"cut": sentence}
     assert caplog.messages == [f"1 truncated image(s) are used: {sentence}"]
     (cut,) = (post for post in read_prepared(tmp_path).posts if post.id == "cut")
@@ -208,7 +208,7 @@ def test_a_truncated_image_is_kept_and_stays_known(corpus, folder, tmp_path, cap
 
 
 def test_a_post_with_a_bad_image_is_dropped_and_counted(with_bad_images, tmp_path):
-    prepare(with_bad_images, tmp_path, source="table", on_bad_image="drop")
+    prepare(with_bad_images, tmp_path, dataset="table", on_bad_image="drop")
     corpus = read_prepared(tmp_path)
     assert len(corpus.posts) == 40
     assert corpus.removed["with a bad image"] == ("missing", "broken")
@@ -219,7 +219,7 @@ def test_posts_without_text_and_image_are_left_out_and_counted(with_bad_images, 
     bad = with_bad_images.posts[-1].image
     posts = [empty[0], *with_bad_images.posts, empty[1], Post("alone", " ", bad, split="dev")]
     index = prepare(
-        replace(with_bad_images, posts=posts), tmp_path, source="table", on_bad_image="blank"
+        replace(with_bad_images, posts=posts), tmp_path, dataset="table", on_bad_image="blank"
     )
     assert list(index["bad_images"]) == ["missing", "broken", "alone"]
     corpus = read_prepared(tmp_path)
@@ -238,7 +238,7 @@ def slowly(post):
     time.sleep(0.05)
     return usual(post)
 prepare._load = slowly
-prepare.prepare(read_table(Path(sys.argv[1])), Path(sys.argv[2]), source="table")
+prepare.prepare(read_table(Path(sys.argv[1])), Path(sys.argv[2]), dataset="table")
 """
 
 
@@ -253,31 +253,31 @@ def test_killed_work_goes_on_where_it_was(folder, corpus, tmp_path):
     done = {path: path.stat().st_mtime_ns for path in cut.glob("data/*.parquet")}
     assert 2 <= len(done) < 7
     posts = read_table(table)
-    assert prepare(posts, cut, source="table") == prepare(posts, whole, source="table")
+    assert prepare(posts, cut, dataset="table") == prepare(posts, whole, dataset="table")
     assert {path: path.stat().st_mtime_ns for path in done} == done
     files = {path.relative_to(whole): path.read_bytes() for path in whole.rglob("*.*")}
     assert {path.relative_to(cut): path.read_bytes() for path in cut.rglob("*.*")} == files
 
 
 def test_nothing_is_overwritten_unless_asked(corpus, tmp_path):
-    prepare(corpus, tmp_path / "out", source="table")
+    prepare(corpus, tmp_path / "out", dataset="table")
     with pytest.raises(RunError, match=r"holds another prepared dataset: .*--overwrite"):
-        prepare(corpus, tmp_path / "out", source="table")
+        prepare(corpus, tmp_path / "out", dataset="table")
     fewer = replace(corpus, posts=corpus.posts[:5])
-    prepare(fewer, tmp_path / "out", source="table", overwrite=True)
+    prepare(fewer, tmp_path / "out", dataset="table", overwrite=True)
     assert len(read_prepared(tmp_path / "out").posts) == 5
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="holds other files: choose a new or empty folder"):
-        prepare(corpus, tmp_path / "other", source="table", overwrite=True)
+        prepare(corpus, tmp_path / "other", dataset="table", overwrite=True)
     (tmp_path / "out" / "dataset.json").unlink()
     (tmp_path / "out" / "plan.json").write_text("{}")
     with pytest.raises(RunError, match=r"other settings \(posts, on_bad_image, format\)"):
-        prepare(corpus, tmp_path / "out", source="table")
+        prepare(corpus, tmp_path / "out", dataset="table")
 
 
 def test_hugging_face_reads_prepared_posts(corpus, tmp_path):
-    prepare(corpus, tmp_path / "out", source="table")
+    prepare(corpus, tmp_path / "out", dataset="table")
     found = datasets.load_dataset(str(tmp_path / "out" / "data"), cache_dir=str(tmp_path / "cache"))
     train = [post for post in corpus.posts if post.split == "train"]
     assert found["train"]["id"][:] == [post.id for post in train]
@@ -315,7 +315,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_damaged_index_is_one_sentence(fault, corpus, tmp_path):
-    index = prepare(corpus, tmp_path, source="table")
+    index = prepare(corpus, tmp_path, dataset="table")
     change, message = FAULTS[fault]
     changed = change(index)
     (tmp_path / "dataset.json").unlink()
@@ -330,7 +330,7 @@ def test_a_damaged_index_is_one_sentence(fault, corpus, tmp_path):
 @pytest.fixture(scope="module")
 def noisy(corpus, tmp_path_factory):
     root = tmp_path_factory.mktemp("noisy")
-    prepare(replace(corpus, posts=corpus.posts[:5]), root, source="table")
+    prepare(replace(corpus, posts=corpus.posts[:5]), root, dataset="table")
     paths = [root / "dataset.json", *sorted((root / "data").iterdir())]
     return root, {path: path.read_bytes() for path in paths}
 
@@ -359,18 +359,18 @@ def test_changed_bytes_are_read_or_refused(noisy, which, edits, end):
 
 
 def test_overwriting_takes_nothing_else_away(corpus, tmp_path):
-    prepare(corpus, tmp_path, source="table")
+    prepare(corpus, tmp_path, dataset="table")
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="holds other files"):
-        prepare(corpus, tmp_path, source="table", overwrite=True)
+        prepare(corpus, tmp_path, dataset="table", overwrite=True)
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
 def test_posts_are_not_prepared_into_their_own_folder(corpus, folder, tmp_path):
-    prepare(corpus, tmp_path, source="table")
+    prepare(corpus, tmp_path, dataset="table")
     for posts, output in ((read_prepared(tmp_path), tmp_path), (corpus, folder)):
         with pytest.raises(RunError, match="holds the images that it is to be filled with"):
-            prepare(posts, output, source="prepared", overwrite=True)
+            prepare(posts, output, dataset="prepared", overwrite=True)
     assert len(read_prepared(tmp_path).posts) == 40
 
 
@@ -381,22 +381,22 @@ def test_work_that_was_begun_for_other_posts_is_not_gone_on_with(change, corpus,
     bad = Post("bad", "", tmp_path / "nowhere.png", "positive", split="test")
     begun = replace(corpus, posts=[*corpus.posts, bad])
     with pytest.raises(BadImageError):
-        prepare(begun, tmp_path / "out", source="table")
+        prepare(begun, tmp_path / "out", dataset="table")
     other = replace(begun, posts=[replace(begun.posts[0], **change), *begun.posts[1:]])
     with pytest.raises(RunError, match=r"other settings \(posts\)"):
-        prepare(other, tmp_path / "out", source="table")
+        prepare(other, tmp_path / "out", dataset="table")
 
 
 def test_posts_that_cannot_be_written_are_refused(corpus, tmp_path):
     strange = replace(corpus.posts[0], split="exam")
     with pytest.raises(DataError, match="Post post-00000 is in split 'exam'"):
-        prepare(replace(corpus, posts=[strange]), tmp_path / "a", source="table")
+        prepare(replace(corpus, posts=[strange]), tmp_path / "a", dataset="table")
     broken = replace(corpus.posts[0], text="\ud800")
     with pytest.raises(DataError, match="post-00000 cannot be written"):
-        prepare(replace(corpus, posts=[broken]), tmp_path / "b", source="table")
+        prepare(replace(corpus, posts=[broken]), tmp_path / "b", dataset="table")
 
 
 def test_a_damaged_plan_is_one_sentence(corpus, tmp_path):
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(DataError, match=r"plan\.json is damaged"):
-        prepare(corpus, tmp_path, source="table")
+        prepare(corpus, tmp_path, dataset="table")

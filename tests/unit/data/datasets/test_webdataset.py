@@ -291,7 +291,7 @@ def test_every_shard_that_ends_early_is_refused(tmp_path):
     read_webdataset(path)
     for length in [*range(0, last, 97), *range(512, last + 1, 512)]:
         path.write_bytes(content[:length])
-        with pytest.raises(DataError, match=r"a\.tar is damaged or not whole (behind|at its beg)"):
+        with pytest.raises(DataError, match=r"a\.tar is damaged or incomplete (behind|at its beg)"):
             read_webdataset(path)
     path.write_bytes(content[: last + 512])
     read_webdataset(path)
@@ -302,7 +302,7 @@ def test_damage_is_told_with_the_member_before_it(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(b"2.txt") + 3] ^= 1  # its check sum is wrong now
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.tar is damaged or not whole behind its member 1\.jpg"):
+    with pytest.raises(DataError, match=r"a\.tar is damaged or incomplete behind its member 1\."):
         read_webdataset(path)
 
 
@@ -327,8 +327,8 @@ def compressed(path):
 
 
 REFUSED = {
-    "no tar": (lambda path: path.write_bytes(b"text" * 500), "is damaged or not whole at its beg"),
-    "empty": (lambda path: path.write_bytes(b""), "is damaged or not whole at its beginning"),
+    "no tar": (lambda path: path.write_bytes(b"text" * 500), "is damaged or incomplete at its beg"),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged or incomplete at its beginning"),
     "compressed": (compressed, "is compressed, .* gunzip"),
     "link": (with_link, r"its member 1\.jpg is a link or a device: .*--dereference"),
     "twice": (lambda path: write(path, [("1.txt", "a"), ("1.txt", "b")]), r"member 1\.txt twice"),

@@ -293,7 +293,7 @@ def test_a_job_over_shards_goes_on_where_it_was(predict, shards, tmp_path):
 def test_a_shard_that_is_not_whole_is_named_before_anything_is_scored(predict, shards, tmp_path):
     place = shutil.copytree(shards, tmp_path / "in")
     (place / "00001.tar").write_bytes((shards / "00001.tar").read_bytes()[:9000])
-    with pytest.raises(DataError, match=r"00001\.tar is damaged or not whole behind its member 0"):
+    with pytest.raises(DataError, match=r"00001\.tar is damaged or incomplete behind its member 0"):
         predict(place)
     assert not (tmp_path / "job").exists()
 
