@@ -143,7 +143,7 @@ def test_an_encoder_that_may_not_be_read_is_told_as_that(name, tiny_text_encoder
 @pytest.mark.parametrize("name", ["dataset.json", "data/posts-00000-of-00001.parquet"])
 def test_prepared_posts_that_may_not_be_read_are_told_as_that(name, place, forbid):
     (place / "a.csv").write_text("text,label\na,x\n")
-    prepare(read_table(place / "a.csv"), place / "prepared", source="table")
+    prepare(read_table(place / "a.csv"), place / "prepared", dataset="table")
     read_prepared(place / "prepared")
     forbid(place / "prepared" / name)
     with pytest.raises(DataError, match=rf"{name} cannot be read \(permission denied\)"):

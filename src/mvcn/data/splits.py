@@ -11,6 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+
 from mvcn.data.posts import fingerprint
 from mvcn.data.split_names import SPLITS, split_files
 from mvcn.errors import DataError, RunError, reason_of
@@ -79,6 +82,24 @@ def k_folds(
         {"train": [post for post in posts if post.id not in ids], "dev": dev}
         for ids, dev in zip(dev_ids, devs, strict=True)
     ]
+
+
+def group_folds(groups: Sequence[int], folds: int) -> Int[np.ndarray, " posts"]:
+    """Return the number of each post's fold, from 0; folds are of about equal size.
+
+    Args:
+        groups: Number of each post's group, which stays in one fold.
+        folds: Number of folds at most; there are fewer where there are fewer groups.
+    """
+    from sklearn.model_selection import GroupKFold  # here, since it takes long to import
+
+    numbers = np.zeros(len(groups), dtype=np.int64)
+    folds = min(folds, len(set(groups)))
+    if folds >= MIN_FOLDS:
+        splitter = GroupKFold(folds, shuffle=True, random_state=0)
+        for number, (_, held_out) in enumerate(splitter.split(numbers, groups=groups)):
+            numbers[held_out] = number
+    return numbers
 
 
 def _assign(

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from mvcn.data.labels import NO_LABEL
 from mvcn.data.near_duplicates import duplicate_groups
+from mvcn.data.splits import group_folds
 from mvcn.encoders.tokens import upper_text_tokens
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
@@ -50,7 +50,7 @@ def add_teacher_targets(encoded: EncodedPosts, model: MvcnForClassification, see
     pairs = encoded.pairs(classes)
     has_pairs = model.unimodal_label_head is not None and NO_LABEL not in pairs
     labels, count = (pairs, classes**2) if has_pairs else (encoded.labels, classes)
-    folds = fold_numbers(duplicate_groups([post.text for post in encoded.posts]))
+    folds = group_folds(duplicate_groups([post.text for post in encoded.posts]), FOLDS)
     targets = np.zeros((len(encoded), count))
     order, teacher = np.random.default_rng(seed).permutation(len(encoded)), None
     for start in range(0, len(order), MOST_POSTS):
@@ -65,17 +65,6 @@ def add_teacher_targets(encoded: EncodedPosts, model: MvcnForClassification, see
     shaped = torch.from_numpy(targets).view(-1, classes, classes)
     merged = model.unimodal_label_head.merge(shaped.log()).exp()
     encoded.add_teacher_targets(merged.numpy(), shaped.numpy())
-
-
-def fold_numbers(groups: Sequence[int]) -> Int[np.ndarray, " posts"]:
-    """Return the fold of each post, those of one group in the same, folds of about equal size."""
-    folds = np.zeros(len(groups), dtype=np.int64)
-    count = min(FOLDS, len(set(groups)))
-    if count > 1:
-        splitter = GroupKFold(count, shuffle=True, random_state=0)
-        for number, (_, held_out) in enumerate(splitter.split(folds, groups=groups)):
-            folds[held_out] = number
-    return folds
 
 
 class OutOfFoldTeacher:
@@ -133,7 +122,7 @@ def out_of_fold_probabilities(
         groups: Number of each post's group; posts of one group are in the same fold.
         num_classes: Classes, some of which may be missing.
     """
-    folds = fold_numbers(groups)
+    folds = group_folds(groups, FOLDS)
     return OutOfFoldTeacher(features, labels, folds, num_classes).probabilities(features, folds)
 
 

@@ -187,7 +187,7 @@ def test_images_that_were_left_out_of_prepared_posts_are_told(tmp_path, caplog, 
     (tmp_path / "1.png").write_bytes(generated_posts[0].image)
     (tmp_path / "posts.csv").write_text("image,text\n1.png,a\n2.png,b\n3.png,c\n")
     corpus = read_corpus("table", tmp_path / "posts.csv")
-    prepare(corpus, tmp_path / "out", source="table", on_bad_image="blank")
+    prepare(corpus, tmp_path / "out", dataset="table", on_bad_image="blank")
     read_dataset(DataConfig(name="prepared"), tmp_path / "out")
     (message,) = [record.getMessage() for record in caplog.records]
     assert message == f"Only 1 of the 3 images of {tmp_path / 'out'} are found."

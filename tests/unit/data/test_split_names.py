@@ -236,7 +236,7 @@ def test_a_folder_of_no_dev_part_is_told_with_what_is_there(tmp_path):
 
 def test_prepared_posts_keep_account_of_their_parts(tmp_path):
     table = save_table(tmp_path, SIZES)
-    prepare(read_corpus("table", table), tmp_path / "prepared", source="table")
+    prepare(read_corpus("table", table), tmp_path / "prepared", dataset="table")
     posts = read_training_posts(config("prepared", tmp_path / "prepared"), seed=0)
     assert (len(posts.train), len(posts.dev), posts.unused_splits) == (6, 6, {"test": 5})
     assert {reason: len(ids) for reason, ids in posts.removed.items()} == {"in no split": 3}

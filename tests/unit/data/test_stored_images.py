@@ -90,7 +90,9 @@ def test_rows_of_prepared_posts_are_numbered_from_1(tmp_path):
     Image.linear_gradient("L").save(stream := io.BytesIO(), "PNG")
     content, count = stream.getvalue(), ROW_GROUP_POSTS + 2
     prepare(
-        Corpus([Post(str(n), "words", content) for n in range(count)], ()), tmp_path, source="table"
+        Corpus([Post(str(n), "words", content) for n in range(count)], ()),
+        tmp_path,
+        dataset="table",
     )
     (file,) = tmp_path.rglob("*.parquet")
     places = [f"in row {number} of {file}" for number in range(1, count + 1)]

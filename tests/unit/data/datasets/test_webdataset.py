@@ -385,10 +385,10 @@ def test_long_and_odd_names(tmp_path):
 def test_shards_can_be_prepared(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("prepared")
     corpus = read_webdataset(folder)
-    prepare(corpus, output, source="webdataset")
+    prepare(corpus, output, dataset="webdataset")
     assert plain(read_prepared(output)) == plain(corpus)
     with pytest.raises(RunError, match="holds the images"):
-        prepare(corpus, folder, source="webdataset")
+        prepare(corpus, folder, dataset="webdataset")
 
 
 def test_tables_beside_shards_are_not_read_as_posts(folder):
