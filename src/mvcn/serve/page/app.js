@@ -3,14 +3,14 @@
 import * as composer from "./composer.js";
 import { find, say } from "./elements.js";
 import * as reasons from "./explanation.js";
+import * as panel from "./prediction.js";
 import { ask } from "./server.js";
-import * as verdict from "./verdict.js";
 
 const RETRY_MS = 2000;
-/** A post whose image cannot be read is judged by its text, and the page says so. */
+/** A post whose image cannot be read is classified by its text, and the page says so. */
 const PREDICT = "predict?on_bad_image=blank";
 
-let judged = null;
+let answered = null;
 let isModelKnown = false;
 let running = new AbortController();
 
@@ -24,28 +24,28 @@ function startRequest() {
 async function predict() {
   const signal = startRequest();
   reasons.hideExplanation();
-  verdict.stopWaiting();
+  panel.stopWaiting();
   const post = composer.readPost();
   if (post === null) return;
-  verdict.showWaiting();
+  panel.showWaiting();
   try {
     if (!isModelKnown) await showModel();
     const { predictions } = await ask(PREDICT, { body: post.body, signal });
     showAnswer(post, predictions[0]);
   } catch (failure) {
     if (signal.aborted) return;
-    verdict.stopWaiting();
+    panel.stopWaiting();
     composer.showProblem(failure.message);
   }
 }
 
 function showAnswer(post, prediction) {
   const { probabilities, problem } = prediction;
-  judged = problem ? composer.withoutImage(post) : post;
+  answered = problem ? composer.withoutImage(post) : post;
   if (problem) composer.showProblem(problem, "image");
-  if (!Object.keys(probabilities).length) return verdict.clearVerdict();
-  verdict.showPrediction(prediction);
-  if (!problem) bringIntoView(find("verdict"));
+  if (!Object.keys(probabilities).length) return panel.clearPrediction();
+  panel.showPrediction(prediction);
+  if (!problem) bringIntoView(find("prediction"));
 }
 
 async function explain() {
@@ -53,8 +53,8 @@ async function explain() {
   reasons.showWorking();
   find("stop").focus();
   try {
-    const explanation = await ask("explain", { body: judged.body, signal });
-    reasons.showExplanation(explanation, judged);
+    const explanation = await ask("explain", { body: answered.body, signal });
+    reasons.showExplanation(explanation, answered);
     bringIntoView(find("reasons"));
   } catch (failure) {
     if (!signal.aborted) reasons.showExplanationProblem(failure.message);
@@ -69,9 +69,9 @@ function stop() {
 
 function clear() {
   startRequest();
-  judged = null;
+  answered = null;
   reasons.hideExplanation();
-  verdict.clearVerdict();
+  panel.clearPrediction();
 }
 
 async function tryExample(button) {
@@ -126,7 +126,7 @@ function listen() {
   for (const button of document.querySelectorAll(".example")) {
     button.addEventListener("click", () => tryExample(button));
   }
-  composer.onChange(verdict.showStale);
+  composer.onChange(panel.showStale);
   if (/Mac|iPhone|iPad/.test(navigator.userAgent)) find("modifier").textContent = "⌘";
 }
 

@@ -1,11 +1,11 @@
-/** What the model says of a post: the class, and how probable each one is. */
+/** The prediction for a post: its class, and how probable each one is. */
 
 import { find, make, say } from "./elements.js";
 
 const SHOWN_CLASSES = 6;
 const LONG_NAME = 18;
 
-const panel = find("verdict");
+const panel = find("prediction");
 const more = find("more");
 
 /** Show that an answer is awaited. */
@@ -30,7 +30,7 @@ export function showPrediction({ label, probabilities, problem }) {
   showBars(label, probabilities);
 }
 
-/** Say that the post on the left is no longer the one that was judged. */
+/** Say that the post on the left is no longer the one that was classified. */
 export function showStale() {
   if (panel.dataset.state === "shown") {
     say(find("stale"), "Your post has changed since. Predict again for the new one.");
@@ -38,7 +38,7 @@ export function showStale() {
 }
 
 /** Forget the prediction. */
-export function clearVerdict() {
+export function clearPrediction() {
   find("answered").hidden = true;
   find("winner").replaceChildren();
   say(find("image-note"), "");

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mvcn.errors import ConfigError
 from mvcn.serve.limits import Limits
 from mvcn.serve.served_run import ServedRun
 from mvcn.serve.server import JsonLines
@@ -154,7 +153,7 @@ class TestLog:
         request_id = re.search(r"under the id (\w+)\.", answer.json()["error"])[1]
         assert request_id in log
         assert "RuntimeError" in log
-        assert "test_service.py" in log
+        assert "test_application.py" in log
         assert "secret" not in log + answer.text
 
     def test_a_model_that_does_not_work_is_no_service(self, service, monkeypatch, served):
@@ -167,17 +166,3 @@ class TestLog:
             while client.get("/health").is_success:
                 pass
             assert client.get("/ready").status_code == 503
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"posts": 0}, "posts must be above 0"),
-        ({"pixels": 10**9}, "allow fewer"),
-        ({"posts": 9, "queue_posts": 8}, "make the queue longer"),
-        ({"body_bytes": 9, "held_bytes": 8}, "allow smaller bodies"),
-    ],
-)
-def test_limits_that_make_no_sense_are_refused(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        Limits(**settings)
