@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from mvcn.config import DataConfig
 from mvcn.data.formats.columns import is_known
 from mvcn.data.formats.registry import (
-    KeptCells,
     read_column_names,
     require_writable_table,
     table_writer,
 )
 from mvcn.data.reading import table_options
+from mvcn.data.table import KeptCells
 from mvcn.outputs import require_new_file, require_own_file
 from mvcn.types import PROBABILITY, Corpus
 

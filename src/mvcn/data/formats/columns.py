@@ -153,7 +153,13 @@ def find_columns(
             free.pop(names[ours], None)
     missing = [ours for ours in searched if not names[ours]]
     _require_well_spelt(missing, free, where)
-    _require_modalities(names, missing, list(free), columns, sample, where)
+    if not names["text"] and not names["image"]:
+        raise DataError(
+            f"{where} has neither a column 'text' nor 'image', only {', '.join(columns)[:80]!r}: "
+            "rename its columns, or map them by --columns text=...,image=..."
+        )
+    if free:
+        _check_left_over(list(free), list(sample()), names, missing, where)
     return names
 
 
@@ -229,19 +235,19 @@ def _require_well_spelt(missing: Sequence[str], free: Iterable[str], where: str)
         )
 
 
-def _require_modalities(
+def _check_left_over(
+    free: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
     names: Mapping[str, str],
     missing: Sequence[str],
-    free: Sequence[str],
-    columns: Sequence[str],
-    sample: Sample,
     where: str,
 ) -> None:
-    """Raise a DataError where a column of texts or of images seems to be left over."""
-    rows = list(sample()) if free and (names["image"] or names["text"]) else []
-    left_over = free if rows else []
-    images = [name for name in left_over if _share(name, rows, _is_image) >= MIN_SHARE]
-    others = [name for name in left_over if name not in images]
+    """Raise a DataError where a column that is not read must be the texts or images missing.
+
+    Another column of images is named in a warning.
+    """
+    images = [name for name in free if _share(name, rows, _is_image) >= MIN_SHARE]
+    others = [name for name in free if name not in images]
     texts = [name for name in others if _share(name, rows, _is_text) >= MIN_SHARE]
     for ours, left in (("image", images), ("text", texts)):
         if ours in missing and left:
@@ -250,18 +256,10 @@ def _require_modalities(
                 f"{where} has no column called '{ours}', but {left[0]!r} may be it: "
                 f"map it by --columns {mapping}, or leave {ours}s out by --columns {ours}=."
             )
-    if not names["text"] and not names["image"]:
-        there = ", ".join(columns)[:80]
-        raise DataError(
-            f"{where} has neither a column 'text' nor 'image', only {there!r}: "
-            "rename its columns, or map them by --columns text=...,image=..."
-        )
     for name in images:
         logger.warning(
             "%s: the column %r seems to hold images, but %r is read: choose by --columns image=...",
-            where,
-            name,
-            names["image"] or names["text"],
+            *(where, name, names["image"] or names["text"]),
         )
 
 
