@@ -40,7 +40,7 @@ def test_a_run_outlives_a_full_disk_and_a_cut_checkpoint(
     first, second = (run / "checkpoints" / f"checkpoint-{step}" for step in (4, 8))
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    named = rf"{second} could not be written \(.*\): make room, then go on from checkpoint-4 by"
+    named = rf"{second} could not be written \(.*\): make room, then resume from checkpoint-4 by"
     try:
         with pytest.raises(RunError, match=named):
             train(config, run, callbacks=[Interrupt(1, disk)])
@@ -61,7 +61,7 @@ def test_a_run_outlives_a_full_disk_and_a_cut_checkpoint(
     report = train(config, run, resume=True).metrics
     said = capsys.readouterr().err
     assert f"Checkpoint {second} is damaged: its file optimizer.pt has {half} bytes of" in said
-    assert "so the run goes on from checkpoint-4, before it." in said
+    assert "so the run resumes from checkpoint-4, before it." in said
 
     one, other = (load_file(folder / "model.safetensors") for folder in (run, tiny_run))
     assert all(torch.equal(one[name], other[name]) for name in other)

@@ -40,7 +40,7 @@ def check_compatibility(config: RunConfig) -> None:
         )
     if config.model.attribute_model is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
-            f"Model '{name}' reads no words for images: leave model.attribute_model out."
+            f"Model '{name}' reads no image attributes: leave model.attribute_model out."
         )
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that count only when they are whole, and that one on disk outlives a bad write."""
+"""Checkpoints count only when they are complete; one on disk survives a write that fails."""
 
 import hashlib
 import json
@@ -22,19 +22,19 @@ TORCH_WRITER = ("inline_container", "iostream")
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Write down what the checkpoint consists of, by which it can be checked from now on."""
+    """Record the files of a checkpoint, by which it can be checked from now on."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
     content = {str(path.relative_to(checkpoint)): _description(path) for path in files}
     write_json(checkpoint / COMPLETE_FILE, content)
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Tell whether the checkpoint was written to its end."""
+    """Return whether the checkpoint is complete."""
     return (checkpoint / COMPLETE_FILE).is_file()
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Return what has happened to a complete checkpoint since, or None if it is as it was."""
+    """Return what has changed in a complete checkpoint, or None."""
     try:
         described = json.loads((checkpoint / COMPLETE_FILE).read_text("utf-8"))
     except ValueError:
@@ -50,17 +50,17 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
-def choose_checkpoint(run: Path, tell: Callable[[str], None]) -> Path | None:
-    """Return the newest checkpoint that is whole, and tell of newer ones that are damaged.
+def choose_checkpoint(run: Path, notify: Callable[[str], None]) -> Path | None:
+    """Return the newest checkpoint that is not damaged, and report newer ones that are.
 
     One whose best epoch so far is damaged counts as damaged itself: the run could not end.
 
     Args:
         run: Run folder.
-        tell: Takes a sentence that names the damaged one and what takes its place.
+        notify: Takes a sentence that names a damaged checkpoint and the one used instead.
 
     Returns:
-        None where no checkpoint was written to its end.
+        None where no checkpoint is complete.
 
     Raises:
         RunError: All of them are damaged.
@@ -70,23 +70,23 @@ def choose_checkpoint(run: Path, tell: Callable[[str], None]) -> Path | None:
         damage = find_damage(checkpoint) or _damage_of_best(checkpoint)
         if damage is None:
             for sentence in damaged:
-                tell(f"{sentence}, so the run goes on from {checkpoint.name}, before it.")
+                notify(f"{sentence}, so the run resumes from {checkpoint.name}, before it.")
             return checkpoint
         damaged.append(f"Checkpoint {checkpoint} is damaged: {damage}")
     if damaged:
         raise RunError(
-            f"{damaged[0]}, and no earlier one is whole: start the run again by --overwrite."
+            f"{damaged[0]}, and there is no other one: start the run again by --overwrite."
         )
     return None
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end, if there is one."""
+    """Return the newest complete checkpoint, if there is one."""
     return next(iter(_newest_first(run)), None)
 
 
 def drop_checkpoints(run: Path) -> None:
-    """Delete what only an unfinished run needs."""
+    """Delete all checkpoints of a finished run."""
     for checkpoint in (run / CHECKPOINTS).iterdir():
         shutil.rmtree(checkpoint)
 
@@ -97,7 +97,7 @@ def writing(target: Path, advice: str) -> Iterator[None]:
 
     Args:
         target: What is written in the block, for the sentence.
-        advice: How it ends: what to do.
+        advice: The end of the sentence: what to do.
 
     Raises:
         RunError: Something in the block could not be written.
@@ -112,11 +112,11 @@ def writing(target: Path, advice: str) -> Iterator[None]:
 
 
 def advice_after_failed_write(run: Path) -> str:
-    """Return what a person can do once a checkpoint could not be written."""
+    """Return what a user can do once a checkpoint could not be written."""
     last = last_checkpoint(run)
     if last is None:
         return "make room, then start the run again by --overwrite."
-    return f"make room, then go on from {last.name} by --resume."
+    return f"make room, then resume from {last.name} by --resume."
 
 
 def _newest_first(run: Path) -> list[Path]:
@@ -148,7 +148,7 @@ def _description(path: Path) -> dict[str, int | str]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what the system says, which the libraries wrap or leave out."""
+    """Return the reason of the operating system, which the libraries wrap or leave out."""
     if isinstance(error, RuntimeError):
         return "the disk did not take all of it"
     found = re.search(r"I/O error: (.*?)( \(os error|$)", str(error))

@@ -19,8 +19,8 @@ CONGRUITY_FILE = "congruity.safetensors"
 class SemanticCongruityTrainer(TermTrainer):
     """The Trainer, with the constraint added to the loss that the model returns.
 
-    It constrains what the model's output layer reads, one vector a sample. The queue is saved with
-    each checkpoint and restored with it, takes each micro-batch once, and is the same on all
+    It constrains the input of the model's output layer, one vector per sample. The queue is saved
+    with each checkpoint and restored with it, takes each micro-batch once, and is the same on all
     processes. Under gradient accumulation the loss is the mean over micro-batches, whatever
     ``num_items_in_batch`` is.
 

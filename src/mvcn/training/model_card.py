@@ -21,12 +21,12 @@ METRICS = {
     "f1_weighted": ("f1", "weighted F1"),
     "f1_macro": ("f1", "macro F1"),
 }
-"""Name in a report -> name in the front matter, name for people."""
+"""Name in the metrics -> name in the front matter, title."""
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#&~$!])")
 
 
 def model_card(
-    name: str, config: RunConfig, report: Mapping[str, Any], environment: Mapping[str, Any]
+    name: str, config: RunConfig, metrics: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> str:
     """Return the card of a run as Markdown with the front matter of the Hugging Face hub.
 
@@ -35,8 +35,8 @@ def model_card(
     Args:
         name: What the model is called, such as the name of the run folder.
         config: The run's settings.
-        report: What is in its ``metrics.json``.
-        environment: What is in its ``environment.json``.
+        metrics: Content of its ``metrics.json``.
+        environment: Content of its ``environment.json``.
     """
     template = Environment(
         loader=PackageLoader("mvcn.training", ""),
@@ -46,36 +46,36 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     ).get_template(TEMPLATE)
-    per_class = report["dev"]["per_class"]
+    per_class, columns = metrics["dev"]["per_class"], metrics.get("columns", {})
     body = template.render(
         name=name,
-        source=_source(config.data),
-        columns=_columns(report.get("columns", {})),
+        dataset=_dataset(config.data),
+        columns=", ".join(f"{ours} from {theirs}" for ours, theirs in columns.items()),
         split=_split(config),
         config=config,
         encoders=_encoders(config.model),
         reads=_reads(config.model.network),
-        report=report,
+        metrics=metrics,
         environment=environment,
-        metrics={METRICS[key][1]: key for key in METRICS},
+        titles={title: key for key, (_, title) in METRICS.items()},
         percent=INTERVAL_PERCENT,
         weakest=min(per_class, key=lambda one: per_class[one]["f1"]),
         task=TASK,
     )
-    return f"---\n{_front_matter(name, config.data, report)}\n---\n\n{body}"
+    return f"---\n{_front_matter(name, config.data, metrics)}\n---\n\n{body}"
 
 
-def _front_matter(name: str, data: DataConfig, report: Mapping[str, Any]) -> str:
+def _front_matter(name: str, data: DataConfig, metrics: Mapping[str, Any]) -> str:
     results = [
         EvalResult(
             task_type=TASK,
             task_name="image and text classification",
             dataset_type=data.name,
-            dataset_name=_source(data),
+            dataset_name=_dataset(data),
             dataset_split="dev",
             metric_type=kind,
             metric_name=f"{title} (dev)",
-            metric_value=report["dev"][key],
+            metric_value=metrics["dev"][key],
         )
         for key, (kind, title) in METRICS.items()
     ]
@@ -90,34 +90,29 @@ def _front_matter(name: str, data: DataConfig, report: Mapping[str, Any]) -> str
     return str(about.to_yaml()).strip()
 
 
-def _source(data: DataConfig) -> str:
-    """Return what the posts are called, without the folders of the person who trained."""
-    parts = [path.name for path in (data.train, data.dev, data.root) if path is not None]
-    return f"{data.name} ({', '.join(parts)})" if parts else data.name
-
-
-def _columns(columns: Mapping[str, str]) -> str:
-    """Return which columns of the source were read as what."""
-    return ", ".join(f"{ours} from {theirs}" for ours, theirs in columns.items())
+def _dataset(data: DataConfig) -> str:
+    """Return the name of the dataset, without the folders of the user who trained."""
+    files = [path.name for path in (data.train, data.dev, data.root) if path is not None]
+    return f"{data.name} ({', '.join(files)})" if files else data.name
 
 
 def _split(config: RunConfig) -> str:
-    """Return in words how train and dev posts came apart."""
+    """Return in words how the posts were split."""
     data, seed = config.data, config.training.seed
     if data.train is not None and data.dev is not None:
-        return "Train and dev posts are two sources."
+        return "Train and dev posts are two datasets."
     if data.train is not None:
-        return f"The dev posts are a share of the source: {_shares(TWO_WAY)}, seed {seed}."
+        return f"The dev posts are a share of the dataset: {_shares(TWO_WAY)}, seed {seed}."
     if data.splits is not None:
         return "Lists of ids say which posts are train and which are dev."
     return (
-        "The parts are those that the source itself names; where it names none, "
+        "The splits are those that the dataset itself names; where it names none, "
         f"{_shares(THREE_WAY)}, seed {seed}."
     )
 
 
-def _shares(parts: Mapping[str, float]) -> str:
-    shares = ", ".join(f"{part} {share:.0%}" for part, share in parts.items())
+def _shares(splits: Mapping[str, float]) -> str:
+    shares = ", ".join(f"{split} {share:.0%}" for split, share in splits.items())
     return f"{shares}, each class alike"
 
 
@@ -128,15 +123,15 @@ def _reads(network: str) -> str:
         return "It reads the text alone."
     if "text" not in about.reads:
         return "It reads the image alone."
-    return "A post may lack its text or its image."
+    return "The text or the image of a post may be missing."
 
 
 def _encoders(model: ModelConfig) -> dict[str, str]:
-    """Return what reads texts and images, without the folders of the person who trained."""
+    """Return the names of the encoders, without the folders of the user who trained."""
     named = {"text": model.text_encoder, "image": model.image_encoder}
     if model.attribute_model is not None:
-        named["words for images"] = model.attribute_model
-    return {part: Path(one).name if Path(one).is_dir() else one for part, one in named.items()}
+        named["image attributes"] = model.attribute_model
+    return {kind: Path(one).name if Path(one).is_dir() else one for kind, one in named.items()}
 
 
 def _plain(value: object) -> object:

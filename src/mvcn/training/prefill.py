@@ -1,4 +1,4 @@
-"""Accumulating calibration's first step: fill the queue before the constraint is used."""
+"""Prefilling: fill the centroid queue before the constraint is used."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ AUXILIARY_FOLDER = "auxiliary"
 class QueuePrefill(TrainerCallback):
     """Fills the centroid queue once, then switches the congruity term on.
 
-    It draws no random number, so an interrupted run that resumes later than this stays exact.
+    It draws no random number, so an interrupted run that resumes later gives the same result.
 
     Args:
         objective: Owner of the queue and of the switch.
@@ -38,7 +38,7 @@ class QueuePrefill(TrainerCallback):
         epochs: For ``self``.
         seed: Of the choice of posts.
         auxiliary: The model that makes the features for ``auxiliary`` and ``auxiliary-run``; it
-            is let go once it has.
+            is discarded then.
 
     Source:
         Wei et al., ACL 2023 (accumulating calibration): an auxiliary representation module fills
@@ -66,7 +66,7 @@ class QueuePrefill(TrainerCallback):
         self.auxiliary = auxiliary
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start at once unless the model must learn first."""
+        """Start at once unless the model is to be trained first."""
         if self.auxiliary is not None and not self.objective.congruity_active:
             self._fill(self.auxiliary)
             self.auxiliary = None
@@ -74,7 +74,7 @@ class QueuePrefill(TrainerCallback):
             self.objective.activate()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start when the model has learned from cross-entropy for long enough."""
+        """Start when the model was trained on cross-entropy for `epochs`."""
         is_due = state.epoch is not None and state.epoch >= self.epochs
         if self.prefill == "self" and is_due and not self.objective.congruity_active:
             self._fill(kwargs["model"])
@@ -111,10 +111,7 @@ class QueuePrefill(TrainerCallback):
 
 
 def auxiliary_config(config: RunConfig) -> RunConfig:
-    """Return the settings by which the auxiliary module of a run learns: without centroids.
-
-    It sees the posts in the order of the run, whose other settings it shares.
-    """
+    """Return the settings of a run's auxiliary module: without centroids, else those of the run."""
     changed = config.model_copy()
     changed.update(
         {
@@ -132,7 +129,7 @@ def build_prefill(
     posts: EncodedPosts,
     auxiliary: MvcnForClassification | None = None,
 ) -> QueuePrefill:
-    """Build what fills the queue.
+    """Build the callback that fills the queue.
 
     Args:
         config: Of the run.
@@ -143,7 +140,7 @@ def build_prefill(
 
     Raises:
         ConfigError: `prefill` is ``auxiliary-run``, and no run is named or its model differs.
-        RunError: What is named is not a run.
+        RunError: The folder is not a run.
     """
     settings = config.objective
     if settings.prefill == "auxiliary-run":

@@ -139,7 +139,7 @@ def test_a_model_that_reads_no_attributes_takes_no_attribute_model(
     tiny_config, tiny_image_encoder, tmp_path
 ):
     config = tiny_config(model={"attribute_model": str(tiny_image_encoder)})
-    with pytest.raises(ConfigError, match="'mvcn' reads no words for images"):
+    with pytest.raises(ConfigError, match="'mvcn' reads no image attributes"):
         train(config, tmp_path / "run")
 
 

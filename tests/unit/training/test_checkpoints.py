@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from when one is damaged, and what a full disk leaves."""
+"""Which checkpoint a run resumes from when one is damaged, and what a full disk leaves."""
 
 import json
 import resource
@@ -93,7 +93,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_taken(run, fault):
     assert choose(run) == (
         "checkpoint-5",
         [
-            f"Checkpoint {damaged} is damaged: {FAULTS[fault]}, so the run goes on from "
+            f"Checkpoint {damaged} is damaged: {FAULTS[fault]}, so the run resumes from "
             "checkpoint-5, before it."
         ],
     )
@@ -107,7 +107,7 @@ def test_one_whose_best_is_damaged_is_no_use(run):
     assert chosen == "checkpoint-5"
     assert "checkpoint-15 is damaged: of the best one before it, checkpoint-10, its file" in said[0]
     lose_a_file(run / "checkpoints" / "checkpoint-5")
-    with pytest.raises(RunError, match="no earlier one is whole: start the run again"):
+    with pytest.raises(RunError, match="there is no other one: start the run again"):
         choose(run)
 
 
@@ -152,4 +152,4 @@ def test_other_errors_stay_what_they_are(run):
 def test_the_advice_names_what_can_be_resumed(run):
     assert advice_after_failed_write(run).endswith("start the run again by --overwrite.")
     make(run, 4)
-    assert advice_after_failed_write(run).endswith("go on from checkpoint-4 by --resume.")
+    assert advice_after_failed_write(run).endswith("resume from checkpoint-4 by --resume.")

@@ -19,7 +19,7 @@ def config(tiny_config):
 
 
 @pytest.fixture(scope="module")
-def report(tiny_run):
+def metrics(tiny_run):
     return Run(tiny_run).metrics
 
 
@@ -29,42 +29,42 @@ def environment(tiny_run):
 
 
 @pytest.fixture
-def card(config, report, environment):
-    """Return a function from a changed report and settings to the body of the card."""
+def card(config, metrics, environment):
+    """Return a function from a changed metrics and settings to the body of the card."""
 
-    def build(changed=report, settings=config, name="run"):
+    def build(changed=metrics, settings=config, name="run"):
         return model_card(name, settings, changed, environment).split("---\n", 2)[2]
 
     return build
 
 
-def test_the_run_leaves_the_card_that_its_files_give(tiny_run, config, report, environment):
+def test_the_run_leaves_the_card_that_its_files_give(tiny_run, config, metrics, environment):
     written = (tiny_run / "README.md").read_text("utf-8")
-    assert written == model_card("tiny", config, report, environment)
+    assert written == model_card("tiny", config, metrics, environment)
 
 
-def test_the_hub_can_read_its_head(tiny_run, report):
+def test_the_hub_can_read_its_head(tiny_run, metrics):
     card = ModelCard.load(tiny_run / "README.md")
     assert card.data.library_name == "mvcn"
     assert "image-text-classification" in card.data.tags
     assert card.data.license is None
     scores = {one.metric_name: one.metric_value for one in card.data.eval_results}
     assert scores == {
-        "accuracy (dev)": report["dev"]["accuracy"],
-        "weighted F1 (dev)": report["dev"]["f1_weighted"],
-        "macro F1 (dev)": report["dev"]["f1_macro"],
+        "accuracy (dev)": metrics["dev"]["accuracy"],
+        "weighted F1 (dev)": metrics["dev"]["f1_weighted"],
+        "macro F1 (dev)": metrics["dev"]["f1_macro"],
     }
     assert {one.dataset_split for one in card.data.eval_results} == {"dev"}
 
 
 def test_every_number_is_one_of_the_run(tiny_run, config, environment):
-    """Change every number of the report: each that the card shows changes, too."""
-    report = Run(tiny_run).metrics
-    moved = json.loads(json.dumps(report), parse_int=lambda n: int(n) + 4007)
+    """Change every number of the metrics: each that the card shows changes, too."""
+    metrics = Run(tiny_run).metrics
+    moved = json.loads(json.dumps(metrics), parse_int=lambda n: int(n) + 4007)
     moved = json.loads(json.dumps(moved), parse_float=lambda x: float(x) + 5)
-    before, after = (model_card("r", config, one, environment) for one in (report, moved))
-    scores = report["dev"]
-    for text, numbers in ((before, report), (after, moved)):
+    before, after = (model_card("r", config, one, environment) for one in (metrics, moved))
+    scores = metrics["dev"]
+    for text, numbers in ((before, metrics), (after, moved)):
         assert f"| posts | {numbers['posts']['train']} | {numbers['posts']['dev']} |" in text
         assert f"| accuracy | {numbers['dev']['accuracy']:.3f} |" in text
         assert f"divided by {numbers['calibration']['temperature']:.3f}" in text
@@ -74,9 +74,9 @@ def test_every_number_is_one_of_the_run(tiny_run, config, environment):
     assert [number for number in old if re.search(rf"\b{re.escape(number)}\b", after)] == []
 
 
-def test_it_says_what_was_left_out_and_which_images_were_bad(card, report):
+def test_it_says_what_was_left_out_and_which_images_were_bad(card, metrics):
     assert "No post was left out" in card()
-    changed = deepcopy(report)
+    changed = deepcopy(metrics)
     changed["removed"] = {"contradictory labels": 358}
     changed["bad_images"] = {"train": {"a": "is empty", "b": "is empty"}, "dev": {"c": "is empty"}}
     text = card(changed)
@@ -87,13 +87,13 @@ def test_it_says_what_was_left_out_and_which_images_were_bad(card, report):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ({"train": "/home/me/a.csv", "dev": "/home/me/b.csv"}, "are two sources"),
+        ({"train": "/home/me/a.csv", "dev": "/home/me/b.csv"}, "are two datasets"),
         ({"train": "/home/me/a.csv"}, "train 90%, dev 10%, each class alike, seed 7"),
         ({"root": "/home/me/posts", "splits": "/home/me/splits"}, "Lists of ids say which"),
         ({"root": "/home/me/posts"}, "train 80%, dev 10%, test 10%, each class alike, seed 7"),
     ],
 )
-def test_it_says_how_the_parts_came_apart_and_nothing_of_folders(card, data, sentence):
+def test_it_says_how_posts_were_split_and_nothing_of_folders(card, data, sentence):
     settings = RunConfig.from_mapping({"data": data, "training": {"seed": 7}})
     text = card(settings=settings)
     assert sentence in text
@@ -103,14 +103,18 @@ def test_it_says_how_the_parts_came_apart_and_nothing_of_folders(card, data, sen
 
 @pytest.mark.parametrize(
     ("network", "sentence"),
-    [("bert", "It reads the text alone."), ("vit", "It reads the image alone."), ("mvcn", "lack")],
+    [
+        ("bert", "It reads the text alone."),
+        ("vit", "It reads the image alone."),
+        ("mvcn", "may be missing"),
+    ],
 )
 def test_it_says_what_the_network_reads(card, network, sentence):
     assert sentence in card(settings=RunConfig.from_mapping({"model": {"network": network}}))
 
 
-def test_names_of_people_are_no_markup(config, report, environment):
-    changed, odd = deepcopy(report), "a|b\n# <script>*x*: [y](z) `q`"
+def test_names_of_people_are_no_markup(config, metrics, environment):
+    changed, odd = deepcopy(metrics), "a|b\n# <script>*x*: [y](z) `q`"
     classes = changed["dev"]["per_class"]
     classes[odd] = classes.pop("neutral")
     text = model_card(odd, config, changed, environment)
@@ -124,8 +128,8 @@ def test_names_of_people_are_no_markup(config, report, environment):
     assert ModelCard(text).data.model_name == odd
 
 
-def test_the_columns_that_were_read_are_one_line(card, report):
-    lines = card({**report, "columns": {"text": "tweet_text", "image": "img"}}).splitlines()
+def test_the_columns_that_were_read_are_one_line(card, metrics):
+    lines = card({**metrics, "columns": {"text": "tweet_text", "image": "img"}}).splitlines()
     assert r"- Columns read: text from tweet\_text, image from img." in lines
-    others = {name: value for name, value in report.items() if name != "columns"}
+    others = {name: value for name, value in metrics.items() if name != "columns"}
     assert "Columns" not in card(others)  # of a run from before
