@@ -5,7 +5,7 @@ LONGEST_REASON = 200
 
 
 class MvcnError(Exception):
-    """One sentence for a person: what is wrong, where, and what to do.
+    """One sentence for the user: what is wrong, where, and what to do.
 
     The command line prints it and exits with code 2; it never shows a traceback for it.
     """
@@ -24,7 +24,7 @@ class DataError(MvcnError):
 
 
 class LostProcessError(MvcnError):
-    """Another of the processes that train together has ended, so that this one cannot go on."""
+    """Another of the processes that train together has ended, so that this one cannot continue."""
 
 
 class RunError(MvcnError):

@@ -62,7 +62,7 @@ def require_same_settings(
         folder: Of the unfinished work.
         kind: What it is, as in "the search".
         before: Name of what must stay the same -> its value when the work was started.
-        now: The same, as it is wanted now.
+        now: The same, as it is requested now.
         can_overwrite: Whether the command has an option ``--overwrite``.
     """
     changed = [name for name in now if before.get(name) != now[name]]

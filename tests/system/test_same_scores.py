@@ -100,13 +100,20 @@ def test_the_service_gives_the_same(tiny_run, posts, expected, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*ray_remote_args", "ignore::DeprecationWarning:ray")
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=needs_ray)])
-def test_a_job_over_parquet_gives_the_same(mvcn, tiny_run, posts, expected, tmp_path, engine):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bulk",),
+        ("predict", "--engine=local"),
+        pytest.param(("bulk", "--engine", "ray"), marks=needs_ray),
+    ],
+)
+def test_a_job_over_parquet_gives_the_same(mvcn, tiny_run, posts, expected, tmp_path, command):
     images = [post.image.read_bytes() if post.image else None for post in posts]
     columns = {"id": [post.id for post in posts], "text": [post.text for post in posts]}
     pq.write_table(pa.table(columns | {"image": images}), tmp_path / "posts.parquet")
-    output = ("--engine", engine, "--jobs", 1, "--output", tmp_path / "scores")
-    code, _, errors = mvcn("predict", tiny_run, tmp_path / "posts.parquet", *output)
+    output = ("--jobs", 1, "--output", tmp_path / "scores")
+    code, _, errors = mvcn(*command, tiny_run, tmp_path / "posts.parquet", *output)
     assert code == 0, errors
     rows = pq.read_table(tmp_path / "scores" / "predictions").to_pylist()
     assert [row["id"] for row in rows] == columns["id"]

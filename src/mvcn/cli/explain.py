@@ -36,7 +36,7 @@ def explain(
         typer.Option(help="How to find what in the image decides; occlusion is most faithful."),
     ] = "occlusion",
     beside: Annotated[
-        Path | None, typer.Option(help="Run to map beside, as one without the constraint.")
+        Path | None, typer.Option(help="Run to map next to it, as one without the constraint.")
     ] = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Dev posts that test the explanations; 0 for none.")
@@ -85,7 +85,7 @@ def _choose(posts: "Sequence[Post]", ids: list[str]) -> "list[Post]":
 
 
 def _space(run: "TrainedRun") -> "Space | None":
-    """Return where the training posts lie; without it, explanations go on and say so."""
+    """Return where the training posts lie, or say that they are gone and return None."""
     try:
         return run.train_space
     except (DataError, ConfigError, FileNotFoundError) as error:

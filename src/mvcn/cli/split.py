@@ -12,16 +12,15 @@ from mvcn.cli.process import format_table, print_posts, set_up_process
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
 from mvcn.data.reading import learnable_posts, read_dataset
 from mvcn.data.splits import (
-    SPLITS_FILE,
     count_labels,
     k_folds,
     remove_splits,
+    require_splits_folder,
     require_writable,
     stratified_split,
     write_splits,
 )
 from mvcn.errors import ConfigError, DataError
-from mvcn.outputs import require_output_folder
 from mvcn.types import Post
 
 SHARES = "train=0.8,dev=0.1,test=0.1"
@@ -53,8 +52,7 @@ def split(
     if folds is not None and shares is not None:
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = _parse_shares(SHARES if shares is None else shares)
-    is_own = any(output.glob(SPLITS_FILE)) or any(output.glob(f"fold-*/{SPLITS_FILE}"))
-    require_output_folder(output, "set of splits", is_own=is_own, overwrite=overwrite)
+    require_splits_folder(output, overwrite=overwrite)
     corpus = read_dataset(data_config(source, root=root), root)
     posts = learnable_posts(corpus.posts)
     if not posts:

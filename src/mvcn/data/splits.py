@@ -16,8 +16,9 @@ from jaxtyping import Int
 
 from mvcn.data.posts import fingerprint
 from mvcn.data.split_names import SPLITS, split_files
-from mvcn.errors import DataError, RunError, reason_of
+from mvcn.errors import DataError, reason_of
 from mvcn.files import atomic_write, require_allowed, write_json
+from mvcn.outputs import require_output_folder
 from mvcn.types import Corpus, Post
 
 NAMED_IN_ERROR = 5
@@ -225,13 +226,12 @@ def write_splits(
 
     Raises:
         DataError: A split without posts, or a name of a split or an id that cannot be written.
-        RunError: There are splits already.
+        RunError: There are splits already, or other files.
     """
     require_writable(splits)
     paths = {name: folder / f"{name}.txt" for name in splits}
-    existing = [path for path in (folder / SPLITS_FILE, *paths.values()) if path.exists()]
-    if existing and not overwrite:
-        raise RunError(f"{existing[0]} exists: choose another folder, or overwrite the splits.")
+    if not overwrite:
+        require_splits_folder(folder, overwrite=False)
     folder.mkdir(parents=True, exist_ok=True)
     remove_splits(folder)
     counts = {name: count_labels(split) for name, split in splits.items()}
@@ -239,6 +239,12 @@ def write_splits(
     for name, path in paths.items():
         with atomic_write(path) as file:
             file.writelines(f"{post.id}\n" for post in splits[name])
+
+
+def require_splits_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise a RunError unless splits, or folds of them, may be written into the folder."""
+    is_own = any(folder.glob(SPLITS_FILE)) or any(folder.glob(f"*/{SPLITS_FILE}"))
+    require_output_folder(folder, "set of splits", is_own=is_own, overwrite=overwrite)
 
 
 def require_writable(splits: Mapping[str, Sequence[Post]]) -> None:

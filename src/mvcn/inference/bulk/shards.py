@@ -46,7 +46,7 @@ class InputFile:
 
     @property
     def rows(self) -> int:
-        """Of the whole file."""
+        """Of all groups."""
         return sum(self.rows_of_groups)
 
 
