@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import stat
 import uuid
@@ -12,6 +13,8 @@ from typing import Any, TextIO
 
 from mvcn.errors import MvcnError
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+"""How the address of a file that is not on this machine begins."""
 PARTIAL = ".partial"
 """How the name of a file ends that is not complete yet."""
 NOT_ALLOWED = "cannot be read (permission denied): ask its owner to allow it."

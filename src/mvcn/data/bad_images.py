@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from mvcn.data.datasets.mvsa import LABEL_FILE
 from mvcn.data.formats.rows import why_no_file
 from mvcn.data.image_facts import describe_image
 from mvcn.data.image_references import UnreadableImage
@@ -211,6 +210,8 @@ def warn_of_missing_images(corpus: Corpus, root: Path) -> None:
 
 def _way_to_images(posts: Sequence[Post]) -> str:
     """Return what to do so that images are found; MVSA has them in a separate folder."""
+    from mvcn.data.datasets.mvsa import LABEL_FILE  # here, since no other dataset needs it
+
     folders = dict.fromkeys(post.image.parent for post in posts if isinstance(post.image, Path))
     for folder in folders:
         if (folder.parent / LABEL_FILE).is_file():

@@ -153,17 +153,10 @@ class ImageFolder:
         self._has_logged = False
 
     def path(self, name: str, where: str) -> ImageReference:
-        """Return the image of a path, which need not be there.
+        """Return the image of a path, see `ImagePlace`.
 
         Where there is no such file, other spellings of the path are tried inside of the folder,
         see `spellings`, and other cases of its letters.
-
-        Args:
-            name: As the dataset has it.
-            where: File and row, for errors.
-
-        Returns:
-            A path inside of the folder; else what says why it is none when it is read.
         """
         if "\0" in name or _is_too_long(name):
             return UnreadableImage(
@@ -274,15 +267,7 @@ class StoredImageFolder:
     root: str
 
     def path(self, name: str, where: str) -> ImageReference:
-        """Return the image of a path, whose other spellings are tried when it is read.
-
-        Args:
-            name: As the dataset has it.
-            where: File and row, for errors.
-
-        Returns:
-            A file inside of the folder; else what says why it is none when it is read.
-        """
+        """Return the image of a path, see `ImagePlace`; other spellings are tried as it is read."""
         folder = posixpath.join("/", self.root)
         paths = [path_inside(one, folder) for one in spellings(name, folder)]
         places = list(dict.fromkeys(posixpath.join(self.root, path) for path in paths if path))

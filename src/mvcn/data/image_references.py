@@ -15,8 +15,8 @@ from PIL import Image, ImageFile
 
 from mvcn.data.formats.cells import is_missing
 from mvcn.data.formats.rows import Row
-from mvcn.data.stored_files import ADDRESS
 from mvcn.errors import BadImageError, DataError, reason_of
+from mvcn.files import ADDRESS
 from mvcn.types import ImageReference, StoredImage
 
 GivenImage: TypeAlias = (
@@ -219,7 +219,15 @@ class ImagePlace(Protocol):
     """What image paths are relative to."""
 
     def path(self, name: str, where: str) -> ImageReference:
-        """Return the image of a path; one that cannot be read where it leads out of the place."""
+        """Return the image of a path, which need not be there.
+
+        Args:
+            name: As the dataset has it.
+            where: File and row, for errors.
+
+        Returns:
+            A file inside of the place; else what says why it is none when it is read.
+        """
 
 
 def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageReference | None:

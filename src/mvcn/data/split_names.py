@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from mvcn.data.formats.rows import read_bytes
 from mvcn.errors import DataError
 from mvcn.types import Corpus
 
@@ -114,6 +115,12 @@ def require_split_files(
         names = ", ".join(f"{split}{suffix}" for split in missing or SPLITS)
         raise DataError(f"{folder} has no {names}: give the folder of {kind}.")
     return files, others
+
+
+def line_ids(path: Path) -> list[str]:
+    """Return a name for each post of a file that is left out, which has one a line."""
+    lines = read_bytes(path, "text").split(b"\n")
+    return [f"{path.stem}-{n}" for n in range(1, 1 + sum(bool(line.strip()) for line in lines))]
 
 
 def log_empty_splits(counts: Mapping[str, int], where: str) -> None:

@@ -13,13 +13,13 @@ import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 from mvcn.errors import DataError, reason_of
+from mvcn.files import ADDRESS
 
 SUFFIX = ".parquet"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 """Compressed ones are found, too, so that they can be refused: they have no places to read from."""
 ANY_FOLDERS = "**"
 GLOB = re.compile(r"[*?\[]")
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 HIDDEN = (".", "_")
 """How names begin that belong to the engine that wrote the folder, as in ``_temporary``."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.image_files import IMAGE_SUFFIXES, files_by_id, find_place, holds_images, names_in
-from mvcn.data.split_names import SPLITS, left_out, log_empty_splits, split_files
+from mvcn.data.split_names import SPLITS, left_out, line_ids, log_empty_splits, split_files
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
@@ -73,7 +73,7 @@ def read_hfm(
     if not posts:
         raise DataError(f"{folder} holds no posts: give the folder of HFM as published.")
     others = {
-        split: sum(len(_line_ids(path)) for path in paths)
+        split: sum(len(line_ids(path)) for path in paths)
         for split, paths in files.items()
         if split not in requested
     }
@@ -82,7 +82,7 @@ def read_hfm(
     return Corpus(
         list(posts.values()),
         CLASS_NAMES,
-        removed | left_out(str(folder), {path.name: _line_ids(path) for path in unknown}),
+        removed | left_out(str(folder), {path.name: line_ids(path) for path in unknown}),
         missing_images=tuple(post_id for post_id in posts if post_id not in with_image),
         other_splits=others,
     )
@@ -119,13 +119,6 @@ def _requested(
             f"{folder} has none of {', '.join(FILES.values())}: give the folder of HFM."
         )
     return dict(files)
-
-
-def _line_ids(path: Path) -> list[str]:
-    """Return a name for each post of a file that is not read."""
-    with path.open("rb") as file:
-        count = sum(bool(line.strip()) for line in file)
-    return [f"{path.stem}-{number}" for number in range(1, 1 + count)]
 
 
 def _read_splits(

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mvcn.data.datasets.mvsa import POLARITIES
-from mvcn.data.formats.rows import TableOptions, read_bytes
-from mvcn.data.split_names import keep_splits, left_out, require_split_files
+from mvcn.data.formats.rows import TableOptions
+from mvcn.data.split_names import keep_splits, left_out, line_ids, require_split_files
 from mvcn.data.table import read_table
 from mvcn.errors import DataError
 from mvcn.types import Corpus, Post
@@ -37,7 +37,7 @@ def read_qmf(
         DataError: A file is missing, or a line is malformed.
     """
     files, others = require_split_files(root, ".jsonl", splits, "a split in JSON lines")
-    removed = left_out(str(root), {path.name: _line_ids(path) for path in others})
+    removed = left_out(str(root), {path.name: line_ids(path) for path in others})
     posts: dict[str, Post] = {}
     file_of: dict[str, str] = {}
     classes: set[str] = set()
@@ -55,9 +55,3 @@ def read_qmf(
     names = POLARITIES if classes <= set(POLARITIES) else tuple(sorted(classes))
     found = Corpus(list(posts.values()), names, removed, columns=corpus.columns)
     return keep_splits(found, splits, str(root))
-
-
-def _line_ids(path: Path) -> list[str]:
-    """Return a name for each post of a file that is left out."""
-    lines = read_bytes(path, "JSON lines").split(b"\n")
-    return [f"{path.stem}-{n}" for n in range(1, 1 + sum(bool(line.strip()) for line in lines))]
