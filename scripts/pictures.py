@@ -15,7 +15,7 @@ from mvcn.cli.process import set_up_process
 from mvcn.data.synthetic import generate_posts
 from mvcn.explain.figures import draw_attention, draw_post
 from mvcn.explain.post import explain
-from mvcn.explain.trained_run import TrainedRun
+from mvcn.explain.run import TrainedRun
 from scripts import results
 
 FIGURES = Path("docs") / "figures"

@@ -12,8 +12,7 @@ import typer
 
 from mvcn.cli.process import set_up_process
 from mvcn.explain.figures import draw_maps
-from mvcn.explain.gallery import run_numbers
-from mvcn.explain.trained_run import TrainedRun
+from mvcn.explain.run import TrainedRun, run_numbers
 from scripts import results
 
 MAPS = Path("docs") / "figures" / "maps.png"

@@ -48,7 +48,7 @@ from mvcn.encoders.loading import (
 )
 from mvcn.encoders.tokens import frozen_image_tokens
 from mvcn.evaluation import evaluate_predictions
-from mvcn.experiments.folds import deal_folds
+from mvcn.experiments.grid import assign_folds
 from mvcn.training.teacher import out_of_fold_probabilities
 from mvcn.types import Post
 from scripts import results
@@ -130,7 +130,7 @@ def main(
     data = DataConfig(name="mvsa-single", root=root, splits=root / "splits")
     found = read_training_posts(data, seed=0)
     posts = [*found.train, *found.dev]
-    folds = _fold_numbers(posts, deal_folds(data, FOLDS, runs))
+    folds = _fold_numbers(posts, assign_folds(data, FOLDS, runs))
     features = Features(posts)
     for idea in tqdm([one for one in IDEAS if one.name not in evaluated], unit="idea"):
         evaluated[idea.name] = _evaluate(idea, posts, features, folds)

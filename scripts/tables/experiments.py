@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
-from mvcn.experiments.cell import read_cells
 from mvcn.experiments.compare import Results, compare
 from mvcn.experiments.comparison_tables import differences_table, scores_table, sentences
+from mvcn.experiments.grid import read_cells
 from mvcn.experiments.published import published_results
 from mvcn.models import MODELS
 from scripts import results
@@ -41,7 +41,7 @@ def _compared(folder: Any) -> Results:
 def _ideas_on_folds() -> str:
     """Return the variants of one experiment compared with one variant of another."""
     baseline = "default"
-    known = [cell for cell in read_cells(RESULTS / "best-folds") if cell.row == baseline]
+    known = [cell for cell in read_cells(RESULTS / "best-folds") if cell.variant == baseline]
     (found,) = compare([*known, *read_cells(RESULTS / "ideas-folds")], baseline)
     return _scores_and_differences(found)
 
@@ -63,24 +63,24 @@ def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
         cell
         for folder in folders
         for cell in read_cells(RESULTS / folder)
-        if cell.data == data and cell.fold is None and cell.row in models
+        if cell.data == data and cell.fold is None and cell.variant in models
     ]
     (found,) = compare(cells)
-    rows = {row.name: row for row in found.rows}
+    variants = {variant.name: variant for variant in found.variants}
     speed = results.read("model-speed")["models"]
     is_binary = len(cells[0].class_names) == BINARY
     metrics = [name for name in METRIC_NAMES if is_binary or name != "f1_binary"]
     lines = [
         [
             name,
-            str(len(rows[name].seeds)),
-            *(_percent(rows[name].spread(metric)) for metric in metrics),
-            f"{rows[name].seconds.mean:.0f}",
+            str(len(variants[name].seeds)),
+            *(_percent(variants[name].spread(metric)) for metric in metrics),
+            f"{variants[name].seconds.mean:.0f}",
             *_size_and_speed(speed.get(name.removesuffix("-faithful"))),
             *_published(name, data),
         ]
         for name in models
-        if name in rows
+        if name in variants
     ]
     header = ["model", "seeds", *(METRIC_NAMES[metric] for metric in metrics), "training, s"]
     header += ["parameters, M", "posts/s", "published accuracy / F1", "which F1, split"]

@@ -53,14 +53,14 @@ def tiny_options(tiny_settings):
 
 @pytest.fixture(scope="module")
 def experiment_file(tiny_config, posts_table, tmp_path_factory):
-    """Two rows of a tiny model."""
+    """Two variants of a tiny model."""
     sections = tiny_config(training={"epochs": 2}).to_mapping()
     data = {"mine": {name: sections["data"][name] for name in ("train", "dev")}}
     base = {name: sections[name] for name in ("model", "objective", "training")}
     del base["training"]["seed"]
     softmax = base | {"model": base["model"] | {"attention": "softmax"}}
     path = tmp_path_factory.mktemp("experiment") / "tiny.yaml"
-    rows = {"sparse": base, "soft": softmax}
-    content = {"name": "tiny", "seeds": [4], "data": data, "rows": rows}
+    variants = {"sparse": base, "soft": softmax}
+    content = {"name": "tiny", "seeds": [4], "data": data, "variants": variants}
     path.write_text(yaml.safe_dump(content), "utf-8")
     return path

@@ -16,7 +16,7 @@ from mvcn.data.table import read_table
 from mvcn.errors import RunError
 from mvcn.evaluation import evaluate_predictions
 from mvcn.experiments.demo import DemoPlan, create_demo_folder, run_demo
-from mvcn.explain.trained_run import TrainedRun
+from mvcn.explain.run import TrainedRun
 from mvcn.inference import Classifier
 from mvcn.report.run_page import write_report
 

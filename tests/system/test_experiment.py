@@ -15,8 +15,7 @@ import yaml
 from mvcn.cli.process import set_up_process
 from mvcn.data.reading import read_training_posts
 from mvcn.errors import ConfigError
-from mvcn.experiments.cell import read_cell, read_cells
-from mvcn.experiments.grid import cells_of, read_experiment
+from mvcn.experiments.grid import cells_of, read_cell, read_cells, read_experiment
 from mvcn.experiments.runner import Places, run_experiment
 
 MVCN = [sys.executable, "-m", "mvcn"]
@@ -51,7 +50,7 @@ def assert_same(one, other):
 
 def test_each_cell_leaves_one_result_and_no_run(uninterrupted, experiment_file):
     cells = read_cells(places(uninterrupted).results)
-    assert [(c.row, c.seed) for c in cells] == [("soft", 4), ("sparse", 4)]
+    assert [(c.variant, c.seed) for c in cells] == [("soft", 4), ("sparse", 4)]
     assert not list(places(uninterrupted).runs.rglob("model.safetensors"))
     logs = list(places(uninterrupted).runs.rglob("*.log"))
     assert len(logs) == 2
@@ -61,7 +60,7 @@ def test_each_cell_leaves_one_result_and_no_run(uninterrupted, experiment_file):
 def test_a_cell_is_what_training_by_hand_gives(uninterrupted, experiment_file, tmp_path):
     from mvcn.training.run import train
 
-    cell = next(c for c in cells_of(read_experiment(str(experiment_file))) if c.row == "soft")
+    cell = next(c for c in cells_of(read_experiment(str(experiment_file))) if c.variant == "soft")
     by_hand = train(cell.config, tmp_path / "run").metrics
     found = read_cell((places(uninterrupted).results / cell.path).with_suffix(".json"))
     assert found.metrics["confusion_matrix"] == by_hand["dev"]["confusion_matrix"]
@@ -112,16 +111,18 @@ def test_a_result_of_other_settings_is_neither_kept_nor_overwritten(
     uninterrupted, experiment_file, tmp_path, fails
 ):
     content = yaml.safe_load(experiment_file.read_text())
-    content["rows"]["soft"]["training"]["epochs"] = 1
+    content["variants"]["soft"]["training"]["epochs"] = 1
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(content), "utf-8")
     sentence = fails("experiment", changed, *options(uninterrupted))
     assert "was made with other settings (training.epochs): delete it" in sentence
 
 
-def test_a_row_that_cannot_be_trained_is_refused_before_the_others_are(experiment_file, tmp_path):
+def test_a_variant_that_cannot_be_trained_is_refused_before_the_others_are(
+    experiment_file, tmp_path
+):
     content = yaml.safe_load(experiment_file.read_text())
-    content["rows"]["soft"]["objective"]["label_contrast_weight"] = 0.1
+    content["variants"]["soft"]["objective"]["label_contrast_weight"] = 0.1
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(content), "utf-8")
     with pytest.raises(ConfigError, match=r"Cell mine/soft/.*'objective.label_contrast_weight'"):

@@ -12,8 +12,7 @@ from filelock import FileLock
 
 from mvcn.cli.process import set_up_process
 from mvcn.errors import MvcnError
-from mvcn.experiments.cell import read_cells
-from mvcn.experiments.grid import read_experiment
+from mvcn.experiments.grid import read_cells, read_experiment
 from mvcn.experiments.runner import Places, run_experiment
 
 COMMAND = [sys.executable, "-m", "mvcn", "experiment"]
@@ -85,7 +84,7 @@ def test_folds_judge_each_post_once_by_a_model_that_did_not_see_it(
     content = yaml.safe_load(experiment_file.read_text())
     content |= {"name": "folds", "folds": 2, "seeds": [4]}
     content["data"] = {"mine": {}}
-    del content["rows"]["soft"]
+    del content["variants"]["soft"]
     path = tmp_path / "folds.yaml"
     path.write_text(yaml.safe_dump(content), "utf-8")
     table = posts_table / "train" / "posts.csv"

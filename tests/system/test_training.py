@@ -19,7 +19,7 @@ from mvcn.config import read_recipe
 from mvcn.data.reading import read_training_posts
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, RunError
-from mvcn.explain.trained_run import TrainedRun
+from mvcn.explain.run import TrainedRun
 from mvcn.inference import Classifier
 from mvcn.training import run as training_run
 from mvcn.training.prefill import QueuePrefill

@@ -1,4 +1,4 @@
-"""Faults of texts and images, each post by itself."""
+"""Faults of texts and images, post by post."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -141,8 +141,8 @@ def _by_fault(
     ]
     count = len({i for positions in found.values() for i in positions})
     details = {fault: audited.ids(positions) for fault, positions in found.items()}
-    parts = [_count(fault, ids) for fault, ids in details.items() if ids]
-    return Finding(count, details, examples, ", ".join(parts))
+    counts = [_count(fault, ids) for fault, ids in details.items() if ids]
+    return Finding(count, details, examples, ", ".join(counts))
 
 
 def _count(fault: str, ids: Sequence[str]) -> str:

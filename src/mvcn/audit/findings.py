@@ -103,7 +103,7 @@ KINDS: dict[str, Kind] = {
         "warning",
     ),
 }
-"""Key in the JSON report -> what it is. The order is that of all reports."""
+"""Key in the JSON file -> what it is, in the order of all outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Finding:
     count: int
     """How many posts (or words, or splits) are concerned."""
     details: Mapping[str, Any]
-    """All of it, as it goes into the JSON report."""
+    """All of it, as it goes into the JSON file."""
     examples: Sequence[Example] = ()
     summary: str = ""
     """Half a sentence with the numbers that matter, for users."""

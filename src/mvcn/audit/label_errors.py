@@ -66,13 +66,13 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
 def post_features(
     posts: Sequence[Post], facts: Sequence[ImageFacts | None]
 ) -> Float[np.ndarray, "posts dim"]:
-    """Return text and image features side by side; zeros for what a post lacks.
+    """Return text and image features side by side; zeros for what is missing.
 
     Images come from the cache that training with a frozen image encoder fills and reads.
 
     Args:
         posts: Posts.
-        facts: What is known of each post's image; bad ones count as lacking.
+        facts: What is known of each post's image; bad ones count as missing.
     """
     config = ModelConfig()
     model, processor = build_model(config, ("unused", "classes")), build_processor(config)

@@ -22,7 +22,7 @@ ORDER_Z = -6.0
 CONTRADICTORY = "contradictory"
 WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
 WHITESPACE = "leading, trailing or repeated whitespace"
-"""Listed like a word: where something was cut out of a text, they may tell what it was."""
+"""Listed like a word: where something was removed from a text, it may tell what it was."""
 MIN_POSTS = 10
 """Words in fewer posts are left aside."""
 MIN_DIFFERENCE = 0.05

@@ -24,9 +24,9 @@ def compare(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Show the variants of experiments side by side, and say which differences are noise."""
-    from mvcn.experiments.cell import read_cells
     from mvcn.experiments.compare import compare as compare_cells
     from mvcn.experiments.comparison_tables import render
+    from mvcn.experiments.grid import read_cells
 
     if output is not None:
         require_new_file(output, overwrite=overwrite)

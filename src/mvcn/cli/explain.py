@@ -12,8 +12,8 @@ from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from mvcn.explain.run import TrainedRun
     from mvcn.explain.space import Space
-    from mvcn.explain.trained_run import TrainedRun
     from mvcn.types import Post
 
 
@@ -46,8 +46,13 @@ def explain(
     ] = False,
 ) -> None:
     """Show what decides single posts, or how a run's dev posts lie in its feature space."""
-    from mvcn.explain.gallery import NUMBERS, create_gallery_folder, explain_posts, explain_run
-    from mvcn.explain.trained_run import TrainedRun
+    from mvcn.explain.run import (
+        NUMBERS,
+        TrainedRun,
+        create_gallery_folder,
+        explain_posts,
+        explain_run,
+    )
 
     set_up_process()
     if post and beside is not None:

@@ -5,8 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.process import format_table
-
 
 def models(
     as_json: Annotated[
@@ -14,7 +12,8 @@ def models(
     ] = False,
 ) -> None:
     """List the models that --model trains, what they read, and where they were published."""
-    from mvcn.experiments.model_list import list_models
+    from mvcn.evaluation import format_table
+    from mvcn.experiments.published import list_models
 
     entries = list_models()
     if as_json:

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partialmethod
 
 import typer
@@ -109,11 +109,3 @@ def print_posts(reasons: Mapping[str, str], heading: str) -> None:
         typer.echo(f"{len(reasons)} {heading}:", err=True)
     for post_id, why in reasons.items():
         typer.echo(f"  post {post_id}: {why}", err=True)
-
-
-def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:
-    """Return rows of cells in columns, the first one to the left; numbers are to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    justify = str.rjust if are_numbers else str.ljust
-    lines = ([row[0].ljust(widths[0]), *map(justify, row[1:], widths[1:])] for row in rows)
-    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -17,7 +17,7 @@ def report(
     ),
 ) -> None:
     """Write one page on a run: scores, calibration, curves, maps, best and worst posts."""
-    from mvcn.explain.trained_run import TrainedRun
+    from mvcn.explain.run import TrainedRun
     from mvcn.report.run_page import MARK, write_report
 
     set_up_process()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mvcn.cli.options import Root, Source, data_config, parse_pairs, reads_posts
-from mvcn.cli.process import format_table, print_posts, set_up_process
+from mvcn.cli.process import print_posts, set_up_process
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
 from mvcn.data.reading import learnable_posts, read_dataset
 from mvcn.data.splits import (
@@ -113,6 +113,8 @@ def _about_groups(groups: Sequence[int] | None) -> dict[str, Any]:
 
 def _table(splits: Mapping[str, Sequence[Post]]) -> str:
     """Return the number of posts in each split, in all and per class."""
+    from mvcn.evaluation import format_table
+
     counts = {name: count_labels(posts) for name, posts in splits.items()}
     labels = sorted({label for of_split in counts.values() for label in of_split})
     rows = [["split", "posts", *labels]]

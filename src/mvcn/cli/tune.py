@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvcn.cli.options import given
-from mvcn.cli.process import format_table, set_up_process
+from mvcn.cli.process import set_up_process
 
 if TYPE_CHECKING:
     from mvcn.experiments.tuning import Outcome
@@ -40,14 +40,14 @@ def tune(
 
 
 def _print_summary(outcome: "Outcome", space: "SearchSpace", output: Path) -> None:
-    from mvcn.experiments.tuning_results import OPTIMISTIC, RECIPE_FILE
-    from mvcn.experiments.tuning_space import METRICS
+    from mvcn.evaluation.metrics import METRIC_TITLES
+    from mvcn.experiments.tuning_study import OPTIMISTIC, RECIPE_FILE
 
     best = outcome.best
     counts = ", ".join(f"{number} {state}" for state, number in sorted(outcome.counts.items()))
     assert best.value is not None  # it is complete
     typer.echo(
-        f"Best of {sum(outcome.counts.values())} trials ({counts}): {METRICS[space.metric]} "
+        f"Best of {sum(outcome.counts.values())} trials ({counts}): {METRIC_TITLES[space.metric]} "
         f"{100 * best.value:.1f} on dev, in trial {best.number}.\n"
     )
     typer.echo(_table(outcome))
@@ -60,6 +60,8 @@ def _print_summary(outcome: "Outcome", space: "SearchSpace", output: Path) -> No
 
 def _table(outcome: "Outcome") -> str:
     """Return the best settings, the most important first."""
+    from mvcn.evaluation import format_table
+
     shares = outcome.importance
     rows = [("setting", "best", "importance" if shares else "")]
     for name in sorted(outcome.best.settings, key=lambda name: -shares.get(name, 0.0)):

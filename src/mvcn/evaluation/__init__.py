@@ -9,6 +9,7 @@ from mvcn.evaluation.metrics import (
     evaluate_predictions,
     format_evaluation,
     format_groups,
+    format_table,
 )
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "evaluate_predictions",
     "format_evaluation",
     "format_groups",
+    "format_table",
     "likely_label_errors",
 ]

@@ -19,6 +19,15 @@ from mvcn.errors import MvcnError
 CALIBRATION_BINS = 15
 BOOTSTRAP_RESAMPLES = 1000
 BOOTSTRAP_SEED = 0
+METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "f1_weighted": "weighted F1",
+    "f1_macro": "macro F1",
+    "f1_binary": "F1 of the second class",
+    "expected_calibration_error": "calibration error",
+    "negative_log_likelihood": "negative log likelihood",
+}
+"""Field of `Evaluation` -> its name for users."""
 INTERVAL_PERCENT = 95
 SUM_TOLERANCE = 1e-2
 """How far a row may be from 1 in sum; probabilities in half precision come within this."""
@@ -178,7 +187,8 @@ def evaluate_groups(
 def format_groups(groups: Mapping[str, Evaluation]) -> str:
     """Return a table for a terminal: one row a group."""
     header = ("posts with", "posts", "accuracy", "weighted F1", "macro F1")
-    return _aligned([header, *(_group_row(name, e) for name, e in groups.items())])
+    rows = [header, *(_group_row(name, e) for name, e in groups.items())]
+    return format_table(rows, are_numbers=True)
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
@@ -190,7 +200,8 @@ def format_evaluation(evaluation: Evaluation) -> str:
         [("class", "precision", "recall", "F1", "posts"), *_class_rows(evaluation)],
         [("true \\ predicted", *names), *((name, *map(str, row)) for name, row in matrix)],
     ]
-    return "\n\n".join([f"{evaluation.n} posts", *map(_aligned, blocks)])
+    tables = (format_table(block, are_numbers=True) for block in blocks)
+    return "\n\n".join([f"{evaluation.n} posts", *tables])
 
 
 def _require_fitting_shapes(
@@ -300,14 +311,7 @@ def _group_row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _metric_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
-    titles = {
-        "accuracy": "accuracy",
-        "f1_weighted": "weighted F1",
-        "f1_macro": "macro F1",
-        "f1_binary": f"F1 of '{list(evaluation.per_class)[-1]}'",
-        "expected_calibration_error": "calibration error",
-        "negative_log_likelihood": "negative log likelihood",
-    }
+    titles = METRIC_TITLES | {"f1_binary": f"F1 of '{list(evaluation.per_class)[-1]}'"}
     for metric, title in titles.items():
         value, ends = getattr(evaluation, metric), evaluation.intervals.get(metric)
         if value is not None:
@@ -320,11 +324,9 @@ def _class_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
         yield name, *(f"{share:.4f}" for share in shares), str(scores.support)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as lines: the first column to the left, the others to the right."""
+def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:
+    """Return rows of cells in columns, the first one to the left; numbers are to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join(lines)
+    justify = str.rjust if are_numbers else str.ljust
+    lines = ([row[0].ljust(widths[0]), *map(justify, row[1:], widths[1:])] for row in rows)
+    return "\n".join("  ".join(line).rstrip() for line in lines)

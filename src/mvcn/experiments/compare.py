@@ -1,4 +1,4 @@
-"""What the cells of an experiment say together: scores of rows, differences between them."""
+"""What the cells of an experiment say together: scores of variants, differences between them."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ from mvcn.evaluation.significance import (
     sign_flip_test,
     two_sample_test,
 )
-from mvcn.experiments.cell import CellResult
+from mvcn.experiments.grid import CellResult
 
 HEADLINE = "f1_weighted"
 """The metric by which differences are put into words: the convention for MVSA."""
@@ -35,16 +35,21 @@ class Spread:
     deviation: float | None
     """Sample standard deviation; None of a single seed, which does not tell it."""
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return the spread of one value a seed."""
+        return cls(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The predictions of one row of an experiment; of a seed, those of all folds together."""
+class Variant:
+    """The predictions of one variant; of a seed, those of all folds together."""
 
     name: str
     seeds: tuple[int, ...]
     labels: Int[np.ndarray, " batch"]
     predicted: Int[np.ndarray, "seeds batch"]
-    is_fresh: Bool[np.ndarray, " batch"]
+    has_no_near_duplicate: Bool[np.ndarray, " batch"]
     """Whether no training post of the split has nearly the same text."""
     num_classes: int
     seconds: Spread
@@ -52,75 +57,83 @@ class Row:
     calibration_error: Spread | None = None
     """As the runs report it; None with folds, whose errors have no common bins."""
 
-    def scores(self, metric: str, *, fresh: bool = False) -> Float[np.ndarray, " seeds"]:
+    def scores(self, metric: str, *, near_duplicates: bool = True) -> Float[np.ndarray, " seeds"]:
         """Return a metric of `METRICS` a seed, over all posts or those without a near-duplicate."""
-        chosen = self.is_fresh if fresh else np.ones(len(self.labels), dtype=bool)
-        matrices = [
-            confusion_matrix(self.labels[chosen], row[chosen], labels=range(self.num_classes))
-            for row in self.predicted
-        ]
-        return METRICS[metric](np.array(matrices, dtype=float))
+        chosen = self.has_no_near_duplicate | near_duplicates
+        matrices = [self._confusion(predicted, chosen) for predicted in self.predicted]
+        return METRICS[metric](np.array(matrices))
 
-    def vote(self) -> Int[np.ndarray, " batch"]:
+    def spread(self, metric: str, *, near_duplicates: bool = True) -> Spread:
+        """Return mean and deviation of `scores`."""
+        return Spread.of(self.scores(metric, near_duplicates=near_duplicates).tolist())
+
+    def ensemble(self) -> Int[np.ndarray, " batch"]:
         """Return the class that most seeds predict; of equals, the first."""
         votes = (self.predicted[:, :, None] == np.arange(self.num_classes)).sum(0)
         return np.asarray(votes.argmax(-1))
 
-    def vote_score(self, metric: str) -> float:
-        """Return a metric of `METRICS` of the vote: of an ensemble, not of a model."""
-        matrix = confusion_matrix(self.labels, self.vote(), labels=range(self.num_classes))
-        return float(METRICS[metric](matrix.astype(float)))
+    def ensemble_score(self, metric: str) -> float:
+        """Return a metric of `METRICS` of the ensemble of all seeds."""
+        everything = np.ones(len(self.labels), dtype=bool)
+        return float(METRICS[metric](self._confusion(self.ensemble(), everything)))
 
-    def spread(self, metric: str, *, fresh: bool = False) -> Spread:
-        """Return mean and deviation of `scores`."""
-        return _spread(self.scores(metric, fresh=fresh).tolist())
+    def _confusion(
+        self, predicted: Int[np.ndarray, " batch"], chosen: Bool[np.ndarray, " batch"]
+    ) -> Float[np.ndarray, "classes classes"]:
+        classes = range(self.num_classes)
+        matrix = confusion_matrix(self.labels[chosen], predicted[chosen], labels=classes)
+        return np.asarray(matrix, dtype=float)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A row beside the baseline."""
+    """A variant compared with the baseline."""
 
-    row: str
+    variant: str
     baseline: str
     difference: Difference
     """Of the weighted F1, and so are the p-values over posts and seeds."""
     accuracy: Difference
     corrected_p: float
-    """The bootstrap's p-value after Holm's correction for the number of rows compared."""
+    """The bootstrap's p-value after Holm's correction for the number of variants compared."""
     seeds_p: float | None
-    """By sign flips over the seeds that both have; by all ways to deal the seeds out where they
-    share none; None where there are too many."""
+    """By sign flips over the seeds that both have; by all ways to split the seeds in two groups
+    where they share none; None where there are too many."""
     posts_p: float
-    """McNemar's, of the two majority votes over seeds."""
+    """McNemar's, of the two ensembles of seeds."""
     shared_seeds: int
     fewest_seeds: int
-    """Of the two rows; with one, the interval covers other posts but no other seeds."""
+    """Of the two variants; with one, the interval covers other posts but no other seeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All rows of an experiment on one data set."""
+    """All variants of an experiment on one dataset."""
 
     data: str
     num_posts: int
     num_folds: int | None
-    rows: Sequence[Row]
+    variants: Sequence[Variant]
     comparisons: Sequence[Comparison]
-    """One for each row but the baseline."""
+    """One for each variant but the baseline."""
     incomplete: Sequence[str]
-    """Rows and seeds of which a fold lacks; they are in no table."""
+    """Variants and seeds of which a fold is missing; they are in no table."""
+
+
+Seeds = Mapping[int, Sequence[CellResult]]
+"""Seed -> the results of its folds, in order, or its only one."""
 
 
 def compare(cells: Sequence[CellResult], baseline: str | None = None) -> list[Results]:
-    """Return the results on each data set, rows in the order of their first cells.
+    """Return the results on each dataset, variants in the order of their first cells.
 
     Args:
         cells: As `read_cells` returns them, of one experiment or several.
-        baseline: The row that the others are compared with; by default the first.
+        baseline: The variant that the others are compared with; by default the first.
 
     Raises:
-        MvcnError: No cells, a cell twice, a row of two settings, cells that judge different
-            posts, or no whole row of the baseline's name.
+        MvcnError: No cells, a cell twice, a variant of two settings, cells evaluated on different
+            posts, or no complete variant of the baseline's name.
     """
     if not cells:
         raise MvcnError("There are no results to compare: name a folder that holds some.")
@@ -134,157 +147,145 @@ def _results(data: str, cells: Sequence[CellResult], baseline: str | None) -> Re
     num_folds = _num_folds(data, cells)
     _require_one_of_each(data, cells)
     _require_same_settings(data, cells)
-    whole: dict[str, dict[int, list[CellResult]]] = {cell.row: {} for cell in cells}
+    complete: dict[str, dict[int, Sequence[CellResult]]] = {cell.variant: {} for cell in cells}
     incomplete = []
-    for (row, seed), of_seed in _by_row_and_seed(cells).items():
+    for (variant, seed), of_seed in _by_variant_and_seed(cells).items():
         if len(of_seed) == (num_folds or 1):
-            whole[row][seed] = of_seed
+            complete[variant][seed] = of_seed
         else:
-            incomplete.append(f"{row}, seed {seed}")
-    _require_same_posts(data, whole)
-    rows = [_row(name, seeds) for name, seeds in whole.items() if seeds]
-    _require_whole_baseline(data, baseline, whole)
-    comparisons = _comparisons(rows, baseline) if rows else []
-    num_posts = len(rows[0].labels) if rows else 0
-    return Results(data, num_posts, num_folds, rows, comparisons, incomplete)
+            incomplete.append(f"{variant}, seed {seed}")
+    _require_same_posts(data, complete)
+    variants = [_variant(name, seeds) for name, seeds in complete.items() if seeds]
+    _require_complete_baseline(data, baseline, complete)
+    comparisons = _comparisons(variants, baseline) if variants else []
+    num_posts = len(variants[0].labels) if variants else 0
+    return Results(data, num_posts, num_folds, variants, comparisons, incomplete)
 
 
 def _num_folds(data: str, cells: Sequence[CellResult]) -> int | None:
-    """Return one more than the largest number: a fold that lacks everywhere lacks all the same."""
+    """Return one more than the largest number: a fold missing everywhere is missing, too."""
     folds = {cell.fold for cell in cells}
     if None in folds and len(folds) > 1:
         raise MvcnError(f"The results on {data} mix folds and a fixed split: compare them apart.")
     return max((fold + 1 for fold in folds if fold is not None), default=None)
 
 
-def _by_row_and_seed(
+def _by_variant_and_seed(
     cells: Sequence[CellResult],
-) -> Mapping[tuple[str, int], list[CellResult]]:
-    """Return the cells of each training seed of each row, folds in order."""
+) -> Mapping[tuple[str, int], Sequence[CellResult]]:
+    """Return the cells of each training seed of each variant, folds in order."""
     groups: dict[tuple[str, int], list[CellResult]] = defaultdict(list)
     for cell in cells:
-        groups[cell.row, cell.seed].append(cell)
-    return {key: _in_order(of_seed) for key, of_seed in groups.items()}
+        groups[cell.variant, cell.seed].append(cell)
+    return {key: sorted(group, key=lambda cell: cell.fold or 0) for key, group in groups.items()}
 
 
 def _require_one_of_each(data: str, cells: Sequence[CellResult]) -> None:
-    counts = Counter((cell.row, cell.seed, cell.fold) for cell in cells)
-    (row, seed, fold), count = counts.most_common(1)[0]
+    counts = Counter((cell.variant, cell.seed, cell.fold) for cell in cells)
+    (variant, seed, fold), count = counts.most_common(1)[0]
     if count > 1:
         of_fold = "" if fold is None else f", fold {fold}"
         raise MvcnError(
-            f"On {data} there are {count} results of row '{row}', seed {seed}{of_fold}: name each "
-            "folder once, and no two experiments with a row of the same name and seed."
+            f"On {data} there are {count} results of variant '{variant}', seed {seed}{of_fold}: "
+            "name each folder once, and no two experiments with a variant of the same name and "
+            "seed."
         )
 
 
 def _require_same_settings(data: str, cells: Sequence[CellResult]) -> None:
     first: dict[str, CellResult] = {}
     for cell in cells:
-        if cell.settings != first.setdefault(cell.row, cell).settings:
+        if cell.settings != first.setdefault(cell.variant, cell).settings:
             raise MvcnError(
-                f"On {data}, row '{cell.row}' of experiment '{cell.experiment}' has other settings "
-                f"than that of experiment '{first[cell.row].experiment}': rename one of the rows."
+                f"On {data}, variant '{cell.variant}' of experiment '{cell.experiment}' has other "
+                f"settings than that of experiment '{first[cell.variant].experiment}': rename one "
+                "of them."
             )
 
 
-def _row(name: str, seeds: Mapping[int, Sequence[CellResult]]) -> Row:
-    whole = dict(sorted(seeds.items()))
-    first = next(iter(whole.values()))
-    seconds = [sum(cell.seconds["training"] for cell in cells) for cells in whole.values()]
-    errors = [cell.metrics.get(CALIBRATION) for (cell, *folds) in whole.values() if not folds]
+def _variant(name: str, seeds: Seeds) -> Variant:
+    by_seed = dict(sorted(seeds.items()))
+    first = next(iter(by_seed.values()))
+    seconds = [sum(cell.seconds["training"] for cell in cells) for cells in by_seed.values()]
+    errors = [cell.metrics.get(CALIBRATION) for (cell, *folds) in by_seed.values() if not folds]
     known = [error for error in errors if error is not None]
-    return Row(
+    return Variant(
         name,
-        tuple(whole),
+        tuple(by_seed),
         np.concatenate([cell.labels for cell in first]),
-        np.array([np.concatenate([cell.predicted for cell in cells]) for cells in whole.values()]),
+        np.array([np.concatenate([one.predicted for one in cells]) for cells in by_seed.values()]),
         ~np.concatenate([cell.has_near_duplicate for cell in first]),
         len(first[0].class_names),
-        _spread(seconds),
-        _spread(known) if len(known) == len(whole) else None,
+        Spread.of(seconds),
+        Spread.of(known) if len(known) == len(by_seed) else None,
     )
 
 
-def _in_order(cells: Sequence[CellResult]) -> list[CellResult]:
-    return sorted(cells, key=lambda cell: -1 if cell.fold is None else cell.fold)
-
-
-def _require_same_posts(data: str, whole: Mapping[str, Mapping[int, Sequence[CellResult]]]) -> None:
-    judged = {
-        (row, seed): [(cell.posts_digest, cell.class_names) for cell in cells]
-        for row, seeds in whole.items()
+def _require_same_posts(data: str, complete: Mapping[str, Seeds]) -> None:
+    evaluated = {
+        (variant, seed): [(cell.posts_digest, cell.class_names) for cell in cells]
+        for variant, seeds in complete.items()
         for seed, cells in seeds.items()
     }
-    for (row, seed), posts in judged.items():
-        if posts != next(iter(judged.values())):
+    for (variant, seed), posts in evaluated.items():
+        if posts != next(iter(evaluated.values())):
             raise MvcnError(
-                f"On {data}, row '{row}' with seed {seed} judges other posts or classes than the "
-                "first row: run all rows on the same splits."
+                f"On {data}, variant '{variant}' with seed {seed} is evaluated on other posts or "
+                "classes than the first variant: run all variants on the same splits."
             )
 
 
-def _require_whole_baseline(
-    data: str, baseline: str | None, whole: Mapping[str, Mapping[int, object]]
+def _require_complete_baseline(
+    data: str, baseline: str | None, complete: Mapping[str, Seeds]
 ) -> None:
-    if baseline is None or whole.get(baseline):
+    if baseline is None or complete.get(baseline):
         return
-    if baseline in whole:
+    if baseline in complete:
         raise MvcnError(
-            f"On {data}, folds lack in every seed of row '{baseline}': finish the experiment, or "
-            "choose another baseline."
+            f"On {data}, folds are missing in every seed of variant '{baseline}': finish the "
+            "experiment, or choose another baseline."
         )
-    raise MvcnError(f"On {data} there is no row '{baseline}': the rows are {', '.join(whole)}.")
+    raise MvcnError(
+        f"On {data} there is no variant '{baseline}': the variants are {', '.join(complete)}."
+    )
 
 
-def _comparisons(rows: Sequence[Row], baseline: str | None) -> list[Comparison]:
-    first = next(row for row in rows if baseline in (None, row.name))
-    others = [row for row in rows if row is not first]
-    found = [_difference(first, row, HEADLINE) for row in others]
-    corrected = holm([difference.p_value for difference in found])
+def _comparisons(variants: Sequence[Variant], baseline: str | None) -> list[Comparison]:
+    first = next(variant for variant in variants if baseline in (None, variant.name))
+    others = [variant for variant in variants if variant is not first]
+    differences = [_difference(first, variant, HEADLINE) for variant in others]
+    corrected = holm([difference.p_value for difference in differences])
     return [
-        _comparison(first, row, difference, p)
-        for row, difference, p in zip(others, found, corrected, strict=True)
+        Comparison(
+            variant.name,
+            first.name,
+            difference,
+            _difference(first, variant, "accuracy"),
+            corrected_p,
+            _seeds_p(first, variant),
+            mcnemar_test(first.labels, first.ensemble(), variant.ensemble()),
+            shared_seeds=len(set(first.seeds) & set(variant.seeds)),
+            fewest_seeds=min(len(first.seeds), len(variant.seeds)),
+        )
+        for variant, difference, corrected_p in zip(others, differences, corrected, strict=True)
     ]
 
 
-def _comparison(first: Row, row: Row, difference: Difference, corrected_p: float) -> Comparison:
-    return Comparison(
-        row.name,
-        first.name,
-        difference,
-        _difference(first, row, "accuracy"),
-        corrected_p,
-        _seeds_p(first, row),
-        _posts_p(first, row),
-        shared_seeds=len(set(first.seeds) & set(row.seeds)),
-        fewest_seeds=min(len(first.seeds), len(row.seeds)),
-    )
-
-
-def _difference(first: Row, second: Row, metric: str) -> Difference:
+def _difference(first: Variant, second: Variant, metric: str) -> Difference:
     return paired_bootstrap(
         first.labels, first.predicted, second.predicted, first.num_classes, METRICS[metric]
     )
 
 
-def _seeds_p(first: Row, second: Row) -> float | None:
+def _seeds_p(first: Variant, second: Variant) -> float | None:
     shared = sorted(set(first.seeds) & set(second.seeds))
     if not shared:
-        scores = [row.scores(HEADLINE).tolist() for row in (first, second)]
+        scores = [variant.scores(HEADLINE).tolist() for variant in (first, second)]
         return two_sample_test(*scores)
     if len(shared) > MAX_EXACT_SEEDS:
         return None
     one, other = (
-        row.scores(HEADLINE)[[row.seeds.index(seed) for seed in shared]] for row in (first, second)
+        variant.scores(HEADLINE)[[variant.seeds.index(seed) for seed in shared]]
+        for variant in (first, second)
     )
     return sign_flip_test((other - one).tolist())
-
-
-def _posts_p(first: Row, second: Row) -> float:
-    return mcnemar_test(first.labels, first.vote(), second.vote())
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.mean(values), deviation)

@@ -2,24 +2,25 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.evaluation.significance import Difference
-from mvcn.experiments.compare import Comparison, Results, Row, Spread
+from mvcn.experiments.compare import Comparison, Results, Spread, Variant
 from mvcn.experiments.published import published_results
 
 Format = Literal["markdown", "latex", "csv"]
 PERCENT = 100
 SMALLEST_P = 0.001
 SIGNIFICANT_P = 0.05
-COLUMNS = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1"}
-BINARY = {"f1_binary": "F1 of the second class"}
-"""Shown beside the others where there are two classes."""
+COLUMNS = ("accuracy", "f1_weighted", "f1_macro")
+BINARY = "f1_binary"
+"""Shown with the others where there are two classes."""
 TWO = 2
-FEWEST_VOTERS = 3
-FRESH = ("accuracy", "f1_weighted")
+SMALLEST_ENSEMBLE = 3
+TWICE_SHOWN = ("accuracy", "f1_weighted")
 """Metrics that are shown without the posts that have a near-duplicate in train, too."""
 LATEX_SIGNS = str.maketrans(
     {
@@ -34,7 +35,7 @@ LATEX_SIGNS = str.maketrans(
     }
 )
 CAUTION = (
-    "Published numbers are of test parts, ours of dev posts or folds: neither is a claim to "
+    "Published numbers are of test splits, ours of dev posts or folds: neither is a claim to "
     "beat the other. Whether a published number is a mean or one run is not known."
 )
 
@@ -50,7 +51,7 @@ class Table:
 def render(results: Sequence[Results], form: Format) -> str:
     """Return all that there is to say of the results, in the given format.
 
-    CSV has the scores alone, with all digits, one row a seed.
+    CSV has the scores alone, with all digits, one line a seed.
     """
     if form == "csv":
         return _csv(results)
@@ -64,97 +65,94 @@ def sentences(results: Results) -> Iterator[str]:
         yield _sentence(comparison, len(results.comparisons))
     if any(comparison.fewest_seeds == 1 for comparison in results.comparisons):
         yield (
-            "Where a row has one seed, nothing tells how much its scores change with the seed: "
+            "Where a variant has one seed, nothing tells how much its scores change with the seed: "
             "a difference may be no more than that."
         )
     tested = {c.shared_seeds for c in results.comparisons if c.seeds_p is not None}
     if 0 in tested:
-        yield "Rows that share no seed are tested over seeds as if unpaired."
+        yield "Variants that share no seed are tested over seeds as if unpaired."
     for seeds in sorted(tested - {0}):
         yield (
             f"With {seeds} shared seed{'s' if seeds > 1 else ''} the exact test over seeds cannot "
             f"give less than p = {min(1.0, 2 / 2**seeds):.3g}."
         )
-    ensembles = [_ensemble(row) for row in results.rows if len(row.seeds) >= FEWEST_VOTERS]
+    ensembles = [_ensemble(one) for one in results.variants if len(one.seeds) >= SMALLEST_ENSEMBLE]
     if ensembles:
-        yield f"A vote of all seeds, accuracy / weighted F1: {', '.join(ensembles)}."
+        yield f"An ensemble of all seeds, accuracy / weighted F1: {', '.join(ensembles)}."
     if results.incomplete:
-        yield f"Left out, since folds lack: {'; '.join(results.incomplete)}."
+        yield f"Left out, since folds are missing: {'; '.join(results.incomplete)}."
 
 
 def scores_table(results: Results) -> Table:
-    """Return the scores of each row, mean ± deviation over seeds in percent."""
-    header = ["row", "seeds", *_columns(results).values()]
-    header += [f"{COLUMNS[metric]} without near-duplicates" for metric in FRESH]
-    if _has_calibration(results):
-        header.append("calibration error")
-    header.append("training, s")
-    metrics, has_calibration = list(_columns(results)), _has_calibration(results)
-    return Table(header, [_scores(row, metrics, has_calibration) for row in results.rows])
+    """Return the scores of each variant, mean ± deviation over seeds in percent."""
+    metrics = _metrics(results)
+    has_calibration = any(one.calibration_error is not None for one in results.variants)
+    header = ["variant", "seeds", *(METRIC_TITLES[metric] for metric in metrics)]
+    header += [f"{METRIC_TITLES[metric]} without near-duplicates" for metric in TWICE_SHOWN]
+    header += ["calibration error"] if has_calibration else []
+    rows = [_scores(one, metrics, has_calibration) for one in results.variants]
+    return Table([*header, "training, s"], rows)
 
 
 def differences_table(results: Results) -> Table:
-    """Return each row beside the baseline, in percentage points; p-values of weighted F1."""
-    header = ["beside the baseline", "accuracy", "95 % interval", "weighted F1", "95 % interval"]
+    """Return each variant against the baseline, in percentage points; p-values of weighted F1."""
+    header = ["compared", "accuracy", "95 % interval", "weighted F1", "95 % interval"]
     header += ["p (Holm)", "p over seeds", "p over posts"]
     return Table(header, [_differences(comparison) for comparison in results.comparisons])
 
 
 def published_table(data: str) -> Table | None:
-    """Return published numbers for a data set, each with its split and F1 convention."""
+    """Return published numbers for a dataset, each with its split and F1 convention."""
     systems = published_results().get(data)
     if systems is None:
         return None
-    header = ["published", "accuracy", "F1", "which F1", "split"]
-    return Table(header, [_published(name, result) for name, result in systems.items()])
-
-
-def _published(name: str, result: Mapping[str, Any]) -> list[str]:
-    scores = [f"{result[metric]:.2f}" for metric in ("accuracy", "f1")]
-    return [name, *scores, result["which"], result["split"]]
+    rows = [
+        [name, f"{one['accuracy']:.2f}", f"{one['f1']:.2f}", one["which"], one["split"]]
+        for name, one in systems.items()
+    ]
+    return Table(["published", "accuracy", "F1", "which F1", "split"], rows)
 
 
 def _blocks(results: Results, form: Format) -> Iterator[str]:
     show, text = FORMS[form]
-    part = f"{results.num_folds} folds" if results.num_folds else "dev part"
-    yield text(f"{results.data}, {part}, {results.num_posts} posts; mean ± deviation over seeds.")
+    split = f"{results.num_folds} folds" if results.num_folds else "dev split"
+    yield text(f"{results.data}, {split}, {results.num_posts} posts; mean ± deviation over seeds.")
     yield show(scores_table(results))
     if results.comparisons:
         yield show(differences_table(results))
-    said = list(sentences(results))
-    if said:
-        yield "\n".join(text(sentence) for sentence in said)
+    notes = "\n".join(text(sentence) for sentence in sentences(results))
+    if notes:
+        yield notes
     published = published_table(results.data)
     if published is not None:
         yield show(published)
         yield text(CAUTION)
 
 
-def _columns(results: Results) -> dict[str, str]:
-    return COLUMNS | (BINARY if results.rows and results.rows[0].num_classes == TWO else {})
+def _metrics(results: Results) -> list[str]:
+    is_binary = bool(results.variants) and results.variants[0].num_classes == TWO
+    return [*COLUMNS, BINARY] if is_binary else list(COLUMNS)
 
 
-def _ensemble(row: Row) -> str:
-    accuracy, f1 = (PERCENT * row.vote_score(metric) for metric in FRESH)
-    return f"{row.name} {accuracy:.1f} / {f1:.1f}"
+def _ensemble(variant: Variant) -> str:
+    accuracy, f1 = (PERCENT * variant.ensemble_score(metric) for metric in TWICE_SHOWN)
+    return f"{variant.name} {accuracy:.1f} / {f1:.1f}"
 
 
-def _has_calibration(results: Results) -> bool:
-    return any(row.calibration_error is not None for row in results.rows)
-
-
-def _scores(row: Row, metrics: Sequence[str], with_calibration: bool) -> list[str]:
-    cells = [_percent(row.spread(metric)) for metric in metrics]
-    has_fresh = row.is_fresh.any()
-    cells += [_percent(row.spread(metric, fresh=True)) if has_fresh else "-" for metric in FRESH]
-    if with_calibration:
-        cells.append("-" if row.calibration_error is None else _percent(row.calibration_error))
-    return [row.name, str(len(row.seeds)), *cells, f"{row.seconds.mean:.0f}"]
+def _scores(variant: Variant, metrics: Sequence[str], has_calibration: bool) -> list[str]:
+    cells = [_percent(variant.spread(metric)) for metric in metrics]
+    for metric in TWICE_SHOWN:
+        some = variant.has_no_near_duplicate.any()
+        cells.append(_percent(variant.spread(metric, near_duplicates=False)) if some else "-")
+    if has_calibration:
+        error = variant.calibration_error
+        cells.append("-" if error is None else _percent(error))
+    return [variant.name, str(len(variant.seeds)), *cells, f"{variant.seconds.mean:.0f}"]
 
 
 def _differences(comparison: Comparison) -> list[str]:
     return [
-        f"{comparison.row} against {comparison.baseline}",
+        f"{comparison.variant} against {comparison.baseline}",
         *(_points(comparison.accuracy.mean), _interval(comparison.accuracy)),
         *(_points(comparison.difference.mean), _interval(comparison.difference)),
         _p(comparison.corrected_p),
@@ -164,23 +162,19 @@ def _differences(comparison: Comparison) -> list[str]:
 
 
 def _sentence(comparison: Comparison, count: int) -> str:
-    """Return what a comparison means; `count` rows are compared with the baseline at once."""
-    row, baseline, mean = comparison.row, comparison.baseline, comparison.difference.mean
+    """Return what a comparison means; `count` variants are compared with the baseline at once."""
+    variant, baseline, mean = comparison.variant, comparison.baseline, comparison.difference.mean
     over = " over posts alone" if comparison.fewest_seeds == 1 else ""
     interval = f"95 % interval{over} {_interval(comparison.difference)}"
+    points = f"{variant} against {baseline}: {_points(mean)} points of weighted F1 ({interval})"
     if comparison.difference.is_noise:
-        return (
-            f"{row} against {baseline}: {_points(mean)} points of weighted F1 ({interval}) is "
-            "within noise."
-        )
+        return f"{points} is within noise."
     if comparison.corrected_p > SIGNIFICANT_P:
-        return (
-            f"{row} against {baseline}: {_points(mean)} points of weighted F1 ({interval}) may be "
-            f"chance: p = {_p(comparison.corrected_p)} after correction for {count} comparisons."
-        )
+        p = _p(comparison.corrected_p)
+        return f"{points} may be chance: p = {p} after correction for {count} comparisons."
     word = "better" if mean > 0 else "worse"
     return (
-        f"{row} is {word} than {baseline} by {PERCENT * abs(mean):.1f} points of weighted F1 "
+        f"{variant} is {word} than {baseline} by {PERCENT * abs(mean):.1f} points of weighted F1 "
         f"({interval})."
     )
 
@@ -211,43 +205,29 @@ def _markdown(table: Table) -> str:
 def _latex(table: Table) -> str:
     lines = [" & ".join(map(_escaped, line)) + r" \\" for line in (table.header, *table.rows)]
     columns = "l" + "r" * (len(table.header) - 1)
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
+    begin = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    end = [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*begin, lines[0], r"\midrule", *lines[1:], *end])
 
 
 def _escaped(text: str) -> str:
     return text.translate(LATEX_SIGNS)
 
 
-def _plain(text: str) -> str:
-    return text
-
-
 FORMS: dict[str, tuple[Callable[[Table], str], Callable[[str], str]]] = {
-    "markdown": (_markdown, _plain),
+    "markdown": (_markdown, str),
     "latex": (_latex, _escaped),
 }
 """Format -> how tables and sentences are written in it."""
 
 
 def _csv(results: Sequence[Results]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    metrics = list(dict.fromkeys(metric for one in results for metric in _columns(one)))
-    writer.writerow(["data", "row", "seed", "posts", *metrics])
+    writer = csv.writer(stream := io.StringIO(), lineterminator="\n")
+    metrics = list(dict.fromkeys(metric for one in results for metric in _metrics(one)))
+    writer.writerow(["data", "variant", "seed", "posts", *metrics])
     for one in results:
-        own = list(_columns(one))
-        for row in one.rows:
-            scores = zip(*(row.scores(metric).tolist() for metric in own), strict=True)
-            for seed, values in zip(row.seeds, scores, strict=True):
-                writer.writerow([one.data, row.name, seed, one.num_posts, *map(repr, values)])
+        for variant in one.variants:
+            scores = zip(*(variant.scores(name).tolist() for name in _metrics(one)), strict=True)
+            for seed, values in zip(variant.seeds, scores, strict=True):
+                writer.writerow([one.data, variant.name, seed, one.num_posts, *map(repr, values)])
     return stream.getvalue()

@@ -33,16 +33,16 @@ from mvcn.data.synthetic import (
     write_table,
 )
 from mvcn.evaluation import evaluate_predictions
-from mvcn.explain.figures import cells, png, show_image, show_weights
-from mvcn.explain.observation import Observation, mean_attention, observe
-from mvcn.explain.pointing import (
+from mvcn.explain.faithfulness import (
     AttentionOnRegion,
     cover_shares,
     hit_rates,
     measure_attention,
 )
+from mvcn.explain.figures import cells, png, show_image, show_weights
+from mvcn.explain.observation import Observation, mean_attention, observe
+from mvcn.explain.run import TrainedRun
 from mvcn.explain.saliency import num_image_tokens
-from mvcn.explain.trained_run import TrainedRun
 from mvcn.files import write_json
 from mvcn.inputs import MvcnProcessor
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
@@ -160,7 +160,7 @@ def _write_posts(folder: Path, plan: DemoPlan) -> list[GeneratedPost]:
 def _config(posts: Path, plan: DemoPlan, attention: AttentionKind) -> RunConfig:
     config = read_recipe(RECIPE)
     config.update(plan.settings)
-    tables = {part: posts / part / "posts.csv" for part in ("train", "dev")}
+    tables = {split: posts / split / "posts.csv" for split in ("train", "dev")}
     config.update({"data": tables, "model": {"attention": attention}})
     config.update({"training": {"seed": plan.seed}})
     return config

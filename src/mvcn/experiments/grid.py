@@ -1,156 +1,214 @@
-"""What an experiment trains: a grid of rows (settings) x data x seeds, or x folds, from YAML."""
+"""An experiment, a grid of variants (settings) x data x seeds (x folds), and its cells' results."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool, Int
+
 from mvcn.config import DataConfig, RunConfig, read_recipe
 from mvcn.config_files import read_named
-from mvcn.errors import ConfigError
+from mvcn.data.image_facts import describe_images_of
+from mvcn.data.near_duplicates import duplicate_groups
+from mvcn.data.reading import read_dataset, read_training_posts
+from mvcn.data.splits import SPLITS_FILE, k_folds, write_splits
+from mvcn.errors import ConfigError, MvcnError
+from mvcn.files import write_json
 
 MIN_FOLDS = 2
-KEYS = ("name", "recipe", "data", "seeds", "folds", "rows")
-DECIDED_BY_GRID = ("data", "seed")
+KEYS = ("name", "recipe", "data", "seeds", "folds", "variants")
+FORMER_VARIANT, FORMER_VARIANTS = "row", "rows"
+"""How earlier versions called a variant, and all of them."""
+NUMBER_LISTS = ("labels", "predicted", "has_near_duplicate")
+"""Stored as numbers between spaces: one line of the file, not one line a post."""
+FOLDS_SEED = 0
+"""Folds are the same for every variant and seed, so that differences are paired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Rows to compare on the same data with the same seeds."""
+    """Variants to compare on the same data with the same seeds."""
 
     name: str
     """Names the folders of results and runs, too."""
     data: Mapping[str, DataConfig]
     """Name -> where the posts are."""
-    rows: Mapping[str, RunConfig]
+    variants: Mapping[str, RunConfig]
     """Name -> all settings but data and seed."""
     seeds: tuple[int, ...]
     folds: int | None = None
-    """Folds of cross-validation over train and dev posts; None to train and judge as they are."""
+    """Folds of cross-validation over train and dev posts; None to use the splits as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One training of an experiment."""
 
-    row: str
+    variant: str
     data: str
     seed: int
     fold: int | None
     config: RunConfig
-    """All settings; for a fold, the ids in `data.splits` are still to be dealt out."""
 
     @property
     def path(self) -> Path:
-        """Where the cell's files are, within the folder of an experiment, less their ending."""
-        part = f"seed-{self.seed}" if self.fold is None else f"seed-{self.seed}-fold-{self.fold}"
-        return Path(self.data, self.row, part)
+        """Where the cell's files are, within the folder of an experiment, without their suffix."""
+        name = f"seed-{self.seed}" if self.fold is None else f"seed-{self.seed}-fold-{self.fold}"
+        return Path(self.data, self.variant, name)
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """What is kept of one training; posts are in the order of the dev split."""
+
+    experiment: str
+    variant: str
+    """Name of the settings that the experiment compares with others."""
+    data: str
+    seed: int
+    fold: int | None
+    """Number of the fold that was dev, from 0; None for a fixed dev split."""
+    class_names: tuple[str, ...]
+    labels: Int[np.ndarray, " batch"]
+    """True classes, as positions in `class_names`."""
+    predicted: Int[np.ndarray, " batch"]
+    """Predicted classes, as positions in `class_names`."""
+    has_near_duplicate: Bool[np.ndarray, " batch"]
+    """Whether the text of the post is nearly that of a training post."""
+    posts_digest: str
+    """Equal where two cells were evaluated on the same posts in the same order."""
+    metrics: Mapping[str, Any]
+    """`Evaluation.to_mapping` of the dev posts, but for the calibration error: it is that of the
+    network before its temperature, which was fitted on the same posts."""
+    settings: Mapping[str, Mapping[str, Any]]
+    """All settings but those of the data, as `RunConfig.to_mapping` has them."""
+    seconds: Mapping[str, float]
+    """What took how long; `training` without image features."""
+    environment: Mapping[str, Any]
 
 
 def read_experiment(name: str) -> Experiment:
     """Read a shipped experiment by name, or a YAML file by path.
 
-    The file has the keys ``name``, ``rows`` (name -> sections of settings as in a recipe, and at
-    will ``recipe``), ``seeds``, ``data`` (name -> settings of that section), and at will
-    ``recipe`` (where all rows start from; ``default``) and ``folds``.
+    The file has the keys ``name``, ``variants`` (name -> sections of settings as in a recipe, and
+    optionally ``recipe``), ``seeds``, ``data`` (name -> settings of that section), and optionally
+    ``recipe`` (where all variants start from; ``default``) and ``folds``.
 
     Raises:
-        ConfigError: No such file, a key or setting that does not exist, or one that lacks.
+        ConfigError: No such file, or a key or setting that is unknown or missing.
     """
     return read_named("Experiment", "recipes/experiments", name, _experiment)
 
 
-def cells_of(experiment: Experiment) -> list[Cell]:
-    """Return all cells, seed by seed: whenever the work is cut, all rows have got as far."""
-    folds = [None] if experiment.folds is None else range(experiment.folds)
+def cells_of(
+    experiment: Experiment, folds: Mapping[str, Sequence[Path]] | None = None
+) -> list[Cell]:
+    """Return all cells, seed by seed: whenever the work is interrupted, all variants are as far.
+
+    Args:
+        experiment: What to train.
+        folds: Name of data -> folder of each fold, as `assign_folds` returns them; None to leave
+            the settings of folds without their ids.
+    """
+    numbers = [None] if experiment.folds is None else range(experiment.folds)
     return [
-        Cell(row, data, seed, fold, _config(experiment, row, data, seed))
+        Cell(variant, data, seed, fold, _config(experiment, variant, data, seed, splits))
         for seed in experiment.seeds
         for data in experiment.data
-        for fold in folds
-        for row in experiment.rows
+        for fold in numbers
+        for splits in [None if fold is None or folds is None else folds[data][fold]]
+        for variant in experiment.variants
     ]
 
 
+def assign_folds(data: DataConfig, folds: int, folder: Path) -> list[Path]:
+    """Assign the train and dev posts to folds, once; return a folder of id files for each.
+
+    Posts that are nearly the same in text or image are never in train and dev of one fold.
+
+    Raises:
+        ConfigError: A setting of the data is missing.
+        DataError: Posts cannot be read, or are too few.
+    """
+    folders = [folder / f"fold-{number}" for number in range(folds)]
+    if all((path / SPLITS_FILE).is_file() for path in folders):
+        return folders
+    found = read_training_posts(data, FOLDS_SEED)
+    posts = [*found.train, *found.dev]
+    groups = duplicate_groups([post.text for post in posts], describe_images_of(posts))
+    everything = read_dataset(data, data.root).posts
+    about = {"seed": FOLDS_SEED, "folds": folds, "duplicates": "kept together"}
+    for path, splits in zip(folders, k_folds(posts, folds, FOLDS_SEED, groups), strict=True):
+        write_splits(path, splits, everything, about, overwrite=True)
+    return folders
+
+
 def settings_of(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return the settings that make a row: all but those of the data, and the seed."""
+    """Return the settings that make a variant: all but those of the data, and the seed."""
     mapping = config.to_mapping()
     del mapping["data"], mapping["training"]["seed"]
     return mapping
 
 
-def with_splits(config: RunConfig, splits: Path) -> RunConfig:
-    """Return the settings of a cell whose train and dev posts are listed in a folder."""
-    data = config.data.model_copy(update={"splits": splits})
-    return config.model_copy(update={"data": data})
+def write_cell(path: Path, cell: CellResult) -> None:
+    """Write a cell's result, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {name: getattr(cell, name) for name in CellResult.__dataclass_fields__}
+    lists = {name: " ".join(map(str, content[name].astype(int))) for name in NUMBER_LISTS}
+    write_json(path, content | lists)
 
 
-def _config(experiment: Experiment, row: str, data: str, seed: int) -> RunConfig:
-    config = RunConfig.from_mapping(settings_of(experiment.rows[row]))
-    config.data = experiment.data[data]
-    config.update({"training": {"seed": seed}})
-    return config
+def read_cell(path: Path) -> CellResult:
+    """Read what `write_cell` wrote; settings that came after it have their defaults.
+
+    Raises:
+        MvcnError: The file is no such cell.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if FORMER_VARIANT in content:
+            content["variant"] = content.pop(FORMER_VARIANT)
+        lists = {name: np.array(content[name].split(), dtype=np.int64) for name in NUMBER_LISTS}
+        lists["has_near_duplicate"] = lists["has_near_duplicate"].astype(bool)
+        settings = settings_of(RunConfig.from_mapping(content["settings"]))
+        content |= {"class_names": tuple(content["class_names"]), "settings": settings, **lists}
+        return CellResult(**content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MvcnError(
+            f"{path} is no result of mvcn experiment ({error!r}): delete it and run it again."
+        ) from error
 
 
-def _experiment(content: Any) -> Experiment:
+def read_cells(results: Path) -> Sequence[CellResult]:
+    """Read all cells below a folder, ordered by their path.
+
+    Raises:
+        MvcnError: There are none, or a file is no cell.
+    """
+    cells = [read_cell(path) for path in sorted(results.rglob("*.json"))]
+    if not cells:
+        raise MvcnError(f"{results} holds no results: name a folder that mvcn experiment wrote.")
+    return cells
+
+
+def checked_keys(content: Any, keys: Sequence[str], required: set[str]) -> Mapping[str, Any]:
+    """Return what a file holds, or raise a ConfigError where a key is unknown or missing."""
     if not isinstance(content, Mapping):
-        raise ConfigError(f"it must be a mapping with the keys {', '.join(KEYS)}.")
-    unknown, lacking = set(content) - set(KEYS), {"name", "rows", "seeds", "data"} - set(content)
-    if unknown or lacking:
-        wrong = f"has the key '{min(map(str, unknown))}'" if unknown else f"lacks '{min(lacking)}'"
-        raise ConfigError(f"it {wrong}, but its keys are {', '.join(KEYS)}.")
-    recipe = content.get("recipe", "default")
-    rows = {_name(name): _row(values, recipe) for name, values in _named(content, "rows").items()}
-    _require_different(rows)
-    return Experiment(
-        _name(content["name"]),
-        {_name(name): _data(values) for name, values in _named(content, "data").items()},
-        rows,
-        seeds_of(content["seeds"]),
-        folds_of(content.get("folds")),
-    )
+        raise ConfigError(f"it must be a mapping with the keys {', '.join(keys)}.")
+    unknown, missing = set(content) - set(keys), required - set(content)
+    if unknown or missing:
+        wrong = f"has the key '{min(map(str, unknown))}'" if unknown else f"needs '{min(missing)}'"
+        raise ConfigError(f"it {wrong}, but its keys are {', '.join(keys)}.")
+    return content
 
 
-def _named(content: Mapping[str, Any], key: str) -> Mapping[Any, Any]:
-    value = content[key]
-    if not isinstance(value, Mapping) or not value:
-        raise ConfigError(f"'{key}' must name at least one, each with its settings below it.")
-    return value
-
-
-def _name(name: Any) -> str:
-    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError(
-            f"the name {name!r} would become a folder: use letters, digits, '-' and '_'."
-        )
-    return name
-
-
-def _data(values: Any) -> DataConfig:
-    config = RunConfig()
-    config.update({"data": {} if values is None else values})
-    return config.data
-
-
-def _row(values: Any, recipe: Any) -> RunConfig:
-    if not isinstance(values, Mapping | None):
-        raise ConfigError(f"a row must hold sections like 'model:', but one is {values!r}.")
-    sections = dict(values or {})
-    config = read_recipe(str(sections.pop("recipe", recipe)))
-    if "data" in sections:
-        raise ConfigError("a row cannot have data of its own: name it in 'data' of the experiment.")
-    config.update(sections)
-    return config
-
-
-def _require_different(rows: Mapping[str, RunConfig]) -> None:
-    for (first, one), (second, other) in combinations(rows.items(), 2):
-        if settings_of(one) == settings_of(other):
-            raise ConfigError(
-                f"the rows '{first}' and '{second}' have the same settings: take one away, or "
-                "look for the setting that the recipe gives both of them."
-            )
+def data_of(values: Any) -> DataConfig:
+    """Return the settings of data that a file gives, or raise a ConfigError."""
+    return RunConfig.from_mapping({"data": {} if values is None else values}).data
 
 
 def seeds_of(value: Any) -> tuple[int, ...]:
@@ -166,3 +224,68 @@ def folds_of(value: Any) -> int | None:
     if value is not None and (type(value) is not int or value < MIN_FOLDS):
         raise ConfigError(f"'folds' must be a whole number from {MIN_FOLDS} on, not {value!r}.")
     return value
+
+
+def _config(
+    experiment: Experiment, variant: str, data: str, seed: int, splits: Path | None
+) -> RunConfig:
+    config = RunConfig.from_mapping(settings_of(experiment.variants[variant]))
+    changes = {} if splits is None else {"splits": splits}
+    config.data = experiment.data[data].model_copy(update=changes)
+    config.update({"training": {"seed": seed}})
+    return config
+
+
+def _experiment(content: Any) -> Experiment:
+    if isinstance(content, Mapping) and "variants" not in content:
+        content = {"variants" if key == FORMER_VARIANTS else key: content[key] for key in content}
+    content = checked_keys(content, KEYS, {"name", "variants", "seeds", "data"})
+    recipe = content.get("recipe", "default")
+    variants = {
+        _name(name): _variant(values, recipe) for name, values in _named(content, "variants")
+    }
+    _require_different(variants)
+    return Experiment(
+        _name(content["name"]),
+        {_name(name): data_of(values) for name, values in _named(content, "data")},
+        variants,
+        seeds_of(content["seeds"]),
+        folds_of(content.get("folds")),
+    )
+
+
+def _named(content: Mapping[str, Any], key: str) -> Sequence[tuple[Any, Any]]:
+    value = content[key]
+    if not isinstance(value, Mapping) or not value:
+        raise ConfigError(f"'{key}' must name at least one, each with its settings below it.")
+    return list(value.items())
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(
+            f"the name {name!r} would become a folder: use letters, digits, '-' and '_'."
+        )
+    return name
+
+
+def _variant(values: Any, recipe: Any) -> RunConfig:
+    if not isinstance(values, Mapping | None):
+        raise ConfigError(f"a variant must hold sections like 'model:', but one is {values!r}.")
+    sections = dict(values or {})
+    config = read_recipe(str(sections.pop("recipe", recipe)))
+    if "data" in sections:
+        raise ConfigError(
+            "a variant cannot have data of its own: name it in 'data' of the experiment."
+        )
+    config.update(sections)
+    return config
+
+
+def _require_different(variants: Mapping[str, RunConfig]) -> None:
+    for (first, one), (second, other) in combinations(variants.items(), 2):
+        if settings_of(one) == settings_of(other):
+            raise ConfigError(
+                f"the variants '{first}' and '{second}' have the same settings: remove one, or "
+                "look for the setting that the recipe gives both of them."
+            )

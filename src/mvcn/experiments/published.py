@@ -1,17 +1,18 @@
-"""What others have published of themselves and of others."""
+"""What is known of each model before it is trained: inputs, options, published results."""
 
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 from mvcn.config_files import parse_yaml
+from mvcn.models import MODELS
 
 SHARED = ("which", "split")
-"""What holds for all systems of a data set that do not say otherwise."""
+"""What holds for all systems of a dataset that do not say otherwise."""
 
 
 def published_results() -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Return data set -> system -> accuracy and F1 in percent, which F1, and of which split."""
+    """Return dataset -> system -> accuracy and F1 in percent, which F1, and of which split."""
     text = (resources.files("mvcn") / "experiments" / "published.yaml").read_text("utf-8")
     return {
         data: {
@@ -20,3 +21,22 @@ def published_results() -> dict[str, dict[str, Mapping[str, Any]]]:
         }
         for data, about in parse_yaml(text, "published.yaml").items()
     }
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Return name, inputs, source, published results and options (with defaults) of each model."""
+    results = published_results()
+    return [
+        {
+            "name": name,
+            "inputs": list(about.reads),
+            "source": about.source,
+            "published": {
+                data: systems[about.published]
+                for data, systems in results.items()
+                if about.published in systems
+            },
+            "options": about.options().model_dump(),
+        }
+        for name, about in MODELS.items()
+    ]

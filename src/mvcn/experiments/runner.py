@@ -1,11 +1,11 @@
-"""Run an experiment: its cells in processes of their own, finished ones never again."""
+"""Run an experiment: each cell in a process of its own, finished ones never again."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,17 @@ from tqdm import tqdm
 
 from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.data.posts import fingerprint
-from mvcn.errors import ConfigError, MvcnError, RunError
-from mvcn.experiments.cell import CellResult, read_cell, write_cell
-from mvcn.experiments.folds import deal_folds
-from mvcn.experiments.grid import Cell, Experiment, cells_of, settings_of, with_splits
+from mvcn.errors import MvcnError, RunError
+from mvcn.experiments.grid import (
+    Cell,
+    CellResult,
+    Experiment,
+    assign_folds,
+    cells_of,
+    read_cell,
+    settings_of,
+    write_cell,
+)
 from mvcn.outputs import locked
 from mvcn.training.arguments import check_compatibility
 from mvcn.training.run import train
@@ -39,7 +46,7 @@ def run_experiment(
 ) -> Sequence[Path]:
     """Train every cell that is not finished; return the files of all results.
 
-    A cell that was cut goes on at its last checkpoint. A cell's run folder is removed when its
+    An interrupted cell resumes at its last checkpoint. A cell's run folder is removed when its
     result is written.
 
     Args:
@@ -49,45 +56,40 @@ def run_experiment(
         initializer: Called first in each process; a function of a module.
 
     Raises:
-        ConfigError: A network cannot do what a row asks of it.
-        MvcnError: The experiment runs already, a result was made with other settings, or a cell
-            cannot be trained.
+        ConfigError: A network cannot do what a variant asks of it.
+        MvcnError: The experiment is running already, a result was made with other settings, or a
+            cell cannot be trained.
     """
-    _require_possible(cells_of(experiment))
+    for cell in cells_of(experiment):  # before hours of training
+        with _naming(cell):
+            check_compatibility(cell.config)
     with locked(places.runs, f"experiment '{experiment.name}'"):
-        cells = _with_folds(experiment, places)
+        cells = cells_of(experiment, _folds(experiment, places))
         pending = [cell for cell in cells if not _is_finished(cell, places)]
         _run_all(experiment.name, pending, len(cells), places, jobs, initializer)
     return [_result_path(cell, places) for cell in cells]
 
 
-def _require_possible(cells: Sequence[Cell]) -> None:
-    """Raise a ConfigError, before hours of training, where a network cannot do what a row asks."""
-    for cell in cells:
-        try:
-            check_compatibility(cell.config)
-        except ConfigError as error:
-            raise ConfigError(f"Cell {cell.path}: {error}") from error
-
-
-def _with_folds(experiment: Experiment, places: Places) -> list[Cell]:
-    """Return the cells; those of folds with the lists of ids that say which posts they have."""
+def _folds(experiment: Experiment, places: Places) -> dict[str, list[Path]] | None:
     if experiment.folds is None:
-        return cells_of(experiment)
-    folders = {
-        name: deal_folds(data, experiment.folds, places.runs / name / "folds")
+        return None
+    return {
+        name: assign_folds(data, experiment.folds, places.runs / name / "folds")
         for name, data in experiment.data.items()
     }
-    cells = []
-    for cell in cells_of(experiment):
-        assert cell.fold is not None  # the experiment has folds
-        config = with_splits(cell.config, folders[cell.data][cell.fold])
-        cells.append(replace(cell, config=config))
-    return cells
+
+
+@contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    """Begin the sentence of an error with the cell that it concerns."""
+    try:
+        yield
+    except MvcnError as error:
+        raise type(error)(f"Cell {cell.path}: {error}") from error
 
 
 def _is_finished(cell: Cell, places: Places) -> bool:
-    """Tell whether the cell has a result.
+    """Return whether the cell has a result.
 
     Raises:
         RunError: It was made with other settings.
@@ -129,14 +131,15 @@ def _run_all(
 
 def _finish(future: Future[None], cell: Cell, places: Places) -> None:
     try:
-        future.result()
+        with _naming(cell):
+            future.result()
+    except MvcnError:
+        raise
     except BrokenProcessPool as error:
         raise MvcnError(
-            "A process of the experiment was killed, perhaps for want of memory: run the command "
-            "again to go on, with fewer --jobs if need be."
+            "A process of the experiment was killed, perhaps for lack of memory: run the command "
+            "again to resume, with fewer --jobs if necessary."
         ) from error
-    except MvcnError as error:
-        raise MvcnError(f"Cell {cell.path}: {error}") from error
     except Exception as error:
         log = _run_path(cell, places).with_suffix(".log")
         raise MvcnError(f"Cell {cell.path} failed ({error!r}): its log is {log}.") from error
@@ -145,12 +148,7 @@ def _finish(future: Future[None], cell: Cell, places: Places) -> None:
 def _run_cell(name: str, cell: Cell, places: Places) -> None:
     """Train the cell, write its result, and remove its run folder."""
     folder = _run_path(cell, places)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        folder.with_suffix(".log").open("a", encoding="utf-8") as log,
-        redirect_stdout(log),
-        redirect_stderr(log),
-    ):
+    with printing_to_log(folder):
         run = Run(folder)
         if not run.is_finished:
             run = train(cell.config, folder, resume=run.is_started)
@@ -158,26 +156,38 @@ def _run_cell(name: str, cell: Cell, places: Places) -> None:
     shutil.rmtree(folder)
 
 
+@contextmanager
+def printing_to_log(folder: Path) -> Iterator[None]:
+    """Append what is printed to a log next to a run folder, whose parents are created."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        folder.with_suffix(".log").open("a", encoding="utf-8") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        yield
+
+
 def _result(name: str, cell: Cell, run: Run) -> CellResult:
-    posts, rows = run.posts, run.dev_predictions
-    judged = {row["id"] for row in rows}
+    posts, predictions = run.posts, run.dev_predictions
+    evaluated = {row["id"] for row in predictions}
     numbers = {label: number for number, label in enumerate(posts.class_names)}
     is_near = have_near_duplicate(
         [post.text for post in posts.train], [post.text for post in posts.dev]
     )
     return CellResult(
         name,
-        cell.row,
+        cell.variant,
         cell.data,
         cell.seed,
         cell.fold,
         posts.class_names,
-        labels=np.array([numbers[row["label"]] for row in rows]),
-        predicted=np.array([numbers[row["predicted"]] for row in rows]),
+        labels=np.array([numbers[row["label"]] for row in predictions]),
+        predicted=np.array([numbers[row["predicted"]] for row in predictions]),
         has_near_duplicate=np.array(
-            [near for post, near in zip(posts.dev, is_near, strict=True) if post.id in judged]
+            [near for post, near in zip(posts.dev, is_near, strict=True) if post.id in evaluated]
         ),
-        posts_digest=fingerprint(post for post in posts.dev if post.id in judged),
+        posts_digest=fingerprint(post for post in posts.dev if post.id in evaluated),
         metrics=run.metrics["dev"]
         | {"expected_calibration_error": run.metrics["calibration"]["error_before"]},
         settings=settings_of(cell.config),

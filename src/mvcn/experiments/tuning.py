@@ -1,11 +1,10 @@
-"""Search for settings: trials one after another, each going on where it was cut."""
+"""Search for settings: trials one after another, each resuming where it was interrupted."""
 
 import gc
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,18 +14,19 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from mvcn.errors import ConfigError, MvcnError
-from mvcn.experiments.folds import deal_folds
-from mvcn.experiments.grid import Cell, with_splits
-from mvcn.experiments.tuning_results import (
+from mvcn.experiments.grid import Cell, assign_folds
+from mvcn.experiments.runner import printing_to_log
+from mvcn.experiments.tuning_space import SearchSpace, load_optuna
+from mvcn.experiments.tuning_study import (
     RECIPE_FILE,
     TRIALS_FILE,
     Trial,
     best_of,
+    opened_study,
+    require_search_folder,
     write_recipe,
     write_trials,
 )
-from mvcn.experiments.tuning_space import Choices, SearchSpace, Span
-from mvcn.experiments.tuning_study import load_library, opened_study, require_search_folder
 from mvcn.outputs import locked
 from mvcn.training.checkpoints import drop_checkpoints, last_checkpoint
 from mvcn.training.run import train
@@ -35,7 +35,7 @@ from mvcn.training.run_folder import Run
 SEED = 0
 """Of the sampler, with the number of the trial."""
 STEPS = 10_000
-"""Parts of a trial. Trials are compared after the same part, as rates fall over the whole."""
+"""Of a trial. Trials are compared at the same step, as rates fall over all of them."""
 MIN_TRIALS_FOR_IMPORTANCE = 10
 RUNS = "runs"
 PRUNED, SECONDS, REASON = "pruned", "seconds", "reason"
@@ -59,12 +59,12 @@ class Outcome:
 class _Search:
     space: SearchSpace
     output: Path
-    library: Any
+    optuna: Any
     study: Any
     folds: Sequence[Path]
 
     def run_of(self, cell: Cell) -> Path:
-        return self.output / RUNS / cell.row / cell.path.name
+        return self.output / RUNS / cell.variant / cell.path.name
 
 
 class _TrialError(Exception):
@@ -75,29 +75,25 @@ def tune(space: SearchSpace, output: Path, trials: int) -> Outcome:
     """Try settings until there are so many trials; return the best.
 
     After each trial, `output` holds the best settings as a recipe, a table of all trials, and the
-    run folders of the best. A search that was cut goes on at the last checkpoint of its trial, and
-    ends as it would have without the interruption.
+    run folders of the best. An interrupted search resumes at the last checkpoint of its trial,
+    and ends as it would have without the interruption.
 
     Args:
-        space: What to search, and how to judge it.
-        output: Folder of this search alone, new or that of the search to go on with.
+        space: What to search, and how to evaluate it.
+        output: Folder of this search alone, new or that of the search to continue.
         trials: How many to have in the end, with those that are there.
 
     Raises:
         MvcnError: The folder holds other files or another search, or is in use; optuna is not
-            installed; posts cannot be read; or no trial came to its end.
+            installed; posts cannot be read; or no trial was completed.
     """
-    library = load_library()
+    optuna = load_optuna()
     require_search_folder(output)
-    with locked(output, "search"), opened_study(library, space, output) as study:
-        folds = _folds(space, output)
-        search = _Search(space, output, library, study, folds)
+    with locked(output, "search"), opened_study(optuna, space, output) as study:
+        folds = space.folds and assign_folds(space.data, space.folds, output / "folds")
+        search = _Search(space, output, optuna, study, folds or [])
         _run_all(search, trials)
         return _outcome(search)
-
-
-def _folds(space: SearchSpace, output: Path) -> Sequence[Path]:
-    return [] if space.folds is None else deal_folds(space.data, space.folds, output / "folds")
 
 
 def _run_all(search: _Search, trials: int) -> None:
@@ -113,104 +109,80 @@ def _run_all(search: _Search, trials: int) -> None:
 
 
 def _next_trial(search: _Search, trials: int) -> Any:
-    """Return the trial that was cut, else a new one; None when there are enough.
+    """Return the trial that was interrupted, else a new one; None when there are enough.
 
     Each trial has a sampler of its own seed: what is drawn depends on the trials before, and not
-    on when the search was cut.
+    on when the search was interrupted.
     """
-    states, samplers = search.library.trial.TrialState, search.library.samplers
+    states, samplers = search.optuna.trial.TrialState, search.optuna.samplers
     known = search.study.get_trials(deepcopy=False)
-    cut = [trial for trial in known if trial.state == states.RUNNING]
-    if not cut and len(known) >= trials:
+    interrupted = [trial for trial in known if trial.state == states.RUNNING]
+    if not interrupted and len(known) >= trials:
         return None
-    number = cut[0].number if cut else len(known)
+    number = interrupted[0].number if interrupted else len(known)
     seed = int(np.random.SeedSequence([SEED, number]).generate_state(1)[0])
     search.study.sampler = samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
-    if cut:
-        return search.library.trial.Trial(search.study, cut[0]._trial_id)
+    if interrupted:
+        return search.optuna.trial.Trial(search.study, interrupted[0]._trial_id)
     return search.study.ask()
 
 
 def _run_trial(search: _Search, trial: Any, progress: Any) -> None:
-    states = search.library.trial.TrialState
+    states = search.optuna.trial.TrialState
     try:
-        reports = _train_all(search, trial, progress)
+        metrics = _train_all(search, trial, progress)
     except _TrialError as failure:
         trial.set_user_attr(REASON, str(failure))
         search.study.tell(trial, state=states.FAIL)
         return
-    seconds = sum(sum(report["seconds"].values()) for report in reports)
+    seconds = sum(sum(one["seconds"].values()) for one in metrics)
     trial.set_user_attr(SECONDS, round(seconds, 1))
     if trial.user_attrs.get(PRUNED):
         search.study.tell(trial, state=states.PRUNED)
     else:
-        search.study.tell(trial, fmean(r["dev"][search.space.metric] for r in reports))
+        search.study.tell(trial, fmean(one["dev"][search.space.metric] for one in metrics))
 
 
 def _train_all(search: _Search, trial: Any, progress: Any) -> list[Mapping[str, Any]]:
-    """Return the reports of the trial's trainings, as far as it was not pruned."""
+    """Return the metrics of the trial's trainings, as far as it was not pruned."""
     values = _suggest(trial, search.space)
     try:
         config = search.space.config_of(values)
     except ConfigError as error:
         raise _TrialError(str(error)) from error
-    cells = search.space.cells_of(f"trial-{trial.number}", config)
-    reports: list[Mapping[str, Any]] = []
+    cells = search.space.cells_of(f"trial-{trial.number}", config, search.folds)
+    metrics: list[Mapping[str, Any]] = []
     for cell in cells:
-        before = [report["dev"][search.space.metric] for report in reports]
+        before = [one["dev"][search.space.metric] for one in metrics]
         scores = DevScores(trial, search.space.metric, before, len(cells), progress)
         if trial.user_attrs.get(PRUNED):
             break
-        reports.append(_train(search, cell, scores))
-    return reports
+        metrics.append(_train(search, cell, scores))
+    return metrics
 
 
 def _suggest(trial: Any, space: SearchSpace) -> dict[str, Any]:
-    """Return a value for each setting; those that the trial has already stay."""
-    values = {}
-    for name, domain in space.settings.items():
-        if isinstance(domain, Choices):
-            label = trial.suggest_categorical(name, domain.labels)
-            values[name] = _value(domain, label)
-        elif isinstance(domain.low, int):
-            step = 1 if domain.step is None else domain.step
-            values[name] = trial.suggest_int(
-                name, domain.low, domain.high, step=step, log=domain.log
-            )
-        else:
-            values[name] = trial.suggest_float(
-                name, domain.low, domain.high, step=domain.step, log=domain.log
-            )
-    return values
-
-
-def _value(domain: Span | Choices, stored: Any) -> Any:
-    if isinstance(domain, Choices):
-        return domain.values[domain.labels.index(stored)]
-    return stored
+    """Return a value for each setting, as `Study.ask` would; those of the trial already stay."""
+    return {
+        name: space.value_of(name, trial._suggest(name, domain))
+        for name, domain in space.settings.items()
+    }
 
 
 def _train(search: _Search, cell: Cell, scores: "DevScores") -> Mapping[str, Any]:
-    """Train one cell, or go on with it; its bars and lines go to a log beside its run folder."""
-    if cell.fold is not None:
-        cell = replace(cell, config=with_splits(cell.config, search.folds[cell.fold]))
+    """Train one cell, or resume it; its bars and lines go to a log next to its run folder."""
     run = search.run_of(cell)
-    log_path = run.with_suffix(".log")
-    run.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with (
-            log_path.open("a", encoding="utf-8") as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-        ):
+        with printing_to_log(run):
             return _train_run(cell, run, scores)
     except MvcnError as error:
         if type(error) is MvcnError:  # neither settings nor files: the training came to nothing
             raise _TrialError(str(error)) from error
         raise type(error)(f"Trial {scores.trial.number}: {error}") from error
     except Exception as error:
+        log = run.with_suffix(".log")
         raise MvcnError(
-            f"Trial {scores.trial.number} failed ({error!r}): its log is {log_path}."
+            f"Trial {scores.trial.number} failed ({error!r}): its log is {log}."
         ) from error
     finally:
         gc.collect()  # the Trainer and its callbacks refer to each other, and to the model
@@ -263,7 +235,7 @@ class DevScores(TrainerCallback):
 
 
 def _settle(search: _Search) -> None:
-    """Write what is known by now, and remove the run folders that are of no more use."""
+    """Write what is known by now, and remove run folders that are no longer needed."""
     trials = _trials(search)
     best = best_of(trials)
     write_trials(search.output / TRIALS_FILE, trials, tuple(search.space.settings))
@@ -275,7 +247,7 @@ def _settle(search: _Search) -> None:
 
 
 def _trials(search: _Search) -> list[Trial]:
-    """Return the trials that came to an end, by number."""
+    """Return the trials that ended, by number."""
     known = search.study.get_trials(deepcopy=False)
     return [
         Trial(
@@ -284,8 +256,8 @@ def _trials(search: _Search) -> list[Trial]:
             frozen.value,
             frozen.user_attrs.get(SECONDS),
             {
-                name: _value(domain, frozen.params[name])
-                for name, domain in search.space.settings.items()
+                name: search.space.value_of(name, frozen.params[name])
+                for name in search.space.settings
             },
             frozen.user_attrs.get(REASON),
         )
@@ -299,7 +271,7 @@ def _outcome(search: _Search) -> Outcome:
     best = best_of(trials)
     if best is None:
         raise MvcnError(
-            f"None of the {len(trials)} trials came to its end; {search.output / TRIALS_FILE} says "
+            f"None of the {len(trials)} trials was completed; {search.output / TRIALS_FILE} says "
             f"why, of the first: {trials[0].reason}"
         )
     counts = Counter(trial.state for trial in trials)
@@ -311,7 +283,7 @@ def _outcome(search: _Search) -> Outcome:
 def _importance(search: _Search, complete: int) -> Mapping[str, float]:
     if complete < MIN_TRIALS_FOR_IMPORTANCE:
         return {}
-    importance = search.library.importance
+    importance = search.optuna.importance
     try:
         found = importance.get_param_importances(
             search.study, evaluator=importance.FanovaImportanceEvaluator(seed=SEED)

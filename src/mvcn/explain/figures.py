@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from mvcn.data.images import open_thumbnail
+from mvcn.explain.observation import Sparsity
 from mvcn.explain.post import Explanation, Word
 from mvcn.explain.space import MapKind, Space, project
-from mvcn.explain.sparsity import Sparsity
 from mvcn.nn.attention import Normalizer
 
 PANEL_INCHES = 2.5

@@ -1,7 +1,8 @@
-"""What a model does with posts: attention, fused features, probabilities."""
+"""What a model does with posts: attention and how sparse it is, fused features, probabilities."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import MvcnOutput, probabilities
+from mvcn.nn.attention import MultiHeadAttention, Normalizer
+from mvcn.nn.fusion import TextGuidedFusion
 
 BATCH_SIZE = 50
 
@@ -22,11 +25,21 @@ class Observation:
     weights: Float[Tensor, "head token patch"] | None
     """Text-to-image attention of the last text-guided unit, padding removed; None without one."""
     token_weights: Float[Tensor, " token"] | None
-    """Share of each text token in the fused feature; None from networks that do not tell."""
+    """Share of each text token in the fused feature; None from networks without shares."""
     feature: Float[Tensor, " dim"]
     """z of the paper."""
     probabilities: Float[np.ndarray, " classes"]
     """Calibrated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sparsity:
+    """Text-to-image attention weights of posts, whichever image tokens they lie on."""
+
+    weights: Float[np.ndarray, "post patch"]
+    """Of each post the largest weight, the second, and so on; means over heads and text tokens."""
+    zeros: float
+    """Share of the weights that are exactly 0, mean over posts."""
 
 
 def observe(model: MvcnForClassification, posts: EncodedPosts) -> Iterator[Observation]:
@@ -47,6 +60,42 @@ def mean_attention(
     """Return the weight of each image token, averaged over heads and real text tokens."""
     real = weights if text_mask is None else weights[:, text_mask]
     return real.double().mean((0, 1))
+
+
+def measure_sparsity(observations: Iterable[Observation]) -> Sparsity | None:
+    """Return how sparse the attention of posts is; None without any.
+
+    Posts without an image, whose weights are all 0, do not count.
+    """
+    ordered, zeros = [], []
+    for seen in observations:
+        if seen.weights is not None and bool(seen.weights.any()):
+            descending = seen.weights.double().sort(-1, descending=True).values
+            ordered.append(descending.mean((0, 1)))
+            zeros.append(float((seen.weights == 0).double().mean()))
+    if not ordered:
+        return None
+    return Sparsity(torch.stack(ordered).numpy(), float(np.mean(zeros)))
+
+
+def each_normalizer(model: MvcnForClassification) -> Iterator[Normalizer]:
+    """Yield each normalizer, the model's own first, while the last text-guided unit uses it.
+
+    The scores that it normalizes stay the same. Networks without such units yield nothing.
+    """
+    fusion = getattr(model.network, "fusion", None)
+    if not isinstance(fusion, TextGuidedFusion):
+        return
+    attention = fusion.units[-1].image_attention
+    assert isinstance(attention, MultiHeadAttention)  # as `TextGuidedUnit` builds it
+    own: Normalizer = attention.normalizer
+    names: list[Normalizer] = sorted(get_args(Normalizer), key=lambda name: name != own)
+    try:
+        for name in names:
+            attention.normalizer = name
+            yield name
+    finally:
+        attention.normalizer = own
 
 
 def _observation(

@@ -1,4 +1,4 @@
-"""Everything that can be said of a model's verdict on one post."""
+"""Everything that can be said of a model's prediction for one post."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mvcn.data.text import has_text
-from mvcn.explain.observation import Observation, observe
+from mvcn.explain.observation import Observation, each_normalizer, observe
 from mvcn.explain.saliency import Method, image_saliency, word_saliency
 from mvcn.explain.space import Space
-from mvcn.explain.sparsity import each_normalizer
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification

@@ -1,4 +1,4 @@
-"""How much each part of an image, or each word, matters for a verdict: three ways to say it."""
+"""How much each token of an image, or each word, matters for a prediction, by three methods."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args

@@ -59,7 +59,7 @@ class Clusters:
     """Mean squared distance to the own centroid over that of centroids to the mean of all."""
 
 
-def read_space(
+def space_of(
     observations: Iterable[Observation], posts: Sequence[Post], class_names: Sequence[str]
 ) -> Space:
     """Return the space of labelled posts that a model has seen.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from itertools import cycle
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,14 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from mvcn.evaluation.metrics import METRIC_TITLES
+
 NUM_BINS = 10
-PARTS_COLORS = ("#0b57a4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e")
-NOT_PARTS = {"grad_norm", "learning_rate", "epoch", "step", "total_flos", "train_loss"}
-DEV_SCORES = {
-    "eval_accuracy": "accuracy",
-    "eval_f1_weighted": "weighted F1",
-    "eval_f1_macro": "macro F1",
-}
+COLORS = ("#0b57a4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e")
+NO_LOSSES = {"grad_norm", "learning_rate", "epoch", "step", "total_flos", "train_loss"}
+DEV_SCORES = ("accuracy", "f1_weighted", "f1_macro")
 
 
 def reliability(
@@ -45,7 +44,7 @@ def reliability(
 
 
 def training_curves(rows: Sequence[Mapping[str, str]]) -> tuple[str, str]:
-    """Return each part of the training loss, and the dev scores, over the epochs.
+    """Return each term of the training loss, and the dev scores, over the epochs.
 
     Args:
         rows: What was logged, at least once.
@@ -55,20 +54,14 @@ def training_curves(rows: Sequence[Mapping[str, str]]) -> tuple[str, str]:
 
 def _loss_curves(rows: Sequence[Mapping[str, str]]) -> str:
     figure, axis = _epochs_figure("loss")
-    parts = [
+    terms = [
         name
         for name in rows[0]
-        if not name.startswith(("eval_", "train_")) and name not in NOT_PARTS
+        if not name.startswith(("eval_", "train_")) and name not in NO_LOSSES
     ]
-    for color, name in zip(PARTS_COLORS * len(parts), parts, strict=False):
-        axis.plot(
-            *_series(rows, name),
-            color=color,
-            linewidth=1.4,
-            marker=".",
-            markersize=3,
-            label=name.replace("_", " "),
-        )
+    for color, name in zip(cycle(COLORS), terms, strict=False):
+        (line,) = axis.plot(*_series(rows, name), ".-", color=color, linewidth=1.4, markersize=3)
+        line.set_label(name.replace("_", " "))
     axis.plot(*_series(rows, "eval_loss"), "k.--", label="dev loss")
     axis.legend(fontsize=8, frameon=False)
     return _svg(figure)
@@ -76,9 +69,10 @@ def _loss_curves(rows: Sequence[Mapping[str, str]]) -> str:
 
 def _score_curves(rows: Sequence[Mapping[str, str]]) -> str:
     figure, axis = _epochs_figure("dev, %")
-    for color, (name, title) in zip(PARTS_COLORS, DEV_SCORES.items(), strict=False):
-        epochs, values = _series(rows, name)
-        axis.plot(epochs, [100 * value for value in values], "o-", color=color, label=title)
+    for color, name in zip(COLORS, DEV_SCORES, strict=False):
+        epochs, values = _series(rows, f"eval_{name}")
+        percent = [100 * value for value in values]
+        axis.plot(epochs, percent, "o-", color=color, label=METRIC_TITLES[name])
     axis.legend(fontsize=8, frameon=False)
     return _svg(figure)
 

@@ -16,12 +16,13 @@ from mvcn.evaluation import (
     evaluate_predictions,
     likely_label_errors,
 )
+from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import observe
 from mvcn.explain.post import Explanation, Word, explain
+from mvcn.explain.run import TrainedRun
 from mvcn.explain.saliency import Method
-from mvcn.explain.space import Space, measure_clusters, read_space
-from mvcn.explain.trained_run import TrainedRun
+from mvcn.explain.space import Space, measure_clusters, space_of
 from mvcn.inputs.batches import MODALITIES
 from mvcn.report.charts import reliability, training_curves
 from mvcn.report.html import jpeg_address, png_address, write_page
@@ -34,14 +35,6 @@ METHOD: Method = "occlusion"
 THUMBNAIL_PX = 224
 NUM_LENGTHS = 3
 """Groups of posts by the length of their texts."""
-METRICS = {
-    "accuracy": "accuracy",
-    "f1_weighted": "weighted F1",
-    "f1_macro": "macro F1",
-    "f1_binary": "F1 of the second class",
-    "expected_calibration_error": "calibration error",
-    "negative_log_likelihood": "negative log likelihood",
-}
 
 
 def write_report(
@@ -66,7 +59,7 @@ def write_report(
 
 def _content(run: TrainedRun) -> dict[str, Any]:
     seen = list(observe(run.model, run.dev))
-    space = read_space(seen, run.dev.posts, run.model.class_names)
+    space = space_of(seen, run.dev.posts, run.model.class_names)
     rows, labels = np.stack([one.probabilities for one in seen]), space.labels
     evaluation = evaluate_predictions(rows, labels, space.class_names)
     own = rows[np.arange(len(labels)), labels]
@@ -92,7 +85,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         },
         "doubtful": [cards[i] for i in doubtful[:SHOWN_POSTS]],
         "doubtful_ids": [run.dev.posts[i].id for i in doubtful],
-        "report": run.metrics,
+        "run": run.metrics,
         "environment": run.environment,
         "network": run.config.model.network,
     }
@@ -136,7 +129,7 @@ def _pictures(explanation: Explanation) -> tuple[str, str]:
 
 def _metric_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     rows = []
-    for name, title in METRICS.items():
+    for name, title in METRIC_TITLES.items():
         value, ends = getattr(evaluation, name), evaluation.intervals.get(name)
         if value is not None:
             rows.append((title, f"{value:.3f}", "{:.3f} to {:.3f}".format(*ends) if ends else ""))

@@ -10,18 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mvcn.config import DataConfig, ModelConfig, RunConfig
 from mvcn.data.reading import THREE_WAY, TWO_WAY
-from mvcn.evaluation.metrics import INTERVAL_PERCENT
+from mvcn.evaluation.metrics import INTERVAL_PERCENT, METRIC_TITLES
 from mvcn.models.registry import system
 
 TEMPLATE = "model_card.md.jinja"
 TASK = "image-text-classification"
 TAGS = ("mvcn", "multimodal", TASK, "sentiment-analysis")
-METRICS = {
-    "accuracy": ("accuracy", "accuracy"),
-    "f1_weighted": ("f1", "weighted F1"),
-    "f1_macro": ("f1", "macro F1"),
-}
-"""Name in the metrics -> name in the front matter, title."""
+METRICS = {"accuracy": "accuracy", "f1_weighted": "f1", "f1_macro": "f1"}
+"""Metric -> its name in the front matter."""
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#&~$!])")
 
 
@@ -57,7 +53,7 @@ def model_card(
         reads=_reads(config.model.network),
         metrics=metrics,
         environment=environment,
-        titles={title: key for key, (_, title) in METRICS.items()},
+        titles={METRIC_TITLES[key]: key for key in METRICS},
         percent=INTERVAL_PERCENT,
         weakest=min(per_class, key=lambda one: per_class[one]["f1"]),
         task=TASK,
@@ -74,16 +70,16 @@ def _front_matter(name: str, data: DataConfig, metrics: Mapping[str, Any]) -> st
             dataset_name=_dataset(data),
             dataset_split="dev",
             metric_type=kind,
-            metric_name=f"{title} (dev)",
+            metric_name=f"{METRIC_TITLES[key]} (dev)",
             metric_value=metrics["dev"][key],
         )
-        for key, (kind, title) in METRICS.items()
+        for key, kind in METRICS.items()
     ]
     about = ModelCardData(
         library_name="mvcn",
         pipeline_tag="other",  # the hub has no such task yet; the tags name it
         tags=list(TAGS),
-        metrics=sorted({kind for kind, _ in METRICS.values()}),
+        metrics=sorted(set(METRICS.values())),
         model_name=name,
         eval_results=results,
     )

@@ -1,14 +1,6 @@
 """What commands say on the terminal."""
 
-from mvcn.cli.process import format_table, print_problems
-
-
-def test_columns_are_as_wide_as_their_widest_cell():
-    rows = [("setting", "best"), ("a", "0.25"), ("long name", "1")]
-    assert format_table(rows) == "setting    best\na          0.25\nlong name  1"
-    assert format_table(rows, are_numbers=True) == (
-        "setting    best\na          0.25\nlong name     1"
-    )
+from mvcn.cli.process import print_problems
 
 
 def test_a_post_that_was_left_out_is_named_once(capsys):

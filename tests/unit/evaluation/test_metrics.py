@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from mvcn.errors import MvcnError
-from mvcn.evaluation import evaluate_groups, evaluate_predictions, format_evaluation
+from mvcn.evaluation import (
+    evaluate_groups,
+    evaluate_predictions,
+    format_evaluation,
+    format_table,
+)
 
 POLARITIES = ["positive", "neutral", "negative"]
 INTERVAL_METRICS = ["accuracy", "f1_weighted", "f1_macro"]
@@ -312,3 +317,11 @@ def test_groups_are_judged_as_if_they_were_alone():
 
 def test_a_single_group_is_not_judged_twice():
     assert evaluate_groups(np.eye(2), np.array([0, 1]), ["all", "all"], ("a", "b")) == {}
+
+
+def test_columns_are_as_wide_as_their_widest_cell():
+    rows = [("setting", "best"), ("a", "0.25"), ("long name", "1")]
+    assert format_table(rows) == "setting    best\na          0.25\nlong name  1"
+    assert format_table(rows, are_numbers=True) == (
+        "setting    best\na          0.25\nlong name     1"
+    )

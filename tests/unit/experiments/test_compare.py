@@ -1,4 +1,4 @@
-"""Rows of an experiment side by side: pooled folds, differences, words, tables."""
+"""Variants of an experiment side by side: pooled folds, differences, words, tables."""
 
 import csv
 import dataclasses
@@ -11,7 +11,6 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from mvcn.errors import MvcnError
 from mvcn.evaluation.significance import MAX_EXACT_SEEDS
-from mvcn.experiments.cell import CellResult
 from mvcn.experiments.compare import compare
 from mvcn.experiments.comparison_tables import (
     CAUTION,
@@ -21,21 +20,22 @@ from mvcn.experiments.comparison_tables import (
     scores_table,
     sentences,
 )
+from mvcn.experiments.grid import CellResult
 
 LABELS = np.random.default_rng(5).choice(3, size=120, p=[0.5, 0.3, 0.2])
 NEAR = np.arange(120) % 10 == 0
 
 
 def cell(
-    row, seed=0, *, right=0.6, fold=None, posts=slice(None), data="mine", digest="same", **more
+    variant, seed=0, *, right=0.6, fold=None, posts=slice(None), data="mine", digest="same", **more
 ):
     """Return a cell whose predictions are right with the given probability."""
-    generator = np.random.default_rng([seed, len(row), sum(map(ord, row))])
+    generator = np.random.default_rng([seed, len(variant), sum(map(ord, variant))])
     guess = generator.integers(3, size=120)
     predicted = np.where(generator.random(120) < right, LABELS, guess)
     made = CellResult(
         experiment="e",
-        row=row,
+        variant=variant,
         data=data,
         seed=seed,
         fold=fold,
@@ -52,26 +52,26 @@ def cell(
     return dataclasses.replace(made, **more)
 
 
-def rows(*names, seeds=(0, 1, 2), **options):
+def grid(*names, seeds=(0, 1, 2), **options):
     return [cell(name, seed, **options) for name in names for seed in seeds]
 
 
 def test_scores_are_means_and_deviations_over_seeds():
-    cells = rows("one")
+    cells = grid("one")
     (results,) = compare(cells)
-    (row,) = results.rows
+    (variant,) = results.variants
     expected = [100 * f1_score(c.labels, c.predicted, average="weighted") for c in cells]
-    assert row.spread("f1_weighted").mean == pytest.approx(np.mean(expected) / 100)
-    assert row.spread("f1_weighted").deviation == pytest.approx(np.std(expected, ddof=1) / 100)
-    fresh = [accuracy_score(c.labels[~NEAR], c.predicted[~NEAR]) for c in cells]
-    assert row.spread("accuracy", fresh=True).mean == pytest.approx(np.mean(fresh))
+    assert variant.spread("f1_weighted").mean == pytest.approx(np.mean(expected) / 100)
+    assert variant.spread("f1_weighted").deviation == pytest.approx(np.std(expected, ddof=1) / 100)
+    without = [accuracy_score(c.labels[~NEAR], c.predicted[~NEAR]) for c in cells]
+    assert variant.spread("accuracy", near_duplicates=False).mean == pytest.approx(np.mean(without))
     (shown,) = scores_table(results).rows
     assert shown[:2] == ["one", "3"]
     assert shown[3] == f"{np.mean(expected):.1f} ± {np.std(expected, ddof=1):.1f}"
     assert shown[-1] == "11"
 
 
-def test_folds_of_a_seed_are_judged_together():
+def test_folds_of_a_seed_are_evaluated_together():
     parts = [slice(0, 50), slice(50, 90), slice(90, 120)]
     folds = [
         cell("one", fold=k, posts=part, digest=f"fold {k}")
@@ -80,26 +80,26 @@ def test_folds_of_a_seed_are_judged_together():
     (pooled,), (whole,) = compare(folds), compare([cell("one")])
     assert (pooled.num_folds, pooled.num_posts) == (3, 120)
     for metric in ("accuracy", "f1_weighted", "f1_macro"):
-        assert pooled.rows[0].scores(metric) == pytest.approx(whole.rows[0].scores(metric))
-    assert pooled.rows[0].seconds.mean == 30  # three trainings of 10 s
+        assert pooled.variants[0].scores(metric) == pytest.approx(whole.variants[0].scores(metric))
+    assert pooled.variants[0].seconds.mean == 30  # three trainings of 10 s
 
 
-def test_a_seed_that_lacks_a_fold_is_left_out_and_named():
-    cells = [cell(row, fold=k, digest=f"{k}") for row in ("one", "two") for k in range(3)]
+def test_a_seed_without_a_fold_is_left_out_and_named():
+    cells = [cell(name, fold=k, digest=f"{k}") for name in ("one", "two") for k in range(3)]
     (results,) = compare([*cells, cell("one", 1, fold=0, digest="0")])
-    assert [row.seeds for row in results.rows] == [(0,), (0,)]
-    assert "Left out, since folds lack: one, seed 1." in list(sentences(results))
-    (nothing,) = compare([c for c in cells if (c.row, c.fold) != ("two", 2)])
-    assert [row.name for row in nothing.rows] == ["one"]
+    assert [variant.seeds for variant in results.variants] == [(0,), (0,)]
+    assert "Left out, since folds are missing: one, seed 1." in list(sentences(results))
+    (nothing,) = compare([c for c in cells if (c.variant, c.fold) != ("two", 2)])
+    assert [variant.name for variant in nothing.variants] == ["one"]
 
 
-def test_each_data_set_has_tables_of_its_own():
-    found = compare([*rows("one"), *rows("one", data="theirs", digest="other")])
+def test_each_dataset_has_tables_of_its_own():
+    found = compare([*grid("one"), *grid("one", data="theirs", digest="other")])
     assert [results.data for results in found] == ["mine", "theirs"]
 
 
-def test_a_better_row_is_called_better_and_an_equal_one_noise():
-    (results,) = compare(rows("plain", "other") + rows("good", right=0.95) + rows("bad", right=0.1))
+def test_a_better_variant_is_called_better_and_an_equal_one_noise():
+    (results,) = compare(grid("plain", "other") + grid("good", right=0.95) + grid("bad", right=0.1))
     other, good, bad, note, _ = sentences(results)
     assert other.startswith("other against plain: ")
     assert other.endswith("is within noise.")
@@ -137,12 +137,12 @@ def test_one_seed_has_no_deviation_and_its_words_say_so():
     assert "±" not in "".join(scores_table(results).rows[0])
     better, caution, note = sentences(results)
     assert "(95 % interval over posts alone +" in better
-    assert caution.startswith("Where a row has one seed, nothing tells how much")
+    assert caution.startswith("Where a variant has one seed, nothing tells how much")
     assert note == "With 1 shared seed the exact test over seeds cannot give less than p = 1."
 
 
 def test_the_smallest_p_is_said_for_each_number_of_shared_seeds():
-    (results,) = compare(rows("one", "two", seeds=range(5)) + rows("three", seeds=(3, 4, 9)))
+    (results,) = compare(grid("one", "two", seeds=range(5)) + grid("three", seeds=(3, 4, 9)))
     assert [c.shared_seeds for c in results.comparisons] == [5, 2]
     assert [c.fewest_seeds for c in results.comparisons] == [5, 3]
     notes = [s for s in sentences(results) if s.startswith("With")]
@@ -151,16 +151,16 @@ def test_the_smallest_p_is_said_for_each_number_of_shared_seeds():
 
 
 def test_too_many_seeds_for_the_exact_test_have_all_but_it():
-    (results,) = compare(rows("one", "two", seeds=range(MAX_EXACT_SEEDS + 1)))
+    (results,) = compare(grid("one", "two", seeds=range(MAX_EXACT_SEEDS + 1)))
     assert results.comparisons[0].seeds_p is None
     assert differences_table(results).rows[0][6] == "-"
 
 
 def test_accuracy_is_compared_too():
-    cells = rows("one", "two")
+    cells = grid("one", "two")
     (results,) = compare(cells)
     means = [
-        np.mean([accuracy_score(c.labels, c.predicted) for c in cells if c.row == name])
+        np.mean([accuracy_score(c.labels, c.predicted) for c in cells if c.variant == name])
         for name in ("one", "two")
     ]
     found = results.comparisons[0].accuracy
@@ -178,55 +178,63 @@ def test_calibration_error_is_that_of_the_runs_but_never_of_folds():
     assert "calibration error" not in scores_table(folds).header
 
 
-def test_a_fold_that_lacks_in_all_rows_is_missed():
-    (results,) = compare([cell(row, fold=k, digest=f"{k}") for row in "ab" for k in (0, 2)])
-    assert (results.num_folds, results.rows) == (3, [])
-    assert list(sentences(results)) == ["Left out, since folds lack: a, seed 0; b, seed 0."]
+def test_a_fold_missing_in_all_variants_is_missed():
+    (results,) = compare([cell(name, fold=k, digest=f"{k}") for name in "ab" for k in (0, 2)])
+    assert (results.num_folds, results.variants) == (3, [])
+    assert list(sentences(results)) == ["Left out, since folds are missing: a, seed 0; b, seed 0."]
 
 
 def test_the_baseline_can_be_chosen():
-    (results,) = compare(rows("plain", "good"), baseline="good")
-    assert [(c.row, c.baseline) for c in results.comparisons] == [("plain", "good")]
+    (results,) = compare(grid("plain", "good"), baseline="good")
+    assert [(c.variant, c.baseline) for c in results.comparisons] == [("plain", "good")]
     assert differences_table(results).rows[0][0] == "plain against good"
 
 
-def test_rows_without_a_common_seed_are_tested_unpaired():
-    cells = [*rows("one", seeds=(0, 1)), *rows("good", seeds=(2, 3), right=0.95)]
+def test_variants_without_a_common_seed_are_tested_unpaired():
+    cells = [*grid("one", seeds=(0, 1)), *grid("good", seeds=(2, 3), right=0.95)]
     (results,) = compare(cells)
     # Of the 6 ways to choose 2 of 4 scores, the one found and its reverse are the most extreme.
     assert results.comparisons[0].seeds_p == pytest.approx(2 / 6)
     assert differences_table(results).rows[0][6] == "0.333"
-    assert "Rows that share no seed are tested over seeds as if unpaired." in sentences(results)
+    assert "Variants that share no seed are tested over seeds as if unpaired." in sentences(results)
     assert not any("shared seed" in sentence for sentence in sentences(results))
 
 
 @pytest.mark.parametrize(
     ("cells", "baseline", "words"),
     [
-        (rows("one", "two"), "three", "On mine there is no row 'three': the rows are one, two."),
-        ([cell("one"), cell("two", digest="else")], None, "'two' with seed 0 judges other posts"),
+        (
+            grid("one", "two"),
+            "three",
+            "no variant 'three': the variants are one, two.",
+        ),
+        (
+            [cell("one"), cell("two", digest="else")],
+            None,
+            "'two' with seed 0 is evaluated on other",
+        ),
         ([cell("one"), cell("one", fold=0)], None, "mix folds and a fixed split"),
         ([], None, "There are no results to compare"),
-        (rows("one") * 2, None, "2 results of row 'one', seed 0: name each folder once"),
+        (grid("one") * 2, None, "2 results of variant 'one', seed 0: name each folder once"),
         (
             [cell("one", fold=0), cell("one", fold=0)],
             None,
-            "2 results of row 'one', seed 0, fold 0",
+            "2 results of variant 'one', seed 0, fold 0",
         ),
         (
             [cell("one"), cell("one", 1, experiment="f", settings={"model": {"heads": 2}})],
             None,
-            "row 'one' of experiment 'f' has other settings than that of experiment 'e'",
+            "variant 'one' of experiment 'f' has other settings than that of experiment 'e'",
         ),
         (
             [cell("one"), cell("two", class_names=("b", "a", "c"))],
             None,
-            "'two' with seed 0 judges other posts or classes",
+            "'two' with seed 0 is evaluated on other posts or classes",
         ),
         (
             [cell("one", fold=0), *(cell("two", fold=k) for k in (0, 1))],
             "one",
-            "folds lack in every seed of row 'one'",
+            "folds are missing in every seed of variant 'one'",
         ),
     ],
 )
@@ -243,9 +251,9 @@ def test_two_classes_have_a_binary_f1_too():
             labels=c.labels.clip(max=1),
             predicted=c.predicted.clip(max=1),
         )
-        for c in rows("one", data="theirs", digest="other")
+        for c in grid("one", data="theirs", digest="other")
     ]
-    found = compare([*rows("one"), *two])
+    found = compare([*grid("one"), *two])
     expected = np.mean([f1_score(c.labels, c.predicted) for c in two])
     table = scores_table(found[1])
     shown = dict(zip(table.header, table.rows[0], strict=True))["F1 of the second class"]
@@ -256,29 +264,30 @@ def test_two_classes_have_a_binary_f1_too():
     assert float(read[3]["f1_binary"]) == f1_score(two[0].labels, two[0].predicted)
 
 
-def test_a_vote_of_the_seeds_is_told_apart_from_their_mean():
-    cells = rows("one")
+def test_an_ensemble_of_the_seeds_is_told_apart_from_their_mean():
+    cells = grid("one")
     (results,) = compare(cells)
     votes = [np.bincount(column).argmax() for column in np.array([c.predicted for c in cells]).T]
     accuracy, f1 = accuracy_score(LABELS, votes), f1_score(LABELS, votes, average="weighted")
-    said = (
-        f"A vote of all seeds, accuracy / weighted F1: one {100 * accuracy:.1f} / {100 * f1:.1f}."
-    )
+    scores = f"one {100 * accuracy:.1f} / {100 * f1:.1f}"
+    said = f"An ensemble of all seeds, accuracy / weighted F1: {scores}."
     assert said in list(sentences(results))
-    (of_two,) = compare(rows("one", seeds=(0, 1)))
-    assert not any("vote" in sentence for sentence in sentences(of_two))
+    (of_two,) = compare(grid("one", seeds=(0, 1)))
+    assert not any("ensemble" in sentence for sentence in sentences(of_two))
 
 
 def test_csv_holds_every_seed_with_all_digits():
-    cells = rows("one", "two")
+    cells = grid("one", "two")
     read = list(csv.DictReader(io.StringIO(render(compare(cells), "csv"))))
-    assert [(row["row"], row["seed"]) for row in read] == [(c.row, str(c.seed)) for c in cells]
+    assert [(row["variant"], row["seed"]) for row in read] == [
+        (c.variant, str(c.seed)) for c in cells
+    ]
     for row, c in zip(read, cells, strict=True):
         assert float(row["accuracy"]) == accuracy_score(c.labels, c.predicted)
 
 
 def test_markdown_has_a_cell_for_each_column():
-    text = render(compare(rows("one", "two")), "markdown")
+    text = render(compare(grid("one", "two")), "markdown")
     tables = [line for line in text.splitlines() if line.startswith("|")]
     widths = [line.count("|") for line in tables]
     assert len(tables) == 4 + 3
@@ -287,7 +296,7 @@ def test_markdown_has_a_cell_for_each_column():
 
 
 def test_latex_escapes_what_means_something_to_it():
-    text = render(compare(rows("a_b", "c_d")), "latex")
+    text = render(compare(grid("a_b", "c_d")), "latex")
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert r"a\_b & 3 & " in text
     assert r" $\pm$ " in text
@@ -296,7 +305,7 @@ def test_latex_escapes_what_means_something_to_it():
 
 
 def test_latex_has_no_sign_that_its_default_fonts_show_as_another():
-    text = render(compare(rows("plain") + rows("good", right=0.95)), "latex")
+    text = render(compare(grid("plain") + grid("good", right=0.95)), "latex")
     assert r"\textless{} 0.001" in text
     assert not re.search(r"[<>|]", text)
 
@@ -307,9 +316,9 @@ def test_published_numbers_come_with_split_and_convention():
     assert ["CLMLF", "75.33", "73.46", "weighted", "3611 / 450 / 450"] in table.rows
     assert ["MVCN", "76.06", "74.55", "weighted", "a mean of runs or another"] in table.rows
     assert published_table("mine") is None
-    text = render(compare(rows("one", data="mvsa-single")), "markdown")
+    text = render(compare(grid("one", data="mvsa-single")), "markdown")
     assert text.endswith(f"{CAUTION}\n")
-    assert CAUTION not in render(compare(rows("one")), "markdown")
+    assert CAUTION not in render(compare(grid("one")), "markdown")
 
 
 @pytest.mark.parametrize(("data", "posts"), [("mvsa-single", 450), ("mvsa-multiple", 1700)])

@@ -14,10 +14,10 @@ SHIPPED = sorted(
     for path in (resources.files("mvcn") / "recipes" / "experiments").iterdir()
 )
 CONTENT = {
-    "name": "two-rows",
+    "name": "two-variants",
     "seeds": [3, 1],
     "data": {"mine": {"root": "posts.csv"}, "theirs": {"name": "hfm"}},
-    "rows": {"plain": None, "published": {"recipe": "paper", "training": {"epochs": 7}}},
+    "variants": {"plain": None, "published": {"recipe": "paper", "training": {"epochs": 7}}},
 }
 
 
@@ -28,19 +28,19 @@ def write(tmp_path, **changes):
     return str(path)
 
 
-def test_a_grid_has_each_row_with_each_data_and_seed(tmp_path):
+def test_a_grid_has_each_variant_with_each_data_and_seed(tmp_path):
     cells = cells_of(read_experiment(write(tmp_path)))
-    assert [(cell.seed, cell.data, cell.row) for cell in cells] == [
-        (seed, data, row)
+    assert [(cell.seed, cell.data, cell.variant) for cell in cells] == [
+        (seed, data, variant)
         for seed in (3, 1)
         for data in ("mine", "theirs")
-        for row in ("plain", "published")
+        for variant in ("plain", "published")
     ]
     assert len({cell.path for cell in cells}) == 8
     assert all(cell.fold is None for cell in cells)
 
 
-def test_a_cell_has_the_settings_of_its_recipe_and_row(tmp_path):
+def test_a_cell_has_the_settings_of_its_recipe_and_variant(tmp_path):
     first, second = cells_of(read_experiment(write(tmp_path)))[:2]
     expected = read_recipe("default")
     expected.update({"data": CONTENT["data"]["mine"], "training": {"seed": 3}})
@@ -50,9 +50,14 @@ def test_a_cell_has_the_settings_of_its_recipe_and_row(tmp_path):
     assert second.config == expected
 
 
-def test_all_rows_start_from_the_recipe_of_the_experiment(tmp_path):
+def test_all_variants_start_from_the_recipe_of_the_experiment(tmp_path):
     experiment = read_experiment(write(tmp_path, recipe="paper"))
-    assert settings_of(experiment.rows["plain"]) == settings_of(read_recipe("paper"))
+    assert settings_of(experiment.variants["plain"]) == settings_of(read_recipe("paper"))
+
+
+def test_variants_may_be_called_rows_as_in_earlier_versions(tmp_path):
+    former = write(tmp_path, variants="none", rows=CONTENT["variants"])
+    assert read_experiment(former) == read_experiment(write(tmp_path))
 
 
 def test_folds_multiply_the_cells(tmp_path):
@@ -61,9 +66,9 @@ def test_folds_multiply_the_cells(tmp_path):
     assert len({cell.path for cell in cells}) == 12
 
 
-def test_what_makes_a_row_is_neither_data_nor_seed(tmp_path):
+def test_what_makes_a_variant_is_neither_data_nor_seed(tmp_path):
     cells = cells_of(read_experiment(write(tmp_path)))
-    settings = [settings_of(cell.config) for cell in cells if cell.row == "plain"]
+    settings = [settings_of(cell.config) for cell in cells if cell.variant == "plain"]
     assert settings == settings[:1] * 4
     assert "data" not in settings[0]
     assert "seed" not in settings[0]["training"]
@@ -77,12 +82,12 @@ def test_a_shipped_experiment_is_found_by_name_and_has_one(name):
 
 def test_the_ablation_adds_one_part_at_a_time():
     objective = {
-        row: settings_of(config)["objective"]
-        for row, config in read_experiment("ablation").rows.items()
+        name: settings_of(config)["objective"]
+        for name, config in read_experiment("ablation").variants.items()
     }
-    calibrated = [row for row, parts in objective.items() if parts["calibration"]]
-    assert calibrated == [row for row in objective if row.startswith("mvcn")]
-    assert [row for row, parts in objective.items() if not parts["congruity_weight"]] == [
+    calibrated = [name for name, section in objective.items() if section["calibration"]]
+    assert calibrated == [name for name in objective if name.startswith("mvcn")]
+    assert [name for name, section in objective.items() if not section["congruity_weight"]] == [
         "mfs",
         "tgf-softmax",
         "tgf",
@@ -92,18 +97,19 @@ def test_the_ablation_adds_one_part_at_a_time():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"rows": {"a": None, "b": None}}, "the rows 'a' and 'b' have the same settings"),
-        ({"rows": "none"}, "lacks 'rows'"),
+        ({"variants": {"a": None, "b": None}}, "the variants 'a' and 'b' have the same settings"),
+        ({"variants": "none"}, "needs 'variants'"),
         ({"row": 1}, "has the key 'row'"),
+        ({"rows": {"a": {}}}, "has the key 'rows'"),
         ({"name": "a/b"}, "'a/b' would become a folder"),
-        ({"rows": {"..": {}}}, "would become a folder"),
-        ({"rows": {}}, "'rows' must name at least one"),
+        ({"variants": {"..": {}}}, "would become a folder"),
+        ({"variants": {}}, "'variants' must name at least one"),
         ({"data": []}, "'data' must name at least one"),
-        ({"rows": {"a": {"modle": {}}}}, "no setting 'modle'"),
-        ({"rows": {"a": {"training": {"epochs": 0}}}}, "'training.epochs' is 0"),
-        ({"rows": {"a": {"data": {}}}}, "cannot have data of its own"),
-        ({"rows": {"a": 3}}, "a row must hold sections"),
-        ({"rows": {"a": {"recipe": "nothing"}}}, "No recipe 'nothing'"),
+        ({"variants": {"a": {"modle": {}}}}, "no setting 'modle'"),
+        ({"variants": {"a": {"training": {"epochs": 0}}}}, "'training.epochs' is 0"),
+        ({"variants": {"a": {"data": {}}}}, "cannot have data of its own"),
+        ({"variants": {"a": 3}}, "a variant must hold sections"),
+        ({"variants": {"a": {"recipe": "nothing"}}}, "No recipe 'nothing'"),
         ({"data": {"a": {"rot": "x"}}}, "did you mean 'data.root'"),
         ({"seeds": []}, "'seeds' must be a list of different whole numbers"),
         ({"seeds": [1, 1]}, "'seeds' must be"),
@@ -124,6 +130,6 @@ def test_says_which_experiments_there_are(tmp_path):
     with pytest.raises(ConfigError, match=r"No experiment 'nothing': .* ablation"):
         read_experiment("nothing")
     broken = tmp_path / "broken.yaml"
-    broken.write_text("rows: [", "utf-8")
+    broken.write_text("variants: [", "utf-8")
     with pytest.raises(ConfigError, match=r"broken.yaml' cannot be read as YAML"):
         read_experiment(str(broken))

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import optuna
 import pytest
 import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mvcn.config import DataConfig, read_recipe
 from mvcn.errors import ConfigError
 from mvcn.experiments.tuning import DevScores, tune
-from mvcn.experiments.tuning_results import Trial, best_of, write_recipe, write_trials
-from mvcn.experiments.tuning_space import Choices, Span, read_space
+from mvcn.experiments.tuning_space import read_space
+from mvcn.experiments.tuning_study import Trial, best_of, write_recipe, write_trials
 
 SHIPPED = sorted(
     path.name.removesuffix(".yaml")
@@ -44,13 +45,16 @@ def write(tmp_path, **changes):
 def test_a_space_has_numbers_of_the_kind_of_their_setting(tmp_path):
     space = read_space(write(tmp_path))
     rate, epochs, dropout, attention, weights = space.settings.values()
-    assert rate == Span(1e-5, 1e-3, log=True)
-    assert epochs == Span(2, 6, step=2)
+    assert rate == FloatDistribution(1e-5, 1e-3, log=True)
+    assert epochs == IntDistribution(2, 6, step=2)
     assert {type(number) for number in (epochs.low, epochs.high, epochs.step)} == {int}
-    assert dropout == Span(0.0, 0.3, step=0.1)
+    assert dropout == FloatDistribution(0.0, 0.3, step=0.1)
     assert {type(number) for number in (dropout.low, dropout.high, dropout.step)} == {float}
-    assert attention == Choices(("softmax", "sparsemax"))
-    assert weights.labels == ("auto", '{"positive": 2.0}')
+    assert attention == CategoricalDistribution(("softmax", "sparsemax"))
+    assert weights.choices == ("auto", '{"positive": 2.0}')
+    stored = space.value_of("objective.class_weights", '{"positive": 2.0}')
+    assert stored == {"positive": 2.0}
+    assert space.value_of("training.epochs", 4) == 4
     assert (space.seeds, space.folds, space.metric) == ((0,), None, "f1_weighted")
 
 
@@ -64,6 +68,14 @@ def test_a_trial_has_the_settings_of_recipe_data_and_space(tmp_path):
     expected.update({"training": {"epochs": 5, "seed": 2}})
     assert cells[-1].config == expected
     assert space.start == read_recipe("paper")
+
+
+def test_settings_may_have_their_earlier_names(tmp_path):
+    weight, name = {"low": 0, "high": 1}, "objective.unimodal_label_weight"
+    former = {"objective.annotation_weight": weight}
+    assert read_space(write(tmp_path, space=former)).settings == {name: FloatDistribution(0, 1)}
+    with pytest.raises(ConfigError, match=f"'{name}' is given twice"):
+        read_space(write(tmp_path, space=former | {name: weight}))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -103,7 +115,7 @@ def test_says_what_is_wrong_with_a_file(tmp_path, changes, words):
         ("training.__init__", {"choices": [1, 2]}, "no setting 'training.__init__'"),
         ("trainin.epochs", {"low": 1, "high": 2}, "did you mean 'training'"),
         ("training.epochs", 3, "needs low and high, or choices"),
-        ("training.epochs", {"low": 1}, "lacks low or high"),
+        ("training.epochs", {"low": 1}, "needs low and high:"),
         ("training.epochs", {"low": 1, "high": 2, "choices": [1]}, "has the key 'choices'"),
         ("training.epochs", {"low": 1, "hihg": 2}, "has the key 'hihg'"),
         ("training.epochs", {"low": 2, "high": 2}, "low 2, which must be below high, 2"),

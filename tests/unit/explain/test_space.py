@@ -6,7 +6,7 @@ import torch
 
 from mvcn.errors import DataError
 from mvcn.explain.observation import Observation
-from mvcn.explain.space import Space, measure_clusters, project, read_space
+from mvcn.explain.space import Space, measure_clusters, project, space_of
 from mvcn.types import Post
 
 NAMES = ("a", "b", "c")
@@ -55,11 +55,11 @@ def test_centroids_in_one_place_have_no_clusters():
 
 
 def test_labels_become_numbers_and_unknown_ones_are_told():
-    space = read_space([seen((1.0, 2.0)), seen((3.0, 4.0))], posts("b", "a"), NAMES)
+    space = space_of([seen((1.0, 2.0)), seen((3.0, 4.0))], posts("b", "a"), NAMES)
     assert space.labels.tolist() == [1, 0]
     assert space.features.tolist() == [[1, 2], [3, 4]]
     with pytest.raises(DataError, match="label 'x'"):
-        read_space([seen((1.0, 2.0))], posts("x"), NAMES)
+        space_of([seen((1.0, 2.0))], posts("x"), NAMES)
 
 
 @pytest.mark.parametrize("kind", ["t-sne", "pca"])

@@ -10,8 +10,7 @@ import transformers
 
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError
-from mvcn.explain.gallery import NUMBERS, explain_posts
-from mvcn.explain.trained_run import TrainedRun
+from mvcn.explain.run import NUMBERS, TrainedRun, explain_posts
 from mvcn.inference import Classifier
 from mvcn.inputs.attributes import AttributeCache, AttributeModel
 from mvcn.training.run import train

@@ -8,12 +8,11 @@ import pytest
 
 from mvcn.config import RunConfig
 from mvcn.errors import MvcnError
-from mvcn.experiments.cell import CellResult, read_cell, read_cells, write_cell
-from mvcn.experiments.grid import settings_of
+from mvcn.experiments.grid import CellResult, read_cell, read_cells, settings_of, write_cell
 
 CELL = CellResult(
     experiment="e",
-    row="r",
+    variant="v",
     data="d",
     seed=2,
     fold=None,
@@ -45,6 +44,14 @@ def test_a_setting_that_came_later_has_its_default(tmp_path):
     del content["settings"]["training"]["patience"], content["settings"]["objective"]
     path.write_text(json.dumps(content))
     assert read_cell(path).settings == CELL.settings
+
+
+def test_a_result_of_an_earlier_version_names_its_variant_by_row(tmp_path):
+    write_cell(path := tmp_path / "cell.json", CELL)
+    content = json.loads(path.read_text())
+    content["row"] = content.pop("variant")
+    path.write_text(json.dumps(content))
+    assert read_cell(path).variant == "v"
 
 
 def test_many_posts_take_one_line(tmp_path):

@@ -5,8 +5,13 @@ import pytest
 import torch
 
 from mvcn.explain.figures import draw_attention
-from mvcn.explain.observation import Observation, observe
-from mvcn.explain.sparsity import Sparsity, each_normalizer, measure_sparsity
+from mvcn.explain.observation import (
+    Observation,
+    Sparsity,
+    each_normalizer,
+    measure_sparsity,
+    observe,
+)
 from mvcn.inputs.batches import PostEncoder
 from mvcn.training.run_folder import Run
 

@@ -1,0 +1,226 @@
+"""A run explained: where its posts lie, and a folder of pictures and numbers."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
+
+from mvcn.data.labels import label_ids
+from mvcn.data.posts import fingerprint
+from mvcn.errors import DataError
+from mvcn.explain.faithfulness import Curve, faithfulness, most_faithful
+from mvcn.explain.figures import draw_attention, draw_maps, draw_post
+from mvcn.explain.observation import Sparsity, each_normalizer, measure_sparsity, observe
+from mvcn.explain.post import explain
+from mvcn.explain.saliency import Method, methods_for
+from mvcn.explain.space import Space, measure_clusters, space_of
+from mvcn.files import write_json
+from mvcn.inputs.batches import EncodedPosts, PostEncoder
+from mvcn.models.saved_tensors import save_tensors
+from mvcn.nn.attention import Normalizer
+from mvcn.outputs import remove_contents, require_output_folder
+from mvcn.training.run_folder import Run
+from mvcn.types import BadImagePolicy, Post
+
+LOG = logging.getLogger(__name__)
+FEATURES_FILE = "train_features.safetensors"
+"""Fused features of the training posts, kept in the run folder when they are first needed."""
+MARK = "mvcn explain"
+NUMBERS = "explanation.json"
+MAPS = "maps.png"
+ATTENTION = "attention.png"
+
+
+class TrainedRun(Run):
+    """A finished run, with its posts as the model reads them and where they lie in its space.
+
+    Args:
+        folder: What `mvcn.training.run.train` has written.
+
+    Raises:
+        RunError: It is not a finished run, or a file in it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.encoder = PostEncoder.for_model(self.model, self.processor, self.attribute_model)
+
+    @cached_property
+    def dev(self) -> EncodedPosts:
+        """The dev posts as the model reads them."""
+        return self.encode(self.posts.dev)
+
+    @cached_property
+    def train(self) -> EncodedPosts:
+        """The training posts as the model reads them."""
+        return self.encode(self.posts.train)
+
+    @cached_property
+    def dev_space(self) -> Space:
+        """Where the dev posts lie."""
+        return self._space(self.dev)
+
+    @cached_property
+    def dev_sparsity(self) -> Mapping[Normalizer, Sparsity]:
+        """How sparse the attention over the images of dev posts is, the model's own first.
+
+        Empty for networks without text-guided units, and without images.
+        """
+        found = {
+            name: measure_sparsity(observe(self.model, self.dev))
+            for name in each_normalizer(self.model)
+        }
+        return {name: one for name, one in found.items() if one is not None}
+
+    @cached_property
+    def train_space(self) -> Space:
+        """Where the training posts lie, computed once for each run folder."""
+        place, digest = self.folder / FEATURES_FILE, fingerprint(self.train.posts)
+        kept = _read_features(place, digest)
+        names = self.model.class_names
+        if kept is None:
+            space = self._space(self.train)
+            tensors = {"features": torch.from_numpy(space.features)}
+            _keep_features(tensors, place, digest)
+            return space
+        labels = label_ids(self.train.posts, names)
+        return Space(kept.numpy(), np.array(labels), names)
+
+    def encode(
+        self, posts: Sequence[Post], on_bad_image: BadImagePolicy | None = None
+    ) -> EncodedPosts:
+        """Return posts as the model reads them.
+
+        Args:
+            posts: Labels are not read.
+            on_bad_image: What to do with an image that cannot be read; None for what the run did.
+
+        Raises:
+            BadImageError: An image cannot be read and the policy is ``error``.
+        """
+        policy = on_bad_image or self.config.data.on_bad_image
+        return self.encoder.encode(posts, policy)
+
+    def _space(self, posts: EncodedPosts) -> Space:
+        return space_of(observe(self.model, posts), posts.posts, self.model.class_names)
+
+
+def create_gallery_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make a folder for pictures, or raise a RunError; see `require_output_folder`."""
+    is_own = (folder / NUMBERS).is_file()
+    require_output_folder(folder, "explanation", is_own=is_own, overwrite=overwrite)
+    remove_contents(folder, ("*.png", NUMBERS))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def explain_posts(
+    run: TrainedRun, posts: EncodedPosts, folder: Path, method: Method, space: Space | None
+) -> None:
+    """Write a picture for each post, named by its number, and all numbers as JSON."""
+    train = run.train.posts if space is not None else []
+    found = explain(run.model, run.processor, posts, method, space, train)
+    entries = []
+    for number, explanation in enumerate(tqdm(found, total=len(posts.posts), unit="post")):
+        picture = f"{number:03d}.png"
+        (folder / picture).write_bytes(draw_post(explanation))
+        entries.append({"picture": picture, **explanation.to_mapping()})
+    write_json(folder / NUMBERS, {"report": MARK, "run": str(run.folder), "posts": entries})
+
+
+def explain_run(run: TrainedRun, folder: Path, other: TrainedRun | None, sample: int) -> None:
+    """Write maps and attention of the dev posts of one run or of two, and numbers as JSON.
+
+    Args:
+        run: To be explained.
+        folder: Made by `create_gallery_folder`.
+        other: Another run on the same posts, for instance without the constraint.
+        sample: Dev posts with an image whose explanations are tested for faithfulness; 0 for none.
+
+    Raises:
+        DataError: The two runs were evaluated on other posts, or have other classes.
+    """
+    runs = {run.folder.name: run}
+    if other is not None:
+        _require_comparable(run, other)
+        names = [one.folder.name for one in (run, other)]
+        if names[0] == names[1]:
+            names = [str(one.folder) for one in (run, other)]
+        runs = dict(zip(names, (run, other), strict=True))
+    (folder / MAPS).write_bytes(draw_maps({name: one.dev_space for name, one in runs.items()}))
+    pictures = {"maps": MAPS}
+    sparsities = {name: one.dev_sparsity for name, one in runs.items() if one.dev_sparsity}
+    if sparsities:
+        (folder / ATTENTION).write_bytes(draw_attention(sparsities))
+        pictures["attention"] = ATTENTION
+    entries = {name: run_numbers(one, sample) for name, one in runs.items()}
+    write_json(folder / NUMBERS, {"report": MARK, **pictures, "runs": entries})
+
+
+def _require_comparable(run: TrainedRun, other: TrainedRun) -> None:
+    if other.folder.resolve() == run.folder.resolve():
+        raise DataError(f"{other.folder} is the run itself: name another one to compare it with.")
+    if [post.id for post in other.posts.dev] != [post.id for post in run.posts.dev]:
+        raise DataError(f"{other.folder} was evaluated on other posts than {run.folder}.")
+    if list(other.model.class_names) != list(run.model.class_names):
+        raise DataError(f"{other.folder} has other classes than {run.folder}.")
+
+
+def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
+    """Return how a run's clusters lie, and how faithful its explanations are on dev posts."""
+    own = next(iter(run.dev_sparsity.values()), None)
+    clusters = measure_clusters(run.dev_space)
+    return {
+        "posts": len(run.dev_space.labels),
+        "clusters": None if clusters is None else dataclasses.asdict(clusters),
+        "zeros_in_attention": None if own is None else own.zeros,
+        **(measure_faithfulness(run, sample) if sample else {}),
+    }
+
+
+def measure_faithfulness(run: TrainedRun, sample: int) -> dict[str, Any]:
+    """Return which way to explain is most faithful on the first dev posts with an image."""
+    shown = [post for post in run.dev.posts if post.image is not None][:sample]
+    if not shown or run.model.image_encoder is None:
+        return {}
+    curves = faithfulness(run.model, run.encode(shown), methods_for(run.model))
+    return {
+        "faithfulness": {"posts": len(shown), **curve_numbers(curves)},
+        "most_faithful": most_faithful(curves),
+    }
+
+
+def curve_numbers(curves: Mapping[str, Curve]) -> dict[str, Any]:
+    """Return curves as plain values."""
+    return {
+        name: {
+            "gap": curve.gap,
+            "interval": list(curve.interval),
+            "deletion": curve.deletion.tolist(),
+            "insertion": curve.insertion.tolist(),
+        }
+        for name, curve in curves.items()
+    }
+
+
+def _keep_features(tensors: Mapping[str, torch.Tensor], place: Path, digest: str) -> None:
+    try:
+        save_tensors(tensors, place, metadata={"posts": digest})
+    except (OSError, SafetensorError) as error:
+        LOG.warning("%s cannot be kept (%s): it is computed anew next time.", place, error)
+
+
+def _read_features(place: Path, digest: str) -> torch.Tensor | None:
+    """Return the features that were kept for these posts; None without any, or of other posts."""
+    try:
+        with safe_open(place, "pt") as file:
+            kept = file.get_tensor("features") if file.metadata()["posts"] == digest else None
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
+    return kept
