@@ -87,15 +87,14 @@ def repeated_name(names: Iterable[str]) -> str | None:
 def number_repeated(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """Return names as pandas makes them different (``a``, ``a.1``), and which came repeatedly."""
     found: dict[str, None] = {}
-    repeated = set()
+    counts, taken = Counter[str](), set(names)
     for name in names:
-        unique, count = name, 0
-        while unique in found:
-            count += 1
-            unique = f"{name}.{count}"
-            repeated.add(name)
+        unique = name
+        while unique in found or (unique != name and unique in taken):
+            counts[name] += 1
+            unique = f"{name}.{counts[name]}"
         found[unique] = None
-    return tuple(found), frozenset(repeated)
+    return tuple(found), frozenset(counts)
 
 
 def spread(rows: Sequence[Item]) -> Sequence[Item]:
