@@ -27,7 +27,7 @@ from torch import Tensor
 
 from mvcn.config import ObjectiveConfig, read_recipe
 from mvcn.inputs.batches import LengthBuckets
-from mvcn.losses import Targets, build_objective
+from mvcn.losses import Objective, Targets
 from mvcn.models import build_model
 from scripts import results
 from scripts.speed.congruity_step import (
@@ -172,7 +172,7 @@ def _count(rank: int, folder: Path) -> None:
     """Take one step of the objective in one of two processes, and write what was received."""
     meeting = f"file://{folder}/meeting"
     dist.init_process_group("gloo", meeting, world_size=COUNTED_DEVICES, rank=rank)
-    objective = build_objective(ObjectiveConfig(queue_size=QUEUE), ("a", "b", "c"), DIM)
+    objective = Objective(ObjectiveConfig(queue_size=QUEUE), ("a", "b", "c"), DIM)
     objective.activate()
     labels = torch.arange(BATCH) % CLASSES
     targets = Targets(labels, labels, labels)

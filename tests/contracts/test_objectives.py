@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mvcn.config import ObjectiveConfig, RunConfig
 from mvcn.errors import ConfigError, DataError
-from mvcn.losses import Targets, build_objective, congruity_loss
+from mvcn.losses import Objective, Targets, congruity_loss
 
 BATCH, DIM, CLASSES = 8, 6, 3
 CLASS_NAMES = ("a", "b", "c")
@@ -82,14 +82,14 @@ def draw(seed=0, batch=BATCH):
     return output.require_grad(), Targets(labels, unimodal[0], unimodal[1], *taught)
 
 
-def build_objective_of(**settings):
+def objective_of(**settings):
     """Return a new objective by its settings."""
-    return build_objective(ObjectiveConfig(**{"queue_size": 20, **settings}), CLASS_NAMES, DIM)
+    return Objective(ObjectiveConfig(**{"queue_size": 20, **settings}), CLASS_NAMES, DIM)
 
 
 def build(steps=3, **settings):
     """Return an objective in use: its queue holds some batches, and its constraint is on."""
-    objective = build_objective_of(**settings)
+    objective = objective_of(**settings)
     for step in range(steps):
         objective.after_step(*draw(seed=100 + step))
     objective.activate()
@@ -164,7 +164,7 @@ def test_evaluation_changes_no_state(options):
 @settings
 def test_a_restored_objective_continues_identically(options):
     original = build(**options)
-    restored = build_objective_of(**options)
+    restored = objective_of(**options)
     restored.load_state_dict(state(original))
     for seed in range(5):
         output, targets = draw(seed)
@@ -224,7 +224,7 @@ def test_zero_weights_keep_no_queue():
 
 
 def test_the_constraint_is_off_until_it_is_switched_on():
-    objective, (output, targets) = build_objective_of(), draw()
+    objective, (output, targets) = objective_of(), draw()
     for step in range(3):
         objective.after_step(*draw(seed=100 + step))
     before = objective(output, targets)
@@ -237,7 +237,7 @@ def test_the_constraint_is_off_until_it_is_switched_on():
 
 
 def test_after_step_remembers_each_post_once():
-    objective = build_objective_of()
+    objective = objective_of()
     output, targets = draw()
     objective.after_step(output, targets)
     assert objective.queue.num_filled() == BATCH
@@ -257,7 +257,7 @@ def test_the_congruity_weight_scales_the_gradient():
 def test_calibration_softens_the_targets_of_inconsistent_posts_alone():
     # One post, logits 0: p = 1/3 each, s = 1/3, e = 0.6 / 3 = 0.2, q = (0.9, 0.1, 0);
     # the gradient of cross-entropy in the logits is p - q.
-    objective = build_objective_of(congruity_weight=0.0, calibration=0.6)
+    objective = objective_of(congruity_weight=0.0, calibration=0.6)
     output, _ = draw(batch=1)
     output.fused_logits = torch.zeros(1, CLASSES, requires_grad=True)
     objective(output, Targets(*torch.tensor([[0], [1], [0]])))["loss"].backward()
@@ -274,7 +274,7 @@ def test_calibration_asks_distances_only_when_each_class_has_a_centroid():
     options = {"congruity_weight": 0.0, "calibration": 0.5}
     soft = build(**options, calibration_temperature=10.0)(output, unlabelled)["cross_entropy"]
     assert (soft - hard).abs() > 1e-4
-    objective = build_objective_of(**options)
+    objective = objective_of(**options)
     objective.queue.enqueue(output.fused_feature, torch.zeros_like(targets.labels))
     objective.activate()
     without = objective(output, unlabelled)["cross_entropy"]

@@ -2,7 +2,7 @@
 
 from mvcn.losses.calibration import soft_targets
 from mvcn.losses.congruity import SemanticCongruityLoss, congruity_loss, squared_distances
-from mvcn.losses.objective import ClassifierOutput, Objective, Targets, Term, build_objective
+from mvcn.losses.objective import ClassifierOutput, Objective, Targets
 from mvcn.losses.queue import CentroidQueue, batch_centroids
 
 __all__ = [
@@ -11,9 +11,7 @@ __all__ = [
     "Objective",
     "SemanticCongruityLoss",
     "Targets",
-    "Term",
     "batch_centroids",
-    "build_objective",
     "congruity_loss",
     "soft_targets",
     "squared_distances",

@@ -1,7 +1,6 @@
 """The training objective: a weighted sum of named terms, and the memory that they need."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -17,7 +16,6 @@ from mvcn.losses.congruity import congruity_losses, squared_distances
 from mvcn.losses.contrast import data_contrast, label_contrast
 from mvcn.losses.distributed import gather_batch, gather_views, global_mean, local_mean
 from mvcn.losses.queue import CentroidQueue, batch_centroids, require_labels
-from mvcn.types import CentroidSource
 
 Centroids: TypeAlias = tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]
 """Class means, and the posts behind each."""
@@ -73,6 +71,8 @@ class Batch(NamedTuple):
 
     output: ClassifierOutput
     targets: Targets
+    settings: ObjectiveConfig
+    class_weights: Float[Tensor, " classes"] | None
     centroids: Centroids | None
     """None until centroids are in use."""
     is_training: bool
@@ -107,7 +107,12 @@ class Term(NamedTuple):
 
 
 class Objective(nn.Module):
-    """The weighted sum of its terms, and the class centroids that they need.
+    r"""The training loss: a list of weighted terms, and the class centroids that they need.
+
+    .. math::
+        \mathcal{L} = \mathrm{CE}(q, \mathrm{logits}) + \lambda \mathcal{L}_{scc}
+            + \mu \, \mathrm{CE}_{pair}
+            + w_l \mathcal{L}_{label} + w_d \mathcal{L}_{data} + w_p \mathcal{L}_{penalty}
 
     It never sees a model. `forward` only reads; the training loop calls `after_step` once for
     each batch after its backward pass, and `activate` when the queue is filled. All state is in
@@ -118,86 +123,7 @@ class Objective(nn.Module):
     process with the complete batch; in evaluation each one sees its own posts alone.
 
     Args:
-        terms: By unique names, in the order in which they are reported.
-        num_classes: Classes K.
-        feature_size: Width d of the fused feature.
-        centroids: Class means over a queue or over each batch alone; None where no term needs any.
-        queue_size: Posts remembered, N.
-    """
-
-    congruity_active: Tensor
-
-    def __init__(
-        self,
-        terms: Sequence[Term],
-        num_classes: int,
-        feature_size: int,
-        centroids: CentroidSource | None,
-        queue_size: int,
-    ) -> None:
-        super().__init__()
-        self.terms = [term for term in terms if term.weight != 0]
-        self.num_classes = num_classes
-        self.centroids = centroids
-        self.queue = (
-            CentroidQueue(queue_size, feature_size, num_classes) if centroids == "queue" else None
-        )
-        self.register_buffer("congruity_active", torch.zeros((), dtype=torch.bool))
-
-    def activate(self) -> None:
-        """Use centroids from now on, for the constraint and for calibration."""
-        self.congruity_active.fill_(True)
-
-    def forward(self, output: ClassifierOutput, targets: Targets) -> dict[str, Float[Tensor, ""]]:
-        """Return the terms by name, unweighted, after their weighted sum as ``loss``.
-
-        Raises:
-            DataError: A post without a label.
-            ConfigError: A weight for what the model does not have.
-        """
-        require_labels(targets.labels, self.num_classes)
-        batch = Batch(output, targets, self._centroids(output, targets), self.training)
-        terms = [term for term in self.terms if self.training or not term.in_training_only]
-        with torch.autocast(targets.labels.device.type, enabled=False):
-            losses = {term.name: term.loss(batch) for term in terms}
-        weighted = [term.weight * losses[term.name] for term in terms]
-        return {"loss": sum(weighted[1:], start=weighted[0]), **losses}
-
-    def after_step(self, output: ClassifierOutput, targets: Targets) -> None:
-        """Remember the batch, in training alone: evaluation leaves no trace."""
-        if self.training and self.queue is not None:
-            self.queue.enqueue(*gather_batch(*_valid(output.fused_feature, targets)))
-
-    def _centroids(self, output: ClassifierOutput, targets: Targets) -> Centroids | None:
-        if self.centroids is None or not bool(self.congruity_active):
-            return None
-        if self.queue is not None:
-            return self.queue.centroids()
-        posts = _valid(output.fused_feature, targets)
-        return batch_centroids(
-            *(gather_batch(*posts) if self.training else posts), self.num_classes
-        )
-
-
-def build_objective(
-    settings: ObjectiveConfig,
-    class_names: Sequence[str],
-    feature_size: int,
-    *,
-    has_unimodal_head: bool = True,
-    labels: Int[np.ndarray, " posts"] | None = None,
-) -> Objective:
-    r"""Return the objective of a run.
-
-    .. math::
-        \mathcal{L} = \mathrm{CE}(q, \mathrm{logits}) + \lambda \mathcal{L}_{scc}
-            + \mu \, \mathrm{CE}_{pair}
-            + w_l \mathcal{L}_{label} + w_d \mathcal{L}_{data} + w_p \mathcal{L}_{penalty}
-
-    A further loss is one file of this package, one weight in `ObjectiveConfig`, and one line here.
-
-    Args:
-        settings: Weights and forms of the terms.
+        settings: Weights and forms of the terms; a weight of 0 removes a term.
         class_names: Names of the K classes, in the order of the logits.
         feature_size: Width d of the fused feature.
         has_unimodal_head: Whether the model predicts pairs of text label and image label; the
@@ -212,48 +138,89 @@ def build_objective(
         distillation (Hinton et al., 2015, at temperature 1) are ours, contrasts and penalty belong
         to the systems that MVCN is compared with; all are off by default.
     """
-    weights = _class_weights(settings.class_weights, class_names, labels)
-    unimodal_weight = settings.unimodal_label_weight if has_unimodal_head else 0.0
-    terms = [
-        Term("cross_entropy", 1.0, partial(_cross_entropy, settings, weights)),
-        Term("congruity", settings.congruity_weight, partial(_congruity, settings)),
-        Term("unimodal_cross_entropy", unimodal_weight, partial(_pair_cross_entropy, settings)),
-        Term(
-            "label_contrast",
-            settings.label_contrast_weight,
-            partial(_label_contrast, settings),
-            True,
-        ),
-        Term(
-            "data_contrast", settings.data_contrast_weight, partial(_data_contrast, settings), True
-        ),
-        Term("penalty", settings.penalty_weight, _penalty, True),
-    ]
-    needs_centroids = settings.congruity_weight > 0 or settings.calibration > 0
-    return Objective(
-        terms,
-        len(class_names),
-        feature_size,
-        settings.centroids if needs_centroids else None,
-        settings.queue_size,
-    )
+
+    congruity_active: Tensor
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        settings: ObjectiveConfig,
+        class_names: Sequence[str],
+        feature_size: int,
+        *,
+        has_unimodal_head: bool = True,
+        labels: Int[np.ndarray, " posts"] | None = None,
+    ) -> None:
+        super().__init__()
+        unimodal_weight = settings.unimodal_label_weight if has_unimodal_head else 0.0
+        terms = [
+            Term("cross_entropy", 1.0, _cross_entropy),
+            Term("congruity", settings.congruity_weight, _congruity),
+            Term("unimodal_cross_entropy", unimodal_weight, _pair_cross_entropy),
+            Term("label_contrast", settings.label_contrast_weight, _label_contrast, True),
+            Term("data_contrast", settings.data_contrast_weight, _data_contrast, True),
+            Term("penalty", settings.penalty_weight, _penalty, True),
+        ]
+        self.terms = [term for term in terms if term.weight > 0]
+        self.settings = settings
+        self.num_classes = len(class_names)
+        self.needs_centroids = settings.congruity_weight > 0 or settings.calibration > 0
+        self.queue = (
+            CentroidQueue(settings.queue_size, feature_size, self.num_classes)
+            if settings.centroids == "queue" and self.needs_centroids
+            else None
+        )
+        self.register_buffer("congruity_active", torch.zeros((), dtype=torch.bool))
+        weights = _class_weights(settings.class_weights, class_names, labels)
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def activate(self) -> None:
+        """Use centroids from now on, for the constraint and for calibration."""
+        self.congruity_active.fill_(True)
+
+    def forward(self, output: ClassifierOutput, targets: Targets) -> dict[str, Float[Tensor, ""]]:
+        """Return the terms by name, unweighted, after their weighted sum as ``loss``.
+
+        Raises:
+            DataError: A post without a label.
+            ConfigError: A weight for what the model does not have.
+        """
+        require_labels(targets.labels, self.num_classes)
+        centroids = self._centroids(output, targets)
+        batch = Batch(output, targets, self.settings, self.class_weights, centroids, self.training)
+        terms = [term for term in self.terms if self.training or not term.in_training_only]
+        with torch.autocast(targets.labels.device.type, enabled=False):
+            losses = {term.name: term.loss(batch) for term in terms}
+        weighted = [term.weight * losses[term.name] for term in terms]
+        return {"loss": sum(weighted[1:], start=weighted[0]), **losses}
+
+    def after_step(self, output: ClassifierOutput, targets: Targets) -> None:
+        """Remember the batch, in training alone: evaluation leaves no trace."""
+        if self.training and self.queue is not None:
+            self.queue.enqueue(*gather_batch(*_valid(output.fused_feature, targets)))
+
+    def _centroids(self, output: ClassifierOutput, targets: Targets) -> Centroids | None:
+        if not (self.needs_centroids and bool(self.congruity_active)):
+            return None
+        if self.queue is not None:
+            return self.queue.centroids()
+        posts = _valid(output.fused_feature, targets)
+        return batch_centroids(
+            *(gather_batch(*posts) if self.training else posts), self.num_classes
+        )
 
 
-def _cross_entropy(
-    settings: ObjectiveConfig, class_weights: Float[Tensor, " classes"] | None, batch: Batch
-) -> Tensor:
+def _cross_entropy(batch: Batch) -> Tensor:
     logits, targets = _at_least_float32(batch.output.fused_logits), batch.targets
-    expected = targets.labels if settings.calibration == 0 else _soft(settings, logits, batch)
+    expected = targets.labels if batch.settings.calibration == 0 else _soften(batch, logits)
     losses = F.cross_entropy(logits, expected, reduction="none")
-    losses = _with_distillation(settings, losses, logits, targets.teacher)
-    if class_weights is not None:
-        losses = class_weights.to(losses.device)[targets.labels] * losses
+    losses = _distill(batch, losses, logits, targets.teacher)
+    if batch.class_weights is not None:
+        losses = batch.class_weights[targets.labels] * losses
     return batch.mean(losses)
 
 
-def _soft(
-    settings: ObjectiveConfig, logits: Float[Tensor, "batch classes"], batch: Batch
-) -> Float[Tensor, "batch classes"]:
+def _soften(batch: Batch, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
     """Return soft targets; by distances only where each class has a centroid."""
     targets, distances = batch.targets, None
     if batch.centroids is not None and bool((batch.centroids[1] > 0).all()):
@@ -264,31 +231,31 @@ def _soft(
         unimodal_labels=torch.stack([targets.text_labels, targets.image_labels], 1),
         probabilities=logits.detach().softmax(-1),
         distances=distances,
-        strength=settings.calibration,
-        temperature=settings.calibration_temperature,
+        strength=batch.settings.calibration,
+        temperature=batch.settings.calibration_temperature,
     ).to(logits.dtype)
 
 
-def _with_distillation(
-    settings: ObjectiveConfig, losses: Tensor, logits: Tensor, teacher: Tensor | None
+def _distill(
+    batch: Batch, losses: Tensor, logits: Tensor, teacher: Tensor | None
 ) -> Float[Tensor, " batch"]:
     """Return each post's cross-entropy against its target and its teacher: linear in both."""
-    if teacher is None or settings.distillation_weight == 0:
+    if teacher is None or batch.settings.distillation_weight == 0:
         return losses
     distillation_loss = F.cross_entropy(logits, teacher.to(logits.dtype), reduction="none")
-    return losses.lerp(distillation_loss, settings.distillation_weight)
+    return losses.lerp(distillation_loss, batch.settings.distillation_weight)
 
 
-def _congruity(settings: ObjectiveConfig, batch: Batch) -> Tensor:
+def _congruity(batch: Batch) -> Tensor:
     """Return the congruity loss, 0 until centroids are in use."""
     if batch.centroids is None:
         return _at_least_float32(batch.output.fused_logits).new_zeros(())
     features, labels = batch.output.fused_feature, batch.targets.labels
-    losses = congruity_losses(features, labels, *batch.centroids, form=settings.congruity_form)
-    return batch.mean(*losses)
+    form = batch.settings.congruity_form
+    return batch.mean(*congruity_losses(features, labels, *batch.centroids, form=form))
 
 
-def _pair_cross_entropy(settings: ObjectiveConfig, batch: Batch) -> Tensor:
+def _pair_cross_entropy(batch: Batch) -> Tensor:
     """Return -log p of the annotated text and image labels.
 
     Of a post with one of the two it is the sum over what the other could be; without any it is 0.
@@ -303,16 +270,18 @@ def _pair_cross_entropy(settings: ObjectiveConfig, batch: Batch) -> Tensor:
     fits = fits_text.unsqueeze(2) & fits_image.unsqueeze(1)
     losses = -logs.masked_fill(~fits, -torch.inf).flatten(1).logsumexp(-1)
     teacher = None if targets.teacher_pairs is None else targets.teacher_pairs.flatten(1)
-    return batch.mean(_with_distillation(settings, losses, pairs.flatten(1), teacher))
+    return batch.mean(_distill(batch, losses, pairs.flatten(1), teacher))
 
 
-def _label_contrast(settings: ObjectiveConfig, batch: Batch) -> Tensor:
+def _label_contrast(batch: Batch) -> Tensor:
     views, labels = batch.labelled_views()
+    settings = batch.settings
     return label_contrast(views[0], labels, settings.contrast_temperature, settings.contrast_form)
 
 
-def _data_contrast(settings: ObjectiveConfig, batch: Batch) -> Tensor:
+def _data_contrast(batch: Batch) -> Tensor:
     views, _ = batch.labelled_views()
+    settings = batch.settings
     return data_contrast(views, settings.contrast_temperature, settings.contrast_form)
 
 

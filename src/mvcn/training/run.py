@@ -20,7 +20,7 @@ from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.texts import frozen_texts
-from mvcn.losses.objective import Objective, build_objective
+from mvcn.losses import Objective
 from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
@@ -204,7 +204,7 @@ def build_trainer(
 def _build_objective(
     settings: ObjectiveConfig, model: MvcnForClassification, posts: EncodedPosts
 ) -> Objective:
-    return build_objective(
+    return Objective(
         settings,
         model.class_names,
         model.network.feature_size,

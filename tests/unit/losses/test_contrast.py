@@ -7,7 +7,7 @@ import torch
 
 from mvcn.config import ObjectiveConfig
 from mvcn.errors import ConfigError
-from mvcn.losses import build_objective
+from mvcn.losses import Objective
 from mvcn.losses.contrast import data_contrast, label_contrast
 
 FORMS = ("corrected", "faithful")
@@ -106,7 +106,7 @@ def test_a_model_without_what_is_weighed_is_an_error(settings, what):
 
     labels = torch.tensor([0, 1])
     output = MvcnOutput(torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(2, 3))
-    objective = build_objective(ObjectiveConfig(**settings), ("a", "b", "c"), 4)
+    objective = Objective(ObjectiveConfig(**settings), ("a", "b", "c"), 4)
     with pytest.raises(ConfigError, match=what):
         objective(output, Targets(labels, labels, labels))
     objective.eval()(output, Targets(labels, labels, labels))  # there is none in evaluation

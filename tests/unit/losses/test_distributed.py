@@ -5,7 +5,7 @@ import torch
 
 from mvcn.losses import Targets
 from mvcn.losses.distributed import gather_views, global_mean, local_mean
-from tests.contracts.test_objectives import BATCH, CONTRASTS, Output, build_objective_of, draw
+from tests.contracts.test_objectives import BATCH, CONTRASTS, Output, draw, objective_of
 
 SETTINGS = {
     "queue": {"congruity_form": "ratio"},
@@ -55,7 +55,7 @@ def train(objective, posts, stand_in=False):
 
 
 def build(options):
-    objective = build_objective_of(**EVERYTHING_ELSE, **options)
+    objective = objective_of(**EVERYTHING_ELSE, **options)
     objective.activate()
     return objective
 

@@ -10,7 +10,7 @@ from mvcn.errors import ConfigError, RunError
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
-from mvcn.losses import build_objective
+from mvcn.losses import Objective
 from mvcn.models import build_model
 from mvcn.training.prefill import QueuePrefill, build_prefill
 from mvcn.training.run_folder import Run
@@ -27,9 +27,7 @@ def parts(tiny_settings, generated_posts):
     model, processor = build_model(config, CLASSES).train(), build_processor(config)
     encoder = PostEncoder(processor, ImagePixels(processor, keep=True))
     posts = encoder.encode(generated_posts[:9], class_names=CLASSES)
-    objective = build_objective(
-        ObjectiveConfig(queue_size=QUEUE), CLASSES, model.config.hidden_size
-    )
+    objective = Objective(ObjectiveConfig(queue_size=QUEUE), CLASSES, model.config.hidden_size)
     return SimpleNamespace(model=model, objective=objective, posts=posts)
 
 
@@ -134,7 +132,7 @@ def test_a_restored_queue_is_not_filled_again(parts, tiny_run):
 
 
 def test_without_a_queue_only_the_constraint_starts(parts):
-    parts.objective = build_objective(ObjectiveConfig(centroids="batch"), CLASSES, 24)
+    parts.objective = Objective(ObjectiveConfig(centroids="batch"), CLASSES, 24)
     step(build(parts, "self"), parts, 1.0)
     assert parts.objective.congruity_active
 
@@ -142,7 +140,7 @@ def test_without_a_queue_only_the_constraint_starts(parts):
 class TestAuxiliaryRun:
     def build(self, tiny_config, parts, **objective):
         config = tiny_config(objective={"prefill": "auxiliary-run", **objective})
-        made = build_objective(config.objective, CLASSES, parts.model.network.feature_size)
+        made = Objective(config.objective, CLASSES, parts.model.network.feature_size)
         return build_prefill(config, parts.model, made, parts.posts)
 
     def test_is_loaded(self, tiny_config, parts, tiny_run):
