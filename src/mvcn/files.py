@@ -105,6 +105,16 @@ def set_usual_permissions(*paths: Path) -> None:
             example.unlink()
 
 
+def save_tensors(
+    tensors: Mapping[str, Any], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors by name to a file of safetensors."""
+    from safetensors.torch import save_file  # torch takes seconds to load
+
+    save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
+    set_usual_permissions(path)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping as JSON."""
     with atomic_write(path) as file:

@@ -70,8 +70,11 @@ def insert(path, line, before):
 def add_model(package):
     (package / "models" / "mean_text.py").write_text(MODEL, "utf-8")
     registry = package / "models" / "registry.py"
-    insert(registry, "from mvcn.models.mean_text import MeanText", "from mvcn.models.")
-    insert(registry, '    "mean-text": System(MeanText, TEXT, "a test"),', '    "mvcn": System(')
+    insert(
+        registry,
+        '    "mean-text": System("mean_text:MeanText", TEXT, "a test"),',
+        '    "mvcn": System(',
+    )
     recipe = {"model": {"network": "mean-text"}, "objective": {"congruity_weight": 0.0}}
     (package / "recipes" / "mean-text.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
 

@@ -23,12 +23,11 @@ from mvcn.data.stored_files import find_row_files
 from mvcn.data.table import read_table
 from mvcn.encoders.loading import load_text_encoder
 from mvcn.errors import BadImageError, ConfigError, DataError, RunError
-from mvcn.files import write_json
+from mvcn.files import save_tensors, write_json
 from mvcn.inference import Classifier
 from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.models import build_model
-from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.run_folder import Run
 from mvcn.types import Post
 

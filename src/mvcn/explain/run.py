@@ -21,9 +21,8 @@ from mvcn.explain.observation import Sparsity, each_normalizer, measure_sparsity
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import Method, methods_for
 from mvcn.explain.space import Space, measure_clusters, space_of
-from mvcn.files import write_json
+from mvcn.files import save_tensors, write_json
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
-from mvcn.models.saved_tensors import save_tensors
 from mvcn.nn.attention import Normalizer
 from mvcn.outputs import remove_contents, require_output_folder
 from mvcn.training.run_folder import Run

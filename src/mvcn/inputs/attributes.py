@@ -21,8 +21,7 @@ from transformers import (
 from mvcn.data.images import already_warned, image_digest, open_image
 from mvcn.encoders.feature_cache import default_cache_root, encoder_fingerprint, warn_of_cache
 from mvcn.encoders.loading import load_image_processor, load_part, load_pretrained
-from mvcn.files import write_json
-from mvcn.models.saved_tensors import share_weights
+from mvcn.files import set_usual_permissions, write_json
 from mvcn.types import Post
 
 SAVED_FOLDER = "describer"
@@ -71,7 +70,7 @@ class AttributeModel:
         for part in (self.model, self.image_processor, self.tokenizer):
             if part is not None:
                 part.save_pretrained(folder)
-        share_weights(folder)
+        set_usual_permissions(*folder.glob("*.safetensors"))
 
     def add_attributes(
         self, posts: Sequence[Post], cache: "AttributeCache | None" = None

@@ -22,6 +22,7 @@ from mvcn.encoders.tokens import (
     text_embeddings,
     text_tokens,
 )
+from mvcn.files import set_usual_permissions
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.image_attributes import (
     NO_PIECE,
@@ -32,7 +33,6 @@ from mvcn.models.image_attributes import (
 )
 from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.registry import system
-from mvcn.models.saved_tensors import share_weights
 from mvcn.nn.dropout import replace_dropout
 from mvcn.nn.unimodal_labels import UnimodalLabelHead
 
@@ -158,7 +158,7 @@ class MvcnForClassification(PreTrainedModel):
             options: As for any model of Hugging Face.
         """
         super().save_pretrained(save_directory, **options)
-        share_weights(Path(save_directory))
+        set_usual_permissions(*Path(save_directory).glob("*.safetensors"))
 
     def encode(
         self,

@@ -4,24 +4,15 @@ import difflib
 import inspect
 import typing
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import create_model
 
 from mvcn.config import EARLIER_NETWORKS
 from mvcn.errors import ConfigError
-from mvcn.models import unimodal
-from mvcn.models.clmlf import Clmlf
-from mvcn.models.co_mn import CoMemoryNetwork
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.dr_net import DecompositionAndRelation
-from mvcn.models.hsan import HierarchicalAttention
-from mvcn.models.mgnns import Mgnns
-from mvcn.models.mmsd import Concatenation, HierarchicalFusion, TextImageConcatenation
-from mvcn.models.multisentinet import MultiSentiNet
-from mvcn.models.mvcn import MultiViewNetwork
 from mvcn.models.network import Network
-from mvcn.models.references import LateFusion, LogisticRegression
 from mvcn.settings import Settings
 
 
@@ -29,8 +20,8 @@ from mvcn.settings import Settings
 class System:
     """What is known of a system before it is built."""
 
-    network: type[Network]
-    """Its required arguments are what `MvcnConfig` says, the others its own options."""
+    location: str
+    """Module within `mvcn.models` and name of its network, which is imported when it is needed."""
     reads: tuple[str, ...]
     """What it looks at: ``text``, ``image`` (its tokens), and what the image encoder was trained to
     name: ``objects`` as probabilities, ``attributes`` as words, ``pairs`` of a sentiment and such
@@ -41,6 +32,12 @@ class System:
     """Its name in `published.yaml`, where it has published results."""
     learns_by: tuple[str, ...] = ()
     """Weights of the objective that concern what its network alone has."""
+
+    @property
+    def network(self) -> type[Network]:
+        """The class; its required arguments are what `MvcnConfig` says, the others its options."""
+        network: type[Network] = resolve_name(f"mvcn.models.{self.location}")
+        return network
 
     @property
     def reads_image(self) -> bool:
@@ -73,30 +70,34 @@ CONTRAST = ("label_contrast_weight", "data_contrast_weight")
 PENALTY = ("penalty_weight",)
 CAI = "Cai et al., ACL 2019"
 MODELS: dict[str, System] = {
-    "text-cnn": System(unimodal.TextCnn, TEXT, "Kim, EMNLP 2014", "CNN"),
-    "bilstm": System(unimodal.BiLstm, TEXT, "Zhou et al., ACL 2016", "Bi-LSTM"),
-    "bert": System(unimodal.FirstTextToken, TEXT, "Devlin et al., NAACL 2019", "BERT"),
-    "resnet": System(unimodal.MeanImageToken, IMAGE, "He et al., CVPR 2016", "ResNet-50"),
-    "vit": System(unimodal.VisionTransformer, IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"),
+    "text-cnn": System("unimodal:TextCnn", TEXT, "Kim, EMNLP 2014", "CNN"),
+    "bilstm": System("unimodal:BiLstm", TEXT, "Zhou et al., ACL 2016", "Bi-LSTM"),
+    "bert": System("unimodal:FirstTextToken", TEXT, "Devlin et al., NAACL 2019", "BERT"),
+    "resnet": System("unimodal:MeanImageToken", IMAGE, "He et al., CVPR 2016", "ResNet-50"),
+    "vit": System("unimodal:VisionTransformer", IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"),
     "multisentinet": System(
-        MultiSentiNet,
+        "multisentinet:MultiSentiNet",
         ("text", "objects", "attributes"),
         "Xu and Mao, CIKM 2017",
         "MultiSentiNet",
     ),
-    "hsan": System(HierarchicalAttention, ("text", "attributes"), "Xu, ISI 2017", "HSAN"),
-    "co-mn-hop6": System(CoMemoryNetwork, BOTH, "Xu et al., SIGIR 2018", "Co-MN-Hop6"),
-    "mgnns": System(Mgnns, (*BOTH, "objects"), "Yang et al., ACL 2021", "MGNNS"),
-    "clmlf": System(Clmlf, BOTH, "Li et al., Findings of NAACL 2022", "CLMLF", CONTRAST),
-    "concat2": System(TextImageConcatenation, BOTH, f"{CAI}, ablation", "Concat(2)"),
-    "concat3": System(Concatenation, (*BOTH, "attributes"), f"{CAI}, ablation", "Concat(3)"),
-    "mmsd": System(HierarchicalFusion, (*BOTH, "attributes"), CAI, "MMSD", PENALTY),
+    "hsan": System("hsan:HierarchicalAttention", ("text", "attributes"), "Xu, ISI 2017", "HSAN"),
+    "co-mn-hop6": System("co_mn:CoMemoryNetwork", BOTH, "Xu et al., SIGIR 2018", "Co-MN-Hop6"),
+    "mgnns": System("mgnns:Mgnns", (*BOTH, "objects"), "Yang et al., ACL 2021", "MGNNS"),
+    "clmlf": System("clmlf:Clmlf", BOTH, "Li et al., Findings of NAACL 2022", "CLMLF", CONTRAST),
+    "concat2": System("mmsd:TextImageConcatenation", BOTH, f"{CAI}, ablation", "Concat(2)"),
+    "concat3": System("mmsd:Concatenation", (*BOTH, "attributes"), f"{CAI}, ablation", "Concat(3)"),
+    "mmsd": System("mmsd:HierarchicalFusion", (*BOTH, "attributes"), CAI, "MMSD", PENALTY),
     "dr-net": System(
-        DecompositionAndRelation, (*BOTH, "pairs"), "Xu et al., ACL 2020", "D&R Net", PENALTY
+        "dr_net:DecompositionAndRelation",
+        (*BOTH, "pairs"),
+        "Xu et al., ACL 2020",
+        "D&R Net",
+        PENALTY,
     ),
-    "logreg": System(LogisticRegression, BOTH, "a reference, ours"),
-    "late-fusion": System(LateFusion, BOTH, "a reference, ours"),
-    "mvcn": System(MultiViewNetwork, BOTH, "Wei et al., ACL 2023", "MVCN", UNIMODAL_LABELS),
+    "logreg": System("references:LogisticRegression", BOTH, "a reference, ours"),
+    "late-fusion": System("references:LateFusion", BOTH, "a reference, ours"),
+    "mvcn": System("mvcn:MultiViewNetwork", BOTH, "Wei et al., ACL 2023", "MVCN", UNIMODAL_LABELS),
 }
 """Name -> system; each has a recipe of its name, too."""
 

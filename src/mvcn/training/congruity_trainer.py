@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mvcn.errors import ConfigError, DataError
+from mvcn.files import save_tensors
 from mvcn.losses.congruity import SemanticCongruityLoss
-from mvcn.models.saved_tensors import save_tensors
 from mvcn.training.trainer import TermTrainer
 from mvcn.types import CongruityForm
 

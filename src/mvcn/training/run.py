@@ -30,7 +30,6 @@ from mvcn.training.checkpoints import choose_checkpoint, writing
 from mvcn.training.distributed import together
 from mvcn.training.prefill import AUXILIARY_FOLDER, auxiliary_config, build_prefill
 from mvcn.training.run_folder import Run
-from mvcn.training.teacher import add_teacher_targets
 from mvcn.training.trainer import DevEvaluation, MvcnTrainer
 
 NOTHING_TO_READ = "without anything that the model reads"
@@ -96,6 +95,8 @@ def _train(
         token_ids = [ids for split in encoded.values() for ids in split.token_ids]
         encoder.texts = frozen_texts(model, encoder.processor, token_ids)
     if config.objective.distillation_weight > 0:
+        from mvcn.training.teacher import add_teacher_targets  # few runs have a teacher
+
         add_teacher_targets(encoded["train"], model, config.training.seed)
     checkpoint = choose_checkpoint(output, notice) if resume else None
     auxiliary = None if checkpoint else _train_auxiliary(config, output, model, encoded)
