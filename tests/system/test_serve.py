@@ -70,7 +70,7 @@ def status(answer):
          b"Upgrade: websocket\r\n\r\n", 200),
     ],
 )  # fmt: skip
-def test_lying_and_oversized_requests_are_answered(service, content, expected):
+def test_faulty_and_oversized_requests_are_answered(service, content, expected):
     port, _ = service
     answer = answer_to(port, content)
     assert status(answer) == expected
@@ -89,7 +89,7 @@ def test_a_body_that_ends_too_soon_is_no_fault_of_the_service(service):
 @pytest.mark.parametrize(
     ("beginning", "expected"), [(b"POST /pre", b""), (HEAD % 99 + b"\r\n", b"408")]
 )
-def test_slow_clients_are_cut_and_hold_up_nobody(service, beginning, expected):
+def test_slow_clients_are_closed_and_delay_nobody(service, beginning, expected):
     port, _ = service
     began = time.monotonic()
     with connect(port) as slow:
@@ -107,7 +107,7 @@ def test_slow_clients_are_cut_and_hold_up_nobody(service, beginning, expected):
         assert expected in everything(silent)
 
 
-def test_too_many_connections_are_told_and_then_cut(service):
+def test_too_many_connections_are_refused_and_then_closed(service):
     port, _ = service
     held = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(20)]
     answer = answer_to(port, WHOLE)

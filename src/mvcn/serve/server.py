@@ -30,7 +30,9 @@ TOO_MANY = error_answer(
     "There are too many connections: try again soon.",
     {"Retry-After": "1", "Connection": "close"},
 )
-NOT_HTTP = "This is not a request in HTTP, or its head is too long."
+NOT_HTTP = error_answer(
+    400, "This is not a request in HTTP, or its head is too long.", {"Connection": "close"}
+)
 FACTS = (
     *("id", "method", "path", "status", "ms", "posts", "lone_surrogates"),
     *("kind", "reason", "traceback"),
@@ -166,15 +168,9 @@ class _Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, in the shape of all errors."""
-        content = json.dumps({"error": NOT_HTTP}).encode()
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(content))),
-            ("Connection", "close"),
-        ]
         answer = (
-            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=content),
+            h11.Response(status_code=400, headers=NOT_HTTP.raw_headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(NOT_HTTP.body)),
             h11.EndOfMessage(),
         )
         for event in answer:
