@@ -73,7 +73,7 @@ class Idea:
 
     name: str
     features: tuple[str, ...] = ("text", "image")
-    """Attributes of `Features`, side by side."""
+    """Names of `FEATURES`, concatenated."""
     head: str = "pair"
     """What is predicted: the pair of text and image label, both apart, or the post's label."""
     classifier: Callable[[], Any] = lambda: LogisticRegression(C=1e-3, max_iter=300)
@@ -152,7 +152,7 @@ def _evaluate(
     idea: Idea, posts: Sequence[Post], features: "Features", folds: Rows
 ) -> dict[str, list[float]]:
     """Return each score of each fold."""
-    rows = np.concatenate([getattr(features, name) for name in idea.features], axis=1)
+    rows = np.concatenate([features[name] for name in idea.features], axis=1)
     labels = np.array([POLARITIES.index(str(post.label)) for post in posts])
     scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for fold in range(FOLDS):
@@ -228,126 +228,107 @@ def _network() -> Any:
 
 
 class Features:
-    """Frozen features of posts, each made when it is first asked for.
+    """Frozen features of posts, each computed when it is first used.
 
     Args:
         posts: Each with text and image.
     """
 
     def __init__(self, posts: Sequence[Post]) -> None:
-        self._posts = posts
-        self._texts = [post.text for post in posts]
+        self.posts = posts
+        self.texts = [post.text for post in posts]
+        self._computed: dict[str, Rows] = {}
+
+    def __getitem__(self, name: str) -> Rows:
+        """Return the features of one kind, as (posts, dim)."""
+        if name not in self._computed:
+            self._computed[name] = FEATURES[name](self).reshape(len(self.posts), -1)
+        return self._computed[name]
 
     @cached_property
-    def text(self) -> Rows:
-        """Mean token of the upper four layers."""
-        return self._layers[:, -4:].reshape(len(self._posts), -1)
+    def layers(self) -> Rows:
+        """Mean token of each layer of the text encoder, as (posts, layers, dim)."""
+        return _text_states(self.texts, "mean")
 
     @cached_property
-    def last_text(self) -> Rows:
-        """Mean token of the last layer."""
-        return self._layers[:, -1]
+    def tokens(self) -> Rows:
+        """Tokens of the image encoder, as (posts, tokens, dim)."""
+        return _image_tokens(self.posts, SIDE_PX)
 
-    @cached_property
-    def all_text(self) -> Rows:
-        """Mean token of each layer."""
-        return self._layers.reshape(len(self._posts), -1)
 
-    @cached_property
-    def largest_text(self) -> Rows:
-        """Largest value of each dimension in the last layer."""
-        return _text_states(self._texts, "max")[:, -1]
+def _ngrams(of: Features) -> Rows:
+    """Return components of counts of words and of characters; labels play no part in them."""
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=3)
+    reduce = TruncatedSVD(COMPONENTS, random_state=0)
+    return np.concatenate(
+        [reduce.fit_transform(kind.fit_transform(of.texts)) for kind in (words, letters)], 1
+    )
 
-    @cached_property
-    def clean_text(self) -> Rows:
-        """As `text`, of texts without addresses and marks."""
-        states = _text_states([MARKS.sub(" ", text) for text in self._texts], "mean")
-        return states[:, -4:].reshape(len(states), -1)
 
-    @cached_property
-    def ngrams(self) -> Rows:
-        """Components of counts of words and of characters; labels play no part in them."""
-        words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=3)
-        reduce = TruncatedSVD(COMPONENTS, random_state=0)
-        return np.concatenate(
-            [reduce.fit_transform(kind.fit_transform(self._texts)) for kind in (words, letters)], 1
-        )
+def _lexicon(of: Features) -> Rows:
+    """Return shares of positive, neutral and negative words, and their sum."""
+    analyzer = SentimentIntensityAnalyzer()
+    return np.array([list(analyzer.polarity_scores(text).values()) for text in of.texts])
 
-    @cached_property
-    def lexicon(self) -> Rows:
-        """Shares of positive, neutral and negative words, and their sum."""
-        analyzer = SentimentIntensityAnalyzer()
-        return np.array([list(analyzer.polarity_scores(text).values()) for text in self._texts])
 
-    @cached_property
-    def style(self) -> Rows:
-        """How long the text is, and how many of its signs are of which kind."""
-        kinds = (str.isupper, str.isdigit, *(sign.__eq__ for sign in "!?#@.:"))
-        return np.array(
-            [
-                [len(text), len(text.split()), *(sum(map(is_of, text)) for is_of in kinds)]
-                for text in self._texts
-            ],
-            dtype=np.float64,
-        )
+def _style(of: Features) -> Rows:
+    """Return how long the text is, and how many of its characters are of which kind."""
+    kinds = (str.isupper, str.isdigit, *(sign.__eq__ for sign in "!?#@.:"))
+    counts = [
+        [len(text), len(text.split()), *(sum(map(is_of, text)) for is_of in kinds)]
+        for text in of.texts
+    ]
+    return np.array(counts, dtype=np.float64)
 
-    @cached_property
-    def image(self) -> Rows:
-        """Mean image token."""
-        return self._tokens.mean(1)
 
-    @cached_property
-    def largest_image(self) -> Rows:
-        """Largest value of each dimension."""
-        return self._tokens.max(1)
+def _quarters(of: Features) -> Rows:
+    """Return the mean token of each quarter of the image."""
+    grid = of.tokens.reshape(-1, GRID, GRID, of.tokens.shape[-1])
+    half = GRID // 2
+    parts = [slice(None, half + 1), slice(half, None)]
+    return np.concatenate([grid[:, a, b].mean((1, 2)) for a in parts for b in parts], 1)
 
-    @cached_property
-    def quarters(self) -> Rows:
-        """Mean token of each quarter."""
-        grid = self._tokens.reshape(-1, GRID, GRID, self._tokens.shape[-1])
-        half = GRID // 2
-        parts = [slice(None, half + 1), slice(half, None)]
-        return np.concatenate([grid[:, a, b].mean((1, 2)) for a in parts for b in parts], 1)
 
-    @cached_property
-    def objects(self) -> Rows:
-        """Probabilities of the image encoder's own classes, as square roots."""
-        classifier = load_object_classifier(EFFICIENTNET_LITE0)
-        logits = self.image @ classifier.weight.numpy().T + classifier.bias.numpy()
-        return np.sqrt(softmax(logits, axis=1))
+def _objects(of: Features) -> Rows:
+    """Return square roots of the probabilities of the image encoder's own classes."""
+    classifier = load_object_classifier(EFFICIENTNET_LITE0)
+    logits = of["image"] @ classifier.weight.numpy().T + classifier.bias.numpy()
+    return np.sqrt(softmax(logits, axis=1))
 
-    @cached_property
-    def colours(self) -> Rows:
-        """Means, deviations and histograms of hue, saturation and brightness."""
-        return np.array(list(_seen(self._posts, _colours, "Colours")))
 
-    @cached_property
-    def mirrored(self) -> Rows:
-        """Mean token of the image turned left to right."""
-        return _image_tokens(self._posts, SIDE_PX, is_mirrored=True).mean(1)
+def _products(of: Features) -> Rows:
+    """Return products of the first components of text and image."""
+    text, image = (
+        PCA(16, whiten=True, random_state=0).fit_transform(rows)
+        for rows in (of["text"], of["image"])
+    )
+    return np.einsum("ni,nj->nij", text, image)
 
-    @cached_property
-    def large_image(self) -> Rows:
-        """Mean token of the image at more pixels."""
-        return _image_tokens(self._posts, LARGE_SIDE_PX).mean(1)
 
-    @cached_property
-    def products(self) -> Rows:
-        """Products of the first components of text and image."""
-        text, image = (
-            PCA(16, whiten=True, random_state=0).fit_transform(rows)
-            for rows in (self.text, self.image)
-        )
-        return np.einsum("ni,nj->nij", text, image).reshape(len(text), -1)
+def _without_marks(texts: Sequence[str]) -> list[str]:
+    return [MARKS.sub(" ", text) for text in texts]
 
-    @cached_property
-    def _layers(self) -> Rows:
-        return _text_states(self._texts, "mean")
 
-    @cached_property
-    def _tokens(self) -> Rows:
-        return _image_tokens(self._posts, SIDE_PX)
+FEATURES: dict[str, Callable[[Features], Rows]] = {
+    "text": lambda of: of.layers[:, -4:],
+    "last_text": lambda of: of.layers[:, -1],
+    "all_text": lambda of: of.layers,
+    "largest_text": lambda of: _text_states(of.texts, "max")[:, -1],
+    "clean_text": lambda of: _text_states(_without_marks(of.texts), "mean")[:, -4:],
+    "ngrams": _ngrams,
+    "lexicon": _lexicon,
+    "style": _style,
+    "image": lambda of: of.tokens.mean(1),
+    "largest_image": lambda of: of.tokens.max(1),
+    "quarters": _quarters,
+    "objects": _objects,
+    "colours": lambda of: np.array(list(_seen(of.posts, _colours, "Colours"))),
+    "mirrored": lambda of: _image_tokens(of.posts, SIDE_PX, is_mirrored=True).mean(1),
+    "large_image": lambda of: _image_tokens(of.posts, LARGE_SIDE_PX).mean(1),
+    "products": _products,
+}
+"""Name of a feature -> how it is computed."""
 
 
 @torch.inference_mode()
