@@ -144,24 +144,20 @@ def _overlap(start: float, end: float, cells: int) -> Float[Tensor, " cells"]:
 
 
 def measure_attention(
-    weights: Float[Tensor, "head token patch"],
-    region: Float[Tensor, " patch"],
-    text_mask: Bool[Tensor, " token"] | None = None,
+    weights: Float[Tensor, "head token patch"], region: Float[Tensor, " patch"]
 ) -> AttentionOnRegion:
     """Return how the attention of one post's text relates to a region of its image.
 
     Args:
-        weights: Text-to-image attention weights.
+        weights: Text-to-image attention weights, without those of padding.
         region: Share of each image token's cell that belongs to the region, as `cover_shares`
             gives it.
-        text_mask: True for a real text token, False for padding; None where all are real.
     """
-    mean = mean_attention(weights, text_mask)
-    real = weights if text_mask is None else weights[:, text_mask]
+    mean = mean_attention(weights)
     return AttentionOnRegion(
         mass=float(mean @ region.double()),
         is_hit=is_hit(mean, region),
-        zeros=float((real == 0).double().mean()),
+        zeros=float((weights == 0).double().mean()),
     )
 
 

@@ -54,12 +54,9 @@ def observe(model: MvcnForClassification, posts: EncodedPosts) -> Iterator[Obser
             yield _observation(output, position, is_real, rows[position])
 
 
-def mean_attention(
-    weights: Float[Tensor, "head token patch"], text_mask: Bool[Tensor, " token"] | None = None
-) -> Float[Tensor, " patch"]:
-    """Return the weight of each image token, averaged over heads and real text tokens."""
-    real = weights if text_mask is None else weights[:, text_mask]
-    return real.double().mean((0, 1))
+def mean_attention(weights: Float[Tensor, "head token patch"]) -> Float[Tensor, " patch"]:
+    """Return the weight of each image token, averaged over heads and text tokens."""
+    return weights.double().mean((0, 1))
 
 
 def measure_sparsity(observations: Iterable[Observation]) -> Sparsity | None:

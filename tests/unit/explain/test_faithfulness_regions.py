@@ -42,21 +42,20 @@ def test_patches_of_generated_posts_are_four_cells_of_forty_nine():
         assert sorted(cover.tolist())[-(PATCH_CELLS**2) - 1 :] == [0, 1, 1, 1, 1]
 
 
-def test_mass_is_the_mean_over_heads_and_real_tokens():
+def test_mass_is_the_mean_over_heads_and_tokens():
     weights = torch.tensor(
         [
-            [[0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
-            [[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
+            [[0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]],
+            [[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0]],
         ]
     )
-    text_mask = torch.tensor([True, True, False])
-    measured = measure_attention(weights, torch.tensor([0.0, 1.0, 1.0, 0.0]), text_mask)
-    # Head 1: tokens give 0.5 and 1.0; head 2: 0.5 and 0.0. The padding's weights do not count.
+    measured = measure_attention(weights, torch.tensor([0.0, 1.0, 1.0, 0.0]))
+    # Head 1: tokens give 0.5 and 1.0; head 2: 0.5 and 0.0.
     assert measured.mass == pytest.approx((0.5 + 1.0 + 0.5 + 0.0) / 4, abs=1e-7)
     # Zeros: 2 and 3 of four in head 1, 0 and 3 in head 2.
     assert measured.zeros == (2 + 3 + 0 + 3) / 16
     # Mean weights: (0.5+0+0.1+1)/4 = 0.4, (0.5+1+0.2+0)/4 = 0.425, 0.075, 0.1.
-    means = mean_attention(weights, text_mask)
+    means = mean_attention(weights)
     torch.testing.assert_close(means.float(), torch.tensor([0.4, 0.425, 0.075, 0.1]))
     assert measured.is_hit
 
