@@ -13,7 +13,7 @@ from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, ImageFacts, Post
 
 SPLITS = ("train", "dev", "test")
-WHOLE = "all"
+ALL = "all"
 """Name of all posts together, as a split."""
 
 Severity = Literal["information", "warning", "error"]
@@ -120,9 +120,9 @@ class AuditedPosts:
     encodings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def with_whole(self) -> dict[str, Sequence[int]]:
+    def with_all(self) -> dict[str, Sequence[int]]:
         """The splits, and before them all posts together."""
-        return {WHOLE: range(len(self.posts)), **self.splits}
+        return {ALL: range(len(self.posts)), **self.splits}
 
     def labels(self, positions: Iterable[int]) -> list[str]:
         """Return the labels of the posts at these positions that have one."""

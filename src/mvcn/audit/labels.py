@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mvcn.audit.findings import WHOLE, AuditedPosts, Example, Finding, Severity
+from mvcn.audit.findings import ALL, AuditedPosts, Example, Finding, Severity
 from mvcn.data.text import ODD_WHITESPACE
 
 MAX_CLASS_RATIO = 3.0
@@ -67,19 +67,19 @@ def find_disagreement(audited: AuditedPosts) -> Finding:
 def find_imbalance(audited: AuditedPosts) -> Finding:
     """Return the shares of the classes, and what is wrong with them, as sentences."""
     counts = _class_counts(audited)
-    whole = counts[WHOLE]
+    overall = counts[ALL]
     faults = []
-    smallest, largest = min(whole.values(), default=0), max(whole.values(), default=0)
-    if len(whole) == 1:
-        faults.append(f"all labels are {next(iter(whole))}: there is nothing to tell apart")
+    smallest, largest = min(overall.values(), default=0), max(overall.values(), default=0)
+    if len(overall) == 1:
+        faults.append(f"all labels are {next(iter(overall))}: there is nothing to tell apart")
     if largest > MAX_CLASS_RATIO * smallest:
-        most, least = max(whole, key=whole.__getitem__), min(whole, key=whole.__getitem__)
+        most, least = max(overall, key=overall.__getitem__), min(overall, key=overall.__getitem__)
         faults.append(f"class {most} has {largest} posts, {least} only {smallest}")
     faults += [
         f"split {split} has no post of class {name}"
         for split in audited.splits
         for name in audited.class_names
-        if whole[name] and not counts[split][name]
+        if overall[name] and not counts[split][name]
     ]
     p_value = _shift_p_value([counts[split] for split in audited.splits])
     if p_value is not None and p_value < SHIFT_P_VALUE:
@@ -100,7 +100,7 @@ def find_label_order(audited: AuditedPosts) -> Finding:
     """Return the splits in which equal labels follow each other far more often than by chance."""
     details: dict[str, Any] = {}
     suspects = []
-    for split, positions in (audited.splits or audited.with_whole).items():
+    for split, positions in (audited.splits or audited.with_all).items():
         runs, expected, deviation = runs_of_labels(audited.labels(positions))
         z = (runs - expected) / deviation if deviation > 0 else 0.0
         ordered = z < ORDER_Z
@@ -171,7 +171,7 @@ def count_posts(audited: AuditedPosts) -> dict[str, Any]:
     with_text = sum(bool(post.text.strip()) for post in audited.posts)
     with_image = sum(post.image is not None for post in audited.posts)
     return {
-        "posts": {split: len(positions) for split, positions in audited.with_whole.items()},
+        "posts": {split: len(positions) for split, positions in audited.with_all.items()},
         "classes": {split: dict(table) for split, table in _class_counts(audited).items()},
         "with_text": with_text,
         "without_text": len(audited.posts) - with_text,
@@ -184,8 +184,8 @@ def count_posts(audited: AuditedPosts) -> dict[str, Any]:
 
 def _class_counts(audited: AuditedPosts) -> dict[str, Counter[str]]:
     """Return split -> class -> number of posts, with 0 for classes without any."""
-    counts = {split: Counter(dict.fromkeys(audited.class_names, 0)) for split in audited.with_whole}
-    for split, positions in audited.with_whole.items():
+    counts = {split: Counter(dict.fromkeys(audited.class_names, 0)) for split in audited.with_all}
+    for split, positions in audited.with_all.items():
         counts[split].update(audited.labels(positions))
     return counts
 

@@ -33,7 +33,7 @@ class Spread:
 
     mean: float
     deviation: float | None
-    """Sample standard deviation; None of a single seed, which does not tell it."""
+    """Sample standard deviation; None of a single seed."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":

@@ -155,7 +155,7 @@ def settings_of(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def write_cell(path: Path, cell: CellResult) -> None:
-    """Write a cell's result, whole or not at all."""
+    """Write a cell's result, or nothing if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {name: getattr(cell, name) for name in CellResult.__dataclass_fields__}
     lists = {name: " ".join(map(str, content[name].astype(int))) for name in NUMBER_LISTS}

@@ -1,1 +1,1 @@
-"""What a model looks at, how posts lie in its feature space, and whether to believe it."""
+"""What predictions depend on, how posts lie in feature space, and how faithful explanations are."""

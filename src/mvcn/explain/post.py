@@ -1,4 +1,4 @@
-"""Everything that can be said of a model's prediction for one post."""
+"""The explanation of a model's prediction for one post."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ class Word:
     saliency: float
     """By how much the log-probability of the predicted class falls without it."""
     share: float | None
-    """Of the fused feature; None from networks that do not tell."""
+    """Of the fused feature; None from networks without shares."""
     attention: Float[Tensor, " patch"] | None
     """Weights over the image tokens, mean over heads and word pieces; None without any."""
 
@@ -45,7 +45,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a model says of one post, and why."""
+    """A model's prediction for one post, and what it depends on."""
 
     post: Post
     probabilities: Mapping[str, float]

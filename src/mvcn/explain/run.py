@@ -1,4 +1,4 @@
-"""A run explained: where its posts lie, and a folder of pictures and numbers."""
+"""A run with its posts in feature space, and the folder of pictures that explains it."""
 
 import dataclasses
 import logging

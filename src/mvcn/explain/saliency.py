@@ -102,7 +102,7 @@ def word_saliency(
 def class_probabilities(
     model: MvcnForClassification, inputs: dict[str, Tensor], masks: Bool[Tensor, "variant patch"]
 ) -> Float[Tensor, "variant classes"]:
-    """Return what the model says of one post, each time with other image tokens left out.
+    """Return the probabilities of one post, each time with other image tokens left out.
 
     Args:
         model: In evaluation mode.

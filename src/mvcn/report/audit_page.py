@@ -93,7 +93,7 @@ def _ids_alone(finding: Finding) -> list[str]:
 def _class_table(audited: AuditedPosts) -> dict[str, Any]:
     """Return the number of posts by class (rows) and split (columns)."""
     counts = count_posts(audited)
-    splits = list(audited.with_whole)
+    splits = list(audited.with_all)
     rows = {
         name: [counts["classes"][split][name] for split in splits] for name in audited.class_names
     }
