@@ -92,13 +92,17 @@ def locked(folder: Path, kind: str) -> Iterator[None]:
         RunError: Another process is at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, blocking=False)
     try:
-        with FileLock(folder / LOCK, blocking=False):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise RunError(
             f"The {kind} in {folder} is running in another process: wait for it, or end it."
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_own_file(path: Path, kind: str, *, is_own: bool) -> None:

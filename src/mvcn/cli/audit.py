@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mvcn.audit.findings import KINDS
-from mvcn.cli.options import Source, Splits, data_config, reads_posts
+from mvcn.cli.options import Dataset, Splits, data_config, reads_posts
 from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
 from mvcn.files import write_json
@@ -19,7 +19,7 @@ FOUND = 1
 
 @reads_posts()
 def audit(
-    source: Source,
+    dataset: Dataset,
     root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
     splits: Splits = None,
     train: Annotated[
@@ -48,7 +48,7 @@ def audit(
 
     kinds = _known_kinds(fail_on or [], label_errors)
     _require_places([path for path in (json, html) if path is not None], library.MARK)
-    config = data_config(source, root=root, splits=splits, train=train, dev=dev)
+    config = data_config(dataset, root=root, splits=splits, train=train, dev=dev)
     if label_errors:
         set_up_process()
     audited = library.read_audited_posts(config)

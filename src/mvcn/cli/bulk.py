@@ -7,9 +7,9 @@ import typer
 
 from mvcn.cli.options import (
     BackendName,
+    Dataset,
     Precision,
     Run,
-    Source,
     least_probability,
     reads_posts,
 )
@@ -19,7 +19,7 @@ from mvcn.errors import ConfigError
 
 @reads_posts("data", "encoding", "quoting", "sheet", "normalize_labels")
 def bulk(
-    source: Source,
+    dataset: Dataset,
     run: Run,
     posts: Annotated[
         list[str],
@@ -50,18 +50,18 @@ def bulk(
     from mvcn.inference import Scoring, predict_in_bulk
 
     set_up_process()
-    images: Path | None = source.get("images")
+    images: Path | None = dataset.get("images")
     if images is not None and not images.is_dir():
         raise ConfigError(f"There is no folder {images} of images: correct --images.")
     scoring = Scoring(
         run.absolute(),
         output.absolute(),
         backend,
-        tuple(source.get("columns", {}).items()),
+        tuple(dataset.get("columns", {}).items()),
         None if images is None else images.absolute(),
         tuple(name.strip() for name in keep.split(",")) if keep else (),
         least_probability(run, precision),
-        bool(source.get("text_only")),
+        bool(dataset.get("text_only")),
     )
     done = predict_in_bulk(
         scoring, posts, engine, jobs=jobs, overwrite=overwrite, initializer=set_up_process

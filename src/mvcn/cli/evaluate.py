@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mvcn.cli.options import OnBadImage, Root, Run, Source, Split, Splits, data_config, reads_posts
+from mvcn.cli.options import Dataset, OnBadImage, Root, Run, Split, Splits, data_config, reads_posts
 from mvcn.cli.process import print_problems, set_up_process
 from mvcn.data.reading import read_posts
 from mvcn.data.splits import read_ids, select_posts
@@ -19,7 +19,7 @@ MARK = "mvcn evaluate"
 
 @reads_posts()
 def evaluate(
-    source: Source,
+    dataset: Dataset,
     run: Run,
     root: Root,
     split: Split = None,
@@ -41,7 +41,7 @@ def evaluate(
     if json is not None:
         kind = "file of scores by mvcn evaluate"
         require_own_file(json, kind, is_own=begins_with(json, MARK))
-    config = data_config(source, root=root, splits=splits)
+    config = data_config(dataset, root=root, splits=splits)
     classifier = Classifier.from_pretrained(run)
     corpus = read_posts(config, split, remembered=run_folder.Run(run).columns)
     if corpus.columns and "label" not in corpus.columns:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mvcn.cli.options import OnBadImage, Run, Source, Splits, data_config, reads_posts
+from mvcn.cli.options import Dataset, OnBadImage, Run, Splits, data_config, reads_posts
 from mvcn.cli.process import print_problems, set_up_process
 from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @reads_posts("normalize_labels")
 def explain(
-    source: Source,
+    dataset: Dataset,
     run: Run,
     output: Annotated[Path, typer.Option(help="Folder for pictures and explanation.json.")],
     post: Annotated[
@@ -61,7 +61,7 @@ def explain(
         raise ConfigError("--root is for single posts: say which by --post.")
     opened = TrainedRun(run)
     if post:
-        config = data_config(source, root=root, splits=splits)
+        config = data_config(dataset, root=root, splits=splits)
         known = (
             opened.posts.dev
             if root is None

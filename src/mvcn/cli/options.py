@@ -79,9 +79,9 @@ Precision = Annotated[
     float | None,
     typer.Option(help="Share of the labels given that shall be right; others stay empty."),
 ]
-Source: TypeAlias = Mapping[str, Any]
-"""The settings of a source that were given on the command line; see `reads_posts`."""
-SOURCE_OPTIONS: dict[str, tuple[Any, Any]] = {
+Dataset: TypeAlias = Mapping[str, Any]
+"""The settings of a dataset that were given on the command line; see `reads_posts`."""
+DATASET_OPTIONS: dict[str, tuple[Any, Any]] = {
     "data": (DataName, "table"),
     "columns": (Columns, None),
     "images": (Images, None),
@@ -100,7 +100,7 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def reads_posts(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of `SOURCE_OPTIONS`, in place of its parameter ``source``.
+    """Give a command the options of `DATASET_OPTIONS`, in place of its parameter ``dataset``.
 
     They come to it as a mapping of the settings of `DataConfig` that were given.
 
@@ -109,23 +109,23 @@ def reads_posts(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
     """
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in SOURCE_OPTIONS.items()
+        for name, (kind, default) in DATASET_OPTIONS.items()
         if name not in without
     ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def with_source(**values: Any) -> None:
+        def with_dataset(**values: Any) -> None:
             named = {option.name: values.pop(option.name) for option in options}
             if named["columns"] is not None:
                 named["columns"] = parse_pairs(named["columns"], "--columns", COLUMNS_EXAMPLE)
-            command(source=given(name=named.pop("data", None), **named), **values)
+            command(dataset=given(name=named.pop("data", None), **named), **values)
 
         all_options = [*_own_options(command), *options]
         signature = inspect.Signature(all_options)
-        with_source.__signature__ = signature  # type: ignore[attr-defined]
-        with_source.__annotations__ = {one.name: one.annotation for one in all_options}
-        return with_source
+        with_dataset.__signature__ = signature  # type: ignore[attr-defined]
+        with_dataset.__annotations__ = {one.name: one.annotation for one in all_options}
+        return with_dataset
 
     return decorate
 
@@ -134,14 +134,14 @@ def _own_options(command: Callable[..., None]) -> list[inspect.Parameter]:
     return [
         option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for option in inspect.signature(command).parameters.values()
-        if option.name != "source"
+        if option.name != "dataset"
     ]
 
 
-def data_config(source: Mapping[str, Any], **values: Any) -> DataConfig:
-    """Return the settings of a source from what was given on the command line."""
+def data_config(dataset: Mapping[str, Any], **values: Any) -> DataConfig:
+    """Return the settings of a dataset from what was given on the command line."""
     config = RunConfig()
-    config.update({"data": {**source, **given(**values)}})
+    config.update({"data": {**dataset, **given(**values)}})
     return config.data
 
 

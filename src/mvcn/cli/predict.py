@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from mvcn.cli.options import (
     BackendName,
+    Dataset,
     OnBadImage,
     Precision,
     Run,
-    Source,
     Split,
     Splits,
     data_config,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @reads_posts("normalize_labels")
 def predict(
-    source: Source,
+    dataset: Dataset,
     run: Run,
     posts: Annotated[
         list[Path] | None,
@@ -73,14 +73,14 @@ def predict(
     set_up_process()
     least = least_probability(run, precision)
     if not posts:
-        _require_for_one(image, bool(source.get("text_only")), keep_columns)
+        _require_for_one(image, bool(dataset.get("text_only")), keep_columns)
         classifier = Classifier.from_pretrained(run, backend)
         _print(classifier.predict_one(text, image, on_bad_image, least))
         return
-    config = data_config(source, root=_only(posts, text, image), splits=splits)
+    config = data_config(dataset, root=_only(posts, text, image), splits=splits)
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
-    keeps_columns = _keeps_columns(source, keep_columns)
+    keeps_columns = _keeps_columns(dataset, keep_columns)
     require_place_for_predictions(output, overwrite=overwrite)
     corpus = read_posts(config, split, labels=False, remembered=run_folder.Run(run).columns)
     classifier = Classifier.from_pretrained(run, backend)
@@ -104,10 +104,10 @@ def _only(posts: Sequence[Path], text: str, image: Path | None) -> Path:
     return posts[0]
 
 
-def _keeps_columns(source: Source, keep_columns: bool | None) -> bool:
-    is_table = source["name"] == "table"
+def _keeps_columns(dataset: Dataset, keep_columns: bool | None) -> bool:
+    is_table = dataset["name"] == "table"
     if keep_columns and not is_table:
-        raise ConfigError(f"--keep-columns is for tables, not for --data {source['name']}.")
+        raise ConfigError(f"--keep-columns is for tables, not for --data {dataset['name']}.")
     return is_table if keep_columns is None else keep_columns
 
 

@@ -55,11 +55,11 @@ def _unlike(name: str, others: Sequence[str]) -> str:
     return name
 
 
-def kept_cells(source: DataConfig, corpus: Corpus) -> KeptCells:
+def kept_cells(config: DataConfig, corpus: Corpus) -> KeptCells:
     """Return the cells of the table that posts were read from."""
-    assert source.root is not None  # else there would be no posts
-    options = table_options(source, labels=False)
-    return KeptCells(source.root, options, corpus.columns.get("id", ""))
+    assert config.root is not None  # else there would be no posts
+    options = table_options(config, labels=False)
+    return KeptCells(config.root, options, corpus.columns.get("id", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import OnBadImage, Root, Source, Splits, data_config, reads_posts
+from mvcn.cli.options import Dataset, OnBadImage, Root, Splits, data_config, reads_posts
 from mvcn.cli.process import OUTCOME
 from mvcn.data.bad_images import WITHOUT_CONTENT, require_images
 from mvcn.data.datasets.prepared import FOLDER
@@ -19,7 +19,7 @@ from mvcn.data.reading import read_all
 
 @reads_posts()
 def prepare(
-    source: Source,
+    dataset: Dataset,
     root: Root,
     output: Annotated[Path, typer.Option(help="Folder to fill, new or empty.")],
     splits: Splits = None,
@@ -33,10 +33,10 @@ def prepare(
     Interrupted, the same command continues.
     """
     started = time.monotonic()
-    corpus = read_all(data_config(source, root=root, splits=splits))
+    corpus = read_all(data_config(dataset, root=root, splits=splits))
     require_images(corpus.posts, on_bad_image)
     index = prepare_posts(
-        corpus, output, dataset=source["name"], on_bad_image=on_bad_image, overwrite=overwrite
+        corpus, output, dataset=dataset["name"], on_bad_image=on_bad_image, overwrite=overwrite
     )
     seconds = time.monotonic() - started
     _print_summary(index, on_bad_image)

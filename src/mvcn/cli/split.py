@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.cli.options import Root, Source, data_config, parse_pairs, reads_posts
+from mvcn.cli.options import Dataset, Root, data_config, parse_pairs, reads_posts
 from mvcn.cli.process import print_posts, set_up_process
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
 from mvcn.data.reading import learnable_posts, read_dataset
@@ -28,7 +28,7 @@ SHARES = "train=0.8,dev=0.1,test=0.1"
 
 @reads_posts()
 def split(
-    source: Source,
+    dataset: Dataset,
     root: Root,
     output: Annotated[Path, typer.Option(help="Folder to write the lists of ids to.")],
     shares: Annotated[
@@ -53,7 +53,7 @@ def split(
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = _parse_shares(SHARES if shares is None else shares)
     require_splits_folder(output, overwrite=overwrite)
-    corpus = read_dataset(data_config(source, root=root), root)
+    corpus = read_dataset(data_config(dataset, root=root), root)
     posts = learnable_posts(corpus.posts)
     if not posts:
         raise DataError(f"{root} has no labelled posts to split: give posts with labels.")

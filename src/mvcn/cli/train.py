@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvcn.cli.options import Source, Splits, given, reads_posts
+from mvcn.cli.options import Dataset, Splits, given, reads_posts
 from mvcn.cli.process import RANK, print_problems, set_up_process
 from mvcn.config import read_recipe
 from mvcn.errors import ConfigError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @reads_posts()
 def train(
-    source: Source,
+    dataset: Dataset,
     output: Annotated[Path, typer.Option(help="Run folder, new or empty.")],
     root: Annotated[
         Path | None, typer.Option(help="Folder or file of the posts; its train and dev splits.")
@@ -49,7 +49,7 @@ def train(
     set_up_process(shares_work=True)
     config = read_recipe(_recipe_for(model, recipe))
     places = given(root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image)
-    config.update({"data": {**source, **places}, "training": given(seed=seed)})
+    config.update({"data": {**dataset, **places}, "training": given(seed=seed)})
     config.set(assignments or [])
     run = run_training(config, output, resume=resume, overwrite=overwrite)
     if RANK == 0:
