@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.utils.data import SequentialSampler
 
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.errors import MvcnError
-from mvcn.training.distributed import RankBatchSampler, rank_batch
 from mvcn.training.run import train
 
 EPOCHS, STOP = 2, 1
@@ -251,17 +249,3 @@ def test_other_commands_refuse_to_be_started_several_times(fails, monkeypatch, t
     sentence = fails("demo", "--output", tmp_path / "demo")
     assert "2 processes were started, but of all commands only mvcn train shares" in sentence
     assert not (tmp_path / "demo").exists()
-
-
-@pytest.mark.parametrize("size", range(9))
-@pytest.mark.parametrize("processes", [1, 2, 3, 5])
-def test_shares_are_neighbours_of_like_size_and_make_up_the_batch(size, processes):
-    shares = [rank_batch(range(size), rank, processes) for rank in range(processes)]
-    assert [post for share in shares for post in share] == list(range(size))
-    sizes = [len(share) for share in shares]
-    assert max(sizes) - min(sizes) <= 1
-
-
-def test_processes_take_as_many_steps_as_one():
-    shares = [list(RankBatchSampler(SequentialSampler(range(11)), 5, rank, 2)) for rank in range(2)]
-    assert shares == [[[0, 1, 2], [5, 6, 7], [10]], [[3, 4], [8, 9], []]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mvcn.config import RunConfig, read_config, read_recipe
 from mvcn.errors import ConfigError
-from mvcn.training.arguments import SPECIAL_WEIGHTS, check_compatibility
+from mvcn.training.arguments import SPECIAL_WEIGHTS
 
 SECTIONS = {name: field.annotation for name, field in RunConfig.model_fields.items()}
 
@@ -339,13 +339,6 @@ def test_a_recipe_that_is_not_text_is_refused(tmp_path):
     path.write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ConfigError, match="cannot be read as text"):
         read_recipe(str(path))
-
-
-@pytest.mark.parametrize("epochs", [0, 0.5, 1.5])
-def test_an_auxiliary_module_is_trained_for_whole_epochs(epochs):
-    config = changed("objective", prefill="auxiliary", prefill_epochs=epochs)
-    with pytest.raises(ConfigError, match=f"is {epochs}, but .* set it to 1 or more"):
-        check_compatibility(config)
 
 
 @pytest.fixture(scope="module")

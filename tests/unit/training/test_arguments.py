@@ -1,11 +1,11 @@
-"""What the Trainer is told: precision, devices, and how many posts each of them gets."""
+"""Settings that do not go together are refused; the others become the Trainer's arguments."""
 
 import pytest
 
-from mvcn.config import TrainingConfig
+from mvcn.config import RunConfig, TrainingConfig
 from mvcn.errors import ConfigError
-from mvcn.training.arguments import training_arguments, use_one_device
-from mvcn.training.distributed import check_batch_size, runs_on_cpu
+from mvcn.training.arguments import check_compatibility, training_arguments, use_one_device
+from mvcn.training.distributed import runs_on_cpu
 
 
 def test_one_process_takes_whole_batches(tmp_path):
@@ -37,7 +37,9 @@ def test_half_precision_of_gpus_is_refused_without_one(tmp_path):
         training_arguments(TrainingConfig(mixed_precision="fp16"), tmp_path)
 
 
-def test_no_process_may_go_without_posts():
-    check_batch_size(4, 4)
-    with pytest.raises(ConfigError, match="is 4, but 5 processes share each batch"):
-        check_batch_size(4, 5)
+@pytest.mark.parametrize("epochs", [0, 0.5, 1.5])
+def test_an_auxiliary_module_is_trained_for_whole_epochs(epochs):
+    objective = {"prefill": "auxiliary", "prefill_epochs": epochs}
+    config = RunConfig.from_mapping({"objective": objective})
+    with pytest.raises(ConfigError, match=f"is {epochs}, but .* set it to 1 or more"):
+        check_compatibility(config)
