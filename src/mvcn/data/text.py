@@ -34,6 +34,13 @@ LONG_RUN = 2.5
 """Bytes above 127 side by side, on average, from which on a text is in no Latin alphabet."""
 MIN_SHARE = 0.8
 """Of the characters that must be of the codec's own alphabet for it to be guessed."""
+ALPHABETS = {
+    "cp932": ("HIRAGANA", "KATAKANA", "CJK UNIFIED", "IDEOGRAPHIC", "FULLWIDTH"),
+    "cp949": ("HANGUL SYLLABLE",),
+    "cp1251": ("CYRILLIC SMALL",),
+    "gb18030": ("CJK UNIFIED", "IDEOGRAPHIC", "FULLWIDTH"),
+}
+"""Codec -> how the Unicode names begin of most characters in its texts."""
 
 
 def marked_codec(content: bytes) -> str | None:
@@ -100,14 +107,11 @@ def _undecodable(content: bytes, path: Path | str, codec: str, error: UnicodeDec
             f"{where}: {what}, though {len(others)} other line(s) with such letters are: correct "
             "that line."
         )
-    guess = _guess(content, position)
+    guess = _guess(content)
     if guess is None:
         return f"{where}: {what}: save the file as UTF-8, or name its codec by --encoding."
-    line = _line_at(content, position).decode(guess, errors="replace").strip()
-    return (
-        f"{where}: {what}; read as {guess}, the line is {line[:SHOWN_CHARACTERS]!r}: "
-        f"if that is right, add --encoding {guess}."
-    )
+    line = _line_at(content, position).decode(guess, errors="replace")
+    return f"{where}: {what}; {_suggestion(guess, 'line', line)}"
 
 
 def _holding_nul(content: bytes, path: Path | str, codec: str, text: str) -> str:
@@ -115,15 +119,17 @@ def _holding_nul(content: bytes, path: Path | str, codec: str, text: str) -> str
     for guess, first in (("utf-16-le", 1), ("utf-16-be", 0)):
         zeros = content[first::2].count(0)
         if codec == "utf-8" and zeros > len(content) / 4:
-            line = content.decode(guess, errors="replace").split("\n")[0].strip()
-            return (
-                f"{where}; read as {guess}, the first line is {line[:SHOWN_CHARACTERS]!r}: "
-                f"if that is right, add --encoding {guess}."
-            )
+            line = content.decode(guess, errors="replace").split("\n")[0]
+            return f"{where}; {_suggestion(guess, 'first line', line)}"
     return f"{where}: take it out, or save the file as UTF-8."
 
 
-def _guess(content: bytes, position: int) -> str | None:
+def _suggestion(codec: str, what: str, line: str) -> str:
+    shown = line.strip()[:SHOWN_CHARACTERS]
+    return f"read as {codec}, the {what} is {shown!r}: if that is right, add --encoding {codec}."
+
+
+def _guess(content: bytes) -> str | None:
     """Return a codec that reads the complete content, and in which its letters make words."""
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
     is_latin = sum(runs) < LONG_RUN * len(runs)
@@ -138,15 +144,6 @@ def _guess(content: bytes, position: int) -> str | None:
         if codec not in ALPHABETS or _share(text, codec) >= MIN_SHARE:
             return codec
     return None
-
-
-ALPHABETS = {
-    "cp932": ("HIRAGANA", "KATAKANA", "CJK UNIFIED", "IDEOGRAPHIC", "FULLWIDTH"),
-    "cp949": ("HANGUL SYLLABLE",),
-    "cp1251": ("CYRILLIC SMALL",),
-    "gb18030": ("CJK UNIFIED", "IDEOGRAPHIC", "FULLWIDTH"),
-}
-"""Codec -> how the Unicode names begin of most characters in its texts."""
 
 
 def _share(text: str, codec: str) -> float:

@@ -172,7 +172,7 @@ def test_what_only_resembles_base64_is_a_path(name, tmp_path, read):
     assert read("a.csv", f"image\n{name}\n").posts[0].image == tmp_path / name
 
 
-def test_blanks_and_many_columns_take_no_time(read):
+def test_whitespace_and_many_columns_take_no_time(read):
     begin = time.process_time()
     (post,) = read("a.csv", f"image\na{' ' * 1_000_000}!\n").posts
     with pytest.raises(BadImageError, match="cannot be followed"):

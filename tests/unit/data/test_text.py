@@ -28,7 +28,7 @@ INVISIBLE = (
         (b"caf\xe9".decode("utf-8", "surrogateescape"), ("caf\ufffd", 1)),
     ],
 )
-def test_lone_halves_are_replaced_and_pairs_joined(text, expected):
+def test_lone_surrogates_are_replaced_and_pairs_joined(text, expected):
     assert replace_surrogates(text) == expected
 
 

@@ -210,7 +210,7 @@ def _is_quoted(records: Sequence[_Record]) -> bool:
     """Return whether cells of a table, read without quoting, were meant to be quoted."""
     begin = [cell for record in records for cell in record.cells if cell.startswith('"')]
     complete = [cell for cell in begin if len(cell) > 1 and cell.endswith('"')]
-    return len(complete) > len(begin) - len(complete)
+    return 2 * len(complete) > len(begin)
 
 
 def _try(file: _File, quoting: QuotingConstant) -> tuple[list[_Record], str]:
@@ -240,7 +240,7 @@ def _why_ragged(records: list[_Record], file: _File) -> str:
     if not ragged:
         return ""
     (number, record), others = ragged[0], len(ragged) - 1
-    more = f" (so it is with {others} more)" if others else ""
+    more = f" ({others} more row(s) differ, too)" if others else ""
     advice = f"quote the cells that contain a {file.separator_name} or a line break"
     if len(record.cells) < width:
         advice = "add the cells that are missing, or take the row out"

@@ -67,7 +67,7 @@ def test_an_id_that_has_lost_digits_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("labels", [["positive", "POSITIVE "], ["so so", "so  so"]])
-def test_labels_that_differ_in_case_or_blanks_are_asked_for_and_joined(labels, tmp_path):
+def test_labels_that_differ_in_case_or_whitespace_are_asked_for_and_joined(labels, tmp_path):
     path = write(tmp_path / "a.csv", "label", labels)
     with pytest.raises(DataError, match="join them by --normalize-labels"):
         read_table(path)
@@ -76,7 +76,7 @@ def test_labels_that_differ_in_case_or_blanks_are_asked_for_and_joined(labels, t
     assert corpus.class_names[0] == " ".join(labels[0].split()).lower()
 
 
-def test_half_characters_are_replaced_and_counted(tmp_path, caplog):
+def test_lone_surrogates_are_replaced_and_counted(tmp_path, caplog):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a \\ud83d", "user": "\\ud83d"}\n{"text": "\\ud83d\\ude00"}\n')
     caplog.set_level(logging.WARNING)

@@ -111,7 +111,7 @@ def test_a_column_that_seems_to_hold_texts_is_asked_for(read):
 
 
 @pytest.mark.parametrize("cell", ["今天天气很好", "sehr gut", "نص عربي قصير"])
-def test_texts_of_few_words_or_without_blanks_are_asked_for(cell, read):
+def test_texts_of_few_words_or_without_spaces_are_asked_for(cell, read):
     with pytest.raises(DataError, match="--columns text=Spruch"):
         read({"image": "a.png", "Spruch": cell})
 
