@@ -47,7 +47,7 @@ TOO_LARGE = f"has more than the {MAX_IMAGE_PIXELS:,} pixels allowed: scale it do
 
 
 def open_image(
-    image: ImageReference, size_hint_px: int | None = None, warn: Warn = LOGGER.warning
+    image: ImageReference, size_hint_px: int | None = None, warn: Warn | None = LOGGER.warning
 ) -> Image.Image:
     """Decode an image (the first frame of an animated one) and return it upright, in RGB.
 
@@ -59,7 +59,8 @@ def open_image(
         image: An image file, the bytes of one, or an image inside a larger file.
         size_hint_px: Sides that are enough for the caller, in pixels. A large JPEG is then decoded
             at 1/2, 1/4 or 1/8 of its size, as long as no side gets shorter than this.
-        warn: Called with a sentence where a JPEG without its last bytes is read.
+        warn: Called with a sentence where a JPEG without its last bytes is read; None for an image
+            that was opened before.
 
     Raises:
         BadImageError: Missing, empty, not an image, damaged, or above `MAX_IMAGE_PIXELS`, which
@@ -67,13 +68,9 @@ def open_image(
     """
     with _stream_of(image) as stream:
         decoded, remark = _decode(stream, lambda opened: _load(opened, size_hint_px))
-    if remark:
+    if remark and warn is not None:
         warn(f"{_name(image)} {remark}")
     return decoded
-
-
-def already_warned(_: str) -> None:
-    """Say nothing: for `open_image` of an image that was opened before."""
 
 
 def warn_of_truncated_images(remarks: Sequence[str]) -> None:
@@ -90,12 +87,12 @@ def warn_of_truncated_images(remarks: Sequence[str]) -> None:
 
 
 def open_thumbnail(image: ImageReference, side_px: int) -> Image.Image:
-    """Decode a picture that was opened before, scaled down to fit into a square.
+    """Decode an image that was opened before, scaled down to fit into a square.
 
     Raises:
         BadImageError: As `open_image` raises it.
     """
-    picture = open_image(image, side_px, already_warned)
+    picture = open_image(image, side_px, warn=None)
     picture.thumbnail((side_px, side_px))
     return picture
 

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from mvcn.data.images import already_warned, image_digest, open_image
+from mvcn.data.images import image_digest, open_image
 from mvcn.encoders.feature_cache import default_cache_root, encoder_fingerprint, warn_of_cache
 from mvcn.encoders.loading import load_image_processor, load_part, load_pretrained
 from mvcn.files import set_usual_permissions, write_json
@@ -109,7 +109,7 @@ class AttributeModel:
 
     @torch.inference_mode()
     def _attributes(self, images: Sequence[Any]) -> list[Attributes]:
-        opened = [open_image(image, warn=already_warned) for image in images]
+        opened = [open_image(image, warn=None) for image in images]
         pixels = self.image_processor(images=opened, return_tensors="pt")["pixel_values"]
         pixels = pixels.to(self.model.device)
         if self.tokenizer is not None:

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from mvcn.data.images import (
     Warn,
-    already_warned,
     image_digest,
     open_image,
     warn_of_truncated_images,
@@ -57,7 +56,7 @@ class ImagePixels:
 
     def __getitem__(self, image: ImageReference) -> Float[Tensor, "channel height width"]:
         """Return an image's pixels as the processor makes them."""
-        return self._kept[image] if self._keep else _encode(image, self._processor, already_warned)
+        return self._kept[image] if self._keep else _encode(image, self._processor, None)
 
     def blank(self) -> Float[Tensor, "channel height width"]:
         """Return a picture of zeros."""
@@ -161,12 +160,14 @@ class ImageFeatures:
             self._cache.add([digest for digest, _ in found], features)
 
 
-def _encode(image: ImageReference, processor: MvcnProcessor, warn: Warn) -> Tensor:
+def _encode(image: ImageReference, processor: MvcnProcessor, warn: Warn | None) -> Tensor:
     shown = open_image(image, processor.image_size_px, warn)
     return processor.encode_images([shown])["pixel_values"][0]
 
 
-def _pixels_or_reason(image: ImageReference, processor: MvcnProcessor, warn: Warn) -> Tensor | str:
+def _pixels_or_reason(
+    image: ImageReference, processor: MvcnProcessor, warn: Warn | None
+) -> Tensor | str:
     """Return what the image encoder reads, or why there is nothing to read."""
     try:
         return _encode(image, processor, warn)
