@@ -212,6 +212,16 @@ class ObjectiveConfig(Settings):
     """tau of softmax(-D / tau), used where a post has no unimodal labels.
     Not given, ours."""
 
+    @model_validator(mode="after")
+    def _require_whole_epochs(self) -> "ObjectiveConfig":
+        epochs = self.prefill_epochs
+        if self.prefill == "auxiliary" and (epochs < 1 or not epochs.is_integer()):
+            raise ConfigError(
+                f"Setting 'objective.prefill_epochs' is {epochs:g}, but prefill 'auxiliary' trains "
+                "a module for whole epochs: set it to 1 or more."
+            )
+        return self
+
 
 class TrainingConfig(Settings):
     """Optimisation."""

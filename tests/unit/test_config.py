@@ -341,6 +341,12 @@ def test_a_recipe_that_is_not_text_is_refused(tmp_path):
         read_recipe(str(path))
 
 
+@pytest.mark.parametrize("epochs", [0, 0.5, 1.5])
+def test_an_auxiliary_module_is_trained_for_whole_epochs(epochs):
+    with pytest.raises(ConfigError, match=f"is {epochs}, but .* set it to 1 or more"):
+        changed("objective", prefill="auxiliary", prefill_epochs=epochs)
+
+
 @pytest.fixture(scope="module")
 def docstrings():
     """Section and name of each setting -> what is said below it."""

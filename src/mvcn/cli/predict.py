@@ -19,9 +19,10 @@ from mvcn.cli.options import (
     least_probability,
     reads_posts,
 )
-from mvcn.cli.predictions import PredictionTable, kept_cells, require_place_for_predictions
+from mvcn.cli.predictions import PredictionTable, require_place_for_predictions
 from mvcn.cli.process import print_bad_images, print_left_out, set_up_process
-from mvcn.data.reading import read_posts
+from mvcn.data.reading import read_posts, table_options
+from mvcn.data.table import KeptCells
 from mvcn.errors import ConfigError
 from mvcn.types import Post
 
@@ -77,14 +78,16 @@ def predict(
         classifier = Classifier.from_pretrained(run, backend)
         _print(classifier.predict_one(text, image, on_bad_image, least))
         return
-    config = data_config(dataset, root=_only(posts, text, image), splits=splits)
+    root = _only(posts, text, image)
+    config = data_config(dataset, root=root, splits=splits)
     if output is None:
         raise ConfigError("Say where to write the predictions: --output out.csv.")
     keeps_columns = _keeps_columns(dataset, keep_columns)
     require_place_for_predictions(output, overwrite=overwrite)
     corpus = read_posts(config, split, labels=False, remembered=run_folder.Run(run).columns)
     classifier = Classifier.from_pretrained(run, backend)
-    kept = kept_cells(config, corpus) if keeps_columns else None
+    options, ids = table_options(config, labels=False), corpus.columns.get("id", "")
+    kept = KeptCells(root, options, ids) if keeps_columns else None
     table = PredictionTable(output, classifier.class_names, kept, on_bad_image == "drop")
     _write(table, corpus.posts, classifier.predict(corpus.posts, on_bad_image, least), least)
 

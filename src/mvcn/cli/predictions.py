@@ -6,17 +6,15 @@ from itertools import dropwhile, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvcn.config import DataConfig
 from mvcn.data.formats.columns import is_known
 from mvcn.data.formats.registry import (
     read_column_names,
     require_writable_table,
     table_writer,
 )
-from mvcn.data.reading import table_options
 from mvcn.data.table import KeptCells
 from mvcn.outputs import require_new_file, require_own_file
-from mvcn.types import PROBABILITY, Corpus
+from mvcn.types import PROBABILITY
 
 if TYPE_CHECKING:
     from mvcn.inference import Prediction
@@ -53,13 +51,6 @@ def _unlike(name: str, others: Sequence[str]) -> str:
     while name in others:
         name = f"{PREDICTED}{name}"
     return name
-
-
-def kept_cells(config: DataConfig, corpus: Corpus) -> KeptCells:
-    """Return the cells of the table that posts were read from."""
-    assert config.root is not None  # else there would be no posts
-    options = table_options(config, labels=False)
-    return KeptCells(config.root, options, corpus.columns.get("id", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-from mvcn.config import DataConfig
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import read_training_posts
 from mvcn.errors import RunError, reason_of
@@ -107,26 +106,26 @@ def _over(space: SearchSpace) -> str:
 
 def _command(path: Path, space: SearchSpace) -> str:
     seed = ["--seed", str(space.seeds[0])]
-    words = ["mvcn", "train", "--recipe", str(path), *_data_options(space.data), *seed]
+    words = ["mvcn", "train", "--recipe", str(path), *_data_options(space.data.model_dump()), *seed]
     return shlex.join([*words, "--output", "RUN"])
 
 
-def _data_options(data: DataConfig) -> list[str]:
-    columns = ",".join(f"{ours}={theirs}" for ours, theirs in data.columns.items())
+def _data_options(data: Mapping[str, Any]) -> list[str]:
+    columns = ",".join(f"{ours}={theirs}" for ours, theirs in data["columns"].items())
     given = {
-        "--data": data.name,
-        "--root": data.root,
-        "--splits": data.splits,
-        "--train": data.train,
-        "--dev": data.dev,
+        "--data": data["name"],
+        "--root": data["root"],
+        "--splits": data["splits"],
+        "--train": data["train"],
+        "--dev": data["dev"],
         "--columns": columns or None,
-        "--images": data.images,
-        "--on-bad-image": data.on_bad_image if data.on_bad_image != "error" else None,
+        "--images": data["images"],
+        "--on-bad-image": data["on_bad_image"] if data["on_bad_image"] != "error" else None,
     }
     words = [
         word for name, value in given.items() if value is not None for word in (name, str(value))
     ]
-    return [*words, "--text-only"] if data.text_only else words
+    return [*words, "--text-only"] if data["text_only"] else words
 
 
 def require_search_folder(output: Path) -> None:

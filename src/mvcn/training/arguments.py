@@ -32,12 +32,6 @@ def check_compatibility(config: RunConfig) -> None:
                 f"Setting 'objective.{setting}' is above 0, but model '{name}' cannot learn by it: "
                 f"start from the model's own recipe (--model {name}), or set it to 0."
             )
-    epochs = config.objective.prefill_epochs
-    if config.objective.prefill == "auxiliary" and (epochs < 1 or not epochs.is_integer()):
-        raise ConfigError(
-            f"Setting 'objective.prefill_epochs' is {epochs:g}, but prefill 'auxiliary' trains a "
-            "module for whole epochs: set it to 1 or more."
-        )
     if config.model.attribute_model is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
             f"Model '{name}' reads no image attributes: leave model.attribute_model out."

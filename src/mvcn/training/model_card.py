@@ -8,7 +8,6 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mvcn.config import DataConfig, ModelConfig, RunConfig
 from mvcn.data.reading import THREE_WAY, TWO_WAY
 from mvcn.evaluation.metrics import INTERVAL_PERCENT, METRIC_TITLES
 from mvcn.models.registry import system
@@ -22,7 +21,10 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#&~$!])")
 
 
 def model_card(
-    name: str, config: RunConfig, metrics: Mapping[str, Any], environment: Mapping[str, Any]
+    name: str,
+    config: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, Any],
+    environment: Mapping[str, Any],
 ) -> str:
     """Return the card of a run as Markdown with the front matter of the Hugging Face hub.
 
@@ -30,7 +32,7 @@ def model_card(
 
     Args:
         name: What the model is called, such as the name of the run folder.
-        config: The run's settings.
+        config: Content of its ``config.yaml``.
         metrics: Content of its ``metrics.json``.
         environment: Content of its ``environment.json``.
     """
@@ -45,12 +47,12 @@ def model_card(
     per_class, columns = metrics["dev"]["per_class"], metrics.get("columns", {})
     body = template.render(
         name=name,
-        dataset=_dataset(config.data),
+        dataset=_dataset(config["data"]),
         columns=", ".join(f"{ours} from {theirs}" for ours, theirs in columns.items()),
-        split=_split(config),
+        split=_split(config["data"], config["training"]["seed"]),
         config=config,
-        encoders=_encoders(config.model),
-        reads=_reads(config.model.network),
+        encoders=_encoders(config["model"]),
+        reads=_reads(config["model"]["network"]),
         metrics=metrics,
         environment=environment,
         titles={METRIC_TITLES[key]: key for key in METRICS},
@@ -58,15 +60,15 @@ def model_card(
         weakest=min(per_class, key=lambda one: per_class[one]["f1"]),
         task=TASK,
     )
-    return f"---\n{_front_matter(name, config.data, metrics)}\n---\n\n{body}"
+    return f"---\n{_front_matter(name, config['data'], metrics)}\n---\n\n{body}"
 
 
-def _front_matter(name: str, data: DataConfig, metrics: Mapping[str, Any]) -> str:
+def _front_matter(name: str, data: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     results = [
         EvalResult(
             task_type=TASK,
             task_name="image and text classification",
-            dataset_type=data.name,
+            dataset_type=data["name"],
             dataset_name=_dataset(data),
             dataset_split="dev",
             metric_type=kind,
@@ -86,20 +88,19 @@ def _front_matter(name: str, data: DataConfig, metrics: Mapping[str, Any]) -> st
     return str(about.to_yaml()).strip()
 
 
-def _dataset(data: DataConfig) -> str:
+def _dataset(data: Mapping[str, Any]) -> str:
     """Return the name of the dataset, without the folders of the user who trained."""
-    files = [path.name for path in (data.train, data.dev, data.root) if path is not None]
-    return f"{data.name} ({', '.join(files)})" if files else data.name
+    files = [Path(data[key]).name for key in ("train", "dev", "root") if data[key] is not None]
+    return f"{data['name']} ({', '.join(files)})" if files else str(data["name"])
 
 
-def _split(config: RunConfig) -> str:
+def _split(data: Mapping[str, Any], seed: int) -> str:
     """Return in words how the posts were split."""
-    data, seed = config.data, config.training.seed
-    if data.train is not None and data.dev is not None:
+    if data["train"] is not None and data["dev"] is not None:
         return "Train and dev posts are two datasets."
-    if data.train is not None:
+    if data["train"] is not None:
         return f"The dev posts are a share of the dataset: {_shares(TWO_WAY)}, seed {seed}."
-    if data.splits is not None:
+    if data["splits"] is not None:
         return "Lists of ids say which posts are train and which are dev."
     return (
         "The splits are those that the dataset itself names; where it names none, "
@@ -122,11 +123,11 @@ def _reads(network: str) -> str:
     return "The text or the image of a post may be missing."
 
 
-def _encoders(model: ModelConfig) -> dict[str, str]:
+def _encoders(model: Mapping[str, Any]) -> dict[str, str]:
     """Return the names of the encoders, without the folders of the user who trained."""
-    named = {"text": model.text_encoder, "image": model.image_encoder}
-    if model.attribute_model is not None:
-        named["image attributes"] = model.attribute_model
+    named = {"text": model["text_encoder"], "image": model["image_encoder"]}
+    if model["attribute_model"] is not None:
+        named["image attributes"] = model["attribute_model"]
     return {kind: Path(one).name if Path(one).is_dir() else one for kind, one in named.items()}
 
 

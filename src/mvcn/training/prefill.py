@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback
 
-from mvcn.config import Prefill, RunConfig
+from mvcn.config import Prefill
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.inputs.batches import EncodedPosts
@@ -110,53 +110,22 @@ class QueuePrefill(TrainerCallback):
         return [[self.posts[i] for i in order[s : s + self.batch_size]] for s in starts]
 
 
-def auxiliary_config(config: RunConfig) -> RunConfig:
-    """Return the settings of a run's auxiliary module: without centroids, else those of the run."""
-    changed = config.model_copy()
-    changed.update(
-        {
-            "objective": {"congruity_weight": 0.0, "calibration": 0.0, "prefill": "none"},
-            "training": {"epochs": int(config.objective.prefill_epochs)},
-        }
-    )
-    return changed
-
-
-def build_prefill(
-    config: RunConfig,
-    model: MvcnForClassification,
-    objective: Objective,
-    posts: EncodedPosts,
-    auxiliary: MvcnForClassification | None = None,
-) -> QueuePrefill:
-    """Build the callback that fills the queue.
+def load_auxiliary(run: Path | None, model: MvcnForClassification) -> MvcnForClassification:
+    """Return the model of a run, which fills the queue of another.
 
     Args:
-        config: Of the run.
+        run: Run folder, as `objective.prefill_run` names it.
         model: In training.
-        objective: Owner of the queue.
-        posts: Training posts.
-        auxiliary: The trained module for ``auxiliary``; that of ``auxiliary-run`` is loaded.
 
     Raises:
-        ConfigError: `prefill` is ``auxiliary-run``, and no run is named or its model differs.
-        RunError: The folder is not a run.
+        ConfigError: No run is named, or its model differs in what it reads or tells apart.
+        RunError: What is named is not a run.
     """
-    settings = config.objective
-    if settings.prefill == "auxiliary-run":
-        if settings.prefill_run is None:
-            raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
-        auxiliary = Run(settings.prefill_run).model
-        _require_alike(auxiliary, model, settings.prefill_run)
-    return QueuePrefill(
-        objective,
-        posts,
-        batch_size=config.training.eval_batch_size,
-        prefill=settings.prefill,
-        epochs=settings.prefill_epochs,
-        seed=config.training.seed,
-        auxiliary=auxiliary,
-    )
+    if run is None:
+        raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
+    auxiliary = Run(run).model
+    _require_alike(auxiliary, model, run)
+    return auxiliary
 
 
 def _require_alike(

@@ -28,7 +28,7 @@ from mvcn.training.arguments import check_compatibility, check_modality, trainin
 from mvcn.training.callbacks import EpochLines, WeightAverage, notice
 from mvcn.training.checkpoints import choose_checkpoint, writing
 from mvcn.training.distributed import together
-from mvcn.training.prefill import AUXILIARY_FOLDER, auxiliary_config, build_prefill
+from mvcn.training.prefill import AUXILIARY_FOLDER, QueuePrefill, load_auxiliary
 from mvcn.training.run_folder import Run
 from mvcn.training.trainer import DevEvaluation, MvcnTrainer
 
@@ -161,7 +161,14 @@ def _train_auxiliary(
         return None
     notice("The auxiliary module is trained first; it is discarded once it has filled the queue.")
     folder = output / AUXILIARY_FOLDER
-    trainer = build_trainer(auxiliary_config(config), folder, deepcopy(model), encoded)
+    alone = config.model_copy()
+    alone.update(
+        {
+            "objective": {"congruity_weight": 0.0, "calibration": 0.0, "prefill": "none"},
+            "training": {"epochs": int(settings.prefill_epochs)},
+        }
+    )
+    trainer = build_trainer(alone, folder, deepcopy(model), encoded)
     trainer.train()
     trainer.accelerator.wait_for_everyone()  # each process reads the best epoch from the folder
     if trainer.is_world_process_zero():
@@ -196,7 +203,18 @@ def build_trainer(
         data_collator=encoded["train"].collate,
         callbacks=[EarlyStoppingCallback(config.training.patience), *callbacks],
     )
-    trainer.add_callback(build_prefill(config, model, objective, encoded["train"], auxiliary))
+    if config.objective.prefill == "auxiliary-run":
+        auxiliary = load_auxiliary(config.objective.prefill_run, model)
+    prefill = QueuePrefill(
+        objective,
+        encoded["train"],
+        batch_size=config.training.eval_batch_size,
+        prefill=config.objective.prefill,
+        epochs=config.objective.prefill_epochs,
+        seed=config.training.seed,
+        auxiliary=auxiliary,
+    )
+    trainer.add_callback(prefill)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines())
     return trainer

@@ -261,7 +261,9 @@ def write_records(run: Run, log: Sequence[Mapping[str, Any]]) -> None:
     """
     write_history(run.folder / HISTORY_FILE, log)
     write_json(run.folder / ENVIRONMENT_FILE, run.environment)
-    card = model_card(run.folder.resolve().name, run.config, run.metrics, run.environment)
+    card = model_card(
+        run.folder.resolve().name, run.config.to_mapping(), run.metrics, run.environment
+    )
     with atomic_write(run.folder / CARD_FILE) as file:
         file.write(card)
     write_json(run.folder / METRICS_FILE, run.metrics)

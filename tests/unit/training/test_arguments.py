@@ -2,9 +2,9 @@
 
 import pytest
 
-from mvcn.config import RunConfig, TrainingConfig
+from mvcn.config import TrainingConfig
 from mvcn.errors import ConfigError
-from mvcn.training.arguments import check_compatibility, training_arguments, use_one_device
+from mvcn.training.arguments import training_arguments, use_one_device
 from mvcn.training.distributed import runs_on_cpu
 
 
@@ -35,11 +35,3 @@ def test_a_process_alone_keeps_to_one_gpu_and_says_so(tmp_path, capsys):
 def test_half_precision_of_gpus_is_refused_without_one(tmp_path):
     with pytest.raises(ConfigError, match="is fp16, but no GPU was found: use bf16 or none"):
         training_arguments(TrainingConfig(mixed_precision="fp16"), tmp_path)
-
-
-@pytest.mark.parametrize("epochs", [0, 0.5, 1.5])
-def test_an_auxiliary_module_is_trained_for_whole_epochs(epochs):
-    objective = {"prefill": "auxiliary", "prefill_epochs": epochs}
-    config = RunConfig.from_mapping({"objective": objective})
-    with pytest.raises(ConfigError, match=f"is {epochs}, but .* set it to 1 or more"):
-        check_compatibility(config)

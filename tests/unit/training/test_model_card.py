@@ -33,14 +33,14 @@ def card(config, metrics, environment):
     """Return a function from a changed metrics and settings to the body of the card."""
 
     def build(changed=metrics, settings=config, name="run"):
-        return model_card(name, settings, changed, environment).split("---\n", 2)[2]
+        return model_card(name, settings.to_mapping(), changed, environment).split("---\n", 2)[2]
 
     return build
 
 
 def test_the_run_leaves_the_card_that_its_files_give(tiny_run, config, metrics, environment):
     written = (tiny_run / "README.md").read_text("utf-8")
-    assert written == model_card("tiny", config, metrics, environment)
+    assert written == model_card("tiny", config.to_mapping(), metrics, environment)
 
 
 def test_the_hub_can_read_its_head(tiny_run, metrics):
@@ -62,7 +62,8 @@ def test_every_number_is_one_of_the_run(tiny_run, config, environment):
     metrics = Run(tiny_run).metrics
     moved = json.loads(json.dumps(metrics), parse_int=lambda n: int(n) + 4007)
     moved = json.loads(json.dumps(moved), parse_float=lambda x: float(x) + 5)
-    before, after = (model_card("r", config, one, environment) for one in (metrics, moved))
+    settings = config.to_mapping()
+    before, after = (model_card("r", settings, one, environment) for one in (metrics, moved))
     scores = metrics["dev"]
     for text, numbers in ((before, metrics), (after, moved)):
         assert f"| posts | {numbers['posts']['train']} | {numbers['posts']['dev']} |" in text
@@ -117,7 +118,7 @@ def test_names_of_people_are_no_markup(config, metrics, environment):
     changed, odd = deepcopy(metrics), "a|b\n# <script>*x*: [y](z) `q`"
     classes = changed["dev"]["per_class"]
     classes[odd] = classes.pop("neutral")
-    text = model_card(odd, config, changed, environment)
+    text = model_card(odd, config.to_mapping(), changed, environment)
     head, body = text.split("---\n", 2)[1:]
     assert yaml.safe_load(head)["model-index"][0]["name"] == odd
     assert "<script" not in re.sub(r"\\.", "", body)

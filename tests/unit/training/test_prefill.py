@@ -12,7 +12,7 @@ from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.losses import Objective
 from mvcn.models import build_model
-from mvcn.training.prefill import QueuePrefill, build_prefill
+from mvcn.training.prefill import QueuePrefill, load_auxiliary
 from mvcn.training.run_folder import Run
 
 CLASSES = ("negative", "neutral", "positive")
@@ -138,22 +138,16 @@ def test_without_a_queue_only_the_constraint_starts(parts):
 
 
 class TestAuxiliaryRun:
-    def build(self, tiny_config, parts, **objective):
-        config = tiny_config(objective={"prefill": "auxiliary-run", **objective})
-        made = Objective(config.objective, CLASSES, parts.model.network.feature_size)
-        return build_prefill(config, parts.model, made, parts.posts)
+    def test_is_loaded(self, parts, tiny_run):
+        assert not load_auxiliary(tiny_run, parts.model).training
 
-    def test_is_loaded(self, tiny_config, parts, tiny_run):
-        callback = self.build(tiny_config, parts, prefill_run=str(tiny_run))
-        assert not callback.auxiliary.training
-
-    def test_must_be_named(self, tiny_config, parts):
+    def test_must_be_named(self, parts):
         with pytest.raises(ConfigError, match=r"needs objective.prefill_run"):
-            self.build(tiny_config, parts)
+            load_auxiliary(None, parts.model)
 
-    def test_must_be_a_run(self, tiny_config, parts, tmp_path):
+    def test_must_be_a_run(self, parts, tmp_path):
         with pytest.raises(RunError, match="is not a run folder"):
-            self.build(tiny_config, parts, prefill_run=str(tmp_path))
+            load_auxiliary(tmp_path, parts.model)
 
     @pytest.mark.parametrize(
         ("classes", "settings", "what"),
@@ -163,9 +157,7 @@ class TestAuxiliaryRun:
             (("positive", "neutral", "negative"), {}, "classes is .*negative"),
         ],
     )
-    def test_must_be_of_a_like_model(
-        self, tiny_config, tiny_settings, parts, tiny_run, classes, settings, what
-    ):
-        parts.model = build_model(ModelConfig(**tiny_settings | settings), classes)
+    def test_must_be_of_a_like_model(self, tiny_settings, tiny_run, classes, settings, what):
+        model = build_model(ModelConfig(**tiny_settings | settings), classes)
         with pytest.raises(ConfigError, match=f"cannot fill the queue: its {what}"):
-            self.build(tiny_config, parts, prefill_run=str(tiny_run))
+            load_auxiliary(tiny_run, model)
