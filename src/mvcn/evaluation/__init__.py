@@ -1,7 +1,6 @@
 """How good predictions are: metrics with intervals, and their table for a terminal."""
 
 from mvcn.evaluation.calibration import Calibration, Threshold, calibrate, choose_threshold
-from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.evaluation.metrics import (
     ClassScores,
     Evaluation,
@@ -24,5 +23,4 @@ __all__ = [
     "format_evaluation",
     "format_groups",
     "format_table",
-    "likely_label_errors",
 ]

@@ -1,6 +1,6 @@
 """From posts to batches of tensors, the same way for training, evaluation and prediction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from mvcn.data.bad_images import BOTH, UsablePosts, by_id, usable_posts
 from mvcn.data.labels import NO_LABEL, LabelField, label_ids
@@ -249,75 +249,6 @@ class EncodedPosts(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.rows[index]
-
-
-class LengthBuckets(Sampler[int]):
-    """An order in which neighbours have texts of like length, so that batches need little padding.
-
-    Posts are shuffled, sorted by length within groups of `BATCHES_PER_BUCKET` batches, and the
-    batches are shuffled. The order is a function of seed and epoch alone: an interrupted epoch is
-    taken up in the same order, which a draw from the global generator would not give.
-
-    Args:
-        lengths: Word pieces of each post.
-        batch_size: Posts per batch.
-        seed: Of the order.
-        labels: The posts' classes, to have each class equally often; by default as they come.
-    """
-
-    BATCHES_PER_BUCKET = 50
-
-    def __init__(
-        self,
-        lengths: Sequence[int],
-        batch_size: int,
-        seed: int,
-        labels: Int[np.ndarray, " batch"] | None = None,
-    ) -> None:
-        self.lengths = np.asarray(lengths)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.labels = labels
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        drawn = len(self.lengths) if self.labels is None else _balanced(self.labels, random)
-        order = random.permutation(drawn)
-        bucket = self.batch_size * self.BATCHES_PER_BUCKET
-        batches = []
-        for start in range(0, len(order), bucket):
-            group = order[start : start + bucket]
-            group = group[np.argsort(self.lengths[group], kind="stable")]
-            batches += np.split(group, range(self.batch_size, len(group), self.batch_size))
-        short = [batch for batch in batches if len(batch) < self.batch_size]
-        full = [batch for batch in batches if len(batch) == self.batch_size]
-        shuffled = [full[index] for index in random.permutation(len(full))]
-        return iter(np.concatenate(shuffled + short).tolist())
-
-
-def _balanced(
-    labels: Int[np.ndarray, " batch"], random: np.random.Generator
-) -> Int[np.ndarray, " batch"]:
-    """Return as many positions as there are labels, each class equally often to within one.
-
-    Within a class, no post comes twice more often than another.
-    """
-    classes = np.unique(labels)
-    chosen = []
-    for number, label in enumerate(classes):
-        count = len(labels) // len(classes) + (number < len(labels) % len(classes))
-        members = np.flatnonzero(labels == label)
-        rounds = [random.permutation(members) for _ in range(-(-count // len(members)))]
-        chosen.append(np.concatenate(rounds)[:count])
-    return np.concatenate(chosen)
 
 
 def _attribute_ids(

@@ -14,8 +14,8 @@ from mvcn.evaluation import (
     Evaluation,
     evaluate_groups,
     evaluate_predictions,
-    likely_label_errors,
 )
+from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import observe

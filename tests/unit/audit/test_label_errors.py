@@ -6,7 +6,7 @@ from mvcn.data.image_facts import describe_image
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import DataError
-from mvcn.evaluation import likely_label_errors
+from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.training.teacher import out_of_fold_probabilities
 from mvcn.types import Post
 
