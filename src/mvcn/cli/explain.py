@@ -46,20 +46,14 @@ def explain(
     ] = False,
 ) -> None:
     """Show what decides single posts, or how a run's dev posts lie in its feature space."""
-    from mvcn.explain.run import (
-        NUMBERS,
-        TrainedRun,
-        create_gallery_folder,
-        explain_posts,
-        explain_run,
-    )
+    from mvcn.explain import run as library
 
     set_up_process()
     if post and beside is not None:
         raise ConfigError("--beside is for maps of whole runs: leave out --post.")
     if root is not None and not post:
         raise ConfigError("--root is for single posts: say which by --post.")
-    opened = TrainedRun(run)
+    opened = library.TrainedRun(run)
     if post:
         config = data_config(dataset, root=root, splits=splits)
         known = (
@@ -72,13 +66,13 @@ def explain(
         print_problems(encoded.bad_images, encoded.left_out, on_bad_image)
         if not encoded.posts:
             raise DataError("There is nothing to explain: no post is left.")
-        create_gallery_folder(output, overwrite=overwrite)
-        explain_posts(opened, encoded, output, method, _space(opened))
+        library.create_gallery_folder(output, overwrite=overwrite)
+        library.explain_posts(opened, encoded, output, method, _space(opened))
     else:
-        other = None if beside is None else TrainedRun(beside)
-        create_gallery_folder(output, overwrite=overwrite)
-        explain_run(opened, output, other, sample)
-    typer.echo(f"The pictures are in {output}, the numbers in {output / NUMBERS}.")
+        other = None if beside is None else library.TrainedRun(beside)
+        library.create_gallery_folder(output, overwrite=overwrite)
+        library.explain_run(opened, output, other, sample)
+    typer.echo(f"The pictures are in {output}, the numbers in {output / library.NUMBERS}.")
 
 
 def _choose(posts: "Sequence[Post]", ids: list[str]) -> "list[Post]":
