@@ -105,12 +105,10 @@ def _train(
     )
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     seconds = {
-        "image_features": features_ready - started,
-        "training": time.monotonic() - features_ready,
+        "image_features": round(features_ready - started, 1),
+        "training": round(time.monotonic() - features_ready, 1),
     }
-    _finish(
-        run, trainer, encoder, encoded, {name: round(count, 1) for name, count in seconds.items()}
-    )
+    _finish(run, trainer, encoder, encoded, seconds)
     processes.wait_for_everyone()
     return run
 
