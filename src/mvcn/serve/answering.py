@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from mvcn.data.bad_images import missing_input, require_content
+from mvcn.data.bad_images import missing_input, require_content, usable_posts
 from mvcn.errors import DataError
 from mvcn.inference import Prediction
 from mvcn.serve.batching import Work, WorkQueue
@@ -86,8 +86,7 @@ class Answering:
         """
         async with self._posts(request, (JSON, FORM)) as posts:
             found = await self._compute(self._predict, posts)
-        answers, has_ids = zip(posts, found, strict=True), _media_type(request) == JSON
-        return [self._by_policy(post, one, policy, has_ids=has_ids) for post, one in answers]
+        return self._apply_policy(posts, found, policy, has_ids=_media_type(request) == JSON)
 
     async def explain(self, request: Request) -> ExplainedPost:
         """Return what decided the one post of a request.
@@ -97,7 +96,7 @@ class Answering:
         """
         async with self._posts(request, (FORM,)) as posts:
             (found,) = await self._compute(self._explain, posts)
-        self._by_policy(posts[0], found.prediction, "error", has_ids=False)
+        self._apply_policy(posts, [found.prediction], "error", has_ids=False)
         return found
 
     @asynccontextmanager
@@ -151,16 +150,29 @@ class Answering:
         except DataError as error:
             raise RequestError(422, str(error)) from error
 
-    def _by_policy(
-        self, post: Post, found: Prediction, policy: BadImagePolicy, *, has_ids: bool
-    ) -> Prediction:
-        """Return what a policy leaves of a prediction that was made without a bad image."""
-        is_empty = missing_input(post, self._run.classifier.reads) is not None
-        if found.problem is None or is_empty or policy == "blank":
-            return found
-        if policy == "drop":
-            return Prediction(found.id, None, {}, found.problem)
-        raise RequestError(422, f"Post {found.id}: {found.problem}" if has_ids else found.problem)
+    def _apply_policy(
+        self,
+        posts: Sequence[Post],
+        found: Sequence[Prediction],
+        policy: BadImagePolicy,
+        *,
+        has_ids: bool,
+    ) -> list[Prediction]:
+        """Return what a policy leaves of predictions that were made without bad images."""
+        reads = self._run.classifier.reads
+        bad = {
+            i: one.problem
+            for i, (post, one) in enumerate(zip(posts, found, strict=True))
+            if one.problem is not None and missing_input(post, reads) is None
+        }
+        if policy == "error":
+            for i, problem in bad.items():
+                raise RequestError(422, f"Post {posts[i].id}: {problem}" if has_ids else problem)
+        kept = set(usable_posts(posts, bad, policy, reads).positions)
+        return [
+            one if i in kept else Prediction(one.id, None, {}, one.problem)
+            for i, one in enumerate(found)
+        ]
 
     async def _compute(self, work: Work[Post, Result], posts: Sequence[Post]) -> list[Result]:
         seconds = self._limits.answer_seconds
