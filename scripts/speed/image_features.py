@@ -25,7 +25,7 @@ from torch import Tensor
 from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
-from mvcn.encoders.packaged import PACKAGED, packaged_folder
+from mvcn.encoders.loading import PACKAGED, packaged_folder
 from mvcn.inputs import build_processor
 from mvcn.inputs.images import ImageFeatures
 from mvcn.models import build_model

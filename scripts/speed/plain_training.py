@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import AutoModel
 
-from mvcn.encoders.packaged import packaged_folder
+from mvcn.encoders.loading import packaged_folder
 
 BATCH_SIZE = 16
 QUEUE_SIZE = 3600

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
-from mvcn.encoders.packaged import packaged_folder
+from mvcn.encoders.loading import packaged_folder
 from mvcn.inference import Backend, Classifier
 from mvcn.inference.onnx import FILES, quantize_graph, write_graph
 from mvcn.inputs import build_processor

@@ -374,7 +374,7 @@ def test_a_folder_of_model_and_processor_is_all_that_is_needed(
     config = ModelConfig(**tiny_settings)
     model.save_pretrained(tmp_path)
     build_processor(config).save_pretrained(tmp_path)
-    monkeypatch.setattr("mvcn.encoders.packaged.find_spec", None)  # no encoder package is asked
+    monkeypatch.setattr("mvcn.encoders.loading.find_spec", None)  # no encoder package is asked
     run = Run(tmp_path)
     loaded, processor = run.model, run.processor
     assert torch.equal(without_grad(loaded, batch).logits, without_grad(model, batch).logits)

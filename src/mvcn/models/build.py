@@ -11,8 +11,8 @@ from mvcn.encoders.loading import (
     load_object_classifier,
     load_text_encoder,
     load_tokenizer,
+    sentiment_words,
 )
-from mvcn.encoders.packaged import sentiment_words
 from mvcn.encoders.tokens import keep_lowest_layers, most_tokens, reads_text_of
 from mvcn.errors import ConfigError
 from mvcn.models.classification import MvcnForClassification

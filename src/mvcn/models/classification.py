@@ -33,7 +33,7 @@ from mvcn.models.image_attributes import (
 )
 from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.registry import system
-from mvcn.nn.dropout import replace_dropout
+from mvcn.nn.layers import replace_dropout
 from mvcn.nn.unimodal_labels import UnimodalLabelHead
 
 ALIGNMENT_BYTES = 64

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.attention import MultiHeadAttention
+from mvcn.nn.layers import MaskedLstm
 from mvcn.nn.pooling import GuidedAttention, masked_mean
-from mvcn.nn.recurrent import MaskedLstm
 
 SIZE = 128
 """Of all vectors; our choice."""

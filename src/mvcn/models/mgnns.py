@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.attention import MultiHeadAttention
 from mvcn.nn.graphs import HIDDEN_SIZE, ObjectGraph, WordGraph
-from mvcn.nn.recurrent import MaskedLstm
+from mvcn.nn.layers import MaskedLstm
 from mvcn.settings import Count
 
 SIZE = 300

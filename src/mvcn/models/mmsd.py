@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.attention import masked_softmax
+from mvcn.nn.layers import MaskedLstm
 from mvcn.nn.pooling import masked_mean, weighted_sum
-from mvcn.nn.recurrent import MaskedLstm
 
 STATE_SIZE = 256
 REGION_SIZE = 1024

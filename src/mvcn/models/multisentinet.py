@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from mvcn.models.network import MvcnOutput, Network, Tokens
+from mvcn.nn.layers import MaskedLstm
 from mvcn.nn.pooling import GuidedAttention, masked_mean
-from mvcn.nn.recurrent import MaskedLstm
 
 SIZE = 128
 

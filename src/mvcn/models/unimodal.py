@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.fusion import EqualUnit
+from mvcn.nn.layers import MaskedLstm
 from mvcn.nn.pooling import masked_mean, weighted_sum
-from mvcn.nn.recurrent import MaskedLstm
 from mvcn.settings import Count
 
 FILTER_WIDTHS = (3, 4, 5)

@@ -72,7 +72,7 @@ def test_what_cannot_be_found_is_told_with_the_choices(loader, tmp_path):
 def test_a_truncated_file_is_told(kind, folder, kept):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    with pytest.raises(ConfigError, match=rf"The {kind} encoder from '.*copy' does not load"):
+    with pytest.raises(ConfigError, match=rf"The {kind} encoder from '.*copy' cannot be loaded"):
         LOADERS[kind][0](str(folder))
 
 
@@ -83,7 +83,7 @@ def test_a_missing_weight_is_told_and_not_drawn_at_random(kind, folder):
     del weights[gone]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(
-        ConfigError, match=r"does not load \(1 weights such as .*(?i:norm).* are missing"
+        ConfigError, match=r"cannot be loaded \(1 weights such as .*(?i:norm).* are missing"
     ):
         LOADERS[kind][0](str(folder))
 
@@ -93,7 +93,7 @@ def test_a_wrong_size_is_told(kind, folder):
     settings = json.loads((folder / "config.json").read_text())
     settings["intermediate_size"] = 40
     (folder / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(ConfigError, match=r"does not load \(.*size"):
+    with pytest.raises(ConfigError, match=r"cannot be loaded \(.*size"):
         LOADERS[kind][0](str(folder))
 
 
@@ -169,7 +169,9 @@ def test_what_could_not_be_rebuilt_from_a_saved_run_is_refused(tmp_path):
 @pytest.mark.parametrize("kind", ["text"])
 def test_a_tokenizer_without_vocabulary_is_refused(folder):
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ConfigError, match=r"tokenizer from '.*' does not load \(it has no vocab"):
+    with pytest.raises(
+        ConfigError, match=r"tokenizer from '.*' cannot be loaded \(it has no vocab"
+    ):
         load_tokenizer(str(folder))
 
 

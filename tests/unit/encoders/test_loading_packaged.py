@@ -5,8 +5,8 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
-from mvcn.encoders import packaged
-from mvcn.encoders.packaged import PACKAGED, packaged_folder
+from mvcn.encoders import loading
+from mvcn.encoders.loading import PACKAGED, packaged_folder
 from mvcn.errors import ConfigError
 
 LITE0 = "efficientnet-lite0"
@@ -20,7 +20,7 @@ def installed_at(monkeypatch):
     def install(folder):
         spec = ModuleSpec("fake", None, is_package=True)
         spec.submodule_search_locations = [str(folder)]
-        monkeypatch.setattr(packaged, "find_spec", lambda _: folder and spec)
+        monkeypatch.setattr(loading, "find_spec", lambda _: folder and spec)
         packaged_folder.cache_clear()
 
     yield install
@@ -68,7 +68,7 @@ def test_a_missing_package_says_what_to_install(name, installed_at):
 
 
 def test_a_module_that_is_no_package_counts_as_missing(monkeypatch):
-    monkeypatch.setattr(packaged, "find_spec", lambda _: ModuleSpec("fake", None))
+    monkeypatch.setattr(loading, "find_spec", lambda _: ModuleSpec("fake", None))
     packaged_folder.cache_clear()
     with pytest.raises(ConfigError, match="pip install"):
         packaged_folder(MINILM)
