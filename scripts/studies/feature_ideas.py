@@ -34,8 +34,7 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 from mvcn.cli.process import set_up_process
 from mvcn.config import DataConfig
 from mvcn.data.datasets.mvsa import POLARITIES, merge_labels
-from mvcn.data.images import open_image
-from mvcn.data.prefetch import prefetch
+from mvcn.data.images import open_image, prefetch
 from mvcn.data.reading import read_training_posts
 from mvcn.encoders.loading import (
     EFFICIENTNET_LITE0,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mvcn.config import DataConfig
-from mvcn.data.image_facts import describe_images_of
+from mvcn.data.images import describe_images_of
 from mvcn.data.reading import read_dataset
 from mvcn.data.splits import id_files, posts_of_id_file
 from mvcn.errors import ConfigError, DataError

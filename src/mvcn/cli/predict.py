@@ -19,10 +19,9 @@ from mvcn.cli.options import (
     least_probability,
     reads_posts,
 )
-from mvcn.cli.predictions import PredictionTable, require_place_for_predictions
+from mvcn.cli.predictions import KeptCells, PredictionTable, require_place_for_predictions
 from mvcn.cli.process import print_bad_images, print_left_out, set_up_process
 from mvcn.data.reading import read_posts, table_options
-from mvcn.data.table import KeptCells
 from mvcn.errors import ConfigError
 from mvcn.types import Post
 

@@ -87,7 +87,7 @@ def _parse_shares(text: str) -> dict[str, float]:
 
 
 def _duplicate_groups(posts: Sequence[Post]) -> list[int]:
-    from mvcn.data.image_facts import describe_images_of
+    from mvcn.data.images import describe_images_of
     from mvcn.data.near_duplicates import duplicate_groups
 
     facts = describe_images_of(posts)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from mvcn.data.formats.rows import why_no_file
-from mvcn.data.image_facts import describe_image
 from mvcn.data.image_references import UnreadableImage
-from mvcn.data.prefetch import prefetch
+from mvcn.data.images import describe_image, prefetch
 from mvcn.data.text import has_text
 from mvcn.errors import BadImageError, ConfigError, DataError, reason_of
 from mvcn.types import BadImagePolicy, Corpus, ImageReference, Post

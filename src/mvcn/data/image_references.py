@@ -13,8 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 from PIL import Image, ImageFile
 
-from mvcn.data.formats.cells import is_missing
-from mvcn.data.formats.rows import Row
+from mvcn.data.formats.rows import Row, is_missing
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import ADDRESS
 from mvcn.types import ImageReference, StoredImage

@@ -3,29 +3,27 @@
 import hashlib
 import logging
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from typing import TypeAlias, TypeVar
 
+import imagehash
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
 
-from mvcn.data.damaged_images import (
-    JPEG_SIGNATURE,
-    PNG_SIGNATURE,
-    complete_jpeg,
-    describe_unknown_file,
-    without_metadata,
-)
 from mvcn.data.formats.rows import why_no_file
 from mvcn.errors import BadImageError, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
-from mvcn.types import ImageReference, StoredImage
+from mvcn.types import ImageFacts, ImageReference, Post, StoredImage
 
 LOGGER = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
+Item = TypeVar("Item")
 Stream: TypeAlias = BufferedReader | BytesIO
 Warn: TypeAlias = Callable[[str], None]
 
@@ -42,6 +40,12 @@ MIN_DECODED_ROWS = 0.95
 """Share of its rows from which on a truncated JPEG is read."""
 MAX_8_BIT, MAX_16_BIT = 0xFF, 0xFFFF
 NAMED_IN_WARNING = 3
+GREY_SIZE_PX = 32
+"""Sides of the grey image from which the hash and the contrast are computed."""
+DECODED_SIZE_PX = 4 * GREY_SIZE_PX
+"""Sides that a JPEG is decoded to at least: of 221 photos, no hash changed by more than 2 bits."""
+TURNED = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
 
 TOO_LARGE = f"has more than the {MAX_IMAGE_PIXELS:,} pixels allowed: scale it down."
 
@@ -230,11 +234,13 @@ def _decode(stream: Stream, read: Callable[[Image.Image], Found]) -> tuple[Found
     try:
         return _attempt(stream, read), ""
     except _DamagedError as error:
+        from mvcn.data import damaged_images  # here, since most runs need none of it
+
         stream.seek(0)
         content = stream.read()
-        if content.startswith(PNG_SIGNATURE):
-            return _attempt(BytesIO(without_metadata(content)), read), ""
-        if content.startswith(JPEG_SIGNATURE):
+        if content.startswith(damaged_images.PNG_SIGNATURE):
+            return _attempt(BytesIO(damaged_images.without_metadata(content)), read), ""
+        if content.startswith(damaged_images.JPEG_SIGNATURE):
             completed, remark = _completed(content, error)
             return _attempt(BytesIO(completed), read), remark
         raise
@@ -264,12 +270,16 @@ def _open(stream: Stream) -> Image.Image:
             stream.seek(0)
             with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format
                 return open_format(stream, "")
+    from mvcn.data.damaged_images import describe_unknown_file
+
     stream.seek(0)
     raise _DamagedError(describe_unknown_file(stream.read()))
 
 
 def _completed(content: bytes, error: _DamagedError) -> tuple[bytes, str]:
-    """Return a JPEG file with an end, and what is to be said of it."""
+    """Return a JPEG file with an end, and a remark on how much of it can be decoded."""
+    from mvcn.data.damaged_images import complete_jpeg
+
     try:
         jpeg = complete_jpeg(content)
     except Exception:  # its damage is of another kind
@@ -291,3 +301,92 @@ def _load(image: Image.Image, size_hint_px: int | None) -> Image.Image:
     rgb = as_rgb(image)
     rgb.info.clear()  # else a later reader of the EXIF data would turn it once more
     return rgb
+
+
+def describe_image(image: ImageReference) -> ImageFacts:
+    """Return what is known of an image; a bad one is described, not raised.
+
+    A file is read once. Facts that an image inside a larger file states are taken as they are.
+    """
+    if isinstance(image, StoredImage) and image.facts is not None:
+        return image.facts
+    return read_and_describe(image)[1]
+
+
+def read_and_describe(image: ImageReference) -> tuple[bytes, ImageFacts]:
+    """Return the file of an image, empty where there is none, and what is known of it."""
+    try:
+        content = read_image(image)
+    except BadImageError as error:
+        return b"", ImageFacts("", problem=str(error))
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    try:
+        decoded, remark = _decode(BytesIO(content), lambda opened: _load(opened, DECODED_SIZE_PX))
+    except _ImageError as error:
+        return content, ImageFacts(digest, problem=f"{_name(image)} {error}")
+    side = (GREY_SIZE_PX, GREY_SIZE_PX)
+    grey = decoded.convert("L").resize(side, Image.Resampling.LANCZOS)
+    perceptual_hash = int(str(imagehash.phash(grey)), 16)
+    contrast = float(np.asarray(grey).std())
+    truncation = f"{_name(image)} {remark}" if remark else None
+    size = _full_size(content, decoded)
+    return content, ImageFacts(digest, *size, perceptual_hash, contrast, truncation=truncation)
+
+
+def describe_images(
+    images: Sequence[ImageReference], label: str = "Images"
+) -> Iterator[ImageFacts]:
+    """Yield what is known of each image in order, a few of them ahead; shows its progress.
+
+    Args:
+        images: Images, good or bad.
+        label: What the progress bar says.
+    """
+    facts = prefetch(describe_image, images)
+    yield from tqdm(facts, total=len(images), desc=label, unit="image")
+
+
+def describe_images_of(posts: Sequence[Post]) -> list[ImageFacts | None]:
+    """Return what is known of each post's image, good or bad; None for a post without one."""
+    images = {i: post.image for i, post in enumerate(posts) if post.image is not None}
+    facts: list[ImageFacts | None] = [None] * len(posts)
+    for i, fact in zip(images, describe_images(list(images.values())), strict=True):
+        facts[i] = fact
+    warn_of_truncated_images([fact.truncation for fact in facts if fact and fact.truncation])
+    return facts
+
+
+def _full_size(content: bytes, decoded: Image.Image) -> tuple[int, int]:
+    """Return width and height of the upright image, of which `decoded` may be a reduced copy.
+
+    Only JPEGs are decoded at less than their size. Their header has the size as it is stored.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=["JPEG"]) as header:
+            width, height = header.size
+            with suppress(Exception):  # damaged EXIF data do not make the image unreadable
+                if header.getexif().get(ExifTags.Base.Orientation) in TURNED:
+                    return height, width
+            return width, height
+    except UnidentifiedImageError:
+        return decoded.size
+
+
+def prefetch(
+    function: Callable[[Item], Found], items: Iterable[Item], ahead: int = 32
+) -> Iterator[Found]:
+    """Yield ``function(item)`` for each item in order, computed by two threads.
+
+    Args:
+        function: Called in a thread.
+        items: Its arguments.
+        ahead: How many results may wait to be taken, so that memory stays flat.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        waiting: deque[Future[Found]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

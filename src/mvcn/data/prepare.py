@@ -33,10 +33,8 @@ from mvcn.data.datasets.prepared import (
     digest_of,
     parse_json,
 )
-from mvcn.data.image_facts import read_and_describe
-from mvcn.data.images import image_digest, warn_of_truncated_images
+from mvcn.data.images import image_digest, prefetch, read_and_describe, warn_of_truncated_images
 from mvcn.data.posts import fingerprint
-from mvcn.data.prefetch import prefetch
 from mvcn.data.stored_images import ParquetImage, TarMember
 from mvcn.errors import DataError, RunError
 from mvcn.files import write_json

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 
 from mvcn.config import DataConfig, RunConfig, read_recipe
 from mvcn.config_files import read_named
-from mvcn.data.image_facts import describe_images_of
+from mvcn.data.images import describe_images_of
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.reading import read_dataset, read_training_posts
 from mvcn.data.splits import SPLITS_FILE, k_folds, write_splits

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from mvcn.data.labels import label_ids
+from mvcn.data.posts import label_ids
 from mvcn.explain.observation import Observation
 from mvcn.types import Post
 

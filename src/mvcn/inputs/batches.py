@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mvcn.data.bad_images import BOTH, UsablePosts, by_id, usable_posts
-from mvcn.data.labels import NO_LABEL, LabelField, label_ids
+from mvcn.data.posts import NO_LABEL, LabelField, label_ids
 from mvcn.data.text import has_text
 from mvcn.inputs.attributes import SAVED_FOLDER, AttributeCache, AttributeModel
 from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs

@@ -14,9 +14,9 @@ from mvcn.data.images import (
     Warn,
     image_digest,
     open_image,
+    prefetch,
     warn_of_truncated_images,
 )
-from mvcn.data.prefetch import prefetch
 from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
 from mvcn.encoders.tokens import frozen_image_tokens, token_width
 from mvcn.errors import BadImageError

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mvcn.audit import audit
-from mvcn.data.image_facts import describe_image
+from mvcn.data.images import describe_image
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import DataError

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.data.formats.registry import OPENERS
 from mvcn.data.image_files import ImageFolder
 from mvcn.data.images import image_digest, read_image
 from mvcn.data.synthetic import generate_posts
-from mvcn.data.table import read_table
+from mvcn.data.table import OPENERS, read_table
 from mvcn.errors import BadImageError, ConfigError, DataError
 
 COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "split")

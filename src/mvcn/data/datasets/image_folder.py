@@ -7,11 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mvcn.data.formats.registry import OPENERS
 from mvcn.data.formats.rows import Row, TableOptions, read_bytes
 from mvcn.data.image_files import IMAGE_SUFFIXES, NOT_DATA, TEXT_SUFFIXES, ImageFolder, names_in
 from mvcn.data.split_names import group_by_split, keep_splits, left_out, split_of
-from mvcn.data.table import corpus_of_rows, read_table
+from mvcn.data.table import OPENERS, corpus_of_rows, read_table
 from mvcn.errors import DataError
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post

@@ -1,22 +1,55 @@
 """Datasets of WebDataset: tar files whose members share a name for each post."""
 
+import hashlib
+import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mvcn.data.formats.rows import Row, Table, TableOptions
-from mvcn.data.formats.webdataset import Sample, columns_of, read_samples, row_of
-from mvcn.data.image_files import ImageFolder
+import pyarrow as pa
+
+from mvcn.data.formats.posts import RowFile, UnreadableCell
+from mvcn.data.formats.rows import SAMPLE_ROWS, Row, Table, TableOptions
+from mvcn.data.image_files import NOT_DATA, ImageFolder
 from mvcn.data.split_names import WORDS
-from mvcn.data.stored_files import TAR_SUFFIXES, StoredFile, find_files
+from mvcn.data.stored_files import TAR_SUFFIXES, StoredFile, find_files, missing_webdataset
+from mvcn.data.stored_images import TarMember, read_members, version_of
 from mvcn.data.table import corpus_of_table
-from mvcn.errors import DataError
+from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.types import Corpus
 
 LOGGER = logging.getLogger(__name__)
 
 WORD = re.compile(r"[A-Za-z]+")
+IMAGE_SUFFIXES = frozenset(
+    [
+        *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff", "avif"),
+        *("jp2", "ppm", "pgm", "pbm"),
+    ]
+)
+TEXT_SUFFIXES = {"txt": "text", "cls": "label"}
+"""Suffix of a member that holds text -> the column that it is, unless a member has its name."""
+TEXTS = frozenset([*TEXT_SUFFIXES, *TEXT_SUFFIXES.values(), "caption"])
+"""How names of members end that hold text."""
+SAMPLES_AT_ONCE = 256
+META = re.compile(r"__[^/]*__($|/)")
+"""Members that WebDataset keeps for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What makes one post."""
+
+    shard: StoredFile
+    number: int
+    """In its shard; 1 is the first."""
+    key: str
+    """Path of its members up to the first dot of the last name."""
+    members: Mapping[str, TarMember]
+    """What follows that dot, in lower case -> member."""
 
 
 def read_webdataset(
@@ -98,3 +131,234 @@ def _split(name: str) -> str | None:
     """Return the split that a folder or the first word of a shard's name means."""
     words = [match[0].lower() for word in name.split("/") if (match := WORD.match(word))]
     return next((WORDS[word] for word in words if word in WORDS), None)
+
+
+def read_samples(shard: StoredFile) -> Iterator[Sample]:
+    """Yield the samples of a shard in their order, grouped as the library WebDataset does.
+
+    Members without a dot in their name and those of WebDataset itself (``__name__``) are left out,
+    and so are hidden ones and those of ``__MACOSX``, which are counted in the log.
+
+    Raises:
+        DataError: Not a complete tar file, a name that comes twice, or the members of one sample do
+            not follow each other.
+    """
+    group_by_keys = _library()
+    seen: set[str] = set()
+    hidden: list[str] = []
+    try:
+        for number, found in enumerate(group_by_keys(_files(shard, hidden)), start=1):
+            key = found.pop("__key__")
+            if key in seen:
+                raise DataError(
+                    f"{shard.path}: the members of sample {key!r} do not follow each other: write "
+                    "the tar file again with --sort=name."
+                )
+            seen.add(key)
+            del found["__url__"]
+            yield Sample(shard, number, key, found)
+    except ValueError as error:
+        twice = str(error.args[0]).partition(": duplicate")[0]
+        raise DataError(
+            f"{shard.path} has the member {twice} twice: take one of them out."
+        ) from error
+    if hidden:
+        LOGGER.info(
+            "%s: %d hidden member(s), such as %s, are not read.",
+            *(shard.path, len(hidden), hidden[0]),
+        )
+
+
+def _files(shard: StoredFile, hidden: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield members as the library WebDataset wants them, and append the names of hidden ones."""
+    for member in read_members(shard):
+        name = member.name.removeprefix("./")
+        *folders, last = name.split("/")
+        if last.startswith(".") or not set(NOT_DATA).isdisjoint(folders):
+            hidden.append(name)
+        elif not META.match(member.name):
+            yield {"fname": name, "data": member, "__url__": shard.path}
+
+
+def columns_of(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the columns that `row_of` gives the first samples; none for none.
+
+    Returns:
+        Those to choose from, and those whose cells are the text, the label or the image already,
+        such as ``txt``.
+    """
+    columns: dict[str, None] = {}
+    repeated: dict[str, None] = {}
+    for sample in samples[:SAMPLE_ROWS]:
+        cells = row_of(sample, {"text": "text", "image": ""}).cells
+        taken = _taken(sample, cells)
+        repeated |= dict.fromkeys(taken)
+        columns |= dict.fromkeys(name for name in cells if name not in taken)
+        columns |= dict.fromkeys(["image"] if _images(sample) else [])
+    return tuple(columns), tuple(name for name in repeated if name not in columns)
+
+
+def _taken(sample: Sample, cells: Mapping[str, Any]) -> list[str]:
+    """Return the columns whose cell is that of the column text, label or image, too."""
+    images = _images(sample)
+    texts = [
+        suffix
+        for suffix, column in TEXT_SUFFIXES.items()
+        if suffix in sample.members and column not in sample.members
+    ]
+    if "caption" in cells and cells["text"] is cells["caption"]:
+        texts.append("caption")
+    return [*(images if len(images) == 1 else []), *texts]
+
+
+def row_of(sample: Sample, names: Mapping[str, str]) -> Row:
+    """Return a sample as a row, its texts read and its image left where it is.
+
+    Its columns are the fields of its ``json`` member, its other members by what follows the dot
+    in their name, and of them ``id`` (the key), ``text`` (the member ``text`` or ``txt``, else the
+    field ``text``, else ``caption``), ``label`` (the member ``label`` or ``cls``, else the field)
+    and ``image``. A member that is neither an image nor one of `TEXTS` is read as text where
+    `names` asks for it.
+
+    Args:
+        sample: Of a shard.
+        names: Our name of each column -> theirs.
+
+    Raises:
+        DataError: It has several images, and `names` does not say which.
+    """
+    where = f"{sample.shard.path}, sample {sample.key}"
+    cells = _fields(sample, names)
+    texts = {theirs for ours, theirs in names.items() if ours != "image"}
+    for suffix, member in sample.members.items():
+        kind = suffix.rpartition(".")[2]
+        if kind not in IMAGE_SUFFIXES and (kind in TEXTS or suffix in texts):
+            cells[suffix] = _text(member)
+        elif suffix != "json":
+            cells[suffix] = member
+    for suffix, column in TEXT_SUFFIXES.items():
+        if suffix in sample.members and column not in sample.members:
+            cells[column] = cells[suffix]
+    if "caption" in cells:
+        cells.setdefault("text", cells["caption"])
+    image = _image(sample, where) if names.get("image") == "image" else None
+    if image is not None:
+        cells["image"] = image
+    return Row({**cells, "id": sample.key}, sample.number, where)
+
+
+def _library() -> Any:
+    try:
+        from webdataset.tariterators import group_by_keys
+    except ImportError as error:
+        raise missing_webdataset() from error
+    return group_by_keys
+
+
+def _fields(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of the JSON member; those that are read cannot be where it is damaged."""
+    if "json" not in sample.members:
+        return {}
+    try:
+        fields = json.loads(_content(sample.members["json"]).decode("utf-8-sig"))
+        if not isinstance(fields, dict):
+            raise ValueError("it is not an object")
+    except (ValueError, RecursionError) as error:
+        unreadable = UnreadableCell(f"its json is damaged: {reason_of(error)}")
+        return dict.fromkeys(names.values(), unreadable)
+    return fields
+
+
+def _text(member: TarMember) -> str | UnreadableCell:
+    try:
+        return _content(member).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return UnreadableCell(f"byte {error.start} of {member.name} is not UTF-8")
+
+
+def _content(member: TarMember) -> bytes:
+    try:
+        return member.read()
+    except BadImageError as error:
+        raise DataError(str(error)) from error
+
+
+def _image(sample: Sample, where: str) -> TarMember | None:
+    """Return the one image of a sample, and rather one without a further suffix."""
+    plain = _images(sample)
+    if len(plain) > 1:
+        raise DataError(
+            f"{where} has the images {' and '.join(plain)}: choose one by --columns "
+            f"image={plain[0]}."
+        )
+    return sample.members[plain[0]] if plain else None
+
+
+def _images(sample: Sample) -> list[str]:
+    """Return the members that may be the image, those with a further suffix only without others."""
+    suffixes = [name for name in sample.members if name.rpartition(".")[2] in IMAGE_SUFFIXES]
+    return [name for name in suffixes if name in IMAGE_SUFFIXES] or suffixes
+
+
+class TarRows(RowFile):
+    """A shard of a WebDataset as rows of posts, all of them in one group.
+
+    Args:
+        file: The tar file, whose members are listed at once.
+
+    Raises:
+        DataError: Not such a file, or a damaged one.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        self._version = version_of(file)
+        self._samples = list(read_samples(file))
+        self.rows_of_groups = (len(self._samples),)
+        # Of the first samples, as text; members that are the text or the image already apart.
+        names, self.repeated_columns = columns_of(self._samples)
+        self.schema = pa.schema([pa.field(name, pa.string()) for name in names])
+
+    def sample(self) -> Iterable[Mapping[str, Any]]:
+        """Return nothing: what a member is, its name tells."""
+        return ()
+
+    @property
+    def digest(self) -> str:
+        """Of the names, places and sizes of all members."""
+        digest = hashlib.blake2b(digest_size=16)
+        for sample in self._samples:
+            for member in sample.members.values():
+                digest.update(repr((member.name, member.offset, member.size_bytes)).encode())
+        return digest.hexdigest()
+
+    def read(
+        self,
+        row_groups: Sequence[int],
+        first_row: int,
+        names: Mapping[str, str],
+        kept: Collection[str] = (),
+    ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
+        """Yield the samples of the shard as rows; see `RowFile.batches`."""
+        columns = [name for name in self.schema.names if name in kept]
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        for start in range(0, len(self._samples), SAMPLES_AT_ONCE):
+            chunk = self._samples[start : start + SAMPLES_AT_ONCE]
+            rows = [row_of(sample, names) for sample in chunk]
+            arrays = [pa.array([_kept(row, name) for row in rows], pa.string()) for name in columns]
+            yield rows, pa.record_batch(arrays, schema)
+        if version_of(self._file) != self._version:
+            raise DataError(f"{self._file.path} was changed while the job ran: restore it.")
+
+    def close(self) -> None:
+        """Do nothing: no file is open."""
+
+
+def _kept(row: Row, column: str) -> str | None:
+    """Return a cell as text."""
+    cell: Any = row.cells.get(column)
+    if cell is None or isinstance(cell, UnreadableCell):
+        return None
+    if isinstance(cell, TarMember):
+        return cell.name
+    return cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)

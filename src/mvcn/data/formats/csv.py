@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from mvcn.data.formats.cells import as_text
 from mvcn.data.formats.columns import count_known_names
 from mvcn.data.formats.rows import (
     EMPTY_TABLE,
@@ -22,6 +21,7 @@ from mvcn.data.formats.rows import (
     Table,
     TableOptions,
     WriteRow,
+    as_text,
     number_repeated,
     read_bytes,
     spread,

@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mvcn.data.formats.cells import as_text
 from mvcn.data.formats.rows import (
     EMPTY_TABLE,
     SAMPLE_ROWS,
@@ -22,6 +21,7 @@ from mvcn.data.formats.rows import (
     Table,
     TableOptions,
     WriteRow,
+    as_text,
     number_repeated,
     require_file,
 )

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mvcn.data.formats.cells import json_text
 from mvcn.data.formats.rows import (
     MAX_CELL_CHARACTERS,
     SAMPLE_ROWS,
@@ -17,6 +16,7 @@ from mvcn.data.formats.rows import (
     Table,
     TableOptions,
     WriteRow,
+    json_text,
     number_repeated,
     read_bytes,
     require_file,

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from mvcn.data.formats.cells import as_text, is_missing
 from mvcn.data.formats.posts import RowFile, UnreadableCell
 from mvcn.data.formats.rows import (
     SAMPLE_ROWS,
@@ -20,6 +19,8 @@ from mvcn.data.formats.rows import (
     Table,
     TableOptions,
     WriteRow,
+    as_text,
+    is_missing,
     repeated_name,
     require_file,
 )

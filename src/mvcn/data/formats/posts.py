@@ -7,9 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from mvcn.data.formats.cells import id_of_cell, label_of_cell, text_of_cell, words_of_cell
 from mvcn.data.formats.columns import ANNOTATIONS, find_columns, log_columns
-from mvcn.data.formats.rows import Row
+from mvcn.data.formats.rows import Row, id_of_cell, label_of_cell, text_of_cell, words_of_cell
 from mvcn.data.image_references import ImagePlace, image_of_cell
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import DataError

@@ -5,6 +5,7 @@ import posixpath
 import re
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,13 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
+from mvcn.data.datasets.webdataset import TarRows
 from mvcn.data.formats.parquet import ParquetRows
 from mvcn.data.formats.posts import RowFile
 from mvcn.data.formats.rows import repeated_name
-from mvcn.data.formats.webdataset import TarRows
 from mvcn.data.image_files import ImageFolder, StoredImageFolder
 from mvcn.data.image_references import ImagePlace
-from mvcn.data.prefetch import prefetch
 from mvcn.data.stored_files import StoredFile
 from mvcn.errors import DataError, RunError, reason_of
 from mvcn.files import atomic_replace
@@ -85,7 +85,8 @@ def read_footers(
         DataError: A file is not what its name says, or a column is missing; names the file.
     """
     read = partial(_read_footer, names=names, kept=kept)
-    return list(prefetch(read, files, threads=FOOTERS_AT_ONCE))
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        return list(pool.map(read, files))
 
 
 def split_into_shards(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Shard]:

@@ -21,8 +21,7 @@ from mvcn.config import DataConfig
 from mvcn.data import stored_images
 from mvcn.data.datasets import prepared
 from mvcn.data.datasets.prepared import read_prepared
-from mvcn.data.image_facts import describe_image
-from mvcn.data.images import image_digest
+from mvcn.data.images import describe_image, image_digest
 from mvcn.data.prepare import prepare
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.data.table import read_table

@@ -19,8 +19,7 @@ from webdataset.shardlists import expand_urls
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from mvcn.data.datasets.prepared import read_prepared
-from mvcn.data.datasets.webdataset import read_webdataset
-from mvcn.data.formats.webdataset import read_samples
+from mvcn.data.datasets.webdataset import read_samples, read_webdataset
 from mvcn.data.images import image_digest, open_image, read_image
 from mvcn.data.prepare import prepare
 from mvcn.data.stored_files import find_row_files

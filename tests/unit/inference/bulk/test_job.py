@@ -11,7 +11,7 @@ import pytest
 import webdataset
 from filelock import FileLock
 
-from mvcn.data.formats.webdataset import TarRows
+from mvcn.data.datasets.webdataset import TarRows
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
 from mvcn.inference.bulk.scorer import attempt

@@ -1,4 +1,4 @@
-"""Posts in the JSON lists that CLMLF (Li et al., NAACL Findings 2022) published its splits in."""
+"""Splits in JSON: lists as CLMLF published them, and JSON lines as MMBT, QMF and PDF have them."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -7,13 +7,21 @@ from typing import Any
 
 from mvcn.data.datasets.hfm import CLASS_NAMES as SARCASM
 from mvcn.data.datasets.mvsa import POLARITIES
-from mvcn.data.formats.rows import read_bytes
+from mvcn.data.formats.rows import TableOptions, read_bytes
 from mvcn.data.image_files import IMAGE_SUFFIXES, ImageFolder, files_by_id, find_place, holds_images
-from mvcn.data.split_names import keep_splits, left_out, log_empty_splits, require_split_files
+from mvcn.data.split_names import (
+    keep_splits,
+    left_out,
+    line_ids,
+    log_empty_splits,
+    require_split_files,
+)
+from mvcn.data.table import read_table
 from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post
 
 USUAL_IMAGES = "dataset_image"
+COLUMNS = {"image": "img"}
 
 
 def read_clmlf(
@@ -105,3 +113,47 @@ def _parse(path: Path) -> Any:
         return json.loads(read_bytes(path, "JSON").decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({reason_of(error)}): restore it.") from error
+
+
+def read_qmf(
+    root: Path,
+    *,
+    splits: Collection[str] | None = None,
+    images: Path | None = None,
+    options: TableOptions | None = None,
+) -> Corpus:
+    """Read ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` below `root`.
+
+    Files can be called by any name that `split_of` knows, such as ``dev_seen.jsonl``; other JSON
+    lines are left out. Each line has ``id``, ``label``, ``text`` and ``img``, a path relative to
+    `images` or else to `root`. QMF's own files for MVSA-Single hold only the posts whose text label
+    equals the image label: an easier task, whose scores compare with no others.
+
+    Args:
+        root: Folder of the files.
+        splits: Which of them to return posts of; by default all that are there.
+        images: Folder that image paths are relative to.
+        options: How rows are read.
+
+    Raises:
+        DataError: A file is missing, or a line is malformed.
+    """
+    files, others = require_split_files(root, ".jsonl", splits, "a split in JSON lines")
+    removed = left_out(str(root), {path.name: line_ids(path) for path in others})
+    posts: dict[str, Post] = {}
+    file_of: dict[str, str] = {}
+    classes: set[str] = set()
+    for split, path in ((split, path) for split, paths in files.items() for path in paths):
+        corpus = read_table(path, columns=COLUMNS, images=images or root, options=options)
+        classes |= set(corpus.class_names)
+        for post in corpus.posts:
+            if post.id in posts:
+                raise DataError(
+                    f"{root}: id {post.id!r} is in {file_of[post.id]} and in {path.name}: "
+                    "delete one of them."
+                )
+            posts[post.id] = Post(post.id, post.text, post.image, post.label, split=split)
+            file_of[post.id] = path.name
+    names = POLARITIES if classes <= set(POLARITIES) else tuple(sorted(classes))
+    found = Corpus(list(posts.values()), names, removed, columns=corpus.columns)
+    return keep_splits(found, splits, str(root))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvcn.data.image_facts import describe_image, describe_images, describe_images_of
+from mvcn.data.images import describe_image, describe_images, describe_images_of
 from mvcn.errors import BadImageError
 from mvcn.types import ImageFacts, Post, StoredImage
 
@@ -181,6 +181,6 @@ def test_few_images_are_described_ahead_of_the_reader():
 
 
 def test_the_hash_of_images_does_not_load_torch():
-    program = "import sys, mvcn.data.image_facts; print('torch' in sys.modules)"
+    program = "import sys, mvcn.data.images; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

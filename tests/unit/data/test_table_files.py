@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvcn.data.formats import excel, parquet
-from mvcn.data.formats.registry import (
+from mvcn.data.table import (
     WRITERS,
     read_column_names,
+    read_table,
     require_writable_table,
     table_writer,
 )
-from mvcn.data.table import read_table
 from mvcn.errors import ConfigError, DataError
 
 SUFFIXES = tuple(WRITERS)
