@@ -12,8 +12,8 @@ from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from mvcn.explain.observation import Space
     from mvcn.explain.run import TrainedRun
-    from mvcn.explain.space import Space
     from mvcn.types import Post
 
 

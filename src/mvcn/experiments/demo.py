@@ -33,16 +33,16 @@ from mvcn.data.synthetic import (
     write_table,
 )
 from mvcn.evaluation import evaluate_predictions
-from mvcn.explain.faithfulness import (
+from mvcn.explain.figures import cells, png, show_image, show_weights
+from mvcn.explain.observation import Observation, mean_attention, observe
+from mvcn.explain.run import TrainedRun
+from mvcn.explain.saliency import (
     AttentionOnRegion,
     cover_shares,
     hit_rates,
     measure_attention,
+    num_image_tokens,
 )
-from mvcn.explain.figures import cells, png, show_image, show_weights
-from mvcn.explain.observation import Observation, mean_attention, observe
-from mvcn.explain.run import TrainedRun
-from mvcn.explain.saliency import num_image_tokens
 from mvcn.files import write_json
 from mvcn.inputs import MvcnProcessor
 from mvcn.inputs.batches import EncodedPosts, PostEncoder

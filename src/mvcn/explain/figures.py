@@ -18,9 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from mvcn.data.images import open_thumbnail
-from mvcn.explain.observation import Sparsity
+from mvcn.explain.observation import MapKind, Space, Sparsity, project
 from mvcn.explain.post import Explanation, Word
-from mvcn.explain.space import MapKind, Space, project
 from mvcn.nn.attention import Normalizer
 
 PANEL_INCHES = 2.5

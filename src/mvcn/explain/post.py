@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mvcn.data.text import has_text
-from mvcn.explain.observation import Observation, each_normalizer, observe
+from mvcn.explain.observation import Observation, Space, each_normalizer, observe
 from mvcn.explain.saliency import Method, image_saliency, word_saliency
-from mvcn.explain.space import Space
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification

@@ -14,12 +14,18 @@ from tqdm import tqdm
 
 from mvcn.data.posts import fingerprint, label_ids
 from mvcn.errors import DataError
-from mvcn.explain.faithfulness import Curve, faithfulness, most_faithful
 from mvcn.explain.figures import draw_attention, draw_maps, draw_post
-from mvcn.explain.observation import Sparsity, each_normalizer, measure_sparsity, observe
+from mvcn.explain.observation import (
+    Space,
+    Sparsity,
+    each_normalizer,
+    measure_clusters,
+    measure_sparsity,
+    observe,
+    space_of,
+)
 from mvcn.explain.post import explain
-from mvcn.explain.saliency import Method, methods_for
-from mvcn.explain.space import Space, measure_clusters, space_of
+from mvcn.explain.saliency import Curve, Method, faithfulness, methods_for, most_faithful
 from mvcn.files import save_tensors, write_json
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.nn.attention import Normalizer

@@ -18,11 +18,10 @@ from mvcn.evaluation import (
 from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.explain.figures import draw_maps, heat_map
-from mvcn.explain.observation import observe
+from mvcn.explain.observation import Space, measure_clusters, observe, space_of
 from mvcn.explain.post import Explanation, Word, explain
 from mvcn.explain.run import TrainedRun
 from mvcn.explain.saliency import Method
-from mvcn.explain.space import Space, measure_clusters, space_of
 from mvcn.inputs.batches import MODALITIES
 from mvcn.report.charts import reliability, training_curves
 from mvcn.report.html import jpeg_address, png_address, write_page

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mvcn.experiments.demo import mean_over_posts, summarize
-from mvcn.explain.faithfulness import measure_attention
+from mvcn.explain.saliency import measure_attention
 
 
 def test_a_spread_is_mean_deviation_and_interval():

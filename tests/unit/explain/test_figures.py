@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mvcn.explain.figures import draw_maps, draw_post
+from mvcn.explain.observation import Space
 from mvcn.explain.post import Explanation, Neighbour, Word
-from mvcn.explain.space import Space
 from mvcn.types import Post
 
 ODD = ("$\\bad$", "_hidden", "<b>bold & 'quoted'", "x" * 40)

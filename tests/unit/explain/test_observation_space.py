@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from mvcn.errors import DataError
-from mvcn.explain.observation import Observation
-from mvcn.explain.space import Space, measure_clusters, project, space_of
+from mvcn.explain.observation import Observation, Space, measure_clusters, project, space_of
 from mvcn.types import Post
 
 NAMES = ("a", "b", "c")

@@ -4,9 +4,15 @@ import pytest
 import torch
 
 from mvcn.data.synthetic import CELL_PX, GRID_CELLS, PATCH_CELLS, generate_posts
-from mvcn.explain.faithfulness import cover_shares, hit_rates, is_hit, measure_attention
 from mvcn.explain.observation import mean_attention
-from mvcn.explain.saliency import image_saliency, num_image_tokens
+from mvcn.explain.saliency import (
+    cover_shares,
+    hit_rates,
+    image_saliency,
+    is_hit,
+    measure_attention,
+    num_image_tokens,
+)
 from mvcn.inputs.batches import PostEncoder
 from mvcn.training.run_folder import Run
 

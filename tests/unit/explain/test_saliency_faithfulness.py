@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from mvcn.explain.faithfulness import (
+from mvcn.explain.observation import observe
+from mvcn.explain.saliency import (
     CONTROL,
+    METHODS,
     NUM_STEPS,
     _summary,
     deletion_masks,
     faithfulness,
     most_faithful,
 )
-from mvcn.explain.observation import observe
-from mvcn.explain.saliency import METHODS
 from mvcn.inputs.batches import PostEncoder
 from mvcn.training.run_folder import Run
 
