@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cleanlab.count import compute_confident_joint
 
-from mvcn.evaluation.label_errors import likely_label_errors
+from mvcn.audit.label_errors import likely_label_errors
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,7 +1,8 @@
-"""What an audit works on and what it finds."""
+"""Posts that are audited, the findings about them, and findings as JSON and as lines of text."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from mvcn.data.splits import id_files, posts_of_id_file
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, ImageFacts, Post
 
+MARK = "mvcn audit"
+"""Near the beginning of every JSON file and page of an audit."""
 SPLITS = ("train", "dev", "test")
 ALL = "all"
 """Name of all posts together, as a split."""
@@ -21,7 +24,7 @@ Severity = Literal["information", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault, as it is explained to users."""
+    """A kind of fault, with its explanation for users."""
 
     title: str
     explanation: str
@@ -32,19 +35,19 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "contradictory": Kind(
         "Contradictory posts",
-        "The dataset's own rules remove these posts since labels of text and image exclude each "
-        "other: scores hold for the other posts alone.",
+        "The dataset's own rules remove these posts because the labels of text and image exclude "
+        "each other: scores do not cover them.",
         "information",
     ),
     "encodings": Kind(
         "Texts not stored in UTF-8",
-        "These texts were decoded from another encoding: who reads them as UTF-8 or Latin-1 "
-        "trains on garbled characters.",
+        "These texts were decoded from another encoding: read as UTF-8 or Latin-1, they would be "
+        "garbled.",
         "information",
     ),
     "mojibake": Kind(
         "Garbled texts",
-        "Texts that were decoded with the wrong encoding, or hold replacement characters.",
+        "Texts that were decoded with the wrong encoding or contain replacement characters.",
         "warning",
     ),
     "texts": Kind(
@@ -54,30 +57,29 @@ KINDS: dict[str, Kind] = {
     ),
     "images": Kind(
         "Faulty images",
-        "Images that are missing, broken, without their last bytes, blank, tiny, or far from "
-        "square.",
+        "Images that are missing, broken, truncated, blank, tiny, or far from square.",
         "error",
     ),
     "duplicates": Kind(
         "Duplicates",
-        "Posts whose text or image equals, or nearly equals, that of another post: they count "
-        "more than once.",
+        "Posts with the same or nearly the same text or image as another post: they count more "
+        "than once.",
         "warning",
     ),
     "leakage": Kind(
         "Leakage between splits",
         "Posts of a later split (dev, test) with a duplicate in an earlier one: scores on them "
-        "show memory, not skill.",
+        "reward memorization.",
         "error",
     ),
     "conflicting_labels": Kind(
         "Conflicting labels",
-        "Posts with equal texts or images but different labels: no model can be right on all.",
+        "Posts with equal texts or images but different labels: no model gets all of them right.",
         "error",
     ),
     "disagreement": Kind(
         "Text and image labels that differ",
-        "Posts whose text and image were labelled differently: one modality alone misleads.",
+        "Posts whose text and image have different labels: one modality alone is misleading.",
         "information",
     ),
     "imbalance": Kind(
@@ -87,23 +89,23 @@ KINDS: dict[str, Kind] = {
     ),
     "label_order": Kind(
         "Splits in the order of their labels",
-        "Posts with equal labels follow each other: batches that are not shuffled then hold one "
-        "class, and batch statistics give it away.",
+        "Posts are grouped by label: batches that are not shuffled then hold a single class, and "
+        "batch statistics give it away.",
         "warning",
     ),
     "label_cues": Kind(
-        "Words that tell the label",
+        "Words that give the label away",
         "Single words that are much more frequent in one class than in the others: a model may "
-        "learn them alone.",
+        "learn only them.",
         "information",
     ),
     "label_errors": Kind(
         "Suspected label errors",
-        "Posts whose label is improbable to a classifier that was trained on the other posts.",
+        "Posts whose label is improbable to a classifier trained on other posts.",
         "warning",
     ),
 }
-"""Key in the JSON file -> what it is, in the order of all outputs."""
+"""Key in the JSON file -> kind, in the order of all outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class AuditedPosts:
     posts: Sequence[Post]
     class_names: tuple[str, ...]
     facts: Sequence[ImageFacts | None]
-    """What is known of each post's image; None where it has none."""
+    """Facts about each post's image; None for a post without one."""
     splits: Mapping[str, Sequence[int]]
     """Name of a split -> positions of its posts, in the split's own order; earlier splits first."""
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -121,7 +123,7 @@ class AuditedPosts:
 
     @property
     def with_all(self) -> dict[str, Sequence[int]]:
-        """The splits, and before them all posts together."""
+        """All posts as the split `ALL`, then the splits."""
         return {ALL: range(len(self.posts)), **self.splits}
 
     def labels(self, positions: Iterable[int]) -> list[str]:
@@ -131,6 +133,13 @@ class AuditedPosts:
     def ids(self, positions: Iterable[int]) -> list[str]:
         """Return the ids of the posts at these positions."""
         return [self.posts[i].id for i in positions]
+
+    def class_counts(self) -> dict[str, Counter[str]]:
+        """Return split -> class -> number of posts, with 0 for classes without any."""
+        counts = {split: Counter(dict.fromkeys(self.class_names, 0)) for split in self.with_all}
+        for split, positions in self.with_all.items():
+            counts[split].update(self.labels(positions))
+        return counts
 
     def splits_of_posts(self) -> list[tuple[str, ...]]:
         """Return the splits that each post is in: none, one, or by mistake several."""
@@ -143,7 +152,7 @@ class AuditedPosts:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Posts that show a finding, side by side."""
+    """Posts that illustrate a finding, shown side by side."""
 
     positions: tuple[int, ...]
     note: str
@@ -151,29 +160,28 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one kind."""
+    """The faults of one kind."""
 
     count: int
-    """How many posts (or words, or splits) are concerned."""
+    """Number of posts (or words, or splits) with the fault."""
     details: Mapping[str, Any]
-    """All of it, as it goes into the JSON file."""
+    """Everything that was found, as in the JSON file."""
     examples: Sequence[Example] = ()
     summary: str = ""
-    """Half a sentence with the numbers that matter, for users."""
+    """The most important numbers, in a few words."""
     severity: Severity | None = None
-    """Where it is not that of the kind."""
+    """None for the severity of the kind."""
 
 
 def read_audited_posts(config: DataConfig) -> AuditedPosts:
-    """Read all posts of a dataset, their splits, and what is known of their images.
+    """Read all posts of a dataset, their splits, and the facts about their images.
 
-    Splits come from the id files in `config.splits`, else from the dataset itself; or
-    `config.train` and `config.dev` are datasets of their own, whose ids then begin with the name of
-    their split.
+    Splits come from the id files in `config.splits`, else from the dataset itself. Where
+    `config.train` and `config.dev` are separate datasets, ids are prefixed with their split.
 
     Raises:
-        ConfigError: No dataset is given, or two ways to name one.
-        DataError: A file cannot be read as what it should be.
+        ConfigError: No dataset is given, or it is given in two ways.
+        DataError: A file cannot be read.
     """
     given = {split: path for split, path in (("train", config.train), ("dev", config.dev)) if path}
     if given and (config.root is not None or config.splits is not None):
@@ -193,7 +201,7 @@ def read_audited_posts(config: DataConfig) -> AuditedPosts:
 
 
 def _splits_of_corpus(corpus: Corpus, folder: Path | None) -> dict[str, Sequence[int]]:
-    """Return the positions of each split's posts, by id files or by the posts themselves."""
+    """Return the positions of each split's posts, from id files or from the posts themselves."""
     if folder is None:
         found = {
             split: [i for i, post in enumerate(corpus.posts) if post.split == split]
@@ -212,7 +220,7 @@ def _splits_of_corpus(corpus: Corpus, folder: Path | None) -> dict[str, Sequence
 
 
 def _join(corpora: Mapping[str, Corpus]) -> tuple[Corpus, dict[str, Sequence[int]]]:
-    """Return the posts of several datasets as one, their ids marked with their splits."""
+    """Return several datasets as one, with ids prefixed with their splits."""
     posts: list[Post] = []
     splits: dict[str, Sequence[int]] = {}
     names: list[str] = []
@@ -228,3 +236,63 @@ def _join(corpora: Mapping[str, Corpus]) -> tuple[Corpus, dict[str, Sequence[int
             for key, ids in found.items():
                 joined[key] = joined.get(key, ()) + tuple(f"{split}:{post_id}" for post_id in ids)
     return Corpus(posts, tuple(dict.fromkeys(names)), removed, encodings, faulty), splits
+
+
+def count_posts(audited: AuditedPosts) -> dict[str, Any]:
+    """Return the numbers of posts by split and class, and with and without text and image."""
+    with_text = sum(bool(post.text.strip()) for post in audited.posts)
+    with_image = sum(post.image is not None for post in audited.posts)
+    return {
+        "posts": {split: len(positions) for split, positions in audited.with_all.items()},
+        "classes": {split: dict(table) for split, table in audited.class_counts().items()},
+        "with_text": with_text,
+        "without_text": len(audited.posts) - with_text,
+        "with_image": with_image,
+        "without_image": len(audited.posts) - with_image,
+        "without_label": sum(post.label is None for post in audited.posts),
+        "removed": {reason: len(ids) for reason, ids in audited.removed.items()},
+    }
+
+
+def to_mapping(audited: AuditedPosts, findings: Mapping[str, Finding]) -> dict[str, Any]:
+    """Return all findings as plain values for JSON."""
+    content: dict[str, Any] = {"report": MARK, "counts": count_posts(audited)}
+    for kind, finding in findings.items():
+        about = {
+            **asdict(KINDS[kind]),
+            "severity": finding.severity or KINDS[kind].severity,
+            "count": finding.count,
+            "summary": finding.summary,
+        }
+        content[kind] = {**about, **finding.details}
+    return content
+
+
+def summary_lines(audited: AuditedPosts, findings: Mapping[str, Finding]) -> Iterator[str]:
+    """Yield a headline and a line for each finding."""
+    yield headline(audited)
+    counts = count_posts(audited)
+    numbers = {name: counts[f"without_{name}"] for name in ("label", "text", "image")}
+    if missing := [f"{name}: {number:,}" for name, number in numbers.items() if number]:
+        yield f"Without {', '.join(missing)}."
+    for kind, finding in findings.items():
+        severity = severity_of(kind, finding)
+        about = f": {finding.summary}" if finding.summary and finding.count else ""
+        yield f"{severity:<12}{finding.count:>7}  {KINDS[kind].title} [{kind}]{about}"
+
+
+def headline(audited: AuditedPosts) -> str:
+    """Return the number of posts and of those in each split, in words."""
+    splits = [f"{split} {len(positions):,}" for split, positions in audited.splits.items()]
+    inside = f" ({', '.join(splits)})" if splits else ""
+    removed = sum(len(ids) for ids in audited.removed.values())
+    left_out = f", {removed:,} removed by the dataset's rules" if removed else ""
+    number = len(audited.posts)
+    return f"{number:,} post{'' if number == 1 else 's'}{inside}{left_out}"
+
+
+def severity_of(kind: str, finding: Finding) -> str:
+    """Return the severity of a finding, else of its kind; ``none`` if nothing was found."""
+    if finding.details.get("searched") is False:
+        return "not searched"
+    return (finding.severity or KINDS[kind].severity) if finding.count else "none"

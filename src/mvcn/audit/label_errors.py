@@ -1,7 +1,8 @@
-"""Labels that are improbable to a classifier which was trained on the other posts."""
+"""Labels that are improbable to a classifier that was trained on other posts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,18 +13,19 @@ from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.posts import label_ids
 from mvcn.encoders.tokens import freeze
 from mvcn.errors import DataError
-from mvcn.evaluation.label_errors import confident_classes, likely_label_errors
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models import build_model
 from mvcn.training.teacher import FOLDS, out_of_fold_probabilities, pooled_features
 from mvcn.types import ImageFacts, Post
 
+NO_CLASS = -1
+
 
 def find_label_errors(audited: AuditedPosts) -> Finding:
     """Return the posts whose label is probably wrong, the least probable label first.
 
-    A logistic regression on frozen features of text and image gives each post's probabilities from
+    Probabilities come from a logistic regression on frozen features of text and image, trained on
     the folds without the post and its near-duplicates; `likely_label_errors` then decides.
 
     Raises:
@@ -38,27 +40,14 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     groups = duplicate_groups([post.text for post in posts], facts)
     features = post_features(posts, facts)
     probabilities = out_of_fold_probabilities(features, labels, groups, len(names))
-    issues = likely_label_errors(probabilities, labels)
+    suspects = likely_label_errors(probabilities, labels)
     suggested = confident_classes(probabilities, labels)
     rows = [
-        {
-            "id": posts[i].id,
-            "given": names[labels[i]],
-            "suggested": names[suggested[i]],
-            "probability_of_given": float(probabilities[i, labels[i]]),
-            "probability_of_suggested": float(probabilities[i, suggested[i]]),
-        }
-        for i in issues
+        {"id": posts[i].id, **_classes(names, probabilities[i], int(labels[i]), int(suggested[i]))}
+        for i in suspects
     ]
+    examples = [Example((positions[i],), _note(row)) for i, row in zip(suspects, rows, strict=True)]
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    examples = [
-        Example(
-            (positions[i],),
-            f"{row['given']} ({row['probability_of_given']:.1%}), suggested: "
-            f"{row['suggested']} ({row['probability_of_suggested']:.1%})",
-        )
-        for i, row in zip(issues, rows, strict=True)
-    ]
     details = {"searched": True, "out_of_fold_accuracy": accuracy, "posts": rows}
     return Finding(len(rows), details, examples, f"out-of-fold accuracy {accuracy:.1%}")
 
@@ -66,13 +55,13 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
 def post_features(
     posts: Sequence[Post], facts: Sequence[ImageFacts | None]
 ) -> Float[np.ndarray, "posts dim"]:
-    """Return text and image features side by side; zeros for what is missing.
+    """Return concatenated text and image features, with zeros for what is missing.
 
-    Images come from the cache that training with a frozen image encoder fills and reads.
+    Image features come from the cache that training with a frozen image encoder shares.
 
     Args:
         posts: Posts.
-        facts: What is known of each post's image; bad ones count as missing.
+        facts: Facts about each post's image; bad images count as missing.
     """
     config = ModelConfig()
     model, processor = build_model(config, ("unused", "classes")), build_processor(config)
@@ -86,6 +75,65 @@ def post_features(
     features = np.zeros((len(posts), found.shape[1]), found.dtype)
     features[list(encoded.positions)] = found
     return features
+
+
+def likely_label_errors(
+    probabilities: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
+) -> list[int]:
+    """Return the positions of posts whose label is probably wrong, the least probable label first.
+
+    A label is in doubt if `confident_classes` assigns its post to another class.
+
+    Args:
+        probabilities: Of posts that the model was not trained on.
+        labels: Their classes as labelled.
+    """
+    confident = confident_classes(probabilities, labels)
+    positions = np.flatnonzero((confident != NO_CLASS) & (confident != labels))
+    own = probabilities[positions, labels[positions]]
+    found: list[int] = positions[own.argsort(kind="stable")].tolist()
+    return found
+
+
+def confident_classes(
+    probabilities: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
+) -> Int[np.ndarray, " batch"]:
+    r"""Return the class that each post is assigned to, -1 for none.
+
+    It is the most probable class among those whose probability reaches :math:`t_j`, the mean
+    probability of class j over the posts labelled j.
+
+    Args:
+        probabilities: Of posts that the model was not trained on.
+        labels: Their classes as labelled.
+
+    Source:
+        Northcutt et al., Journal of Artificial Intelligence Research 2021, confident joint.
+    """
+    classes = range(probabilities.shape[1])
+    thresholds = np.array(
+        [probabilities[labels == k, k].mean() if (labels == k).any() else np.inf for k in classes]
+    )
+    reached = np.where(probabilities >= thresholds, probabilities, -1)
+    return np.where(reached.max(1) >= 0, reached.argmax(1), NO_CLASS)
+
+
+def _classes(
+    names: Sequence[str], probabilities: Float[np.ndarray, " classes"], given: int, suggested: int
+) -> dict[str, Any]:
+    return {
+        "given": names[given],
+        "suggested": names[suggested],
+        "probability_of_given": float(probabilities[given]),
+        "probability_of_suggested": float(probabilities[suggested]),
+    }
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['given']} ({row['probability_of_given']:.1%}), suggested: "
+        f"{row['suggested']} ({row['probability_of_suggested']:.1%})"
+    )
 
 
 def _require_enough(names: Sequence[str], labels: Int[np.ndarray, " posts"]) -> None:

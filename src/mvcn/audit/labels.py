@@ -1,10 +1,10 @@
-"""Faults of labels: contradictions, imbalance, order, and words that tell them."""
+"""Faults of labels: contradictions, imbalance, order, and words that give them away."""
 
 import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,37 +14,37 @@ from mvcn.audit.findings import ALL, AuditedPosts, Example, Finding, Severity
 from mvcn.data.text import ODD_WHITESPACE
 
 MAX_CLASS_RATIO = 3.0
-"""Largest to smallest class; above it, accuracy says little of the smallest."""
+"""Of the largest to the smallest class; above it, accuracy hardly depends on the smallest."""
 SHIFT_P_VALUE = 0.001
-"""Splits assigned at random differ more than this once in a thousand datasets."""
+"""Random splits have a smaller p-value in one of a thousand datasets."""
 ORDER_Z = -6.0
-"""Standard deviations of the number of runs below its expectation: once in 1e9 shuffles."""
+"""z-score of the number of runs; one of 1e9 shuffles has a lower one."""
 CONTRADICTORY = "contradictory"
 WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
 WHITESPACE = "leading, trailing or repeated whitespace"
-"""Listed like a word: where something was removed from a text, it may tell what it was."""
+"""Listed like a word: it may show that something was removed from the text."""
 MIN_POSTS = 10
-"""Words in fewer posts are left aside."""
+"""Words in fewer posts are ignored."""
 MIN_DIFFERENCE = 0.05
-"""Between the shares of posts with the word in the class and in the others; else it hardly helps
-any model."""
+"""Between the shares of posts with the word in the class and in the others; a word with a smaller
+one hardly helps any model."""
 MAX_P_VALUE = 0.001
 """After Bonferroni's correction for the number of words and classes."""
 GIVES_AWAY = 0.8
-"""Difference of the shares from which on a word is as good as the label: an error."""
+"""Difference of the shares from which a word gives the label away, which is an error."""
 MAX_CUES = 50
 NAMED = 5
 """Words in the summary."""
 
 
 def find_contradictory(audited: AuditedPosts) -> Finding:
-    """Return the posts that their reader removes since the labels contradict each other."""
+    """Return the posts that the reader removes because their labels contradict each other."""
     ids = audited.removed.get(CONTRADICTORY, ())
     return Finding(len(ids), {"ids": list(ids)})
 
 
 def find_disagreement(audited: AuditedPosts) -> Finding:
-    """Return the posts whose text label and image label differ, and the table of pairs."""
+    """Return the posts whose text and image labels differ, and the counts of label pairs."""
     pairs: Counter[tuple[str, str]] = Counter()
     differ = []
     for i, post in enumerate(audited.posts):
@@ -65,39 +65,50 @@ def find_disagreement(audited: AuditedPosts) -> Finding:
 
 
 def find_imbalance(audited: AuditedPosts) -> Finding:
-    """Return the shares of the classes, and what is wrong with them, as sentences."""
-    counts = _class_counts(audited)
-    overall = counts[ALL]
-    faults = []
-    smallest, largest = min(overall.values(), default=0), max(overall.values(), default=0)
-    if len(overall) == 1:
-        faults.append(f"all labels are {next(iter(overall))}: there is nothing to tell apart")
-    if largest > MAX_CLASS_RATIO * smallest:
-        most, least = max(overall, key=overall.__getitem__), min(overall, key=overall.__getitem__)
-        faults.append(f"class {most} has {largest} posts, {least} only {smallest}")
-    faults += [
-        f"split {split} has no post of class {name}"
-        for split in audited.splits
-        for name in audited.class_names
-        if overall[name] and not counts[split][name]
-    ]
+    """Return the shares of the classes, and what is wrong with them, in words."""
+    counts = audited.class_counts()
+    overall = counts[ALL].values()
+    smallest, largest = min(overall, default=0), max(overall, default=0)
     p_value = _shift_p_value([counts[split] for split in audited.splits])
+    faults = [*_size_faults(counts[ALL]), *_missing_classes(audited, counts)]
     if p_value is not None and p_value < SHIFT_P_VALUE:
         faults.append(f"the shares of the classes differ between splits (p = {p_value:.1g})")
+    shares = {split: _shares(table) for split, table in counts.items()}
     details = {
         "faults": faults,
-        "shares": {split: _shares(table) for split, table in counts.items()},
+        "shares": shares,
         "largest_to_smallest": largest / smallest if smallest else None,
         "majority_accuracy": {
-            split: max(_shares(table).values(), default=0.0) for split, table in counts.items()
+            split: max(table.values(), default=0.0) for split, table in shares.items()
         },
         "shift_p_value": p_value,
     }
     return Finding(len(faults), details, summary="; ".join(faults))
 
 
+def _size_faults(overall: Counter[str]) -> list[str]:
+    if not overall:
+        return []
+    most, least = max(overall, key=overall.__getitem__), min(overall, key=overall.__getitem__)
+    faults = []
+    if len(overall) == 1:
+        faults.append(f"all labels are {most}: there is nothing to tell apart")
+    if overall[most] > MAX_CLASS_RATIO * overall[least]:
+        faults.append(f"class {most} has {overall[most]} posts, {least} only {overall[least]}")
+    return faults
+
+
+def _missing_classes(audited: AuditedPosts, counts: Mapping[str, Counter[str]]) -> list[str]:
+    return [
+        f"split {split} has no post of class {name}"
+        for split in audited.splits
+        for name in audited.class_names
+        if counts[ALL][name] and not counts[split][name]
+    ]
+
+
 def find_label_order(audited: AuditedPosts) -> Finding:
-    """Return the splits in which equal labels follow each other far more often than by chance."""
+    """Return the splits in which posts of one label are grouped far more than by chance."""
     details: dict[str, Any] = {}
     suspects = []
     for split, positions in (audited.splits or audited.with_all).items():
@@ -111,7 +122,7 @@ def find_label_order(audited: AuditedPosts) -> Finding:
 
 
 def runs_of_labels(labels: Sequence[str]) -> tuple[int, float, float]:
-    """Return the number of runs of equal labels, and its mean and deviation over all orders.
+    """Return the number of runs of equal labels, its mean and its deviation over all orders.
 
     Source:
         Mood, Annals of Mathematical Statistics 1940 (runs of several kinds of elements).
@@ -129,11 +140,9 @@ def runs_of_labels(labels: Sequence[str]) -> tuple[int, float, float]:
 def find_label_cues(audited: AuditedPosts) -> Finding:
     """Return the words whose presence depends most on the class, the strongest first.
 
-    A word's class is that of the classes in which it is more frequent than elsewhere which has the
-    largest chi-square statistic (one degree of freedom) of presence against class or not.
+    A word is assigned to the class with the largest chi-square statistic (one degree of freedom)
+    of presence against class, among the classes in which it is more frequent than elsewhere.
     """
-    from scipy.stats import chi2  # takes half a second; --help must not wait for it
-
     labelled = [post for post in audited.posts if post.label in audited.class_names]
     sizes = Counter(str(post.label) for post in labelled)
     names = [name for name in audited.class_names if 0 < sizes[name] < len(labelled)]
@@ -141,53 +150,40 @@ def find_label_cues(audited: AuditedPosts) -> Finding:
     for post in labelled:
         if post.label in counts:
             counts[post.label].update(_words(post.text))
-    totals = sum(counts.values(), Counter[str]())
-    words = sorted(word for word, count in totals.items() if count >= MIN_POSTS)
-    if not words:
-        return Finding(0, {"cues": []})
-    inside = np.array([[counts[name][word] for name in names] for word in words], dtype=float)
-    size = np.array([sizes[name] for name in names], dtype=float)
-    in_class, elsewhere, statistic = _compare(inside, size)
-    cues = []
-    for row in np.argsort(-statistic.max(axis=1), kind="stable")[:MAX_CUES].tolist():
-        column = int(statistic[row].argmax())
-        cue = {
-            "word": words[row],
-            "class": names[column],
-            "share_in_class": float(in_class[row, column]),
-            "share_elsewhere": float(elsewhere[row, column]),
-            "p_value": min(1.0, float(chi2.sf(statistic[row, column], 1)) * statistic.size),
-        }
-        if _is_strong(cue):
-            cues.append(cue)
+    cues = [cue for cue in _strongest_cues(counts, sizes) if _is_strong(cue)]
     summary = ", ".join(map(_shown, cues[:NAMED]))
     gives_away = any(_difference(cue) >= GIVES_AWAY for cue in cues)
     severity: Severity | None = "error" if gives_away else None
     return Finding(len(cues), {"cues": cues}, summary=summary, severity=severity)
 
 
-def count_posts(audited: AuditedPosts) -> dict[str, Any]:
-    """Return how many posts there are by split and class, with and without text and image."""
-    with_text = sum(bool(post.text.strip()) for post in audited.posts)
-    with_image = sum(post.image is not None for post in audited.posts)
-    return {
-        "posts": {split: len(positions) for split, positions in audited.with_all.items()},
-        "classes": {split: dict(table) for split, table in _class_counts(audited).items()},
-        "with_text": with_text,
-        "without_text": len(audited.posts) - with_text,
-        "with_image": with_image,
-        "without_image": len(audited.posts) - with_image,
-        "without_label": sum(post.label is None for post in audited.posts),
-        "removed": {reason: len(ids) for reason, ids in audited.removed.items()},
-    }
+def _strongest_cues(
+    counts: Mapping[str, Counter[str]], sizes: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the words with the largest statistics, each with its class.
 
+    Args:
+        counts: Class -> word -> number of posts with the word.
+        sizes: Class -> number of posts.
+    """
+    from scipy.stats import chi2  # takes half a second; --help must not wait for it
 
-def _class_counts(audited: AuditedPosts) -> dict[str, Counter[str]]:
-    """Return split -> class -> number of posts, with 0 for classes without any."""
-    counts = {split: Counter(dict.fromkeys(audited.class_names, 0)) for split in audited.with_all}
-    for split, positions in audited.with_all.items():
-        counts[split].update(audited.labels(positions))
-    return counts
+    names, totals = list(counts), sum(counts.values(), Counter[str]())
+    words = sorted(word for word, count in totals.items() if count >= MIN_POSTS)
+    if not words:
+        return
+    inside = np.array([[counts[name][word] for name in names] for word in words], dtype=float)
+    size = np.array([sizes[name] for name in names], dtype=float)
+    in_class, elsewhere, statistic = _compare(inside, size)
+    for row in np.argsort(-statistic.max(axis=1), kind="stable")[:MAX_CUES].tolist():
+        column = int(statistic[row].argmax())
+        yield {
+            "word": words[row],
+            "class": names[column],
+            "share_in_class": float(in_class[row, column]),
+            "share_elsewhere": float(elsewhere[row, column]),
+            "p_value": min(1.0, float(chi2.sf(statistic[row, column], 1)) * statistic.size),
+        }
 
 
 def _shares(table: Counter[str]) -> dict[str, float]:
@@ -195,7 +191,7 @@ def _shares(table: Counter[str]) -> dict[str, float]:
 
 
 def _shift_p_value(tables: Sequence[Counter[str]]) -> float | None:
-    """Return how often splits drawn at random from one pool would differ as much, if there are."""
+    """Return the p-value of equal class shares in all splits; None with nothing to compare."""
     from scipy.stats import chi2_contingency  # takes half a second; --help must not wait for it
 
     filled = [table for table in tables if table.total()]
@@ -206,7 +202,7 @@ def _shift_p_value(tables: Sequence[Counter[str]]) -> float | None:
 
 
 def _words(text: str) -> set[str]:
-    """Return the words and marks of a text, and whether it has odd whitespace."""
+    """Return the words and marks of a text, with `WHITESPACE` if it has odd whitespace."""
     spaces = {WHITESPACE} if ODD_WHITESPACE.search(text) else set()
     return set(WORD_OR_MARK.findall(text.lower())) | spaces
 

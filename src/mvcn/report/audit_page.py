@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.audit import MARK, AuditedPosts, Finding
-from mvcn.audit.findings import KINDS, Example
-from mvcn.audit.labels import count_posts
-from mvcn.audit.run import headline, severity_of
+from mvcn.audit.findings import KINDS, Example, count_posts, headline, severity_of
 from mvcn.data.images import open_thumbnail
 from mvcn.errors import BadImageError
 from mvcn.report.html import jpeg_address, write_page

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from mvcn.audit.label_errors import likely_label_errors
 from mvcn.data.images import open_thumbnail
 from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.data.text import has_text
@@ -15,7 +16,6 @@ from mvcn.evaluation import (
     evaluate_groups,
     evaluate_predictions,
 )
-from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import Space, measure_clusters, observe, space_of

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from mvcn.audit import audit
+from mvcn.audit.label_errors import likely_label_errors
 from mvcn.data.images import describe_image
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import DataError
-from mvcn.evaluation.label_errors import likely_label_errors
 from mvcn.training.teacher import out_of_fold_probabilities
 from mvcn.types import Post
 
@@ -71,5 +71,5 @@ def test_too_few_posts_are_named(audited):
         audit(audited(text=["x"] * 9, label=["a"] * 9), True)
 
 
-def test_they_are_searched_only_when_wanted(audited):
+def test_they_are_searched_only_when_requested(audited):
     assert audit(audited(text=["x"]))["label_errors"].details == {"searched": False}

@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
+from mvcn.audit.findings import count_posts, severity_of, to_mapping
 from mvcn.audit.labels import (
-    count_posts,
     find_disagreement,
     find_imbalance,
     find_label_cues,
     find_label_order,
     runs_of_labels,
 )
-from mvcn.audit.run import severity_of, to_mapping
 
 
 @pytest.mark.parametrize("labels", ["ab", "aaab", "aabbc", "aabbcc", "abcd", "aaaa"])

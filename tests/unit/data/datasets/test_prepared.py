@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvcn.audit.faults import find_faulty_images
 from mvcn.audit.findings import read_audited_posts
+from mvcn.audit.posts import find_faulty_images
 from mvcn.config import DataConfig
 from mvcn.data import stored_images
 from mvcn.data.datasets import prepared

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from mvcn.audit.faults import (
+from mvcn.audit.posts import (
     faults_of_image,
     find_encodings,
     find_faulty_images,

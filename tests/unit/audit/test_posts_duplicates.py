@@ -1,6 +1,6 @@
 import pytest
 
-from mvcn.audit.duplicates import (
+from mvcn.audit.posts import (
     find_conflicting_labels,
     find_duplicate_groups,
     find_duplicates,
