@@ -3,7 +3,7 @@
 import pytest
 
 from mvcn.inference import Scoring, bulk, predict_in_bulk
-from mvcn.inference.bulk.scorer import attempt
+from mvcn.inference.bulk.workers import attempt
 from scripts.studies.bulk_faults import Job, count, kill_job, kill_worker, write_posts
 from tests.system.ray_engine import needs_ray
 

@@ -11,7 +11,7 @@ import pytest
 from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.table import read_table
 from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
-from mvcn.inference.bulk.scorer import attempt
+from mvcn.inference.bulk.workers import attempt
 
 ADDRESS = "https://example.org/pictures/1.jpg"
 BAD = {

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from mvcn.serve.application import create_app
 from mvcn.serve.limits import Limits
-from mvcn.serve.served_run import ServedRun
+from mvcn.serve.answering import ServedRun
 
 app = create_app(ServedRun(Path(sys.argv[1])), Limits())
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)

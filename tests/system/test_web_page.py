@@ -13,9 +13,9 @@ import uvicorn
 from playwright.sync_api import expect, sync_playwright
 
 import mvcn.serve
+from mvcn.serve.answering import ServedRun
 from mvcn.serve.application import create_app
 from mvcn.serve.limits import Limits
-from mvcn.serve.served_run import ServedRun
 from mvcn.serve.server import listen
 
 CHROMIUM = shutil.which("chromium")

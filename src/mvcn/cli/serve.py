@@ -85,8 +85,8 @@ def _answer(
     """Load a run, and answer until the process is asked to end."""
     import torch
 
+    from mvcn.serve.answering import ServedRun
     from mvcn.serve.application import create_app
-    from mvcn.serve.served_run import ServedRun
     from mvcn.serve.server import listen, log_to_stdout
     from mvcn.serve.server import serve as serve_forever
 

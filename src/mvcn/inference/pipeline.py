@@ -21,8 +21,7 @@ from mvcn.data.image_references import image_reference
 from mvcn.data.posts import check_text
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
-from mvcn.inference.classifier import Classifier
-from mvcn.inference.hub import find_model
+from mvcn.inference.classifier import Classifier, find_model
 from mvcn.inputs.attributes import SAVED_FOLDER
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification

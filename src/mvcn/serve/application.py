@@ -1,4 +1,4 @@
-"""The service as an ASGI application: its paths, its key, and how errors are answered."""
+"""The service as an ASGI application: its paths, its key, its answers and errors."""
 
 import asyncio
 import base64
@@ -16,23 +16,13 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from mvcn.serve.answering import WHY_NOT, Answering
+from mvcn.serve.answering import METHOD, WHY_NOT, Answering, ExplainedPost, ServedRun
 from mvcn.serve.limits import Limits, RequestError
-from mvcn.serve.monitoring import STATIC, Monitored
+from mvcn.serve.monitoring import STATIC, Monitored, error_answer
 from mvcn.serve.requests import FORM, JSON, PostsBody
-from mvcn.serve.responses import (
-    ErrorAnswer,
-    ExplanationAnswer,
-    ModelAnswer,
-    PredictionAnswer,
-    PredictionsAnswer,
-    StateAnswer,
-    WordAnswer,
-    error_answer,
-)
-from mvcn.serve.served_run import METHOD, ExplainedPost, ServedRun
 from mvcn.types import BadImagePolicy
 
 PAGE = Path(__file__).parent / "page"
@@ -67,6 +57,72 @@ OnBadImage = Annotated[
         "without the image, drop gives the post no label."
     ),
 ]
+
+
+class ErrorAnswer(BaseModel):
+    """An error of any kind."""
+
+    error: str = Field(description="One sentence: what is wrong, where, and what to do.")
+
+
+class PredictionAnswer(BaseModel):
+    """The prediction of one post."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    label: str | None = Field(description="The most probable class; null for a post left out.")
+    probabilities: dict[str, float] = Field(
+        description="Class -> calibrated probability; empty for a post left out."
+    )
+    problem: str | None = Field(
+        description="Why the post was left out, or classified without its image, if so."
+    )
+
+
+class PredictionsAnswer(BaseModel):
+    """Predictions in the order of the posts."""
+
+    predictions: list[PredictionAnswer]
+
+
+class WordAnswer(BaseModel):
+    """A word of the post's text."""
+
+    word: str
+    weight: float = Field(description="How far the log-probability of the class falls without it.")
+
+
+class ExplanationAnswer(BaseModel):
+    """What decided."""
+
+    prediction: PredictionAnswer
+    words: list[WordAnswer]
+    image_map: str | None = Field(
+        description="Base64 of a PNG: the image with what speaks for (red) and against (blue) "
+        "the class; null without an image."
+    )
+    method: str = Field(description="How the map was made.")
+
+
+class StateAnswer(BaseModel):
+    """Whether the service is alive, or accepts posts."""
+
+    status: str
+
+
+class ModelAnswer(BaseModel):
+    """The model that answers, and what the service accepts."""
+
+    labels: list[str]
+    network: str
+    reads: list[str] = Field(description="What of a post the model reads: text, image or both.")
+    backend: str
+    temperature: float
+    versions: dict[str, str]
+    trained_with: dict[str, Any] = Field(description="Versions, seed and commit of the training.")
+    limits: dict[str, float]
+    card: str | None = Field(description="Text of the model card, where the run has one.")
 
 
 def create_app(run: ServedRun, limits: Limits, key: str | None = None) -> FastAPI:

@@ -5,14 +5,13 @@ import logging
 import time
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from mvcn.serve.responses import error_answer
 
 LOG = logging.getLogger("mvcn.serve")
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -29,6 +28,13 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+
+
+def error_answer(
+    status: int, sentence: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return an error in the shape that all errors have."""
+    return JSONResponse({"error": sentence}, status, dict(headers or {}))
 
 
 class Metrics:

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from mvcn.errors import ConfigError, reason_of
 from mvcn.serve.answering import Answering
 from mvcn.serve.limits import Limits
-from mvcn.serve.responses import error_answer
+from mvcn.serve.monitoring import error_answer
 
 GRACE_SECONDS = 0.5
 """Between the signal to stop and the end of listening: new posts are refused meanwhile."""

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def served(tiny_run):
-    from mvcn.serve.served_run import ServedRun
+    from mvcn.serve.answering import ServedRun
 
     return ServedRun(tiny_run)
 

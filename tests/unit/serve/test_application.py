@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from mvcn.serve.answering import ServedRun
 from mvcn.serve.limits import Limits
-from mvcn.serve.served_run import ServedRun
 from mvcn.serve.server import JsonLines
 from mvcn.training.run_folder import Run
 

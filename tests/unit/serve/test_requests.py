@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from mvcn.serve.served_run import ServedRun
+from mvcn.serve.answering import ServedRun
 
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 JSON = {"Content-Type": "application/json"}

@@ -17,8 +17,6 @@ from mvcn.data.formats.rows import repeated_name
 from mvcn.data.stored_files import StoredFile, find_row_files
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.files import PARTIAL, require_allowed, write_json
-from mvcn.inference.bulk.engines import Initializer, require_ray, score_by_ray, score_locally
-from mvcn.inference.bulk.scorer import ERROR_SCHEMA, LABEL, Outcome, Scoring
 from mvcn.inference.bulk.shards import (
     ERRORS,
     PREDICTIONS,
@@ -28,6 +26,16 @@ from mvcn.inference.bulk.shards import (
     open_rows,
     read_footers,
     split_into_shards,
+)
+from mvcn.inference.bulk.workers import (
+    ERROR_SCHEMA,
+    LABEL,
+    Initializer,
+    Outcome,
+    Scoring,
+    require_ray,
+    score_by_ray,
+    score_locally,
 )
 from mvcn.inference.onnx import FILES
 from mvcn.inputs.attributes import SAVED_FOLDER

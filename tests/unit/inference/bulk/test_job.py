@@ -14,7 +14,7 @@ from filelock import FileLock
 from mvcn.data.datasets.webdataset import TarRows
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
-from mvcn.inference.bulk.scorer import attempt
+from mvcn.inference.bulk.workers import attempt
 from mvcn.types import Post
 
 
