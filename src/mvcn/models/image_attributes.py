@@ -1,18 +1,57 @@
-"""Words for what is in an image, and words of sentiment to go with them."""
+"""Attributes of an image: the names of its objects, and words of sentiment to go with them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvcn.encoders.loading import ObjectClassifier
+from mvcn.encoders.loading import (
+    ObjectClassifier,
+    load_object_classifier,
+    load_tokenizer,
+    sentiment_words,
+)
 from mvcn.nn.pooling import masked_mean
 
 NO_PIECE = -1
 TOP = 5
 """Words for an image, as many as HFM has."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedAttributes:
+    """The objects that an image encoder was trained to name, and the word pieces of their names."""
+
+    classifier: ObjectClassifier
+    names: Int[Tensor, "object piece"]
+    sentiments: Int[Tensor, "sentiment sentiment_piece"]
+
+    @classmethod
+    def load(
+        cls, image_encoder: str, text_encoder: str, reads: Collection[str]
+    ) -> "PublishedAttributes | None":
+        """Load what a network needs that `reads` so much of a post; None where it needs nothing."""
+        if not {"objects", "attributes", "pairs"} & {*reads}:
+            return None
+        classifier = load_object_classifier(image_encoder)
+        tokenizer = load_tokenizer(text_encoder)
+        words = (classifier.names, sentiment_words() if "pairs" in reads else [])
+        return cls(classifier, *(pad_pieces(word_pieces(tokenizer, some)) for some in words))
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Arguments of `ImageAttributes`."""
+        return {
+            "num_objects": len(self.names),
+            "image_width": self.classifier.weight.shape[1],
+            "name_length": self.names.shape[1],
+            "num_sentiments": len(self.sentiments),
+            "sentiment_length": self.sentiments.shape[1],
+            "reads_first_token": self.classifier.reads_first_token,
+        }
 
 
 class ImageAttributes(nn.Module):
@@ -48,16 +87,12 @@ class ImageAttributes(nn.Module):
         ):
             self.register_buffer(name, torch.full(shape, NO_PIECE))
 
-    def fill(
-        self,
-        published: ObjectClassifier,
-        names: Int[Tensor, "object piece"],
-        sentiments: Int[Tensor, "sentiment sentiment_piece"],
-    ) -> None:
-        """Take over a published classifier, and the word pieces of all names."""
-        self.classifier.load_state_dict({"weight": published.weight, "bias": published.bias})
-        self.names.copy_(names)
-        self.sentiments.copy_(sentiments)
+    def fill(self, published: PublishedAttributes) -> None:
+        """Copy a published classifier, and the word pieces of all names."""
+        layer = published.classifier
+        self.classifier.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+        self.names.copy_(published.names)
+        self.sentiments.copy_(published.sentiments)
 
     def objects(
         self, image: Float[Tensor, "batch patch dim"], mask: Bool[Tensor, "batch patch"]
