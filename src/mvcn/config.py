@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from mvcn.config_files import build_from, parse_yaml, read_named
 from mvcn.errors import ConfigError
 from mvcn.settings import (
     Count,
@@ -29,6 +28,9 @@ from mvcn.settings import (
     Share,
     Texts,
     Values,
+    build_from,
+    parse_yaml,
+    read_named,
     require_known,
     with_values,
 )

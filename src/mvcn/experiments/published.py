@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from mvcn.config_files import parse_yaml
 from mvcn.models import MODELS
+from mvcn.settings import parse_yaml
 
 SHARED = ("which", "split")
 """What holds for all systems of a dataset that do not say otherwise."""

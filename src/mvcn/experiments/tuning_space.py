@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.config import DataConfig, RunConfig, read_recipe
-from mvcn.config_files import read_named
 from mvcn.errors import ConfigError
 from mvcn.experiments.grid import (
     Cell,
@@ -20,7 +19,7 @@ from mvcn.experiments.grid import (
     folds_of,
     seeds_of,
 )
-from mvcn.settings import Settings
+from mvcn.settings import Settings, read_named
 
 KEYS = ("name", "recipe", "data", "seeds", "folds", "metric", "space")
 SPAN_KEYS = {"low", "high", "log", "step"}

@@ -294,15 +294,16 @@ class MvcnTrainer(TermTrainer):
             model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Refuse a checkpoint that does not set every weight.
+        """Refuse a checkpoint that does not set every weight, such as one of an earlier version.
 
         Raises:
             RunError: A weight is missing or unknown.
         """
         if load_result.missing_keys or load_result.unexpected_keys:
             raise RunError(
-                f"The checkpoints in {self.args.output_dir} do not fit the model: start the run "
-                "again by --overwrite."
+                f"The checkpoints in {self.args.output_dir} do not fit the model, as those of an "
+                "earlier version may not: start the run again by --overwrite, or resume it with "
+                "that version."
             )
 
     def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
