@@ -4,14 +4,19 @@ from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
+from mvcn.evaluation.metrics import METRIC_TITLES, METRICS
 from mvcn.experiments.compare import Results, compare
-from mvcn.experiments.comparison_tables import differences_table, scores_table, sentences
+from mvcn.experiments.comparison_tables import (
+    differences_table,
+    published_results,
+    scores_table,
+    sentences,
+)
 from mvcn.experiments.grid import read_cells
-from mvcn.experiments.published import published_results
 from mvcn.models import MODELS
 from scripts import results
 from scripts.results import RESULTS
-from scripts.tables.markdown import METRIC_NAMES, percent, table
+from scripts.tables.markdown import percent, table
 
 BINARY = 2
 MILLION = 1e6
@@ -69,7 +74,7 @@ def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
     variants = {variant.name: variant for variant in found.variants}
     speed = results.read("model-speed")["models"]
     is_binary = len(cells[0].class_names) == BINARY
-    metrics = [name for name in METRIC_NAMES if is_binary or name != "f1_binary"]
+    metrics = [name for name in METRICS if is_binary or name != "f1_binary"]
     lines = [
         [
             name,
@@ -82,7 +87,7 @@ def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
         for name in models
         if name in variants
     ]
-    header = ["model", "seeds", *(METRIC_NAMES[metric] for metric in metrics), "training, s"]
+    header = ["model", "seeds", *(METRIC_TITLES[metric] for metric in metrics), "training, s"]
     header += ["parameters, M", "posts/s", "published accuracy / F1", "which F1, split"]
     hours = sum(cell.seconds["training"] for cell in cells) / SECONDS_PER_HOUR
     note = (

@@ -4,12 +4,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 PERCENT = 100
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "f1_weighted": "weighted F1",
-    "f1_macro": "macro F1",
-    "f1_binary": "binary F1",
-}
 TWO_METRICS = ("accuracy", "f1_weighted")
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mvcn.evaluation.metrics import METRIC_TITLES
 from scripts import results
 from scripts.tables.markdown import (
-    METRIC_NAMES,
     PERCENT,
     TWO_METRICS,
     difference,
@@ -165,7 +165,7 @@ def _missing(content: Mapping[str, Any]) -> str:
         for kind in summary["masked"]
     ]
     header = [
-        f"{words}, {METRIC_NAMES[metric]}"
+        f"{words}, {METRIC_TITLES[metric]}"
         for words in MISSING_COLUMNS.values()
         for metric in TWO_METRICS
     ]
@@ -220,7 +220,7 @@ def _ideas(content: Mapping[str, Any]) -> str:
         ]
         for idea in content["ideas"]
     ]
-    header = ["idea", "model", "folds", *(METRIC_NAMES[metric] for metric in TWO_METRICS)]
+    header = ["idea", "model", "folds", *(METRIC_TITLES[metric] for metric in TWO_METRICS)]
     return table(header, rows, content["protocol"])
 
 
@@ -231,7 +231,7 @@ def _feature_ideas(content: Mapping[str, Any]) -> str:
         [name, *(difference_with_error(scores[m], reference[m]) for m in TWO_METRICS)]
         for name, scores in content["ideas"].items()
     ]
-    return table(["idea", *(f"{METRIC_NAMES[metric]}, %" for metric in TWO_METRICS)], rows)
+    return table(["idea", *(f"{METRIC_TITLES[metric]}, %" for metric in TWO_METRICS)], rows)
 
 
 def _scale(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""``mvcn report``: a page that needs nothing else, as a browser on a phone shows it, too."""
+"""``mvcn report``: a self-contained page, also shown on a phone."""
 
 import re
 import shutil
@@ -13,10 +13,10 @@ SECTIONS = (
     "Calibration",
     "Training",
     "Feature space",
-    "Where it is surest and right",
-    "Where it is furthest from the label",
-    "Labels in doubt",
-    "How it was made",
+    "Most confident correct predictions",
+    "Largest errors",
+    "Suspected label errors",
+    "Environment",
 )
 PHONE = "390,844"
 MEASURE = """<script>document.title = document.documentElement.scrollWidth + " " +

@@ -13,14 +13,35 @@ def models(
 ) -> None:
     """List the models that --model trains, what they read, and where they were published."""
     from mvcn.evaluation import format_table
-    from mvcn.experiments.published import list_models
 
-    entries = list_models()
+    entries = _entries()
     if as_json:
         typer.echo(json.dumps(entries, indent=2, ensure_ascii=False))
         return
     heading = ("model", "reads", "published on MVSA-Single", "source")
     typer.echo(format_table([heading, *map(_row, entries)]))
+
+
+def _entries() -> list[dict[str, Any]]:
+    """Return name, inputs, source, published results and options (with defaults) of each model."""
+    from mvcn.experiments.comparison_tables import published_results
+    from mvcn.models import MODELS
+
+    results = published_results()
+    return [
+        {
+            "name": name,
+            "inputs": list(about.reads),
+            "source": about.source,
+            "published": {
+                data: systems[about.published]
+                for data, systems in results.items()
+                if about.published in systems
+            },
+            "options": about.options().model_dump(),
+        }
+        for name, about in MODELS.items()
+    ]
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, str, str, str]:

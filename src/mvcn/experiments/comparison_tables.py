@@ -2,14 +2,15 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from importlib import resources
+from typing import Any, Literal
 
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.evaluation.significance import Difference
 from mvcn.experiments.compare import Comparison, Results, Spread, Variant
-from mvcn.experiments.published import published_results
+from mvcn.settings import parse_yaml
 
 Format = Literal["markdown", "latex", "csv"]
 PERCENT = 100
@@ -34,6 +35,8 @@ LATEX_SIGNS = str.maketrans(
         "|": r"\textbar{}",
     }
 )
+SHARED = ("which", "split")
+"""Keys of published results that a dataset gives for all systems that do not give their own."""
 CAUTION = (
     "Published numbers are of test splits, ours of dev posts or folds: neither is a claim to "
     "beat the other. Whether a published number is a mean or one run is not known."
@@ -111,6 +114,18 @@ def published_table(data: str) -> Table | None:
         for name, one in systems.items()
     ]
     return Table(["published", "accuracy", "F1", "which F1", "split"], rows)
+
+
+def published_results() -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return dataset -> system -> accuracy and F1 in percent, which F1, and of which split."""
+    text = (resources.files("mvcn") / "experiments" / "published.yaml").read_text("utf-8")
+    return {
+        data: {
+            name: {key: about[key] for key in SHARED} | result
+            for name, result in about["systems"].items()
+        }
+        for data, about in parse_yaml(text, "published.yaml").items()
+    }
 
 
 def _blocks(results: Results, form: Format) -> Iterator[str]:

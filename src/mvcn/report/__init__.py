@@ -1,1 +1,1 @@
-"""A run as one page for a browser."""
+"""Runs and audits as HTML pages."""

@@ -12,7 +12,7 @@ from mvcn.errors import BadImageError
 from mvcn.report.html import jpeg_address, write_page
 
 MAX_EXAMPLES = 24
-"""Of a kind; the JSON file has all."""
+"""Of a kind; the JSON file has all of them."""
 MAX_POSTS = 4
 """Of an example."""
 MAX_CHARACTERS = 400
@@ -72,7 +72,7 @@ def _card(audited: AuditedPosts, splits: tuple[str, ...], i: int) -> dict[str, A
 
 
 def _thumbnail(audited: AuditedPosts, i: int) -> str:
-    """Return a small image as a data address; empty where there is none that can be read."""
+    """Return a small image as a data address, empty if there is none or it cannot be read."""
     image, facts = audited.posts[i].image, audited.facts[i]
     if image is None or (facts is not None and facts.problem is not None):
         return ""
@@ -83,7 +83,7 @@ def _thumbnail(audited: AuditedPosts, i: int) -> str:
 
 
 def _ids_alone(finding: Finding) -> list[str]:
-    """Return the first ids of a finding whose posts are not there to be shown."""
+    """Return the first ids of a finding without examples, such as of removed posts."""
     ids = finding.details.get("ids", [])
     return ids[:MAX_EXAMPLES] if isinstance(ids, list) and not finding.examples else []
 

@@ -1,4 +1,4 @@
-"""HTML pages that need no other file and ask no host."""
+"""Self-contained HTML pages."""
 
 import base64
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ JPEG_QUALITY = 75
 
 
 def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:
-    """Write a page to `path`, replacing it only when all of it is written.
+    """Write a page, or nothing if it fails.
 
     Args:
         path: Where the page goes.
         template: Name of a template of this package, which extends ``base.html.jinja``.
-        content: Variables of the template; `mark` and `title` are those of the base.
+        content: Variables of the template; the base template needs `mark` and `title`.
     """
     loader = PackageLoader("mvcn.report", "")
     page = Environment(loader=loader, autoescape=True, trim_blocks=True).get_template(template)

@@ -1,4 +1,4 @@
-"""The groups that posts are judged apart by."""
+"""Slices of posts that are evaluated separately."""
 
 from mvcn.report.run_page import slices
 from mvcn.types import Post
@@ -17,7 +17,7 @@ def test_each_post_is_in_one_group_of_each_kind():
     ]
     train = [post(9, "A fine day at the sea with all of you!")]
     found = slices(posts, train)
-    assert found["what the post has"] == [
+    assert found["modalities"] == [
         "text and image",
         "image alone",
         "text alone",
@@ -26,8 +26,8 @@ def test_each_post_is_in_one_group_of_each_kind():
     assert found["labels of text and image"] == [
         "equal",
         "different",
-        "not annotated apart",
-        "not annotated apart",
+        "not both labelled",
+        "not both labelled",
     ]
     assert found["near-duplicate among the training texts"] == ["no", "no", "yes", "no"]
     assert found["length of the text"] == [
