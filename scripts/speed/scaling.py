@@ -26,9 +26,9 @@ import typer
 from torch import Tensor
 
 from mvcn.config import ObjectiveConfig, read_recipe
+from mvcn.inputs.batches import LengthBuckets
 from mvcn.losses import Objective, Targets
 from mvcn.models import build_model
-from mvcn.training.sampling import LengthBuckets
 from scripts import results
 from scripts.speed.congruity_step import (
     BATCH,

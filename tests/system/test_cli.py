@@ -98,8 +98,8 @@ def test_a_model_that_does_not_exist_is_an_error(mvcn, train_options, tmp_path, 
 @pytest.mark.parametrize(
     ("model", "header", "cell", "message"),
     [
-        ("resnet", "text", "a fine day", "'resnet' reads images alone, but no training post has"),
-        ("text-cnn", "image", "patch.png", "'text-cnn' reads texts alone, but no training post"),
+        ("resnet", "text", "a fine day", "'resnet' reads only images, but no training post has"),
+        ("text-cnn", "image", "patch.png", "'text-cnn' reads only texts, but no training post"),
     ],
 )
 def test_posts_that_a_model_cannot_read_are_refused(mvcn, tmp_path, model, header, cell, message):

@@ -1,6 +1,6 @@
 """From posts to batches of tensors, the same way for training, evaluation and prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from mvcn.data.bad_images import BOTH, UsablePosts, by_id, usable_posts
 from mvcn.data.posts import NO_LABEL, LabelField, label_ids
@@ -251,6 +251,58 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         return self.rows[index]
 
 
+class LengthBuckets(Sampler[int]):
+    """An order that puts texts of similar length into one batch, so that little padding is needed.
+
+    Posts are shuffled, sorted by length within groups of `BATCHES_PER_BUCKET` batches, and the
+    batches are shuffled. The order depends only on seed and epoch and not on the global generator:
+    an interrupted epoch resumes in the same order.
+
+    Args:
+        lengths: Word pieces of each post.
+        batch_size: Posts per batch.
+        seed: Of the order.
+        labels: Classes of the posts, to draw each class equally often; by default each post once.
+    """
+
+    BATCHES_PER_BUCKET = 50
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        labels: Int[np.ndarray, " batch"] | None = None,
+    ) -> None:
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.labels = labels
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch whose order the next iteration yields."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        drawn = len(self.lengths) if self.labels is None else _balanced(self.labels, random)
+        order = random.permutation(drawn)
+        bucket = self.batch_size * self.BATCHES_PER_BUCKET
+        batches = []
+        for start in range(0, len(order), bucket):
+            group = order[start : start + bucket]
+            group = group[np.argsort(self.lengths[group], kind="stable")]
+            batches += np.split(group, range(self.batch_size, len(group), self.batch_size))
+        short = [batch for batch in batches if len(batch) < self.batch_size]
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        shuffled = [full[index] for index in random.permutation(len(full))]
+        return iter(np.concatenate(shuffled + short).tolist())
+
+
 def _attribute_ids(
     posts: Sequence[Sequence[Sequence[int]]],
 ) -> Int[Tensor, "batch attribute piece"]:
@@ -258,3 +310,20 @@ def _attribute_ids(
     most = max(len(words) for words in posts)
     rows = [word for words in posts for word in [*words, *[[]] * (most - len(words))]]
     return pad_pieces(rows).view(len(posts), most, -1)
+
+
+def _balanced(
+    labels: Int[np.ndarray, " batch"], random: np.random.Generator
+) -> Int[np.ndarray, " batch"]:
+    """Return as many positions as there are labels, each class equally often to within one.
+
+    Within a class, the numbers of times that posts occur differ by one at most.
+    """
+    classes = np.unique(labels)
+    chosen = []
+    for number, label in enumerate(classes):
+        count = len(labels) // len(classes) + (number < len(labels) % len(classes))
+        members = np.flatnonzero(labels == label)
+        rounds = [random.permutation(members) for _ in range(-(-count // len(members)))]
+        chosen.append(np.concatenate(rounds)[:count])
+    return np.concatenate(chosen)

@@ -1,4 +1,4 @@
-"""The training objective: a weighted sum of named terms, and the memory that they need."""
+"""The training objective: a weighted sum of named terms, and the centroids that they need."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -102,7 +102,10 @@ class Term(NamedTuple):
     weight: float
     """0 removes the term."""
     loss: Callable[[Batch], Tensor]
-    """Returns the unweighted loss, a scalar of at least float32."""
+    """A pure function that returns the unweighted loss, a scalar of at least float32.
+
+    State belongs to the `Objective`, which is saved with each checkpoint; terms are not.
+    """
     in_training_only: bool = False
 
 
@@ -164,10 +167,9 @@ class Objective(nn.Module):
         self.terms = [term for term in terms if term.weight > 0]
         self.settings = settings
         self.num_classes = len(class_names)
-        self.needs_centroids = settings.congruity_weight > 0 or settings.calibration > 0
         self.queue = (
             CentroidQueue(settings.queue_size, feature_size, self.num_classes)
-            if settings.centroids == "queue" and self.needs_centroids
+            if uses_queue(settings)
             else None
         )
         self.register_buffer("congruity_active", torch.zeros((), dtype=torch.bool))
@@ -200,7 +202,7 @@ class Objective(nn.Module):
             self.queue.enqueue(*gather_batch(*_valid(output.fused_feature, targets)))
 
     def _centroids(self, output: ClassifierOutput, targets: Targets) -> Centroids | None:
-        if not (self.needs_centroids and bool(self.congruity_active)):
+        if not (uses_centroids(self.settings) and bool(self.congruity_active)):
             return None
         if self.queue is not None:
             return self.queue.centroids()
@@ -208,6 +210,16 @@ class Objective(nn.Module):
         return batch_centroids(
             *(gather_batch(*posts) if self.training else posts), self.num_classes
         )
+
+
+def uses_centroids(settings: ObjectiveConfig) -> bool:
+    """Return whether a term of the objective needs class centroids."""
+    return settings.congruity_weight > 0 or settings.calibration > 0
+
+
+def uses_queue(settings: ObjectiveConfig) -> bool:
+    """Return whether the objective takes class centroids over a queue of past features."""
+    return uses_centroids(settings) and settings.centroids == "queue"
 
 
 def _cross_entropy(batch: Batch) -> Tensor:

@@ -1,5 +1,6 @@
-"""Checks of a run's settings, and the Trainer's arguments that follow from them."""
+"""Check the settings of a run and turn them into the arguments of the Trainer."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,19 +10,19 @@ from mvcn.config import RunConfig, TrainingConfig
 from mvcn.errors import ConfigError, DataError
 from mvcn.inputs.batches import LABEL_FIELDS
 from mvcn.models import MODELS, system
-from mvcn.training.callbacks import notice
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.distributed import check_batch_size, join_processes, runs_on_cpu
 from mvcn.training.trainer import BEST_METRIC
 from mvcn.types import Post
 
+LOG = logging.getLogger(__name__)
 LOGS_PER_EPOCH = 10
 SPECIAL_WEIGHTS = {"distillation_weight"}.union(*(model.learns_by for model in MODELS.values()))
-"""Settings of the objective that not every network can learn by."""
+"""Settings of the objective that only some networks support."""
 
 
 def check_compatibility(config: RunConfig) -> None:
-    """Raise a ConfigError where settings do not fit each other or the network."""
+    """Raise a ConfigError if settings contradict each other or the network."""
     about, name = system(config.model.network), config.model.network
     possible = {*about.learns_by}
     if {"text", "image"} <= set(about.reads):
@@ -29,8 +30,8 @@ def check_compatibility(config: RunConfig) -> None:
     for setting in sorted(SPECIAL_WEIGHTS - possible):
         if getattr(config.objective, setting) > 0:
             raise ConfigError(
-                f"Setting 'objective.{setting}' is above 0, but model '{name}' cannot learn by it: "
-                f"start from the model's own recipe (--model {name}), or set it to 0."
+                f"Setting 'objective.{setting}' is above 0, but model '{name}' does not support "
+                f"it: start from the model's own recipe (--model {name}), or set it to 0."
             )
     if config.model.attribute_model is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
@@ -39,7 +40,7 @@ def check_compatibility(config: RunConfig) -> None:
 
 
 def check_modality(network: str, posts: Sequence[Post]) -> None:
-    """Raise a DataError where a network reads images alone or texts alone and no post has one."""
+    """Raise a DataError if a network reads only one modality and no post has it."""
     has = {
         "text": any(post.text.strip() for post in posts),
         "image": any(post.image is not None for post in posts),
@@ -48,16 +49,16 @@ def check_modality(network: str, posts: Sequence[Post]) -> None:
     if len(reads) == 1 and not has[reads[0]]:
         (modality,) = reads
         raise DataError(
-            f"Model '{network}' reads {modality}s alone, but no training post has one: give posts "
+            f"Model '{network}' reads only {modality}s, but no training post has one: give posts "
             f"with {modality}s, or choose another model (mvcn models)."
         )
 
 
 def training_arguments(config: TrainingConfig, output: Path) -> TrainingArguments:
-    """Return the arguments of a run in the folder `output`.
+    """Return the Trainer's arguments for a run in the folder `output`.
 
     Raises:
-        ConfigError: Fewer posts in a batch than processes, or a precision without a device for it.
+        ConfigError: A batch has fewer posts than there are processes, or fp16 is set without a GPU.
     """
     processes = join_processes().num_processes
     check_batch_size(config.batch_size, processes)
@@ -91,8 +92,8 @@ def training_arguments(config: TrainingConfig, output: Path) -> TrainingArgument
         remove_unused_columns=False,
         label_names=list(LABEL_FIELDS),
         dataloader_pin_memory=False,
-        ddp_broadcast_buffers=False,  # it would overwrite what a process holds for itself
-        ddp_find_unused_parameters=False,  # there are none, and to look for them takes time
+        ddp_broadcast_buffers=False,  # would overwrite state that differs between processes
+        ddp_find_unused_parameters=False,  # there are none, and searching takes time
         report_to="none",
         disable_tqdm=False,
     )
@@ -101,14 +102,15 @@ def training_arguments(config: TrainingConfig, output: Path) -> TrainingArgument
 
 
 def use_one_device(arguments: TrainingArguments) -> None:
-    """Limit a process that was started alone to one GPU, and say how to use them all.
+    """Limit a process without a launcher to one GPU, and warn how to use all of them.
 
-    The Trainer would use `torch.nn.DataParallel`, which is slow and makes batches larger than the
-    settings say.
+    The Trainer would use `torch.nn.DataParallel`, which is slow and makes batches larger than set.
     """
     if arguments.n_gpu > 1:
-        notice(
-            f"One of {arguments.n_gpu} GPUs is used: start the command by torchrun "
-            f"--nproc-per-node {arguments.n_gpu} -m, as in torchrun -m mvcn train, to use all."
+        LOG.warning(
+            "One of %d GPUs is used: to use all, start the command by torchrun --nproc-per-node %d "
+            "-m, as in torchrun -m mvcn train.",
+            arguments.n_gpu,
+            arguments.n_gpu,
         )
         arguments._n_gpu = 1

@@ -1,13 +1,11 @@
-"""Callbacks of the Trainer: an average of the weights, and what the user sees while training."""
+"""Callbacks of the Trainer: averaged weights, and the progress that a user sees."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
@@ -21,17 +19,17 @@ class WeightAverage(TrainerCallback):
         \bar w \leftarrow (1 - s_t) \, \bar w + s_t \, w, \qquad
         s_t = \max\Bigl(1 - \beta, \frac{\eta + 1}{t + \eta}\Bigr)
 
-    after optimizer step t = 1, 2, ...; eta is 3. So the average covers about the last quarter of
-    the steps, and never more than beta allows: a short run would else keep its first weights. It
-    takes one more copy of the trained weights in memory.
+    after optimizer step t = 1, 2, ...; eta is 3. The average thus covers about the last quarter of
+    the steps, and never more than beta allows: otherwise a short run would keep its first weights.
+    It holds one more copy of the trained weights in memory.
 
     Args:
-        model: Its weights are averaged.
+        model: The model in training.
         decay: beta; 0 keeps the last weights.
 
     Source:
         Polyak & Juditsky, SIAM J. Control Optim. 1992; as a moving average, Tarvainen & Valpola,
-        NeurIPS 2017; its beginning, Shamir & Zhang, ICML 2013 (polynomial decay).  Not in Wei et
+        NeurIPS 2017; its warm-up, Shamir & Zhang, ICML 2013 (polynomial decay).  Not in Wei et
         al., ACL 2023; ours, and off by default.
     """
 
@@ -48,7 +46,7 @@ class WeightAverage(TrainerCallback):
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights inside the block."""
+        """Use the averaged weights in the model within the block."""
         self._swap()
         try:
             yield
@@ -56,12 +54,12 @@ class WeightAverage(TrainerCallback):
             self._swap()
 
     def running_weights(self) -> dict[str, Tensor]:
-        """Return the weights that the model does not hold: inside `applied`, those in training."""
+        """Return the weights that the model does not hold: within `applied`, those in training."""
         return self.averages
 
     @torch.no_grad()
     def restore(self, running: Mapping[str, Tensor]) -> None:
-        """Take the model's weights as the average, and give it back those in training."""
+        """Take the model's weights as the average, and `running` as its weights in training."""
         for name, weight in self.weights.items():
             self.averages[name].copy_(weight)
             weight.copy_(running[name])
@@ -72,7 +70,7 @@ class WeightAverage(TrainerCallback):
 
 
 class EpochLines(ProgressCallback):
-    """The Trainer's progress bars, and one line at each evaluation."""
+    """The Trainer's progress bars, and one line per evaluation."""
 
     def on_log(
         self,
@@ -82,14 +80,9 @@ class EpochLines(ProgressCallback):
         logs: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write the dev scores; all other logs go to the history file alone."""
+        """Write the dev metrics; all other logs only go to the history file."""
         if logs and "eval_accuracy" in logs and self.training_bar is not None:
             self.training_bar.write(_line(logs, float(args.num_train_epochs)))
-
-
-def notice(sentence: str) -> None:
-    """Write a sentence for the user above the bars."""
-    tqdm.write(sentence, file=sys.stderr)
 
 
 def _line(logs: Mapping[str, float], epochs: float) -> str:

@@ -1,10 +1,11 @@
-"""Checkpoints count only when they are complete; one on disk survives a write that fails."""
+"""Checkpoints that count only once complete, and survive a failed write of a later one."""
 
 import hashlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,16 +14,17 @@ from safetensors import SafetensorError
 from mvcn.errors import RunError, reason_of
 from mvcn.files import write_json
 
+LOG = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 COMPLETE_FILE = "complete"
 """Written last: the size and the digest of each file of a checkpoint."""
 STATE_FILE = "trainer_state.json"
 TORCH_WRITER = ("inline_container", "iostream")
-"""What `torch.save` names one of when a file cannot be written."""
+"""Names in the errors that `torch.save` raises when a file cannot be written."""
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Record the files of a checkpoint, by which it can be checked from now on."""
+    """Record the size and digest of each file, by which the checkpoint can be checked later."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
     content = {str(path.relative_to(checkpoint)): _description(path) for path in files}
     write_json(checkpoint / COMPLETE_FILE, content)
@@ -50,17 +52,13 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
-def choose_checkpoint(run: Path, notify: Callable[[str], None]) -> Path | None:
-    """Return the newest checkpoint that is not damaged, and report newer ones that are.
+def choose_checkpoint(run: Path) -> Path | None:
+    """Return the newest undamaged checkpoint of a run folder, and warn of newer, damaged ones.
 
-    One whose best epoch so far is damaged counts as damaged itself: the run could not end.
-
-    Args:
-        run: Run folder.
-        notify: Takes a sentence that names a damaged checkpoint and the one used instead.
+    One whose best epoch so far is damaged counts as damaged itself: the run could not finish.
 
     Returns:
-        None where no checkpoint is complete.
+        None if no checkpoint is complete.
 
     Raises:
         RunError: All of them are damaged.
@@ -70,7 +68,7 @@ def choose_checkpoint(run: Path, notify: Callable[[str], None]) -> Path | None:
         damage = find_damage(checkpoint) or _damage_of_best(checkpoint)
         if damage is None:
             for sentence in damaged:
-                notify(f"{sentence}, so the run resumes from {checkpoint.name}, before it.")
+                LOG.warning("%s, so the run resumes from the older %s.", sentence, checkpoint.name)
             return checkpoint
         damaged.append(f"Checkpoint {checkpoint} is damaged: {damage}")
     if damaged:
@@ -81,7 +79,7 @@ def choose_checkpoint(run: Path, notify: Callable[[str], None]) -> Path | None:
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """Return the newest complete checkpoint, if there is one."""
+    """Return the newest complete checkpoint, or None."""
     return next(iter(_newest_first(run)), None)
 
 
@@ -96,11 +94,11 @@ def writing(target: Path, advice: str) -> Iterator[None]:
     """Turn an error of writing, such as a full disk, into one sentence.
 
     Args:
-        target: What is written in the block, for the sentence.
-        advice: The end of the sentence: what to do.
+        target: File or folder that the block writes.
+        advice: What to do about it; ends the sentence.
 
     Raises:
-        RunError: Something in the block could not be written.
+        RunError: The block could not write something.
     """
     try:
         yield
@@ -112,7 +110,7 @@ def writing(target: Path, advice: str) -> Iterator[None]:
 
 
 def advice_after_failed_write(run: Path) -> str:
-    """Return what a user can do once a checkpoint could not be written."""
+    """Return what to do after a checkpoint could not be written."""
     last = last_checkpoint(run)
     if last is None:
         return "make room, then start the run again by --overwrite."
@@ -120,7 +118,7 @@ def advice_after_failed_write(run: Path) -> str:
 
 
 def _newest_first(run: Path) -> list[Path]:
-    """Return the complete checkpoints."""
+    """Return the complete checkpoints, the newest first."""
     complete = [
         (int(match[1]), path)
         for path in (run / CHECKPOINTS).iterdir()
@@ -130,7 +128,7 @@ def _newest_first(run: Path) -> list[Path]:
 
 
 def _damage_of_best(checkpoint: Path) -> str | None:
-    """Return what is wrong with the best checkpoint at the time of this one."""
+    """Return what is wrong with the checkpoint that was best when this one was written."""
     state = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))
     best = checkpoint.with_name(f"checkpoint-{state['best_global_step']}")
     if best == checkpoint:
@@ -148,8 +146,8 @@ def _description(path: Path) -> dict[str, int | str]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of the operating system, which the libraries wrap or leave out."""
+    """Return the operating system's reason, which the libraries wrap or leave out."""
     if isinstance(error, RuntimeError):
-        return "the disk did not take all of it"
+        return "it could not be written completely"
     found = re.search(r"I/O error: (.*?)( \(os error|$)", str(error))
     return found[1] if found else reason_of(error)

@@ -16,8 +16,8 @@ from mvcn.inputs.batches import EncodedPosts
 from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective
 from mvcn.models.classification import MvcnForClassification
+from mvcn.training.distributed import RankCollator, rank_batch
 from mvcn.training.run_folder import Run
-from mvcn.training.sampling import RankCollator, rank_batch
 from mvcn.training.trainer import split_targets
 
 AUXILIARY_FOLDER = "auxiliary"

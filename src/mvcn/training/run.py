@@ -1,5 +1,6 @@
-"""Train one model as the settings say, and leave a run folder."""
+"""Train a model by the settings of a run, and write its run folder."""
 
+import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -21,17 +22,19 @@ from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.texts import frozen_texts
 from mvcn.losses import Objective
+from mvcn.losses.objective import uses_queue
 from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
 from mvcn.training.arguments import check_compatibility, check_modality, training_arguments
-from mvcn.training.callbacks import EpochLines, WeightAverage, notice
+from mvcn.training.callbacks import EpochLines, WeightAverage
 from mvcn.training.checkpoints import choose_checkpoint, writing
 from mvcn.training.distributed import together
 from mvcn.training.prefill import AUXILIARY_FOLDER, QueuePrefill, load_auxiliary
 from mvcn.training.run_folder import Run
 from mvcn.training.trainer import DevEvaluation, MvcnTrainer
 
+LOG = logging.getLogger(__name__)
 NOTHING_TO_READ = "without anything that the model reads"
 
 
@@ -45,22 +48,22 @@ def train(
 ) -> Run:
     """Train, keep the epoch of the best dev weighted F1, and write the run folder.
 
-    Under ``torchrun`` or ``accelerate launch`` all processes must call it alike; the first of them
-    writes, and all return the same.
+    Under ``torchrun`` or ``accelerate launch`` all processes must call it with the same arguments;
+    the first of them writes, and all return the same.
 
     Args:
         config: All settings.
         output: Run folder; new or empty unless `resume` or `overwrite`.
         resume: Continue from the newest complete checkpoint. The result is the same as without the
             interruption, bit for bit on the same processor with as many processes.
-        overwrite: Replace the run that is there.
+        overwrite: Replace an existing run.
         callbacks: Further callbacks of the Trainer; one may stop the training early.
 
     Returns:
         The run folder.
 
     Raises:
-        MvcnError: Anything that a user can fix: settings, data, images, folder.
+        MvcnError: Settings, data, images or the folder are not usable.
     """
     check_compatibility(config)
     with together() as processes:
@@ -76,30 +79,21 @@ def _train(
     callbacks: Sequence[TrainerCallback],
 ) -> Run:
     run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
-    run = Run(output)  # which is given what is known, so that it need not be read again
+    run = Run(output)  # what is known is set here, so that it is not read again
     run.config, run.posts = config, _read_posts(config)
     set_seed(config.training.seed)
-    has_unimodal_labels = any(post.text_label and post.image_label for post in run.posts.train)
-    model = build_model(
-        config.model,
-        run.posts.class_names,
-        unimodal_label_head=config.objective.unimodal_label_weight > 0 and has_unimodal_labels,
-    )
+    model = _build_model(config, run.posts)
     started = time.monotonic()
     with processes.local_main_process_first():  # the others find its features in the cache
         encoder, encoded = _encode(config, run.posts, model)
     features_ready = time.monotonic()
     if processes.is_main_process:
         run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
-    if not config.training.compile:  # the compiler cannot follow how states replace the texts
-        token_ids = [ids for split in encoded.values() for ids in split.token_ids]
-        encoder.texts = frozen_texts(model, encoder.processor, token_ids)
-    if config.objective.distillation_weight > 0:
-        from mvcn.training.teacher import add_teacher_targets  # few runs have a teacher
-
-        add_teacher_targets(encoded["train"], model, config.training.seed)
-    checkpoint = choose_checkpoint(output, notice) if resume else None
-    auxiliary = None if checkpoint else _train_auxiliary(config, output, model, encoded)
+    _precompute(config, model, encoder, encoded)
+    checkpoint = choose_checkpoint(output) if resume else None
+    auxiliary = None
+    if checkpoint is None and config.objective.prefill == "auxiliary":
+        auxiliary = _train_auxiliary(config, output, model, encoded)
     trainer = build_trainer(
         config, output, model, encoded, auxiliary=auxiliary, callbacks=callbacks
     )
@@ -114,7 +108,7 @@ def _train(
 
 
 def _read_posts(config: RunConfig) -> TrainingPosts:
-    """Read the posts; raise an error where images are not there, before anything is computed."""
+    """Read the posts; raise an error for missing images before anything is computed."""
     posts = read_training_posts(config.data, config.training.seed)
     check_modality(config.model.network, posts.train)
     if system(config.model.network).reads_image:
@@ -124,13 +118,23 @@ def _read_posts(config: RunConfig) -> TrainingPosts:
     return posts
 
 
+def _build_model(config: RunConfig, posts: TrainingPosts) -> MvcnForClassification:
+    """Return the model to train, with a unimodal-label head if it is used and posts have labels."""
+    has_unimodal_labels = any(post.text_label and post.image_label for post in posts.train)
+    return build_model(
+        config.model,
+        posts.class_names,
+        unimodal_label_head=config.objective.unimodal_label_weight > 0 and has_unimodal_labels,
+    )
+
+
 def _encode(
     config: RunConfig, posts: TrainingPosts, model: MvcnForClassification
 ) -> tuple[PostEncoder, dict[str, EncodedPosts]]:
-    """Return what encodes posts, and those of each split; the model learns the merge rule.
+    """Return the encoder of posts and the encoded splits; set the model's merge rule.
 
     Raises:
-        BadImageError: The policy for bad images is ``error`` and there is one.
+        BadImageError: The policy for bad images is ``error`` and an image is bad.
     """
     named = config.model.attribute_model
     encoder = PostEncoder.for_model(
@@ -146,24 +150,38 @@ def _encode(
     return encoder, encoded
 
 
+def _precompute(
+    config: RunConfig,
+    model: MvcnForClassification,
+    encoder: PostEncoder,
+    encoded: Mapping[str, EncodedPosts],
+) -> None:
+    """Compute what does not change in training: outputs of frozen layers, teacher targets."""
+    if not config.training.compile:  # the compiler cannot follow how states replace the texts
+        token_ids = [ids for split in encoded.values() for ids in split.token_ids]
+        encoder.texts = frozen_texts(model, encoder.processor, token_ids)
+    if config.objective.distillation_weight > 0:
+        from mvcn.training.teacher import add_teacher_targets  # few runs have a teacher
+
+        add_teacher_targets(encoded["train"], model, config.training.seed)
+
+
 def _train_auxiliary(
     config: RunConfig,
     output: Path,
     model: MvcnForClassification,
     encoded: Mapping[str, EncodedPosts],
 ) -> MvcnForClassification | None:
-    """Return the auxiliary module, where one is to fill a queue; it leaves no file."""
-    settings = config.objective
-    has_queue = _build_objective(settings, model, encoded["train"]).queue is not None
-    if settings.prefill != "auxiliary" or not has_queue:
+    """Return the trained auxiliary module, None if there is no queue to fill; leave no file."""
+    if not uses_queue(config.objective):
         return None
-    notice("The auxiliary module is trained first; it is discarded once it has filled the queue.")
+    LOG.info("The auxiliary module is trained first and discarded once it has filled the queue.")
     folder = output / AUXILIARY_FOLDER
     alone = config.model_copy()
     alone.update(
         {
             "objective": {"congruity_weight": 0.0, "calibration": 0.0, "prefill": "none"},
-            "training": {"epochs": int(settings.prefill_epochs)},
+            "training": {"epochs": int(config.objective.prefill_epochs)},
         }
     )
     trainer = build_trainer(alone, folder, deepcopy(model), encoded)
@@ -184,7 +202,7 @@ def build_trainer(
     auxiliary: MvcnForClassification | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> MvcnTrainer:
-    """Put model, objective, train and dev posts together."""
+    """Return a Trainer of the model by the objective, on the train and dev posts."""
     objective = _build_objective(config.objective, model, encoded["train"])
     decay = config.training.weight_average_decay
     trainer = MvcnTrainer(
@@ -203,19 +221,27 @@ def build_trainer(
     )
     if config.objective.prefill == "auxiliary-run":
         auxiliary = load_auxiliary(config.objective.prefill_run, model)
-    prefill = QueuePrefill(
+    trainer.add_callback(_build_prefill(config, objective, encoded["train"], auxiliary))
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(EpochLines())
+    return trainer
+
+
+def _build_prefill(
+    config: RunConfig,
+    objective: Objective,
+    posts: EncodedPosts,
+    auxiliary: MvcnForClassification | None,
+) -> QueuePrefill:
+    return QueuePrefill(
         objective,
-        encoded["train"],
+        posts,
         batch_size=config.training.eval_batch_size,
         prefill=config.objective.prefill,
         epochs=config.objective.prefill_epochs,
         seed=config.training.seed,
         auxiliary=auxiliary,
     )
-    trainer.add_callback(prefill)
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(EpochLines())
-    return trainer
 
 
 def _build_objective(
@@ -237,7 +263,7 @@ def _finish(
     encoded: Mapping[str, EncodedPosts],
     seconds: Mapping[str, float],
 ) -> None:
-    """Evaluate the model on dev and write all that the run leaves."""
+    """Evaluate the model on the dev posts and write the files of the run."""
     dev = trainer.evaluate_dev(encoded["dev"])
     trainer.model.config.temperature = dev.calibration.temperature
     run.environment = run_folder.describe_environment() | {
@@ -251,7 +277,7 @@ def _finish(
     run.metrics = _metrics(run.posts, encoded, trainer, dev) | {"seconds": seconds}
     weights = trainer.full_state_dict()
     if trainer.is_world_process_zero():
-        with writing(run.folder, "make room, then end the run by --resume."):
+        with writing(run.folder, "make room, then finish the run by --resume."):
             run_folder.write_dev_predictions(
                 run.folder, encoded["dev"].posts, dev.probabilities, run.posts.class_names
             )
@@ -272,7 +298,7 @@ def _metrics(
     return {
         "dev": dev.evaluation.to_mapping(),
         "calibration": asdict(dev.calibration),
-        "dev_by_modality": {kind: part.to_mapping() for kind, part in dev.by_modality.items()},
+        "dev_by_modality": {kind: group.to_mapping() for kind, group in dev.by_modality.items()},
         "posts": {name: len(split) for name, split in encoded.items()},
         "columns": dict(posts.columns),
         "unused_splits": dict(posts.unused_splits),

@@ -26,14 +26,13 @@ from mvcn.evaluation import (
     evaluate_predictions,
 )
 from mvcn.files import save_tensors
-from mvcn.inputs.batches import TARGET_FIELDS, EncodedPosts
+from mvcn.inputs.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
 from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective, Targets
 from mvcn.models.network import probabilities
 from mvcn.training.callbacks import WeightAverage
 from mvcn.training.checkpoints import advice_after_failed_write, mark_complete, writing
-from mvcn.training.distributed import seed_rank
-from mvcn.training.sampling import LengthBuckets, RankBatchSampler, RankCollator
+from mvcn.training.distributed import RankBatchSampler, RankCollator, seed_rank
 
 OBJECTIVE_FILE = "objective.safetensors"
 RUNNING_WEIGHTS_FILE = "running.safetensors"

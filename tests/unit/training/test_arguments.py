@@ -23,12 +23,12 @@ def test_compilation_and_half_precision_are_handed_on(tmp_path):
     assert arguments.bf16
 
 
-def test_a_process_alone_keeps_to_one_gpu_and_says_so(tmp_path, capsys):
+def test_a_process_alone_keeps_to_one_gpu_and_says_so(tmp_path, caplog):
     arguments = training_arguments(TrainingConfig(), tmp_path)
     arguments._n_gpu = 4  # as the Trainer counts them
     use_one_device(arguments)
     assert arguments.n_gpu == 1
-    assert "One of 4 GPUs is used: start the command by torchrun" in capsys.readouterr().err
+    assert "One of 4 GPUs is used: to use all, start the command by torchrun" in caplog.text
 
 
 @pytest.mark.skipif(not runs_on_cpu(), reason="there is a GPU")

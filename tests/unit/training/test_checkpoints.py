@@ -64,14 +64,18 @@ FAULTS = {
 }
 
 
-def choose(run):
-    """Return which checkpoint is chosen, and what was said."""
-    said = []
-    checkpoint = choose_checkpoint(run, said.append)
-    return checkpoint and checkpoint.name, said
+@pytest.fixture
+def choose(caplog):
+    """Return a function that chooses a checkpoint, and returns its name and what was logged."""
+
+    def choose(run):
+        checkpoint = choose_checkpoint(run)
+        return checkpoint and checkpoint.name, caplog.messages
+
+    return choose
 
 
-def test_the_newest_complete_one_counts_by_number(run):
+def test_the_newest_complete_one_counts_by_number(run, choose):
     for step, complete in ((9, True), (10, True), (200, False)):
         make(run, step, complete=complete)
     (run / "checkpoints" / "other").mkdir()
@@ -79,13 +83,13 @@ def test_the_newest_complete_one_counts_by_number(run):
     assert choose(run) == ("checkpoint-10", [])
 
 
-def test_without_any_there_is_nothing_to_choose(run):
+def test_without_any_there_is_nothing_to_choose(run, choose):
     make(run, 3, complete=False)
     assert choose(run) == (None, [])
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_damaged_one_is_named_and_the_one_before_it_taken(run, fault):
+def test_a_damaged_one_is_named_and_the_one_before_it_taken(run, fault, choose):
     make(run, 5)
     damaged = make(run, 10)
     fault(damaged)
@@ -94,12 +98,12 @@ def test_a_damaged_one_is_named_and_the_one_before_it_taken(run, fault):
         "checkpoint-5",
         [
             f"Checkpoint {damaged} is damaged: {FAULTS[fault]}, so the run resumes from "
-            "checkpoint-5, before it."
+            "the older checkpoint-5."
         ],
     )
 
 
-def test_one_whose_best_is_damaged_is_no_use(run):
+def test_one_whose_best_is_damaged_is_no_use(run, choose):
     make(run, 5)
     cut_in_half(make(run, 10))
     make(run, 15, best=10)
@@ -128,7 +132,7 @@ def full_disk():
 
 WRITERS = {
     "safetensors": (lambda path: save_file({"a": torch.zeros(99)}, path), "File too large"),
-    "torch": (lambda path: torch.save(torch.zeros(99), path), "the disk did not take all of it"),
+    "torch": (lambda path: torch.save(torch.zeros(99), path), "it could not be written completely"),
     "text": (lambda path: path.write_text("x" * 999), "File too large"),
 }
 

@@ -1,15 +1,13 @@
-"""The order of posts: by seed and epoch, with little padding, and shared between processes."""
+"""The order of posts: by seed and epoch, with little padding."""
 
 from collections import Counter
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import SequentialSampler
 
-from mvcn.training.sampling import LengthBuckets, RankBatchSampler, rank_batch
+from mvcn.inputs.batches import LengthBuckets
 
 lengths = st.lists(st.integers(2, 64), min_size=1, max_size=200)
 batch_sizes = st.integers(1, 7)
@@ -75,17 +73,3 @@ def test_the_short_batch_comes_last():
     order = list(LengthBuckets(lengths, 4, seed=0))
     for batch in (order[:4], order[4:8], order[8:]):
         assert sorted(batch) == list(range(min(batch), min(batch) + len(batch)))
-
-
-@pytest.mark.parametrize("size", range(9))
-@pytest.mark.parametrize("processes", [1, 2, 3, 5])
-def test_rank_batches_are_neighbours_of_like_size_and_make_up_the_batch(size, processes):
-    shares = [rank_batch(range(size), rank, processes) for rank in range(processes)]
-    assert [post for share in shares for post in share] == list(range(size))
-    sizes = [len(share) for share in shares]
-    assert max(sizes) - min(sizes) <= 1
-
-
-def test_processes_take_as_many_steps_as_one():
-    shares = [list(RankBatchSampler(SequentialSampler(range(11)), 5, rank, 2)) for rank in range(2)]
-    assert shares == [[[0, 1, 2], [5, 6, 7], [10]], [[3, 4], [8, 9], []]]

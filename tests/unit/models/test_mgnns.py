@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import torch
 
-from mvcn.nn.graphs import FACTORS, NEIGHBOUR_SHARE, PAIRS, ObjectGraph, WordGraph
+from mvcn.models.mgnns import FACTORS, NEIGHBOUR_SHARE, PAIRS, ObjectGraph, WordGraph
 
 MASK = torch.tensor([[True, True, True, False], [True, False, False, False], [False] * 4])
 IDS = torch.tensor([[5, 9, 5, 0], [7, 0, 0, 0], [0, 0, 0, 0]])
