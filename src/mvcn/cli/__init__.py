@@ -6,23 +6,16 @@ import time
 
 import typer
 
-from mvcn.cli.audit import audit
-from mvcn.cli.bulk import bulk
-from mvcn.cli.compare import compare
+from mvcn.cli.dataset import audit, prepare, split
 from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
-from mvcn.cli.experiment import experiment
-from mvcn.cli.explain import explain
-from mvcn.cli.export import export
-from mvcn.cli.models import models
-from mvcn.cli.predict import predict
-from mvcn.cli.prepare import prepare
+from mvcn.cli.experiment import compare, experiment, tune
+from mvcn.cli.explain import explain, report
+from mvcn.cli.models import export, models
+from mvcn.cli.predict import bulk, predict
 from mvcn.cli.process import RANK, log_to_terminal
-from mvcn.cli.report import report
 from mvcn.cli.serve import serve
-from mvcn.cli.split import split
 from mvcn.cli.train import train
-from mvcn.cli.tune import tune
 from mvcn.errors import LostProcessError, MvcnError
 
 EXIT_CODE = 2

@@ -1,4 +1,4 @@
-"""``mvcn explain``."""
+"""``mvcn explain`` and ``mvcn report``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from mvcn.cli.options import Dataset, OnBadImage, Run, Splits, data_config, read
 from mvcn.cli.process import print_problems, set_up_process
 from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError, DataError
+from mvcn.outputs import begins_with, require_own_file
 
 if TYPE_CHECKING:
     from mvcn.explain.observation import Space
@@ -92,3 +93,19 @@ def _space(run: "TrainedRun") -> "Space | None":
             f"No distances and neighbours, for the training posts are gone: {error}", err=True
         )
         return None
+
+
+def report(
+    run: Run,
+    output: Annotated[Path, typer.Option(help="Page to write; replaces an earlier report.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Write one page on a run: scores, calibration, curves, maps, best and worst posts."""
+    from mvcn.explain.run import TrainedRun
+    from mvcn.report.run_page import MARK, write_report
+
+    set_up_process()
+    require_own_file(output, "report of mvcn report", is_own=begins_with(output, MARK))
+    write_report(TrainedRun(run), output)
+    typer.echo(f"Open {output} in a browser.")
