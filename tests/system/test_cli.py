@@ -61,12 +61,24 @@ def test_help_explains_each_command(mvcn):
         assert "--help" in output
 
 
+def test_help_waits_for_no_slow_library():
+    program = (
+        "import sys, mvcn.cli; "
+        "print(sorted({'torch', 'transformers', 'scipy', 'datasketch'} & sys.modules.keys()))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"
+
+
 def test_models_are_listed_and_trained_by_name(mvcn, train_options, tmp_path):
     code, output, _ = mvcn("models", "--json")
     assert code == 0
     entries = {entry["name"]: entry for entry in json.loads(output)}
     assert entries["mvcn"]["inputs"] == ["text", "image"]
     assert entries["mvcn"]["published"]["mvsa-single"]["f1"] == 74.55
+    assert {entries[name]["source"] for name in ("tgf", "mfs")} == {
+        "Wei et al., ACL 2023, ablation"
+    }
     code, output, _ = mvcn("models")
     assert code == 0
     assert [line.split()[0] for line in output.splitlines()[1:]] == list(entries)

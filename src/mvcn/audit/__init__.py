@@ -9,23 +9,6 @@ from mvcn.audit.findings import (
     summary_lines,
     to_mapping,
 )
-from mvcn.audit.labels import (
-    find_contradictory,
-    find_disagreement,
-    find_imbalance,
-    find_label_cues,
-    find_label_order,
-)
-from mvcn.audit.posts import (
-    find_conflicting_labels,
-    find_duplicate_groups,
-    find_duplicates,
-    find_encodings,
-    find_faulty_images,
-    find_leakage,
-    find_mojibake,
-    find_unusual_texts,
-)
 
 __all__ = [
     "KINDS",
@@ -49,20 +32,22 @@ def audit(audited: AuditedPosts, label_errors: bool = False) -> dict[str, Findin
     Raises:
         DataError: Label errors are requested, but a class has too few posts.
     """
-    groups = find_duplicate_groups(audited)
+    from mvcn.audit import labels, posts  # import scipy and ftfy; mvcn --help must not wait
+
+    groups = posts.find_duplicate_groups(audited)
     found = {
-        "contradictory": find_contradictory(audited),
-        "encodings": find_encodings(audited),
-        "mojibake": find_mojibake(audited),
-        "texts": find_unusual_texts(audited),
-        "images": find_faulty_images(audited),
-        "duplicates": find_duplicates(audited, groups),
-        "leakage": find_leakage(audited, groups),
-        "conflicting_labels": find_conflicting_labels(audited, groups),
-        "disagreement": find_disagreement(audited),
-        "imbalance": find_imbalance(audited),
-        "label_order": find_label_order(audited),
-        "label_cues": find_label_cues(audited),
+        "contradictory": labels.find_contradictory(audited),
+        "encodings": posts.find_encodings(audited),
+        "mojibake": posts.find_mojibake(audited),
+        "texts": posts.find_unusual_texts(audited),
+        "images": posts.find_faulty_images(audited),
+        "duplicates": posts.find_duplicates(audited, groups),
+        "leakage": posts.find_leakage(audited, groups),
+        "conflicting_labels": posts.find_conflicting_labels(audited, groups),
+        "disagreement": labels.find_disagreement(audited),
+        "imbalance": labels.find_imbalance(audited),
+        "label_order": labels.find_label_order(audited),
+        "label_cues": labels.find_label_cues(audited),
         "label_errors": _label_errors(audited, label_errors),
     }
     return {kind: found[kind] for kind in KINDS}

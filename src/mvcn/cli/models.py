@@ -1,6 +1,7 @@
 """``mvcn models`` and ``mvcn export``."""
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import typer
@@ -28,11 +29,19 @@ def models(
 
 
 def _entries() -> list[dict[str, Any]]:
-    """Return name, inputs, source, published results and options (with defaults) of each model."""
+    """Return what is known of each name that ``--model`` takes, and the defaults of its options.
+
+    The ablations of MVCN come last: recipes for its network.
+    """
+    from mvcn.config import EARLIER_NETWORKS
     from mvcn.experiments.comparison_tables import published_results
-    from mvcn.models import MODELS
+    from mvcn.models import MODELS, system
 
     results = published_results()
+    ablations = {
+        name: replace(system(name), source=f"{system(name).source}, ablation", published=None)
+        for name in EARLIER_NETWORKS
+    }
     return [
         {
             "name": name,
@@ -45,7 +54,7 @@ def _entries() -> list[dict[str, Any]]:
             },
             "options": about.options().model_dump(),
         }
-        for name, about in MODELS.items()
+        for name, about in (MODELS | ablations).items()
     ]
 
 
