@@ -17,32 +17,32 @@ def soft_targets(
     strength: float,
     temperature: float,
 ) -> Float[Tensor, "batch classes"]:
-    r"""Return the distribution over classes that each post's cross-entropy is taken against.
+    r"""Return the soft target of each post's cross-entropy.
 
     .. math::
         q_i = (1 - e_i) \, \mathrm{onehot}(y_i) + e_i u_i, \qquad e_i = e_{\max} s_i, \qquad
         s_i = \min\Bigl(1, \; 2 \sum_{k \ne y_i} u_{ik} \, p_{ik}\Bigr)
 
-    The soft label u is the mean of the post's text label and image label where it has both; else
-    softmax(-D / tau) of its distances to the class centroids; else its label itself. p is what the
-    model predicts now.
+    The soft label u is the mean of the post's text label and image label if it has both; else
+    softmax(-D / tau) of its distances to the class centroids; else its label. p is the model's
+    current prediction.
 
-    The sum in s is the chance that u and p, each drawing one class, name the same class and that it
-    is not the label. It is 0 for a consistent post (u is the label), grows with the inconsistency
-    (the share of u off the label), and adapts to the model: one that is sure of the label keeps the
-    hard target; the more it believes the other annotator, the softer the target becomes; a class
-    that only the model believes in softens nothing. For a post with two different unimodal labels,
-    one of which is the label, s is the model's probability of the other one (hence the factor 2),
-    so that the label keeps at least 1 - strength / 2 of the target and is never outvoted.
+    The sum in s is the probability that classes drawn from u and from p are the same and not the
+    label. It is 0 for a consistent post (u is the label), grows with the inconsistency (the mass of
+    u off the label), and adapts to the model: one that is certain of the label keeps the hard
+    target; the more it agrees with the other annotator, the softer the target becomes; a class that
+    only the model favours softens nothing. For a post with two different unimodal labels, one of
+    which is the label, s is the model's probability of the other one (hence the factor 2), so that
+    the label keeps at least 1 - strength / 2 of the target and is never outvoted.
 
     No gradient flows through the targets.
 
     Args:
         labels: Classes y.
-        num_classes: Classes K.
+        num_classes: Number of classes K.
         unimodal_labels: Text label and image label of each post; -1 where absent.
         probabilities: The model's current probabilities p.
-        distances: D(z, c_k) in squared feature units; None where there are no centroids yet.
+        distances: D(z, c_k) in squared feature units; None without centroids.
         strength: e_max from 0 (one-hot targets) to 1.
         temperature: tau, in squared feature units.
 

@@ -1,4 +1,4 @@
-"""Semantic congruity constraint (SCC): features are pulled to the centroid of their class."""
+"""Semantic congruity constraint (SCC): pull features to the centroid of their class."""
 
 from typing import get_args
 
@@ -13,9 +13,9 @@ from mvcn.types import CongruityForm
 
 
 class SemanticCongruityLoss(nn.Module):
-    """The semantic congruity constraint with its queue, as one loss for any classifier.
+    """The semantic congruity constraint with its queue, as a loss for any classifier.
 
-    Add it to the loss of a classifier, with the features that its last layer reads:
+    Add it to the loss of a classifier, on the features that its last layer reads:
 
     >>> import torch
     >>> constraint = SemanticCongruityLoss(num_classes=10, dim=64, queue_size=1000)
@@ -23,32 +23,31 @@ class SemanticCongruityLoss(nn.Module):
     >>> cross_entropy = torch.nn.functional.cross_entropy(features[:, :10], labels)
     >>> (cross_entropy + 0.1 * constraint(features, labels)).backward()
 
-    In training mode each call first measures the features against the centroids of what was
-    remembered before, then remembers them in place of the oldest: call it once for each batch or
-    micro-batch. In evaluation mode (`eval`) it only measures. Until the queue is full the loss is
-    0, since the first features come from a model that has learned nothing; to begin earlier, give
-    features of training posts to `queue.enqueue`. What is remembered is in buffers, so that it is
-    saved with a module that holds this one.
+    In training mode each call first compares the features with the centroids of the queue, then
+    replaces the oldest posts of the queue by them: call it once per batch or micro-batch. In
+    evaluation mode (`eval`) it only compares. Until the queue is full the loss is 0, since the
+    first features come from an untrained model; to start earlier, pass features of training posts
+    to `queue.enqueue`. The queue is stored in buffers, and thus saved with a module that contains
+    this one.
 
-    With a `torch.distributed` process group every process remembers the features of all, in the
-    order of ranks: their queues are equal to each other, and to that of one process that has the
-    whole batch. So is the mean of their losses in training, and of their gradients, however many
-    posts each of them has.
+    With a `torch.distributed` process group every process enqueues the features of all processes,
+    in the order of ranks: the queues, and in training the means of losses and gradients, are those
+    of a single process with the complete batch, however many posts each process has.
 
     Args:
-        num_classes: Classes K.
+        num_classes: Number of classes K.
         dim: Width d of a feature.
-        queue_size: Posts remembered, N; at most the number of training posts makes sense. A step
-            costs the same whatever N is.
-        form: Which distance to the own centroid; see `congruity_loss`.
+        queue_size: Size N of the queue; should not exceed the number of training posts. The cost
+            of a step does not depend on it.
+        form: Form of the loss; see `congruity_loss`.
 
     Raises:
-        ConfigError: A number below 1, or a form that does not exist.
+        ConfigError: A number is below 1, or the form does not exist.
 
     Source:
         Wei et al., ACL 2023, semantic congruity constraint and accumulating calibration.
-        Deviation: there the queue is filled by an auxiliary module before it is used; here by
-        the first N posts of the training itself, during which the loss is 0.
+        Deviation: there an auxiliary module fills the queue before it is used; here the first N
+        posts of the training do, during which the loss is 0.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class SemanticCongruityLoss(nn.Module):
         self.form: CongruityForm = form
 
     def forward(self, features: Tensor, labels: Tensor) -> Float[Tensor, ""]:
-        """Return the loss, at least in float32; takes what `CentroidQueue.enqueue` takes."""
+        """Return the loss in at least float32; arguments are as for `CentroidQueue.enqueue`."""
         self.queue.require_batch(features, labels)
         labels = labels.long()
         centroids, counts = self.queue.centroids()
@@ -84,7 +83,7 @@ def congruity_loss(
     counts: Int[Tensor, " classes"],
     form: CongruityForm = "ratio",
 ) -> Float[Tensor, ""]:
-    r"""Return how far the features are from the centroid of their own class.
+    r"""Return the mean distance of features to the centroid of their class.
 
     .. math::
         \mathrm{ratio} &: \frac{1}{B} \sum_i D(z_i, c_{y_i}) \Big/
@@ -92,29 +91,28 @@ def congruity_loss(
         \mathrm{share} &: \frac{1}{B} \sum_i D(z_i, c_{y_i}) \Big/ \sum_k D(z_i, c_k) \\
         \mathrm{absolute} &: \frac{1}{B} \sum_i D(z_i, c_{y_i})
 
-    Ratio and share have no unit: they do not change when features and centroids are scaled
-    together. Share is at most 1. Ratio has no bound in the formula and is infinite for a feature
-    that lies on all other centroids; here it is at most 1 / eps of the precision, 8.4e6 in
-    float32, and has no gradient beyond. Both are 0 with zero gradients on the own centroid, also
-    where all other centroids lie there, too, and the quotient would be 0 / 0: the feature is where
-    the constraint pulls it. Distances that small in float32 that their squares vanish, below
-    1e-15, count as none.
+    Ratio and share are dimensionless: they do not change when features and centroids are scaled
+    together. Share is at most 1. Ratio is unbounded in the formula and infinite for a feature that
+    lies on all other centroids; here it is clamped to 1 / eps of the precision, 8.4e6 in float32,
+    with no gradient beyond. Both are 0 with zero gradients on the own centroid, even if all other
+    centroids lie there, too, and the quotient would be 0 / 0. Distances below 1e-15, whose squares
+    underflow in float32, count as 0.
 
-    Classes without a centroid are left out, and K counts the others. A post whose own class has
-    none contributes nothing, nor does, for ratio and share, one for which no other class has one.
-    The mean is over the contributing posts; without any it is 0, with zero gradients.
+    Classes without a centroid are left out, also from K. A post whose own class has no centroid
+    does not contribute, nor, for ratio and share, does one if no other class has a centroid. The
+    mean is over the contributing posts; without any it is 0, with zero gradients.
 
     Args:
         features: Fused features z.
         labels: Classes y.
-        centroids: Class means c, constants: gradients are meant to flow through `features` alone.
-        counts: Posts behind each centroid; 0 where there is no centroid.
-        form: Which of the three.
+        centroids: Class means c, constants: gradients should flow only through `features`.
+        counts: Posts averaged in each centroid; 0 if there is none.
+        form: One of the three.
 
     Source:
         Wei et al., ACL 2023, semantic congruity constraint.  Deviation: the formula is not
-        public; ratio is our reading of "relative L2 distance". Share is its bounded relative;
-        absolute is the ablation that is said not to generalise.
+        public; ratio is our reading of "relative L2 distance", share a bounded variant of it;
+        absolute is the ablation that the paper reports not to generalise.
     """
     return local_mean(*congruity_losses(features, labels, centroids, counts, form))
 
@@ -126,7 +124,7 @@ def congruity_losses(
     counts: Int[Tensor, " classes"],
     form: CongruityForm = "ratio",
 ) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
-    """Return the loss of each post as in `congruity_loss`, and which of the posts contribute."""
+    """Return the loss of each post as in `congruity_loss`, and the mask of contributing posts."""
     distances = squared_distances(features, centroids)
     is_known = counts.to(labels.device) > 0
     is_own = torch.arange(len(counts), device=labels.device) == labels.unsqueeze(1)
@@ -141,7 +139,7 @@ def congruity_losses(
             reference = torch.maximum(mean, torch.finfo(own.dtype).eps * own)
         else:
             reference = own + others
-        # The gradient divides by the reference once more, and must not overflow.
+        # The gradient divides by the reference again, which must not overflow.
         smallest = torch.finfo(own.dtype).tiny / torch.finfo(own.dtype).eps
         losses = own / torch.where(reference > smallest, reference, 1)
     return losses, contributes
@@ -150,7 +148,7 @@ def congruity_losses(
 def squared_distances(
     features: Float[Tensor, "batch dim"], centroids: Float[Tensor, "classes dim"]
 ) -> Float[Tensor, "batch classes"]:
-    """Return D(z, c) = ||z - c||^2 of each feature to each centroid, at least in float32.
+    """Return D(z, c) = ||z - c||^2 of each feature to each centroid, in at least float32.
 
     Args:
         features: Fused features z.
@@ -161,11 +159,7 @@ def squared_distances(
 
 
 def require_form(form: str) -> None:
-    """Check that a form of the constraint exists.
-
-    Raises:
-        ConfigError: It does not.
-    """
+    """Raise a ConfigError unless the form of the constraint exists."""
     forms = get_args(CongruityForm)
     if form not in forms:
         raise ConfigError(f"There is no congruity form '{form}': choose {', '.join(forms)}.")

@@ -1,4 +1,4 @@
-"""Contrasts between the posts of a batch: by their labels, and by two views of each."""
+"""Contrastive losses between the posts of a batch: by label, and by two views of each post."""
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ from mvcn.types import ContrastForm
 def data_contrast(
     views: Float[Tensor, "2 batch dim"], temperature: float, form: ContrastForm = "corrected"
 ) -> Float[Tensor, ""]:
-    r"""Pull the two views of a post together and push those of other posts apart.
+    r"""Pull the two views of a post together, and push views of different posts apart.
 
     .. math::
         -\frac1B \sum_i \log \frac{\exp(z_i^\top z'_i / \tau)}{\sum_j \exp(z_i^\top z'_j / \tau)}
@@ -19,7 +19,7 @@ def data_contrast(
     Args:
         views: Both views of each post.
         temperature: tau, above 0.
-        form: ``corrected`` scales the views to length 1; ``faithful`` does not.
+        form: ``corrected`` normalises the views to length 1; ``faithful`` does not.
 
     Source:
         Li et al., Findings of NAACL 2022, and the authors' code.
@@ -35,25 +35,26 @@ def label_contrast(
     temperature: float,
     form: ContrastForm = "corrected",
 ) -> Float[Tensor, ""]:
-    r"""Pull posts of one label together and push those of other labels apart.
+    r"""Pull posts of the same label together, and push posts of different labels apart.
 
     .. math::
         -\frac{1}{|P|} \sum_{(i, j) \in P}
             \log \frac{\exp(z_i^\top z_j / \tau)}{\sum_k \exp(z_i^\top z_k / \tau)}
 
-    over the pairs P of different posts with one label, all z of length 1, and k over all posts
-    but i. Without such a pair it is 0. ``faithful`` does as the authors' code: z as it is, each
-    post a pair with itself, and the temperature outside the logarithm, where it is only a factor.
+    over the pairs P of different posts with the same label, with z normalised to length 1, and k
+    over all posts but i. It is 0 without such a pair. ``faithful`` follows the authors' code: z is
+    not normalised, each post is paired with itself, and the temperature is outside the logarithm,
+    where it is only a factor.
 
     Args:
         features: z, one per post.
-        labels: Their classes.
+        labels: Classes of the posts.
         temperature: tau, above 0.
-        form: Which of the two.
+        form: ``corrected`` or ``faithful``.
 
     Source:
         Li et al., Findings of NAACL 2022; corrected: Khosla et al., NeurIPS 2020, equation 2, but
-        with the mean over pairs and not over posts.
+        averaged over pairs instead of posts.
     """
     is_pair = labels.unsqueeze(0) == labels.unsqueeze(1)
     if form == "faithful":

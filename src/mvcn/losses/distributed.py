@@ -1,8 +1,8 @@
 """Losses over a batch that several processes share.
 
-Each process has a rank batch, a slice of every batch, and the gradients of all are averaged. With
-the functions below the outcome is that of one process with the complete batch, also where rank
-batches differ in size or are empty.
+Each process has a rank batch, a slice of every batch, and gradients are averaged over processes.
+These functions give the result of a single process with the complete batch, even if rank batches
+differ in size or are empty.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def num_processes() -> int:
-    """Return how many processes train together; 1 without a process group."""
+    """Return the number of processes that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -20,14 +20,13 @@ def num_processes() -> int:
 def gather_batch(
     features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, "all_posts dim"], Int[Tensor, " all_posts"]]:
-    """Return the posts of all processes in the order of their ranks, the same on each of them.
+    """Return the posts of all processes in the order of ranks, the same on each process.
 
-    A single process gets its own posts. Each process must call it as often as the others; how many
-    posts each has may differ.
+    All processes must call it equally often; their numbers of posts may differ.
 
     Args:
-        features: This process's features; no gradient flows through what is returned.
-        labels: Their classes.
+        features: Features of this process; no gradient flows through the result.
+        labels: Classes of the posts.
     """
     features = features.detach()
     if num_processes() == 1:
@@ -39,10 +38,10 @@ def gather_batch(
 def gather_views(
     views: Float[Tensor, "2 batch dim"], labels: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, "2 all_posts dim"], Int[Tensor, " all_posts"]]:
-    """Return the posts of all processes as `gather_batch` does, with gradients to its own.
+    """Return the posts of all processes as `gather_batch` does, with gradients to the own ones.
 
-    Gradients are scaled by the number of processes, so that their mean over the processes is the
-    gradient of a loss over all posts, which each process computes for itself.
+    Gradients are scaled by the number of processes, so that their mean over processes is the
+    gradient of a loss over all posts, which each process computes.
     """
     if num_processes() == 1:
         return views, labels
@@ -61,7 +60,7 @@ def local_mean(
     """Return the mean over the valid losses of this process, 0 without any.
 
     Args:
-        losses: One per post.
+        losses: One loss per post.
         valid_mask: False for a post to leave out; by default all are valid.
     """
     if valid_mask is None:
@@ -74,8 +73,8 @@ def global_mean(
 ) -> Float[Tensor, ""]:
     """Return this process's contribution to the mean over the valid losses of all processes.
 
-    The mean of the contributions is the mean over all losses, and likewise for the gradients. Each
-    process must call it as often as the others. A single process gets `local_mean`.
+    The mean of the contributions is the mean over all losses, likewise for gradients. All processes
+    must call it equally often. For a single process it is `local_mean`.
     """
     if num_processes() == 1:
         return local_mean(losses, valid_mask)
@@ -86,14 +85,14 @@ def global_mean(
 
 
 def _sizes(labels: Tensor) -> list[int]:
-    """Return how many posts each process has."""
+    """Return the number of posts of each process."""
     counts = [torch.zeros_like(labels[:1].sum()) for _ in range(num_processes())]
     dist.all_gather(counts, torch.full_like(counts[0], len(labels)))
     return [int(count) for count in counts]
 
 
 def _gather(rows: Tensor, sizes: list[int]) -> list[Tensor]:
-    """Gather rows, padded on the way to as many as any process has."""
+    """Gather tensors of different lengths, padded to the longest in transit."""
     padded = rows.new_zeros(max(sizes), *rows.shape[1:])
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in sizes]

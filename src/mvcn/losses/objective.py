@@ -18,11 +18,11 @@ from mvcn.losses.distributed import gather_batch, gather_views, global_mean, loc
 from mvcn.losses.queue import CentroidQueue, batch_centroids, require_labels
 
 Centroids: TypeAlias = tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]
-"""Class means, and the posts behind each."""
+"""Class means, and the number of posts in each."""
 
 
 class Targets(NamedTuple):
-    """What annotators and a teacher say of a batch of posts."""
+    """Annotated labels and teacher probabilities of a batch of posts."""
 
     labels: Int[Tensor, " batch"]
     """The class of each post; every post has one."""
@@ -31,20 +31,20 @@ class Targets(NamedTuple):
     image_labels: Int[Tensor, " batch"]
     """The class of the image alone; -1 where absent."""
     teacher: Float[Tensor, "batch classes"] | None = None
-    """A teacher's probabilities of the classes."""
+    """Class probabilities of a teacher."""
     teacher_pairs: Float[Tensor, "batch classes classes"] | None = None
-    """A teacher's probabilities of the pairs of text label and image label."""
+    """Probabilities of a teacher for the pairs of text label and image label."""
     valid_mask: Bool[Tensor, " batch"] | None = None
-    """False for a post that fills up the batch of a process; by default all are valid."""
+    """False for a post that only pads the batch of a process; by default all are valid."""
 
 
 @runtime_checkable
 class ClassifierOutput(Protocol):
-    """What an objective reads of a model's output."""
+    """The parts of a model's output that an objective reads."""
 
     @property
     def fused_logits(self) -> Tensor:
-        """Scores of the post from its fused feature, ``(batch, classes)``."""
+        """Logits of the classes from the fused feature, ``(batch, classes)``."""
 
     @property
     def fused_feature(self) -> Tensor:
@@ -60,29 +60,29 @@ class ClassifierOutput(Protocol):
 
     @property
     def pair_logits(self) -> Tensor | None:
-        """Scores of each pair of text and image label, ``(batch, classes, classes)``.
+        """Logits of the pairs of text and image label, ``(batch, classes, classes)``.
 
         None from a model without a unimodal-label head.
         """
 
 
 class Batch(NamedTuple):
-    """What the terms of an objective are computed from."""
+    """Inputs of the terms of an objective."""
 
     output: ClassifierOutput
     targets: Targets
     settings: ObjectiveConfig
     class_weights: Float[Tensor, " classes"] | None
     centroids: Centroids | None
-    """None until centroids are in use."""
+    """None until the objective is activated."""
     is_training: bool
 
     def mean(self, losses: Float[Tensor, " batch"], mask: Tensor | None = None) -> Tensor:
         """Return the mean over the valid posts, in training over those of all processes.
 
         Args:
-            losses: One per post.
-            mask: False for a further post to leave out.
+            losses: One loss per post.
+            mask: False for further posts to leave out.
         """
         valid = self.targets.valid_mask
         mask = valid if mask is None else mask if valid is None else mask & valid
@@ -117,29 +117,29 @@ class Objective(nn.Module):
             + \mu \, \mathrm{CE}_{pair}
             + w_l \mathcal{L}_{label} + w_d \mathcal{L}_{data} + w_p \mathcal{L}_{penalty}
 
-    It never sees a model. `forward` only reads; the training loop calls `after_step` once for
-    each batch after its backward pass, and `activate` when the queue is filled. All state is in
-    buffers, so a checkpoint restores it exactly.
+    It never sees a model. `forward` changes no state; the training loop calls `after_step` once per
+    batch after the backward pass, and `activate` when the queue is filled. All state is in buffers,
+    so a checkpoint restores it exactly.
 
     With a `torch.distributed` process group all processes must call it together in training. Their
-    queues are the same, and the means of their terms and of their gradients are those of one
-    process with the complete batch; in evaluation each one sees its own posts alone.
+    queues are equal, and the means of their terms and gradients are those of a single process with
+    the complete batch; in evaluation each process sees only its own posts.
 
     Args:
         settings: Weights and forms of the terms; a weight of 0 removes a term.
         class_names: Names of the K classes, in the order of the logits.
         feature_size: Width d of the fused feature.
-        has_unimodal_head: Whether the model predicts pairs of text label and image label; the
-            weight of that term is ignored otherwise.
+        has_unimodal_head: Whether the model predicts pairs of text label and image label; otherwise
+            the weight of that term is ignored.
         labels: Classes of the training posts, which ``class_weights: auto`` counts.
 
     Raises:
-        ConfigError: A class weight that is not above 0, or for a class that does not exist.
+        ConfigError: A class weight is not above 0, or its class does not exist.
 
     Source:
         Wei et al., ACL 2023, total loss.  Deviation: the unimodal-label term, the class weights and
         distillation (Hinton et al., 2015, at temperature 1) are ours, contrasts and penalty belong
-        to the systems that MVCN is compared with; all are off by default.
+        to the baselines; all are off by default.
     """
 
     congruity_active: Tensor
@@ -181,11 +181,11 @@ class Objective(nn.Module):
         self.congruity_active.fill_(True)
 
     def forward(self, output: ClassifierOutput, targets: Targets) -> dict[str, Float[Tensor, ""]]:
-        """Return the terms by name, unweighted, after their weighted sum as ``loss``.
+        """Return the weighted sum as ``loss``, followed by the unweighted terms by name.
 
         Raises:
-            DataError: A post without a label.
-            ConfigError: A weight for what the model does not have.
+            DataError: A post has no label.
+            ConfigError: The model has no output for a term with a weight.
         """
         require_labels(targets.labels, self.num_classes)
         centroids = self._centroids(output, targets)
@@ -197,7 +197,7 @@ class Objective(nn.Module):
         return {"loss": sum(weighted[1:], start=weighted[0]), **losses}
 
     def after_step(self, output: ClassifierOutput, targets: Targets) -> None:
-        """Remember the batch, in training alone: evaluation leaves no trace."""
+        """Add the batch to the queue, in training only."""
         if self.training and self.queue is not None:
             self.queue.enqueue(*gather_batch(*_valid(output.fused_feature, targets)))
 
@@ -233,7 +233,7 @@ def _cross_entropy(batch: Batch) -> Tensor:
 
 
 def _soften(batch: Batch, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
-    """Return soft targets; by distances only where each class has a centroid."""
+    """Return soft targets; distances are only used if each class has a centroid."""
     targets, distances = batch.targets, None
     if batch.centroids is not None and bool((batch.centroids[1] > 0).all()):
         distances = squared_distances(batch.output.fused_feature.detach(), batch.centroids[0])
@@ -251,7 +251,7 @@ def _soften(batch: Batch, logits: Float[Tensor, "batch classes"]) -> Float[Tenso
 def _distill(
     batch: Batch, losses: Tensor, logits: Tensor, teacher: Tensor | None
 ) -> Float[Tensor, " batch"]:
-    """Return each post's cross-entropy against its target and its teacher: linear in both."""
+    """Return each post's loss, interpolated with the cross-entropy against the teacher."""
     if teacher is None or batch.settings.distillation_weight == 0:
         return losses
     distillation_loss = F.cross_entropy(logits, teacher.to(logits.dtype), reduction="none")
@@ -259,7 +259,7 @@ def _distill(
 
 
 def _congruity(batch: Batch) -> Tensor:
-    """Return the congruity loss, 0 until centroids are in use."""
+    """Return the congruity loss, 0 until the objective is activated."""
     if batch.centroids is None:
         return _at_least_float32(batch.output.fused_logits).new_zeros(())
     features, labels = batch.output.fused_feature, batch.targets.labels
@@ -270,7 +270,7 @@ def _congruity(batch: Batch) -> Tensor:
 def _pair_cross_entropy(batch: Batch) -> Tensor:
     """Return -log p of the annotated text and image labels.
 
-    Of a post with one of the two it is the sum over what the other could be; without any it is 0.
+    A missing one of the two is summed over; without both the loss is 0.
     """
     targets, pairs = batch.targets, _required(batch.output.pair_logits, "unimodal-label head")
     logs = pairs.flatten(1).log_softmax(-1).view_as(pairs)
@@ -309,12 +309,12 @@ def _class_weights(
     """Return the weight of each class, in the order of the logits.
 
     Raises:
-        ConfigError: A weight that is not above 0, or for a class that does not exist.
+        ConfigError: A weight is not above 0, or its class does not exist.
     """
     if given == "none":
         return None
     if given == "auto":
-        assert labels is not None  # training gives them
+        assert labels is not None  # training passes them
         counts = np.bincount(labels, minlength=len(class_names)).clip(min=1)
         return torch.tensor(len(labels) / (len(class_names) * counts), dtype=torch.float32)
     assert isinstance(given, dict)  # the configuration allows nothing else
@@ -338,8 +338,8 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _valid(rows: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Return the rows and the labels of the valid posts."""
+def _valid(values: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Return the values and labels of the valid posts."""
     if targets.valid_mask is None:
-        return rows, targets.labels
-    return rows[targets.valid_mask], targets.labels[targets.valid_mask]
+        return values, targets.labels
+    return values[targets.valid_mask], targets.labels[targets.valid_mask]

@@ -13,21 +13,20 @@ class CentroidQueue(nn.Module):
     """First-in-first-out memory of fused features, summarised by class centroids.
 
     Contents, position and sums are buffers, so a checkpoint restores the queue exactly. Stored
-    features are constants: no gradient flows into them or into the centroids.
+    features are constants: no gradient flows into them or into the centroids. The queue may stay on
+    the CPU while the model is on another device.
 
-    An update costs the same whatever the size: the class sums gain the new rows and lose the
-    overwritten ones. Rounding cannot drift: a second set of sums starts from zero with each lap
-    around the queue, and replaces the first at the end of the lap, when its rows are the queue.
+    The cost of an update does not depend on the size: new features are added to the class sums,
+    overwritten ones are subtracted. Rounding errors do not accumulate: a second set of sums starts
+    from zero with each lap around the queue, and replaces the first at the end of the lap.
 
     Args:
-        size: Posts remembered, N.
+        size: Number of posts in the queue, N.
         dim: Width d of a fused feature.
-        num_classes: Classes K.
-
-    The queue may stay on the CPU while the model is on another device.
+        num_classes: Number of classes K.
 
     Raises:
-        ConfigError: A number below 1.
+        ConfigError: A number is below 1.
 
     Source:
         Wei et al., ACL 2023, accumulating calibration.
@@ -44,8 +43,8 @@ class CentroidQueue(nn.Module):
         super().__init__()
         if min(size, dim, num_classes) < 1:
             raise ConfigError(
-                f"A queue of {size} features of width {dim} from {num_classes} classes cannot be: "
-                "each must be 1 or more."
+                f"A queue cannot have {size} features of width {dim} from {num_classes} classes: "
+                "each number must be 1 or more."
             )
         self.size = size
         self.num_classes = num_classes
@@ -57,34 +56,34 @@ class CentroidQueue(nn.Module):
         self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Empty the queue."""
         for buffer in self.buffers():
             buffer.zero_()
         self.labels.fill_(-1)
 
     def num_filled(self) -> int:
-        """Return how many posts are remembered."""
+        """Return the number of posts in the queue."""
         return int(self.counts.sum())
 
     def is_full(self) -> bool:
-        """Return whether the next post will replace the oldest."""
+        """Return whether the next post replaces the oldest."""
         return self.num_filled() == self.size
 
     def centroids(self) -> tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]:
-        """Return the class means (zeros for an empty class) and how many posts each averages."""
+        """Return the class means (zeros for an empty class) and the number of posts in each."""
         return _means(self.class_sums, self.counts).to(self.features), self.counts.clone()
 
     @torch.no_grad()
     def enqueue(self, features: Tensor, labels: Tensor) -> None:
-        """Replace the oldest posts by these; of more than `size`, by the last ones.
+        """Replace the oldest posts by these, or by the last `size` of them.
 
         Args:
-            features: Any numbers, ``(batch, dim)``.
-            labels: Whole numbers, ``(batch,)``.
+            features: Finite numbers, ``(batch, dim)``.
+            labels: Integers, ``(batch,)``.
 
         Raises:
-            DataError: Other shapes, labels that are no whole numbers, or one that is not a class.
-            MvcnError: A feature that is not a finite number, which no later update would fix.
+            DataError: Shapes differ, labels are not integers, or a label is not a class.
+            MvcnError: A feature is not finite.
         """
         self.require_batch(features, labels)
         if not bool(features.isfinite().all()):
@@ -99,23 +98,19 @@ class CentroidQueue(nn.Module):
         self._write(features[rows_to_end:], labels[rows_to_end:])
 
     def require_batch(self, features: Tensor, labels: Tensor) -> None:
-        """Check that there is a feature of this queue's width for each label, and a class.
-
-        Raises:
-            DataError: There is not.
-        """
+        """Raise a DataError unless each feature has the queue's width and a class as its label."""
         if labels.dim() != 1 or features.shape != (len(labels), self.features.shape[1]):
             raise DataError(
                 f"Features of shape {tuple(features.shape)} and labels of shape "
-                f"{tuple(labels.shape)} do not fit: give one class number a sample, and features "
-                f"of shape (batch, {self.features.shape[1]})."
+                f"{tuple(labels.shape)} do not match: pass one class number per sample, and "
+                f"features of shape (batch, {self.features.shape[1]})."
             )
         if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-            raise DataError(f"Labels are {labels.dtype}, but must be whole numbers: class numbers.")
+            raise DataError(f"Labels are {labels.dtype}, but must be integers: class numbers.")
         require_labels(labels.long(), self.num_classes)
 
     def _write(self, features: Tensor, labels: Tensor) -> None:
-        """Overwrite the next slots, which must not go past the end of the queue."""
+        """Overwrite the next slots, which must not extend past the end of the queue."""
         start = int(self.next_slot)
         end = start + len(labels)
         old_sums, old_counts = _class_sums(
@@ -133,7 +128,7 @@ class CentroidQueue(nn.Module):
         self.next_slot.fill_(end % self.size)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CentroidQueue":
-        """Follow moves to another device, but keep types: `model.half()` must not round sums."""
+        """Move to another device, but keep dtypes: `model.half()` must not round sums."""
 
         def move(buffer: Tensor) -> Tensor:
             moved = fn(buffer)
@@ -146,17 +141,17 @@ class CentroidQueue(nn.Module):
 def batch_centroids(
     features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"], num_classes: int
 ) -> tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]:
-    """Return the class means of this batch alone, and how many posts each averages.
+    """Return the class means of a batch, and the number of posts in each.
 
-    This is the ablation without a queue. The means are constants, like the queue's, so that the
-    two differ in nothing but the posts averaged. A post is not left out of its own class mean:
-    alone in its class it has distance 0 to it and is not pulled anywhere, which is the weakness
-    of small batches that the queue is there to fix.
+    This is the ablation without a queue. The means are constants like those of the queue, so that
+    the two differ only in the posts averaged. A post is part of its own class mean: alone in its
+    class it has distance 0 and is not pulled anywhere, the weakness of small batches that the queue
+    removes.
 
     Args:
         features: Fused features z.
         labels: Classes y.
-        num_classes: Classes K, present in the batch or not.
+        num_classes: Number of classes K, present in the batch or not.
     """
     features = features.detach().to(torch.promote_types(features.dtype, torch.float32))
     sums, counts = _class_sums(features, labels, num_classes)
@@ -164,11 +159,7 @@ def batch_centroids(
 
 
 def require_labels(labels: Int[Tensor, " batch"], num_classes: int) -> None:
-    """Check that each post has one of the classes as its label.
-
-    Raises:
-        DataError: A label below 0 (absent) or beyond the classes.
-    """
+    """Raise a DataError unless each label is from 0 to `num_classes` - 1."""
     wrong = ((labels < 0) | (labels >= num_classes)).nonzero()
     if len(wrong):
         position = int(wrong[0])
@@ -179,7 +170,7 @@ def require_labels(labels: Int[Tensor, " batch"], num_classes: int) -> None:
 
 
 def _class_sums(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Return the sum of features and the number of posts of each class; label -1 is no post."""
+    """Return the sum of features and the number of posts of each class; -1 is an empty slot."""
     sums = features.new_zeros(num_classes + 1, features.shape[1])
     sums.index_add_(0, labels + 1, features)
     counts = labels.new_zeros(num_classes + 1)

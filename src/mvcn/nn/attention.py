@@ -16,12 +16,12 @@ Normalizer = Literal["sparsemax", "softmax"]
 def masked_softmax(
     scores: Float[Tensor, "*rows n"], mask: Bool[Tensor, "..."] | None = None
 ) -> Float[Tensor, "*rows n"]:
-    """Return softmax over the scores that may be attended, and exactly 0 elsewhere.
+    """Return the softmax over the unmasked scores, and exactly 0 elsewhere.
 
-    A row of which nothing may be attended gives zeros and passes no gradient.
+    A fully masked row gives zeros and passes no gradient.
 
     Args:
-        scores: Any finite numbers.
+        scores: Finite numbers.
         mask: True where a score may be attended; broadcast against `scores`.
     """
     if mask is None:
@@ -31,23 +31,23 @@ def masked_softmax(
 
 
 class MultiHeadAttention(nn.Module):
-    r"""Let each query token collect from the memory what it attends to.
+    r"""Scaled dot-product attention of query tokens over a memory, in several heads.
 
     .. math::
         \mathrm{head}_h = \mathrm{normalizer}(Q_h K_h^\top / \sqrt{d_h}) \, V_h
 
-    and the heads, side by side, pass a last linear layer. Sparsemax weights are never dropped: a
+    and the concatenated heads pass a last linear layer. Sparsemax weights are never dropped: a
     dropped and rescaled row of them is no longer on the simplex, and its few nonzero weights are
-    the explanation that we show.
+    shown as an explanation.
 
-    Where a sample's memory is masked altogether, its tokens collect zeros.
+    A sample whose memory is fully masked attends to zeros.
 
     Args:
         dim: Width of query, memory and output.
-        num_heads: Parts into which the width is cut; must divide `dim`.
-        normalizer: What turns scores into attention weights.
-        head_dim: Width d_h of a head, where it is not such a part.
-        dropout: Share of softmax weights dropped in training.
+        num_heads: Number of heads; must divide `dim` unless `head_dim` is given.
+        normalizer: Maps scores to attention weights.
+        head_dim: Width d_h of a head; by default ``dim / num_heads``.
+        dropout: Dropout probability of softmax weights.
 
     Source:
         Vaswani et al., NeurIPS 2017, section 3.2; sparsemax: Martins & Astudillo, ICML 2016.
@@ -64,7 +64,7 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         if num_heads < 1 or (head_dim is None and dim % num_heads):
-            raise ConfigError(f"{num_heads} attention heads cannot share a width of {dim} evenly.")
+            raise ConfigError(f"{num_heads} attention heads cannot divide a width of {dim} evenly.")
         if normalizer == "sparsemax" and dropout > 0:
             raise ConfigError("Sparsemax weights are never dropped: set their dropout to 0.")
         self.num_heads = num_heads
@@ -84,7 +84,7 @@ class MultiHeadAttention(nn.Module):
         *,
         return_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch head token patch"] | None]:
-        """Return what the tokens collect, and the attention weights when asked."""
+        """Return the attended tokens, and the attention weights if requested."""
         q = self._split_heads(self.query(query))
         k, v = self._split_heads(self.key(memory)), self._split_heads(self.value(memory))
         mask = None if memory_mask is None else memory_mask[:, None, None, :]
@@ -117,7 +117,7 @@ def _scores(q: Tensor, k: Tensor) -> Tensor:
 def _attend_by_softmax(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
 ) -> Tensor:
-    """Fused softmax attention; a sample without memory attends to anything, and that is zeroed."""
+    """Fused softmax attention; the output of a fully masked sample is set to zero."""
     if mask is None:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     is_empty = ~mask.any(-1, keepdim=True)

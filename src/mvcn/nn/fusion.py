@@ -1,7 +1,4 @@
-"""Text-guided fusion (TGF): the text looks at the image and keeps what it needs.
-
-Beside it the fusion that it is compared with, in which text and image tokens are equals.
-"""
+"""Text-guided fusion (TGF), in which text attends to the image, and equal fusion as baseline."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,7 +9,7 @@ from mvcn.nn.attention import MultiHeadAttention, Normalizer
 
 
 class TextGuidedUnit(nn.Module):
-    r"""One round of reading the text and looking at the image.
+    r"""Self-attention over the text, attention from text to image, and a feed-forward layer.
 
     .. math::
         X &\leftarrow \mathrm{LN}(X + \mathrm{SelfAttention}(X, X, X)) \\
@@ -25,7 +22,7 @@ class TextGuidedUnit(nn.Module):
         dim: Width d of text and image tokens.
         num_heads: Attention heads.
         feedforward_dim: Width between the two layers of FFN.
-        dropout: Share dropped inside FFN and of what each step adds; never of attention weights.
+        dropout: Dropout probability inside FFN and of each residual; attention weights have none.
         attention: Normaliser of the text-to-image attention; softmax is the ablation.
 
     Source:
@@ -60,7 +57,7 @@ class TextGuidedUnit(nn.Module):
         *,
         return_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch head token patch"] | None]:
-        """Return the text tokens, and their attention weights over the image when asked."""
+        """Return the text tokens, and their attention weights over the image if requested."""
         read, _ = self.self_attention(text, text, text_mask)
         text = self.self_attention_norm(text + self.dropout(read))
         seen, weights = self.image_attention(text, image, image_mask, return_weights=return_weights)
@@ -70,14 +67,14 @@ class TextGuidedUnit(nn.Module):
 
 
 class TextGuidedFusion(nn.Module):
-    """Stacked text-guided units, which all look at the same image tokens.
+    """A stack of text-guided units, which all attend to the same image tokens.
 
     Args:
-        num_units: Units L; at least 1.
+        num_units: Number of units L; at least 1.
         dim: Width d of text and image tokens.
         num_heads: Attention heads of each unit.
         feedforward_dim: Width between the two feed-forward layers of each unit.
-        dropout: Share dropped in each unit, never of attention weights.
+        dropout: Dropout probability in each unit; attention weights have none.
         attention: Normaliser of the text-to-image attention; softmax is the ablation.
 
     Source:
@@ -111,7 +108,7 @@ class TextGuidedFusion(nn.Module):
     ) -> tuple[
         Float[Tensor, "batch token dim"], tuple[Float[Tensor, "batch head token patch"], ...]
     ]:
-        """Return the text tokens, and each unit's attention weights (none unless asked)."""
+        """Return the text tokens, and the attention weights of each unit if requested."""
         collected = []
         for unit in self.units:
             text, weights = unit(text, image, text_mask, image_mask, return_weights=return_weights)
@@ -121,7 +118,7 @@ class TextGuidedFusion(nn.Module):
 
 
 class EqualUnit(nn.Module):
-    r"""One round of self-attention over all tokens.
+    r"""Self-attention over all tokens, and a feed-forward layer.
 
     .. math::
         X &\leftarrow \mathrm{LN}(X + \mathrm{SelfAttention}(X, X, X)) \\
@@ -131,8 +128,8 @@ class EqualUnit(nn.Module):
         dim: Width d of the tokens.
         num_heads: Attention heads.
         feedforward_dim: Width between the two layers of FFN.
-        dropout: Share dropped inside FFN and of what each step adds.
-        attention_dropout: Share dropped of attention weights.
+        dropout: Dropout probability inside FFN and of each residual.
+        attention_dropout: Dropout probability of attention weights.
 
     Source:
         Vaswani et al., NeurIPS 2017, section 3.1.
@@ -158,7 +155,7 @@ class EqualUnit(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
     ) -> Float[Tensor, "batch token dim"]:
-        """Return the tokens after they have looked at each other."""
+        """Return the tokens after one round of attention."""
         read, _ = self.self_attention(tokens, tokens, mask)
         tokens = self.self_attention_norm(tokens + self.dropout(read))
         mixed: Tensor = self.feedforward_norm(tokens + self.dropout(self.feedforward(tokens)))
@@ -166,15 +163,15 @@ class EqualUnit(nn.Module):
 
 
 class EqualFusion(nn.Module):
-    """Multimodal fusion without a guide: text and image tokens in one row look at each other.
+    """Multimodal fusion without guidance: self-attention over text and image tokens together.
 
     Args:
-        num_units: Units; at least 1.
+        num_units: Number of units; at least 1.
         dim: Width d of text and image tokens.
         num_heads: Attention heads of each unit.
         feedforward_dim: Width between the two feed-forward layers of each unit.
-        dropout: Share dropped in each unit, but not of attention weights.
-        attention_dropout: Share dropped of attention weights.
+        dropout: Dropout probability in each unit, except of attention weights.
+        attention_dropout: Dropout probability of attention weights.
 
     Source:
         Wei et al., ACL 2023, the first row (MFS) of the ablation study.  Deviation: the paper's
@@ -204,7 +201,7 @@ class EqualFusion(nn.Module):
         text_mask: Bool[Tensor, "batch token"],
         image_mask: Bool[Tensor, "batch patch"],
     ) -> tuple[Float[Tensor, "batch both dim"], Bool[Tensor, "batch both"]]:
-        """Return the text tokens followed by the image tokens, and which of them are real."""
+        """Return text tokens followed by image tokens, and the mask of real ones."""
         tokens, mask = torch.cat([text, image], 1), torch.cat([text_mask, image_mask], 1)
         for unit in self.units:
             tokens = unit(tokens, mask)

@@ -1,4 +1,4 @@
-"""Layers of PyTorch, adapted: dropout that is fast on a CPU, and an LSTM over padded tokens."""
+"""Adapted layers of PyTorch: dropout that is fast on a CPU, and an LSTM over padded tokens."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -7,24 +7,24 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 LEVELS = 2**16
-"""Values of the 16 random bits that decide about one number."""
+"""Number of values of the 16 random bits that decide about one element."""
 NUMBERS_PER_DRAW = 4
-"""One draw of the generator has 64 bits."""
+"""Elements per draw of the generator, which has 64 bits."""
 
 
 class Dropout(nn.Dropout):
-    """Zero each number with probability p in training, and scale what is left by 1 / (1 - p).
+    """Zero each element with probability p in training, and scale the others by 1 / (1 - p).
 
-    On the CPU p is rounded to the nearest of 65,536 steps, and the scale is that of the rounded p,
-    so that the mean is kept exactly.
+    On the CPU p is rounded to a multiple of 1 / 65,536, and the scale uses the rounded p, so that
+    the mean is preserved exactly.
 
     Source:
-        Srivastava et al., JMLR 2014.  Deviation: PyTorch draws one random number for each number
-        of the input on a CPU; here one draw decides about four, from the same generator.
+        Srivastava et al., JMLR 2014.  Deviation: on a CPU PyTorch draws one random number per
+        element; here one draw of the same generator decides about four.
     """
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the input with some numbers zeroed; in evaluation as it is."""
+        """Return the input with elements dropped; unchanged in evaluation."""
         if not self.training or self.p == 0:
             return input
         is_plain = input.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -36,7 +36,7 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Let a module made elsewhere drop by `Dropout` wherever it has torch's own."""
+    """Replace all of torch's own dropout in a module by `Dropout`."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
@@ -44,14 +44,14 @@ def replace_dropout(module: nn.Module) -> None:
 
 
 class MaskedLstm(nn.Module):
-    """PyTorch's LSTM over the real tokens, which are the first of each row.
+    """An LSTM over the real tokens, which come first in each sequence.
 
     Args:
         dim: Width of the tokens.
         hidden_dim: Width of the states of one direction.
-        num_layers: Stacked layers.
-        bidirectional: Read from both ends; states are then twice as wide.
-        dropout: Between the layers.
+        num_layers: Number of stacked layers.
+        bidirectional: Read in both directions; states are then twice as wide.
+        dropout: Dropout probability between the layers.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class MaskedLstm(nn.Module):
         """Return the states; zeros for padding.
 
         Args:
-            tokens: Rows that begin with their real tokens.
+            tokens: Sequences that begin with their real tokens.
             mask: Which tokens are real.
             initial: First hidden and cell state, ``(layers x directions, batch, hidden_dim)``.
         """
-        # A row without tokens is read as one zero, whose state is then left out.
+        # An empty sequence is read as a single zero, whose state is masked below.
         lengths = mask.sum(1).clamp(min=1).cpu()
         shown = tokens.masked_fill(~mask.unsqueeze(-1), 0)
         packed = pack_padded_sequence(shown, lengths, batch_first=True, enforce_sorted=False)
@@ -97,7 +97,7 @@ class MaskedLstm(nn.Module):
 
 
 def _sixteen_bits(shape: torch.Size) -> Int[Tensor, "*shape"]:
-    """Return whole numbers drawn evenly from -32768 to 32767."""
+    """Return integers drawn uniformly from -32768 to 32767."""
     draws = torch.empty(-(-shape.numel() // NUMBERS_PER_DRAW), dtype=torch.int64)
     draws.random_(torch.iinfo(torch.int64).min, None)
     return draws.view(torch.int16)[: shape.numel()].view(shape)

@@ -1,4 +1,4 @@
-"""From tokens to one vector: the reduction unit (RU), means and learned attention."""
+"""Pool tokens into one vector: the reduction unit (RU), masked means, learned attention."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,11 +13,11 @@ class ReductionUnit(nn.Module):
     .. math::
         a = \mathrm{softmax}(\mathrm{MLP}(X)), \quad z = \mathrm{FC}\Bigl(\sum_i a_i x_i\Bigr)
 
-    with the softmax over the real tokens of X alone.
+    with the softmax over the real tokens of X only.
 
     Args:
         dim: Width d of the tokens and of the fused feature.
-        dropout: Share dropped inside MLP and FC, never of the attention weights.
+        dropout: Dropout probability inside MLP and FC; attention weights have none.
 
     Source:
         Wei et al., ACL 2023, reduction unit; the pooling is Yu et al., CVPR 2019 (MCAN).
@@ -38,7 +38,7 @@ class ReductionUnit(nn.Module):
         tokens: Float[Tensor, "batch token dim"],
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> Float[Tensor, "batch token"]:
-        """Return the share of each token in the pooled feature; exactly 0 for padding."""
+        """Return the weight of each token in the pooled feature; exactly 0 for padding."""
         return masked_softmax(self.score(tokens).squeeze(-1), mask)
 
     def forward(
@@ -55,8 +55,8 @@ class ReductionUnit(nn.Module):
 def masked_mean(
     tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
 ) -> Float[Tensor, "batch dim"]:
-    """Return the mean of the real tokens; zeros where there are none."""
-    # What is masked may hold anything, but zero times infinity would be no number.
+    """Return the mean of the real tokens; zeros without any."""
+    # Padding may hold any values, and zero times infinity would be NaN.
     real = tokens.masked_fill(~mask.unsqueeze(-1), 0)
     # A sum of float16 may exceed 65504 where the mean does not.
     total = real.sum(1, dtype=torch.promote_types(tokens.dtype, torch.float32))
@@ -68,13 +68,13 @@ def weighted_sum(
     scores: Float[Tensor, "batch token"],
     mask: Bool[Tensor, "batch token"],
 ) -> Float[Tensor, "batch dim"]:
-    """Return the mean of the real tokens by the softmax of their scores; zeros without any."""
+    """Return the mean of the real tokens weighted by softmaxed scores; zeros without any."""
     weights = masked_softmax(scores, mask).unsqueeze(-1)
     return (weights * tokens.masked_fill(~mask.unsqueeze(-1), 0)).sum(1)
 
 
 class ContextAttention(nn.Module):
-    r"""Pool tokens by how well they answer a question that is learned.
+    r"""Pool tokens by attention to a learned query q.
 
     .. math::
         u_t = \tanh(W h_t + b), \quad a = \mathrm{softmax}(u^\top q), \quad s = \sum_t a_t h_t
@@ -94,21 +94,21 @@ class ContextAttention(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]
     ) -> Float[Tensor, "batch dim"]:
-        """Return one vector for each row of tokens; zeros where there are none."""
+        """Return one vector per sample; zeros for one without tokens."""
         scores = torch.tanh(self.hidden(tokens)) @ self.question
         return weighted_sum(tokens, scores, mask)
 
 
 class GuidedAttention(nn.Module):
-    r"""Pool tokens by how well each fits a vector that guides.
+    r"""Pool tokens by additive attention to a guiding vector g.
 
     .. math::
         a = \mathrm{softmax}_t \bigl(w^\top \tanh(W h_t + U g)\bigr), \quad s = \sum_t a_t h_t
 
     Args:
         dim: Width of the tokens.
-        guide_dim: Width of the vector that guides.
-        hidden_dim: Width in which the two meet.
+        guide_dim: Width of the guiding vector.
+        hidden_dim: Width of the space in which tokens and guide are compared.
 
     Source:
         Bahdanau et al., ICLR 2015, appendix A.1.2.
@@ -123,7 +123,7 @@ class GuidedAttention(nn.Module):
     def scores(
         self, tokens: Float[Tensor, "batch token dim"], guide: Float[Tensor, "batch guide_dim"]
     ) -> Float[Tensor, "batch token"]:
-        """Return how well each token fits, before the softmax."""
+        """Return the score of each token before the softmax."""
         hidden = torch.tanh(self.token(tokens) + self.guide(guide).unsqueeze(1))
         scores: Tensor = self.score(hidden).squeeze(-1)
         return scores
@@ -134,5 +134,5 @@ class GuidedAttention(nn.Module):
         guide: Float[Tensor, "batch guide_dim"],
         mask: Bool[Tensor, "batch token"],
     ) -> Float[Tensor, "batch dim"]:
-        """Return one vector for each row of tokens; zeros where there are none."""
+        """Return one vector per sample; zeros for one without tokens."""
         return weighted_sum(tokens, self.scores(tokens, guide), mask)

@@ -1,9 +1,9 @@
 """Sparsemax: attention weights with exact zeros.
 
-On a CPU, the rows of large tensors are computed by the C code in ``sparsemax.c``. It is compiled in
-each process that needs it, in a quarter of a second, where there is a compiler; torch computes the
-same otherwise. The library lies in a folder of the process alone and is deleted as soon as it is
-loaded, so that no other user, processor or version can leave one behind.
+On a CPU, large tensors are computed by the C code in ``sparsemax.c``, which each process compiles
+at first use in a quarter of a second; without a compiler, torch computes the same. The library is
+written to a private temporary folder and deleted once loaded, so that one built by another user,
+processor or version is never loaded.
 """
 
 import ctypes
@@ -19,13 +19,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# Scores worked on at a time on a CPU: 1 MiB of float32, so that the passes stay in the cache.
+# Scores processed at a time on a CPU: 1 MiB of float32, which fits into the cache.
 CHUNK = 2**18
-# Numbers in one call from which C code pays: about half of a training step's attention weights.
+# Scores per call above which C code pays off: about half of a training step's attention weights.
 WORTH_COMPILING = 2**16
 SOURCE = Path(__file__).with_name("sparsemax.c")
 TYPES = {torch.float32: "float", torch.float64: "double"}
-# Sums may be taken in any order, which is what lets a compiler use the processor's vectors.
+# Sums may be reordered, which lets the compiler vectorise them.
 VECTORS = ("-march=native", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")
 FLAGS = ("-std=c11", "-O3", *VECTORS, "-fopenmp", "-shared", "-fPIC", "-w")
 MOST_SECONDS = 60
@@ -40,16 +40,15 @@ def sparsemax(
         \mathrm{sparsemax}(s) = \arg\min_{p \in \Delta} \lVert p - s \rVert^2
                               = \max(s - \tau(s), 0)
 
-    with the one threshold tau that makes the row sum 1. Unlike softmax, low scores get exactly 0.
-    Rows are the last axis; a single number is a row of one score.
+    with the unique threshold tau for which the row sums to 1. Unlike softmax, low scores get
+    exactly 0. Rows lie along the last axis; a scalar is a row of one score.
 
-    The result is float32 (float64 for float64 scores), whatever the autocast state: in bfloat16 a
-    row sum would be off by 1e-2. A row of which nothing may be attended gives zeros and passes no
-    gradient. A score of +inf takes all the weight, shared among equals; NaN makes its row NaN, and
-    so does NaN in a gradient.
+    The result is float32 (float64 for float64 scores), also under autocast: in bfloat16 a row sum
+    would be off by 1e-2. A fully masked row gives zeros and passes no gradient. Scores of +inf
+    share all the weight; a NaN makes its row NaN, also in a gradient.
 
-    It is an operator of torch, ``torch.ops.mvcn.sparsemax``: it can be compiled, traced and mapped
-    over (`torch.func.vmap`). `torch.export` writes torch's own operations in its place.
+    It is a torch operator, ``torch.ops.mvcn.sparsemax``, which can be compiled, traced and used
+    under `torch.func.vmap`. `torch.export` replaces it by torch's own operations.
 
     Args:
         scores: Any real numbers; -inf counts as masked.
@@ -58,8 +57,7 @@ def sparsemax(
     Source:
         Martins & Astudillo, ICML 2016, Algorithm 1 (forward) and the Jacobian (backward).
         Deviation: on a CPU the threshold is found without sorting, by the active-set steps of
-        Michelot, J. Optim. Theory Appl. 1986, which are exact too. Where there is a compiler, C
-        code takes them for large tensors.
+        Michelot, J. Optim. Theory Appl. 1986, which are exact, too; for large tensors in C.
     """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if scores.dim() == 0:
@@ -68,7 +66,7 @@ def sparsemax(
 
 
 class _Sparsemax(torch.autograd.Function):
-    """The operator for `torch.func`, which cannot look into gradients given to `torch.library`."""
+    """The operator for `torch.func`, which ignores gradients registered by `torch.library`."""
 
     generate_vmap_rule = True
 
@@ -86,14 +84,14 @@ class _Sparsemax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (weights,) = ctx.saved_tensors
-        # Only torch's own operations can be differentiated once more.
+        # Only torch's own operations have second derivatives.
         if torch.is_grad_enabled() or _is_written_out(weights):
             return _center_by_torch(weights, gradient), None
         return torch.ops.mvcn.sparsemax_backward(weights, gradient), None
 
 
 def _is_written_out(scores: Tensor) -> bool:
-    """Return whether a program is written that does not know the operator, or would be faster."""
+    """Return whether torch's own operations are needed (export) or faster (compiled on a GPU)."""
     is_fused = torch.compiler.is_compiling() and scores.device.type != "cpu"
     return torch.compiler.is_exporting() or is_fused
 
@@ -102,7 +100,7 @@ def _project(scores: Tensor, mask: Tensor | None) -> Tensor:
     scores = _masked(scores, mask)
     if scores.numel() == 0:
         return scores.new_empty(scores.shape)
-    if scores.device.type != "cpu":  # a loop that depends on data would make a GPU wait for the CPU
+    if scores.device.type != "cpu":  # a data-dependent loop would synchronise the GPU
         return _project_by_sorting(scores).contiguous()
     library = _worthwhile_library(scores)
     if library is None:
@@ -124,7 +122,7 @@ def _worthwhile_library(tensor: Tensor) -> ctypes.CDLL | None:
 
 @cache
 def row_library(dtype: torch.dtype) -> ctypes.CDLL | None:
-    """Compile and load ``sparsemax.c`` for a dtype; None where that cannot be done."""
+    """Compile and load ``sparsemax.c`` for a dtype; return None if that fails."""
     compiler = shutil.which("cc")
     if compiler is None or dtype not in TYPES:
         return None
@@ -145,7 +143,7 @@ def row_library(dtype: torch.dtype) -> ctypes.CDLL | None:
 
 
 def for_each_row(function: Any, *tensors: Tensor) -> Tensor:
-    """Call a C function with the tensors, in the type of the first, and one for its result."""
+    """Call a C function on tensors, converted to the dtype of the first, and return its result."""
     inputs = [tensor.to(tensors[0].dtype).contiguous() for tensor in tensors]
     result = torch.empty_like(inputs[0])
     width = result.shape[-1]
@@ -156,9 +154,9 @@ def for_each_row(function: Any, *tensors: Tensor) -> Tensor:
 
 
 def _center_by_torch(weights: Tensor, gradient: Tensor) -> Tensor:
-    """Take the mean over each row's support from the gradient there; elsewhere there is none.
+    """Subtract the mean over each row's support from the gradient there; elsewhere it is 0.
 
-    A row without support keeps its weights: zeros of a masked row, or NaN.
+    A row without support returns its weights: zeros of a masked row, or NaN.
     """
     support = weights.sign()
     on_support = support * gradient
@@ -173,7 +171,7 @@ def _masked(scores: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _below_maximum(scores: Tensor) -> Tensor:
-    """Shift each row's maximum to 0 and cut at -1, below which no score gets weight.
+    """Shift each row's maximum to 0 and clamp at -1, below which no score gets weight.
 
     An infinite maximum is replaced by the largest finite number: the difference of two infinities
     would be NaN.
@@ -183,7 +181,7 @@ def _below_maximum(scores: Tensor) -> Tensor:
 
 
 def _project_by_sorting(scores: Tensor) -> Tensor:
-    """Take the threshold of the largest support that agrees with its own threshold."""
+    """Project by the threshold of the largest support that is consistent with it."""
     shifted = _below_maximum(scores)
     ordered = shifted.sort(-1, descending=True).values
     excess = ordered.cumsum(-1) - 1
@@ -248,7 +246,7 @@ def _map_centering(
 
 
 def _with_batch_first(tensors: Sequence[Tensor], batch_dims: Sequence[int | None]) -> list[Tensor]:
-    """Return tensors that fit by broadcasting, with the axis that is mapped over in front."""
+    """Return broadcastable tensors with the mapped axis in front."""
     pairs = list(zip(tensors, batch_dims, strict=False))
     rank = max(tensor.dim() + (dim is None) for tensor, dim in pairs)
     return [tensor if dim is None else _in_front(tensor, dim, rank) for tensor, dim in pairs]
@@ -259,7 +257,7 @@ def _in_front(tensor: Tensor, dim: int, rank: int) -> Tensor:
     return moved[(slice(None), *[None] * (rank - moved.dim()))]
 
 
-# These parts of torch.library.custom_op alone: the rest takes time in each call.
+# Registered piece by piece, as torch.library.custom_op adds overhead to each call.
 _OPERATORS = {
     "sparsemax(Tensor scores, Tensor? mask)": (_project, _like_projected, _map_projection),
     "sparsemax_backward(Tensor weights, Tensor gradient)": (

@@ -1,4 +1,4 @@
-"""The unimodal-label head: labels of text and image, and what follows for the post."""
+"""The unimodal-label head: predict labels of text and image, and derive that of the post."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,14 +18,14 @@ class UnimodalLabelHead(nn.Module):
 
     with the mean text token, the mean image token and the fused feature z.
 
-    Where a dataset's label is a fixed function of a text label and an image label, a classifier of
-    the post's label ignores the information of the two. The pair is predicted as one, since text
-    and image of a post mostly match. A post without a text or an image is predicted from the other.
+    If the labels of a dataset follow from a text label and an image label, a classifier of the
+    post's label alone ignores the information in these two. The pair is predicted jointly, since
+    text and image of a post mostly agree. A post without text or image is predicted from the other.
 
     Args:
         dim: Width of tokens and fused feature.
-        num_classes: Classes K.
-        dropout: Share dropped before the classifier.
+        num_classes: Number of classes K.
+        dropout: Dropout probability before the classifier.
 
     Source:
         Not in Wei et al., ACL 2023; ours, and off in the recipe of the paper.
@@ -49,7 +49,7 @@ class UnimodalLabelHead(nn.Module):
         text_mask: Bool[Tensor, "batch token"],
         image_mask: Bool[Tensor, "batch patch"],
     ) -> Float[Tensor, "batch classes classes"]:
-        """Return the logits of each pair of text label and image label."""
+        """Return the logits of all pairs of text label and image label."""
         means = [masked_mean(text, text_mask), masked_mean(image, image_mask)]
         logits: Tensor = self.classifier(torch.cat([*means, fused], -1))
         return logits.view(-1, self.num_classes, self.num_classes)
@@ -57,9 +57,9 @@ class UnimodalLabelHead(nn.Module):
     def merge(
         self, pair_logits: Float[Tensor, "batch classes classes"]
     ) -> Float[Tensor, "batch classes"]:
-        """Return the log-probabilities of the post's label by the rule.
+        """Return the log-probabilities of the post's label by the merge rule.
 
-        Pairs that the rule does not know are left out.
+        Pairs that the rule does not cover are left out.
         """
         pairs = pair_logits.flatten(1).softmax(-1)
         rule = _share_of_last(self.merge_table.to(pairs.dtype)).flatten(0, 1)
@@ -73,7 +73,7 @@ def estimate_merge_table(
 ) -> Float[Tensor, "classes classes classes"]:
     """Return the share of posts with text label a, image label b and label k, as [a, b, k].
 
-    Posts without one of the two unimodal labels (-1) are left out; without any others, all is 0.
+    Posts without one of the two unimodal labels (-1) are left out; if none is left, all is 0.
     """
     has_both = (text_labels >= 0) & (image_labels >= 0)
     table = torch.zeros(num_classes, num_classes, num_classes)
@@ -83,6 +83,6 @@ def estimate_merge_table(
 
 
 def _share_of_last(shares: Float[Tensor, "*rows classes"]) -> Float[Tensor, "*rows classes"]:
-    """Return the probability of the last index given the others; 0 where they do not occur."""
+    """Return the probability of the last index given the others; 0 if these do not occur."""
     totals = shares.sum(-1, keepdim=True)
     return shares / totals.where(totals > 0, 1.0)

@@ -17,33 +17,33 @@ CONGRUITY_FILE = "congruity.safetensors"
 
 
 class SemanticCongruityTrainer(TermTrainer):
-    """The Trainer, with the constraint added to the loss that the model returns.
+    """A Trainer that adds the constraint to the loss that the model returns.
 
-    It constrains the input of the model's output layer, one vector per sample. The queue is saved
-    with each checkpoint and restored with it, takes each micro-batch once, and is the same on all
-    processes. Under gradient accumulation the loss is the mean over micro-batches, whatever
+    It constrains the input of the model's output layer, one vector per sample. Each micro-batch
+    enters the queue once; the queue is saved and restored with each checkpoint, and is the same on
+    all processes. With gradient accumulation the loss is the mean over micro-batches, whatever
     ``num_items_in_batch`` is.
 
     Args:
-        model: A classifier that returns its loss and is given ``labels``, one class a sample.
+        model: A classifier that takes ``labels``, one class per sample, and returns its loss.
         congruity_weight: lambda, the factor of the constraint.
-        queue_size: Samples remembered, N; see `SemanticCongruityLoss`. Never more than there are
-            to train on: a longer queue would take more than an epoch to fill.
-        congruity_form: Which distance to the own centroid; see `congruity_loss`.
-        output_layer: The layer whose input is constrained; by default the last linear layer with
-            as many outputs as ``model.config.num_labels``.
-        options: As for the Trainer.
+        queue_size: Samples in the queue, N; see `SemanticCongruityLoss`. At most the number of
+            training samples is used: a longer queue would take more than an epoch to fill.
+        congruity_form: Form of the loss; see `congruity_loss`.
+        output_layer: Layer whose input is constrained; by default the last linear layer with as
+            many outputs as ``model.config.num_labels``.
+        options: Options of the Trainer.
 
     Raises:
-        ConfigError: The model has no such layer, or a setting does not exist or is out of range.
+        ConfigError: The model has no such layer, or an option is invalid.
 
     Source:
-        Wei et al., ACL 2023, who constrain one model of texts and images. That the constraint
-        helps other classifiers is their outlook; weight and default layer are our choice.
+        Wei et al., ACL 2023, for one model of texts and images; its use for other classifiers is
+        their outlook. The default weight and layer are our choice.
     """
 
     loss_is_scaled_for_ga = False
-    """The Trainer divides by the accumulation steps itself."""
+    """Tells the Trainer to divide the loss by the accumulation steps."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class SemanticCongruityTrainer(TermTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the model's own loss, in training with the constraint.
+        """Return the loss of the model, in training plus the weighted constraint.
 
         Raises:
-            ConfigError: The output layer does not read one vector a sample.
-            DataError: The labels are not one class a sample.
+            ConfigError: The input of the output layer is not one vector per sample.
+            DataError: The labels are not one class per sample.
         """
         labels = inputs.get("labels")
         if labels is None:
@@ -100,14 +100,14 @@ class SemanticCongruityTrainer(TermTrainer):
         features, self._features = self._features, None
         if labels.dim() != 1:
             raise DataError(
-                f"Labels of shape {tuple(labels.shape)} do not name one class a sample, which the "
-                "constraint needs."
+                f"The constraint needs one class per sample, but labels have shape "
+                f"{tuple(labels.shape)}."
             )
         if features is None or features.shape[:-1] != labels.shape:
             shape = None if features is None else tuple(features.shape)
             raise ConfigError(
-                f"The output layer reads {shape} for {len(labels)} samples, but the constraint "
-                "needs one vector each: name the layer that does by output_layer."
+                "The constraint needs one vector per sample, but the input of the output layer has "
+                f"shape {shape} for {len(labels)} samples: pass another layer as output_layer."
             )
         return features
 
@@ -123,10 +123,10 @@ class SemanticCongruityTrainer(TermTrainer):
 
 
 def find_output_layer(model: nn.Module) -> nn.Linear:
-    """Return the last linear layer with one output a class.
+    """Return the last linear layer with one output per class.
 
     Raises:
-        ConfigError: There is none, or the model does not say how many classes it has.
+        ConfigError: There is none, or the model's config has no ``num_labels``.
     """
     num_labels = getattr(getattr(model, "config", None), "num_labels", None)
     for layer in reversed(list(model.modules())):
@@ -134,5 +134,5 @@ def find_output_layer(model: nn.Module) -> nn.Linear:
             return layer
     raise ConfigError(
         f"{type(model).__name__} has no linear layer with one output for each of {num_labels} "
-        "classes: name its last layer by output_layer."
+        "classes: pass its last layer as output_layer."
     )

@@ -1,4 +1,4 @@
-"""The model card: what a model is, was made from, and is good for, written from its run's files."""
+"""The model card of a run: its data, model, metrics and limits, for the Hugging Face hub."""
 
 import re
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ def model_card(
 ) -> str:
     """Return the card of a run as Markdown with the front matter of the Hugging Face hub.
 
-    The licence is left to whoever publishes the model: it depends on the posts.
+    The licence is left to the publisher of the model, since it depends on the posts.
 
     Args:
-        name: What the model is called, such as the name of the run folder.
+        name: Name of the model, such as that of the run folder.
         config: Content of its ``config.yaml``.
         metrics: Content of its ``metrics.json``.
         environment: Content of its ``environment.json``.
@@ -79,7 +79,7 @@ def _front_matter(name: str, data: Mapping[str, Any], metrics: Mapping[str, Any]
     ]
     about = ModelCardData(
         library_name="mvcn",
-        pipeline_tag="other",  # the hub has no such task yet; the tags name it
+        pipeline_tag="other",  # the hub has no such task; the tags name it
         tags=list(TAGS),
         metrics=sorted(set(METRICS.values())),
         model_name=name,
@@ -89,13 +89,13 @@ def _front_matter(name: str, data: Mapping[str, Any], metrics: Mapping[str, Any]
 
 
 def _dataset(data: Mapping[str, Any]) -> str:
-    """Return the name of the dataset, without the folders of the user who trained."""
+    """Return the name of the dataset, without paths on the user's machine."""
     files = [Path(data[key]).name for key in ("train", "dev", "root") if data[key] is not None]
     return f"{data['name']} ({', '.join(files)})" if files else str(data["name"])
 
 
 def _split(data: Mapping[str, Any], seed: int) -> str:
-    """Return in words how the posts were split."""
+    """Return a sentence on how the posts were split."""
     if data["train"] is not None and data["dev"] is not None:
         return "Train and dev posts are two datasets."
     if data["train"] is not None:
@@ -114,17 +114,17 @@ def _shares(splits: Mapping[str, float]) -> str:
 
 
 def _reads(network: str) -> str:
-    """Return in words what of a post the network looks at."""
+    """Return a sentence on which modalities the network reads."""
     about = system(network)
     if not about.reads_image:
-        return "It reads the text alone."
+        return "It reads only the text."
     if "text" not in about.reads:
-        return "It reads the image alone."
+        return "It reads only the image."
     return "The text or the image of a post may be missing."
 
 
 def _encoders(model: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names of the encoders, without the folders of the user who trained."""
+    """Return the names of the encoders, without paths on the user's machine."""
     named = {"text": model["text_encoder"], "image": model["image_encoder"]}
     if model["attribute_model"] is not None:
         named["image attributes"] = model["attribute_model"]
@@ -132,7 +132,7 @@ def _encoders(model: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _plain(value: object) -> object:
-    """Keep a text from being read as Markdown or HTML."""
+    """Escape a text so that it is not read as Markdown or HTML."""
     if not isinstance(value, str):
         return value
     return MARKDOWN.sub(r"\\\1", " ".join(value.split()))

@@ -21,30 +21,30 @@ from mvcn.training.run_folder import Run
 from mvcn.training.trainer import split_targets
 
 AUXILIARY_FOLDER = "auxiliary"
-"""Of checkpoints, in the run folder, while the auxiliary module is trained."""
+"""Folder in the run folder for checkpoints of the auxiliary module while it is trained."""
 
 
 class QueuePrefill(TrainerCallback):
-    """Fills the centroid queue once, then switches the congruity term on.
+    """Fills the centroid queue once, then activates the congruity term.
 
-    It draws no random number, so an interrupted run that resumes later gives the same result.
+    It draws no random number, so an interrupted run gives the same result when it resumes.
 
     Args:
-        objective: Owner of the queue and of the switch.
+        objective: Owner of the queue; is activated.
         posts: Training posts; a random `queue_size` of them go through the model.
         batch_size: Posts per forward pass.
         prefill: ``none`` starts with an empty queue, ``self`` fills it after `epochs` of
             cross-entropy alone, ``auxiliary`` and ``auxiliary-run`` before the first step.
         epochs: For ``self``.
-        seed: Of the choice of posts.
-        auxiliary: The model that makes the features for ``auxiliary`` and ``auxiliary-run``; it
-            is discarded then.
+        seed: Seed of the choice of posts.
+        auxiliary: Model that computes the features for ``auxiliary`` and ``auxiliary-run``, and is
+            then discarded.
 
     Source:
         Wei et al., ACL 2023 (accumulating calibration): an auxiliary representation module fills
         the queue. Deviation: which model the authors used, and how they trained it, is not known
-        to us: ``auxiliary`` is a copy of the model that has learned by itself. ``self``, the model
-        in training in its place, is ours.
+        to us: ``auxiliary`` is a copy of the model, trained separately on cross-entropy alone.
+        ``self``, which uses the model in training instead, is ours.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class QueuePrefill(TrainerCallback):
         self.auxiliary = auxiliary
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start at once unless the model is to be trained first."""
+        """Activate the objective at once, unless the model is to be trained first."""
         if self.auxiliary is not None and not self.objective.congruity_active:
             self._fill(self.auxiliary)
             self.auxiliary = None
@@ -74,7 +74,7 @@ class QueuePrefill(TrainerCallback):
             self.objective.activate()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start when the model was trained on cross-entropy for `epochs`."""
+        """Fill and activate once the model was trained on cross-entropy for `epochs`."""
         is_due = state.epoch is not None and state.epoch >= self.epochs
         if self.prefill == "self" and is_due and not self.objective.congruity_active:
             self._fill(kwargs["model"])
@@ -103,7 +103,7 @@ class QueuePrefill(TrainerCallback):
         return RankCollator(self.posts.collate, rows[0])(own)
 
     def _batches(self, queue_size: int) -> list[list[dict[str, Any]]]:
-        """Return as many posts as fit into the queue, sorted by length to save padding."""
+        """Return batches of as many posts as fit into the queue, sorted by length."""
         chosen = np.random.default_rng(self.seed).permutation(len(self.posts))
         order = sorted(chosen[:queue_size].tolist(), key=self.posts.lengths.__getitem__)
         starts = range(0, len(order), self.batch_size)
@@ -111,15 +111,15 @@ class QueuePrefill(TrainerCallback):
 
 
 def load_auxiliary(run: Path | None, model: MvcnForClassification) -> MvcnForClassification:
-    """Return the model of a run, which fills the queue of another.
+    """Return the model of a finished run, to fill the queue of another run.
 
     Args:
-        run: Run folder, as `objective.prefill_run` names it.
-        model: In training.
+        run: Run folder, from `objective.prefill_run`.
+        model: Model in training.
 
     Raises:
-        ConfigError: No run is named, or its model differs in what it reads or tells apart.
-        RunError: What is named is not a run.
+        ConfigError: No run is given, or its model has other classes, feature size or encoders.
+        RunError: The folder is not a run.
     """
     if run is None:
         raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
@@ -131,7 +131,7 @@ def load_auxiliary(run: Path | None, model: MvcnForClassification) -> MvcnForCla
 def _require_alike(
     auxiliary: MvcnForClassification, model: MvcnForClassification, run: Path
 ) -> None:
-    """Raise a ConfigError unless the auxiliary model can read what the model reads."""
+    """Raise a ConfigError unless the auxiliary model has the same inputs and outputs."""
     for what, one, other in (
         ("classes", auxiliary.class_names, model.class_names),
         ("feature size", auxiliary.network.feature_size, model.network.feature_size),

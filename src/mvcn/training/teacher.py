@@ -21,26 +21,27 @@ from mvcn.nn.pooling import masked_mean
 
 FOLDS = 5
 INVERSE_PENALTY = 1e-3
-"""C of the logistic regression: standardised features outnumber the posts of small data sets."""
+"""C of the logistic regression: small datasets have fewer posts than features."""
 MAX_ITERATIONS = 300
 MOST_POSTS = 20_000
-"""That the teacher is trained on, and whose features are held at a time: half a gigabyte."""
+"""Posts that the teacher is trained on, and whose features are held at a time: 0.5 GB."""
 BATCH_SIZE = 64
 TEXT_LAYERS = 4
-"""Layers below the last say more about tone: the last was trained to separate topics."""
+"""Uppermost layers used: those below the last say more about tone than the last, which was trained
+to separate topics."""
 
 
 def add_teacher_targets(encoded: EncodedPosts, model: MvcnForClassification, seed: int) -> None:
     """Add to each training post the probabilities that a linear teacher predicts for it.
 
     The teacher is a logistic regression on the mean tokens of the encoders as they are before
-    training. It predicts pairs of text and image label where the model has a head for them and all
-    posts have both, and what the merge rule makes of the pairs; else the label.
+    training. If the model has a unimodal-label head and all posts have both unimodal labels, it
+    predicts pairs of these, which the merge rule turns into labels; else it predicts the label.
 
     Args:
-        encoded: The training posts as the model reads them.
-        model: Its encoders make the features.
-        seed: Of the choice of posts that the teacher is trained on, where there are too many.
+        encoded: Training posts.
+        model: The model whose encoders compute the features.
+        seed: Seed of the choice of posts to train the teacher on, if there are more than enough.
 
     Source:
         Not in Wei et al., ACL 2023; ours. Distillation: Hinton et al., 2015. A teacher that has
@@ -70,12 +71,12 @@ def add_teacher_targets(encoded: EncodedPosts, model: MvcnForClassification, see
 class OutOfFoldTeacher:
     """A logistic regression for each fold, fitted on the posts of the other folds.
 
-    Where the others are of one class, or there are none, the classes' shares take its place.
+    If the others have a single class, or there are none, it predicts the shares of the classes.
 
     Args:
-        features: One row per post.
+        features: One feature vector per post.
         labels: 0 to `num_classes` - 1.
-        folds: Number of each post's fold, from 0.
+        folds: Fold number of each post, from 0.
         num_classes: Classes, some of which may be missing.
     """
 
@@ -98,7 +99,7 @@ class OutOfFoldTeacher:
     def probabilities(
         self, features: Float[np.ndarray, "posts dim"], folds: Int[np.ndarray, " posts"]
     ) -> Float[np.ndarray, "posts classes"]:
-        """Return the class probabilities of posts, from the classifier that has not seen them."""
+        """Return the class probabilities of posts from the classifiers that have not seen them."""
         found = np.tile(self.shares, (len(features), 1))
         for fold, classifier in self.classifiers.items():
             own = np.flatnonzero(folds == fold)
@@ -117,9 +118,9 @@ def out_of_fold_probabilities(
     """Return the class probabilities of each post from a classifier that has not seen its group.
 
     Args:
-        features: One row per post.
+        features: One feature vector per post.
         labels: 0 to `num_classes` - 1.
-        groups: Number of each post's group; posts of one group are in the same fold.
+        groups: Group number of each post; posts of one group are in the same fold.
         num_classes: Classes, some of which may be missing.
     """
     folds = group_folds(groups, FOLDS)
@@ -134,16 +135,16 @@ def pooled_features(
 ) -> Float[np.ndarray, "posts dim"]:
     """Return each post's mean text token, of several layers, and its mean image token.
 
-    Zeros for a missing text or image.
+    A missing text or image gives zeros.
 
     Args:
-        model: Its encoders are used as they are, without dropout.
-        posts: Posts, batched by the length of their texts.
-        positions: Of the posts to pool, in the order of the result.
+        model: Its encoders are used without dropout.
+        posts: Encoded posts.
+        positions: Positions of the posts to pool, in the order of the result.
     """
     was_training = model.training
     model.eval()
-    # The longest first: the memory that they took has room for all others.
+    # Longest first: the memory allocated for them fits all others.
     order = sorted(range(len(positions)), key=lambda i: -posts.lengths[positions[i]])
     features = np.zeros((0, 0), dtype=np.float32)
     with tqdm(total=len(order), desc="Encoder features", unit="post") as progress:
@@ -161,7 +162,7 @@ def pooled_features(
 def _pool(
     model: MvcnForClassification, batch: dict[str, Tensor]
 ) -> Float[Tensor, "batch text_and_image"]:
-    assert model.text_encoder is not None  # only systems that read both have a teacher
+    assert model.text_encoder is not None  # only networks that read both have a teacher
     batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     mask = batch["attention_mask"]
     text = upper_text_tokens(model.text_encoder, batch["input_ids"], mask, TEXT_LAYERS)

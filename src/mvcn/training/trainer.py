@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer with an objective outside the model; it keeps the best epoch."""
+"""The Hugging Face Trainer with an objective outside the model; keeps the best epoch."""
 
 import shutil
 from collections.abc import Mapping
@@ -38,21 +38,21 @@ OBJECTIVE_FILE = "objective.safetensors"
 RUNNING_WEIGHTS_FILE = "running.safetensors"
 KEPT_CHECKPOINTS = 2
 BEST_METRIC = "f1_weighted"
-"""Of the dev posts: the epoch in which it is highest is kept, and is what the run saves."""
+"""Metric on the dev posts by which the epoch that the run saves is chosen."""
 HEADLINE_METRICS = ("accuracy", BEST_METRIC, "f1_macro", "expected_calibration_error")
 
 
 @dataclass(frozen=True, slots=True)
 class DevEvaluation:
-    """The predictions of a model for the dev posts, and how good they are."""
+    """Predictions of a model for the dev posts, and their evaluation."""
 
     probabilities: Float[np.ndarray, "batch classes"]
-    """At the temperature of `calibration`, as the saved model gives them."""
+    """At the temperature of `calibration`, as the saved model returns them."""
     calibration: Calibration
     """Fitted on these posts."""
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
-    """Evaluation by what posts have (as in `MODALITIES`); empty where all have the same."""
+    """Evaluation per group of `MODALITIES`; empty if all posts are in one group."""
 
 
 def split_targets(batch: Mapping[str, Any]) -> tuple[dict[str, Any], Targets]:
@@ -62,14 +62,14 @@ def split_targets(batch: Mapping[str, Any]) -> tuple[dict[str, Any], Targets]:
 
 
 class TermTrainer(Trainer):
-    """The Trainer, which also logs the mean of each term of a loss since the last log."""
+    """A Trainer that also logs the mean of each loss term since the last log."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._terms: dict[str, list[Tensor]] = {}
 
     def add_terms(self, terms: Mapping[str, Tensor]) -> None:
-        """Collect the terms of one batch, without waiting for their values."""
+        """Collect the terms of one batch without waiting for their values."""
         for name, value in terms.items():
             self._terms.setdefault(name, []).append(value.detach())
 
@@ -86,13 +86,13 @@ class TermTrainer(Trainer):
 
 
 class MvcnTrainer(TermTrainer):
-    """Trains any classifier by an `Objective`, and saves its state with each checkpoint.
+    """Trains any classifier by an `Objective`, whose state is saved with each checkpoint.
 
-    What differs from the Trainer: the loss comes from outside the model and its terms are logged
-    by name, the queue takes each micro-batch once after its backward pass, encoders have a
-    learning rate of their own, the order of posts is a function of seed and epoch, and averaged
-    weights, where there are any, are evaluated and saved. Several processes share each batch, with
-    the results of one process; a checkpoint counts only once it is complete.
+    Differences from the Trainer: the loss is computed outside the model and its terms are logged by
+    name; each micro-batch enters the queue once, after its backward pass; encoders have a separate
+    learning rate; the order of posts depends only on seed and epoch; averaged weights, if any, are
+    evaluated and saved. Several processes share each batch, with the results of a single process. A
+    checkpoint counts only once it is complete.
     """
 
     def __init__(
@@ -122,13 +122,13 @@ class MvcnTrainer(TermTrainer):
         self._step: tuple[Any, Targets] | None = None
 
     def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train, all processes but the first with random numbers of their own."""
+        """Train; each process but the first is seeded by its rank."""
         if self.args.process_index > 0:
             seed_rank(self.args.seed, 0, self.args.process_index)
         return super().train(*arguments, **options)
 
     def evaluate_dev(self, posts: EncodedPosts) -> DevEvaluation:
-        """Evaluate the model as it is now, in the precision of its weights; fit its temperature."""
+        """Evaluate the current model in the precision of its weights, and fit its temperature."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         prediction = self.predict(posts)
         logits = torch.from_numpy(prediction.predictions)
@@ -148,7 +148,7 @@ class MvcnTrainer(TermTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the objective's loss of a batch, averaged over its posts."""
+        """Return the objective's loss, averaged over the posts of a batch."""
         inputs, targets = split_targets(inputs)
         if not model.training:
             targets = self._mask_repeats(targets)
@@ -161,7 +161,7 @@ class MvcnTrainer(TermTrainer):
         return (loss, output) if return_outputs else loss
 
     def _mask_repeats(self, targets: Targets) -> Targets:
-        """Mask the repeated posts by which several processes fill up the end of an evaluation."""
+        """Mask the repeated posts that pad the last evaluation batch of several processes."""
         loader, size = self.accelerator.gradient_state, len(targets.labels)
         is_filled_up = loader.end_of_dataloader and loader.remainder > 0
         if self.args.world_size == 1 or not is_filled_up:
@@ -170,7 +170,7 @@ class MvcnTrainer(TermTrainer):
         return targets._replace(valid_mask=place < loader.remainder)
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
-        """Run one micro-batch, then let the queue take it.
+        """Train on one micro-batch, then add it to the queue.
 
         Raises:
             MvcnError: The loss is not finite.
@@ -187,14 +187,14 @@ class MvcnTrainer(TermTrainer):
         return loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Give encoders their own learning rate, and biases and norms no weight decay."""
+        """Create AdamW with a separate rate for encoders, and no decay of biases and norms."""
         if self.optimizer is None:
             self.optimizer: Any = torch.optim.AdamW(self._parameter_groups(), fused=True)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return 0: the Trainer's estimate walks the model at each step, and nothing reads it."""
+        """Return 0: the Trainer's estimate, which is not used, walks the model at each step."""
         return 0
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
@@ -240,7 +240,7 @@ class MvcnTrainer(TermTrainer):
             super()._maybe_log_save_evaluate(*arguments, **options)
 
     def full_state_dict(self) -> dict[str, Tensor] | None:
-        """Return the weights that are split over devices by FSDP; None where each has all.
+        """Return the complete weights if FSDP shards them over devices, else None.
 
         All processes must call it.
         """
@@ -250,10 +250,10 @@ class MvcnTrainer(TermTrainer):
         return weights
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a complete checkpoint, and only then delete an older one.
+        """Write a complete checkpoint, and only then delete older ones.
 
         Raises:
-            RunError: It could not be written; its files are removed, and older ones are kept.
+            RunError: It could not be written; its files are removed, older checkpoints are kept.
         """
         checkpoints = Path(self.args.output_dir)
         folder = checkpoints / f"checkpoint-{self.state.global_step}"
@@ -273,7 +273,7 @@ class MvcnTrainer(TermTrainer):
             rotate_checkpoints(str(checkpoints), KEPT_CHECKPOINTS, best, use_mtime=True)
 
     def _begin(self, folder: Path) -> None:
-        """Delete what an earlier attempt at this checkpoint may have left, before anyone writes."""
+        """Delete leftovers of an earlier attempt at this checkpoint before any process writes."""
         if self.args.should_save and folder.exists():
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
@@ -287,7 +287,7 @@ class MvcnTrainer(TermTrainer):
             save_tensors(self.average.running_weights(), folder / RUNNING_WEIGHTS_FILE)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Name the weights as the model does: the Trainer's own loading knows no other names."""
+        """Save weights under the names of the model, which are the ones that the Trainer loads."""
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model)
             model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
@@ -306,9 +306,9 @@ class MvcnTrainer(TermTrainer):
             )
 
     def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
-        """Return the epochs and steps done; all epochs, where early stopping has ended the run.
+        """Return the completed epochs and steps; all epochs if early stopping has ended the run.
 
-        Beyond what the Trainer restores, the best checkpoint is found in a folder that was moved.
+        The best checkpoint is also found if the run folder was moved.
         """
         epochs, steps = super()._init_training_state(*arguments)
         best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
@@ -326,7 +326,7 @@ class MvcnTrainer(TermTrainer):
             self.average.restore(load_file(folder / RUNNING_WEIGHTS_FILE))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restore the random state of this process, or seed it anew if their number has changed."""
+        """Restore the random state of this process, or seed it if the number of them changed."""
         several = self.args.world_size > 1
         name = f"rng_state_{self.args.process_index}.pth" if several else "rng_state.pth"
         if checkpoint is not None and not (Path(checkpoint) / name).is_file():
@@ -334,7 +334,7 @@ class MvcnTrainer(TermTrainer):
         super()._load_rng_state(checkpoint)
 
     def epochs(self) -> dict[str, int]:
-        """Return how many epochs were ``trained``, and which of them is the ``best``, from 1."""
+        """Return the number of epochs ``trained``, and the number of the ``best`` one, from 1."""
         per_epoch = self.state.max_steps / self.args.num_train_epochs
         steps = {"trained": self.state.global_step, "best": self.state.best_global_step or 0}
         return {name: round(count / per_epoch) for name, count in steps.items()}

@@ -123,8 +123,8 @@ def test_what_is_no_class_is_refused_and_not_remembered(label):
         (torch.zeros(3, DIM), torch.tensor([0, 1]), r"\(batch, 5\)"),
         (torch.zeros(2, 4, DIM), torch.tensor([0, 1]), r"\(2, 4, 5\)"),
         (torch.zeros(2, DIM), torch.eye(CLASSES, dtype=torch.int64)[:2], "one class number"),
-        (torch.zeros(2, DIM), torch.tensor([0.0, 1.0]), "whole numbers"),
-        (torch.zeros(2, DIM), torch.tensor([False, True]), "whole numbers"),
+        (torch.zeros(2, DIM), torch.tensor([0.0, 1.0]), "must be integers"),
+        (torch.zeros(2, DIM), torch.tensor([False, True]), "must be integers"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_not_remembered(features, labels, words):

@@ -160,7 +160,7 @@ def test_masked_softmax_of_nothing_is_zeros_without_gradient():
 @pytest.mark.parametrize("num_heads", [0, 5])
 def test_heads_must_divide_the_width(num_heads):
     with pytest.raises(
-        ConfigError, match=f"{num_heads} attention heads cannot share a width of 12"
+        ConfigError, match=f"{num_heads} attention heads cannot divide a width of 12"
     ):
         MultiHeadAttention(12, num_heads)
 

@@ -166,7 +166,7 @@ def test_the_constraint_is_logged(tmp_path):
 
 def test_a_model_without_an_output_layer_is_told_what_to_do():
     model = transformers.BertModel(bert().config, add_pooling_layer=False)
-    with pytest.raises(ConfigError, match="name its last layer by output_layer"):
+    with pytest.raises(ConfigError, match="pass its last layer as output_layer"):
         find_output_layer(model)
 
 
@@ -177,7 +177,7 @@ def test_a_feature_for_each_token_is_told(tmp_path):
     )
     model = transformers.GPT2ForSequenceClassification(config)
     one = SemanticCongruityTrainer(model, arguments(tmp_path), train_dataset=texts())
-    with pytest.raises(ConfigError, match=r"reads \(4, 6, 16\) for 4 samples"):
+    with pytest.raises(ConfigError, match=r"shape \(4, 6, 16\) for 4 samples"):
         one.train()
 
 
@@ -200,7 +200,7 @@ def test_labels_that_are_not_one_class_a_sample_are_told(tmp_path):
     model = bert()
     model.config.problem_type = "multi_label_classification"
     one = SemanticCongruityTrainer(model, arguments(tmp_path), train_dataset=rows)
-    with pytest.raises(DataError, match=r"\(4, 3\) do not name one class a sample"):
+    with pytest.raises(DataError, match=r"one class per sample, but labels have shape \(4, 3\)"):
         one.train()
 
 

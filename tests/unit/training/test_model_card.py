@@ -105,8 +105,8 @@ def test_it_says_how_posts_were_split_and_nothing_of_folders(card, data, sentenc
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [
-        ("bert", "It reads the text alone."),
-        ("vit", "It reads the image alone."),
+        ("bert", "It reads only the text."),
+        ("vit", "It reads only the image."),
         ("mvcn", "may be missing"),
     ],
 )
