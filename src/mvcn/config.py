@@ -1,10 +1,10 @@
-"""Settings of a run, read from YAML recipes and `--set a.b=c`, strict about names.
+"""Settings of a run, read from YAML recipes and `--set a.b=c`; unknown names are errors.
 
-A docstring that ends with "Ours." is about an addition to the published method, which is off in the
-recipe `paper`; "Ours: VALUE." is about one value of a setting, which the recipe does not use. "Not
-given, ours." is about a number that any run needs and the paper does not give.
+A docstring that ends with "Ours." describes an addition to the published method, which the recipe
+`paper` switches off; "Ours: VALUE." marks one value of a setting, which that recipe does not use.
+"Not given, ours." marks a number that every run needs and the paper does not give.
 
-Configuration stops here and at the builders: modules take plain keyword arguments.
+Only builders take these classes: modules take plain keyword arguments.
 """
 
 from collections.abc import Iterable, Mapping
@@ -48,7 +48,7 @@ Prefill = Literal["none", "self", "auxiliary", "auxiliary-run"]
 MixedPrecision = Literal["none", "bf16", "fp16"]
 
 NUM_SPECIAL_TOKENS = 2
-"""Tokens that text encoders add to each text; `max_tokens` counts them."""
+"""Tokens that text encoders add to each text; `max_tokens` includes them."""
 
 EARLIER_NETWORKS = {"tgf": {"network": "mvcn"}, "mfs": {"network": "mvcn", "fusion": "equal"}}
 """Network of an earlier version -> settings of the same network today."""
@@ -61,52 +61,51 @@ ClassWeights = Annotated[
 
 
 class DataConfig(Settings):
-    """Which posts to learn from."""
+    """The posts to train on."""
 
     name: str = "table"
-    """A kind of source that `mvcn.data.datasets.DATASETS` knows; `table` is your own file."""
+    """A name in `mvcn.data.datasets.DATASETS`; `table` is your own file."""
     root: FilePath | None = None
     """Folder or file of the posts."""
     splits: FilePath | None = None
-    """Folder with `train.txt` and `dev.txt`, an id a line; else as the source or the seed says."""
+    """Folder with `train.txt` and `dev.txt`, one id per line; by default the dataset's
+    own splits, else splits drawn by the seed."""
     train: FilePath | None = None
-    """Posts to learn from, in place of a part of `root`."""
+    """Training posts, in place of a split of `root`."""
     dev: FilePath | None = None
-    """Posts to choose the epoch by, beside `train`; else a seeded tenth of `train`."""
+    """Dev posts, which choose the best epoch; by default a seeded tenth of `train`."""
     columns: Texts = Field(default_factory=dict)
-    """Our name of a column (text, image, label, id, ...) -> its name in the source."""
+    """Our name of a column (text, image, label, id, ...) -> its name in the dataset."""
     images: FilePath | None = None
-    """Folder of the images, where it is not the one that the source implies."""
+    """Folder of the images, where it is not the one that the dataset implies."""
     encoding: str | None = None
-    """Python codec of text files, such as cp1252; else by a byte-order mark, else UTF-8."""
+    """Python codec of text files, such as cp1252; by default the byte-order mark's, else UTF-8."""
     quoting: Quoting = "auto"
-    """Of CSV and TSV: `minimal` takes all quotes as quotes, `none` as characters; `auto` finds out,
+    """Of CSV and TSV: `minimal` parses quotes, `none` takes them as characters; `auto` detects one,
     and refuses a file in which a stray quote seems to join rows."""
     sheet: str | None = None
-    """Of an Excel workbook; by default the first."""
+    """Sheet of an Excel workbook; by default the first."""
     normalize_labels: bool = False
-    """Join labels that differ in case or whitespace alone into one class, in lower case."""
+    """Merge labels that differ only in case or whitespace into one class, in lower case."""
     text_only: bool = False
-    """Leave images aside: they are not looked at, and every post counts as one of text alone."""
+    """Ignore images: every post counts as one of text alone."""
     on_bad_image: BadImagePolicy = "error"
-    """A bad image stops the run, counts as no image, or takes its post out; always counted."""
+    """A bad image stops the run, counts as no image, or removes its post; all are counted."""
 
 
 class NetworkConfig(Settings):
-    """The network, as far as its sizes and behaviour are kept with its weights."""
+    """The network: the settings that are saved with its weights."""
 
     network: str = "mvcn"
     """One of `mvcn models`, each of which has a recipe of its name."""
     options: Values = Field(default_factory=dict)
     """Options of this network alone; see its class in `mvcn.models`."""
     frozen_text_layers: CountOrZero = 0
-    """The lowest layers of the text encoder not to train; above 0 freezes the embeddings too.
-    Ours."""
+    """Lowest layers of the text encoder to freeze; above 0 freezes the embeddings too. Ours."""
     freeze_text_embeddings: bool = False
-    """Keep the token embeddings as they are. Ours."""
+    """Freeze the token embeddings. Ours."""
     freeze_image_encoder: bool = True
-    """Keep the image encoder as it is; its token features are then computed once and cached.
-    Ours."""
+    """Freeze the image encoder; its token features are then computed once and cached. Ours."""
     hidden_size: Count = 384
     """Width d of fusion and fused feature; a multiple of `num_heads`. Not given, ours."""
     feedforward_size: Count = 768
@@ -116,14 +115,14 @@ class NetworkConfig(Settings):
     num_fusion_layers: Count = 1
     """Stacked units L of the fusion. Not given, ours."""
     fusion: FusionKind = "text-guided"
-    """Who looks at whom: the text at the image, or (the ablation MFS) all tokens at each other."""
+    """Text tokens attend to image tokens, or (the ablation MFS) all tokens to each other."""
     attention: AttentionKind = "sparsemax"
     """Normalisation of the text-to-image attention; softmax is the ablation."""
     dropout: Dropout = 0.1
     """Dropout of the fusion and the classifier, never on sparse attention weights.
     Not given, ours."""
     modality_dropout: Dropout = 0.0
-    """Share of the training posts with both whose text or image is hidden, at each pass. Ours."""
+    """Share of the training posts with text and image that lose one of them in a pass. Ours."""
 
     @model_validator(mode="before")
     @classmethod
@@ -133,7 +132,7 @@ class NetworkConfig(Settings):
         return values | EARLIER_NETWORKS.get(str(values.get("network")), {})
 
     @model_validator(mode="after")
-    def _require_whole_heads(self) -> "NetworkConfig":
+    def _check_heads(self) -> "NetworkConfig":
         if self.hidden_size % self.num_heads:
             raise ConfigError(
                 f"Setting 'model.hidden_size' is {self.hidden_size}, but must be a multiple "
@@ -143,7 +142,7 @@ class NetworkConfig(Settings):
 
 
 class ModelConfig(NetworkConfig):
-    """The encoders, what is read of a post, and the network."""
+    """The encoders, what they read of a post, and the network."""
 
     earlier_names: ClassVar = {
         "mark_blanks": "mark_whitespace",
@@ -155,14 +154,13 @@ class ModelConfig(NetworkConfig):
     image_encoder: str = "efficientnet-lite0"
     """Packaged name, folder, or Hugging Face hub name. Not given, ours."""
     attribute_model: str | None = None
-    """Image classifier or captioner, by folder or Hugging Face hub name, that finds attributes of
-    images where the data has none; by default the image encoder's own objects do. Ours."""
+    """Folder or Hugging Face hub name of an image classifier or captioner, which finds attributes
+    where the dataset has none; by default the image encoder's own classes do. Ours."""
     text_layers: CountOrAll = None
-    """Lowest layers of the text encoder to keep; 0 keeps vectors of words. By default all.
+    """Lowest layers of the text encoder to keep; 0 keeps the embeddings alone. By default all.
     Ours."""
     mark_whitespace: bool = True
-    """Show the text encoder leading, trailing and repeated whitespace, which BERT's would ignore.
-    Ours."""
+    """Mark leading, trailing and repeated whitespace, which BERT's tokenizer would ignore. Ours."""
     max_tokens: Tokens = 64
     """Word pieces kept of a text; no MVSA-Single post has more than this. CLMLF: 200.
     Not given, ours."""
@@ -174,13 +172,13 @@ class ObjectiveConfig(Settings):
     earlier_names: ClassVar = {"annotation_weight": "unimodal_label_weight"}
 
     congruity_weight: NonNegative = 0.1
-    """Lambda; 0 switches the constraint off. Not given, ours."""
+    """Lambda, the weight of the constraint; 0 switches it off. Not given, ours."""
     congruity_form: CongruityForm = "ratio"
-    """Relative distance to the own centroid. The paper's is a relative L2. Not given, ours."""
+    """Distance to the centroid of a post's class. The paper's is a relative L2. Not given, ours."""
     centroids: CentroidSource = "queue"
     """Class means over the queue, or over the batch alone (the ablation without AC)."""
     queue_size: Count = 3600
-    """Posts remembered, N. Paper: 3600."""
+    """Length N of the queue, in posts. Paper: 3600."""
     prefill: Prefill = "self"
     """What fills the queue before the constraint starts: nothing, this model, an auxiliary module
     that is trained first and then discarded, as in the paper, or another run's model.
@@ -191,22 +189,21 @@ class ObjectiveConfig(Settings):
     prefill_run: FilePath | None = None
     """Run folder of the auxiliary model, for `auxiliary-run`."""
     class_weights: ClassWeights = "none"
-    """Weight of each class's posts in the cross-entropy; auto: the rarer the heavier, mean 1.
-    Ours."""
+    """Weight of each class in the cross-entropy; auto weights rare classes more, mean 1. Ours."""
     unimodal_label_weight: NonNegative = 0.0
     """Weight of an auxiliary head on the labels of text and image, for posts with both. Ours."""
     distillation_weight: Share = 0.0
-    """Share of each target that a linear teacher's out-of-fold probabilities take over. Ours."""
+    """Share of a linear teacher's out-of-fold probabilities in each target. Ours."""
     label_contrast_weight: NonNegative = 0.0
-    """Weight of the contrast between posts of different labels, for CLMLF."""
+    """Weight of the contrastive loss between posts of different labels, for CLMLF."""
     data_contrast_weight: NonNegative = 0.0
-    """Weight of the contrast between two views of a post and of others, for CLMLF."""
+    """Weight of the contrastive loss between two views of each post, for CLMLF."""
     contrast_temperature: Positive = 0.07
-    """tau of both contrasts."""
+    """tau of both contrastive losses."""
     contrast_form: ContrastForm = "corrected"
-    """As contrasts are understood, or (faithful) as the authors of CLMLF wrote them."""
+    """Contrastive losses as usually defined, or (faithful) as in the code of CLMLF's authors."""
     penalty_weight: NonNegative = 0.0
-    """Weight of what a network's own weights cost, for D&R Net."""
+    """Weight of a network's penalty on its own weights, for D&R Net and MMSD."""
     calibration: Share = 0.0
     """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off.
     Not given, ours."""
@@ -215,7 +212,7 @@ class ObjectiveConfig(Settings):
     Not given, ours."""
 
     @model_validator(mode="after")
-    def _require_whole_epochs(self) -> "ObjectiveConfig":
+    def _check_prefill_epochs(self) -> "ObjectiveConfig":
         epochs = self.prefill_epochs
         if self.prefill == "auxiliary" and (epochs < 1 or not epochs.is_integer()):
             raise ConfigError(
@@ -229,41 +226,40 @@ class TrainingConfig(Settings):
     """Optimisation."""
 
     seed: Seed = 0
-    """Seed of weights, order and dropout; of the split too where none is given."""
+    """Seed of weights, order of posts and dropout, and of the split where none is given."""
     epochs: Count = 4
-    """Passes over the training posts at most. Not given, ours."""
+    """Maximum number of passes over the training posts. Not given, ours."""
     batch_size: Count = 16
-    """Posts per forward pass, of all devices together: results do not depend on their number.
-    Paper: 16."""
+    """Posts per forward pass over all devices: results do not depend on their number. Paper: 16."""
     balanced_sampling: bool = False
-    """Draw each class equally often in every epoch, repeating posts of the rare ones. Ours."""
+    """Draw each class equally often in every epoch, repeating posts of rare classes. Ours."""
     gradient_accumulation: Count = 1
     """Forward passes per optimizer step."""
     eval_batch_size: Count = 64
-    """Posts per forward pass without gradients, of each device."""
+    """Posts per forward pass without gradients, on each device."""
     encoder_learning_rate: Positive = 5e-5
     """Peak learning rate of the encoders. Not given, ours."""
     fusion_learning_rate: Positive = 3e-4
-    """Peak learning rate of all that is not an encoder. Not given, ours."""
+    """Peak learning rate of everything else. Not given, ours."""
     weight_decay: NonNegative = 0.01
     """Of AdamW, not on biases and norms. Not given, ours."""
     warmup_fraction: Share = 0.1
-    """Share of the steps with a rising learning rate, before it falls linearly to zero.
+    """Share of the steps in which the learning rate rises, before it decays linearly to zero.
     Not given, ours."""
     weight_average_decay: Dropout = 0.0
-    """Of a moving average over the steps, judged and kept in place of the last weights. Ours."""
+    """Decay of an average of the weights, which is evaluated and saved in their place. Ours."""
     max_gradient_norm: Positive = 1.0
-    """Gradients are scaled down to this norm. Not given, ours."""
+    """Gradients are clipped to this norm. Not given, ours."""
     patience: Count = 3
     """Epochs without a better dev weighted F1 before training stops. Not given, ours."""
     mixed_precision: MixedPrecision = "none"
-    """Compute the network in half the bits; sparsemax, losses, queue and weights stay float32."""
+    """Compute the network in half precision; sparsemax, losses, queue and weights stay float32."""
     compile: bool = False
-    """Translate the network by `torch.compile`, which takes a minute or more, to train faster."""
+    """Compile the network by `torch.compile`, which takes a minute or more, to train faster."""
 
 
 class RunConfig(Settings):
-    """Everything that decides a run."""
+    """All settings of a run."""
 
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -284,7 +280,7 @@ class RunConfig(Settings):
     def update(self, mapping: Mapping[Any, Any]) -> None:
         """Overwrite the fields that `mapping` names, section by section, and check all of them.
 
-        Attributes that were assigned are unchecked until then.
+        Attributes that were assigned are not checked before.
 
         Raises:
             ConfigError: A key that does not exist, or a value of the wrong type or range.
@@ -301,7 +297,7 @@ class RunConfig(Settings):
             setattr(self, name, section)
 
     def set(self, assignments: Iterable[str]) -> None:
-        """Apply command-line assignments like ``training.epochs=3`` (values are YAML) together.
+        """Apply command-line assignments like ``training.epochs=3``, whose values are YAML.
 
         Raises:
             ConfigError: Not of the form ``section.key=value``, an unknown key, or a wrong value.

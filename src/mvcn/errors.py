@@ -1,7 +1,7 @@
 """Errors that a user can act on."""
 
-LONGEST_REASON = 200
-"""Characters of what a library says that stay readable inside a sentence."""
+MAX_REASON_LENGTH = 200
+"""Characters of a library's message that are quoted in a sentence."""
 
 
 class MvcnError(Exception):
@@ -16,15 +16,15 @@ class BadImageError(MvcnError):
 
 
 class ConfigError(MvcnError):
-    """A setting that does not exist or has a value out of its range."""
+    """A setting that does not exist, or whose value is out of range."""
 
 
 class DataError(MvcnError):
-    """A file of posts, labels or splits that cannot be read as what it should be."""
+    """A file of posts, labels or splits that cannot be read."""
 
 
 class LostProcessError(MvcnError):
-    """Another of the processes that train together has ended, so that this one cannot continue."""
+    """Another training process has ended, so this one cannot continue."""
 
 
 class RunError(MvcnError):
@@ -32,6 +32,6 @@ class RunError(MvcnError):
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says, on one line, without the system's codes and paths."""
-    said = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return said[:LONGEST_REASON].rstrip(".") or type(error).__name__
+    """Return an error's message on one line, without the system's codes and paths."""
+    message = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    return message[:MAX_REASON_LENGTH].rstrip(".") or type(error).__name__

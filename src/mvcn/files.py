@@ -1,4 +1,4 @@
-"""Reading permissions, and files that are written completely or not at all."""
+"""Atomic writing of files, and permissions to read them."""
 
 import json
 import os
@@ -14,19 +14,18 @@ from typing import Any, TextIO
 from mvcn.errors import MvcnError
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-"""How the address of a file that is not on this machine begins."""
+"""Start of the address of a file that is not on this machine."""
 PARTIAL = ".partial"
-"""How the name of a file ends that is not complete yet."""
+"""Suffix of a file that is not complete yet."""
 NOT_ALLOWED = "cannot be read (permission denied): ask its owner to allow it."
-"""How a sentence about a file ends whose permissions say nothing of it."""
+"""End of an error about a file whose permission bits do not explain it."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
-    """Open a text file for writing that takes the place of `path` only when the block succeeds.
+    """Open a text file for writing, which replaces `path` only if the block succeeds.
 
-    Where `path` is a link, the file that it leads to is replaced; a pipe or a device is written
-    as the text comes.
+    If `path` is a link, its target is replaced; a pipe or a device is written directly.
     """
     if is_special(path):
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -41,11 +40,11 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def atomic_replace(path: Path, writer: str = "") -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` only when the block succeeds.
+    """Yield a path to write to, which replaces `path` only if the block succeeds.
 
     Args:
-        path: A file, or nothing yet; where it is a link, the file that it leads to is replaced.
-        writer: Sets processes apart that may write the same file at the same time.
+        path: A file, which need not exist; if it is a link, its target is replaced.
+        writer: Distinguishes processes that may write the same file at the same time.
     """
     target = path.resolve()
     partial = target.with_name(f"{target.name}{writer}{PARTIAL}")
@@ -57,11 +56,11 @@ def atomic_replace(path: Path, writer: str = "") -> Iterator[Path]:
 
 
 def why_not_allowed(path: Path) -> str | None:
-    """Return why the system does not let a file or folder be read, and how to allow it.
+    """Return why a file or folder may not be read, and how to allow it.
 
     Returns:
-        The end of a sentence that begins with the file's name; None where it may be read, and
-        where there is none.
+        The end of a sentence that begins with the file's name; None if it may be read or does
+        not exist.
     """
     for part in (*reversed(path.absolute().parents), path.absolute()):
         if not _is_allowed(part, os.F_OK):
@@ -78,12 +77,12 @@ def why_not_allowed(path: Path) -> str | None:
 
 
 def require_allowed(path: Path, kind: type[MvcnError], name: str = "") -> None:
-    """Raise an error of a kind where a file or folder is there and may not be read by you.
+    """Raise an error of a kind if a file or folder exists but you may not read it.
 
     Args:
         path: Of the file or folder.
         kind: Of the error.
-        name: What the file is called before its path.
+        name: Description that precedes the path in the error.
     """
     forbidden = why_not_allowed(path)
     if forbidden is not None:
@@ -91,9 +90,9 @@ def require_allowed(path: Path, kind: type[MvcnError], name: str = "") -> None:
 
 
 def set_usual_permissions(*paths: Path) -> None:
-    """Give files the permissions that a new file has, by the umask and the folder's own rules.
+    """Give files the permissions of a new file, by the umask and the rules of the folder.
 
-    Some libraries write by way of a temporary file that nobody else may read.
+    Some libraries write to a temporary file first, which nobody else may read.
     """
     for path in paths:
         example = path.with_name(f"{uuid.uuid4().hex}{PARTIAL}")
@@ -108,7 +107,7 @@ def set_usual_permissions(*paths: Path) -> None:
 def save_tensors(
     tensors: Mapping[str, Any], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors by name to a file of safetensors."""
+    """Write named tensors to a safetensors file."""
     from safetensors.torch import save_file  # torch takes seconds to load
 
     save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
@@ -123,10 +122,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _is_allowed(path: Path, mode: int) -> bool:
-    """Ask for the user whose permissions count when files are opened."""
+    """Check for the effective user, whose permissions apply when files are opened."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def is_special(path: Path) -> bool:
-    """Tell a pipe or a device from a file, and from nothing."""
+    """Return whether the path is a pipe or a device."""
     return path.exists() and not path.is_file() and not path.is_dir()

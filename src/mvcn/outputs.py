@@ -1,4 +1,4 @@
-"""Where a command may write: a new place, or one that holds what the same command wrote before."""
+"""Checks that a command may write its output: to a new place, or over its own earlier output."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ from mvcn.errors import RunError
 from mvcn.files import is_special
 
 HEAD_CHARACTERS = 500
+"""Characters at the start of a file that are searched for the mark of its kind."""
 LOCK = "lock"
 """Name of the file that keeps two processes from working in one folder."""
 
@@ -34,7 +35,7 @@ def require_output_folder(
         is_own: Whether the folder holds an earlier output of that kind.
         overwrite: Whether an earlier output may be replaced.
         can_resume: Whether the command has an option ``--resume``.
-        ignored: Names of files that do not make a folder one of something else.
+        ignored: Names of files that may be in a folder that counts as empty.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: choose a new or empty folder for the {kind}.")
@@ -56,13 +57,13 @@ def require_same_settings(
     *,
     can_overwrite: bool = True,
 ) -> None:
-    """Raise a RunError, with the names of what differs, unless unfinished work may be continued.
+    """Raise a RunError that names the changed settings if unfinished work cannot be continued.
 
     Args:
         folder: Of the unfinished work.
-        kind: What it is, as in "the search".
-        before: Name of what must stay the same -> its value when the work was started.
-        now: The same, as it is requested now.
+        kind: Name of the work, as in "the search".
+        before: Name of a setting that must stay the same -> its value when the work was started.
+        now: Name of such a setting -> its value now.
         can_overwrite: Whether the command has an option ``--overwrite``.
     """
     changed = [name for name in now if before.get(name) != now[name]]
@@ -75,7 +76,7 @@ def require_same_settings(
 
 
 def remove_contents(folder: Path, patterns: Collection[str]) -> None:
-    """Remove the files and folders that match, in the order of the patterns, and nothing else."""
+    """Remove the files and folders that match the patterns, in the order of the patterns."""
     for pattern in patterns:
         for path in sorted(folder.glob(pattern)):
             if path.is_dir() and not path.is_symlink():
@@ -86,10 +87,10 @@ def remove_contents(folder: Path, patterns: Collection[str]) -> None:
 
 @contextmanager
 def locked(folder: Path, kind: str) -> Iterator[None]:
-    """Make a folder if need be, and keep other processes from the same work in it.
+    """Create a folder if needed, and lock it against other processes with the same work.
 
     Raises:
-        RunError: Another process is at it.
+        RunError: Another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, blocking=False)
@@ -106,21 +107,21 @@ def locked(folder: Path, kind: str) -> Iterator[None]:
 
 
 def require_own_file(path: Path, kind: str, *, is_own: bool) -> None:
-    """Raise a RunError unless a file can be written there that replaces at most an earlier one.
+    """Raise a RunError unless a file can be written that replaces at most one of its kind.
 
     Args:
-        path: A file, a pipe or a device, or nothing yet.
-        kind: How such a file is called, as in "report of mvcn report".
-        is_own: Whether the file that is there is of that kind; see `begins_with`.
+        path: A file, a pipe or a device, which need not exist.
+        kind: Name of such a file, as in "report of mvcn report".
+        is_own: Whether an existing file is of that kind; see `begins_with`.
     """
-    _require_place_for(path)
+    _require_writable(path)
     if path.is_file() and not is_own:
         raise RunError(f"{path} exists and is no {kind}: choose another file.")
 
 
 def require_new_file(path: Path, *, overwrite: bool) -> None:
-    """Raise a RunError unless a file can be written there that replaces one only if `overwrite`."""
-    _require_place_for(path)
+    """Raise a RunError unless a file can be written that replaces one only if `overwrite`."""
+    _require_writable(path)
     if path.is_file() and not overwrite:
         raise RunError(f"{path} exists: choose another file, or replace it by --overwrite.")
 
@@ -133,7 +134,7 @@ def begins_with(path: Path, mark: str) -> bool:
         return mark in file.read(HEAD_CHARACTERS)
 
 
-def _require_place_for(path: Path) -> None:
+def _require_writable(path: Path) -> None:
     if not path.parent.is_dir():
         raise RunError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
     if path.is_dir():

@@ -32,17 +32,17 @@ TYPE_WORDS = {
     "string_type": "text",
     "is_instance_of": "a path",
 }
-"""Pydantic's name of an error -> what the value must be."""
+"""Pydantic's type of an error -> what the value must be."""
 
 
 class Settings(BaseModel):
-    """Settings with their defaults; a text in the annotation of one completes "must be"."""
+    """Base class of settings; text in the annotation of a field completes "must be"."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=()
     )
     earlier_names: ClassVar[Mapping[str, str]] = {}
-    """Name that an earlier version had -> name."""
+    """Name in an earlier version -> name."""
 
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -50,34 +50,34 @@ Content = TypeVar("Content")
 
 
 def with_values(start: Kind, values: Mapping[Any, Any], where: str) -> Kind:
-    """Return checked settings with the given values, and those of `start` where there is none.
+    """Return a checked copy of settings in which the given values replace those of `start`.
 
     Args:
         start: Settings, which may be the defaults.
-        values: Name of a setting, of today or of an earlier version -> its value.
-        where: What goes before the names in errors.
+        values: Name of a setting, or its name in an earlier version -> its value.
+        where: Section that precedes the names in errors.
 
     Raises:
         ConfigError: A name that does not exist, or a value of the wrong type or range.
     """
-    named = _by_names_of_today(type(start), values, where)
+    named = _with_current_names(type(start), values, where)
     for name in named:
         require_known(name, type(start), f"{where}.")
     named = dict(start) | named
     try:
         return type(start).model_validate(named)
     except ValidationError as error:
-        raise _refusal(type(start), named, error.errors()[0], where) from None
+        raise _invalid_value(type(start), named, error.errors()[0], where) from None
 
 
-def _by_names_of_today(
+def _with_current_names(
     kind: type[Settings], values: Mapping[Any, Any], where: str
 ) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for key, value in values.items():
         name = kind.earlier_names.get(str(key), str(key))
         if name in named:
-            raise ConfigError(f"Setting '{where}.{name}' is given twice, by an earlier name, too.")
+            raise ConfigError(f"Setting '{where}.{name}' is given twice, once by its earlier name.")
         named[name] = value
     return named
 
@@ -92,10 +92,10 @@ def require_known(name: str, kind: type[Settings], prefix: str) -> None:
         raise ConfigError(f"There is no setting '{prefix}{name}': {hint}")
 
 
-def _refusal(
+def _invalid_value(
     kind: type[Settings], values: Mapping[str, Any], error: ErrorDetails, where: str
 ) -> ConfigError:
-    """Return the error in words: of the type where one value has a wrong one, else our own."""
+    """Return the error in words: its type for a wrong type, else the text of the annotation."""
     name, *inside = error["loc"]
     field = kind.model_fields[str(name)]
     if error["type"] in TYPE_WORDS and not inside:
@@ -109,7 +109,7 @@ def _refusal(
 
 
 def _as_float(value: Any) -> Any:
-    """Read text as a number where it is one: YAML 1.1 takes 5e-5 for text."""
+    """Return numbers in text as numbers: YAML 1.1 reads 5e-5 as text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -135,16 +135,16 @@ Values = Annotated[dict[Name, Any], "names, each with a value"]
 
 
 def read_named(kind: str, folder: str, name: str, build: Callable[[Any], Content]) -> Content:
-    """Read a YAML file that is shipped, by its name, or any other by its path.
+    """Read a YAML file: a shipped one by its name, or any other by its path.
 
     Args:
-        kind: What the file is, as a sentence begins.
-        folder: Where the package has its own.
-        name: Name of one that is shipped, else a path.
-        build: Makes what is returned of what the YAML holds.
+        kind: Kind of file, capitalised, for errors.
+        folder: Folder of the shipped files in the package.
+        name: Name of a shipped file, or a path.
+        build: Converts the parsed YAML to the result.
 
     Raises:
-        ConfigError: No such file, not YAML, or not what `build` can take.
+        ConfigError: No such file, not YAML, or refused by `build`.
     """
     shipped = resources.files("mvcn") / folder
     known = sorted(path.name[:-5] for path in shipped.iterdir() if path.name.endswith(".yaml"))
@@ -162,10 +162,10 @@ def read_named(kind: str, folder: str, name: str, build: Callable[[Any], Content
 
 
 def build_from(text: str, where: str, build: Callable[[Any], Content]) -> Content:
-    """Build from what YAML text holds; `where` names its source in errors.
+    """Build from YAML text; `where` names its source in errors.
 
     Raises:
-        ConfigError: Not YAML, or not what `build` can take.
+        ConfigError: Not YAML, or refused by `build`.
     """
     content = parse_yaml(text, where)
     try:
@@ -175,14 +175,14 @@ def build_from(text: str, where: str, build: Callable[[Any], Content]) -> Conten
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return what YAML text holds; `where` names its source in errors.
+    """Parse YAML text; `where` names its source in errors.
 
     Raises:
         ConfigError: Not YAML.
     """
     try:
         return yaml.load(text, _Loader)
-    except Exception as error:  # PyYAML lets many errors of its constructors through
+    except Exception as error:  # constructors of PyYAML raise many kinds of errors
         problem = " ".join(str(error).split())
         raise ConfigError(f"{where} cannot be read as YAML: {problem}.") from error
 

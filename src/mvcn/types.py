@@ -1,4 +1,4 @@
-"""What flows between the layers: posts, collections of them, and choices with a name."""
+"""Types that all layers share: posts, collections of them, and named choices."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 ContrastForm = Literal["corrected", "faithful"]
 PROBABILITY = "probability_"
-"""How the column of a class's probability begins in each file of predictions."""
+"""Prefix of the columns of class probabilities in files of predictions."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is known of an image once it has been read."""
+    """Properties of an image that has been read."""
 
     digest: str
     """Content hash of the file; see `mvcn.data.images.image_digest`."""
@@ -30,22 +30,22 @@ class ImageFacts:
     contrast: float = 0.0
     """Standard deviation of the grey values, 0 to 255; near 0 for a blank image."""
     problem: str | None = None
-    """Why the image cannot be decoded, where it cannot."""
+    """Why the image cannot be decoded; None if it can."""
     truncation: str | None = None
-    """How much of the picture is in the file, where its last bytes are missing."""
+    """How much of the picture the file holds, where its last bytes are missing."""
 
 
 class StoredImage(ABC):
-    """An image that is no file of its own, hashable, and read only when it is needed.
+    """An image inside a larger file; hashable, and read only when it is needed.
 
-    As text it names its place for errors, as in ``in row 12 of posts.parquet``.
+    Its `str` is its location for errors, as in ``in row 12 of posts.parquet``.
     """
 
     __slots__ = ()
 
     @property
     def facts(self) -> ImageFacts | None:
-        """What is stated of the image where it is stored; None by default."""
+        """Properties that are stored with the image; None by default."""
         return None
 
     @abstractmethod
@@ -61,8 +61,8 @@ ImageReference: TypeAlias = Path | bytes | StoredImage
 class Post:
     """One post of text and image, either of which may be missing.
 
-    Labels are class *names*; they become integers only where a batch of tensors is made, by the
-    table of the model that reads them, so that two files' numbering can never be mixed up.
+    Labels are class *names*; they become integers only in batches of tensors, in the order of the
+    model's classes, so that the numbering of two files can never be mixed up.
     """
 
     id: str
@@ -72,13 +72,13 @@ class Post:
     """None where the post has no image."""
     label: str | None = None
     text_label: str | None = None
-    """What an annotator said who saw the text alone, where the data set has it."""
+    """Label of the text alone, where the dataset has one."""
     image_label: str | None = None
-    """What an annotator said who saw the image alone, where the data set has it."""
+    """Label of the image alone, where the dataset has one."""
     attributes: tuple[str, ...] = ()
-    """Words that name what is in the image, where the data set has them."""
+    """Words that name what is in the image, where the dataset has them."""
     split: str | None = None
-    """``train``, ``dev`` or ``test``, where the dataset itself says to which the post belongs."""
+    """``train``, ``dev`` or ``test``, where the dataset assigns the post to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,10 @@ class Corpus:
     encodings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Encoding other than UTF-8 -> ids of the posts whose text was stored in it."""
     faulty_images: Mapping[str, ImageFacts] = field(default_factory=dict)
-    """Id of a post whose image was taken away when posts were prepared -> what is known of it."""
+    """Id of a post whose image was removed by ``mvcn prepare`` -> properties of the image."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a column -> its name in the dataset, where posts were read from columns."""
     other_splits: Mapping[str, int] = field(default_factory=dict)
-    """Split of the dataset that was not requested -> how many posts it has."""
+    """Split of the dataset that was not requested -> its number of posts."""
     missing_images: tuple[str, ...] = ()
-    """Ids of posts whose image, which the dataset has, is not where the dataset is: they count as
-    posts without an image."""
+    """Ids of posts whose image file is missing: they count as posts without an image."""

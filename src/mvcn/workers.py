@@ -1,4 +1,4 @@
-"""Processes that work for another one."""
+"""Pools of worker processes."""
 
 import os
 import threading
@@ -13,17 +13,17 @@ import torch
 def worker_pool(
     workers: int, module: str, initializer: Callable[[], None], **options: Any
 ) -> ProcessPoolExecutor:
-    """Return processes that share the cores, and that end when this one does.
+    """Return a pool of processes that share the cores and end with this process.
 
-    Where the system can, they come from a process that has imported what they need once, which
-    takes longer than many a task. It has computed nothing: PyTorch has no threads there yet, which
-    a copy of the process would lack.
+    Where the system supports it, they are forked from a process that has imported `module` once,
+    which takes longer than many tasks. That process has computed nothing, so that it has no
+    threads of PyTorch, which its copies would be missing.
 
     Args:
-        workers: How many.
-        module: Name of the module that they need.
-        initializer: Called first in each process; a function of a module.
-        options: Of the `ProcessPoolExecutor`.
+        workers: Number of processes.
+        module: Name of the module that they import.
+        initializer: Function of a module, which each process calls first.
+        options: Options of the `ProcessPoolExecutor`.
     """
     can_fork = "forkserver" in get_all_start_methods()
     context = get_context("forkserver" if can_fork else "spawn")
@@ -31,11 +31,13 @@ def worker_pool(
         context.set_forkserver_preload([module])
     threads = max(1, (os.cpu_count() or 1) // workers)
     start = (dict(os.environ), threads, initializer)
-    return ProcessPoolExecutor(workers, context, _begin, start, **options)
+    return ProcessPoolExecutor(workers, context, _initialize, start, **options)
 
 
-def _begin(environment: Mapping[str, str], threads: int, initializer: Callable[[], None]) -> None:
-    """Make a process ready; its environment is else as it was when the first one was made."""
+def _initialize(
+    environment: Mapping[str, str], threads: int, initializer: Callable[[], None]
+) -> None:
+    """Set up a process, whose environment would be that of the first pool."""
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -44,7 +46,7 @@ def _begin(environment: Mapping[str, str], threads: int, initializer: Callable[[
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is gone, so that no two ever do the same work."""
+    """End this process when its parent ends, so that no two processes do the same work."""
     parent = parent_process()
     assert parent is not None  # it has made this process
     parent.join()

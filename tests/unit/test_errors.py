@@ -2,7 +2,7 @@
 
 import pytest
 
-from mvcn.errors import LONGEST_REASON, reason_of
+from mvcn.errors import MAX_REASON_LENGTH, reason_of
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from mvcn.errors import LONGEST_REASON, reason_of
         (OSError(2, "No such file or directory", "a.csv"), "No such file or directory"),
         (ValueError(), "ValueError"),
         (KeyError("x"), "'x'"),
-        (ValueError("a" * 1000), "a" * LONGEST_REASON),
+        (ValueError("a" * 1000), "a" * MAX_REASON_LENGTH),
     ],
 )
 def test_a_reason_is_one_short_line_without_a_full_stop(error, reason):

@@ -130,7 +130,7 @@ def class_probabilities(
         tokens = model.encode(**inputs)
         for some in masks.split(VARIANTS_AT_ONCE):  # type: ignore[no-untyped-call]
             words = None if given is None else given.expand(len(some), *given.shape[1:])
-            kept = model.leave_out(_repeated(tokens, len(some)), some, words)
+            kept = model.keep_image_tokens(_repeated(tokens, len(some)), some, words)
             rows.append(probabilities(model.network(kept).logits, model.config.temperature))
     return torch.cat(rows)
 

@@ -19,7 +19,7 @@ FEATURE_DROPOUT = 0.5
 
 
 class TextCnn(Network):
-    """The strongest answer of each filter to any few words in a row, then a linear classifier.
+    """Convolutions over words, their maximum over time, then a linear classifier.
 
     Args:
         text_width: Width of the text encoder's tokens.
@@ -28,8 +28,8 @@ class TextCnn(Network):
     Source:
         Kim, EMNLP 2014: widths, number of filters, dropout, and the bound on the norm of the
         classifier's weights.  Deviation: its words are vectors of word2vec; here they are the
-        tokens of the text encoder, or, with ``text_layers: 0``, its vectors of word pieces, which
-        are trained. The bound holds in each forward pass and not by rescaling after a step.
+        tokens of the text encoder, or, with ``text_layers: 0``, its trained embeddings of word
+        pieces. The bound holds in each forward pass and not by rescaling after a step.
     """
 
     def __init__(self, text_width: int, num_classes: int) -> None:
@@ -45,7 +45,7 @@ class TextCnn(Network):
         """Classify posts by their texts."""
         words = tokens.text.masked_fill(~tokens.text_mask.unsqueeze(-1), 0).transpose(1, 2)
         is_real = tokens.text_mask.to(words.dtype).unsqueeze(1)
-        feature = torch.cat([_strongest(words, is_real, conv) for conv in self.filters], 1)
+        feature = torch.cat([_max_over_time(words, is_real, conv) for conv in self.filters], 1)
         logits = F.linear(self.dropout(feature), self._bounded_weight(), self.classifier.bias)
         return MvcnOutput(logits, feature, logits)
 
@@ -55,17 +55,17 @@ class TextCnn(Network):
         return weight * (LARGEST_NORM / norms.clamp(min=LARGEST_NORM))
 
 
-def _strongest(
+def _max_over_time(
     words: Float[Tensor, "batch dim token"],
     is_real: Float[Tensor, "batch 1 token"],
     conv: nn.Module,
 ) -> Float[Tensor, "batch maps"]:
-    """Return the maximum over all windows that hold a real word; zeros where none does."""
+    """Return the maximum over all windows that hold a real word; zeros if there is none."""
     assert isinstance(conv, nn.Conv1d)
     width = conv.kernel_size[0]
     holds_word = F.max_pool1d(F.pad(is_real, (width - 1, width - 1)), width, stride=1)
-    answers: Tensor = (F.relu(conv(words)) * holds_word).amax(2)
-    return answers
+    maxima: Tensor = (F.relu(conv(words)) * holds_word).amax(2)
+    return maxima
 
 
 class BiLstm(Network):
@@ -79,15 +79,14 @@ class BiLstm(Network):
     Args:
         text_width: Width of the text encoder's tokens.
         num_classes: Classes K.
-        attention: Weigh the states (Zhou et al.), or take the mean of both directions side by
-            side (the text branch of Cai et al.).
+        attention: Pool the states by attention (Zhou et al.), or by the mean of the concatenated
+            directions (the text branch of Cai et al.).
         state_size: Width of the states of one direction; 256 in Cai et al.
 
     Source:
         Zhou et al., ACL 2016, section 3: sizes and dropout, and Cai et al., ACL 2019.  Deviation:
-        their words are vectors of their own (GloVe in Cai
-        et al.); here they are the tokens of the text encoder, or, with ``text_layers: 0``, its
-        vectors of word pieces, which are trained.
+        they use pretrained word vectors (GloVe in Cai et al.); here words are the tokens of the
+        text encoder, or, with ``text_layers: 0``, its trained embeddings of word pieces.
     """
 
     def __init__(
@@ -182,10 +181,10 @@ class VisionTransformer(Network):
         dropout: Of the layers and before the classifier.
 
     Source:
-        Dosovitskiy et al., ICLR 2021, the hybrid architecture: patches are cells of a
-        convolutional network's feature map.  Deviation: one layer by default, which normalises
-        after each sum, and no embedding of positions, since the cells of a feature map near the
-        border know that they are. With a ViT as the image encoder its tokens are the patches.
+        Dosovitskiy et al., ICLR 2021, the hybrid architecture: patches are cells of a convolutional
+        network's feature map.  Deviation: one layer by default, which normalises after each sum,
+        and no position embeddings, as padding makes the border of a feature map recognisable. With
+        a ViT as the image encoder, its tokens are the patches.
     """
 
     def __init__(
@@ -225,7 +224,7 @@ class VisionTransformer(Network):
 
 
 class LogisticRegression(Network):
-    """A linear classifier on the mean text token beside the mean image token.
+    """A linear classifier on the mean text token and the mean image token.
 
     Args:
         text_width: Width of the text encoder's tokens.
@@ -233,9 +232,9 @@ class LogisticRegression(Network):
         num_classes: Classes K.
 
     Source:
-        Ours: the usual first thing to try; its recipe freezes both encoders.  Deviation from what
-        is usual: each mean is normalised to mean 0 and deviation 1 over its own entries and not
-        over the posts, and weights are found by AdamW, as all others here.
+        Ours: the usual first baseline; its recipe freezes both encoders.  Deviation from the usual
+        form: each mean is normalised to mean 0 and deviation 1 over its own entries and not over
+        the posts, and the weights are trained by AdamW, like all others here.
     """
 
     def __init__(self, text_width: int, image_width: int, num_classes: int) -> None:
@@ -253,9 +252,9 @@ class LogisticRegression(Network):
 
 
 class LateFusion(Network):
-    """A linear classifier of the text and one of the image; their scores are averaged.
+    """A linear classifier of the text and one of the image, whose logits are averaged.
 
-    A post that lacks one of the two is scored by the other alone.
+    A post without one of the two is scored by the other alone.
 
     Args:
         text_width: Width of the text encoder's tokens.
@@ -264,8 +263,8 @@ class LateFusion(Network):
         dropout: Before the classifiers.
 
     Source:
-        The late fusion that Zhang et al., ICML 2023 (QMF) compare with: half of one's logits and
-        half of the other's.  Deviation: mean tokens, and the image encoder is frozen by default.
+        The late fusion that Zhang et al., ICML 2023 (QMF) compare with.  Deviation: mean tokens,
+        and the image encoder is frozen by default.
     """
 
     def __init__(

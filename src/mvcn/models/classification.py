@@ -47,13 +47,13 @@ EARLIER_WEIGHTS = {
     r"^network\.annotation\.": "network.unimodal_label_head.",
     r"^image_words\.": "image_attributes.",
 }
-"""Start of a weight's name in an earlier version -> that of today."""
+"""Prefix of a weight's name in an earlier version -> its prefix now."""
 
 
 class MvcnForClassification(PreTrainedModel):
     """The encoders that a system of `MODELS` reads, and its network on their tokens.
 
-    The model never sees a label; what is done with its output is the objective's business.
+    The model never sees a label; the objective computes losses from its output.
     """
 
     config_class = MvcnConfig
@@ -92,8 +92,8 @@ class MvcnForClassification(PreTrainedModel):
     def from_encoders(
         cls, text_encoder: PreTrainedModel, image_encoder: PreTrainedModel, **settings: Any
     ) -> "MvcnForClassification":
-        """Build around encoders that keep their weights; `settings` are fields of `MvcnConfig`."""
-        # Copies: a configuration resets its parts' choice of attention kernel when it is made.
+        """Build around loaded encoders; `settings` are fields of `MvcnConfig`."""
+        # Copies: a new configuration resets the attention kernels that its parts have chosen.
         config = cls.config_class(
             text_config=deepcopy(text_encoder.config),
             image_config=deepcopy(image_encoder.config),
@@ -103,9 +103,9 @@ class MvcnForClassification(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *arguments: Any, **options: Any) -> Any:
-        """Load as Hugging Face does, then move weights to where computing puts its own.
+        """Load as Hugging Face does, then align the weights in memory.
 
-        In a file they lie anywhere; an LSTM rounds otherwise where its weights are not aligned.
+        In a file they may lie at any address, and an LSTM rounds differently on unaligned weights.
         """
         options.setdefault("key_mapping", EARLIER_WEIGHTS)
         loaded = super().from_pretrained(*arguments, **options)
@@ -127,19 +127,19 @@ class MvcnForClassification(PreTrainedModel):
         attribute_ids: Int[Tensor, "batch attribute piece"] | None = None,
         output_attentions: bool = False,
     ) -> MvcnOutput:
-        """Classify posts, from pixels or from the frozen image encoder's cached features.
+        """Classify posts, from pixels or from cached features of the frozen image encoder.
 
         Args:
             input_ids: Word pieces.
             attention_mask: 1 for a word piece, 0 for padding.
-            pixel_values: Images as the image processor makes them.
-            image_features: `frozen_image_tokens` of the images, in place of the pixels.
+            pixel_values: Images from the image processor.
+            image_features: `frozen_image_tokens` of the images, in place of pixels.
             text_mask: False for a post without a text, whose word pieces are ignored.
             image_mask: False for a post without an image, whose pixels or features are ignored.
                 By default every post has a text and an image.
-            text_states: `FrozenTextLayers.states` of the texts, which then are not run again.
-            attribute_ids: Word pieces of words for what is in each image, -1 for none; where a post
-                has none, they are found in the image. Ignored by networks that read none.
+            text_states: `FrozenTextLayers.states` of the texts, which are not computed again.
+            attribute_ids: Word pieces of the image attributes, -1 for padding; for posts without
+                any, the model finds them in the image. Ignored by networks that read none.
             output_attentions: Return the text-to-image attention weights and the text tokens'
                 shares in the fused feature; equal fusion has none.
         """
@@ -157,12 +157,7 @@ class MvcnForClassification(PreTrainedModel):
         return output
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
-        """Save weights and config, which others may read as the umask allows.
-
-        Args:
-            save_directory: Made where it is not there.
-            options: As for any model of Hugging Face.
-        """
+        """Save as Hugging Face does, with file permissions that follow the umask."""
         super().save_pretrained(save_directory, **options)
         set_usual_permissions(*Path(save_directory).glob("*.safetensors"))
 
@@ -177,8 +172,8 @@ class MvcnForClassification(PreTrainedModel):
         text_states: Float[Tensor, "batch token text_width"] | None = None,
         attribute_ids: Int[Tensor, "batch attribute piece"] | None = None,
     ) -> Tokens:
-        """Return what the network reads of posts; arguments as those of `forward`."""
-        has_text, has_image = self._present(text_mask, image_mask, input_ids)
+        """Return the input of the network; arguments are those of `forward`."""
+        has_text, has_image = self._present_modalities(text_mask, image_mask, input_ids)
         pixel_values = _without_missing(pixel_values, image_mask)
         image_features = _without_missing(image_features, image_mask)
         image = self._encode_images(pixel_values, image_features, input_ids)
@@ -189,25 +184,25 @@ class MvcnForClassification(PreTrainedModel):
             attention_mask.bool() & has_text.unsqueeze(1),
             image_token_mask,
             input_ids,
-            *self._words(image, image_token_mask, attribute_ids),
+            *self._attributes(image, image_token_mask, attribute_ids),
         )
 
-    def leave_out(
+    def keep_image_tokens(
         self,
         tokens: Tokens,
         kept: Bool[Tensor, "batch patch"],
         attribute_ids: Int[Tensor, "batch attribute piece"] | None = None,
     ) -> Tokens:
-        """Return posts without some of their image tokens, and words found in what is left.
+        """Return posts with some of their image tokens only, and the attributes found in those.
 
         Args:
-            tokens: What `encode` has made of the posts.
-            kept: True for an image token that stays.
-            attribute_ids: As `encode` was given them.
+            tokens: Posts from `encode`.
+            kept: True for an image token to keep.
+            attribute_ids: Those that were given to `encode`.
         """
         mask = tokens.image_mask & kept
-        words = self._words(tokens.image, mask, attribute_ids)
-        return Tokens(*tokens[:3], mask, tokens.word_ids, *words)
+        attributes = self._attributes(tokens.image, mask, attribute_ids)
+        return Tokens(*tokens[:3], mask, tokens.word_ids, *attributes)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -231,7 +226,7 @@ class MvcnForClassification(PreTrainedModel):
         self, pixel_values: Tensor | None = None, image_features: Tensor | None = None
     ) -> Float[Tensor, "batch patch image_width"]:
         """Return the image encoder's tokens; raises a ValueError without pixels and features."""
-        assert self.image_encoder is not None  # only systems that read images are asked
+        assert self.image_encoder is not None  # of all systems that read images
         if image_features is not None:
             return image_features
         if pixel_values is None:
@@ -243,11 +238,11 @@ class MvcnForClassification(PreTrainedModel):
         return image_tokens(self.image_encoder, pixel_values)
 
     def reads_text_of(self, length: int) -> bool:
-        """Tell whether texts of so many word pieces can be read."""
+        """Return whether texts of `length` word pieces can be read."""
         return self.text_encoder is None or reads_text_of(self.text_encoder, length)
 
     def train(self, mode: bool = True) -> "MvcnForClassification":
-        """Switch dropout on or off; frozen parts stay as they are when used."""
+        """Set the training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         self._freeze()
         return self
@@ -265,10 +260,10 @@ class MvcnForClassification(PreTrainedModel):
         for layer in lowest_layers(self.text_encoder, config.frozen_text_layers):
             freeze(layer)
 
-    def _present(
+    def _present_modalities(
         self, text_mask: Tensor | None, image_mask: Tensor | None, input_ids: Tensor
     ) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
-        """Return which posts have a text and which an image, less what modality dropout hides."""
+        """Return which posts have a text and which an image, after modality dropout."""
         everywhere = torch.ones(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
         has_text = everywhere if text_mask is None else text_mask
         has_image = everywhere if image_mask is None else image_mask
@@ -286,7 +281,7 @@ class MvcnForClassification(PreTrainedModel):
             return torch.zeros(input_ids.shape[0], 1, 0, device=self.device)
         return self.encode_images(pixel_values, image_features)
 
-    def _words(
+    def _attributes(
         self, image: Tensor, mask: Tensor, given: Tensor | None
     ) -> tuple[
         Float[Tensor, "batch object"],
@@ -294,7 +289,7 @@ class MvcnForClassification(PreTrainedModel):
         Float[Tensor, "batch attribute text_width"],
         Bool[Tensor, "batch attribute"],
     ]:
-        """Return objects, their names, and given words or the likeliest objects' names."""
+        """Return objects, their names, and attributes: given ones, else the likeliest objects."""
         if self.image_attributes is None or self.text_encoder is None:
             none = image.new_zeros(image.shape[0], 0)
             return none, image.new_zeros(0, 0), none.unsqueeze(1), mask[:, :1]
@@ -319,7 +314,7 @@ class MvcnForClassification(PreTrainedModel):
 
 
 def _without_missing(images: Tensor | None, mask: Tensor | None) -> Tensor | None:
-    """Return zeros for missing images: NaN there would stay NaN, however little it counts."""
+    """Return zeros for missing images: NaN would stay NaN even with weight 0."""
     if images is None or mask is None:
         return images
     return images.masked_fill(~mask.view(-1, *[1] * (images.dim() - 1)), 0)

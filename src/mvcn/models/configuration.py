@@ -1,4 +1,4 @@
-"""Sizes and switches of a classifier as Hugging Face keeps them, beside the weights."""
+"""The configuration of a classifier, which Hugging Face saves next to its weights."""
 
 from typing import Any, no_type_check
 
@@ -11,7 +11,7 @@ from mvcn.encoders.tokens import token_width
 EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image_attributes"}
 
 
-@no_type_check  # Hugging Face makes its constructor take keywords that it does not declare
+@no_type_check  # Hugging Face generates a constructor that takes more keywords
 class MvcnConfig(PreTrainedConfig):
     """The encoders' configurations, classes, and the settings of `mvcn.config.NetworkConfig`."""
 
@@ -35,12 +35,12 @@ class MvcnConfig(PreTrainedConfig):
     image_config: PreTrainedConfig | dict[str, Any] | None = None
     unimodal_label_head: bool = False
     temperature: float = 1.0
-    """What logits are divided by for probabilities; fitted on dev posts at the end of training."""
+    """Divides the logits before the softmax; fitted on dev posts at the end of training."""
     image_attributes: dict[str, Any] | None = None
-    """Sizes of `ImageAttributes`, for a network that reads words for what is in an image."""
+    """Arguments of `ImageAttributes`, for a network that reads image attributes."""
 
     def __post_init__(self, **settings: Any) -> None:
-        """Take the settings of `NetworkConfig`, under the names of earlier versions, too."""
+        """Set the fields of `NetworkConfig`, also from their names in earlier versions."""
         for earlier, name in EARLIER_NAMES.items():
             if earlier in settings:
                 setattr(self, name, settings.pop(earlier))
@@ -59,6 +59,6 @@ class MvcnConfig(PreTrainedConfig):
 
     @property
     def num_objects(self) -> int:
-        """Objects that the image encoder was trained to name, for a network that reads them."""
+        """Number of classes of the published image encoder, for a network that reads them."""
         assert self.image_attributes is not None  # it reads them
         return int(self.image_attributes["num_objects"])

@@ -18,7 +18,7 @@ from mvcn.nn.pooling import masked_mean
 
 NO_PIECE = -1
 TOP = 5
-"""Words for an image, as many as HFM has."""
+"""Attributes found for an image, as many as HFM has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class PublishedAttributes:
     def load(
         cls, image_encoder: str, text_encoder: str, reads: Collection[str]
     ) -> "PublishedAttributes | None":
-        """Load what a network needs that `reads` so much of a post; None where it needs nothing."""
+        """Load what a network needs for what it `reads`; None if it reads no attributes."""
         if not {"objects", "attributes", "pairs"} & {*reads}:
             return None
         classifier = load_object_classifier(image_encoder)
@@ -55,15 +55,15 @@ class PublishedAttributes:
 
 
 class ImageAttributes(nn.Module):
-    """Names objects from image tokens, with the published layer of the image encoder.
+    """Finds objects in image tokens by the published classification layer of the image encoder.
 
     Args:
-        num_objects: Objects that it knows.
+        num_objects: Classes of that layer.
         image_width: Width of the image encoder's tokens.
         name_length: Word pieces of the longest name.
         num_sentiments: Words of sentiment.
-        sentiment_length: Word pieces of the longest.
-        reads_first_token: Whether it reads the first image token, or the mean of all.
+        sentiment_length: Word pieces of the longest of them.
+        reads_first_token: Read the first image token, or else the mean of all.
     """
 
     names: Tensor
@@ -113,7 +113,7 @@ class ImageAttributes(nn.Module):
 def prefer_given(
     given: Int[Tensor, "batch word piece"] | None, found: Int[Tensor, "batch top name_piece"]
 ) -> Int[Tensor, "batch any_word any_piece"]:
-    """Return the words that were given, and those found for posts that were given none."""
+    """Return the given words, or the found ones for posts without given words."""
     if given is None:
         return found
     words, pieces = (max(given.shape[axis], found.shape[axis]) for axis in (1, 2))
@@ -139,14 +139,14 @@ def word_vectors(
 def with_nearest(
     words: Float[Tensor, "batch word dim"], others: Float[Tensor, "other dim"]
 ) -> Float[Tensor, "batch word dim"]:
-    """Return the mean of each word and the one of the others that is most like it, by cosine."""
+    """Return the mean of each word and the other that is nearest to it by cosine similarity."""
     normed = nn.functional.normalize(others, dim=-1)
     nearest = (nn.functional.normalize(words, dim=-1) @ normed.T).argmax(-1)
     return (words + others[nearest]) / 2
 
 
 def word_pieces(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
-    """Return the word piece ids of each word, without the marks that begin and end a text."""
+    """Return the word piece ids of each word, without special tokens."""
     if not words:
         return []
     ids: list[list[int]] = tokenizer(
@@ -156,7 +156,7 @@ def word_pieces(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
 
 
 def pad_pieces(words: Sequence[Sequence[int]]) -> Int[Tensor, "word piece"]:
-    """Return the word pieces of words side by side, filled up with `NO_PIECE`."""
+    """Return the word pieces of words as one tensor, padded with `NO_PIECE`."""
     longest = max((len(word) for word in words), default=0)
     rows = [[*word, *[NO_PIECE] * (longest - len(word))] for word in words]
     return torch.tensor(rows, dtype=torch.long).view(len(words), longest)

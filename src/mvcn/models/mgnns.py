@@ -1,4 +1,4 @@
-"""MGNNS: graphs of words and of objects, whose vectors ask each other (Yang et al. 2021)."""
+"""MGNNS: graphs of words and of objects, with cross-attention between them (Yang et al. 2021)."""
 
 import torch
 import torch.distributed as dist
@@ -15,48 +15,48 @@ SIZE = 300
 NUM_HEADS = 4
 NUM_BLOCKS = 2
 DROPOUT = 0.5
-# What the authors have and the measured form does not.
+# Sizes of the authors' code, which the measured form does not use.
 HEAD_SIZE = 128
 ATTENTION_DROPOUT = 0.1
 GRAPH_SIZE = 1024
 THRESHOLD = 0.3
-"""Of the graph of objects, in the authors' command for MVSA."""
+"""Threshold of the graph of objects in the authors' command for MVSA."""
 
 HIDDEN_SIZE = 256
 SLOPE = 0.2
 NEIGHBOUR_SHARE = 0.2
-"""What a node takes from all its neighbours together; p of ML-GCN (Chen et al., CVPR 2019)."""
+"""Weight of all neighbours of a node together; p of ML-GCN (Chen et al., CVPR 2019)."""
 TOP = 5
-"""Objects that count as seen in one image."""
+"""Objects that are counted in one image."""
 PAIRS = 2**16
-"""Weights of word pairs; two pairs may share one."""
+"""Weights of word pairs, to which pairs are hashed."""
 FACTORS = (31_337, 7_919)
-"""Primes that scatter pairs of words over the weights."""
+"""Primes of the hash of word pairs."""
 
 
 class Mgnns(Network):
-    """Text, objects and scene as graphs, whose vectors then ask each other's tokens.
+    """Text, objects and scene as graphs, whose vectors attend to the tokens of the other modality.
 
     Args:
         text_width: Width of the text encoder's tokens, and of names of objects.
         image_width: Width of the image encoder's tokens.
-        num_objects: Objects that the image encoder was trained to name.
+        num_objects: Classes of the published image encoder.
         num_classes: Classes K.
-        window: How far apart two words may be to be neighbours.
+        window: Largest distance of two neighbouring words.
         faithful: Labels, cross-attention and graph of objects as in the authors' code.
 
     Source:
         Yang et al., ACL 2021, and the authors' code.  Deviations: objects are the image encoder's
-        own classes, where the authors use YOLO's; scenes are the same objects again, for want of a
-        network trained on scenes, and one projection of the regions serves both; which of them
-        occur together is counted while training, and not before; two word pairs may share a weight,
-        and rare pairs have one, too; words are the text encoder's tokens; all weights are trained,
-        where the authors' optimizer leaves some out.  Deviations of the measured form, which are
-        gone with `faithful`: those of `LabelAttention`; cross-attention has no dropout, where the
-        authors drop 0.1 of the weights and 0.5 of what each step adds, and its four heads share the
-        width of 300, where theirs are 128 wide each; objects are neighbours by how often they are
-        seen together, where the authors make that 0 or 1 at a threshold; one width of 256 inside
-        the graph of objects, where theirs is 1024.
+        own classes, where the authors use YOLO's; scenes are the same objects again, as no network
+        trained on scenes is available, and one projection of the regions serves both;
+        co-occurrences are counted during training, and not before; two word pairs may share a
+        weight, and rare pairs have one as well; words are the text encoder's tokens; all weights
+        are trained, where the authors' optimizer leaves some out.  Deviations of the measured form,
+        but not of `faithful`: those of `LabelAttention`; cross-attention has no dropout, where the
+        authors drop 0.1 of the weights and 0.5 of each residual, and its four heads share the width
+        of 300, where theirs are 128 wide each; edges of the graph of objects are co-occurrence
+        rates, which the authors binarise at a threshold; one width of 256 inside the graph of
+        objects, where theirs is 1024.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Mgnns(Network):
         self.words = MaskedLstm(text_width, SIZE // 2, num_layers=2, dropout=DROPOUT)
         self.regions = nn.Linear(image_width, SIZE)
         self.text_asks, self.image_asks = (
-            nn.ModuleList(Questions(faithful=faithful) for _ in range(2)) for _ in range(2)
+            nn.ModuleList(CrossAttention(faithful=faithful) for _ in range(2)) for _ in range(2)
         )
         self.mix = nn.Linear(4 * SIZE, SIZE)
         self.dropout = nn.Dropout(DROPOUT)
@@ -98,16 +98,16 @@ class Mgnns(Network):
         )
         words = self.words(tokens.text, tokens.text_mask)
         regions = self.regions(tokens.image)
-        answers = [ask(text, regions, tokens.image_mask) for ask in self.text_asks]
+        vectors = [ask(text, regions, tokens.image_mask) for ask in self.text_asks]
         for labels, ask in zip(self.labels, self.image_asks, strict=True):
-            answers.append(ask(labels(scores), words, tokens.text_mask))
-        feature = self.mix(torch.cat(answers, 1))
+            vectors.append(ask(labels(scores), words, tokens.text_mask))
+        feature = self.mix(torch.cat(vectors, 1))
         logits = self.classifier(self.dropout(feature))
         return MvcnOutput(logits, feature, logits)
 
 
 class WordGraph(nn.Module):
-    r"""Words take the strongest message of their neighbours; the text is the sum of its words.
+    r"""The maximum over the messages of a word's neighbours, and the sum of these over the text.
 
     .. math::
         h_i \leftarrow \max_{|i - j| \le w} e_{ij} h_j, \quad
@@ -116,13 +116,13 @@ class WordGraph(nn.Module):
     with one learned weight e for each pair of words in all texts.
 
     Args:
-        width: Of the words' vectors.
-        size: Of the text's vector.
+        width: Width of the words' vectors.
+        size: Width of the text's vector.
         window: w.
-        dropout: Of the sum.
+        dropout: Dropout of the sum.
 
     Source:
-        Huang et al., EMNLP 2019, as Yang et al. use it: a word keeps nothing of its own.
+        Huang et al., EMNLP 2019, as Yang et al. use it: a word keeps no share of its own vector.
     """
 
     def __init__(self, width: int, size: int, window: int, dropout: float) -> None:
@@ -151,27 +151,27 @@ class WordGraph(nn.Module):
 
 
 class ObjectGraph(nn.Module):
-    r"""Scores of objects, which learn from those that they are often seen with.
+    r"""Scores of objects from a graph convolution over objects that often occur together.
 
     .. math::
         N = \mathrm{GCN}(\text{names}), \quad \text{scores} = N \max_p v_p
 
-    With a `torch.distributed` process group the objects of all processes are counted, which must
-    call it together in training; their graphs are then that of one process with the whole batch.
+    With a `torch.distributed` process group, all processes must call it together in training: they
+    count the objects of the batch of all processes.
 
     Args:
         name_width: Width of the names' vectors.
         image_width: Width of the image's tokens v.
         num_objects: Nodes.
         hidden_size: Width between the two layers of the GCN.
-        threshold: How often an object must be seen with another, as a share of the images with that
-            other, to be its neighbour; all neighbours then count alike. By default a neighbour
-            counts by how often it was seen with the object.
+        threshold: Smallest share of the images with an object in which another must occur to be its
+            neighbour, all neighbours having the same weight. By default neighbours are weighted by
+            the number of co-occurrences.
 
     Source:
         Yang et al., ACL 2021, and the authors' code, after ML-GCN (Chen et al., CVPR 2019), whose
-        graph is the one with a threshold.  Deviations: the default one without, which suits counts
-        that are made while training; both layers of the GCN have a bias.
+        graph is the one with a threshold.  Deviations: the default graph has none, which suits
+        counts that grow during training; both layers of the GCN have a bias.
     """
 
     seen_together: Tensor
@@ -198,7 +198,7 @@ class ObjectGraph(nn.Module):
         objects: Float[Tensor, "batch object"],
         names: Float[Tensor, "object name_dim"],
     ) -> Float[Tensor, "batch object"]:
-        """Return a score for each object; zeros for a post without an image."""
+        """Return one score per object; zeros for a post without an image."""
         if self.training:
             self._count(objects)
         graph = self._graph()
@@ -210,17 +210,17 @@ class ObjectGraph(nn.Module):
 
     @torch.no_grad()
     def _count(self, objects: Float[Tensor, "batch object"]) -> None:
-        """Count the objects of this batch, of all processes that share it."""
+        """Count the objects of this batch in all processes."""
         top = objects.topk(min(TOP, objects.shape[1]), dim=1).indices
         seen = torch.zeros_like(objects).scatter_(1, top, 1) * objects.any(1, keepdim=True)
-        with torch.autocast(seen.device.type, enabled=False):  # it would round large counts
+        with torch.autocast(seen.device.type, enabled=False):  # would round large counts
             together = seen.T @ seen
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(together)
         self.seen_together += together
 
     def _graph(self) -> Float[Tensor, "object other_object"]:
-        """Return what each node takes from each: most from itself, the rest from its neighbours."""
+        """Return the weights of each node: most for itself, the rest for its neighbours."""
         itself = torch.eye(len(self.seen_together), device=self.seen_together.device)
         together = self.seen_together * (1 - itself)
         if self.threshold is not None:
@@ -231,7 +231,7 @@ class ObjectGraph(nn.Module):
 
 
 class LabelAttention(nn.Module):
-    """What the scores of objects say of each class, as one vector.
+    """One vector from the scores of objects, by attention of the classes.
 
     Args:
         num_objects: Scores.
@@ -239,9 +239,10 @@ class LabelAttention(nn.Module):
 
     Source:
         Yang et al., ACL 2021, and the authors' code.  Deviations: the classes' vectors are learned
-        and not GloVe's; scores are normalised first, and one map of them is key and value; no map
-        of the classes' vectors nor of what they collect; four heads, whose products are not scaled
-        and whose weights are not dropped. `PublishedLabelAttention` deviates in the first alone.
+        and not GloVe's; scores are normalised first, and one projection of them is key and value;
+        no projection of the classes' vectors or of the attention's output; four heads, whose
+        products are not scaled and whose weights have no dropout. `PublishedLabelAttention` has
+        only the first of these.
     """
 
     HIDDEN = 100
@@ -254,15 +255,15 @@ class LabelAttention(nn.Module):
         self.out = nn.Linear(num_classes * self.HIDDEN, SIZE)
 
     def forward(self, scores: Float[Tensor, "batch object"]) -> Float[Tensor, "batch size"]:
-        """Return one vector for each row of scores."""
-        seen = self.scores(scores).unsqueeze(1)
-        heads = (seen * self.classes).unflatten(-1, (NUM_HEADS, -1)).softmax(-1).flatten(2)
-        answer: Tensor = self.out(self.hidden(heads * seen).flatten(1))
-        return answer
+        """Return one vector for each post."""
+        values = self.scores(scores).unsqueeze(1)
+        heads = (values * self.classes).unflatten(-1, (NUM_HEADS, -1)).softmax(-1).flatten(2)
+        vector: Tensor = self.out(self.hidden(heads * values).flatten(1))
+        return vector
 
 
 class PublishedLabelAttention(nn.Module):
-    r"""What the scores of objects say of each class, by maps of their own for query, key and value.
+    r"""One vector from the scores of objects, with projections for query, key and value.
 
     .. math::
         a_c = \mathrm{softmax}_{60}\bigl(Q e_c \odot K s / \sqrt{60}\bigr), \quad
@@ -294,20 +295,20 @@ class PublishedLabelAttention(nn.Module):
         self.out = nn.Linear(num_classes * self.HIDDEN, SIZE)
 
     def forward(self, scores: Float[Tensor, "batch object"]) -> Float[Tensor, "batch size"]:
-        """Return one vector for each row of scores."""
+        """Return one vector for each post."""
         products = self.query(self.classes) * self.key(scores).unsqueeze(1)
         heads = products.unflatten(-1, (self.HEADS, -1))
         weights = self.dropout((heads / heads.shape[-1] ** 0.5).softmax(-1)).flatten(2)
         collected = self.collected(weights * self.value(scores).unsqueeze(1))
-        answer: Tensor = self.out(self.hidden(collected).flatten(1))
-        return answer
+        vector: Tensor = self.out(self.hidden(collected).flatten(1))
+        return vector
 
 
-class Questions(nn.Module):
-    """A vector that asks tokens, twice, and is changed by what they answer.
+class CrossAttention(nn.Module):
+    """Two blocks of a transformer decoder in which one vector attends to tokens.
 
     Args:
-        faithful: With the dropout and the wide heads of the authors' code.
+        faithful: Use the dropout and the wide heads of the authors' code.
     """
 
     def __init__(self, *, faithful: bool) -> None:
@@ -330,13 +331,13 @@ class Questions(nn.Module):
         tokens: Float[Tensor, "batch token size"],
         mask: Bool[Tensor, "batch token"],
     ) -> Float[Tensor, "batch size"]:
-        """Return the vector after both rounds."""
-        asking = query.unsqueeze(1)
+        """Return the vector after both blocks."""
+        state = query.unsqueeze(1)
         norms = iter(self.norms)
         for attention, feedforward in zip(self.attention, self.feedforward, strict=True):
-            asking = next(norms)(asking + self.dropout(attention(asking, tokens, mask)[0]))
-            asking = next(norms)(asking + self.dropout(feedforward(asking)))
-        return asking.squeeze(1)
+            state = next(norms)(state + self.dropout(attention(state, tokens, mask)[0]))
+            state = next(norms)(state + self.dropout(feedforward(state)))
+        return state.squeeze(1)
 
 
 def _binary_graph(
@@ -351,7 +352,7 @@ def _binary_graph(
 
 
 def _shifted(values: Tensor, shift: int) -> Tensor:
-    """Return the value `shift` places further on, zeros (False) beyond the ends."""
+    """Return the values `shift` positions later, zeros (False) beyond the ends."""
     moved = values.roll(-shift, 1)
     length = values.shape[1]
     place = torch.arange(length, device=values.device) + shift

@@ -22,15 +22,15 @@ Modality = tuple[Tensor, Tensor]
 
 
 class HierarchicalFusion(Network):
-    r"""Attributes start the reading of the text; then all three weigh each other's tokens.
+    r"""Attributes initialise the text's LSTM; then all three modalities weigh each other's tokens.
 
-    Early fusion: the first states of the text's LSTM are made of the attributes. Representation
-    fusion: each token x of each modality is weighed by how it fits the three modality vectors v,
+    Early fusion: attributes give the initial states of the text's LSTM. Representation fusion:
+    each token x of each modality is weighed by its scores with the three modality vectors v,
 
     .. math::
         \alpha = \tfrac13 \sum_g \mathrm{softmax}\bigl(W_2 \tanh(W_1 [x; v_g])\bigr)
 
-    Modality fusion: a softmax over the three says how much each counts.
+    Modality fusion: a softmax over the scores of the three.
 
     Args:
         text_width: Width of the text encoder's tokens, and of attributes.
@@ -40,15 +40,15 @@ class HierarchicalFusion(Network):
             as a penalty.
 
     Source:
-        Cai, Cai and Wan, ACL 2019, and the authors' code.  Deviations: padding counts nowhere; a
-        modality that a post lacks counts for nothing in the last step; words are the text encoder's
-        tokens; attributes are the data set's words, or the names of the likeliest objects of the
-        image encoder, and their vectors the text encoder's; one score a class, and no weight of the
-        rarer class (``objective.class_weights: auto`` has one).  Deviations of the measured form,
-        which are gone with `faithful`: each modality is scored by half as many hidden units as it
-        is wide and without a bias, so that text (256) and attributes (192 on MiniLM's tokens) have
-        fewer than the authors' 512; no L2 term, which has the weight 1e-7 in the authors' code
-        (``objective.penalty_weight: 1e-7``), beside the weight decay that all systems have.
+        Cai, Cai and Wan, ACL 2019, and the authors' code.  Deviations: padding is masked, as is a
+        missing modality in the last step; words are the text encoder's tokens; attributes are the
+        dataset's words, or the names of the likeliest objects of the image encoder, and their
+        vectors the text encoder's; one logit per class, and no weight of the rarer class
+        (``objective.class_weights: auto`` has one).  Deviations of the measured form, which are
+        gone with `faithful`: each modality is scored by half as many hidden units as it is wide and
+        without a bias, so that text (256) and attributes (192 on MiniLM's tokens) have fewer than
+        the authors' 512; no L2 term, which has the weight 1e-7 in the authors' code
+        (``objective.penalty_weight: 1e-7``), in addition to the weight decay of all systems.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class HierarchicalFusion(Network):
         tokens, mask = modality
         assert isinstance(scores, nn.ModuleList)
         weights = [
-            masked_softmax(score(_beside(tokens, guide)).squeeze(-1), mask)
+            masked_softmax(score(_with_guide(tokens, guide)).squeeze(-1), mask)
             for score, guide in zip(scores, guides, strict=True)
         ]
         mean = torch.stack(weights).mean(0).unsqueeze(-1)
@@ -106,7 +106,7 @@ class HierarchicalFusion(Network):
 
 
 class Concatenation(Network):
-    """The vectors of text, image and attributes side by side, and the same two-layer classifier.
+    """The concatenated vectors of text, image and attributes, and the same two-layer classifier.
 
     Args:
         text_width: Width of the text encoder's tokens, and of attributes.
@@ -148,7 +148,7 @@ class ThreeModalities(nn.Module):
         text_width: Width of the text encoder's tokens, and of attributes.
         image_width: Width of the image encoder's tokens.
         has_attributes: Three modalities, or two.
-        early_fusion: Let the attributes start the reading of the text.
+        early_fusion: Compute the initial states of the text's LSTM from the attributes.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class ThreeModalities(nn.Module):
         self.region = nn.Linear(image_width, REGION_SIZE)
         self.lstm = MaskedLstm(text_width, STATE_SIZE)
         self.attribute_score = _score(text_width, nn.ReLU()) if has_attributes else None
-        # First hidden and cell state of both directions.
+        # Initial hidden and cell state of both directions.
         self.first_states = nn.Linear(text_width, 4 * STATE_SIZE) if early_fusion else None
 
     def forward(self, tokens: Tokens) -> tuple[list[Modality], list[Tensor]]:
@@ -174,7 +174,7 @@ class ThreeModalities(nn.Module):
         attributes = (tokens.attributes, tokens.attribute_mask)
         regions = (self.region(tokens.image).relu(), tokens.image_mask)
         guide = self._attribute_vector(*attributes)
-        states = self.lstm(self.dropout(tokens.text), tokens.text_mask, self._first(guide))
+        states = self.lstm(self.dropout(tokens.text), tokens.text_mask, self._initial_states(guide))
         modalities = [regions, (states, tokens.text_mask)]
         vectors = list(starmap(masked_mean, modalities))
         if guide is None:
@@ -188,17 +188,17 @@ class ThreeModalities(nn.Module):
             return None
         return weighted_sum(words, self.attribute_score(words).squeeze(-1), mask)
 
-    def _first(self, guide: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    def _initial_states(self, guide: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if self.first_states is None or guide is None:
             return None
         states = self.first_states(guide).relu().view(len(guide), 4, STATE_SIZE).transpose(0, 1)
         return states[:2].contiguous(), states[2:].contiguous()
 
 
-def _score(dim: int, between: nn.Module | None = None) -> nn.Sequential:
-    """Return a score of vectors: two layers, the first half as wide as they are."""
+def _score(dim: int, activation: nn.Module | None = None) -> nn.Sequential:
+    """Return two layers that score vectors, the first half as wide as they are."""
     return nn.Sequential(
-        nn.Linear(dim, dim // 2), between or nn.Tanh(), nn.Linear(dim // 2, 1, bias=False)
+        nn.Linear(dim, dim // 2), activation or nn.Tanh(), nn.Linear(dim // 2, 1, bias=False)
     )
 
 
@@ -212,7 +212,7 @@ def _two_layers(dim: int, num_classes: int) -> nn.Sequential:
     )
 
 
-def _beside(
+def _with_guide(
     tokens: Float[Tensor, "batch token dim"], guide: Float[Tensor, "batch guide_dim"]
 ) -> Float[Tensor, "batch token both_dim"]:
     return torch.cat([tokens, guide.unsqueeze(1).expand(-1, tokens.shape[1], -1)], -1)

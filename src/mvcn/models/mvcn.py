@@ -22,16 +22,16 @@ class MultiViewNetwork(Network):
         feedforward_size: Inner width of the feed-forward layers of each text-guided unit.
         num_heads: Attention heads of each unit.
         num_fusion_layers: Stacked units L.
-        fusion: Whether the text looks at the image, or all tokens at each other.
+        fusion: Text tokens attend to image tokens, or all tokens to each other.
         attention: Normalisation of the text-to-image attention.
         dropout: Of fusion and classifier.
-        unimodal_label_head: Predict the pair of text label and image label, too.
+        unimodal_label_head: Also predict the pair of text label and image label.
 
     Source:
         Wei et al., ACL 2023 (2023.acl-long.287). Its sizes are not public; ours are in the recipes.
-        Deviation: which image tokens the authors used is not known to us; ours are the patches of
-        the image encoder. The paper's posts have both; here a post without an image attends to
-        nothing, and one without a text looks at its image with one learned token.
+        Deviation: which image tokens the authors used is not public; ours are the patches of the
+        image encoder. The paper's posts have both modalities; here a post without an image attends
+        to nothing, and one without a text attends to its image from one learned token.
     """
 
     def __init__(  # noqa: PLR0913 (one argument for each size of the network)
@@ -69,7 +69,7 @@ class MultiViewNetwork(Network):
         text, image = self.text_projection(tokens.text), self.image_projection(tokens.image)
         query, query_mask = self._query(text, tokens.text_mask)
         pair = (query, image, query_mask, tokens.image_mask)
-        seen = {}
+        extra = {}
         if isinstance(self.fusion, EqualFusion):
             fused = self.reduction(*self.fusion(*pair))
         else:
@@ -77,21 +77,21 @@ class MultiViewNetwork(Network):
             fused = self.reduction(guided, query_mask)
             if output_attentions:
                 shares = self.reduction.weights(guided, query_mask)
-                seen = {"fusion_attentions": attentions, "token_weights": shares}
+                extra = {"fusion_attentions": attentions, "token_weights": shares}
         logits = self.classifier(fused)
         if self.unimodal_label_head is None:
-            return MvcnOutput(logits, fused, logits, **seen)
+            return MvcnOutput(logits, fused, logits, **extra)
         pair_logits = self.unimodal_label_head(
             text, image, fused, tokens.text_mask, tokens.image_mask
         )
-        # The geometric mean of the two: a product would count what they share twice over.
+        # The geometric mean of the two: a product would count what they share twice.
         combined = (logits.log_softmax(-1) + self.unimodal_label_head.merge(pair_logits)) / 2
-        return MvcnOutput(combined, fused, logits, pair_logits, **seen)
+        return MvcnOutput(combined, fused, logits, pair_logits, **extra)
 
     def _query(
         self, text: Float[Tensor, "batch token dim"], text_mask: Bool[Tensor, "batch token"]
     ) -> tuple[Float[Tensor, "batch token dim"], Bool[Tensor, "batch token"]]:
-        """Return the tokens that look at the image; one that stands for a text that is lacking."""
+        """Return the tokens that attend to the image, one learned token for a missing text."""
         has_text = text_mask.any(1)
         is_first = torch.arange(text.shape[1], device=text.device) == 0
         query = text.where(has_text[:, None, None], self.missing_text.to(text.dtype))
@@ -99,9 +99,9 @@ class MultiViewNetwork(Network):
 
 
 def _projection(in_features: int, out_features: int) -> nn.Sequential:
-    """Normalise and project; a scale and shift in between would only repeat the projection's own.
+    """Normalise and project, without a scale and shift, which the projection includes.
 
-    Without them, frozen image features need no gradient, which saves a third of this layer's work.
+    Frozen image features then need no gradient, which saves a third of this layer's work.
     """
     norm = nn.LayerNorm(in_features, elementwise_affine=False)
     return nn.Sequential(norm, nn.Linear(in_features, out_features))

@@ -1,4 +1,4 @@
-"""What goes into the network of a classifier, and what comes out."""
+"""Input and output of the networks, and their base class."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,10 +9,7 @@ from transformers.utils import ModelOutput
 
 
 class Tokens(NamedTuple):
-    """What the encoders make of a batch of posts, and what of it is there.
-
-    What a system does not read has width 0.
-    """
+    """Encoded posts of a batch, with masks; what a system does not read has width 0."""
 
     text: Float[Tensor, "batch token text_width"]
     image: Float[Tensor, "batch patch image_width"]
@@ -23,50 +20,50 @@ class Tokens(NamedTuple):
     word_ids: Int[Tensor, "batch token"]
     """Word pieces of the text, as numbers."""
     objects: Float[Tensor, "batch object"]
-    """Probability of each object that the image encoder was trained to name; zeros for no image."""
+    """Probability of each class of the published image encoder; zeros without an image."""
     object_names: Float[Tensor, "object text_width"]
-    """What the objects are called, as vectors."""
+    """Vectors of the names of the objects."""
     attributes: Float[Tensor, "batch attribute text_width"]
-    """Words for what is in the image, or pairs of a sentiment and such a word, as vectors."""
+    """Vectors of words for what is in the image, or of pairs of a sentiment and such a word."""
     attribute_mask: Bool[Tensor, "batch attribute"]
-    """False where a post has fewer."""
+    """False for padding."""
 
 
 @dataclass
 class MvcnOutput(ModelOutput):
-    """What a classifier says of a batch of posts."""
+    """Output of a classifier for a batch of posts."""
 
     logits: Float[Tensor, "batch classes"] | None = None
-    """Of the post: those of the fused feature, combined with those of the unimodal-label head."""
+    """Combined logits: those of the fused feature and of the unimodal-label head, if any."""
     fused_feature: Float[Tensor, "batch dim"] | None = None
-    """z of the paper, what the semantic congruity constraint pulls together."""
+    """z of the paper, which the semantic congruity constraint acts on."""
     fused_logits: Float[Tensor, "batch classes"] | None = None
-    """Of the fused feature alone."""
+    """Logits of the fused feature alone."""
     pair_logits: Float[Tensor, "batch classes classes"] | None = None
-    """Of each pair of text label and image label, with a unimodal-label head."""
+    """Logits of each pair of text label and image label, from a unimodal-label head."""
     fusion_attentions: tuple[Float[Tensor, "batch head token patch"], ...] | None = None
-    """Text-to-image attention weights of each text-guided unit, where asked for."""
+    """Text-to-image attention weights of each text-guided unit, if requested."""
     token_weights: Float[Tensor, "batch token"] | None = None
-    """Share of each text token in the fused feature, where attentions are asked for."""
+    """Share of each text token in the fused feature, if attentions are requested."""
     views: Float[Tensor, "view batch dim"] | None = None
-    """Two views of each post, in training, from networks that learn by contrast."""
+    """Two views of each post for contrastive losses, in training, from networks that have them."""
     penalty: Float[Tensor, ""] | None = None
-    """What the network's own weights cost, in training, for networks that constrain them."""
+    """Penalty on the network's own weights, in training, from networks that have one."""
 
 
 class Network(nn.Module):
-    """What all networks have in common: see `mvcn.models.registry` for what there is."""
+    """Base class of all networks, which `mvcn.models.registry` lists."""
 
     feature_size: int
     """Width of the fused feature."""
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
-        """Classify posts; `output_attentions` asks for attention weights, where there are any."""
+        """Classify posts; `output_attentions` requests attention weights, if there are any."""
         raise NotImplementedError
 
 
 def probabilities(
     logits: Float[Tensor, "batch classes"], temperature: float = 1.0
 ) -> Float[Tensor, "batch classes"]:
-    """Return class probabilities in double precision, the same for training and serving."""
+    """Return class probabilities in double precision, for training and serving alike."""
     return (logits.double() / temperature).softmax(-1)

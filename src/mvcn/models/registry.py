@@ -1,4 +1,4 @@
-"""The systems that can be trained, by name: MVCN, and what it is compared with."""
+"""The systems that can be trained, by name: MVCN, and those it is compared with."""
 
 import difflib
 import inspect
@@ -18,35 +18,34 @@ from mvcn.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What is known of a system before it is built."""
+    """Description of a system, which imports nothing."""
 
     location: str
-    """Module within `mvcn.models` and name of its network, which is imported when it is needed."""
+    """Module within `mvcn.models` and class of its network, imported when it is first used."""
     reads: tuple[str, ...]
-    """What it looks at: ``text``, ``image`` (its tokens), and what the image encoder was trained to
-    name: ``objects`` as probabilities, ``attributes`` as words, ``pairs`` of a sentiment and such
-    a word."""
+    """Its inputs: ``text``, ``image`` (tokens), and what is found in the image: ``objects`` as
+    probabilities, ``attributes`` as words, ``pairs`` of a sentiment and such a word."""
     source: str
-    """Where it was published, or that it is ours."""
+    """Its publication, or that it is ours."""
     published: str | None = None
-    """Its name in `published.yaml`, where it has published results."""
-    learns_by: tuple[str, ...] = ()
-    """Weights of the objective that concern what its network alone has."""
+    """Its name in `published.yaml`, if it has published results."""
+    objective_weights: tuple[str, ...] = ()
+    """Settings of the objective that weigh what its network alone computes."""
 
     @property
     def network(self) -> type[Network]:
-        """The class; its required arguments are what `MvcnConfig` says, the others its options."""
+        """The class; `MvcnConfig` gives its required arguments, the others are its options."""
         network: type[Network] = resolve_name(f"mvcn.models.{self.location}")
         return network
 
     @property
     def reads_image(self) -> bool:
-        """Whether it looks at the image, if only for what the image encoder names in it."""
+        """Whether it reads the image, or at least what is found in it."""
         return set(self.reads) != {"text"}
 
     @property
     def options(self) -> type[Settings]:
-        """Settings that this network alone has, with their defaults."""
+        """Settings of this network alone, with their defaults."""
         hints = typing.get_type_hints(self.network.__init__, include_extras=True)
         parameters = inspect.signature(self.network).parameters.values()
         fields: dict[str, Any] = {
@@ -57,7 +56,7 @@ class System:
         return create_model("Options", __base__=Settings, **fields)
 
     def build(self, config: MvcnConfig) -> Network:
-        """Build the network, whose required arguments are named as fields of the configuration."""
+        """Build the network; its required arguments are named like fields of the configuration."""
         parameters = inspect.signature(self.network).parameters.values()
         required = [one.name for one in parameters if one.default is one.empty]
         values = {name: getattr(config, name) for name in required}
@@ -95,18 +94,18 @@ MODELS: dict[str, System] = {
         "D&R Net",
         PENALTY,
     ),
-    "logreg": System("baselines:LogisticRegression", BOTH, "a reference, ours"),
-    "late-fusion": System("baselines:LateFusion", BOTH, "a reference, ours"),
+    "logreg": System("baselines:LogisticRegression", BOTH, "a baseline, ours"),
+    "late-fusion": System("baselines:LateFusion", BOTH, "a baseline, ours"),
     "mvcn": System("mvcn:MultiViewNetwork", BOTH, "Wei et al., ACL 2023", "MVCN", UNIMODAL_LABELS),
 }
-"""Name -> system; each has a recipe of its name, too."""
+"""Name -> system; each has a recipe of the same name."""
 
 
 def system(name: str) -> System:
-    """Return a system by name, or by that of a recipe which once was a system of its own.
+    """Return a system by its name, or by the name of an earlier system that is now a recipe.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is no such system.
     """
     if name in EARLIER_NETWORKS:
         return system(EARLIER_NETWORKS[name]["network"])

@@ -31,10 +31,9 @@ class HierarchicalAttention(Network):
 
     Source:
         Xu, ISI 2017; the hierarchy and its attention are Yang et al., NAACL 2016. No code is
-        public, and sizes are not known.  Deviations: the caption is the row of words for what is
-        in the image (those of the data set, or the likeliest objects of the image encoder), where
-        the author lets a captioner write one; a text is one sentence; its words are the text
-        encoder's tokens.
+        public, and sizes are not given.  Deviations: the caption consists of the image attributes
+        (those of the dataset, or the likeliest objects of the image encoder), where the author uses
+        a captioner; a text is one sentence; its words are the text encoder's tokens.
     """
 
     def __init__(self, text_width: int, num_classes: int, *, dropout: float) -> None:
@@ -49,11 +48,12 @@ class HierarchicalAttention(Network):
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts."""
-        rows = ((tokens.text, tokens.text_mask), (tokens.attributes, tokens.attribute_mask))
+        sequences = ((tokens.text, tokens.text_mask), (tokens.attributes, tokens.attribute_mask))
         sentences = [
-            self.word_attention(self.words(self.dropout(words), mask), mask) for words, mask in rows
+            self.word_attention(self.words(self.dropout(words), mask), mask)
+            for words, mask in sequences
         ]
-        # Both are always read: a sentence without words is one of zeros.
+        # Both are always read: a sentence without words is a vector of zeros.
         both = torch.stack(sentences, 1)
         mask = torch.ones(both.shape[:2], dtype=torch.bool, device=both.device)
         feature = self.sentence_attention(self.sentences(both, mask), mask)
@@ -72,16 +72,16 @@ class MultiSentiNet(Network):
 
     Args:
         text_width: Width of the text encoder's tokens, and of the scene's words.
-        num_objects: Objects that the image encoder was trained to name.
+        num_objects: Classes of the published image encoder.
         num_classes: Classes K.
         dropout: Before the classifier.
 
     Source:
         Xu and Mao, CIKM 2017, with the sizes of the authors' code.  Deviations: objects are the
-        probabilities of the image encoder's own classes, and the scene is the mean vector of words
-        for the image (those of an attribute model that was trained on scenes, else of the data
-        set, else the likeliest objects), where the authors take vectors of two VGG; words of the
-        text are the text encoder's tokens and not GloVe; padding gets no attention.
+        probabilities of the image encoder's own classes, and the scene is the mean vector of the
+        image attributes (those of an attribute model that was trained on scenes, else of the
+        dataset, else the likeliest objects), where the authors take vectors of two VGG; words of
+        the text are the text encoder's tokens and not GloVe; padding gets no attention.
     """
 
     def __init__(
@@ -114,23 +114,23 @@ class MultiSentiNet(Network):
 
 
 class CoMemoryNetwork(Network):
-    r"""A memory of words M and one of image regions V, which are read in turns.
+    r"""A memory M of words and a memory V of image regions, which query each other in turns.
 
     .. math::
         q_v^{k+1} = q_v^k + \mathrm{att}(V; q_t^k), \quad q_t^{k+1} = q_t^k + \mathrm{att}(M; q_v^k)
 
-    beginning with the mean of each memory.
+    starting from the mean of each memory.
 
     Args:
         text_width: Width of the text encoder's tokens.
         image_width: Width of the image encoder's tokens.
         num_classes: Classes K.
         dropout: Before the classifier.
-        hops: Turns.
+        hops: Number of turns.
 
     Source:
         Xu, Mao and Chen, SIGIR 2018. No code is public; sizes, and whether hops share their
-        weights, are not known: here they do.  Deviation: words are the text encoder's tokens and
+        weights, are not given: here they do.  Deviation: words are the text encoder's tokens and
         not GloVe.
     """
 
@@ -170,7 +170,7 @@ class CoMemoryNetwork(Network):
 
 
 class DecompositionAndRelation(Network):
-    r"""Decomposition: the discrepancy of text and image; relation: what the image's words say.
+    r"""Decomposition: the discrepancy of text and image; relation: attention with image attributes.
 
     With text vector t and image vector v, a shared projection S and private ones P:
 
@@ -178,7 +178,7 @@ class DecompositionAndRelation(Network):
         d = P_t t - P_v v, \quad
         L_\perp = \lVert S^\top P_t \rVert_F^2 + \lVert S^\top P_v \rVert_F^2
 
-    and adjective-noun pairs of the image ask for words of the text, as the text asks for pairs.
+    and adjective-noun pairs of the image attend to the words of the text, and the text to pairs.
 
     Args:
         text_width: Width of the text encoder's tokens, and of pairs.
@@ -188,10 +188,10 @@ class DecompositionAndRelation(Network):
 
     Source:
         Xu, Zeng and Mao, ACL 2020. No code is public; sizes and the weight of the penalty are not
-        known.  Deviations: a pair is a word for what is in the image (the data set's, or a likely
-        object) with the word of VADER's lexicon that is most like it, where the authors detect
-        pairs by SentiBank; the shared parts, whose sum goes to the classifier, too; words are the
-        text encoder's tokens; the penalty is a mean over entries.
+        given.  Deviations: a pair is an image attribute (the dataset's, or a likely object) with
+        the nearest word of VADER's lexicon, where the authors detect pairs by SentiBank; the sum of
+        the shared parts also goes to the classifier; words are the text encoder's tokens; the
+        penalty is a mean over entries.
     """
 
     def __init__(
@@ -228,10 +228,10 @@ class DecompositionAndRelation(Network):
         self, states: Tensor, text: Tensor, tokens: Tokens
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
         pairs, mask = self.pairs(tokens.attributes), tokens.attribute_mask
-        answers, _ = self.pairs_ask(pairs, states, tokens.text_mask)
+        attended, _ = self.pairs_ask(pairs, states, tokens.text_mask)
         has_text = tokens.text_mask.any(1, keepdim=True)
-        asked = masked_mean(answers, mask).masked_fill(~has_text, 0)
-        return asked, self.text_asks(pairs, text, mask)
+        pooled = masked_mean(attended, mask).masked_fill(~has_text, 0)
+        return pooled, self.text_asks(pairs, text, mask)
 
     def _overlap(self) -> Float[Tensor, ""]:
         shared, *private = (

@@ -17,14 +17,16 @@ from mvcn.types import Post
 
 LOG = logging.getLogger(__name__)
 LOGS_PER_EPOCH = 10
-SPECIAL_WEIGHTS = {"distillation_weight"}.union(*(model.learns_by for model in MODELS.values()))
+SPECIAL_WEIGHTS = {"distillation_weight"}.union(
+    *(model.objective_weights for model in MODELS.values())
+)
 """Settings of the objective that only some networks support."""
 
 
 def check_compatibility(config: RunConfig) -> None:
     """Raise a ConfigError if settings contradict each other or the network."""
     about, name = system(config.model.network), config.model.network
-    possible = {*about.learns_by}
+    possible = {*about.objective_weights}
     if {"text", "image"} <= set(about.reads):
         possible.add("distillation_weight")
     for setting in sorted(SPECIAL_WEIGHTS - possible):

@@ -86,4 +86,4 @@ def test_mmsd_has_half_the_squares_of_its_weights_as_a_penalty(tokens):
     assert network.train()(tokens).penalty.item() == pytest.approx(expected, rel=1e-5)
     assert network.eval()(tokens).penalty is None
     assert HierarchicalFusion(8, 8, 2, faithful=False).train()(tokens).penalty is None
-    assert "penalty_weight" in system("mmsd").learns_by
+    assert "penalty_weight" in system("mmsd").objective_weights
