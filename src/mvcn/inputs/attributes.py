@@ -25,7 +25,7 @@ from mvcn.files import set_usual_permissions, write_json
 from mvcn.types import Post
 
 SAVED_FOLDER = "describer"
-"""Its folder beside a saved model; the name is that of runs saved earlier."""
+"""Its folder next to a saved model; earlier versions named it so."""
 KIND = "attribute model"
 IMAGES_AT_ONCE = 16
 TOP = 5

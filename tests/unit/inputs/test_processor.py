@@ -38,8 +38,8 @@ def test_an_empty_text_is_its_two_marks(processor):
     assert processor.tokenize([""]) == [[CLS, SEP]]
 
 
-def test_odd_blanks_are_shown_to_the_encoder(processor):
-    """Leading, trailing and repeated blanks, which BERT's tokenizer drops."""
+def test_unusual_whitespace_is_shown_to_the_encoder(processor):
+    """Leading, trailing and repeated whitespace, which BERT's tokenizer drops."""
     mark = processor.tokenize(["a \u00b7 b"])
     assert processor.tokenize(["a  b"]) == mark
     assert processor.tokenize(["a \t\n b"]) == mark
@@ -48,12 +48,12 @@ def test_odd_blanks_are_shown_to_the_encoder(processor):
     assert processor.tokenize(["a b"]) == processor.tokenize(["a\nb"]) != mark
 
 
-def test_a_text_of_blanks_is_no_text(processor):
+def test_a_text_of_whitespace_is_no_text(processor):
     assert processor.tokenize(["  \n "]) == [[CLS, SEP]]
     assert processor(["  \n "], [None])["text_mask"].tolist() == [False]
 
 
-def test_blanks_can_be_ignored(tiny_settings):
+def test_whitespace_can_be_ignored(tiny_settings):
     processor = build_processor(ModelConfig(**tiny_settings, mark_whitespace=False))
     assert processor.tokenize([" a  b "]) == processor.tokenize(["a b"])
 

@@ -1,11 +1,18 @@
-"""Graphs of words and of objects against loops over their nodes."""
+"""MGNNS: graphs against loops over their nodes, label attention against its formula."""
 
 import itertools
 
 import numpy as np
 import torch
 
-from mvcn.models.mgnns import FACTORS, NEIGHBOUR_SHARE, PAIRS, ObjectGraph, WordGraph
+from mvcn.models.mgnns import (
+    FACTORS,
+    NEIGHBOUR_SHARE,
+    PAIRS,
+    ObjectGraph,
+    PublishedLabelAttention,
+    WordGraph,
+)
 
 MASK = torch.tensor([[True, True, True, False], [True, False, False, False], [False] * 4])
 IDS = torch.tensor([[5, 9, 5, 0], [7, 0, 0, 0], [0, 0, 0, 0]])
@@ -124,3 +131,21 @@ def test_with_a_threshold_an_object_has_neighbours_or_has_not():
     degrees = np.diag(raw.sum(1) ** -0.5)
     expected = (raw @ degrees).T @ degrees
     np.testing.assert_allclose(graph._graph().numpy(), expected, rtol=1e-6)
+
+
+def test_mgnns_weighs_sixty_numbers_of_each_head_for_each_class():
+    torch.manual_seed(0)
+    labels = PublishedLabelAttention(7, 3).double().eval()
+    scores = torch.randn(2, 7, dtype=torch.float64)
+    for row in range(2):
+        key, value = labels.key(scores[row]), labels.value(scores[row])
+        answers = []
+        for label in labels.classes:
+            query, collected = labels.query(label), []
+            for start in range(0, 300, 60):
+                head = slice(start, start + 60)
+                weights = torch.exp(query[head] * key[head] / 60**0.5)
+                collected.append(weights / weights.sum() * value[head])
+            answers.append(labels.hidden(labels.collected(torch.cat(collected))))
+        expected = labels.out(torch.cat(answers))
+        torch.testing.assert_close(labels(scores)[row], expected, atol=1e-12, rtol=1e-12)

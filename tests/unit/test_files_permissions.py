@@ -1,4 +1,4 @@
-"""Files that nobody else may read: written so that others may, and told as that where met."""
+"""Files are written with the usual permissions, and unreadable ones are reported as that."""
 
 import io
 import os
@@ -69,7 +69,7 @@ def shared_copy(folder, target):
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_table_that_may_not_be_read_is_told_as_that(suffix, what, place, forbid):
+def test_a_table_that_may_not_be_read_is_reported_as_that(suffix, what, place, forbid):
     path = place / "in" / f"posts{suffix}"
     path.parent.mkdir()
     path.write_text("text\na\n")
@@ -84,7 +84,7 @@ def test_a_table_that_may_not_be_read_is_told_as_that(suffix, what, place, forbi
 
 
 @pytest.mark.parametrize("read", [open_image, image_digest])
-def test_an_image_that_may_not_be_read_is_told_as_that(read, generated_posts, place, forbid):
+def test_an_image_that_may_not_be_read_is_reported_as_that(read, generated_posts, place, forbid):
     path = place / "a picture.png"
     path.write_bytes(generated_posts[0].image)
     forbid(path)
@@ -92,7 +92,9 @@ def test_an_image_that_may_not_be_read_is_told_as_that(read, generated_posts, pl
         read(path)
 
 
-def test_an_image_in_a_file_that_may_not_be_read_is_told_as_that(generated_posts, place, forbid):
+def test_an_image_in_a_file_that_may_not_be_read_is_reported_as_that(
+    generated_posts, place, forbid
+):
     path = place / "posts.parquet"
     pq.write_table(pa.table({"image": [generated_posts[0].image]}), path)
     (post,) = read_table(path).posts
@@ -101,7 +103,7 @@ def test_an_image_in_a_file_that_may_not_be_read_is_told_as_that(generated_posts
         open_image(post.image)
 
 
-def test_posts_of_a_job_that_may_not_be_read_are_told_as_that(place, forbid):
+def test_posts_of_a_job_that_may_not_be_read_are_reported_as_that(place, forbid):
     path = place / "posts.parquet"
     pq.write_table(pa.table({"text": ["a"]}), path)
     (file,) = find_row_files([str(path)])
@@ -111,7 +113,7 @@ def test_posts_of_a_job_that_may_not_be_read_are_told_as_that(place, forbid):
 
 
 @pytest.mark.parametrize("name", ["", "config.json", "model.safetensors", "tokenizer.json"])
-def test_a_run_that_may_not_be_read_is_told_as_that(name, tiny_run, place, forbid):
+def test_a_run_that_may_not_be_read_is_reported_as_that(name, tiny_run, place, forbid):
     folder = shared_copy(tiny_run, place / "run")
     Classifier.from_pretrained(folder)
     forbid(folder / name)
@@ -123,7 +125,7 @@ def test_a_run_that_may_not_be_read_is_told_as_that(name, tiny_run, place, forbi
             Classifier.from_pretrained(source)
 
 
-def test_the_numbers_of_a_run_that_may_not_be_read_are_told_as_that(tiny_run, place, forbid):
+def test_the_numbers_of_a_run_that_may_not_be_read_are_reported_as_that(tiny_run, place, forbid):
     folder = shared_copy(tiny_run, place / "run")
     forbid(folder / "metrics.json")
     with pytest.raises(RunError, match=r"metrics\.json cannot be read \(permission denied\)"):
@@ -131,7 +133,9 @@ def test_the_numbers_of_a_run_that_may_not_be_read_are_told_as_that(tiny_run, pl
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_an_encoder_that_may_not_be_read_is_told_as_that(name, tiny_text_encoder, place, forbid):
+def test_an_encoder_that_may_not_be_read_is_reported_as_that(
+    name, tiny_text_encoder, place, forbid
+):
     folder = shared_copy(tiny_text_encoder, place / "encoder")
     load_text_encoder(str(folder))
     forbid(folder / name)
@@ -140,7 +144,7 @@ def test_an_encoder_that_may_not_be_read_is_told_as_that(name, tiny_text_encoder
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "data/posts-00000-of-00001.parquet"])
-def test_prepared_posts_that_may_not_be_read_are_told_as_that(name, place, forbid):
+def test_prepared_posts_that_may_not_be_read_are_reported_as_that(name, place, forbid):
     (place / "a.csv").write_text("text,label\na,x\n")
     prepare(read_table(place / "a.csv"), place / "prepared", dataset="table")
     read_prepared(place / "prepared")
@@ -149,7 +153,7 @@ def test_prepared_posts_that_may_not_be_read_are_told_as_that(name, place, forbi
         read_prepared(place / "prepared")
 
 
-def test_ids_that_may_not_be_read_are_told_as_that(place, forbid):
+def test_ids_that_may_not_be_read_are_reported_as_that(place, forbid):
     path = place / "train.txt"
     path.write_text("1\n")
     forbid(path)
@@ -180,7 +184,7 @@ LAYOUTS = {
     ],
 )
 @pytest.mark.parametrize("above", ["", "unpacked"])
-def test_a_published_data_set_that_may_not_be_read_is_told_as_that(
+def test_a_published_dataset_that_may_not_be_read_is_reported_as_that(
     name, locked, above, place, forbid
 ):
     folder = write(place / "root" / above, LAYOUTS[name])
@@ -194,7 +198,7 @@ def test_a_published_data_set_that_may_not_be_read_is_told_as_that(
         read_corpus(name, place / "root")
 
 
-def test_shards_that_may_not_be_read_are_told_as_that(place, forbid):
+def test_shards_that_may_not_be_read_are_reported_as_that(place, forbid):
     path = place / "a.tar"
     with tarfile.open(path, "w") as archive:
         for name in ("1.txt", "1.jpg"):
@@ -211,7 +215,7 @@ def test_shards_that_may_not_be_read_are_told_as_that(place, forbid):
         read_corpus("webdataset", place)
 
 
-def test_a_saved_data_set_that_may_not_be_read_is_told_as_that(place, forbid):
+def test_a_saved_dataset_that_may_not_be_read_is_reported_as_that(place, forbid):
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(place / "saved"))
     for path in (place / "saved", *(place / "saved").rglob("*")):
         path.chmod(0o755)
