@@ -130,7 +130,8 @@ def tune(
 
 def _print_summary(outcome: "Outcome", space: "SearchSpace", output: Path) -> None:
     from mvcn.evaluation.metrics import METRIC_TITLES
-    from mvcn.experiments.tuning_study import OPTIMISTIC, RECIPE_FILE
+    from mvcn.experiments.tuning import RECIPE_FILE
+    from mvcn.experiments.tuning_space import OPTIMISTIC
 
     best = outcome.best
     counts = ", ".join(f"{number} {state}" for state, number in sorted(outcome.counts.items()))

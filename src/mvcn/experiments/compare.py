@@ -1,4 +1,4 @@
-"""What the cells of an experiment say together: scores of variants, differences between them."""
+"""Results of an experiment: scores of variants, and differences between them."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -23,27 +23,27 @@ from mvcn.evaluation.significance import (
 from mvcn.experiments.grid import CellResult
 
 HEADLINE = "f1_weighted"
-"""The metric by which differences are put into words: the convention for MVSA."""
+"""The metric of the sentences about differences: the convention for MVSA."""
 CALIBRATION = "expected_calibration_error"
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A mean over seeds."""
+    """Mean and standard deviation over seeds."""
 
     mean: float
     deviation: float | None
-    """Sample standard deviation; None of a single seed."""
+    """Sample standard deviation; None for a single seed."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Return the spread of one value a seed."""
+        """Return the spread of values, one per seed."""
         return cls(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The predictions of one variant; of a seed, those of all folds together."""
+    """The predictions of one variant, with all folds of a seed concatenated."""
 
     name: str
     seeds: tuple[int, ...]
@@ -53,22 +53,22 @@ class Variant:
     """Whether no training post of the split has nearly the same text."""
     num_classes: int
     seconds: Spread
-    """Of one training; with folds, of all folds together."""
+    """Of one training; with folds, of all of them."""
     calibration_error: Spread | None = None
-    """As the runs report it; None with folds, whose errors have no common bins."""
+    """As in the metrics of the runs; None with folds, whose errors have no common bins."""
 
     def scores(self, metric: str, *, near_duplicates: bool = True) -> Float[np.ndarray, " seeds"]:
-        """Return a metric of `METRICS` a seed, over all posts or those without a near-duplicate."""
+        """Return a metric of `METRICS` per seed, with or without posts with near-duplicates."""
         chosen = self.has_no_near_duplicate | near_duplicates
         matrices = [self._confusion(predicted, chosen) for predicted in self.predicted]
         return METRICS[metric](np.array(matrices))
 
     def spread(self, metric: str, *, near_duplicates: bool = True) -> Spread:
-        """Return mean and deviation of `scores`."""
+        """Return the mean and deviation of `scores`."""
         return Spread.of(self.scores(metric, near_duplicates=near_duplicates).tolist())
 
     def ensemble(self) -> Int[np.ndarray, " batch"]:
-        """Return the class that most seeds predict; of equals, the first."""
+        """Return the class that most seeds predict, the first one on ties."""
         votes = (self.predicted[:, :, None] == np.arange(self.num_classes)).sum(0)
         return np.asarray(votes.argmax(-1))
 
@@ -92,18 +92,18 @@ class Comparison:
     variant: str
     baseline: str
     difference: Difference
-    """Of the weighted F1, and so are the p-values over posts and seeds."""
+    """Of the weighted F1, as are the p-values over posts and seeds."""
     accuracy: Difference
     corrected_p: float
-    """The bootstrap's p-value after Holm's correction for the number of variants compared."""
+    """The p-value of the bootstrap after Holm's correction for all variants that are compared."""
     seeds_p: float | None
-    """By sign flips over the seeds that both have; by all ways to split the seeds in two groups
-    where they share none; None where there are too many."""
+    """By sign flips over the seeds of both; by all splits of the seeds into two groups where they
+    share none; None where there are too many."""
     posts_p: float
     """McNemar's, of the two ensembles of seeds."""
     shared_seeds: int
     fewest_seeds: int
-    """Of the two variants; with one, the interval covers other posts but no other seeds."""
+    """Of the two variants; with a single seed, the interval does not cover other seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,11 @@ class Results:
     comparisons: Sequence[Comparison]
     """One for each variant but the baseline."""
     incomplete: Sequence[str]
-    """Variants and seeds of which a fold is missing; they are in no table."""
+    """Variants and seeds with missing folds, which are in no table."""
 
 
 Seeds = Mapping[int, Sequence[CellResult]]
-"""Seed -> the results of its folds, in order, or its only one."""
+"""Seed -> the results of its folds in order, or its only result."""
 
 
 def compare(cells: Sequence[CellResult], baseline: str | None = None) -> list[Results]:
@@ -129,14 +129,14 @@ def compare(cells: Sequence[CellResult], baseline: str | None = None) -> list[Re
 
     Args:
         cells: As `read_cells` returns them, of one experiment or several.
-        baseline: The variant that the others are compared with; by default the first.
+        baseline: The variant that the others are compared with; the first one by default.
 
     Raises:
-        MvcnError: No cells, a cell twice, a variant of two settings, cells evaluated on different
-            posts, or no complete variant of the baseline's name.
+        MvcnError: There are no cells, duplicates of a cell, several settings of a variant, cells
+            evaluated on different posts, or no complete variant with the name of the baseline.
     """
     if not cells:
-        raise MvcnError("There are no results to compare: name a folder that holds some.")
+        raise MvcnError("There are no results to compare: name a folder with results.")
     by_data: dict[str, list[CellResult]] = defaultdict(list)
     for cell in cells:
         by_data[cell.data].append(cell)
@@ -163,17 +163,17 @@ def _results(data: str, cells: Sequence[CellResult], baseline: str | None) -> Re
 
 
 def _num_folds(data: str, cells: Sequence[CellResult]) -> int | None:
-    """Return one more than the largest number: a fold missing everywhere is missing, too."""
+    """Return the largest fold number plus one, so that a fold missing everywhere is noticed."""
     folds = {cell.fold for cell in cells}
     if None in folds and len(folds) > 1:
-        raise MvcnError(f"The results on {data} mix folds and a fixed split: compare them apart.")
+        raise MvcnError(f"Results on {data} mix folds and a fixed split: compare them separately.")
     return max((fold + 1 for fold in folds if fold is not None), default=None)
 
 
 def _by_variant_and_seed(
     cells: Sequence[CellResult],
 ) -> Mapping[tuple[str, int], Sequence[CellResult]]:
-    """Return the cells of each training seed of each variant, folds in order."""
+    """Return the cells of each variant and seed, folds in order."""
     groups: dict[tuple[str, int], list[CellResult]] = defaultdict(list)
     for cell in cells:
         groups[cell.variant, cell.seed].append(cell)
@@ -187,8 +187,7 @@ def _require_one_of_each(data: str, cells: Sequence[CellResult]) -> None:
         of_fold = "" if fold is None else f", fold {fold}"
         raise MvcnError(
             f"On {data} there are {count} results of variant '{variant}', seed {seed}{of_fold}: "
-            "name each folder once, and no two experiments with a variant of the same name and "
-            "seed."
+            "name each folder once, and only one experiment with that variant and seed."
         )
 
 
@@ -198,8 +197,8 @@ def _require_same_settings(data: str, cells: Sequence[CellResult]) -> None:
         if cell.settings != first.setdefault(cell.variant, cell).settings:
             raise MvcnError(
                 f"On {data}, variant '{cell.variant}' of experiment '{cell.experiment}' has other "
-                f"settings than that of experiment '{first[cell.variant].experiment}': rename one "
-                "of them."
+                f"settings than in experiment '{first[cell.variant].experiment}': rename one of "
+                "them."
             )
 
 

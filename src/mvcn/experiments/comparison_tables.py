@@ -1,4 +1,4 @@
-"""Results as tables in Markdown, LaTeX and CSV, and the differences in words."""
+"""Results as tables in Markdown, LaTeX and CSV, next to published ones, and their differences."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ BINARY = "f1_binary"
 TWO = 2
 SMALLEST_ENSEMBLE = 3
 TWICE_SHOWN = ("accuracy", "f1_weighted")
-"""Metrics that are shown without the posts that have a near-duplicate in train, too."""
+"""Metrics that are also shown without the posts that have a near-duplicate in train."""
 LATEX_SIGNS = str.maketrans(
     {
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -38,8 +38,8 @@ LATEX_SIGNS = str.maketrans(
 SHARED = ("which", "split")
 """Keys of published results that a dataset gives for all systems that do not give their own."""
 CAUTION = (
-    "Published numbers are of test splits, ours of dev posts or folds: neither is a claim to "
-    "beat the other. Whether a published number is a mean or one run is not known."
+    "Published numbers are of test splits, ours of dev posts or folds, so they are not directly "
+    "comparable. Whether a published number is a mean or a single run is not known."
 )
 
 
@@ -52,9 +52,9 @@ class Table:
 
 
 def render(results: Sequence[Results], form: Format) -> str:
-    """Return all that there is to say of the results, in the given format.
+    """Return tables and sentences about the results in the given format.
 
-    CSV has the scores alone, with all digits, one line a seed.
+    CSV has only the scores, with all digits and one line per seed.
     """
     if form == "csv":
         return _csv(results)
@@ -63,27 +63,27 @@ def render(results: Sequence[Results], form: Format) -> str:
 
 
 def sentences(results: Results) -> Iterator[str]:
-    """Yield what each comparison means, what the tests cannot show, and what was left out."""
+    """Yield the meaning of each comparison, the limits of the tests, and what is left out."""
     for comparison in results.comparisons:
         yield _sentence(comparison, len(results.comparisons))
     if any(comparison.fewest_seeds == 1 for comparison in results.comparisons):
         yield (
-            "Where a variant has one seed, nothing tells how much its scores change with the seed: "
-            "a difference may be no more than that."
+            "For a variant with one seed, the variation of scores between seeds is unknown and may "
+            "explain a difference."
         )
     tested = {c.shared_seeds for c in results.comparisons if c.seeds_p is not None}
     if 0 in tested:
-        yield "Variants that share no seed are tested over seeds as if unpaired."
+        yield "Variants that share no seed are compared by an unpaired test over seeds."
     for seeds in sorted(tested - {0}):
         yield (
-            f"With {seeds} shared seed{'s' if seeds > 1 else ''} the exact test over seeds cannot "
-            f"give less than p = {min(1.0, 2 / 2**seeds):.3g}."
+            f"With {seeds} shared seed{'s' if seeds > 1 else ''} the smallest p-value of the "
+            f"exact test over seeds is {min(1.0, 2 / 2**seeds):.3g}."
         )
     ensembles = [_ensemble(one) for one in results.variants if len(one.seeds) >= SMALLEST_ENSEMBLE]
     if ensembles:
         yield f"An ensemble of all seeds, accuracy / weighted F1: {', '.join(ensembles)}."
     if results.incomplete:
-        yield f"Left out, since folds are missing: {'; '.join(results.incomplete)}."
+        yield f"Left out because folds are missing: {'; '.join(results.incomplete)}."
 
 
 def scores_table(results: Results) -> Table:
@@ -98,14 +98,14 @@ def scores_table(results: Results) -> Table:
 
 
 def differences_table(results: Results) -> Table:
-    """Return each variant against the baseline, in percentage points; p-values of weighted F1."""
+    """Return each variant's difference to the baseline, in percentage points, with p-values."""
     header = ["compared", "accuracy", "95 % interval", "weighted F1", "95 % interval"]
     header += ["p (Holm)", "p over seeds", "p over posts"]
     return Table(header, [_differences(comparison) for comparison in results.comparisons])
 
 
 def published_table(data: str) -> Table | None:
-    """Return published numbers for a dataset, each with its split and F1 convention."""
+    """Return the published numbers for a dataset, each with its split and F1 convention."""
     systems = published_results().get(data)
     if systems is None:
         return None
@@ -177,7 +177,7 @@ def _differences(comparison: Comparison) -> list[str]:
 
 
 def _sentence(comparison: Comparison, count: int) -> str:
-    """Return what a comparison means; `count` variants are compared with the baseline at once."""
+    """Return the meaning of a comparison, one of `count` with the same baseline."""
     variant, baseline, mean = comparison.variant, comparison.baseline, comparison.difference.mean
     over = " over posts alone" if comparison.fewest_seeds == 1 else ""
     interval = f"95 % interval{over} {_interval(comparison.difference)}"
@@ -186,7 +186,7 @@ def _sentence(comparison: Comparison, count: int) -> str:
         return f"{points} is within noise."
     if comparison.corrected_p > SIGNIFICANT_P:
         p = _p(comparison.corrected_p)
-        return f"{points} may be chance: p = {p} after correction for {count} comparisons."
+        return f"{points} may be due to chance: p = {p} after correction for {count} comparisons."
     word = "better" if mean > 0 else "worse"
     return (
         f"{variant} is {word} than {baseline} by {PERCENT * abs(mean):.1f} points of weighted F1 "
@@ -199,7 +199,7 @@ def _interval(difference: Difference) -> str:
 
 
 def _percent(spread: Spread) -> str:
-    """Return mean ± deviation; of a single seed the mean alone."""
+    """Return mean ± deviation, or only the mean of a single seed."""
     mean = f"{PERCENT * spread.mean:.1f}"
     return mean if spread.deviation is None else f"{mean} ± {PERCENT * spread.deviation:.1f}"
 
@@ -233,7 +233,7 @@ FORMS: dict[str, tuple[Callable[[Table], str], Callable[[str], str]]] = {
     "markdown": (_markdown, str),
     "latex": (_latex, _escaped),
 }
-"""Format -> how tables and sentences are written in it."""
+"""Format -> functions that format tables and sentences."""
 
 
 def _csv(results: Sequence[Results]) -> str:

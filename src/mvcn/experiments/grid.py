@@ -1,4 +1,4 @@
-"""An experiment, a grid of variants (settings) x data x seeds (x folds), and its cells' results."""
+"""An experiment: a grid of variants (settings) x data x seeds (x folds), and results of cells."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from mvcn.settings import read_named
 MIN_FOLDS = 2
 KEYS = ("name", "recipe", "data", "seeds", "folds", "variants")
 FORMER_VARIANT, FORMER_VARIANTS = "row", "rows"
-"""How earlier versions called a variant, and all of them."""
+"""Keys of a variant and of all variants in files of earlier versions."""
 NUMBER_LISTS = ("labels", "predicted", "has_near_duplicate")
-"""Stored as numbers between spaces: one line of the file, not one line a post."""
+"""Stored as numbers separated by spaces, to take one line of the file instead of one per post."""
 FOLDS_SEED = 0
 """Folds are the same for every variant and seed, so that differences are paired."""
 
@@ -34,7 +34,7 @@ class Experiment:
     """Variants to compare on the same data with the same seeds."""
 
     name: str
-    """Names the folders of results and runs, too."""
+    """Also the name of the folders of results and runs."""
     data: Mapping[str, DataConfig]
     """Name -> where the posts are."""
     variants: Mapping[str, RunConfig]
@@ -56,18 +56,18 @@ class Cell:
 
     @property
     def path(self) -> Path:
-        """Where the cell's files are, within the folder of an experiment, without their suffix."""
+        """Path of the cell's files in the folder of an experiment, without suffix."""
         name = f"seed-{self.seed}" if self.fold is None else f"seed-{self.seed}-fold-{self.fold}"
         return Path(self.data, self.variant, name)
 
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """What is kept of one training; posts are in the order of the dev split."""
+    """The stored result of one training; posts are in the order of the dev split."""
 
     experiment: str
     variant: str
-    """Name of the settings that the experiment compares with others."""
+    """Name of the settings."""
     data: str
     seed: int
     fold: int | None
@@ -78,16 +78,16 @@ class CellResult:
     predicted: Int[np.ndarray, " batch"]
     """Predicted classes, as positions in `class_names`."""
     has_near_duplicate: Bool[np.ndarray, " batch"]
-    """Whether the text of the post is nearly that of a training post."""
+    """Whether the text of the post is nearly equal to that of a training post."""
     posts_digest: str
     """Equal where two cells were evaluated on the same posts in the same order."""
     metrics: Mapping[str, Any]
-    """`Evaluation.to_mapping` of the dev posts, but for the calibration error: it is that of the
-    network before its temperature, which was fitted on the same posts."""
+    """`Evaluation.to_mapping` of the dev posts, except that the calibration error is without the
+    temperature, which is fitted on the same posts."""
     settings: Mapping[str, Mapping[str, Any]]
     """All settings but those of the data, as `RunConfig.to_mapping` has them."""
     seconds: Mapping[str, float]
-    """What took how long; `training` without image features."""
+    """Duration of each step; `training` is without image features."""
     environment: Mapping[str, Any]
 
 
@@ -107,12 +107,12 @@ def read_experiment(name: str) -> Experiment:
 def cells_of(
     experiment: Experiment, folds: Mapping[str, Sequence[Path]] | None = None
 ) -> list[Cell]:
-    """Return all cells, seed by seed: whenever the work is interrupted, all variants are as far.
+    """Return all cells by seed, so that an interrupted experiment has all variants of a seed.
 
     Args:
         experiment: What to train.
-        folds: Name of data -> folder of each fold, as `assign_folds` returns them; None to leave
-            the settings of folds without their ids.
+        folds: Name of data -> folder of each fold, as `assign_folds` returns them; None for
+            settings without the ids of folds.
     """
     numbers = [None] if experiment.folds is None else range(experiment.folds)
     return [
@@ -126,9 +126,9 @@ def cells_of(
 
 
 def assign_folds(data: DataConfig, folds: int, folder: Path) -> list[Path]:
-    """Assign the train and dev posts to folds, once; return a folder of id files for each.
+    """Assign the train and dev posts to folds, unless done before, and return their folders.
 
-    Posts that are nearly the same in text or image are never in train and dev of one fold.
+    Near-duplicates by text or image are never in both train and dev of a fold.
 
     Raises:
         ConfigError: A setting of the data is missing.
@@ -148,14 +148,14 @@ def assign_folds(data: DataConfig, folds: int, folder: Path) -> list[Path]:
 
 
 def settings_of(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return the settings that make a variant: all but those of the data, and the seed."""
+    """Return the settings of a variant: all but those of the data and the seed."""
     mapping = config.to_mapping()
     del mapping["data"], mapping["training"]["seed"]
     return mapping
 
 
 def write_cell(path: Path, cell: CellResult) -> None:
-    """Write a cell's result, or nothing if it fails."""
+    """Write the result of a cell, or nothing if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {name: getattr(cell, name) for name in CellResult.__dataclass_fields__}
     lists = {name: " ".join(map(str, content[name].astype(int))) for name in NUMBER_LISTS}
@@ -163,10 +163,10 @@ def write_cell(path: Path, cell: CellResult) -> None:
 
 
 def read_cell(path: Path) -> CellResult:
-    """Read what `write_cell` wrote; settings that came after it have their defaults.
+    """Read what `write_cell` wrote, with defaults of settings that it does not have.
 
     Raises:
-        MvcnError: The file is no such cell.
+        MvcnError: The file is not a result of a cell.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -179,24 +179,24 @@ def read_cell(path: Path) -> CellResult:
         return CellResult(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MvcnError(
-            f"{path} is no result of mvcn experiment ({error!r}): delete it and run it again."
+            f"{path} is not a result of mvcn experiment ({error!r}): delete it and run it again."
         ) from error
 
 
 def read_cells(results: Path) -> Sequence[CellResult]:
-    """Read all cells below a folder, ordered by their path.
+    """Read all results below a folder, ordered by path.
 
     Raises:
-        MvcnError: There are none, or a file is no cell.
+        MvcnError: There are none, or a file is not a result of a cell.
     """
     cells = [read_cell(path) for path in sorted(results.rglob("*.json"))]
     if not cells:
-        raise MvcnError(f"{results} holds no results: name a folder that mvcn experiment wrote.")
+        raise MvcnError(f"{results} has no results: name a folder that mvcn experiment wrote.")
     return cells
 
 
 def checked_keys(content: Any, keys: Sequence[str], required: set[str]) -> Mapping[str, Any]:
-    """Return what a file holds, or raise a ConfigError where a key is unknown or missing."""
+    """Return the content of a file, or raise a ConfigError if a key is unknown or missing."""
     if not isinstance(content, Mapping):
         raise ConfigError(f"it must be a mapping with the keys {', '.join(keys)}.")
     unknown, missing = set(content) - set(keys), required - set(content)
@@ -207,12 +207,12 @@ def checked_keys(content: Any, keys: Sequence[str], required: set[str]) -> Mappi
 
 
 def data_of(values: Any) -> DataConfig:
-    """Return the settings of data that a file gives, or raise a ConfigError."""
+    """Return settings of data from a file, or raise a ConfigError."""
     return RunConfig.from_mapping({"data": {} if values is None else values}).data
 
 
 def seeds_of(value: Any) -> tuple[int, ...]:
-    """Return the seeds that a file gives, or raise a ConfigError."""
+    """Return seeds from a file, or raise a ConfigError."""
     seeds = value if isinstance(value, list) else []
     if not seeds or any(type(seed) is not int for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ConfigError(f"'seeds' must be a list of different whole numbers, not {value!r}.")
@@ -220,7 +220,7 @@ def seeds_of(value: Any) -> tuple[int, ...]:
 
 
 def folds_of(value: Any) -> int | None:
-    """Return the number of folds that a file gives, or raise a ConfigError."""
+    """Return the number of folds from a file, or raise a ConfigError."""
     if value is not None and (type(value) is not int or value < MIN_FOLDS):
         raise ConfigError(f"'folds' must be a whole number from {MIN_FOLDS} on, not {value!r}.")
     return value
@@ -257,7 +257,7 @@ def _experiment(content: Any) -> Experiment:
 def _named(content: Mapping[str, Any], key: str) -> Sequence[tuple[Any, Any]]:
     value = content[key]
     if not isinstance(value, Mapping) or not value:
-        raise ConfigError(f"'{key}' must name at least one, each with its settings below it.")
+        raise ConfigError(f"'{key}' must have at least one name, each with its settings below it.")
     return list(value.items())
 
 
@@ -275,9 +275,7 @@ def _variant(values: Any, recipe: Any) -> RunConfig:
     sections = dict(values or {})
     config = read_recipe(str(sections.pop("recipe", recipe)))
     if "data" in sections:
-        raise ConfigError(
-            "a variant cannot have data of its own: name it in 'data' of the experiment."
-        )
+        raise ConfigError("a variant cannot have 'data': name it in 'data' of the experiment.")
     config.update(sections)
     return config
 
@@ -287,5 +285,5 @@ def _require_different(variants: Mapping[str, RunConfig]) -> None:
         if settings_of(one) == settings_of(other):
             raise ConfigError(
                 f"the variants '{first}' and '{second}' have the same settings: remove one, or "
-                "look for the setting that the recipe gives both of them."
+                "change a setting in which they should differ."
             )

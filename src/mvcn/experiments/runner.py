@@ -1,4 +1,4 @@
-"""Run an experiment: each cell in a process of its own, finished ones never again."""
+"""Run an experiment: each unfinished cell is trained in a separate process."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -33,32 +33,32 @@ from mvcn.workers import worker_pool
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where an experiment's files go; each is the folder of this experiment alone."""
+    """Folders of an experiment."""
 
     results: Path
     """A small JSON file for each finished cell."""
     runs: Path
-    """Run folders and logs of cells that are not finished."""
+    """Run folders and logs of unfinished cells."""
 
 
 def run_experiment(
     experiment: Experiment, places: Places, *, jobs: int = 1, initializer: Callable[[], None]
 ) -> Sequence[Path]:
-    """Train every cell that is not finished; return the files of all results.
+    """Train every unfinished cell, and return the files of all results.
 
-    An interrupted cell resumes at its last checkpoint. A cell's run folder is removed when its
-    result is written.
+    An interrupted cell resumes from its last checkpoint. The run folder of a cell is removed once
+    its result is written.
 
     Args:
-        experiment: What to train.
-        places: Where its files go.
-        jobs: Cells at a time, which share the cores between them.
-        initializer: Called first in each process; a function of a module.
+        experiment: The experiment.
+        places: Folders of its files.
+        jobs: Number of cells that are trained in parallel and share the cores.
+        initializer: Called first in each process; it must be importable.
 
     Raises:
-        ConfigError: A network cannot do what a variant asks of it.
-        MvcnError: The experiment is running already, a result was made with other settings, or a
-            cell cannot be trained.
+        ConfigError: The network of a variant does not support its settings.
+        MvcnError: The experiment is running already, a result has other settings, or a cell cannot
+            be trained.
     """
     for cell in cells_of(experiment):  # before hours of training
         with _naming(cell):
@@ -81,7 +81,7 @@ def _folds(experiment: Experiment, places: Places) -> dict[str, list[Path]] | No
 
 @contextmanager
 def _naming(cell: Cell) -> Iterator[None]:
-    """Begin the sentence of an error with the cell that it concerns."""
+    """Prefix errors with the cell that they concern."""
     try:
         yield
     except MvcnError as error:
@@ -92,7 +92,7 @@ def _is_finished(cell: Cell, places: Places) -> bool:
     """Return whether the cell has a result.
 
     Raises:
-        RunError: It was made with other settings.
+        RunError: The result has other settings.
     """
     path = _result_path(cell, places)
     if not path.is_file():
@@ -115,7 +115,7 @@ def _run_all(
     jobs: int,
     initializer: Callable[[], None],
 ) -> None:
-    """Train the pending cells in fresh processes, and show how far the work has got."""
+    """Train the pending cells in new processes, with a progress bar."""
     with (
         worker_pool(jobs, __name__, initializer, max_tasks_per_child=1) as pool,
         tqdm(total=total, initial=total - len(pending), desc=name, unit="cell") as progress,
@@ -137,7 +137,7 @@ def _finish(future: Future[None], cell: Cell, places: Places) -> None:
         raise
     except BrokenProcessPool as error:
         raise MvcnError(
-            "A process of the experiment was killed, perhaps for lack of memory: run the command "
+            "A process of the experiment was killed, perhaps out of memory: run the command "
             "again to resume, with fewer --jobs if necessary."
         ) from error
     except Exception as error:
@@ -158,7 +158,7 @@ def _run_cell(name: str, cell: Cell, places: Places) -> None:
 
 @contextmanager
 def printing_to_log(folder: Path) -> Iterator[None]:
-    """Append what is printed to a log next to a run folder, whose parents are created."""
+    """Append all output to a log next to a run folder, whose parents are created."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         folder.with_suffix(".log").open("a", encoding="utf-8") as log,

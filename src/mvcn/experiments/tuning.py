@@ -1,10 +1,14 @@
-"""Search for settings: trials one after another, each resuming where it was interrupted."""
+"""Search for settings: an Optuna study of trials, each of which resumes after interruptions."""
 
 import gc
+import json
 import shutil
+import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,29 +17,35 @@ import numpy as np
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from mvcn.errors import ConfigError, MvcnError
-from mvcn.experiments.grid import Cell, assign_folds
+from mvcn.data.posts import fingerprint
+from mvcn.data.reading import read_training_posts
+from mvcn.errors import ConfigError, MvcnError, RunError, reason_of
+from mvcn.experiments.grid import Cell, assign_folds, settings_of
 from mvcn.experiments.runner import printing_to_log
-from mvcn.experiments.tuning_space import SearchSpace, load_optuna
-from mvcn.experiments.tuning_study import (
-    RECIPE_FILE,
-    TRIALS_FILE,
+from mvcn.experiments.tuning_space import (
+    SearchSpace,
     Trial,
     best_of,
-    opened_study,
-    require_search_folder,
+    load_optuna,
     write_recipe,
     write_trials,
 )
-from mvcn.outputs import locked
+from mvcn.outputs import LOCK, locked, require_output_folder, require_same_settings
 from mvcn.training.checkpoints import drop_checkpoints, last_checkpoint
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 
+STUDY_FILE = "study.db"
+RECIPE_FILE, TRIALS_FILE = "best.yaml", "trials.csv"
+SEARCH = "search"
+MIN_TRIALS_TO_PRUNE = 5
+"""Complete trials before any is pruned."""
+MIN_TRIALS_AT_STEP = 3
+"""Complete trials that were evaluated at the same step, before any is pruned there."""
 SEED = 0
-"""Of the sampler, with the number of the trial."""
+"""Of the samplers, together with the number of the trial."""
 STEPS = 10_000
-"""Of a trial. Trials are compared at the same step, as rates fall over all of them."""
+"""Of a trial; trials are compared at the same step since learning rates decay over all steps."""
 MIN_TRIALS_FOR_IMPORTANCE = 10
 RUNS = "runs"
 PRUNED, SECONDS, REASON = "pruned", "seconds", "reason"
@@ -44,13 +54,13 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a search has found."""
+    """The result of a search."""
 
     best: Trial
     counts: Mapping[str, int]
     """State -> number of trials."""
     importance: Mapping[str, float]
-    """Setting -> share of the differences that it explains (fANOVA); empty for few trials."""
+    """Setting -> its share of the variance between trials (fANOVA); empty for few trials."""
     runs: tuple[Path, ...]
     """Run folders of the best trial."""
 
@@ -68,23 +78,23 @@ class _Search:
 
 
 class _TrialError(Exception):
-    """The settings of a trial cannot be trained; those of others may be."""
+    """A trial cannot be trained with its settings; the search continues."""
 
 
 def tune(space: SearchSpace, output: Path, trials: int) -> Outcome:
-    """Try settings until there are so many trials; return the best.
+    """Run trials until there are `trials` of them, and return the best.
 
     After each trial, `output` holds the best settings as a recipe, a table of all trials, and the
     run folders of the best. An interrupted search resumes at the last checkpoint of its trial,
-    and ends as it would have without the interruption.
+    with the same result as without the interruption.
 
     Args:
-        space: What to search, and how to evaluate it.
-        output: Folder of this search alone, new or that of the search to continue.
-        trials: How many to have in the end, with those that are there.
+        space: The search space, and how its settings are evaluated.
+        output: A new folder, or that of the search to continue.
+        trials: Total number of trials, including those already there.
 
     Raises:
-        MvcnError: The folder holds other files or another search, or is in use; optuna is not
+        MvcnError: The folder holds other files or another search, or is in use; Optuna is not
             installed; posts cannot be read; or no trial was completed.
     """
     optuna = load_optuna()
@@ -109,10 +119,10 @@ def _run_all(search: _Search, trials: int) -> None:
 
 
 def _next_trial(search: _Search, trials: int) -> Any:
-    """Return the trial that was interrupted, else a new one; None when there are enough.
+    """Return the interrupted trial, else a new one; None when there are enough.
 
-    Each trial has a sampler of its own seed: what is drawn depends on the trials before, and not
-    on when the search was interrupted.
+    The sampler of each trial has its own seed, so that draws depend on the earlier trials, but not
+    on interruptions.
     """
     states, samplers = search.optuna.trial.TrialState, search.optuna.samplers
     known = search.study.get_trials(deepcopy=False)
@@ -144,7 +154,7 @@ def _run_trial(search: _Search, trial: Any, progress: Any) -> None:
 
 
 def _train_all(search: _Search, trial: Any, progress: Any) -> list[Mapping[str, Any]]:
-    """Return the metrics of the trial's trainings, as far as it was not pruned."""
+    """Return the metrics of the trainings of a trial, up to where it is pruned."""
     values = _suggest(trial, search.space)
     try:
         config = search.space.config_of(values)
@@ -162,7 +172,7 @@ def _train_all(search: _Search, trial: Any, progress: Any) -> list[Mapping[str, 
 
 
 def _suggest(trial: Any, space: SearchSpace) -> dict[str, Any]:
-    """Return a value for each setting, as `Study.ask` would; those of the trial already stay."""
+    """Return a value for each setting, as `Study.ask` does, keeping those of a resumed trial."""
     return {
         name: space.value_of(name, trial._suggest(name, domain))
         for name, domain in space.settings.items()
@@ -170,13 +180,13 @@ def _suggest(trial: Any, space: SearchSpace) -> dict[str, Any]:
 
 
 def _train(search: _Search, cell: Cell, scores: "DevScores") -> Mapping[str, Any]:
-    """Train one cell, or resume it; its bars and lines go to a log next to its run folder."""
+    """Train or resume a cell, with its output in a log next to its run folder."""
     run = search.run_of(cell)
     try:
         with printing_to_log(run):
             return _train_run(cell, run, scores)
     except MvcnError as error:
-        if type(error) is MvcnError:  # neither settings nor files: the training came to nothing
+        if type(error) is MvcnError:  # not of settings or files, but of the training
             raise _TrialError(str(error)) from error
         raise type(error)(f"Trial {scores.trial.number}: {error}") from error
     except Exception as error:
@@ -200,9 +210,9 @@ def _train_run(cell: Cell, run: Path, scores: "DevScores") -> Mapping[str, Any]:
 
 
 class DevScores(TrainerCallback):
-    """Tells the study each epoch's dev score, and ends the training of a trial that is pruned.
+    """Reports the dev score of each epoch to the study, and stops the training of pruned trials.
 
-    The value is the mean over the trial's trainings so far, this epoch's for the present one.
+    The reported value is the mean over the trial's trainings so far, including this epoch.
     """
 
     def __init__(
@@ -217,7 +227,7 @@ class DevScores(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **kwargs: Any
     ) -> None:
-        """Report the score once, though an epoch may be repeated after an interruption."""
+        """Report the score once, even if the epoch is repeated after an interruption."""
         epoch, epochs = round(state.epoch), round(args.num_train_epochs)
         done = len(self.before)
         step = round(STEPS * (done + epoch / epochs) / self.trainings)
@@ -235,7 +245,7 @@ class DevScores(TrainerCallback):
 
 
 def _settle(search: _Search) -> None:
-    """Write what is known by now, and remove run folders that are no longer needed."""
+    """Write the table and the recipe, and remove the run folders of all but the best trial."""
     trials = _trials(search)
     best = best_of(trials)
     write_trials(search.output / TRIALS_FILE, trials, tuple(search.space.settings))
@@ -247,7 +257,7 @@ def _settle(search: _Search) -> None:
 
 
 def _trials(search: _Search) -> list[Trial]:
-    """Return the trials that ended, by number."""
+    """Return the finished trials, by number."""
     known = search.study.get_trials(deepcopy=False)
     return [
         Trial(
@@ -271,8 +281,8 @@ def _outcome(search: _Search) -> Outcome:
     best = best_of(trials)
     if best is None:
         raise MvcnError(
-            f"None of the {len(trials)} trials was completed; {search.output / TRIALS_FILE} says "
-            f"why, of the first: {trials[0].reason}"
+            f"None of the {len(trials)} trials was completed; {search.output / TRIALS_FILE} "
+            f"has the reasons, for the first one: {trials[0].reason}"
         )
     counts = Counter(trial.state for trial in trials)
     cells = search.space.cells_of(f"trial-{best.number}", search.space.start)
@@ -288,6 +298,88 @@ def _importance(search: _Search, complete: int) -> Mapping[str, float]:
         found = importance.get_param_importances(
             search.study, evaluator=importance.FanovaImportanceEvaluator(seed=SEED)
         )
-    except (RuntimeError, ValueError):  # all trials are equally good
+    except (RuntimeError, ValueError):  # all trials have equal values
         return {}
     return {name: float(share) for name, share in found.items()}
+
+
+def require_search_folder(output: Path) -> None:
+    """Raise a RunError unless the folder is new, empty, or that of a search.
+
+    Files left by an interrupted start of a search are ignored.
+    """
+    own = (LOCK, f"{STUDY_FILE}.partial", f"{STUDY_FILE}.partial-journal")
+    is_own = (output / STUDY_FILE).is_file()
+    require_output_folder(output, "search", is_own=is_own, overwrite=True, ignored=own)
+
+
+@contextmanager
+def opened_study(library: Any, space: SearchSpace, output: Path) -> Iterator[Any]:
+    """Open the study of this search, creating it if there is none.
+
+    Raises:
+        RunError: The study is of another search, or the file is no study.
+    """
+    path, about = output / STUDY_FILE, _about(space)
+    if not path.is_file():
+        _create_study(library, space.name, path, about)
+    pruner = library.pruners.MedianPruner(MIN_TRIALS_TO_PRUNE, n_min_trials=MIN_TRIALS_AT_STEP)
+    with _storage(library, path) as storage:
+        study = library.load_study(study_name=None, storage=storage, pruner=pruner)
+        before = study.user_attrs.get(SEARCH, {})
+        require_same_settings(output, "search", before, about, can_overwrite=False)
+        yield study
+
+
+def _create_study(library: Any, name: str, path: Path, about: Mapping[str, Any]) -> None:
+    """Create a study in a new database, or nothing if it fails."""
+    partial_path = path.with_name(f"{STUDY_FILE}.partial")
+    for left in path.parent.glob(f"{STUDY_FILE}.partial*"):
+        left.unlink()
+    with _storage(library, partial_path) as storage:
+        study = library.create_study(storage=storage, study_name=name, direction="maximize")
+        study.set_user_attr(SEARCH, about)
+    partial_path.replace(path)
+
+
+@contextmanager
+def _storage(library: Any, path: Path) -> Iterator[Any]:
+    """Open a database by its path, since some characters of paths have a meaning in its URL."""
+    options = {"creator": partial(sqlite3.connect, path)}
+    try:
+        storage = library.storages.RDBStorage(f"sqlite:///{STUDY_FILE}", options)
+    except Exception as error:  # of sqlite, of its wrapper, or of the study's version
+        raise RunError(
+            f"{path} cannot be read as a study ({reason_of(error)}): "
+            "choose another folder, or delete it."
+        ) from error
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _about(space: SearchSpace) -> dict[str, Any]:
+    """Return all that must stay the same when a search is resumed, as plain values."""
+    posts = read_training_posts(space.data, space.seeds[0])
+    data = space.data.model_dump()
+    content = {
+        "name": space.name,
+        "recipe": settings_of(space.start),
+        "data": data,
+        "posts": [fingerprint(posts.train), fingerprint(posts.dev)],
+        "seeds": space.seeds,
+        "folds": space.folds,
+        "metric": space.metric,
+        "space": {name: _plain(domain) for name, domain in space.settings.items()},
+    }
+    return dict(json.loads(json.dumps(content)))
+
+
+def _plain(domain: Any) -> dict[str, Any]:
+    """Return a distribution as plain values; a step of 1 is None, as in earlier versions."""
+    if hasattr(domain, "choices"):
+        return {"choices": domain.choices}
+    step = None if domain.step == 1 and isinstance(domain.low, int) else domain.step
+    return {"low": domain.low, "high": domain.high, "log": domain.log, "step": step}

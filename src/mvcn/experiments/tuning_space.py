@@ -1,15 +1,22 @@
-"""Where a search looks: settings and the values that they may take, from YAML."""
+"""The search space of a search, from YAML, and what it writes: trials and the best recipe."""
 
+import csv
 import json
 import math
+import shlex
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mvcn.config import DataConfig, RunConfig, read_recipe
 from mvcn.errors import ConfigError
+from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.experiments.grid import (
     Cell,
     Experiment,
@@ -18,7 +25,9 @@ from mvcn.experiments.grid import (
     data_of,
     folds_of,
     seeds_of,
+    settings_of,
 )
+from mvcn.files import atomic_write
 from mvcn.settings import Settings, read_named
 
 KEYS = ("name", "recipe", "data", "seeds", "folds", "metric", "space")
@@ -27,15 +36,21 @@ METRICS = ("f1_weighted", "f1_macro", "accuracy")
 """What a search can maximize."""
 MIN_CHOICES = 2
 POSTS = "posts"
+WIDTH = 98
+"""Of the comments of a recipe, in characters."""
+OPTIMISTIC = (
+    "The settings were chosen by the score on these dev posts, so it is optimistic: evaluate them "
+    "on other posts."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """A recipe, the settings of it to vary, and the trainings that evaluate a choice of them."""
+    """A recipe, the settings to vary, and the data and seeds on which each choice is evaluated."""
 
     name: str
     start: RunConfig
-    """All settings that are not searched, but those of the data and the seed."""
+    """All settings but those of the data and the seed, before any is searched."""
     data: DataConfig
     seeds: tuple[int, ...]
     folds: int | None
@@ -43,36 +58,36 @@ class SearchSpace:
     metric: str
     """One of `METRICS`; a trial's value is its mean over seeds and folds."""
     settings: Mapping[str, Any]
-    """Setting as ``section.key`` -> distribution of optuna."""
+    """Setting as ``section.key`` -> Optuna distribution."""
     choices: Mapping[str, Mapping[Any, Any]]
-    """Setting -> choice as a study stores it (mappings as JSON, paths as text) -> its value."""
+    """Setting -> choice as the study stores it (mappings as JSON, paths as text) -> its value."""
 
     def value_of(self, name: str, stored: Any) -> Any:
-        """Return the value of a setting that a study stores in this way."""
+        """Return the value of a setting from what the study stores."""
         return self.choices.get(name, {}).get(stored, stored)
 
     def config_of(self, values: Mapping[str, Any]) -> RunConfig:
-        """Return all settings, with these values of the searched ones.
+        """Return all settings, with the given values of the searched ones.
 
         Raises:
-            ConfigError: The values do not fit each other.
+            ConfigError: The values are incompatible.
         """
         return _with(self.start, values)
 
     def cells_of(self, variant: str, config: RunConfig, folds: Sequence[Path] = ()) -> list[Cell]:
-        """Return the trainings whose mean evaluates the settings, one a seed and fold.
+        """Return the trainings that evaluate a choice of settings, one per seed and fold.
 
         Args:
-            variant: What the settings are called.
+            variant: Name of the choice.
             config: The settings.
-            folds: Folder of each fold; without any, the settings of folds have no ids yet.
+            folds: Folder of each fold; if empty, the settings of folds have no ids yet.
         """
         plan = Experiment(self.name, {POSTS: self.data}, {variant: config}, self.seeds, self.folds)
         return cells_of(plan, {POSTS: folds} if folds else None)
 
 
 def load_optuna() -> Any:
-    """Import optuna, which is an extra, and keep it silent.
+    """Import Optuna, an optional dependency, with logging of errors only.
 
     Raises:
         ConfigError: It is not installed.
@@ -94,8 +109,8 @@ def read_space(name: str) -> SearchSpace:
     ``metric`` (``f1_weighted``).
 
     Raises:
-        ConfigError: No such file, a key or setting that does not exist, values that it cannot
-            have, or optuna is not installed.
+        ConfigError: The file does not exist, a key, setting or value is invalid, or Optuna is not
+            installed.
     """
     return read_named("Search space", "recipes/spaces", name, _space)
 
@@ -106,13 +121,7 @@ def _space(content: Any) -> SearchSpace:
     domains = content["space"]
     if not isinstance(domains, Mapping) or not domains:
         raise ConfigError("'space' must name at least one setting, as in training.epochs.")
-    settings: dict[str, Any] = {}
-    choices: dict[str, dict[Any, Any]] = {}
-    for given, values in domains.items():
-        name = _searchable(str(given), start)
-        if name in settings:
-            raise ConfigError(f"'{name}' is given twice, once by its earlier name.")
-        settings[name] = _domain(name, values, start, choices)
+    settings, choices = _domains(domains, start)
     space = SearchSpace(
         _name(content["name"]),
         start,
@@ -123,8 +132,22 @@ def _space(content: Any) -> SearchSpace:
         settings,
         choices,
     )
-    space.cells_of("start", start)  # refuses seeds out of range
+    space.cells_of("start", start)  # raises for seeds out of range
     return space
+
+
+def _domains(
+    domains: Mapping[Any, Any], start: RunConfig
+) -> tuple[dict[str, Any], dict[str, dict[Any, Any]]]:
+    """Return the distribution of each setting, and the choices of those that have choices."""
+    settings: dict[str, Any] = {}
+    choices: dict[str, dict[Any, Any]] = {}
+    for given, values in domains.items():
+        name = _searchable(str(given), start)
+        if name in settings:
+            raise ConfigError(f"'{name}' is given twice, once by its earlier name.")
+        settings[name] = _domain(name, values, start, choices)
+    return settings, choices
 
 
 def _name(value: Any) -> str:
@@ -140,7 +163,7 @@ def _metric(value: Any) -> str:
 
 
 def _domain(name: str, content: Any, start: RunConfig, choices: dict[str, dict[Any, Any]]) -> Any:
-    """Return the distribution of a setting; add its choices, where it has some."""
+    """Return the distribution of a setting, and add its choices, if any, to `choices`."""
     if not isinstance(content, Mapping) or not content:
         raise ConfigError(f"'{name}' needs low and high, or choices, not {content!r}.")
     if set(content) == {"choices"}:
@@ -156,7 +179,7 @@ def _domain(name: str, content: Any, start: RunConfig, choices: dict[str, dict[A
 
 
 def _searchable(name: str, start: RunConfig) -> str:
-    """Return the present name of a setting, or raise a ConfigError if it cannot be searched."""
+    """Return the current name of a setting, or raise a ConfigError if it cannot be searched."""
     section, dot, key = name.partition(".")
     if not dot:
         raise ConfigError(f"the setting '{name}' must look like section.key.")
@@ -165,12 +188,12 @@ def _searchable(name: str, start: RunConfig) -> str:
     kind = type(getattr(start, section)) if section in RunConfig.model_fields else Settings
     key = kind.earlier_names.get(key, key)
     if key not in kind.model_fields:
-        _with(start, {name: None})  # says what is meant
+        _with(start, {name: None})  # raises, with a suggestion
     return f"{section}.{key}"
 
 
 def _choices(name: str, content: Any, start: RunConfig) -> dict[Any, Any]:
-    """Return the choices as a study stores them -> as the setting has them."""
+    """Return each choice as a study stores it -> its value."""
     given = content if isinstance(content, list) else []
     values = [_fitting(name, value, start) for value in given]
     choices = {_label(value): value for value in values}
@@ -187,16 +210,10 @@ def _span(name: str, content: Mapping[str, Any], start: RunConfig) -> Any:
     low, high = (_fitting(name, content[end], start) for end in ("low", "high"))
     if low >= high:
         raise ConfigError(f"'{name}' has low {low}, which must be below high, {high}.")
-    log = content.get("log", False)
-    if type(log) is not bool:
-        raise ConfigError(f"'{name}' has log {log!r}, which must be true or false.")
-    if log and low <= 0:
-        raise ConfigError(f"'{name}' has log and low {low}, which must then be above 0.")
-    if log and "step" in content:
-        raise ConfigError(f"'{name}' has log and step: choose one of them.")
+    log = _log(name, content, low)
     step = _step(name, content["step"], kind) if "step" in content else None
     kinds = load_optuna().distributions
-    with warnings.catch_warnings(action="ignore"):  # of a step that does not lead to the end
+    with warnings.catch_warnings(action="ignore"):  # of a range that is no multiple of the step
         if kind is int:
             found = kinds.IntDistribution(low, high, log, 1 if step is None else step)
         else:
@@ -206,8 +223,19 @@ def _span(name: str, content: Mapping[str, Any], start: RunConfig) -> Any:
     return found
 
 
+def _log(name: str, content: Mapping[str, Any], low: int | float) -> bool:
+    log = content.get("log", False)
+    if type(log) is not bool:
+        raise ConfigError(f"'{name}' has log {log!r}, which must be true or false.")
+    if log and low <= 0:
+        raise ConfigError(f"'{name}' has log and low {low}, which must then be above 0.")
+    if log and "step" in content:
+        raise ConfigError(f"'{name}' has log and step: choose one of them.")
+    return log
+
+
 def _step(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
-    """Return the step as a number of the setting's kind."""
+    """Return the step as a number of the type of the setting."""
     try:
         step = kind(value)
         fits = type(value) is not bool and math.isfinite(step) and step > 0 and step == float(value)
@@ -220,13 +248,13 @@ def _step(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
 
 
 def _fitting(name: str, value: Any, start: RunConfig) -> Any:
-    """Return the value as the setting has it, or raise a ConfigError."""
+    """Return the value after validation by the setting, or raise a ConfigError."""
     section, _, key = name.partition(".")
     return getattr(getattr(_with(start, {name: value}), section), key)
 
 
 def _with(start: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Return a copy in which settings named as ``section.key`` have these values."""
+    """Return a copy with new values of settings named as ``section.key``."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         section, _, key = name.partition(".")
@@ -240,3 +268,94 @@ def _label(value: Any) -> bool | int | float | str | None:
     if isinstance(value, Mapping):
         return json.dumps(value, sort_keys=True)
     return str(value) if isinstance(value, Path) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One choice of settings and its result."""
+
+    number: int
+    state: str
+    """``complete``, ``pruned`` (worse than others at some step) or ``failed``."""
+    value: float | None
+    """Mean of the metric over seeds and folds; of a pruned trial, its last intermediate value."""
+    seconds: float | None
+    settings: Mapping[str, Any]
+    """Searched setting -> its value."""
+    reason: str | None = None
+    """Why it failed."""
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """Return the complete trial with the highest value, the first one on ties."""
+    complete = [trial for trial in trials if trial.state == "complete"]
+    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+
+def write_trials(path: Path, trials: Sequence[Trial], settings: Sequence[str]) -> None:
+    """Write the table of trials, with a column for each setting."""
+    with atomic_write(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(["number", "state", "value", "seconds", *settings, "reason"])
+        for trial in trials:
+            values = [trial.settings.get(name) for name in settings]
+            known = [trial.number, trial.state, trial.value, trial.seconds]
+            writer.writerow([*known, *values, trial.reason])
+
+
+def write_recipe(path: Path, space: SearchSpace, trials: Sequence[Trial], best: Trial) -> None:
+    """Write all settings of the best trial, with comments on the search."""
+    settings = settings_of(space.config_of(best.settings))
+    comments = [f"# {line}".rstrip() for line in _header(path, space, trials, best)]
+    with atomic_write(path) as file:
+        file.write("\n".join(comments) + "\n")
+        yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
+
+
+def _header(path: Path, space: SearchSpace, trials: Sequence[Trial], best: Trial) -> list[str]:
+    assert best.value is not None  # the trial is complete
+    trainings = len(space.cells_of("best", space.start))
+    time = f"{best.seconds / trainings:.0f} s a training" if best.seconds else "not known"
+    score = f"{METRIC_TITLES[space.metric]} {100 * best.value:.1f}"
+    paragraphs = [
+        f"The best of {len(trials)} trials of the search '{space.name}'.",
+        "",
+        f"Reproduces: nothing published; trial {best.number} of a search over "
+        f"{', '.join(space.settings)}.",
+        f"Expected result: {score} on dev, {_over(space)}. {OPTIMISTIC}",
+        f"Expected time: {time}, on the machine of the search",
+    ]
+    wrap = partial(textwrap.wrap, width=WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    lines = [line for text in paragraphs for line in wrap(text) or [""]]
+    return [*lines, *f"Command: {_command(path, space)}".splitlines()]
+
+
+def _over(space: SearchSpace) -> str:
+    seeds = ", ".join(map(str, space.seeds))
+    if space.folds is not None:
+        return f"mean over {space.folds} folds of train and dev posts, seeds {seeds}"
+    return f"mean over seeds {seeds}" if len(space.seeds) > 1 else f"seed {seeds}"
+
+
+def _command(path: Path, space: SearchSpace) -> str:
+    seed = ["--seed", str(space.seeds[0])]
+    words = ["mvcn", "train", "--recipe", str(path), *_data_options(space.data.model_dump()), *seed]
+    return shlex.join([*words, "--output", "RUN"])
+
+
+def _data_options(data: Mapping[str, Any]) -> list[str]:
+    columns = ",".join(f"{ours}={theirs}" for ours, theirs in data["columns"].items())
+    given = {
+        "--data": data["name"],
+        "--root": data["root"],
+        "--splits": data["splits"],
+        "--train": data["train"],
+        "--dev": data["dev"],
+        "--columns": columns or None,
+        "--images": data["images"],
+        "--on-bad-image": data["on_bad_image"] if data["on_bad_image"] != "error" else None,
+    }
+    words = [
+        word for name, value in given.items() if value is not None for word in (name, str(value))
+    ]
+    return [*words, "--text-only"] if data["text_only"] else words

@@ -88,7 +88,7 @@ def test_a_seed_without_a_fold_is_left_out_and_named():
     cells = [cell(name, fold=k, digest=f"{k}") for name in ("one", "two") for k in range(3)]
     (results,) = compare([*cells, cell("one", 1, fold=0, digest="0")])
     assert [variant.seeds for variant in results.variants] == [(0,), (0,)]
-    assert "Left out, since folds are missing: one, seed 1." in list(sentences(results))
+    assert "Left out because folds are missing: one, seed 1." in list(sentences(results))
     (nothing,) = compare([c for c in cells if (c.variant, c.fold) != ("two", 2)])
     assert [variant.name for variant in nothing.variants] == ["one"]
 
@@ -105,7 +105,7 @@ def test_a_better_variant_is_called_better_and_an_equal_one_noise():
     assert other.endswith("is within noise.")
     assert re.match(r"good is better than plain by \d\d\.\d points of weighted F1 \(95 % ", good)
     assert bad.startswith("bad is worse than plain by ")
-    assert note.endswith("cannot give less than p = 0.25.")
+    assert note.endswith("the smallest p-value of the exact test over seeds is 0.25.")
     assert [c.baseline for c in results.comparisons] == ["plain"] * 3
     assert [c.seeds_p for c in results.comparisons][1:] == [0.25, 0.25]
     assert results.comparisons[1].posts_p < 0.001
@@ -128,7 +128,7 @@ def test_what_correction_makes_insignificant_is_not_called_better():
     assert found[0].corrected_p < 0.05 < found[1].corrected_p
     assert next(sentences(alone)).startswith("more is better than base by ")
     assert next(sentences(among)).endswith(
-        f" may be chance: p = {found[1].corrected_p:.3f} after correction for 3 comparisons."
+        f" may be due to chance: p = {found[1].corrected_p:.3f} after correction for 3 comparisons."
     )
 
 
@@ -137,8 +137,10 @@ def test_one_seed_has_no_deviation_and_its_words_say_so():
     assert "±" not in "".join(scores_table(results).rows[0])
     better, caution, note = sentences(results)
     assert "(95 % interval over posts alone +" in better
-    assert caution.startswith("Where a variant has one seed, nothing tells how much")
-    assert note == "With 1 shared seed the exact test over seeds cannot give less than p = 1."
+    assert caution.startswith(
+        "For a variant with one seed, the variation of scores between seeds is unknown"
+    )
+    assert note == "With 1 shared seed the smallest p-value of the exact test over seeds is 1."
 
 
 def test_the_smallest_p_is_said_for_each_number_of_shared_seeds():
@@ -147,7 +149,7 @@ def test_the_smallest_p_is_said_for_each_number_of_shared_seeds():
     assert [c.fewest_seeds for c in results.comparisons] == [5, 3]
     notes = [s for s in sentences(results) if s.startswith("With")]
     assert [s.split()[1] for s in notes] == ["2", "5"]
-    assert notes[1].endswith("p = 0.0625.")
+    assert notes[1].endswith("over seeds is 0.0625.")
 
 
 def test_too_many_seeds_for_the_exact_test_have_all_but_it():
@@ -181,7 +183,7 @@ def test_calibration_error_is_that_of_the_runs_but_never_of_folds():
 def test_a_fold_missing_in_all_variants_is_missed():
     (results,) = compare([cell(name, fold=k, digest=f"{k}") for name in "ab" for k in (0, 2)])
     assert (results.num_folds, results.variants) == (3, [])
-    assert list(sentences(results)) == ["Left out, since folds are missing: a, seed 0; b, seed 0."]
+    assert list(sentences(results)) == ["Left out because folds are missing: a, seed 0; b, seed 0."]
 
 
 def test_the_baseline_can_be_chosen():
@@ -196,7 +198,9 @@ def test_variants_without_a_common_seed_are_tested_unpaired():
     # Of the 6 ways to choose 2 of 4 scores, the one found and its reverse are the most extreme.
     assert results.comparisons[0].seeds_p == pytest.approx(2 / 6)
     assert differences_table(results).rows[0][6] == "0.333"
-    assert "Variants that share no seed are tested over seeds as if unpaired." in sentences(results)
+    assert "Variants that share no seed are compared by an unpaired test over seeds." in sentences(
+        results
+    )
     assert not any("shared seed" in sentence for sentence in sentences(results))
 
 

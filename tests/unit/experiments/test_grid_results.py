@@ -66,11 +66,11 @@ def test_all_cells_of_a_folder_are_read_in_order(tmp_path):
 
 
 def test_says_what_is_no_result(tmp_path):
-    with pytest.raises(MvcnError, match="holds no results"):
+    with pytest.raises(MvcnError, match="has no results"):
         read_cells(tmp_path)
     write_cell(path := tmp_path / "cell.json", CELL)
     whole = json.loads(path.read_text())
     for broken in ("{", "[]", json.dumps({"labels": "1"}), json.dumps(whole | {"more": 1})):
         path.write_text(broken)
-        with pytest.raises(MvcnError, match=r"cell\.json is no result of mvcn experiment"):
+        with pytest.raises(MvcnError, match=r"cell\.json is not a result of mvcn experiment"):
             read_cell(path)

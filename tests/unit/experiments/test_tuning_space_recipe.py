@@ -5,8 +5,7 @@ import csv
 import yaml
 
 from mvcn.config import DataConfig, read_recipe
-from mvcn.experiments.tuning_space import read_space
-from mvcn.experiments.tuning_study import Trial, best_of, write_recipe, write_trials
+from mvcn.experiments.tuning_space import Trial, best_of, read_space, write_recipe, write_trials
 
 CONTENT = {
     "name": "rates",
