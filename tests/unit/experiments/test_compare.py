@@ -228,7 +228,7 @@ def test_variants_without_a_common_seed_are_tested_unpaired():
         (
             [cell("one"), cell("one", 1, experiment="f", settings={"model": {"heads": 2}})],
             None,
-            "variant 'one' of experiment 'f' has other settings than that of experiment 'e'",
+            "variant 'one' of experiment 'f' has other settings than in experiment 'e'",
         ),
         (
             [cell("one"), cell("two", class_names=("b", "a", "c"))],
