@@ -1,7 +1,7 @@
 """EfficientNet-Lite as a Hugging Face vision encoder, with batch normalisation folded in.
 
-Its statistics never change here (an encoder is frozen, or fine-tuned on batches too small to
-re-estimate them), so each normalisation is one scale and shift of the convolution before it.
+Its statistics never change here, as an encoder is frozen or fine-tuned on batches too small to
+re-estimate them, so each normalisation is a scale and shift of the preceding convolution.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ LITE0_STAGES = (
 )
 
 
-@no_type_check  # Hugging Face makes its constructor take keywords that it does not declare
+@no_type_check  # Hugging Face generates a constructor with undeclared keywords
 class EfficientNetLiteConfig(PreTrainedConfig):
     """Sizes of an EfficientNet-Lite; the defaults are Lite0's."""
 
@@ -42,11 +42,11 @@ class EfficientNetLiteConfig(PreTrainedConfig):
     hidden_size: int = 1280
     """Channels of a token."""
     image_size: int = 224
-    """Pixels of a side; a token covers 32 by 32 of them."""
+    """Side in pixels; a token covers 32 by 32 pixels."""
 
 
 class SamePadConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's "same" padding: an odd pixel goes to the right and bottom."""
+    """Convolution with TensorFlow's "same" padding: odd pixels go to the right and bottom."""
 
     def forward(
         self, input: Float[Tensor, "batch channel height width"]
@@ -64,7 +64,7 @@ class SamePadConv2d(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; plus the input where the shape stays the same."""
+    """Expand, filter each channel, project; add the input if the shape is unchanged."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int, expansion: int
@@ -87,7 +87,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLiteModel(PreTrainedModel):
-    """The feature extractor of EfficientNet-Lite: one token for each cell of 32 by 32 pixels.
+    """The feature extractor of EfficientNet-Lite: one token per cell of 32 by 32 pixels.
 
     Source:
         Tan & Le, ICML 2019 (EfficientNet); the Lite variants have no squeeze-and-excitation, use
@@ -119,7 +119,7 @@ def load_published_weights(checkpoint: Path) -> EfficientNetLiteModel:
     model = EfficientNetLiteModel(EfficientNetLiteConfig())
     _fold(model.stem, published, "_conv_stem", "_bn0")
     for index, block in enumerate(model.blocks.children()):
-        assert isinstance(block, InvertedResidual)  # for the type checker; _blocks makes no others
+        assert isinstance(block, InvertedResidual)  # for the type checker
         prefix = f"_blocks.{index}."
         if block.expand is not None:
             _fold(block.expand, published, prefix + "_expand_conv", prefix + "_bn0")
@@ -156,5 +156,5 @@ def _fold(conv: nn.Conv2d, published: Mapping[str, Tensor], name: str, norm: str
 
 
 def _relu6(feature_map: Tensor) -> Tensor:
-    """Clamp in place where no gradient needs the input: the largest cost here is memory traffic."""
+    """Clamp in place if no gradient needs the input: memory traffic dominates the cost."""
     return F.relu6(feature_map, inplace=not torch.is_grad_enabled())

@@ -1,4 +1,4 @@
-"""Run an encoder, or some of its layers: ids or pixels in, token features out."""
+"""Run an encoder, or some of its layers: from token ids or pixels to token features."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from mvcn.errors import ConfigError
 
-# Feature maps of four images of 224 pixels stay in the processor's cache: measured, larger
-# batches are slower without gradients.
+# Feature maps of four images of 224 pixels fit into the cache of the CPU: without gradients, larger
+# batches were measured to be slower.
 FROZEN_MICRO_BATCH = 4
 
-# What configurations call the width of the last feature map, the more telling names first.
+# Names of the width of the last feature map in configurations, the most specific first.
 WIDTH_SETTINGS = ("hidden_size", "neck_hidden_sizes", "hidden_sizes", "hidden_dim")
 
 
@@ -24,7 +24,7 @@ def token_width(config: PreTrainedConfig) -> int:
     """Return the width of an encoder's token features.
 
     Raises:
-        ConfigError: The encoder's configuration does not say it.
+        ConfigError: The configuration of the encoder does not state it.
     """
     for name in WIDTH_SETTINGS:
         if width := getattr(config, name, None):
@@ -43,23 +43,23 @@ def text_tokens(
 
 
 def most_tokens(reads: Callable[[int], bool], limit: int) -> int:
-    """Return the length of the longest text that is read, at most `limit`, by trying.
+    """Return the length of the longest text that can be read, up to `limit`, by trying.
 
     Args:
-        reads: Whether a text of so many word pieces is read.
+        reads: Returns whether a text of a number of word pieces can be read.
         limit: Length that is tried first.
     """
     if reads(limit):
         return limit
     found = bisect_left(range(1, limit + 1), True, key=lambda length: not reads(length))
-    return found or limit  # what reads nothing fails for another reason
+    return found or limit  # if nothing can be read, the reason is not the length
 
 
 def reads_text_of(encoder: PreTrainedModel, length: int) -> bool:
-    """Return whether a text encoder has positions for so many word pieces.
+    """Return whether a text encoder has positions for `length` word pieces, by trying.
 
-    It is tried, as configurations do not say: RoBERTa's ``max_position_embeddings`` counts two
-    that no text gets, and for relative positions the number is no limit.
+    Configurations do not state it: RoBERTa's ``max_position_embeddings`` counts two positions that
+    no text gets, and with relative positions the number is no limit.
     """
     ids = torch.full((1, length), some_word(encoder.config), device=encoder.device)
     try:
@@ -71,7 +71,7 @@ def reads_text_of(encoder: PreTrainedModel, length: int) -> bool:
 
 
 def some_word(config: PreTrainedConfig) -> int:
-    """Return the id of a word piece that is no padding: some encoders give padding no position."""
+    """Return the id of a word piece other than padding, which may have no position."""
     return 1 if getattr(config, "pad_token_id", None) == 0 else 0
 
 
@@ -81,7 +81,7 @@ def upper_text_tokens(
     attention_mask: Int[Tensor, "batch token"],
     layers: int,
 ) -> Float[Tensor, "batch token layers_dim"]:
-    """Return the token features of the uppermost layers side by side, fewer if there are fewer."""
+    """Return the concatenated token features of the uppermost layers, or of all if fewer."""
     output = encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
     return torch.cat(output.hidden_states[-layers:], dim=-1)
 
@@ -101,9 +101,9 @@ def frozen_image_tokens(
 ) -> Float[Tensor, "batch patch dim"]:
     """Return the features of a frozen encoder, rounded to half precision.
 
-    They are rounded whether or not they go through a cache, so that both ways give one score.
+    They are rounded with and without a cache, so that both give the same scores.
     """
-    if torch.compiler.is_exporting():  # a graph takes any number of images, so it cannot count
+    if torch.compiler.is_exporting():  # an exported graph takes any number of images
         return image_tokens(encoder, pixel_values).half().float()
     chunks = torch.split(pixel_values, FROZEN_MICRO_BATCH)
     return torch.cat([image_tokens(encoder, chunk).half() for chunk in chunks]).float()
@@ -115,10 +115,10 @@ def freeze(module: nn.Module) -> None:
 
 
 def text_embeddings(encoder: PreTrainedModel) -> nn.Module:
-    """Return the part of a text encoder that turns word pieces into vectors.
+    """Return the submodule of a text encoder that embeds word pieces.
 
     Raises:
-        ConfigError: The encoder does not say which part that is.
+        ConfigError: The encoder does not name it.
     """
     embeddings = getattr(encoder, "embeddings", None)
     if isinstance(embeddings, nn.Module):
@@ -148,40 +148,40 @@ def lowest_layers(encoder: PreTrainedModel, count: int) -> list[nn.Module]:
 
 
 def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
-    """Remove all but the lowest `count` layers; of none, only the vectors of words are left.
+    """Remove all but the lowest `count` layers; with 0, only the embeddings are left.
 
     Raises:
-        ConfigError: The encoder has fewer layers, its configuration does not count them, or it
-            cannot do without any.
+        ConfigError: The encoder has fewer layers, its configuration does not state their number,
+            or it does not run without any.
     """
     layers = _layers(encoder)
     if count > len(layers):
         raise ConfigError(f"The text encoder has {len(layers)} layers: it cannot keep {count}.")
     if getattr(encoder.config, "num_hidden_layers", None) != len(layers):
         raise ConfigError(
-            f"Text encoder type '{encoder.config.model_type}' does not count its layers: leave "
-            "text_layers out."
+            f"Text encoder type '{encoder.config.model_type}' does not state its number of layers: "
+            "leave text_layers out."
         )
     del layers[count:]
     encoder.config.num_hidden_layers = count
     token = torch.zeros(1, 1, dtype=torch.long, device=encoder.device)
     try:
         text_tokens(encoder, token, torch.ones_like(token))
-    except UnboundLocalError as error:  # some loop over their layers and use what the last left
+    except UnboundLocalError as error:  # some use a variable of the loop over layers
         raise ConfigError(
-            f"Text encoder type '{encoder.config.model_type}' cannot do without layers: set "
-            "text_layers to 1 or more."
+            f"Text encoder type '{encoder.config.model_type}' does not run without layers: "
+            "set text_layers to 1 or more."
         ) from error
 
 
 class FrozenTextLayers:
-    """Runs the lowest layers of a text encoder alone, or the encoder without running them.
+    """Runs only the lowest layers of a text encoder, or the encoder above them.
 
-    The outputs of frozen layers never change, so they can be computed once for each text.
+    The outputs of frozen layers never change, so they can be computed once per text.
 
     Args:
-        encoder: Text encoder; its embeddings and lowest layers are frozen.
-        count: How many layers are, 1 or more.
+        encoder: Text encoder with frozen embeddings and lowest layers.
+        count: Number of frozen layers, 1 or more.
 
     Raises:
         ConfigError: The encoder has no stack of `count` layers.
@@ -195,13 +195,13 @@ class FrozenTextLayers:
             output = self._run(token, torch.ones_like(token))
         self._returns_tuple = isinstance(output, tuple)
         self.are_constant = not self._states_of(output).requires_grad
-        """False where some encoder's parameter that is trained takes part in its lowest layers."""
+        """False if the lowest layers use a parameter that is trained."""
 
     @torch.no_grad()
     def states(
         self, input_ids: Int[Tensor, "batch token"], attention_mask: Int[Tensor, "batch token"]
     ) -> Float[Tensor, "batch token width"]:
-        """Return what the lowest layers make of texts."""
+        """Return the outputs of the lowest layers."""
         return self._states_of(self._run(input_ids, attention_mask))
 
     def tokens(
@@ -210,12 +210,12 @@ class FrozenTextLayers:
         input_ids: Int[Tensor, "batch token"],
         attention_mask: Int[Tensor, "batch token"],
     ) -> Float[Tensor, "batch token dim"]:
-        """Return the token features of texts whose states are known."""
+        """Return the token features of texts from the outputs of the lowest layers."""
         with self._replaced_by((states, None) if self._returns_tuple else states):
             return text_tokens(self._encoder, input_ids, attention_mask)
 
     def _run(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
-        """Return the output of the highest of the lowest layers, a tuple for some encoders."""
+        """Return the output of the highest frozen layer, a tuple for some encoders."""
         seen: list[Any] = []
         hook = self._layers[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
         try:
@@ -231,7 +231,7 @@ class FrozenTextLayers:
 
     @contextmanager
     def _replaced_by(self, output: Any) -> Iterator[None]:
-        """Make the lowest layers return `output` without being run."""
+        """Make the lowest layers return `output` without running them."""
         for layer in self._layers:
             layer.forward = lambda *_, **__: output
         try:
@@ -242,6 +242,6 @@ class FrozenTextLayers:
 
 
 def _layers(encoder: PreTrainedModel) -> nn.ModuleList:
-    """Return the longest stack of layers of an encoder, empty where there is none."""
+    """Return the longest stack of layers of an encoder, empty if there is none."""
     stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
     return max(stacks, key=len, default=nn.ModuleList())

@@ -1,14 +1,27 @@
-"""What a model sees of posts' images: pixels, or a frozen encoder's features of them."""
+"""What a model reads of images: pixels, or features of a frozen encoder from a cache on disk.
 
+A cache folder belongs to one encoder and one preprocessing. It holds pairs of files, which are
+memory-mapped: an array of features, and the content digests of their images. Each file is renamed
+into place when complete, so a killed process leaves no partial one, several processes can write at
+once without locks, and an image that is cached twice only costs disk space.
+"""
+
+import hashlib
+import logging
+import os
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from mvcn.data.images import (
     Warn,
@@ -17,14 +30,20 @@ from mvcn.data.images import (
     prefetch,
     warn_of_truncated_images,
 )
-from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
 from mvcn.encoders.tokens import frozen_image_tokens, token_width
-from mvcn.errors import BadImageError
+from mvcn.errors import BadImageError, reason_of
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
 from mvcn.types import ImageReference, Post
 
+LOG = logging.getLogger(__name__)
+CACHE_VARIABLE = "MVCN_CACHE"
+IN_MEMORY = (
+    "its content is held in memory and recomputed next time; set "
+    f"{CACHE_VARIABLE} to a folder that can be written"
+)
+CACHE_FORMAT = b"1"
 CACHE_FILE_IMAGES = 128
 
 
@@ -32,8 +51,8 @@ class ImagePixels:
     """Pixels of images, decoded when a batch needs them.
 
     Args:
-        processor: The model's own.
-        keep: Hold the pixels of the posts encoded last, for prediction: each image is read once.
+        processor: Processor of the model.
+        keep: Hold the pixels of the posts encoded last, so that prediction reads each image once.
     """
 
     input_name = "pixel_values"
@@ -55,11 +74,11 @@ class ImagePixels:
         return bad
 
     def __getitem__(self, image: ImageReference) -> Float[Tensor, "channel height width"]:
-        """Return an image's pixels as the processor makes them."""
+        """Return the pixels of an image as the processor returns them."""
         return self._kept[image] if self._keep else _encode(image, self._processor, None)
 
     def blank(self) -> Float[Tensor, "channel height width"]:
-        """Return a picture of zeros."""
+        """Return an image of zeros."""
         return self._processor.encode_images([None])["pixel_values"][0]
 
     def _read(self, images: Sequence[ImageReference]) -> Iterator[Tensor | str]:
@@ -76,14 +95,12 @@ class ImagePixels:
 
 
 class ImageFeatures:
-    """A frozen image encoder's token features, found by what the image file holds.
-
-    They are read from the cache where they are, else computed and kept.
+    """Token features of a frozen image encoder, read from the cache or computed and added to it.
 
     Args:
         model: A model with a frozen image encoder.
-        processor: Its own.
-        root: Folder of the cache; without one they are held in memory.
+        processor: Processor of the model.
+        root: Folder of all caches; without one features are held in memory.
     """
 
     input_name = "image_features"
@@ -91,7 +108,7 @@ class ImageFeatures:
     def __init__(
         self, model: MvcnForClassification, processor: MvcnProcessor, root: Path | None
     ) -> None:
-        assert model.image_encoder is not None  # else it needs no features
+        assert model.image_encoder is not None  # else there are no features
         self._encoder = model.image_encoder
         self._processor = processor
         fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)
@@ -102,7 +119,7 @@ class ImageFeatures:
     def encode(self, posts: Iterable[Post]) -> dict[int, str]:
         """Make all features available; return position of a post -> what is wrong with its image.
 
-        Work that was interrupted continues where it was, to within one cache file.
+        Interrupted work resumes after the last complete cache file.
         """
         owners: dict[str, list[int]] = {}
         files: dict[str, ImageReference] = {}
@@ -136,7 +153,7 @@ class ImageFeatures:
     def _extract(
         self, digests: Sequence[str], images: Sequence[ImageReference]
     ) -> list[tuple[str, str]]:
-        """Fill the cache, file by file; return digest and reason of what cannot be read."""
+        """Fill the cache file by file; return digests of unreadable images with the reasons."""
         unreadable: list[tuple[str, str]] = []
         remarks: list[str] = []
         pixels = prefetch(
@@ -160,6 +177,84 @@ class ImageFeatures:
             self._cache.add([digest for digest, _ in found], features)
 
 
+class FeatureCache:
+    """Token features of images, by the digest of the content of the image file.
+
+    Args:
+        folder: Folder of the cache files. If it is None or not writable, features are held in
+            memory; a warning is logged for the latter.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._is_writable = folder is not None
+        self._rows: dict[str, tuple[np.ndarray, int]] = {}
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                kept = sorted(folder.glob("*.txt"))
+            except OSError as error:
+                self._hold_in_memory(folder, error)
+            else:
+                self._open_all(folder, kept)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._rows
+
+    def __getitem__(self, digest: str) -> Float[np.ndarray, "patch dim"]:
+        """Return a read-only view of one image's features; they are loaded on access."""
+        array, row = self._rows[digest]
+        features: np.ndarray = array[row]
+        return features
+
+    def missing(self, digests: Iterable[str]) -> list[str]:
+        """Return the distinct digests without features, in order."""
+        return [digest for digest in dict.fromkeys(digests) if digest not in self]
+
+    def add(self, digests: Sequence[str], features: Float[np.ndarray, "batch patch dim"]) -> None:
+        """Write a cache file; it counts once its digests are written, which is last."""
+        if self.folder is not None and self._is_writable:
+            try:
+                self._open(_write_cache_file(self.folder, digests, features))
+            except OSError as error:
+                self._hold_in_memory(self.folder, error)
+            else:
+                return
+        self._rows.update((digest, (features, row)) for row, digest in enumerate(digests))
+
+    def _hold_in_memory(self, folder: Path, error: OSError) -> None:
+        self._is_writable = False
+        warn_of_cache(folder, error)
+
+    def _open_all(self, folder: Path, kept: Sequence[Path]) -> None:
+        forbidden = 0
+        for names in kept:
+            try:
+                self._open(names)
+            except PermissionError:
+                forbidden += 1
+        if forbidden:
+            LOG.warning(
+                "%d file(s) of the cache %s cannot be read (permission denied), so their features "
+                "are recomputed: set %s to a folder of your own.",
+                forbidden,
+                folder,
+                CACHE_VARIABLE,
+            )
+
+    def _open(self, names: Path) -> None:
+        """Map a cache file; an incomplete one counts as missing and is recomputed."""
+        digests = names.read_text("ascii", errors="replace").split()
+        try:
+            array = np.load(names.with_suffix(".npy"), mmap_mode="r")
+        except PermissionError:
+            raise
+        except (OSError, ValueError, EOFError):
+            return
+        if len(array) == len(digests):
+            self._rows.update((digest, (array, row)) for row, digest in enumerate(digests))
+
+
 def _encode(image: ImageReference, processor: MvcnProcessor, warn: Warn | None) -> Tensor:
     shown = open_image(image, processor.image_size_px, warn)
     return processor.encode_images([shown])["pixel_values"][0]
@@ -168,7 +263,7 @@ def _encode(image: ImageReference, processor: MvcnProcessor, warn: Warn | None) 
 def _pixels_or_reason(
     image: ImageReference, processor: MvcnProcessor, warn: Warn | None
 ) -> Tensor | str:
-    """Return what the image encoder reads, or why there is nothing to read."""
+    """Return the pixels of an image, or why it cannot be read."""
     try:
         return _encode(image, processor, warn)
     except BadImageError as error:
@@ -176,13 +271,43 @@ def _pixels_or_reason(
 
 
 ImageInputs: TypeAlias = ImagePixels | ImageFeatures
-"""Makes one of the model's inputs from images that were encoded before."""
+"""Returns one input of the model from images that were encoded before."""
+
+
+def default_cache_root() -> Path | None:
+    """Return the folder for caches: ``$MVCN_CACHE``, else ``~/.cache/mvcn``.
+
+    Without a home folder it is None, and a warning is logged.
+    """
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "mvcn"
+    except RuntimeError:
+        LOG.warning("You have no home folder for a cache: %s.", IN_MEMORY)
+        return None
+
+
+def warn_of_cache(folder: Path, error: Exception) -> None:
+    """Warn that a cache cannot be used, and what happens instead."""
+    LOG.warning("The cache %s cannot be used (%s): %s.", folder, reason_of(error), IN_MEMORY)
+
+
+def encoder_fingerprint(encoder: PreTrainedModel, image_processor: Any) -> str:
+    """Return a digest of all that determines a feature: weights, sizes and preprocessing."""
+    digest = hashlib.blake2b(CACHE_FORMAT, digest_size=16)
+    digest.update(encoder.config.model_type.encode())
+    digest.update(image_processor.to_json_string().encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> ImageInputs | None:
     """Return cached features for a model with a frozen image encoder, else pixels.
 
-    None for a model that reads no images: they are not opened, so nothing can be wrong with them.
+    None for a model that reads no images: they are not opened, so none can be bad.
     """
     if model.image_encoder is None:
         return None
@@ -194,3 +319,20 @@ def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> Imag
 def pixel_inputs(network: str, processor: MvcnProcessor, keep: bool = True) -> ImagePixels | None:
     """Return pixels for a network of `MODELS` that reads images; see `ImagePixels` for `keep`."""
     return ImagePixels(processor, keep) if system(network).reads_image else None
+
+
+def _write_cache_file(folder: Path, digests: Sequence[str], features: np.ndarray) -> Path:
+    """Write a cache file and return the path of its digests; leave nothing after an error."""
+    stem = uuid.uuid4().hex
+    partial, array = folder / f"{stem}.partial", folder / f"{stem}.npy"
+    try:
+        with partial.open("wb") as file:
+            np.save(file, features)
+        partial.rename(array)
+        partial.write_text("\n".join(digests), "ascii")
+        return partial.rename(folder / f"{stem}.txt")
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+            array.unlink(missing_ok=True)
+        raise

@@ -90,7 +90,7 @@ def test_an_encoder_keeps_its_lowest_layers_and_is_built_again_like_that(kind, c
     encoder = build(kind).eval()
     kept = lowest_layers(encoder, count)
     if kind == "deberta" and count == 0:
-        with pytest.raises(ConfigError, match="type 'deberta-v2' cannot do without layers"):
+        with pytest.raises(ConfigError, match="type 'deberta-v2' does not run without layers"):
             keep_lowest_layers(encoder, count)
         return
     keep_lowest_layers(encoder, count)
@@ -107,7 +107,7 @@ def test_an_encoder_keeps_its_lowest_layers_and_is_built_again_like_that(kind, c
 def test_an_encoder_that_does_not_count_its_layers_keeps_all():
     encoder = build("bert")
     encoder.config.num_hidden_layers = 7
-    with pytest.raises(ConfigError, match="does not count its layers"):
+    with pytest.raises(ConfigError, match="does not state its number of layers"):
         keep_lowest_layers(encoder, 1)
 
 

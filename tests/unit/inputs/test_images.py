@@ -67,7 +67,7 @@ def test_cached_features_are_what_the_model_computes_from_pixels(model_and_proce
 EXTRACTION = """
 import os, signal, sys
 from mvcn.config import ModelConfig
-from mvcn.encoders.feature_cache import FeatureCache
+from mvcn.inputs.images import FeatureCache
 from mvcn.inputs import build_processor, images
 from mvcn.models import build_model
 from mvcn.types import Post

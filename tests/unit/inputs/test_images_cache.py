@@ -1,4 +1,4 @@
-"""The cache of frozen features: whole shards or none, found by content, safe to interrupt."""
+"""The cache of frozen features: complete files or none, found by content, safe to interrupt."""
 
 import os
 import resource
@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mvcn.encoders.feature_cache import FeatureCache, default_cache_root, encoder_fingerprint
 from mvcn.encoders.loading import load_image_encoder, load_image_processor
+from mvcn.inputs.images import FeatureCache, default_cache_root, encoder_fingerprint
 
 NAMELESS = 54321
 """Number of a user whom the system does not know."""
