@@ -241,36 +241,35 @@ def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageReference | N
         row: The row that it belongs to.
         folder: What a path is relative to.
     """
-    again = row.image
-    while isinstance(cell, list) and not cell[1:]:
-        cell, again = cell[0] if cell else None, None
-    if isinstance(cell, Mapping):
-        if not {"bytes", "path"}.intersection(cell):
-            return UnreadableImage(
-                "an object",
-                f"{row.where}: the image is an object without 'path' and 'bytes': give one of "
-                "them.",
-            )
-        content, again = cell.get("bytes"), None
-        cell = cell.get("path") if content is None else content
-    if isinstance(cell, str):
-        return _image_of_text(cell.strip(), row.where, folder, again)
-    if is_missing(cell):
+    value = cell
+    while isinstance(value, list) and not value[1:]:
+        value = value[0] if value else None
+    if isinstance(value, Mapping) and not {"bytes", "path"}.isdisjoint(value):
+        content = value.get("bytes")
+        value = value.get("path") if content is None else content
+    if isinstance(value, str):
+        stored = row.image if value is cell else None
+        return _image_of_text(value.strip(), row.where, folder, stored)
+    if is_missing(value):
         return None
-    if isinstance(cell, Path | bytes | StoredImage):
-        return cell
-    if isinstance(cell, list):
-        return UnreadableImage(
-            "a list", f"{row.where}: the image is a list of {len(cell)} images: keep one."
-        )
-    kind = KINDS_OF_CELLS.get(type(cell), f"of the type {type(cell).__name__}")
-    return UnreadableImage(
-        kind, f"{row.where}: the image is {kind}, not a path, base64 text or bytes."
-    )
+    if isinstance(value, Path | bytes | StoredImage):
+        return value
+    return _unusable_cell(value, row.where)
+
+
+def _unusable_cell(cell: Any, where: str) -> UnreadableImage:
+    if isinstance(cell, Mapping):
+        kind, hint = "an object", " without 'path' and 'bytes': give one of them"
+    elif isinstance(cell, list):
+        kind, hint = "a list", f" of {len(cell)} images: keep one"
+    else:
+        kind = KINDS_OF_CELLS.get(type(cell), f"of the type {type(cell).__name__}")
+        hint = ", not a path, base64 text or bytes"
+    return UnreadableImage(kind, f"{where}: the image is {kind}{hint}.")
 
 
 def _image_of_text(
-    text: str, where: str, folder: ImagePlace, again: StoredImage | None
+    text: str, where: str, folder: ImagePlace, stored: StoredImage | None
 ) -> ImageReference | None:
     if not text:
         return None
@@ -280,7 +279,7 @@ def _image_of_text(
         except ValueError as error:
             problem = f"the image is not valid base64 ({reason_of(error)[:100]}): write it anew."
             return UnreadableImage(text[:MAX_PATH_CHARACTERS], f"{where}: {problem}")
-        return content if again is None else again
+        return content if stored is None else stored
     text = _local_path(text)
     if problem := _why_no_path(text):
         return UnreadableImage(text[:MAX_PATH_CHARACTERS], f"{where}: {problem}")

@@ -184,7 +184,19 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
     if record_path.is_file() and path.is_file():
         record: dict[str, Any] = parse_json(record_path)
         return record
-    record = {
+    partial = path.with_suffix(".partial")
+    record = _write_posts(shard, partial, policy)
+    if record["bad_images"] and policy == "error":
+        partial.unlink()
+        return record
+    partial.replace(path)
+    write_json(record_path, record)
+    return record
+
+
+def _write_posts(shard: _Shard, path: Path, policy: BadImagePolicy) -> dict[str, Any]:
+    """Write the posts of a shard to a Parquet file; return the record of the shard."""
+    record: dict[str, Any] = {
         "file": shard.name,
         SPLIT_KEY: shard.split,
         "labels": Counter(),
@@ -192,21 +204,14 @@ def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[st
         TRUNCATED: {},
         "left_out": [],
     }
-    partial = path.with_suffix(".partial")
     digest = hashlib.blake2b(digest_size=16)
-    with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
+    with pq.ParquetWriter(path, SCHEMA, write_page_checksum=True) as writer:
         for rows in _row_groups(shard.posts, policy, record):
             writer.write_table(_table(rows))
             for row in rows:
                 digest.update(canonical(row))
                 record["labels"][row["label"] or ""] += 1
-    record |= {"posts": record["labels"].total(), "fingerprint": digest.hexdigest()}
-    if record["bad_images"] and policy == "error":
-        partial.unlink()
-        return record
-    partial.replace(path)
-    write_json(record_path, record)
-    return record
+    return record | {"posts": record["labels"].total(), "fingerprint": digest.hexdigest()}
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

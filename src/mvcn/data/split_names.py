@@ -174,14 +174,21 @@ def keep_splits(corpus: Corpus, splits: Collection[str] | None, where: str) -> C
                 *(where, name[:NAME_CHARACTERS], len(ids)),
             )
         return corpus
+    if corpus.other_splits or any(post.split is not None for post in corpus.posts):
+        return _only_splits(corpus, splits, unknown, where)
+    if unknown:
+        raise DataError(
+            f"{where} has the splits {_shown(unknown)}, none of which is train, dev or test: "
+            "rename them, or name the posts of each split by id files (--splits)."
+        )
+    return corpus
+
+
+def _only_splits(
+    corpus: Corpus, splits: Collection[str], unknown: Mapping[str, list[str]], where: str
+) -> Corpus:
+    """Return the posts of some splits; count those of others and of none."""
     counts = Counter(post.split for post in corpus.posts)
-    if not (corpus.other_splits or counts.keys() - {None}):
-        if unknown:
-            raise DataError(
-                f"{where} has the splits {_shown(unknown)}, none of which is train, dev or test: "
-                "rename them, or name the posts of each split by id files (--splits)."
-            )
-        return corpus
     unknown_ids = {post_id for ids in unknown.values() for post_id in ids}
     nowhere = tuple(p.id for p in corpus.posts if p.split is None and p.id not in unknown_ids)
     others = {name: counts[name] for name in SPLITS if counts[name] and name not in splits}

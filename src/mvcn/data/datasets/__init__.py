@@ -25,10 +25,9 @@ DATASETS: dict[str, str] = {
     "prepared": "mvcn.data.datasets.prepared:read_prepared",
     "table": "mvcn.data.table:read_table",
 }
-"""Name of a kind of dataset -> module and name of its reader, imported when it is needed.
+"""Name of a kind of dataset -> module and name of its reader, imported on first use.
 
-A reader takes the folder or file and, by keyword, those of the options of `read_corpus` that make
-sense for it.
+A reader takes the folder or file and, by keyword, those options of `read_corpus` that apply to it.
 """
 
 OPTION_OF = {"columns": "--columns", "images": "--images"}
@@ -49,15 +48,15 @@ def read_corpus(
     Args:
         name: Key of `DATASETS`.
         root: Folder or file of the dataset.
-        splits: Which of ``train``, ``dev``, ``test`` to read; None for all that there are. A
-            dataset in files of its own for each reads only those; one without any gives all posts.
-        columns: Our name of a column -> the name that it has in the dataset.
-        images: Folder of the images, where it is not the one that the dataset implies.
+        splits: Which of ``train``, ``dev``, ``test`` to read; None for all. Of a dataset with a
+            file for each split, only those files are read; one without splits gives all posts.
+        columns: Our name of a column -> its name in the dataset.
+        images: Folder of the images; None for the usual one of the dataset.
         options: How rows are read, for datasets that have rows.
-        text_only: Leave images aside, so that no post has one and none need be there.
+        text_only: Ignore images, so that no post has one and no image file is needed.
 
     Raises:
-        ConfigError: The reader has no use for `columns` or `images`.
+        ConfigError: The reader takes no `columns` or `images`.
         DataError: There is no such reader, or it cannot read what is at `root`.
     """
     if name not in DATASETS:
@@ -65,13 +64,11 @@ def read_corpus(
     reader: Callable[..., Corpus] = resolve_name(DATASETS[name])
     known = inspect.signature(reader).parameters
     places: dict[str, Any] = {"columns": columns or None, "images": images}
-    useless = [OPTION_OF[key] for key in places if places[key] and key not in known]
+    unused = [OPTION_OF[key] for key in places if places[key] and key not in known]
     if options is not None and "options" not in known:
-        useless += options.given
-    if useless:
-        raise ConfigError(
-            f"Dataset '{name}' has its own layout: leave out {' and '.join(useless)}."
-        )
+        unused += options.given
+    if unused:
+        raise ConfigError(f"Dataset '{name}' has a fixed layout: leave out {' and '.join(unused)}.")
     if text_only and "columns" in known:
         places["columns"] = {**(columns or {}), "image": ""}
     everything = places | {"splits": splits, "options": options, "text_only": text_only or None}

@@ -2,6 +2,7 @@
 
 import ast
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,34 +57,22 @@ def read_hfm(
     (with_image,) = files_by_id(_image_folder(root, images), IMAGE_SUFFIXES)
     files, unknown = _files(folder)
     requested = _requested(files, folder, splits)
-    counts = dict.fromkeys(requested, 0)
-    posts: dict[str, Post] = {}
-    filtered: list[str] = []
-    for split, where, (post_id, text, label) in _read_splits(requested):
-        counts[split] += 1
-        if post_id in posts:
-            raise DataError(f"{where}: post {post_id} was given before: delete one of them.")
-        if FILTERED_WORDS.intersection(text.split()):
-            filtered.append(post_id)
-            continue
-        image, words = with_image.get(post_id), attributes.get(post_id, ())
-        posts[post_id] = Post(
-            post_id, text, image, CLASS_NAMES[label], attributes=words, split=split
-        )
-    if not posts:
-        raise DataError(f"{folder} holds no posts: give the folder of HFM as published.")
     others = {
         split: sum(len(line_ids(path)) for path in paths)
         for split, paths in files.items()
         if split not in requested
     }
-    log_empty_splits(counts | others, str(folder))
-    removed = {FILTERED: tuple(filtered)} if filtered else {}
+    posts, filtered = _read_splits(requested, with_image, attributes)
+    if not posts:
+        raise DataError(f"{folder} holds no posts: give the folder of HFM as published.")
+    counts = Counter(post.split for post in (*posts, *filtered))
+    log_empty_splits({split: counts[split] for split in requested} | others, str(folder))
+    removed = {FILTERED: tuple(post.id for post in filtered)} if filtered else {}
     return Corpus(
-        list(posts.values()),
+        posts,
         CLASS_NAMES,
         removed | left_out(str(folder), {path.name: line_ids(path) for path in unknown}),
-        missing_images=tuple(post_id for post_id in posts if post_id not in with_image),
+        missing_images=tuple(post.id for post in posts if post.image is None),
         other_splits=others,
     )
 
@@ -123,12 +112,29 @@ def _requested(
 
 def _read_splits(
     requested: Mapping[str, list[Path]],
-) -> Iterator[tuple[str, str, tuple[str, str, int]]]:
-    """Yield the split, the place, and id, text and label, of each line."""
-    for split, paths in requested.items():
-        for path in paths:
-            for where, elements in _read_literals(path):
-                yield split, where, _parse_post(elements, where)
+    images: Mapping[str, Path],
+    attributes: Mapping[str, tuple[str, ...]],
+) -> tuple[list[Post], list[Post]]:
+    """Return the posts of some splits, and those with a filtered word."""
+    posts: dict[str, Post] = {}
+    filtered: list[Post] = []
+    lines = (
+        (split, *line)
+        for split, paths in requested.items()
+        for path in paths
+        for line in _read_literals(path)
+    )
+    for split, where, elements in lines:
+        post_id, text, label = _parse_post(elements, where)
+        if post_id in posts:
+            raise DataError(f"{where}: post {post_id} was given before: delete one of them.")
+        image, words = images.get(post_id), attributes.get(post_id, ())
+        post = Post(post_id, text, image, CLASS_NAMES[label], attributes=words, split=split)
+        if FILTERED_WORDS.intersection(text.split()):
+            filtered.append(post)
+        else:
+            posts[post_id] = post
+    return list(posts.values()), filtered
 
 
 def _parse_post(elements: list[Any], where: str) -> tuple[str, str, int]:

@@ -75,17 +75,14 @@ def read_hugging_face(
     Raises:
         DataError: The library is not installed, or there is no such dataset.
     """
-    found, unknown = _splits(_load(root), str(root))
-    requested = _requested(found, splits, str(root))
+    where = str(root)
+    found, unknown = _splits(_load(root), where)
+    requested = _requested(found, splits, where)
     has_splits = any(one.split for one in found)
-    corpus = corpus_of_table(
-        _table(requested, has_splits, str(root)),
-        str(root),
-        ImageFolder(images or root),
-        {**(columns or {}), **({"split": SPLIT_COLUMN} if has_splits else {})},
-        None,
-        options,
-    )
+    table = _table(requested, has_splits, where)
+    given = {**(columns or {}), **({"split": SPLIT_COLUMN} if has_splits else {})}
+    folder = ImageFolder(images or root)
+    corpus = corpus_of_table(table, where, folder, given, options=options)
     names = {ours: theirs for ours, theirs in corpus.columns.items() if theirs != SPLIT_COLUMN}
     ids = {name: _ids(name, one, names.get("id", "")) for name, one in unknown.items()}
     sizes: Counter[str] = Counter()
@@ -95,7 +92,7 @@ def read_hugging_face(
     return replace(
         corpus,
         class_names=_class_names(requested, names.get("label", "")) or corpus.class_names,
-        removed={**corpus.removed, **left_out(str(root), ids)},
+        removed={**corpus.removed, **left_out(where, ids)},
         columns=names,
         other_splits=sizes,
     )

@@ -61,18 +61,26 @@ def read_image_folder(
     names = dict.fromkeys(name for corpus in corpora for name in corpus.class_names)
     hidden = tuple(name for corpus in corpora for name in corpus.removed.get(HIDDEN, ()))
     outside = _images_outside([folder for folder, _ in folders], root)
-    for (folder, _), corpus in zip(folders, corpora, strict=True):
-        if outside and not corpus.class_names and not _tables_in(folder):
-            raise DataError(
-                f"{folder} holds images in no folder of a class, and so does {min(outside)} next "
-                f"to it: rename {folder.name}, which is read as a split, if it is a class."
-            )
+    if outside:
+        _require_labelled_splits(folders, corpora, min(outside))
     removed = left_out(str(root), outside)
     if hidden:
         removed[HIDDEN] = hidden
     read = {ours: theirs for corpus in corpora for ours, theirs in corpus.columns.items()}
     found = Corpus(posts, tuple(sorted(names)), removed, columns=read)
     return keep_splits(found, splits, str(root))
+
+
+def _require_labelled_splits(
+    folders: list[tuple[Path, str | None]], corpora: list[Corpus], other: str
+) -> None:
+    """Raise a DataError where a folder read as a split may be a class next to another one."""
+    for (folder, _), corpus in zip(folders, corpora, strict=True):
+        if not corpus.class_names and not _tables_in(folder):
+            raise DataError(
+                f"{folder} holds images in no folder of a class, and so does {other} next "
+                f"to it: rename {folder.name}, which is read as a split, if it is a class."
+            )
 
 
 def _splits(root: Path) -> list[tuple[Path, str | None]]:

@@ -1,9 +1,9 @@
 """Splits in JSON: lists as CLMLF published them, and JSON lines as MMBT, QMF and PDF have them."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mvcn.data.datasets.hfm import CLASS_NAMES as SARCASM
 from mvcn.data.datasets.mvsa import POLARITIES
@@ -19,6 +19,8 @@ from mvcn.data.split_names import (
 from mvcn.data.table import read_table
 from mvcn.errors import DataError, reason_of
 from mvcn.types import Corpus, Post
+
+Item = TypeVar("Item")
 
 USUAL_IMAGES = "dataset_image"
 COLUMNS = {"image": "img"}
@@ -60,13 +62,19 @@ def read_clmlf(
     folder = _image_folder(root, images, text_only)
     (by_id,), by_path = files_by_id(folder, IMAGE_SUFFIXES), ImageFolder(folder)
     posts: dict[str, Post] = {}
-    for split, found in entries.items():
-        for where, post_id, text, label in found:
-            if post_id in posts:
-                raise DataError(f"{where}: id {post_id!r} was given before: delete one of them.")
-            image = by_id.get(post_id) or by_path.path(f"{post_id}.jpg", where)
-            posts[post_id] = Post(post_id, text, image, names[label], split=split)
+    for split, (where, post_id, text, label) in _pairs(entries):
+        if post_id in posts:
+            raise DataError(f"{where}: id {post_id!r} was given before: delete one of them.")
+        image = by_id.get(post_id) or by_path.path(f"{post_id}.jpg", where)
+        posts[post_id] = Post(post_id, text, image, names[label], split=split)
     return keep_splits(Corpus(list(posts.values()), names, removed), splits, str(root))
+
+
+def _pairs(of_splits: Mapping[str, Sequence[Item]]) -> Iterator[tuple[str, Item]]:
+    """Yield each item with the name of its split."""
+    for split, items in of_splits.items():
+        for item in items:
+            yield split, item
 
 
 def _entry_ids(path: Path) -> list[str]:
@@ -143,7 +151,7 @@ def read_qmf(
     posts: dict[str, Post] = {}
     file_of: dict[str, str] = {}
     classes: set[str] = set()
-    for split, path in ((split, path) for split, paths in files.items() for path in paths):
+    for split, path in _pairs(files):
         corpus = read_table(path, columns=COLUMNS, images=images or root, options=options)
         classes |= set(corpus.class_names)
         for post in corpus.posts:

@@ -83,7 +83,7 @@ def _read(
     posts: list[Post] = []
     removed: dict[str, list[str]] = {CONTRADICTORY: [], NO_MAJORITY: []}
     encoded: dict[str, list[str]] = {}
-    spoilt: list[Path] = []
+    undecodable: list[Path] = []
     root = find_place(root, lambda folder: (folder / LABEL_FILE).is_file(), name)
     folder = _data_folder(root)
     texts, images = files_by_id(folder, TEXT_SUFFIXES, IMAGE_SUFFIXES)
@@ -95,16 +95,16 @@ def _read(
             continue
         path = texts.get(post_id, folder / f"{post_id}.txt")
         text, encoding = _read_text(path)
-        spoilt += [path] if REPLACEMENT in text else []
+        undecodable += [path] if REPLACEMENT in text else []
         if encoding != UTF_8:
             encoded.setdefault(encoding, []).append(post_id)
         image = images.get(post_id, folder / f"{post_id}.jpg")
         posts.append(Post(post_id, text, image, label, *labels))
     reasons = {reason: tuple(ids) for reason, ids in removed.items() if ids}
-    if spoilt:
+    if undecodable:
         LOG.warning(
             "%s: %d text(s) have bytes that are no characters and are read as U+FFFD, such as %s.",
-            *(folder, len(spoilt), spoilt[0]),
+            *(folder, len(undecodable), undecodable[0]),
         )
     return Corpus(posts, POLARITIES, reasons, {name: tuple(ids) for name, ids in encoded.items()})
 
@@ -198,7 +198,7 @@ def _decode(content: bytes) -> tuple[str, str]:
 
     Latin-1 would silently garble their quotes and ellipses. All published texts decode without
     loss; a byte that is wrong in both encodings becomes a replacement character, since
-    one spoilt character does not spoil a post.
+    one wrong character does not make a post useless.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode(UTF_16, errors="replace"), UTF_16

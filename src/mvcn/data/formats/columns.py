@@ -141,9 +141,8 @@ def find_columns(
     _require_given(given, columns, where)
     names = dict.fromkeys(COLUMNS, "") | given
     searched = [ours for ours in COLUMNS if ours not in given and ours not in unread]
-    for ours in searched:
-        theirs = (remembered or {}).get(ours, "")
-        if theirs in columns and theirs not in names.values():
+    for ours, theirs in (remembered or {}).items():
+        if ours in searched and theirs in columns and theirs not in names.values():
             names[ours] = theirs
     taken = set(names.values())
     free = {name: _key(name) for name in columns if name.strip() and name not in taken}

@@ -422,7 +422,7 @@ def test_a_pipe_does_not_hang(tmp_path):
 
 
 def test_options_without_a_use_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="'mvsa-single' has its own layout: leave out --columns"):
+    with pytest.raises(ConfigError, match="'mvsa-single' has a fixed layout: leave out --columns"):
         read_corpus("mvsa-single", tmp_path, columns={"text": "tweet"})
     with pytest.raises(ConfigError, match="leave out --images"):
         read_corpus("mvsa-multiple", tmp_path, images=tmp_path)
