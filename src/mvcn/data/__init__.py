@@ -1,1 +1,1 @@
-"""Posts: how they are read, what their images are, and how they are split."""
+"""Posts: readers of datasets, images, and splits."""

@@ -1,4 +1,4 @@
-"""What happens to posts whose image is missing or bad, or that have no content."""
+"""Handling of posts whose image is missing or unreadable, or that have no content."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ LOGGER = logging.getLogger(__name__)
 POLICIES = get_args(BadImagePolicy)
 NAMED_IN_ERROR = 10
 FEW = 2
-"""Less than one of so many images found is few: it calls for a warning."""
+"""A warning is logged where fewer than one of this many images are found."""
 READ_AT_ONCE = 256
-"""Images that take a second or so to decode, so that one error can name all that is wrong."""
+"""Images that decode in about a second, so that one error can name every bad one."""
 BOTH = ("text", "image")
 WITHOUT_CONTENT = "without text and image"
-"""Why posts that have neither are left out, as a count of them ends."""
+"""Reason, in counts of posts that are left out, for those that have neither."""
 WAYS_ON = (
     "--on-bad-image blank (without image) or drop (without post), in Python on_bad_image='blank' "
     "or 'drop'"
@@ -31,23 +31,23 @@ WAYS_ON = (
 
 
 def require_policy(policy: object) -> None:
-    """Raise a ConfigError where a program gives something else as the policy for bad images."""
+    """Raise a ConfigError unless `policy` is a policy for bad images."""
     if not isinstance(policy, str) or policy not in POLICIES:
-        raise ConfigError(f"The option on_bad_image is none of {', '.join(POLICIES)}.")
+        raise ConfigError(f"The option on_bad_image must be one of {', '.join(POLICIES)}.")
 
 
 @dataclass(frozen=True, slots=True)
 class UsablePosts:
-    """Some of many posts, identified by their positions: ids may repeat."""
+    """The posts that can be used, identified by position, since ids may repeat."""
 
     posts: Sequence[Post]
-    """Those to continue with, in order, without the images that cannot be read."""
+    """Posts to continue with, in order, without images that cannot be read."""
     positions: Sequence[int]
-    """Where each of them was among all posts."""
+    """Position of each of them among all posts."""
     bad_images: Mapping[int, str]
-    """Position -> why the image cannot be read, whatever became of its post."""
+    """Position -> why the image cannot be read, whether or not its post is kept."""
     left_out: Mapping[int, str]
-    """Position -> why there is nothing to read: an image that cannot be read, or none."""
+    """Position -> why a post has no input: its image cannot be read, or there is none."""
 
     @property
     def problems(self) -> dict[int, str]:
@@ -61,7 +61,7 @@ def usable_posts(
     policy: BadImagePolicy,
     reads: Sequence[str] = BOTH,
 ) -> UsablePosts:
-    """Return the posts that have something to read, after what the policy does to bad images.
+    """Apply the policy for bad images, and return the posts that the model can read.
 
     Args:
         posts: All posts.
@@ -88,7 +88,7 @@ def by_id(posts: Sequence[Post], reasons: Mapping[int, str]) -> dict[str, str]:
 
 
 def missing_input(post: Post, reads: Sequence[str] = BOTH) -> str | None:
-    """Return which input of the model a post does not have, as a sentence; None where it has all.
+    """Return a sentence on the input that a post is missing for the model; None if it is complete.
 
     Args:
         post: The post.
@@ -104,7 +104,7 @@ def missing_input(post: Post, reads: Sequence[str] = BOTH) -> str | None:
 
 
 def require_content(post: Post, reads: Sequence[str]) -> None:
-    """Raise a DataError where a post has nothing that a model reads; see `missing_input`."""
+    """Raise a DataError if a post is missing the input of a model; see `missing_input`."""
     missing = missing_input(post, reads)
     if missing is not None:
         raise DataError(missing)
@@ -115,7 +115,7 @@ def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
 
     Args:
         bad: Post id -> what is wrong with its image.
-        ways_on: What else can be done, to stand before ``or continue``.
+        ways_on: Other remedies, inserted before ``or continue``.
     """
     first = [f"post {post_id}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
@@ -126,7 +126,7 @@ def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
 
 
 def missing_images(posts: Sequence[Post]) -> dict[str, str]:
-    """Return post id -> why its image is not there; no file is opened."""
+    """Return post id -> why its image is missing; no file is opened."""
     reasons = {post.id: _why_missing(post.image) for post in posts if post.image is not None}
     return {post_id: reason for post_id, reason in reasons.items() if reason is not None}
 
@@ -146,15 +146,15 @@ def _why_missing(image: ImageReference) -> str | None:
 
 
 def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
-    """Raise an error where images are not there and must be; nothing is decoded for it.
+    """Raise an error if required images are missing; they are not decoded for this check.
 
     Args:
-        posts: All that is to be worked on.
-        policy: What is to happen to posts with a bad image.
+        posts: All posts.
+        policy: How posts with a bad image are handled; see `usable_posts`.
 
     Raises:
-        BadImageError: The policy is ``error`` and an image is not there. Of few posts, the error
-            also names the images that are there and cannot be decoded.
+        BadImageError: The policy is ``error`` and an image is missing. For few posts, the error
+            also names images that exist but cannot be decoded.
     """
     if policy != "error" or not (bad := missing_images(posts)):
         return
@@ -169,7 +169,7 @@ def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
 
 
 def require_any_image(posts: Sequence[Post]) -> None:
-    """Raise a DataError where posts have images and none of them is there."""
+    """Raise a DataError if posts have images and every one is missing."""
     bad = missing_images(posts)
     if bad and len(bad) == sum(post.image is not None for post in posts):
         first, reason = next(iter(bad.items()))
@@ -180,14 +180,14 @@ def require_any_image(posts: Sequence[Post]) -> None:
 
 
 def warn_of_missing_images(corpus: Corpus, root: Path) -> None:
-    """Warn where images of a dataset are missing: a few by the id alone, or most in any case.
+    """Warn if a dataset has no image for some ids, or if most of its images are missing.
 
     Args:
         corpus: The posts.
-        root: Where they come from.
+        root: Folder or file of the dataset.
 
     Raises:
-        DataError: The dataset knows its images by the id alone and holds none of them.
+        DataError: The dataset finds images by post id and contains none.
     """
     by_id = corpus.missing_images
     shown = sum(post.image is not None for post in corpus.posts)
@@ -208,7 +208,7 @@ def warn_of_missing_images(corpus: Corpus, root: Path) -> None:
 
 
 def _way_to_images(posts: Sequence[Post]) -> str:
-    """Return what to do so that images are found; MVSA has them in a separate folder."""
+    """Return how to fix missing images; those of MVSA belong into a folder next to its labels."""
     from mvcn.data.datasets.mvsa import LABEL_FILE  # here, since no other dataset needs it
 
     folders = dict.fromkeys(post.image.parent for post in posts if isinstance(post.image, Path))

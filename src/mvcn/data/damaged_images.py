@@ -1,4 +1,4 @@
-"""Image files that decoders refuse: what they are, and what can still be read of them."""
+"""Image files that decoders reject: what they are, and how to read what is intact."""
 
 import re
 import struct
@@ -12,18 +12,18 @@ from PIL import Image
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ANCILLARY = 0x20
-"""Bit of the first letter of a chunk's name (ISO/IEC 15948, 5.4): pixels do not depend on it."""
+"""Bit of the first letter of a chunk's name (ISO/IEC 15948, 5.4) if no pixel depends on it."""
 KEPT = (b"tRNS", b"eXIf")
-"""Ancillary chunks that change how the picture looks: transparency and orientation."""
+"""Ancillary chunks that affect the displayed image: transparency and orientation."""
 BYTES_AROUND_DATA = 12
-"""Of a chunk: length, name and check sum."""
+"""Of a chunk: length, name and checksum."""
 END_OF_IMAGE = b"\xff\xd9"
 FILLER = bytes(range(254, -1, -1)) * 4
-"""Entropy-coded data without a marker, which decode to something else than no data at all."""
+"""Entropy-coded data without a marker, which decodes differently from no data."""
 MIN_PADDING_BYTES = 512
-"""Zeros at the end that are room that a download never filled; pictures have shorter runs."""
+"""Trailing zeros that an interrupted download leaves; image data has shorter runs."""
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""A marker that begins a segment: neither an escaped byte nor a fill byte nor a restart."""
+"""A marker that starts a segment, not an escaped byte, a fill byte or a restart marker."""
 START_OF_FRAME = b"\xc0\xc1\xc2"
 START_OF_SCAN = 0xDA
 COEFFICIENTS = 64
@@ -41,15 +41,15 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x1a\x45\xdf\xa3", "is a video (Matroska or WebM): save a picture of it as JPEG."),
     (b"{", "is JSON, as of a failed download: download the image again."),
 )
-"""First bytes of a file -> the end of a sentence that begins with its name."""
+"""First bytes of a file -> rest of a sentence that starts with its name."""
 MARKUP = (
     (b"<!doctype html", "is a web page, as of a failed download: download the image again."),
     (b"<html", "is a web page, as of a failed download: download the image again."),
     (b"<svg", "is a drawing (SVG), which is not read: convert it to PNG."),
 )
-"""As `SIGNATURES`, of texts in lower case that may begin with blanks, comments or a header."""
+"""As `SIGNATURES`, for lower-case text that may start with whitespace, comments or a header."""
 BOX = slice(4, 8)
-"""Where files of the ISO base media format (ISO/IEC 14496-12) say ``ftyp``; their brand follows."""
+"""Position of ``ftyp`` in ISO base media files (ISO/IEC 14496-12), followed by the brand."""
 BRAND = slice(8, 12)
 BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), DAMAGED),
@@ -59,14 +59,14 @@ BRANDS = {
     ),
 }
 LOOKED_AT = 1024
-"""Bytes in which a text says what it is."""
+"""Bytes in which markup is searched for."""
 
 
 def describe_unknown_file(content: bytes) -> str:
-    """Return the end of a sentence that begins with the name of a file that is not an image.
+    """Return the rest of a sentence that starts with the name of a file that is not an image.
 
     Args:
-        content: Of the file, which is not empty.
+        content: Bytes of the file, at least one.
     """
     if not content.strip(b"\0"):
         return "holds nothing but zeros, as of a copy that failed: copy or download it again."
@@ -84,9 +84,9 @@ def describe_unknown_file(content: bytes) -> str:
 
 
 def without_metadata(content: bytes) -> bytes:
-    """Return a PNG file without texts, colour profiles and whatever else pixels do not depend on.
+    """Return a PNG file without texts, colour profiles and other chunks that pixels do not need.
 
-    Transparency and EXIF data are kept where their check sum is right.
+    Transparency and EXIF data are kept if their checksum is valid.
 
     Args:
         content: A PNG file, which may be damaged.
@@ -106,26 +106,25 @@ def without_metadata(content: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class CompletedJpeg:
-    """A truncated JPEG file with an end."""
+    """A truncated JPEG file, completed by an end-of-image marker."""
 
     content: bytes
     rows: int
-    """Rows from the top that are decoded from the file's own data, to their last detail; exact to
-    within one row of blocks."""
+    """Rows from the top that are fully decoded from the data of the file; exact to within one row
+    of blocks."""
     height_px: int
 
 
 def complete_jpeg(content: bytes) -> CompletedJpeg:
-    """Put an end-of-image marker behind the data that are there, as the libjpeg library does.
+    """Append an end-of-image marker to the available data, as libjpeg does.
 
-    Decoders then show the rows that are missing in grey (baseline) or with less detail
-    (progressive).
+    Decoders then render missing rows in grey (baseline) or with less detail (progressive).
 
     Args:
-        content: A JPEG file that has no end.
+        content: A JPEG file without an end-of-image marker.
 
     Raises:
-        OSError: It cannot be decoded even so.
+        OSError: It still cannot be decoded.
     """
     data = content.rstrip(b"\0")
     if len(content) - len(data) < MIN_PADDING_BYTES:
@@ -134,7 +133,7 @@ def complete_jpeg(content: bytes) -> CompletedJpeg:
     pixels = _decode(completed)
     rows = 0
     if _has_all_scans(data):
-        # What differs when other data follow has not been decoded from the file itself.
+        # Pixels that change with the appended data were not decoded from the file itself.
         escaped = b"\0" if data.endswith(b"\xff") else b""
         other = _decode(data + escaped + FILLER + END_OF_IMAGE)
         differs = (pixels != other).reshape(len(pixels), -1).any(axis=1)
@@ -148,7 +147,7 @@ def _decode(content: bytes) -> np.ndarray:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Return whether a scan with the last bit of each coefficient has begun."""
+    """Return whether the scan with the last bit of each coefficient has started."""
     missing_bits: dict[tuple[int, int], int] = {}
     position = len(b"\xff\xd8")
     while marker := MARKER.search(data, position):

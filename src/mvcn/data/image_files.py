@@ -1,4 +1,4 @@
-"""Files of images: where a dataset keeps them, by the id before their suffix or by a path."""
+"""Image files of a dataset, found by post id or by path."""
 
 import logging
 import os
@@ -23,17 +23,17 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp"),
     *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2"),
 )
-"""How names of image files end, in any case; of two files with one id the earlier counts."""
+"""Suffixes of image files, in any case; of two files with one id, the earlier suffix is used."""
 TEXT_SUFFIXES = (".txt",)
 MAX_DEPTH = 2
-"""Folders that archives put around a dataset."""
+"""Levels of folders that archives put around a dataset."""
 NOT_DATA = ("__MACOSX",)
 MAX_NAME_CHARACTERS = 255
-"""Of a file, on every usual system."""
+"""Limit for a file name on all common systems."""
 
 
 def names_in(folder: Path | str) -> list[str]:
-    """Return the names of what is in a folder; none where it cannot be listed."""
+    """Return the names in a folder; an empty list if it cannot be listed."""
     try:
         return os.listdir(folder)
     except (OSError, ValueError):
@@ -46,14 +46,14 @@ def suffix_of(name: str) -> str:
 
 
 def files_by_id(folder: Path, *kinds: Sequence[str]) -> list[dict[str, Path]]:
-    """Return id -> file for each kind of file in a folder, which is listed once.
+    """Return post id -> file, for each kind of file; the folder is listed once.
 
-    Of several files of one kind with one id, the one whose suffix comes first counts, then the one
-    whose name is first in alphabetical order, and a warning says so.
+    Of several files of one kind with the same id, the one with the earliest suffix is used, then
+    the first in alphabetical order, and a warning is logged.
 
     Args:
-        folder: The folder; nothing is found where there is none.
-        kinds: Suffixes of each kind of file, in lower case.
+        folder: The folder, which need not exist.
+        kinds: Suffixes of each kind of file, in lower case and order of precedence.
     """
     found: list[dict[str, list[str]]] = [{} for _ in kinds]
     for name in names_in(folder):
@@ -85,22 +85,22 @@ def _first_of_each(
 
 
 def holds_images(folder: Path) -> bool:
-    """Return whether there is a file with the name of an image in a folder."""
+    """Return whether a folder contains a file with the name of an image."""
     return any(suffix_of(name) in IMAGE_SUFFIXES for name in names_in(folder))
 
 
 def find_place(root: Path, is_place: Callable[[Path], bool], what: str) -> Path:
-    """Return the one folder at or below `root` that is of a kind, else `root` itself.
+    """Return the only folder at or below `root` that matches, else `root` itself.
 
-    Archives unpack to folders of their own, so that what is asked for may lie a little deeper.
+    Archives often unpack into additional folders, so the requested one may be a level deeper.
 
     Args:
-        root: Where to begin.
-        is_place: Returns whether a folder is of the kind.
-        what: What the kind is called in a sentence.
+        root: Where the search starts.
+        is_place: Returns whether a folder matches.
+        what: Description of the content, for messages.
 
     Raises:
-        DataError: There are several on one level, or none and you may not read a folder.
+        DataError: Several folders on one level match, or none does and a folder is not readable.
     """
     require_allowed(root, DataError)
     level = [root]
@@ -138,8 +138,7 @@ def _folders_in(folder: Path) -> list[Path]:
 class ImageFolder:
     """The folder that image paths are relative to, and must stay inside.
 
-    Links inside of it are followed, wherever they lead: their owner made them. Its subfolders are
-    listed once each, when they are first needed.
+    Links inside it are followed, wherever they lead. Each subfolder is listed once, on first use.
 
     Args:
         root: The folder.
@@ -155,8 +154,8 @@ class ImageFolder:
     def path(self, name: str, where: str) -> ImageReference:
         """Return the image of a path, see `ImagePlace`.
 
-        Where there is no such file, other spellings of the path are tried inside of the folder,
-        see `spellings`, and other cases of its letters.
+        If there is no such file, other spellings of the path are tried inside the folder (see
+        `spellings`), and names that differ in case.
         """
         if "\0" in name or _is_too_long(name):
             return UnreadableImage(
@@ -177,7 +176,7 @@ class ImageFolder:
         )
 
     def _find(self, name: str) -> str | None:
-        """Return the file that another spelling of a path leads to, if there is one."""
+        """Return the file that another spelling of a path leads to, if any."""
         others = [path_inside(one, self._folder) for one in spellings(name, self._folder)]
         inside = [path for path in others if path]
         there = (path for path in inside if self._is_there(path))
@@ -196,7 +195,7 @@ class ImageFolder:
         return name in self._names_in(folder)
 
     def _similar(self, path: str) -> str | None:
-        """Return the one path that differs in case or Unicode form alone; None without one."""
+        """Return the only path that differs just in case or Unicode form, if any."""
         found = ""
         for part in path.split(os.sep):
             names = [part] if part in self._names_in(found) else self._alike_in(found, part)
@@ -221,14 +220,14 @@ class ImageFolder:
 
 @dataclass(frozen=True, slots=True)
 class StoredImageFile(StoredImage):
-    """An image file on a file system that pyarrow knows, such as one in a cloud."""
+    """An image file on any file system of pyarrow, such as cloud storage."""
 
     filesystem: FileSystem = field(compare=False)
     path: str
     others: tuple[str, ...] = field(default=(), compare=False)
-    """Where else it may be, one after the other."""
+    """Alternative paths, tried in order."""
     problem: str = field(default="", compare=False)
-    """What to say where it is nowhere, in place of what the file system says."""
+    """Message if the file is not found; else the one of the file system."""
 
     def __str__(self) -> str:
         return self.path
@@ -261,13 +260,13 @@ class StoredImageFile(StoredImage):
 
 @dataclass(frozen=True, slots=True)
 class StoredImageFolder:
-    """As `ImageFolder`, on a file system that pyarrow knows, where nothing is listed."""
+    """As `ImageFolder`, on any file system of pyarrow; no folder is listed."""
 
     filesystem: FileSystem
     root: str
 
     def path(self, name: str, where: str) -> ImageReference:
-        """Return the image of a path, see `ImagePlace`; other spellings are tried as it is read."""
+        """Return the image of a path, see `ImagePlace`; other spellings are tried on reading."""
         folder = posixpath.join("/", self.root)
         paths = [path_inside(one, folder) for one in spellings(name, folder)]
         places = list(dict.fromkeys(posixpath.join(self.root, path) for path in paths if path))
@@ -284,7 +283,7 @@ class StoredImageFolder:
 def path_inside(name: str, folder: str) -> str | None:
     """Return a path relative to a folder; None where it leads out of it.
 
-    Links are not looked at: who made one inside of the folder chose where it leads.
+    Links are not resolved: one inside the folder may lead anywhere.
 
     Args:
         name: Path relative to the folder, or an absolute one.
@@ -298,14 +297,14 @@ def path_inside(name: str, folder: str) -> str | None:
 
 
 def spellings(name: str, folder: str) -> list[str]:
-    """Return a path as it is, and what else a user would try if there were no such file.
+    """Return a path and its likely alternative spellings.
 
-    Quotes are taken off, backslashes turned, percent signs decoded, and a slash or the names of
-    the folder itself are left out at the beginning, in all combinations.
+    Quotes are removed, backslashes replaced, percent-encoding decoded, and a leading slash or
+    the names of the folder itself stripped, in all combinations.
 
     Args:
-        name: Path as the dataset has it.
-        folder: Absolute path of what it is relative to.
+        name: Path as given in the dataset.
+        folder: Absolute path of the folder that it is relative to.
     """
     changes: tuple[Callable[[str], str], ...] = (
         lambda one: one.strip("\"'"),
@@ -322,7 +321,7 @@ def spellings(name: str, folder: str) -> list[str]:
 
 
 def _without_folder(name: str, folder: str) -> str:
-    """Take the last names of the folder off the beginning of a path, as many as are there."""
+    """Strip the last names of the folder from the start of a path, as many as match."""
     parts = os.path.normpath(name).lstrip(os.sep).split(os.sep)
     own = folder.split(os.sep)
     for count in range(min(len(parts) - 1, len(own)), 0, -1):
@@ -336,6 +335,6 @@ def _folded(name: str) -> str:
 
 
 def _is_too_long(name: str) -> bool:
-    """Return whether no file can be called this, as of base64 text that is no image."""
+    """Return whether a name is too long for a file, such as base64 text that is not an image."""
     longest = max(map(len, name.split("/")))
     return len(name) > MAX_PATH_CHARACTERS or longest > MAX_NAME_CHARACTERS

@@ -1,4 +1,4 @@
-"""What tables and programs call an image, as the image of a post: paths, base64 text, bytes."""
+"""References to images in tables and programs: paths, base64 text, bytes."""
 
 import base64
 import os
@@ -30,18 +30,18 @@ GivenImage: TypeAlias = (
     | float
     | None
 )
-"""What people call an image, as `image_reference` takes it; a number only where it is NaN."""
+"""What `image_reference` accepts as an image; of numbers, only NaN."""
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
-"""What a PNG file keeps as it is."""
+"""Modes that a PNG file stores without loss."""
 TIFF_MODES = {"F", "I"}
-"""What a TIFF file alone keeps: greys of 32 bits."""
+"""Modes that only a TIFF file stores without loss: 32-bit greys."""
 PIXEL_SHAPES = ((), (1,), (3,), (4,))
-"""Of grey values (both ways), RGB and RGBA: what an array has besides height and width."""
+"""Shapes after height and width of arrays of grey (two forms), RGB and RGBA values."""
 PATH_OF_ADDRESS = re.compile(r"\A(https?|s3|gs|ftp):/(?=[^/])", re.IGNORECASE)
-"""How a web address begins once it has become a path, which has no empty names."""
+"""Start of a web address that was converted to a path, which drops one slash."""
 FILE_ADDRESS = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
 NO_IMAGE = frozenset(("\\N", "NaN", "nan", "<NA>", "#N/A", "NULL", "null", "None"))
-"""What programs write into a cell of a table that is empty."""
+"""What programs write into an empty cell."""
 PYTHON_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
 KINDS_OF_CELLS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number"}
 MAX_PATH_CHARACTERS = 4096
@@ -50,29 +50,29 @@ DATA_URL = re.compile(
     r"data:(?:(?P<image>image/[\w.+-]++)|[\w.+-]++/[\w.+-]++)?+(?:;[\w.+-]++=[\w.+-]++)*+;base64,",
     re.IGNORECASE,
 )
-"""Of an image, of any other kind, or of a kind that is not said."""
+"""Of an image, of another media type, or without a media type."""
 BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]++=*+\s*+")
-"""Possessive, so that a long text of whitespace takes no more time than another."""
+"""Possessive quantifiers, so that long whitespace does not take quadratic time."""
 FROM_URL_SAFE = str.maketrans("-_", "+/")
 SHORTEST_BASE64 = 64
-"""Characters; no image is smaller."""
+"""Characters of the shortest base64 text that can be an image."""
 SIGNATURES = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
     *(b"\0\0\1\0", b"P5", b"P6", b"\xffO\xff"),
 )
-"""How image files begin."""
+"""First bytes of image files."""
 BOXES = (b"ftyp", b"jP  ")
-"""What AVIF and JPEG 2000 have instead, behind four bytes."""
+"""What AVIF and JPEG 2000 files have instead, after four bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableImage(StoredImage):
-    """What a dataset gives as an image and nobody can or may read, such as an address."""
+    """An entry of a dataset that cannot or must not be read as an image, such as a web address."""
 
     name: str
-    """As the dataset has it."""
+    """As given in the dataset."""
     reason: str
-    """Why it is not read, and what to do, as a sentence that says where."""
+    """One sentence: why it is not read, where it is, and what to do."""
 
     def __str__(self) -> str:
         return self.name
@@ -83,14 +83,15 @@ class UnreadableImage(StoredImage):
 
 
 class DecodedImage(StoredImage):
-    """A Pillow image as the file that it was opened from, or else could have been, without a loss.
+    """A Pillow image as the file that it was opened from, or as a new file without loss.
 
-    It is kept at once: its owner may change or close it. While nobody has looked at its pixels it
-    is the very file; a large JPEG that was decoded before is complete, where `open_image` would
-    decode the file at a smaller size, and may differ by more than rounding.
+    The file is kept at once, since the caller may change or close the image. If its pixels were
+    not loaded yet, it is the original file. A large JPEG that was loaded before has its full size,
+    where `open_image` would decode the file at a smaller one, so pixels may differ by more than
+    rounding.
 
     Args:
-        image: An image of any mode; where it is turned by its EXIF data, so is the file.
+        image: An image of any mode; the file keeps the orientation of its EXIF data.
     """
 
     def __init__(self, image: Image.Image) -> None:
@@ -117,7 +118,7 @@ class DecodedImage(StoredImage):
 
 
 def image_reference(image: object) -> ImageReference | None:
-    """Return what people call an image as the image of a post.
+    """Return the image of a post from any of the usual representations.
 
     Args:
         image: A path, the bytes of a file or a `BytesIO` of them, base64 text of a file as in a
@@ -127,7 +128,7 @@ def image_reference(image: object) -> ImageReference | None:
             never fetched.
 
     Raises:
-        DataError: Something else.
+        DataError: It is of another type.
     """
     if is_missing(image):
         return None
@@ -163,7 +164,7 @@ def _image_of_given_text(text: str) -> ImageReference | None:
         try:
             return decode_base64_image(text)
         except ValueError:
-            return UnreadableImage("as text", "The image is not valid base64: write it anew.")
+            return UnreadableImage("as text", "The image is not valid base64: encode it again.")
     text = _local_path(text)
     return _web_address(text) if ADDRESS.match(text) else Path(text)
 
@@ -188,7 +189,7 @@ def _image_of_array(array: np.ndarray) -> Image.Image:
 
 
 def _opened_file(image: Image.Image) -> bytes | None:
-    """Return the file of an image whose pixels nobody has read, and so nobody has changed."""
+    """Return the file of an image whose pixels were not loaded, and so not changed."""
     if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.tell():
         return None
     stream = getattr(image, "fp", None)
@@ -215,31 +216,30 @@ def _saved(image: Image.Image) -> bytes:
 
 @runtime_checkable
 class ImagePlace(Protocol):
-    """What image paths are relative to."""
+    """The folder that image paths are relative to."""
 
     def path(self, name: str, where: str) -> ImageReference:
-        """Return the image of a path, which need not be there.
+        """Return the image of a path, which need not exist.
 
         Args:
-            name: As the dataset has it.
+            name: Path as given in the dataset.
             where: File and row, for errors.
 
         Returns:
-            A file inside of the place; else what says why it is none when it is read.
+            A file inside the folder, else an image that raises an error on reading.
         """
 
 
 def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageReference | None:
-    """Return the image that a cell names or holds; one that cannot be read for any other cell.
+    """Return the image that a cell names or contains; an `UnreadableImage` for any other cell.
 
     Args:
         cell: Null, a path, base64 text with or without ``data:image/...;base64,`` before it, the
             bytes of an image file, its place in a larger file, or a mapping with ``bytes`` or
-            ``path`` as Hugging Face datasets write it; or a list of at most one of them. What
-            programs write for an empty cell, as `NO_IMAGE` has it, is no image unless a file is
-            called so.
-        row: The row that it belongs to.
-        folder: What a path is relative to.
+            ``path`` as Hugging Face datasets write it; or a list of at most one of them. Text of
+            `NO_IMAGE` means no image unless a file has that name.
+        row: Its row.
+        folder: The folder that a path is relative to.
     """
     value = cell
     while isinstance(value, list) and not value[1:]:
@@ -277,7 +277,7 @@ def _image_of_text(
         try:
             content = decode_base64_image(text)
         except ValueError as error:
-            problem = f"the image is not valid base64 ({reason_of(error)[:100]}): write it anew."
+            problem = f"the image is not valid base64 ({reason_of(error)[:100]}): encode it again."
             return UnreadableImage(text[:MAX_PATH_CHARACTERS], f"{where}: {problem}")
         return content if stored is None else stored
     text = _local_path(text)
@@ -290,13 +290,13 @@ def _image_of_text(
 
 
 def _local_path(text: str) -> str:
-    """Return the path in an address ``file:///...``, and all else as it is."""
+    """Return the path of an address ``file:///...``; other text is returned unchanged."""
     address = FILE_ADDRESS.match(text)
     return text if address is None else unquote(text[address.end() :])
 
 
 def _why_no_path(text: str) -> str:
-    """Return what a text is that looks like something else than a path, and what to do."""
+    """Return why a text is not a path, and what to do; empty if it may be one."""
     if text[:5].lower() == "data:":
         return (
             f"image {text[:80]!r} is not valid as data: write it as data:image/png;base64,... or "
@@ -315,7 +315,7 @@ def _why_no_path(text: str) -> str:
 def is_base64_image(text: str) -> bool:
     """Return whether a text is base64 text of an image, or a data URL of one, and not a path.
 
-    A data URL that does not say that it is an image is one where its content begins as one.
+    A data URL without an image type counts if its content starts like an image file.
     """
     prefix = DATA_URL.match(text)
     if prefix is not None and prefix["image"]:
@@ -332,8 +332,8 @@ def decode_base64_image(text: str) -> bytes:
     """Return the image file that base64 text or a data URL holds.
 
     Line breaks and other whitespace are ignored, and ``-`` and ``_`` are read as ``+`` and ``/``
-    (RFC 4648, section 5). The padding may be absent where the content begins as image files do;
-    else nearly every short path would be base64 text.
+    (RFC 4648, section 5). Padding may be missing if the content starts like an image file; without
+    that condition nearly every short path would be base64 text.
 
     Raises:
         ValueError: It is not base64 text.

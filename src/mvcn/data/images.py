@@ -1,4 +1,4 @@
-"""Image files as upright RGB images; whatever is wrong with one becomes one sentence."""
+"""Image files: opened as upright RGB images, and described; errors are one sentence each."""
 
 import hashlib
 import logging
@@ -27,23 +27,23 @@ Item = TypeVar("Item")
 Stream: TypeAlias = BufferedReader | BytesIO
 Warn: TypeAlias = Callable[[str], None]
 
-# Where Pillow itself begins to warn: a quarter of a gigabyte at three bytes a pixel.
+# Where Pillow starts to warn: a quarter of a gigabyte at three bytes a pixel.
 MAX_IMAGE_PIXELS = 89_478_485
 
-# What posts hold. Left out on purpose: formats that run other programs, such as EPS, or that are
-# decoded before the number of their pixels can be checked, such as ICO.
+# Left out on purpose: formats that run other programs, such as EPS, or that are decoded before
+# the number of their pixels can be checked, such as ICO.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 BYTES_OF_SIGNATURE = 16
-"""By which Pillow distinguishes formats."""
+"""First bytes, by which Pillow recognises formats."""
 MIN_DECODED_ROWS = 0.95
-"""Share of its rows from which on a truncated JPEG is read."""
+"""Minimum share of rows that must be decoded for a truncated JPEG to be used."""
 MAX_8_BIT, MAX_16_BIT = 0xFF, 0xFFFF
 NAMED_IN_WARNING = 3
 GREY_SIZE_PX = 32
-"""Sides of the grey image from which the hash and the contrast are computed."""
+"""Side of the grey image from which hash and contrast are computed."""
 DECODED_SIZE_PX = 4 * GREY_SIZE_PX
-"""Sides that a JPEG is decoded to at least: of 221 photos, no hash changed by more than 2 bits."""
+"""Least side to which a JPEG is decoded; of 221 photos, no hash changed by more than 2 bits."""
 TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
@@ -55,16 +55,16 @@ def open_image(
 ) -> Image.Image:
     """Decode an image (the first frame of an animated one) and return it upright, in RGB.
 
-    Colours become 8 bits each as `as_rgb` says. Damaged or oversized metadata of a PNG are left
-    out, and a JPEG without its last bytes is read where 95 % of its rows can be decoded. No global
-    state is read or written, so threads may call it at the same time.
+    Colours are converted to 8 bits by `as_rgb`. Damaged or oversized metadata of a PNG are ignored,
+    and a truncated JPEG is used if 95 % of its rows can be decoded. No global state is read or
+    written, so several threads may call it at the same time.
 
     Args:
         image: An image file, the bytes of one, or an image inside a larger file.
-        size_hint_px: Sides that are enough for the caller, in pixels. A large JPEG is then decoded
-            at 1/2, 1/4 or 1/8 of its size, as long as no side gets shorter than this.
-        warn: Called with a sentence where a JPEG without its last bytes is read; None for an image
-            that was opened before.
+        size_hint_px: Side that suffices for the caller, in pixels. A large JPEG is then decoded at
+            1/2, 1/4 or 1/8 of its size, as long as no side becomes shorter than this.
+        warn: Called with a sentence if a truncated JPEG is used; None to skip the warning for an
+            image that was opened before.
 
     Raises:
         BadImageError: Missing, empty, not an image, damaged, or above `MAX_IMAGE_PIXELS`, which
@@ -78,10 +78,10 @@ def open_image(
 
 
 def warn_of_truncated_images(remarks: Sequence[str]) -> None:
-    """Log how many images are read though their last bytes are missing, and the first of them.
+    """Log how many truncated images are used, and the first of them.
 
     Args:
-        remarks: A sentence an image, as `open_image` gives it.
+        remarks: A sentence per image, as `open_image` passes it to `warn`.
     """
     if remarks:
         first = " ".join(remarks[:NAMED_IN_WARNING])
@@ -91,7 +91,7 @@ def warn_of_truncated_images(remarks: Sequence[str]) -> None:
 
 
 def open_thumbnail(image: ImageReference, side_px: int) -> Image.Image:
-    """Decode an image that was opened before, scaled down to fit into a square.
+    """Decode an image that was opened before, reduced to fit into a square.
 
     Raises:
         BadImageError: As `open_image` raises it.
@@ -102,10 +102,10 @@ def open_thumbnail(image: ImageReference, side_px: int) -> Image.Image:
 
 
 def image_size(image: ImageReference) -> tuple[int, int]:
-    """Return width and height in pixels, as they are stored; no pixel is decoded.
+    """Return the stored width and height in pixels; no pixel is decoded.
 
     Raises:
-        BadImageError: Missing, empty, not an image, or damaged where its size should be.
+        BadImageError: Missing, empty, not an image, or with a damaged header.
     """
     with _stream_of(image) as stream:
         return _decode(stream, lambda opened: opened.size)[0]
@@ -114,7 +114,7 @@ def image_size(image: ImageReference) -> tuple[int, int]:
 def image_digest(image: ImageReference) -> str:
     """Return the content hash (BLAKE2b, 32 hexadecimal digits) of the file, decodable or not.
 
-    Facts that an image inside a larger file states are taken as they are.
+    The digest stored with an image inside a larger file is returned unchecked.
 
     Raises:
         BadImageError: There is no such file.
@@ -126,7 +126,7 @@ def image_digest(image: ImageReference) -> str:
 
 
 def read_image(image: ImageReference) -> bytes:
-    """Return the image file as it is, decodable or not.
+    """Return the bytes of an image file, decodable or not.
 
     Raises:
         BadImageError: There is no such file.
@@ -138,14 +138,13 @@ def read_image(image: ImageReference) -> bytes:
 def as_rgb(image: Image.Image) -> Image.Image:
     """Return a decoded image in RGB.
 
-    - Transparent pixels are laid on white. An alpha channel that is zero everywhere is ignored
-      where there are colours under it: many programs write one without meaning it.
+    - Transparent pixels are composited on white. An alpha channel that is zero everywhere is
+      ignored if there are colours under it, since many programs write one by mistake.
     - 16-bit greys keep their upper 8 bits.
-    - TIFF files of 32-bit greys do not say what is white. Floats in 0..1 are multiplied by 255, as
-      scikit-image's ``img_as_ubyte`` does; whole numbers in 0..65535 that are not all below 256
-      are 16-bit greys; other values in 0..255 are 8-bit greys. Any other range is stretched, the
-      least value black and the greatest white, as ImageJ and Matplotlib show it. NaN counts as
-      the least value.
+    - 32-bit greys of TIFF files have no defined white. Floats in 0..1 are multiplied by 255, as
+      scikit-image's ``img_as_ubyte`` does; integers in 0..65535 that are not all below 256 are
+      16-bit greys; other values in 0..255 are 8-bit greys. Any other range is stretched from
+      black to white, as ImageJ and Matplotlib display it. NaN counts as the minimum.
 
     Args:
         image: Decoded and upright.
@@ -189,11 +188,11 @@ def _scaled(grey: np.ndarray) -> np.ndarray:
 
 
 class _ImageError(Exception):
-    """The end of a sentence that begins with the name of the image."""
+    """The rest of a sentence that starts with the name of the image."""
 
 
 class _DamagedError(_ImageError):
-    """That of a file that the decoder does not get through."""
+    """Such a sentence for a file that the decoder rejects."""
 
 
 def _name(image: ImageReference) -> str:
@@ -202,7 +201,7 @@ def _name(image: ImageReference) -> str:
 
 @contextmanager
 def _stream_of(image: ImageReference) -> Iterator[Stream]:
-    """Open the file of an image, whose name begins the sentence of an `_ImageError`."""
+    """Open the file of an image; an `_ImageError` becomes a BadImageError with its name."""
     try:
         with _open_stream(image) as stream:
             yield stream
@@ -227,14 +226,14 @@ def _open_stream(image: ImageReference) -> Stream:
 
 
 def _decode(stream: Stream, read: Callable[[Image.Image], Found]) -> tuple[Found, str]:
-    """Return what `read` returns, and what is to be said of the image, if anything."""
+    """Return what `read` returns, and a remark on the image, empty if there is none."""
     if not stream.read(1):
         raise _ImageError("is empty (0 bytes): replace it or leave it out.")
     stream.seek(0)
     try:
         return _attempt(stream, read), ""
     except _DamagedError as error:
-        from mvcn.data import damaged_images  # here, since most runs need none of it
+        from mvcn.data import damaged_images  # rarely needed
 
         stream.seek(0)
         content = stream.read()
@@ -304,9 +303,9 @@ def _load(image: Image.Image, size_hint_px: int | None) -> Image.Image:
 
 
 def describe_image(image: ImageReference) -> ImageFacts:
-    """Return what is known of an image; a bad one is described, not raised.
+    """Return the facts of an image; a bad one is described and raises no error.
 
-    A file is read once. Facts that an image inside a larger file states are taken as they are.
+    A file is read once. Facts stored with an image inside a larger file are returned unchecked.
     """
     if isinstance(image, StoredImage) and image.facts is not None:
         return image.facts
@@ -314,7 +313,7 @@ def describe_image(image: ImageReference) -> ImageFacts:
 
 
 def read_and_describe(image: ImageReference) -> tuple[bytes, ImageFacts]:
-    """Return the file of an image, empty where there is none, and what is known of it."""
+    """Return the file of an image, empty if it cannot be read, and the facts of the image."""
     try:
         content = read_image(image)
     except BadImageError as error:
@@ -336,18 +335,18 @@ def read_and_describe(image: ImageReference) -> tuple[bytes, ImageFacts]:
 def describe_images(
     images: Sequence[ImageReference], label: str = "Images"
 ) -> Iterator[ImageFacts]:
-    """Yield what is known of each image in order, a few of them ahead; shows its progress.
+    """Yield the facts of each image in order, computed a few ahead, with a progress bar.
 
     Args:
         images: Images, good or bad.
-        label: What the progress bar says.
+        label: Text of the progress bar.
     """
     facts = prefetch(describe_image, images)
     yield from tqdm(facts, total=len(images), desc=label, unit="image")
 
 
 def describe_images_of(posts: Sequence[Post]) -> list[ImageFacts | None]:
-    """Return what is known of each post's image, good or bad; None for a post without one."""
+    """Return the facts of each post's image, good or bad; None for a post without one."""
     images = {i: post.image for i, post in enumerate(posts) if post.image is not None}
     facts: list[ImageFacts | None] = [None] * len(posts)
     for i, fact in zip(images, describe_images(list(images.values())), strict=True):
@@ -359,7 +358,7 @@ def describe_images_of(posts: Sequence[Post]) -> list[ImageFacts | None]:
 def _full_size(content: bytes, decoded: Image.Image) -> tuple[int, int]:
     """Return width and height of the upright image, of which `decoded` may be a reduced copy.
 
-    Only JPEGs are decoded at less than their size. Their header has the size as it is stored.
+    Only JPEGs are decoded at a reduced size; their header has the stored size.
     """
     try:
         with Image.open(BytesIO(content), formats=["JPEG"]) as header:
@@ -380,7 +379,7 @@ def prefetch(
     Args:
         function: Called in a thread.
         items: Its arguments.
-        ahead: How many results may wait to be taken, so that memory stays flat.
+        ahead: Most results that are computed early, which bounds memory.
     """
     with ThreadPoolExecutor(2) as pool:
         waiting: deque[Future[Found]] = deque()
