@@ -1,7 +1,7 @@
-"""Posts that are nearly the same: texts that share their character shingles, similar images.
+"""Near-duplicate posts: texts with similar character shingles, and similar images.
 
-Near-duplicates that straddle training and test posts make scores too good; inside the training
-posts they show where labels contradict each other.
+Near-duplicates shared by training and test posts inflate scores; within the training posts they
+reveal contradictory labels.
 """
 
 import re
@@ -24,20 +24,20 @@ Key = TypeVar("Key", bound=Hashable)
 
 SHINGLE_CHARACTERS = 5
 MIN_CHARACTERS = 20
-"""Words of a shorter text are too few to compare: it has only equal texts for near-duplicates."""
+"""A shorter text has too few words to compare: its only near-duplicates are equal texts."""
 MIN_SIMILARITY = 0.8
-"""Jaccard similarity of the shingle sets from which on two texts are near-duplicates."""
+"""Minimum Jaccard similarity of the shingle sets of near-duplicate texts."""
 
 BANDS, BAND_ROWS = 25, 4
 """Two texts of similarity s are compared with probability 1 - (1 - s**4)**25: 0.999998 at 0.8."""
 SHINGLES_AT_ONCE = 10_000
 
 MAX_DIFFERENT_BITS = 4
-"""Of the 64 of a perceptual hash, between images that are near-duplicates."""
+"""Of 64 in a perceptual hash, between near-duplicate images."""
 MIN_CONTRAST = 5.0
-"""Images with less, of 0 to 255, are blank: their hashes say nothing."""
+"""Images with less (of 0 to 255) are blank, so their hashes carry no information."""
 HASH_BANDS = MAX_DIFFERENT_BITS + 2
-"""Of 64 bits: when at most `MAX_DIFFERENT_BITS` differ, then at least two bands are equal."""
+"""Of 64 bits: if at most `MAX_DIFFERENT_BITS` differ, at least two bands are equal."""
 
 
 def plain_text(text: str) -> str:
@@ -48,10 +48,10 @@ def plain_text(text: str) -> str:
 def near_duplicate_texts(texts: Sequence[str]) -> list[list[int]]:
     """Return groups of texts that are near-duplicates, as positions in order.
 
-    Two texts are if their plain texts are equal and not empty, or if the sets of five-character
-    shingles of their words have a Jaccard similarity of at least `MIN_SIMILARITY`; a group is what
-    such pairs connect. Candidates come from MinHash with locality-sensitive hashing (Broder, 1997)
-    and are then compared exactly.
+    Two texts are near-duplicates if their plain texts are equal and not empty, or if the sets of
+    five-character shingles of their words have a Jaccard similarity of at least `MIN_SIMILARITY`;
+    groups are the connected components. Candidates come from MinHash with locality-sensitive
+    hashing (Broder, 1997) and are then compared exactly.
     """
     groups = DisjointSet(range(len(texts)))
     plain = [plain_text(text) for text in texts]
@@ -63,7 +63,7 @@ def near_duplicate_texts(texts: Sequence[str]) -> list[list[int]]:
 
 
 def have_near_duplicate(known: Sequence[str], texts: Sequence[str]) -> list[bool]:
-    """Return whether each text is a near-duplicate of one that is known."""
+    """Return whether each text is a near-duplicate of a known one."""
     count = len(known)
     groups = near_duplicate_texts([*known, *texts])
     near = {i for group in groups if group[0] < count for i in group}
@@ -73,11 +73,11 @@ def have_near_duplicate(known: Sequence[str], texts: Sequence[str]) -> list[bool
 def near_duplicate_images(facts: Sequence[ImageFacts | None]) -> list[list[int]]:
     """Return groups of images that are near-duplicates, as positions in order.
 
-    Two images are if their files are equal, or if they are not blank and their perceptual hashes
-    differ in at most `MAX_DIFFERENT_BITS`; a group is what such pairs connect.
+    Two images are near-duplicates if their files are equal, or if they are not blank and their
+    perceptual hashes differ in at most `MAX_DIFFERENT_BITS`; groups are the connected components.
 
     Args:
-        facts: What is known of each image; None where there is none.
+        facts: Facts of each image; None for no image.
     """
     groups = DisjointSet(range(len(facts)))
     _join_equal(groups, [fact.digest or None if fact is not None else None for fact in facts])
@@ -109,7 +109,7 @@ def duplicate_groups(
 
     Args:
         texts: Text of each post.
-        facts: What is known of each post's image; None to compare the texts alone.
+        facts: Facts of each post's image; None to compare the texts alone.
     """
     groups = DisjointSet(range(len(texts)))
     for group in [*near_duplicate_texts(texts), *near_duplicate_images(facts or [])]:
@@ -167,7 +167,7 @@ def _buckets(hashes: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
 
 
 def _join_in_bucket(groups: DisjointSet, texts: Sequence[str], positions: Sequence[int]) -> None:
-    """Compare each text with all before it at once, unless they are of its group already."""
+    """Compare each text with all previous ones in one step, unless all are in its group."""
     roots = np.array([groups[position] for position in positions])
     if (roots == roots[0]).all():
         return

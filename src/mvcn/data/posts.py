@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 def check_posts(posts: Iterable[Post]) -> list[Post]:
-    """Return posts whose text and image are of the types that are read.
+    """Return posts with text and image in the types used by the package.
 
-    Lone surrogates in texts and attributes become U+FFFD, which is logged as a warning.
+    Lone surrogates in texts and attributes are replaced by U+FFFD, with a warning.
 
     Args:
-        posts: Their text is a string or missing, their image anything that `image_reference` takes.
+        posts: Each with a string or a missing value as text, and an image for `image_reference`.
 
     Raises:
-        DataError: An item is no post, or a text or an image is something else; names the post.
+        DataError: An item is not a post, or its text or image has another type; names the post.
     """
     read = [_checked(post) for post in each_post(posts)]
     replaced = [(post.id, count) for post, count in read if count]
@@ -40,10 +40,10 @@ def check_posts(posts: Iterable[Post]) -> list[Post]:
 
 
 def each_post(posts: Iterable[object]) -> Iterator[Post]:
-    """Yield posts as they come.
+    """Yield posts one by one.
 
     Raises:
-        DataError: They are no iterable, or an item is no `Post`.
+        DataError: `posts` is not iterable, or an item is not a `Post`.
     """
     try:
         items = iter(posts)
@@ -56,7 +56,7 @@ def each_post(posts: Iterable[object]) -> Iterator[Post]:
 
 
 def check_text(text: object) -> str:
-    """Return a text, which is empty where it is missing.
+    """Return a text; empty if it is missing.
 
     Raises:
         DataError: It is neither missing nor a string.
@@ -67,13 +67,13 @@ def check_text(text: object) -> str:
         raise DataError(
             f"The text of a post must be a string, but is of type {type(text).__name__}."
         )
-    return str(text)  # without a subclass such as that of NumPy
+    return str(text)  # not a subclass such as numpy.str_
 
 
 def fingerprint(posts: Iterable[Post]) -> str:
     """Return a digest of the posts' ids, texts and labels, in order.
 
-    It says whether two runs or files are about the same posts.
+    Equal digests mean that two runs or files are about the same posts.
     """
     digest = hashlib.blake2b(digest_size=16)
     for post in posts:
@@ -90,7 +90,7 @@ def _no_posts(what: str) -> DataError:
 
 
 def _checked(post: Post) -> tuple[Post, int]:
-    """Return a post with the types that are read, and how many surrogates were replaced."""
+    """Return a checked post, and how many surrogates were replaced."""
     try:
         text, image = check_text(post.text), image_reference(post.image)
     except DataError as error:
@@ -109,10 +109,10 @@ def label_ids(
     Args:
         posts: Posts.
         class_names: Classes in the order of their numbers, from 0.
-        field: Which of a post's labels.
+        field: Which label of a post.
 
     Raises:
-        DataError: A label that is not among the classes; names the post.
+        DataError: A label is not among the classes; names the post.
     """
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(class_names)}
     numbers[None] = NO_LABEL

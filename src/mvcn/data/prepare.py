@@ -1,4 +1,4 @@
-"""Fill a folder of prepared posts, shard by shard; its content is in `datasets.prepared`."""
+"""Write a prepared dataset, shard by shard; `datasets.prepared` defines its format."""
 
 import hashlib
 from collections import Counter
@@ -44,10 +44,10 @@ from mvcn.types import BadImagePolicy, Corpus, ImageFacts, Post
 KIND = "prepared dataset"
 SHARD_POSTS = 2048
 ROW_GROUP_POSTS = 32
-"""Few, so that a single image costs little to read."""
+"""Small, so that reading a single image is cheap."""
 BAD_IMAGE = "with a bad image"
 OF_POSTS = ("bad_images", TRUNCATED, "left_out")
-"""What the record of a shard says of single posts."""
+"""Keys of a shard's record about single posts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +72,23 @@ def prepare(
 ) -> dict[str, Any]:
     """Write posts and their images into the folder `output`, shard by shard.
 
-    Interrupted work continues at the next shard when it is called for the same posts. Posts
+    An interrupted call is resumed at the next shard when repeated with the same posts. Posts
     without text and image are left out.
 
     Args:
         corpus: The posts, with their splits in `Post.split`.
-        output: Folder, new or empty, or with the beginning of the same work.
-        dataset: Name of the kind of dataset, to be kept.
-        on_bad_image: For images that cannot be decoded; see `usable_posts`.
-        overwrite: Replace what is there.
+        output: Folder: new, empty, or left by an interrupted call.
+        dataset: Name of the kind of dataset, which is recorded.
+        on_bad_image: Policy for images that cannot be decoded; see `usable_posts`.
+        overwrite: Replace existing output.
 
     Returns:
-        What is in the folder's ``dataset.json``.
+        The content of ``dataset.json``.
 
     Raises:
-        RunError: The folder holds something else, or the images themselves.
-        DataError: A post is in a split that is none of ours, or cannot be written.
-        BadImageError: The policy is ``error`` and images are bad; all were looked at.
+        RunError: The folder contains something else, or the images to be copied.
+        DataError: A post is in an unknown split, or cannot be written.
+        BadImageError: The policy is ``error`` and images are bad; names the first of all.
     """
     posts = [post for post in corpus.posts if missing_input(post) is None]
     shards = _plan(posts)
@@ -113,7 +113,7 @@ def prepare(
 
 
 def _plan(posts: Sequence[Post]) -> list[_Shard]:
-    """Divide the posts into files, split by split, in their order."""
+    """Divide the posts of each split into shards, in order."""
     for post in posts:
         if post.split not in (*FILE_SPLITS[:-1], None):
             raise DataError(f"Post {post.id} is in split {post.split!r}: use train, dev or test.")
@@ -126,7 +126,7 @@ def _plan(posts: Sequence[Post]) -> list[_Shard]:
 
 
 def _identity(posts: Sequence[Post]) -> str:
-    """Return a digest of all that decides what is written, but for the bytes of image files."""
+    """Return a digest of everything that determines the output except the bytes of image files."""
     digest = hashlib.blake2b(fingerprint(posts).encode(), digest_size=16)
     for post in posts:
         place = image_digest(post.image) if isinstance(post.image, bytes) else str(post.image)
@@ -135,7 +135,7 @@ def _identity(posts: Sequence[Post]) -> str:
 
 
 def _require_elsewhere(posts: Sequence[Post], output: Path) -> None:
-    """Raise a RunError where the images that are to be copied are in the output folder itself."""
+    """Raise a RunError if images to be copied are in the output folder."""
     folder = output.resolve()
     for post in posts:
         place = post.image
@@ -144,16 +144,16 @@ def _require_elsewhere(posts: Sequence[Post], output: Path) -> None:
         elif isinstance(place, TarMember):
             place = Path(place.file.path)
         if isinstance(place, Path) and place.absolute().is_relative_to(folder):
-            raise RunError(f"{output} holds the images that it is to be filled with: name another.")
+            raise RunError(f"{output} contains the images to be copied: name another folder.")
 
 
 def _create_folder(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
-    """Make the folder ready, or raise a RunError where it holds something else."""
+    """Create or resume the folder; raises a RunError if it contains something else."""
     if overwrite:
         _remove_prepared(output)
     elif (output / PLAN_FILE).is_file():
         before = parse_json(output / PLAN_FILE)
-        if before.get("on_bad_image") == "error":  # then no shard that is there has a bad image
+        if before.get("on_bad_image") == "error":  # then no finished shard has a bad image
             before = {**before, "on_bad_image": plan["on_bad_image"]}
         require_same_settings(output, KIND, before, plan)
         write_json(output / PLAN_FILE, plan)
@@ -165,7 +165,7 @@ def _create_folder(output: Path, plan: Mapping[str, Any], overwrite: bool) -> No
 
 
 def _remove_prepared(output: Path) -> None:
-    """Remove what `prepare` writes, and nothing else."""
+    """Remove the files that `prepare` writes, and nothing else."""
     if (output / INDEX_FILE).is_file() or (output / PLAN_FILE).is_file():
         shards = [f"{FOLDER}/{split}-?????-of-?????.*" for split in FILE_SPLITS]
         remove_contents(output, (*shards, INDEX_FILE, PLAN_FILE))
@@ -174,10 +174,10 @@ def _remove_prepared(output: Path) -> None:
 
 
 def _write_shard(shard: _Shard, output: Path, policy: BadImagePolicy) -> dict[str, Any]:
-    """Write a shard unless it is there; return what the index says of it.
+    """Write a shard unless it exists; return its record for the index.
 
-    The record is written after the shard, so it means that the shard is complete. A shard with bad
-    images that are errors is not kept.
+    The record is written after the shard, so it marks the shard as complete. A shard with bad
+    images is discarded if the policy is ``error``.
     """
     path = output / FOLDER / shard.name
     record_path = path.with_suffix(".json")
@@ -227,10 +227,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 def _row_groups(
     posts: Sequence[Post], policy: BadImagePolicy, record: dict[str, Any]
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows, a group at a time; note bad and truncated images, and posts with nothing else.
-
-    Images are read a few ahead.
-    """
+    """Yield rows by row group; record bad and truncated images, and posts left without content."""
     loaded = prefetch(_load, posts)
     for start in range(0, len(posts), ROW_GROUP_POSTS):
         chunk = posts[start : start + ROW_GROUP_POSTS]
@@ -248,7 +245,7 @@ def _row_groups(
 
 
 def _load(post: Post) -> tuple[bytes | None, ImageFacts | None]:
-    """Return the image's file and what is known of it."""
+    """Return the file of the post's image, and its facts."""
     if post.image is None:
         return None, None
     return read_and_describe(post.image)

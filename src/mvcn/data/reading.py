@@ -1,4 +1,4 @@
-"""The posts that settings name: a dataset, one split of it, or what a run learns from."""
+"""Reading the posts that settings name: a dataset, one of its splits, or training posts."""
 
 import logging
 from collections import Counter
@@ -32,22 +32,21 @@ def read_dataset(
     labels: bool = True,
     remembered: Mapping[str, str] | None = None,
 ) -> Corpus:
-    """Read the dataset at `root` with the reader and the options that the settings name.
+    """Read the dataset at `root` with the reader and options of the settings.
 
-    A warning says where images are missing.
+    A warning is logged if images are missing.
 
     Args:
         config: Settings.
         root: Folder or file of the dataset.
         splits: The requested splits; see `read_corpus`.
-        labels: Whether labels and annotations are read, too.
-        remembered: Our name of a column -> its name in the files that a model was trained on, to
-            be read again where a file has it.
+        labels: Whether labels and annotations are read.
+        remembered: Our name of a column -> its name in the files that a model was trained on, used
+            if the file has it.
 
     Raises:
         ConfigError: No root is given.
-        DataError: A file cannot be read as what it should be, or the dataset knows its images by
-            their id alone and holds none.
+        DataError: A file is invalid, or the dataset finds images by post id and contains none.
     """
     if root is None:
         raise ConfigError(f"Dataset '{config.name}' needs the setting data.root (--root).")
@@ -68,7 +67,7 @@ def read_dataset(
 def table_options(
     config: DataConfig, *, labels: bool = True, remembered: Mapping[str, str] | None = None
 ) -> TableOptions:
-    """Return how rows are read, as the settings say; see `read_dataset`."""
+    """Return the options for rows of tables from the settings; see `read_dataset`."""
     return TableOptions(
         config.encoding,
         config.quoting,
@@ -86,17 +85,17 @@ def read_posts(
     labels: bool = True,
     remembered: Mapping[str, str] | None = None,
 ) -> Corpus:
-    """Read the dataset at `config.root`, or one split of it, by id files or by its own splits.
+    """Read the dataset at `config.root`, or one split of it, from id files or the dataset itself.
 
     Args:
         config: Settings.
         split: Name of a split; ``validation`` and the like mean ``dev``. None for all posts.
-        labels: Whether labels and annotations are read, too.
+        labels: Whether labels and annotations are read.
         remembered: See `read_dataset`.
 
     Raises:
         ConfigError: No root is given.
-        DataError: A file cannot be read as what it should be, or there is no such split.
+        DataError: A file is invalid, or there is no such split.
     """
     if split is None:
         return read_dataset(config, config.root, labels=labels, remembered=remembered)
@@ -116,13 +115,13 @@ def read_posts(
 
 
 def read_all(config: DataConfig) -> Corpus:
-    """Read the complete dataset at `config.root`; id files, where there are some, set the splits.
+    """Read the complete dataset at `config.root`; id files, if given, determine the splits.
 
-    Posts of a split then come in the order of its file, and last those that no file names.
+    Posts are then in the order of the files, followed by those in no file.
 
     Raises:
         ConfigError: No root is given.
-        DataError: A file cannot be read as what it should be, or a post is in two splits.
+        DataError: A file is invalid, or a post is in two splits.
     """
     corpus = read_dataset(config, config.root)
     if config.splits is None:
@@ -137,36 +136,38 @@ def read_all(config: DataConfig) -> Corpus:
                 )
             placed[post.id] = replace(post, split=split)
     if not placed:
-        raise DataError(f"{config.splits} has none of train.txt, dev.txt, test.txt: name another.")
+        raise DataError(
+            f"{config.splits} has no train.txt, dev.txt or test.txt: name another folder."
+        )
     rest = [replace(post, split=None) for post in corpus.posts if post.id not in placed]
     return replace(corpus, posts=[*placed.values(), *rest])
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPosts:
-    """Train and dev posts, their classes, and what is not used."""
+    """Train and dev posts, their classes, and the posts not used."""
 
     train: Sequence[Post]
     dev: Sequence[Post]
     class_names: tuple[str, ...]
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Reason -> ids of the posts that are left out, by the dataset's own rules among others."""
+    """Reason -> ids of the posts that are left out, including those removed by the dataset."""
     unused_splits: Mapping[str, int] = field(default_factory=dict)
-    """Split that is not trained on or chosen by -> how many posts it has."""
+    """Name of each other split -> its number of posts."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Our name of a column -> its name in the dataset, where posts were read from columns."""
+    """Our name of a column -> its name in the dataset, if it has columns."""
 
 
 def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
-    """Read train and dev posts as the settings say.
+    """Read the train and dev posts of the settings.
 
     Either `train` and `dev` name a dataset each (without `dev`, a tenth of `train` is taken), or
     the splits of `root` come from id files, else from the dataset itself, else from a stratified
-    8:1:1 split by `seed`, whose test split is left alone.
+    8:1:1 split by `seed`, whose test split is not used.
 
     Raises:
         ConfigError: A setting is missing.
-        DataError: A file cannot be read as what it should be.
+        DataError: A file is invalid, or there are too few posts or classes.
     """
     if config.name not in DATASETS:
         raise ConfigError(
@@ -195,7 +196,7 @@ def _from_root(config: DataConfig, seed: int) -> TrainingPosts:
 
 
 def _by_id_files(corpus: Corpus, folder: Path) -> TrainingPosts:
-    """Return the posts that lists of ids name; those that none names are left out."""
+    """Return the posts named by lists of ids; the others are left out."""
     names = dict.fromkeys([*TWO_WAY, *id_files(folder)])
     splits = {name: posts_of_id_file(corpus, folder, name) for name in names}
     others = {name: split for name, split in splits.items() if name not in TWO_WAY}
@@ -232,15 +233,15 @@ def _from_train_and_dev(config: DataConfig, seed: int) -> TrainingPosts:
 
 
 def _read_as_split(config: DataConfig, path: Path | None, split: str) -> Corpus:
-    """Read a dataset given for one split, and warn of posts that say they are of another."""
+    """Read a dataset given for one split, and warn if it assigns posts to other splits."""
     corpus = read_dataset(config, path)
     others = Counter(post.split for post in corpus.posts if post.split not in (split, None))
     if others:
         counts = ", ".join(f"{count} of the split {name}" for name, count in others.items())
         LOGGER.warning(
-            "%s was given by --%s, so all of its posts are, though it says that it has %s: give it "
+            "%s was given by --%s, so all of its posts are %s posts, although it has %s: give it "
             "by --root to use its splits.",
-            *(path, split, counts),
+            *(path, split, split, counts),
         )
     return corpus
 
@@ -251,7 +252,7 @@ def _training_posts(
     read: Sequence[Post],
     unused: Mapping[str, int] | None = None,
 ) -> TrainingPosts:
-    """Take out, and count, posts without text and image, and those that wait for a prediction."""
+    """Leave out and count posts without content, and those without a label."""
     empty = tuple(post.id for post in read if missing_input(post) is not None)
     waiting = tuple(post.id for post in read if post.label is None and missing_input(post) is None)
     left_out = {WITHOUT_CONTENT: empty, UNLABELLED: waiting}
@@ -263,7 +264,7 @@ def _training_posts(
 
 
 def learnable_posts(posts: Sequence[Post]) -> list[Post]:
-    """Return the posts that have a label and something to read."""
+    """Return the posts that have a label and content."""
     return [post for post in posts if post.label is not None and missing_input(post) is None]
 
 
@@ -278,5 +279,5 @@ def _require_learnable(posts: TrainingPosts) -> None:
     if not posts.dev:
         raise DataError(
             f"The {len(posts.train)} training posts are too few to take dev posts from: "
-            "give more, or dev posts of their own (--dev)."
+            "give more, or separate dev posts (--dev)."
         )

@@ -1,4 +1,4 @@
-"""The splits of a dataset, train, dev and test, under the names that people give them."""
+"""The splits train, dev and test of a dataset, under all their usual names."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ WORDS = {
     **dict.fromkeys(("eval", "evaluation"), "dev"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What others call the splits -> what we call them."""
+"""Usual names of splits -> ours."""
 NO_SPLIT = "in no split"
 
 SEPARATORS = re.compile(r"[-_.\s]+")
@@ -35,11 +35,10 @@ _Item = TypeVar("_Item")
 
 
 def split_of(name: str) -> str | None:
-    """Return ``train``, ``dev`` or ``test`` for a name that means one of them, else None.
+    """Return ``train``, ``dev`` or ``test`` for any usual name of it, else None.
 
-    Upper or lower case, and what separates the words of a name, make no difference; ``_set``, as
-    in ``testing_set``, ``_seen`` and ``_unseen``, and the numbers of a shard, as in
-    ``train-00000-of-00002``, may follow.
+    Case and separators are ignored; ``_set``, as in ``testing_set``, ``_seen`` or ``_unseen``, and
+    the numbers of a shard, as in ``train-00000-of-00002``, may follow.
     """
     match = _match(name)
     return WORDS[match["word"]] if match else None
@@ -50,14 +49,14 @@ def _match(name: str) -> re.Match[str] | None:
 
 
 def group_by_split(items: Iterable[tuple[str, _Item]], where: str) -> dict[str, list[_Item]]:
-    """Return split -> what makes it up, in the order train, dev, test; other names are left out.
+    """Return split -> its items, in the order train, dev, test; other names are left out.
 
-    Several names make up one split where they say that they are pieces of it, such as ``dev_seen``
-    and ``dev_unseen``, or two shards. Names other than ours are logged with how they are read.
+    Several names are joined into one split if they are pieces of it, such as ``dev_seen`` and
+    ``dev_unseen``, or two shards. It is logged how names other than ours are read.
 
     Args:
-        items: Name of a split of the dataset -> what it contains.
-        where: Where the splits are, for errors.
+        items: Pairs of the name of a split in the dataset and an item of it.
+        where: Location of the splits, for errors.
 
     Raises:
         DataError: Two names mean one split and are not pieces of it, such as ``dev`` and ``val``.
@@ -84,10 +83,10 @@ def _require_pieces(names: list[str], split: str, where: str) -> None:
 
 
 def split_files(folder: Path, suffix: str) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Return split -> the files of a folder that hold it, and the files that hold none.
+    """Return split -> its files in a folder, and the files of no split.
 
     Args:
-        folder: Where the files are; one that does not exist holds none.
+        folder: Folder of the files, which need not exist.
         suffix: How their names end, in lower case.
 
     Raises:
@@ -101,13 +100,13 @@ def split_files(folder: Path, suffix: str) -> tuple[dict[str, list[Path]], list[
 def require_split_files(
     folder: Path, suffix: str, splits: Collection[str] | None, kind: str
 ) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Return what `split_files` does, or raise a DataError where requested splits are missing.
+    """As `split_files`, but raise a DataError if a requested split is missing.
 
     Args:
-        folder: Where the files are.
+        folder: Folder of the files.
         suffix: How their names end, in lower case.
-        splits: The requested splits; None for those that there are.
-        kind: What the folder is called in a sentence.
+        splits: The requested splits; None for any.
+        kind: Description of the files, for errors.
     """
     files, others = split_files(folder, suffix)
     missing = [split for split in SPLITS if split in (splits or ()) and split not in files]
@@ -118,17 +117,17 @@ def require_split_files(
 
 
 def line_ids(path: Path) -> list[str]:
-    """Return a name for each post of a file that is left out, which has one a line."""
+    """Return a name for each post of a file with one post per line, which is left out."""
     lines = read_bytes(path, "text").split(b"\n")
     return [f"{path.stem}-{n}" for n in range(1, 1 + sum(bool(line.strip()) for line in lines))]
 
 
 def log_empty_splits(counts: Mapping[str, int], where: str) -> None:
-    """Log which splits have a file without posts, as a warning, and which have no file.
+    """Log splits without a file, and warn of files without posts.
 
     Args:
-        counts: Split that has a file -> how many posts are in it.
-        where: Where the posts are.
+        counts: Split with a file -> its number of posts.
+        where: Location of the posts.
     """
     for split in SPLITS:
         if split not in counts:
@@ -138,11 +137,11 @@ def log_empty_splits(counts: Mapping[str, int], where: str) -> None:
 
 
 def left_out(where: str, unknown: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:
-    """Return why posts are left out -> their ids, for `Corpus.removed`, and warn of each split.
+    """Return reason -> ids of posts left out, for `Corpus.removed`, and warn of each split.
 
     Args:
-        where: Where the posts are.
-        unknown: Name of a split that is none of ours -> the ids of its posts.
+        where: Location of the posts.
+        unknown: Name of an unknown split -> the ids of its posts.
     """
     for name, ids in unknown.items():
         _logger.warning(
@@ -159,12 +158,12 @@ def keep_splits(corpus: Corpus, splits: Collection[str] | None, where: str) -> C
     """Return the posts of the requested splits; the others are counted.
 
     Args:
-        corpus: Posts whose `Post.split` is the name of a split, ours or not.
-        splits: The requested splits; None for all posts, those of no split included.
-        where: Where the posts are, for errors.
+        corpus: Posts whose `Post.split` is any name of a split.
+        splits: The requested splits; None for all posts, including those of no split.
+        where: Location of the posts, for errors.
 
     Raises:
-        DataError: Splits are requested, and the dataset has others alone.
+        DataError: Splits are requested, and the dataset has only unknown ones.
     """
     corpus, unknown = _with_our_splits(corpus, where)
     if splits is None:
@@ -202,7 +201,7 @@ def _only_splits(
 
 
 def _with_our_splits(corpus: Corpus, where: str) -> tuple[Corpus, dict[str, list[str]]]:
-    """Return posts in splits by our names, and name of a split that is none of ours -> ids."""
+    """Return the posts under our names of splits, and name of an unknown split -> ids."""
     theirs = dict.fromkeys(post.split for post in corpus.posts if post.split is not None)
     ours: dict[str | None, str | None] = {name: split_of(name) for name in theirs}
     for split in SPLITS:
@@ -226,7 +225,7 @@ def _log_other_names(names: Collection[str], split: str, where: str) -> None:
 
 
 def _shown(names: Collection[str]) -> str:
-    """Return the first of some names for a sentence."""
+    """Return the first names, joined for a sentence."""
     first = [repr(name[:NAME_CHARACTERS]) for name in list(names)[:NAMES_SHOWN]]
     more = len(names) - len(first)
     *others, last = [*first, *([f"{more} more"] if more else [])]

@@ -1,4 +1,4 @@
-"""Which posts a model learns from, is chosen by and is evaluated on: assigned, or listed by id."""
+"""Splits of posts into train, dev and test: assigned at random, or read from lists of ids."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ MIN_FOLDS = 2
 SPLITS_FILE = "splits.json"
 SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
-# Line breaks, what UTF-8 cannot hold, and what reading takes off the ends of a line.
+# Line breaks, surrogates, and whitespace that reading strips from the ends of a line.
 UNWRITABLE = re.compile(r"[\n\r\ud800-\udfff]|^[\s\ufeff]|\s\Z|^\Z")
 
 LOGGER = logging.getLogger(__name__)
@@ -38,18 +38,17 @@ def stratified_split(
     seed: int,
     groups: Sequence[int] | None = None,
 ) -> dict[str, list[Post]]:
-    """Assign the posts of each class at random, so that every split has the classes' proportions.
+    """Assign posts to splits at random, stratified by class.
 
     Each split gets its share of each class to within one post, by largest remainder: a class with
     few posts may be missing in a split with a small share. A group stays in one split; groups that
-    are large compared with a split make it deviate more, since its single posts can no longer make
-    up for it.
+    are large relative to a split cause larger deviations.
 
     Args:
         posts: Labelled posts; each split keeps their order.
         shares: Name of a split -> its share of the posts; above 0, summing to 1.
-        seed: Decides who goes where, together with the order of `posts` and nothing else.
-        groups: Number of each post's group, as of near-duplicates; None if each is on its own.
+        seed: Determines the result together with the order of `posts`.
+        groups: Number of each post's group, such as near-duplicates; None for no groups.
 
     Raises:
         DataError: A post without a label, a class with fewer posts than splits, or wrong shares.
@@ -68,8 +67,8 @@ def k_folds(
     Args:
         posts: Labelled posts; each split keeps their order.
         folds: Number of folds, from 2 on.
-        seed: Decides who goes where; see `stratified_split`.
-        groups: Number of each post's group; see `stratified_split`.
+        seed: See `stratified_split`.
+        groups: See `stratified_split`.
 
     Raises:
         DataError: As in `stratified_split`, or fewer than two folds.
@@ -90,9 +89,9 @@ def group_folds(groups: Sequence[int], folds: int) -> Int[np.ndarray, " posts"]:
 
     Args:
         groups: Number of each post's group, which stays in one fold.
-        folds: Number of folds at most; there are fewer where there are fewer groups.
+        folds: Maximum number of folds; fewer if there are fewer groups.
     """
-    from sklearn.model_selection import GroupKFold  # here, since it takes long to import
+    from sklearn.model_selection import GroupKFold  # slow to import
 
     numbers = np.zeros(len(groups), dtype=np.int64)
     folds = min(folds, len(set(groups)))
@@ -106,7 +105,7 @@ def group_folds(groups: Sequence[int], folds: int) -> Int[np.ndarray, " posts"]:
 def _assign(
     posts: Sequence[Post], shares: Mapping[str, float], seed: int, groups: Sequence[int] | None
 ) -> dict[int, str]:
-    """Return the split of each position, in order: large groups first, then single posts."""
+    """Return position -> split, in order; large groups are assigned before single posts."""
     generator = random.Random(seed)
     indices_of = _indices_by_label(posts)
     for label, indices in indices_of.items():
@@ -153,7 +152,7 @@ def _large_groups(groups: Sequence[int], generator: random.Random) -> list[list[
 def _assign_groups(
     posts: Sequence[Post], sizes: Mapping[str, Sequence[int]], groups: Iterable[Sequence[int]]
 ) -> dict[int, int]:
-    """Give each group to the split that it overfills least, then to that which needs it most."""
+    """Assign each group to the split that it overfills least, on ties to the one missing most."""
     missing = {label: list(of_splits) for label, of_splits in sizes.items()}
     assigned: dict[int, int] = {}
     for group in groups:
@@ -173,7 +172,7 @@ def _misfit(
     sizes: Mapping[str, Sequence[int]],
     split: int,
 ) -> tuple[int, float]:
-    """Return by how many posts a group overfills a split, and how little the split needs it."""
+    """Return by how many posts a group overfills a split, and its negated need for the group."""
     overfill = sum(max(0, n - missing[label][split]) for label, n in counts.items())
     need = sum(
         n * missing[label][split] / max(1, sizes[label][split]) for label, n in counts.items()
@@ -182,13 +181,10 @@ def _misfit(
 
 
 def _fill(missing: Sequence[int]) -> list[int]:
-    """Return how many single posts each split gets: those missing, less what others have too many.
-
-    The numbers of posts that splits miss sum to the number of single posts.
-    """
-    wanted = [max(0, count) for count in missing]
-    total = sum(wanted)
-    return _split_sizes(sum(missing), [n / total for n in wanted]) if total else wanted
+    """Return the number of single posts for each split, given missing posts (negative: surplus)."""
+    needed = [max(0, count) for count in missing]
+    total = sum(needed)
+    return _split_sizes(sum(missing), [n / total for n in needed]) if total else needed
 
 
 def _split_sizes(count: int, shares: Sequence[float]) -> list[int]:
@@ -214,19 +210,18 @@ def write_splits(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write ``<split>.txt`` for each split, with an id a line, and ``splits.json`` about them.
+    """Write ``<split>.txt`` with one id per line for each split, and ``splits.json``.
 
     Args:
-        folder: Made if it does not exist.
+        folder: Created if it does not exist.
         splits: Name of a split, of letters, digits, - and _ -> its posts.
-        posts: All posts of the dataset. Their fingerprint is kept, so that the splits are never
-            used with posts that have changed since.
-        about: How the splits were made, as JSON can hold it.
-        overwrite: Replace the splits that are there.
+        posts: All posts of the dataset, whose fingerprint is stored to detect later changes.
+        about: How the splits were made, for ``splits.json``.
+        overwrite: Replace existing splits.
 
     Raises:
-        DataError: A split without posts, or a name of a split or an id that cannot be written.
-        RunError: There are splits already, or other files.
+        DataError: A split has no posts, or its name or an id cannot be written.
+        RunError: The folder has splits or other files already.
     """
     require_writable(splits)
     paths = {name: folder / f"{name}.txt" for name in splits}
@@ -242,7 +237,7 @@ def write_splits(
 
 
 def require_splits_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raise a RunError unless splits, or folds of them, may be written into the folder."""
+    """Raise a RunError unless splits or folds may be written into the folder."""
     is_own = any(folder.glob(SPLITS_FILE)) or any(folder.glob(f"*/{SPLITS_FILE}"))
     require_output_folder(folder, "set of splits", is_own=is_own, overwrite=overwrite)
 
@@ -262,16 +257,16 @@ def require_writable(splits: Mapping[str, Sequence[Post]]) -> None:
     for post in chain.from_iterable(splits.values()):
         if UNWRITABLE.search(post.id):
             raise DataError(
-                f"Post id {post.id!r} cannot be written on a line of its own: ids must not be "
+                f"Post id {post.id!r} cannot be written on a single line: ids must not be "
                 "empty, contain line breaks, or begin or end with whitespace."
             )
 
 
 def remove_splits(folder: Path) -> None:
-    """Remove the files that `write_splits` wrote into the folder, if it did.
+    """Remove files written by `write_splits` from the folder, if any.
 
     Raises:
-        DataError: ``splits.json`` cannot be read as what it should be.
+        DataError: ``splits.json`` is damaged.
     """
     about = _read_about(folder)
     if about is not None:
@@ -281,20 +276,20 @@ def remove_splits(folder: Path) -> None:
 
 
 def require_made_for(folder: Path, posts: Iterable[Post]) -> None:
-    """Raise a DataError if the splits in the folder say that they were made for other posts.
+    """Raise a DataError if the splits in the folder were made for other posts.
 
-    Lists of ids without a ``splits.json`` next to them say nothing and pass.
+    Lists of ids without a ``splits.json`` are not checked.
     """
     about = _read_about(folder)
     if about is not None and about["fingerprint"] != fingerprint(posts):
         raise DataError(
             f"The splits in {folder} were made for other posts (a text, a label or an id has "
-            "changed, or posts came or went): make them anew by mvcn split."
+            "changed, or posts were added or removed): make them again by mvcn split."
         )
 
 
 def _read_about(folder: Path) -> dict[str, Any] | None:
-    """Return what ``splits.json`` says; None where there is none."""
+    """Return the content of ``splits.json``; None if it does not exist."""
     path = folder / SPLITS_FILE
     if not path.exists():
         return None
@@ -309,15 +304,15 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
         and isinstance(about.get("counts"), dict)
         and all(SPLIT_NAME.fullmatch(name) for name in about["counts"])
     ):
-        raise DataError(f"{path} is damaged: make the splits anew by mvcn split, or delete it.")
+        raise DataError(f"{path} is damaged: make the splits again by mvcn split, or delete it.")
     return about
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read one post id a line, in order; empty lines do not count.
+    """Read a list of post ids, one per line, ignoring empty lines.
 
     Raises:
-        DataError: Not a readable UTF-8 file, no id in it, or the same id twice.
+        DataError: Not a readable UTF-8 file, without ids, or with an id twice.
     """
     try:
         lines = path.read_text("utf-8-sig").split("\n")
@@ -325,7 +320,7 @@ def read_ids(path: Path) -> list[str]:
         require_allowed(path, DataError)
         raise DataError(
             f"{path} cannot be read ({reason_of(error)}): "
-            "give a UTF-8 text file with one post id a line."
+            "give a UTF-8 text file with one post id per line."
         ) from error
     line_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -338,7 +333,7 @@ def read_ids(path: Path) -> list[str]:
         if post_id:
             line_of[post_id] = number
     if not line_of:
-        raise DataError(f"{path} holds no ids: write one post id a line.")
+        raise DataError(f"{path} contains no ids: write one post id per line.")
     return list(line_of)
 
 
@@ -346,19 +341,19 @@ def select_posts(corpus: Corpus, ids: Sequence[str], where: str) -> list[Post]:
     """Return the posts with these ids, in the order of `ids`.
 
     Args:
-        corpus: Where the posts are.
+        corpus: All posts.
         ids: Ids of posts.
-        where: Where the ids come from, for errors.
+        where: Location of the ids, for errors.
 
     Raises:
-        DataError: An id that the corpus does not have or that its own rules removed.
+        DataError: The corpus does not have an id, or its reader removed it.
     """
     for reason, removed in corpus.removed.items():
         if taken_out := set(removed).intersection(ids):
             named = _shown([post_id for post_id in ids if post_id in taken_out])
             raise DataError(
                 f"{where} names posts that the dataset removes as {reason} ({named}): "
-                "take them off the list."
+                "remove them from the list."
             )
     by_id = {post.id: post for post in corpus.posts}
     if unknown := [post_id for post_id in ids if post_id not in by_id]:
@@ -389,10 +384,10 @@ def id_files(folder: Path) -> dict[str, list[Path]]:
 def posts_of_id_file(corpus: Corpus, folder: Path, split: str) -> list[Post]:
     """Return the posts that ``<split>.txt`` in `folder` names, in its order.
 
-    The list of one of our splits can be called by any name that `split_of` knows.
+    For our splits, the file may have any name that `split_of` recognises.
 
     Raises:
-        DataError: No such list of ids, or it was made for other posts than those of the corpus.
+        DataError: There is no such list, or it was made for other posts.
     """
     require_made_for(folder, corpus.posts)
     path = folder / f"{split}.txt"

@@ -1,4 +1,4 @@
-"""Files of posts by folder, glob, braces or address, on any file system that pyarrow knows."""
+"""Files given by folder, glob, braces or address, on any file system of pyarrow."""
 
 import logging
 import os
@@ -17,24 +17,24 @@ from mvcn.files import ADDRESS
 
 SUFFIX = ".parquet"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-"""Compressed ones are found, too, so that they can be refused: they have no places to read from."""
+"""Including compressed ones, which are found to be refused: they allow no random access."""
 ANY_FOLDERS = "**"
 GLOB = re.compile(r"[*?\[]")
 HIDDEN = (".", "_")
-"""How names begin that belong to the engine that wrote the folder, as in ``_temporary``."""
+"""First characters of names to skip, such as an engine's ``_temporary``."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file on a file system, here or far away."""
+    """A file on a local or remote file system."""
 
     filesystem: FileSystem = field(compare=False)
     path: str
-    """As the file system calls it."""
+    """On the file system."""
     name: str
-    """Relative to the folder that all files of the job share."""
+    """Relative to the common folder of all files of the job."""
     size_bytes: int
 
     @property
@@ -51,14 +51,14 @@ class StoredFile:
 def find_row_files(places: Sequence[str]) -> list[StoredFile]:
     """Return the Parquet or tar files at some places, each once, in the order of their paths.
 
-    A Parquet file next to a tar file of the same name, as img2dataset writes it, repeats what the
-    tar file holds and is left out.
+    A Parquet file next to a tar file of the same name, as img2dataset writes it, has the same
+    content and is left out.
 
     Args:
         places: As for `find_files`.
 
     Raises:
-        DataError: There are no such files, or files of both kinds; see `find_files`.
+        DataError: There are no such files, or both kinds; see `find_files`.
     """
     files = find_files(places, (SUFFIX, *TAR_SUFFIXES), "Parquet or tar file")
     tars = {file.stem for file in files if file.is_tar}
@@ -78,16 +78,16 @@ def find_files(places: Sequence[str], suffixes: tuple[str, ...], kind: str) -> l
     """Return the files at some places, each once, in the order of their paths.
 
     Args:
-        places: Files, folders (searched with all that is below them; names that begin with a dot
-            or an underscore are left out), globs (``*`` within a name, ``**`` for any folders),
+        places: Files, folders (searched recursively, without names that start with a dot or an
+            underscore), globs (``*`` within a name, ``**`` for any folders),
             patterns such as ``posts/{000..120}.tar``, or addresses of these, such as
             ``s3://bucket/posts/*.parquet``.
-        suffixes: How the names end that count in a folder.
-        kind: What such a file is called in a sentence.
+        suffixes: Suffixes of the files to find in a folder.
+        kind: Description of such a file, for errors.
 
     Raises:
-        DataError: A place that does not exist or cannot be listed, holds no such file, or is on
-            another file system than the others.
+        DataError: A place does not exist, cannot be listed, contains no such file, or is on a
+            different file system from the others.
     """
     places = [one for place in places for one in _expand_braces(place)]
     found: dict[str, FileInfo] = {}
@@ -108,12 +108,12 @@ def find_files(places: Sequence[str], suffixes: tuple[str, ...], kind: str) -> l
 
 
 def missing_webdataset() -> DataError:
-    """Return the error for a user who has not installed the extra for tar files."""
+    """Return the error for a missing extra for tar files."""
     return DataError("WebDataset shards need a further library: pip install 'mvcn[webdataset]'.")
 
 
 def _expand_braces(place: str) -> list[str]:
-    """Return the places that a pattern with braces stands for, as the library WebDataset does."""
+    """Expand the braces of a pattern as the library WebDataset does."""
     if "{" not in place or (ADDRESS.match(place) is None and Path(place).exists()):
         return [place]
     try:

@@ -1,4 +1,4 @@
-"""Images inside Parquet and tar files, each read only when it is needed; nothing is unpacked."""
+"""Images inside Parquet and tar files, each read on demand; nothing is unpacked."""
 
 import hashlib
 import os
@@ -21,10 +21,10 @@ from mvcn.types import ImageFacts, StoredImage
 MAX_CACHED_BYTES = 64 * 2**20
 MAX_CACHED_FOOTERS = 8
 BYTES_FIELD = "bytes"
-"""Field of a struct column that holds the image file, as Hugging Face datasets name it."""
+"""Field of a struct column with the image file, named as by Hugging Face datasets."""
 BYTES_AT_ONCE = 1 << 20
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-"""How files of gzip, bzip2, xz and zstandard begin."""
+"""First bytes of gzip, bzip2, xz and zstandard files."""
 
 FileVersion: TypeAlias = tuple[Path, int, int, int]
 """Path, inode, size and time of the last change."""
@@ -34,9 +34,9 @@ FileVersion: TypeAlias = tuple[Path, int, int, int]
 class ParquetImage(StoredImage):
     """An image file inside a Parquet file: one row of a column of bytes, or of a struct with them.
 
-    Its identity is its place; what is known of it does not count. Row groups that were read are
-    kept for a while, all images together at most `MAX_CACHED_BYTES` or one row group. No file
-    stays open. Threads may read at the same time.
+    Equality is by location, not by `facts`. Row groups are cached, in total at most
+    `MAX_CACHED_BYTES` or one row group. No file stays open. Several threads may read at the same
+    time.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class ParquetImage(StoredImage):
         """Return the bytes of the image file.
 
         Raises:
-            BadImageError: The file is missing, damaged or was changed, or has no image there.
+            BadImageError: The file is missing, damaged or changed, or the cell has no image.
         """
         try:
             content = _ROW_GROUPS.get(self)
@@ -68,21 +68,21 @@ class ParquetImage(StoredImage):
             digest = hashlib.blake2b(content, digest_size=16).hexdigest()
             if digest != self.facts.digest:
                 raise BadImageError(
-                    f"Image {self} is not the one that was there before: restore the file, "
-                    "or read or prepare its posts anew."
+                    f"Image {self} has changed since it was listed: restore the file, "
+                    "or read or prepare its posts again."
                 )
         return content
 
 
 class _UnreadableError(Exception):
-    """The end of a sentence that begins with the place of the image."""
+    """The rest of a sentence that starts with the location of the image."""
 
 
 class _RowGroup:
     """The images of one row group, once they have been read."""
 
     def __init__(self) -> None:
-        self.lock = Lock()  # who comes while it is being read waits for it: nothing is read twice
+        self.lock = Lock()  # concurrent readers wait, so that nothing is read twice
         self.images: pa.ChunkedArray | None = None
 
     @property
@@ -91,13 +91,13 @@ class _RowGroup:
 
 
 class _RowGroups:
-    """The row groups that were used last."""
+    """Cache of the row groups and footers used last."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, with locks that nobody holds."""
+        """Reset the cache, with new locks."""
         self._lock = Lock()
         self._groups: OrderedDict[tuple[FileVersion, int, str], _RowGroup] = OrderedDict()
         self._footers: OrderedDict[FileVersion, pq.FileMetaData] = OrderedDict()
@@ -142,7 +142,7 @@ class _RowGroups:
 
 
 _ROW_GROUPS = _RowGroups()
-# A process that forks while a thread reads would pass a lock on that nobody ever releases.
+# A fork while a thread reads would copy a lock that is never released.
 os.register_at_fork(after_in_child=_ROW_GROUPS.forget)
 
 
@@ -169,11 +169,11 @@ def _read_column(image: ParquetImage, footer: pq.FileMetaData) -> pa.ChunkedArra
     return table.column(image.column)
 
 
-_CHANGED = ", so the file was changed: restore it, or read or prepare its posts anew."
+_CHANGED = ", so the file was changed: restore it, or read or prepare its posts again."
 
 
 def _leaf(column: str, kind: pa.DataType) -> str:
-    """Return the name by which Parquet knows the bytes of the column."""
+    """Return the Parquet path of the column's bytes."""
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return column
     if pa.types.is_struct(kind) and kind.get_field_index(BYTES_FIELD) >= 0:
@@ -195,9 +195,9 @@ def _cell(images: pa.ChunkedArray, row: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class TarMember(StoredImage):
-    """A file inside a tar file, where its bytes follow each other.
+    """A file stored contiguously inside a tar file.
 
-    Its identity is its place. No file stays open. Threads may read at the same time.
+    Equality is by location. No file stays open. Several threads may read at the same time.
     """
 
     file: StoredFile
@@ -207,7 +207,7 @@ class TarMember(StoredImage):
     offset: int
     size_bytes: int
     modified_ns: int = field(compare=False)
-    """When the tar file was changed last, before its members were listed."""
+    """Last change of the tar file before its members were listed."""
 
     def __str__(self) -> str:
         return f"{self.name} in {self.file.path}"
@@ -216,7 +216,7 @@ class TarMember(StoredImage):
         """Return the bytes of the file.
 
         Raises:
-            BadImageError: The tar file is missing, cannot be read or was changed.
+            BadImageError: The tar file is missing, unreadable or changed.
         """
         try:
             if version_of(self.file) != (self.file.size_bytes, self.modified_ns):
@@ -236,17 +236,17 @@ class TarMember(StoredImage):
 
 
 def version_of(file: StoredFile) -> tuple[int | None, int | None]:
-    """Return size and time of the last change; None where there is no such file."""
+    """Return size and time of the last change; None for a missing file."""
     (info,) = file.filesystem.get_file_info([file.path])
     return info.size, info.mtime_ns
 
 
 def read_members(file: StoredFile) -> Iterator[TarMember]:
-    """Yield the regular files in a tar file in their order; their content is not read.
+    """Yield the regular files in a tar file, in order, without reading their content.
 
     Raises:
-        DataError: No tar file, a compressed one, one that is damaged or incomplete, or one with
-            links or sparse files; names the member.
+        DataError: Not a tar file, or one that is compressed, damaged or incomplete, or has links
+            or sparse files; names the member.
     """
     last = ""
     try:
@@ -255,7 +255,7 @@ def read_members(file: StoredFile) -> Iterator[TarMember]:
             _require_uncompressed(stream, file)
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 while (entry := archive.next()) is not None:
-                    archive.members.clear()  # type: ignore[attr-defined]  # else all stay in memory
+                    archive.members.clear()  # type: ignore[attr-defined]  # else all members stay in memory
                     last = entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
                     if not entry.isdir():
                         _require_in_one_piece(entry, last, file)
@@ -292,7 +292,7 @@ def _require_in_one_piece(entry: tarfile.TarInfo, name: str, file: StoredFile) -
 
 
 def _require_end(stream: pa.NativeFile, offset: int) -> None:
-    """Raise a ReadError unless zeros follow, as at the end of each complete tar file."""
+    """Raise a ReadError unless zeros follow, as at the end of a complete tar file."""
     stream.seek(offset)
     zeros = 0
     while block := stream.read(BYTES_AT_ONCE):

@@ -1,6 +1,6 @@
-"""Generated posts, of which it is known which words and which part of the image carry the polarity.
+"""Generated posts with known words and image regions that determine the polarity.
 
-They make a demonstration without a download, and a truth to hold explanations against.
+They allow a demonstration without a download, and provide ground truth for explanations.
 """
 
 import csv
@@ -25,7 +25,7 @@ Cell = tuple[int, int]
 """Row and column in the grid."""
 
 SUPERSAMPLING = 2
-"""Canvases are this many times too large, and reduced at the end, for smooth edges."""
+"""Factor by which canvases are larger than the image, for smooth edges."""
 NOISE_LEVELS = 8
 INK = (25, 22, 30)
 FACE_COLORS: dict[str, Color] = {
@@ -66,7 +66,7 @@ _CUE_WORDS = {
     "tragic disappointing",
 }
 CUE_WORDS = {label: tuple(words.split()) for label, words in _CUE_WORDS.items()}
-"""Text label -> the only words of a text that depend on it."""
+"""Text label -> the words of a text that depend on it."""
 
 TEMPLATES = (
     "The {thing} at the {place} was {cue} {time}",
@@ -93,23 +93,23 @@ _FILLERS = {
     "number": "2 3 4 5 6 7 8 9 10 11 12 15 16 18 20 24 25 30 36 40 45 48 50 60 75 80 90 99",
 }
 FILLERS = {slot: tuple(words.split()) for slot, words in _FILLERS.items()}
-"""Slot of a template -> words that mean nothing for any label."""
+"""Slot of a template -> words independent of the labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedPost:
-    """A post with the truth about what its labels come from."""
+    """A post with the ground truth of its labels."""
 
     post: Post
-    """Its image is the bytes of a PNG file, 224 pixels a side."""
+    """Its image is a PNG file of 224 x 224 pixels."""
     patch_box_px: Box
-    """Left, top, right, bottom of the patch with the face that decides the image label."""
+    """Left, top, right, bottom of the patch with the face that determines the image label."""
     cue_words: tuple[str, ...]
-    """Words of the text that decide the text label, in their order."""
+    """Words of the text that determine the text label, in order."""
 
 
 def generate_posts(count: int, seed: int) -> list[GeneratedPost]:
-    """Make posts whose text and image labels are drawn first and then written and painted.
+    """Generate posts: sample text and image labels, then write the texts and draw the images.
 
     The label follows from the two by the merge rule of MVSA. A text's polarity is in its cue
     words; an image's is in one face (yellow and smiling, grey and straight, dark red and
@@ -146,7 +146,7 @@ def _generate_post(number: int, seed: int) -> GeneratedPost:
 
 
 def _write_text(label: str, generator: Generator) -> tuple[str, tuple[str, ...]]:
-    """Fill a template; return the text and the cue words in it."""
+    """Fill a template; return the text and its cue words."""
     words = {**FILLERS, "cue": CUE_WORDS[label]}
     cue_words = []
 
@@ -205,7 +205,7 @@ class Canvas:
         _FEATURES[polarity](pen)
 
     def draw_shape(self, box_px: Box) -> None:
-        """Draw a square, triangle, star or ring that means nothing."""
+        """Draw a square, triangle, star or ring that is independent of the labels."""
         pen = _Pen(self._draw, box_px, margin=self._generator.uniform(0.06, 0.18))
         color = SHAPE_COLORS[self._generator.integers(len(SHAPE_COLORS))]
         _SHAPES[self._generator.integers(len(_SHAPES))](pen, color)

@@ -36,14 +36,14 @@ OPENERS: dict[str, Opener] = {
     ".parquet": open_parquet,
     ".xlsx": open_excel,
 }
-"""How a file's name ends -> what opens it."""
+"""Suffix of a file -> function that opens it."""
 OPTIONS_OF: dict[Opener, set[str]] = {
     open_csv: {"--encoding", "--quoting"},
     open_json_lines: {"--encoding"},
     open_json: {"--encoding"},
     open_excel: {"--sheet"},
 }
-"""What opens a file -> the options that it knows."""
+"""Function that opens a file -> its options."""
 WRITERS: dict[str, Writer] = {
     ".csv": csv_writer,
     ".tsv": partial(csv_writer, separator="\t"),
@@ -52,7 +52,7 @@ WRITERS: dict[str, Writer] = {
     ".parquet": parquet_writer,
     ".xlsx": excel_writer,
 }
-"""How a file's name ends -> what writes it."""
+"""Suffix of a file -> function that writes it."""
 HEADERS: dict[str, Callable[[Path], Sequence[str]]] = {
     ".csv": csv_header,
     ".tsv": partial(csv_header, separator="\t"),
@@ -61,7 +61,7 @@ HEADERS: dict[str, Callable[[Path], Sequence[str]]] = {
     ".parquet": lambda path: open_parquet(path, TableOptions()).columns,
     ".xlsx": lambda path: open_excel(path, TableOptions()).columns,
 }
-"""How a file's name ends -> what reads its columns as the writer has written them."""
+"""Suffix of a file -> function that reads the columns of a table we wrote."""
 BINARY = (".parquet", ".xlsx")
 OTHER_SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 NAMED_ROWS = 10
@@ -70,11 +70,11 @@ logger = logging.getLogger(__name__)
 
 
 def open_table(path: Path, options: TableOptions) -> Table:
-    """Open a file of rows by the end of its name.
+    """Open a table in the format of its suffix.
 
     Raises:
-        ConfigError: An option that this kind of file has no use for.
-        DataError: Not such a file; names it.
+        ConfigError: An option does not apply to this format.
+        DataError: Not a valid table; names the file.
     """
     opener = OPENERS.get(path.suffix.lower())
     if opener is None and path.is_dir():
@@ -88,9 +88,9 @@ def open_table(path: Path, options: TableOptions) -> Table:
             f"{path} is not a table that can be read: {first}give a file whose name ends in "
             f"{', '.join(OPENERS)}."
         )
-    useless = set(options.given) - OPTIONS_OF.get(opener, set()) - {"--normalize-labels"}
-    if useless:
-        raise ConfigError(f"{path} is no file for {', '.join(sorted(useless))}: leave it out.")
+    unused = set(options.given) - OPTIONS_OF.get(opener, set()) - {"--normalize-labels"}
+    if unused:
+        raise ConfigError(f"{path} is no file for {', '.join(sorted(unused))}: leave it out.")
     return opener(path, options)
 
 
@@ -108,8 +108,8 @@ def table_writer(path: Path, columns: Sequence[str]) -> AbstractContextManager[W
         A context manager of a function that writes one row.
 
     Raises:
-        ConfigError: The file's name does not say a format that can be written.
-        DataError: A column comes twice, or the format cannot hold so many rows or columns.
+        ConfigError: The suffix is not one of a format that can be written.
+        DataError: A column is given twice, or the format cannot hold so many rows or columns.
     """
     twice = repeated_name(columns)
     if twice is not None:
@@ -118,10 +118,10 @@ def table_writer(path: Path, columns: Sequence[str]) -> AbstractContextManager[W
 
 
 def require_writable_table(path: Path) -> None:
-    """Raise a ConfigError unless a table can be written to `path`: for before any work.
+    """Raise a ConfigError unless a table can be written to `path`, before any work is done.
 
-    The name of the file, or of the one that it links to, says the format; to a pipe or a device
-    goes CSV where its name says nothing else.
+    The suffix of the file, or of the one that it links to, determines the format; it is CSV for a
+    pipe or a device without one.
     """
     suffix = _format_of(path)
     if suffix in BINARY and is_special(path):
@@ -131,7 +131,7 @@ def require_writable_table(path: Path) -> None:
 
 
 def read_column_names(path: Path) -> list[str]:
-    """Return the columns of a table as `table_writer` writes it; none if it is no such file."""
+    """Return the columns of a table written by `table_writer`; none if it is no such file."""
     try:
         return list(HEADERS[_format_of(path)](path))
     except (MvcnError, csv.Error, OSError, ValueError, RecursionError):
@@ -157,28 +157,29 @@ def read_table(
     images: Path | None = None,
     options: TableOptions | None = None,
 ) -> Corpus:
-    """Read a file with one post a row, in its order; the kind of file is in its name.
+    """Read a table with one post per row, in the format of its suffix.
 
     Columns are ``text`` and ``image``, one of which may be missing, and optionally ``label``,
-    ``id``, ``text_label``, ``image_label``, ``attributes`` (words for what is in the image) and
-    ``split``, under these names or those in `mvcn.data.formats.columns.ALIASES`; the log says which
-    were read. An image is a path inside the file's folder, base64 text, or bytes. Images inside
-    Parquet and JSON lines are read when they are needed, base64 text in CSV at once. Without ids, a
-    post's id is the number of its row. Whole numbers among labels and ids, as in ``1.0``, are
+    ``id``, ``text_label``, ``image_label``, ``attributes`` (words that describe the image) and
+    ``split``, under these names or those in `mvcn.data.formats.columns.ALIASES`; those that were
+    read are logged. An image is a path inside the file's folder, base64 text, or bytes. Images
+    inside Parquet and JSON lines are read on demand, base64 text in CSV immediately. Without ids,
+    a post's id is the number of its row. Integers among labels and ids, such as ``1.0``, are
     written without a fraction. Classes are the labels in alphabetical order, numbers by size.
 
     Args:
         path: CSV or TSV, JSON lines or list, Parquet, or an Excel workbook; see
             `mvcn.data.table.OPENERS`.
-        splits: Which posts to return, by their split, where any row has one. Those of a row
-            without one, or with one that is none of ours, are then left out and counted.
-        columns: Our name of a column -> its name in the file, "" for one that is not to be read.
-        images: What image paths are relative to, and must stay inside; else the file's folder.
+        splits: Splits of the posts to return, if any row has one. Posts of no split or of an
+            unknown one are then left out and counted.
+        columns: Our name of a column -> its name in the file; "" to ignore it.
+        images: Folder that image paths are relative to and must stay inside; by default that of
+            the file.
         options: How rows are read.
 
     Raises:
-        ConfigError: `columns` names a column that is not one of ours, or one of theirs twice.
-        DataError: Not such a file; names the file and, where there are some, the first rows.
+        ConfigError: `columns` has an unknown name, or maps two of ours to one column.
+        DataError: The file is invalid; names it and the first bad rows, if any.
     """
     table = open_table(path, options or TableOptions())
     if images is not None and not images.is_dir():
@@ -195,19 +196,19 @@ def corpus_of_table(
     splits: Collection[str] | None = None,
     options: TableOptions | None = None,
 ) -> Corpus:
-    """Make posts of the rows of a table, and log which columns they were made of.
+    """Convert the rows of a table to posts, and log which columns were read.
 
     Args:
-        table: The rows, with the names of their columns.
-        where: Where they come from, for errors.
-        folder: What image paths are relative to.
-        columns: Our name of a column -> theirs, where it is not to be found by its name.
-        splits: Which posts to return, where any row has a split.
+        table: The rows and their columns.
+        where: Location of the table, for errors.
+        folder: Folder that image paths are relative to.
+        columns: Our name of a column -> its name in the table, where not found by its name.
+        splits: Splits of the posts to return, if any row has one.
         options: How rows are read.
 
     Raises:
         ConfigError: See `mvcn.data.formats.columns.find_columns`.
-        DataError: A row or a column is not as it should be.
+        DataError: A row or a column is invalid.
     """
     options = options or TableOptions()
     if not table.columns:
@@ -237,17 +238,17 @@ def corpus_of_rows(
     *,
     normalize: bool = False,
 ) -> Corpus:
-    """Make posts of rows that have columns.
+    """Convert rows to posts.
 
     Args:
-        rows: In their order.
-        where: Where they come from, for errors.
-        folder: What image paths are relative to.
-        names: Our name of each column -> theirs, "" for one that there is not.
-        normalize: Whether labels that differ in case or whitespace alone are one class.
+        rows: Rows in order.
+        where: Location of the rows, for errors.
+        folder: Folder that image paths are relative to.
+        names: Our name of each column -> its name in the rows; "" for a missing one.
+        normalize: Whether labels that differ only in case or whitespace are one class.
 
     Raises:
-        DataError: Rows are not as they should be; names the first of them and their number.
+        DataError: Rows are invalid; names the first of them and counts all.
     """
     read = _ReadPosts(where)
     found = {ours: theirs for ours, theirs in names.items() if theirs}
@@ -264,7 +265,7 @@ def corpus_of_rows(
 
 
 class _ReadPosts:
-    """The posts of a file as they are read, and what is wrong with other rows."""
+    """The posts read so far, and the errors of other rows."""
 
     def __init__(self, where: str) -> None:
         self.posts: list[Post] = []
@@ -276,10 +277,10 @@ class _ReadPosts:
         self._replaced: list[str] = []
 
     def add(self, post: Post, where: str, replaced: int) -> None:
-        """Take a post in, and note in how many of its cells surrogates were replaced.
+        """Add a post; `replaced` is the number of its cells with replaced surrogates.
 
         Raises:
-            DataError: Another one had its id.
+            DataError: Another post has its id.
         """
         if post.id in self._where_of:
             raise DataError(
@@ -294,16 +295,16 @@ class _ReadPosts:
         self.posts.append(post)
 
     def refuse(self, error: DataError) -> None:
-        """Note what is wrong with a row."""
+        """Record the error of a row."""
         self._num_refused += 1
         if len(self._refused) < NAMED_ROWS:
             self._refused.append(str(error))
 
     def finish(self) -> None:
-        """Log what was replaced.
+        """Log replaced surrogates.
 
         Raises:
-            DataError: There were bad rows, none at all, or labels that are nearly the same.
+            DataError: Rows were bad, there are none, or labels differ only in case or whitespace.
         """
         if self._num_refused == 1:
             raise DataError(self._refused[0])
@@ -324,11 +325,11 @@ class _ReadPosts:
 
 
 def _no_rows(where: str) -> str:
-    return f"{where} has no rows below its header: add one row a post."
+    return f"{where} has no rows below its header: add one row per post."
 
 
 def _require_distinct(labels: Mapping[str, str]) -> None:
-    """Raise a DataError where two labels differ in case or whitespace alone."""
+    """Raise a DataError if two labels differ only in case or whitespace."""
     seen: dict[str, str] = {}
     for label, where in labels.items():
         other = seen.setdefault(" ".join(label.split()).casefold(), label)
@@ -340,7 +341,7 @@ def _require_distinct(labels: Mapping[str, str]) -> None:
 
 
 def _in_order(names: Collection[str]) -> tuple[str, ...]:
-    """Return class names in alphabetical order; whole numbers by size."""
+    """Return class names in alphabetical order; integers by value."""
     if all(n.removeprefix("-").isdecimal() for n in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))

@@ -1,4 +1,4 @@
-"""Texts: the codec of a file, characters that are none, and whitespace."""
+"""Texts: codecs of files, surrogates, and invisible characters."""
 
 import codecs
 import logging
@@ -18,11 +18,11 @@ ODD_WHITESPACE = re.compile(r"^\s+|\s+$|\s{2,}")
 INVISIBLE_KINDS = frozenset(("Cc", "Cf", "Zl", "Zp", "Zs"))
 """Categories of Unicode: controls, formats such as joiners and byte-order marks, and whitespace."""
 INVISIBLE = frozenset("\u034f\u115f\u1160\u2800\u3164\ufe0e\ufe0f\uffa0")
-"""Characters of other categories that show nothing alone: fillers, an empty Braille pattern, and
-marks that change the character before them."""
+"""Invisible characters of other categories: fillers, the empty Braille pattern, and variation
+selectors."""
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its prefix
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -31,38 +31,38 @@ MARKS = (
 ARCHIVE = b"PK\3\4"
 SHOWN_CHARACTERS = 60
 LONG_RUN = 2.5
-"""Bytes above 127 side by side, on average, from which on a text is in no Latin alphabet."""
+"""Mean length of runs of bytes above 127 from which a text is not in a Latin alphabet."""
 MIN_SHARE = 0.8
-"""Of the characters that must be of the codec's own alphabet for it to be guessed."""
+"""Minimum share of characters in the codec's alphabet for the codec to be suggested."""
 ALPHABETS = {
     "cp932": ("HIRAGANA", "KATAKANA", "CJK UNIFIED", "IDEOGRAPHIC", "FULLWIDTH"),
     "cp949": ("HANGUL SYLLABLE",),
     "cp1251": ("CYRILLIC SMALL",),
     "gb18030": ("CJK UNIFIED", "IDEOGRAPHIC", "FULLWIDTH"),
 }
-"""Codec -> how the Unicode names begin of most characters in its texts."""
+"""Codec -> prefixes of the Unicode names of most characters in its texts."""
 
 
 def marked_codec(content: bytes) -> str | None:
-    """Return the codec that a byte-order mark at the beginning names, None without one."""
+    """Return the codec of a leading byte-order mark; None without one."""
     return next((codec for mark, codec in MARKS if content.startswith(mark)), None)
 
 
 def decode(content: bytes, path: Path | str, encoding: str | None = None) -> tuple[str, str]:
-    """Return the text of a file without its byte-order mark, and the codec that it was read by.
+    """Return the text of a file without byte-order mark, and the codec used.
 
     Args:
-        content: The file.
-        path: Its name, for errors; a text that says which line the content is.
-        encoding: Any Python codec for text; else what a byte-order mark says, else UTF-8.
+        content: Bytes of the file.
+        path: Its name, for errors; a string if `content` is a single line.
+        encoding: A Python codec; None for that of the byte-order mark, else UTF-8.
 
     Raises:
         ConfigError: There is no such codec.
-        DataError: The content is not in that encoding, or contains a NUL; names the line, and a
+        DataError: The content is not in that encoding, or contains NUL; names the line and a
             codec that fits.
     """
     if content.startswith(ARCHIVE):
-        raise DataError(f"{path} is an Excel workbook or an archive: give it its own suffix.")
+        raise DataError(f"{path} is an Excel workbook or an archive: give it the right suffix.")
     codec = encoding or marked_codec(content) or "utf-8"
     try:
         text = content.decode(codec)
@@ -98,7 +98,7 @@ def _undecodable(content: bytes, path: Path | str, codec: str, error: UnicodeDec
     what = f"byte {position} ({content[position]:#04x}) is not {_title(codec)}"
     own = marked_codec(content) or ("utf-8" if _is_utf8(content) else None)
     if own == codec:
-        return f"{path} begins as {_title(codec)}, but ends early or is damaged: save it again."
+        return f"{path} starts as {_title(codec)}, but is truncated or damaged: save it again."
     if own is not None:
         return f"{where}: {what}, but the file is {_title(own)}: leave --encoding out."
     others = [line for line in content.splitlines() if not line.isascii() and _is_utf8(line)]
@@ -130,7 +130,7 @@ def _suggestion(codec: str, what: str, line: str) -> str:
 
 
 def _guess(content: bytes) -> str | None:
-    """Return a codec that reads the complete content, and in which its letters make words."""
+    """Return a codec that decodes the content into letters of its alphabet, if any."""
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
     is_latin = sum(runs) < LONG_RUN * len(runs)
     codecs_to_try = (
@@ -147,7 +147,7 @@ def _guess(content: bytes) -> str | None:
 
 
 def _share(text: str, codec: str) -> float:
-    """Return the share of the characters beyond ASCII that are of the codec's own alphabet."""
+    """Return the share of non-ASCII characters that belong to the codec's alphabet."""
     beyond = [unicodedata.name(character, "") for character in text if character > "\x7f"]
     if codec == "cp932" and not any(name.startswith(("HIRAGANA", "KATAKANA L")) for name in beyond):
         return 0.0
@@ -172,14 +172,14 @@ class ReplacedText(NamedTuple):
 
     text: str
     num_replaced: int
-    """Lone surrogates that are U+FFFD now."""
+    """Number of lone surrogates replaced by U+FFFD."""
 
 
 def replace_surrogates(text: str) -> ReplacedText:
-    r"""Return a text whose surrogate pairs are characters and whose lone surrogates are U+FFFD.
+    r"""Return a text with surrogate pairs combined and lone surrogates replaced by U+FFFD.
 
-    Lone surrogates come from JSON such as ``"\ud83d"``, from texts that end in the middle
-    of a character, and from bytes of command lines and file names that are not UTF-8.
+    Lone surrogates come from JSON such as ``"\ud83d"``, from truncated characters, and from
+    command lines and file names that are not UTF-8.
     """
     if text.isascii() or SURROGATE.search(text) is None:
         return ReplacedText(text, 0)
@@ -188,7 +188,7 @@ def replace_surrogates(text: str) -> ReplacedText:
 
 
 def has_text(text: str) -> bool:
-    """Return whether a text has a character that is seen; invisible ones alone are no text."""
+    """Return whether a text has a visible character."""
     return any(
         character not in INVISIBLE and unicodedata.category(character) not in INVISIBLE_KINDS
         for character in text

@@ -301,7 +301,7 @@ def test_ids_are_read_as_they_were_or_refused(ids):
 
 @pytest.mark.parametrize("post_id", ["", " a", "a\t", "a\nb", "a\r", "\ufeffa", "\ud800"])
 def test_refuses_ids_that_do_not_fit_a_line(tmp_path, post_id):
-    with pytest.raises(DataError, match="cannot be written on a line of its own"):
+    with pytest.raises(DataError, match="cannot be written on a single line"):
         write_splits(tmp_path, {"dev": [Post(post_id, "", None, "x")]}, POSTS, {})
 
 
@@ -350,7 +350,7 @@ def test_does_not_overwrite_unless_told_to(tmp_path, name, message):
 def test_splits_are_for_the_posts_that_they_were_made_for(tmp_path, changed):
     write_splits(tmp_path, PARTS, POSTS, {})
     assert posts_of_id_file(Corpus(POSTS, ()), tmp_path, "dev") == POSTS[3:]
-    with pytest.raises(DataError, match=r"made for other posts .* anew by mvcn split"):
+    with pytest.raises(DataError, match=r"made for other posts .* again by mvcn split"):
         posts_of_id_file(Corpus(changed, ()), tmp_path, "train")
 
 

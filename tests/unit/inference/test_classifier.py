@@ -337,7 +337,7 @@ def test_an_unknown_policy_is_refused(trained, generated_posts, policy):
         lambda: list(trained.predict(generated_posts[:2], policy)),
         lambda: trained.evaluate(generated_posts[:2], policy),
     ):
-        with pytest.raises(ConfigError, match="on_bad_image is none of error, blank, drop"):
+        with pytest.raises(ConfigError, match="on_bad_image must be one of error, blank, drop"):
             attempt()
 
 

@@ -1,4 +1,4 @@
-"""Where posts come from: a reader for each kind of dataset, all returning a `Corpus`."""
+"""Readers of datasets, one for each kind, all returning a `Corpus`."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -57,7 +57,7 @@ def read_corpus(
 
     Raises:
         ConfigError: The reader takes no `columns` or `images`.
-        DataError: There is no such reader, or it cannot read what is at `root`.
+        DataError: There is no such reader, or `root` is not such a dataset.
     """
     if name not in DATASETS:
         raise DataError(f"There is no dataset {name!r}: choose one of {', '.join(DATASETS)}.")

@@ -16,16 +16,16 @@ from mvcn.types import Corpus, Post
 CLASS_NAMES = ("not sarcastic", "sarcastic")
 FILES = {"train": "train.txt", "dev": "valid2.txt", "test": "test2.txt"}
 IMAGE_FOLDERS = ("image", "dataset_image")
-"""Ours, and the one that the published archive of the images unpacks to."""
+"""Usual name, and the one in the published archive of images."""
 ATTRIBUTES = Path("extract") / "extract_all"
 FILTERED_WORDS = {
     *("exgag", "sarcasm", "sarcastic", "irony", "ironic", "reposting"),
     *("joke", "jokes", "humour", "humor", "<url>"),
 }
-"""A post with one of them is left out, as the authors do: most of them reveal the label."""
+"""Posts with one of them are left out, as by the authors: most reveal the label."""
 FILTERED = "with a filtered word"
 LENGTHS = (3, 4)
-"""Elements of a line: id, text and one or two labels, of which the last is the human one."""
+"""Number of elements of a line: id, text and one or two labels, the last by annotators."""
 MAX_LINE_CHARACTERS = 100_000
 
 
@@ -34,17 +34,17 @@ def read_hfm(
 ) -> Corpus:
     """Read ``text/train.txt``, ``valid2.txt`` (dev) and ``test2.txt`` below `root`.
 
-    Where one of them is missing, the split is the file whose name `split_of` knows; other ``.txt``
+    If one of them is missing, a file whose name `split_of` recognises is read; other ``.txt``
     files are left out. The last element of a line is the label; posts with one of the authors'
-    filtered words go to ``removed``. Texts keep all their whitespace. Attributes come from
-    ``extract/extract_all``, where it is there. A post has an image if `images`, or else ``image/``
+    filtered words go to ``removed``. Whitespace in texts is kept. Attributes come from
+    ``extract/extract_all``, if it exists. A post has an image if `images`, or else ``image/``
     or ``dataset_image/`` below `root`, holds its ``<id>.jpg``, or has it with another suffix of
     `IMAGE_SUFFIXES`; the others go to `missing_images`.
 
     Args:
         root: Folder of HFM as published, or one that holds it in a subfolder.
-        splits: Which of ``train``, ``dev``, ``test`` to read; by default those that are there.
-            Of the others, the lines are counted.
+        splits: Which of ``train``, ``dev``, ``test`` to read; by default all. Posts of the others
+            are counted.
         images: Folder of the images, or one that holds them in a subfolder.
 
     Raises:
@@ -164,7 +164,7 @@ def _read_attributes(path: Path) -> Mapping[str, tuple[str, ...]]:
 
 
 def _read_literals(path: Path) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the place and the list of each line; nothing in the file is ever executed."""
+    """Yield the location and the list of each line; nothing in the file is executed."""
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if line.strip():
             where = f"{path}, line {number}"
@@ -174,7 +174,7 @@ def _read_literals(path: Path) -> Iterator[tuple[str, list[Any]]]:
 def _parse(line: str, where: str) -> list[Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a backslash in a post is no mistake of ours
+            warnings.simplefilter("ignore")  # of backslashes in posts
             elements = ast.literal_eval(line[:MAX_LINE_CHARACTERS])
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         raise DataError(
@@ -186,7 +186,7 @@ def _parse(line: str, where: str) -> list[Any]:
 
 
 def _image_folder(root: Path, images: Path | None) -> Path:
-    """Return the folder of the images; only one that was asked for must be there."""
+    """Return the folder of the images; only a given one must exist."""
     if images is not None and not images.is_dir():
         raise DataError(f"There is no folder of images {images}: correct --images.")
     usual = [root / name for name in IMAGE_FOLDERS] if images is None else [images]

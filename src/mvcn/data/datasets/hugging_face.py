@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face library `datasets`: saved ones, folders, and names on the hub."""
+"""Datasets of the Hugging Face library `datasets`: saved, in folders, or on the hub."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -15,7 +15,7 @@ from mvcn.files import require_allowed
 from mvcn.types import Corpus, StoredImage
 
 SPLIT_COLUMN = " split"
-"""Where rows carry their split: a name that no column has."""
+"""Added column of the split: a name that no real column has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class DatasetImage(StoredImage):
 @dataclass(frozen=True, slots=True, eq=False)
 class _Split:
     name: str
-    """What ids and errors call it; empty for all of a dataset without splits."""
+    """Name in ids and errors; empty for a dataset without splits."""
     split: str | None
     """``train``, ``dev`` or ``test``."""
     rows: Any
@@ -59,17 +59,17 @@ def read_hugging_face(
     images: Path | None = None,
     options: TableOptions | None = None,
 ) -> Corpus:
-    """Read a dataset that `save_to_disk` wrote, or that `load_dataset` knows by folder or name.
+    """Read a dataset written by `save_to_disk`, or a folder or name for `load_dataset`.
 
-    A name that is no folder here is looked up on the hub and downloaded. Columns are those of a
-    table; labels that the dataset numbers get their names, in its order. Images are read when
-    they are needed. Splits that `split_of` does not know are left out, unless there are no others.
+    A name that is not a local folder is downloaded from the hub. Columns are those of a table;
+    numbered labels are replaced by their names, in the order of the dataset. Images are read on
+    demand. Splits that `split_of` does not recognise are left out, unless there are no others.
 
     Args:
         root: Folder or name.
-        splits: Which of ``train``, ``dev``, ``test`` to read, where there are such.
+        splits: Which of ``train``, ``dev``, ``test`` to read, if the dataset has splits.
         columns: Our name of a column -> its name in the dataset.
-        images: What image paths are relative to, and must stay inside; else `root`.
+        images: Folder that image paths are relative to and must stay inside; by default `root`.
         options: How rows are read.
 
     Raises:
@@ -145,7 +145,7 @@ def _library() -> Any:
 
 
 def _undecoded(dataset: Any, library: Any) -> Any:
-    """Leave images as the bytes of their files: decoding is the same everywhere in our hands."""
+    """Keep images as the bytes of their files, so that all datasets are decoded alike."""
     for name, feature in dataset.features.items():
         if isinstance(feature, library.Image):
             dataset = dataset.cast_column(name, library.Image(decode=False))
@@ -153,7 +153,7 @@ def _undecoded(dataset: Any, library: Any) -> Any:
 
 
 def _splits(loaded: Mapping[str, Any], where: str) -> tuple[list[_Split], dict[str, Any]]:
-    """Return the splits that can be read, and the others by name; without ours, all are read."""
+    """Return the splits to read, and the unknown ones by name; all are read if none is known."""
     known = group_by_split(((name, name) for name in loaded), where)
     if not known:
         marks = loaded if len(loaded) > 1 else [""]
@@ -178,14 +178,14 @@ def _requested(found: list[_Split], splits: Collection[str] | None, where: str) 
 
 
 def _ids(name: str, rows: Any, column: str) -> list[str]:
-    """Return the ids of the posts of a split, as `_rows` would give them."""
+    """Return the ids of the posts of a split, as in `_rows`."""
     if column in rows.features:
         return list(map(str, rows[column]))
     return [f"{name}-{number}" for number in range(1, len(rows) + 1)]
 
 
 def _rows(split: _Split, names: Mapping[str, str], root: str) -> Iterator[Row]:
-    """Yield the rows of one split; without ids, their number in it is their id."""
+    """Yield the rows of one split; without ids, their numbers are the ids."""
     features, name = split.rows.features, split.name
     image = names.get("image", "")
     labels = [names.get(name, "") for name in ("label", "text_label", "image_label")]
@@ -205,6 +205,6 @@ def _rows(split: _Split, names: Mapping[str, str], root: str) -> Iterator[Row]:
 
 
 def _class_names(splits: list[_Split], column: str) -> tuple[str, ...]:
-    """Return the classes in the order of the dataset, where it has one."""
+    """Return the class names in the order of the dataset, if it defines them."""
     features = [one.rows.features.get(column) for one in splits]
     return tuple(dict.fromkeys(name for f in features for name in getattr(f, "names", ())))

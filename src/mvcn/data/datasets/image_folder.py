@@ -1,4 +1,4 @@
-"""A folder of images, with a table of metadata or with a folder for each class."""
+"""Folders of images, with a table of metadata or a folder for each class."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from mvcn.types import Corpus, Post
 CLASS_COLUMNS = {name: name for name in ("id", "text", "image", "label")}
 HIDDEN = "hidden by the dot before its name"
 IGNORED = ("Thumbs.db", "desktop.ini", *NOT_DATA)
-"""What systems put into folders by themselves."""
+"""Files that operating systems create in folders."""
 NAMED = 12
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -32,25 +32,26 @@ def read_image_folder(
     columns: Mapping[str, str] | None = None,
     options: TableOptions | None = None,
 ) -> Corpus:
-    """Read images as Hugging Face's ``imagefolder`` lays them out.
+    """Read images in the layout of Hugging Face's ``imagefolder``.
 
     Either ``metadata.csv`` (or ``.jsonl``, ``.parquet``) names each image under ``file_name``
-    and has the columns of a table, and a warning counts the images that it does not name; or each
-    class has a folder of its images, an image ``cat.jpg`` with its text, if it has one, in
-    ``cat.txt`` (UTF-8) next to it, with suffixes in any case. Both can be in folders below `root`
-    called ``train``, ``validation`` and ``test``, or as `split_of` knows them; images elsewhere are
-    then left out. Without an id column, the id of a post is the path of its image below `root`; of
-    rows without an image of their own, it is the number of the row. Images in no folder of a class
-    are posts without labels. Links are followed. Hidden images count as removed.
+    and has the columns of a table, and a warning counts images without a row; or each class has a
+    folder of images, with the text of ``cat.jpg``, if any, in ``cat.txt`` (UTF-8) next to it, and
+    suffixes in any case. Both can be in folders below `root` with names of splits, such as
+    ``train``, ``validation`` and ``test`` (see `split_of`); images elsewhere are then left out.
+
+    Without an id column, the id of a post is the path of its image below `root`, or the number of
+    its row if it has no image or shares one. Images outside the folders of classes are posts
+    without labels. Links are followed. Hidden images count as removed.
 
     Args:
         root: The folder.
-        splits: Which of ``train``, ``dev``, ``test`` to return posts of, where there are such.
+        splits: Which of ``train``, ``dev``, ``test`` to return, if there are splits.
         columns: Our name of a column of the metadata -> its name there.
         options: How the rows of the metadata are read.
 
     Raises:
-        DataError: Not such a folder; names the file.
+        DataError: The folder has another layout; names the file.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the folder of the images.")
@@ -84,7 +85,7 @@ def _require_labelled_splits(
 
 
 def _splits(root: Path) -> list[tuple[Path, str | None]]:
-    """Return the folders of the splits, or the folder itself where it has none."""
+    """Return the folders of the splits, or the folder itself without any."""
     folders = [(name, root / name) for name in _visible_names(root) if (root / name).is_dir()]
     splits = group_by_split(folders, str(root))
     tables = _tables_in(root)
@@ -98,12 +99,12 @@ def _splits(root: Path) -> list[tuple[Path, str | None]]:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    """Return the tables of metadata in a folder, whatever the case of their names."""
+    """Return the tables of metadata in a folder, with names in any case."""
     return [folder / name for name in _visible_names(folder) if name.lower() in METADATA]
 
 
 def _images_outside(folders: list[Path], root: Path) -> dict[str, list[str]]:
-    """Return what lies next to the folders of the splits -> its images, as paths below `root`."""
+    """Return name next to the folders of the splits -> its images, as paths below `root`."""
     if folders == [root]:
         return {}
     found: dict[str, list[str]] = {}
@@ -154,9 +155,9 @@ def _read_metadata(
 
 
 def _with_paths_as_ids(corpus: Corpus, folder: Path, root: Path) -> Corpus:
-    """Return posts called by the path of their image, or by their row where that is not one's own.
+    """Return posts with the path of their image as id, or their row if the image is shared.
 
-    The ids that they have are the numbers of their rows.
+    Their ids so far are the numbers of their rows.
     """
     paths = {post.id: post.image for post in corpus.posts if isinstance(post.image, Path)}
     counts = Counter(paths.values())
@@ -181,14 +182,14 @@ def _require_once(posts: list[Post], root: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The files of one class, by what they are."""
+    """The files of one class, by kind."""
 
     images: list[Path] = field(default_factory=list)
     texts: dict[str, list[Path]] = field(default_factory=dict)
-    """Path without suffix -> the texts of that name."""
+    """Path without suffix -> texts of that name."""
     others: list[Path] = field(default_factory=list)
     hidden: list[Path] = field(default_factory=list)
-    """What would be an image but for its name."""
+    """Images with hidden names."""
 
 
 def _read_class_folders(folder: Path, root: Path) -> Corpus:
@@ -198,8 +199,8 @@ def _read_class_folders(folder: Path, root: Path) -> Corpus:
     are neither an image nor the text of one are named in the log; hidden images go to ``removed``.
 
     Args:
-        folder: Holds the folders of the classes.
-        root: What the ids of the posts are relative to.
+        folder: Folder with the folders of the classes.
+        root: Folder that the ids of the posts are relative to.
 
     Raises:
         DataError: There are no images, a class has none, or an image is next to the folders.
@@ -225,17 +226,17 @@ def _read_class_folders(folder: Path, root: Path) -> Corpus:
 
 
 def _visible_names(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, in order; hidden files and the system's left out.
+    """Return the sorted names in a folder without hidden files and those of the system.
 
     Raises:
-        DataError: You may not read it.
+        DataError: The folder is not readable.
     """
     require_allowed(folder, DataError, "Folder")
     return sorted(name for name in names_in(folder) if not name.startswith((".", *IGNORED)))
 
 
 def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
-    """Return the files below a folder with the hidden ones; links are followed, circles left."""
+    """Return all files below a folder, also hidden ones; links are followed, except for loops."""
     require_allowed(folder, DataError, "Folder")
     if folder.resolve() in above:
         return []
@@ -251,12 +252,12 @@ def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """Return whether a name is that of an image that is not hidden."""
+    """Return whether a path is that of an image that is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def _sorted(paths: Iterable[Path]) -> _Files:
-    """Return files by what they are; a text without an image is of no use."""
+    """Sort files by kind; texts without an image are among the others."""
     files = _Files()
     for path in paths:
         suffix = path.suffix.lower()
@@ -280,7 +281,7 @@ def _stem(path: Path) -> str:
 
 
 def _require_classes(found: dict[str | None, _Files], folder: Path) -> None:
-    """Raise a DataError where folders hold no images, or are those of a complete dataset."""
+    """Raise a DataError if a class has no images, or a folder seems to be a dataset itself."""
     for name, files in found.items():
         place = folder / str(name)
         if not files.images:
@@ -295,7 +296,7 @@ def _require_classes(found: dict[str | None, _Files], folder: Path) -> None:
 
 
 def _require_no_images(loose: Iterable[Path]) -> None:
-    """Raise a DataError where an image is next to the folders of the classes."""
+    """Raise a DataError if an image is next to the folders of the classes."""
     for path in filter(_is_image, loose):
         raise DataError(
             f"{path} is in no folder of a class, and there is no metadata.csv: move it into one."
@@ -303,7 +304,7 @@ def _require_no_images(loose: Iterable[Path]) -> None:
 
 
 def _require_no_table(loose: Iterable[Path], folder: Path, files: _Files) -> None:
-    """Raise a DataError where images without classes have a table next to them."""
+    """Raise a DataError if images without classes have a table next to them."""
     tables = [p for p in loose if p.suffix.lower() in OPENERS and p.suffix.lower() != ".txt"]
     if files.images and tables:
         raise DataError(
@@ -346,7 +347,7 @@ def _rows(found: dict[str | None, _Files], root: Path) -> Iterator[Row]:
 
 
 def _read_text(paths: list[Path]) -> str:
-    """Return the text of an image; empty where there is none."""
+    """Return the text of an image; empty without one."""
     if not paths:
         return ""
     if len(paths) > 1:

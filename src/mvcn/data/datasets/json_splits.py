@@ -35,17 +35,17 @@ def read_clmlf(
 ) -> Corpus:
     """Read ``train.json``, ``dev.json`` and ``test.json`` below `root`.
 
-    Files can be called by any name that `split_of` knows; other lists are left out. Each is a list
+    Files may have any names that `split_of` recognises; other lists are left out. Each is a list
     of objects with ``id``, ``text`` and ``emotion_label``: 0, 1, 2 for positive, neutral, negative
     (MVSA) where any of the files has a 2, else 0 and 1 for not sarcastic and sarcastic (HFM). A
     post's image is ``<id>.jpg``, or has another suffix of `IMAGE_SUFFIXES`.
 
     Args:
         root: Folder of the lists.
-        splits: Which of them to return posts of; by default all that are there.
-        images: Folder of the images, or one that holds them in a folder of their own; else
+        splits: Which splits to return; by default all.
+        images: Folder of the images, or one with them in a subfolder; by default
             ``dataset_image`` below `root`.
-        text_only: There need be no folder of images.
+        text_only: Do not require a folder of images.
 
     Raises:
         DataError: A list or the folder of images is missing, or an entry is malformed.
@@ -78,7 +78,7 @@ def _pairs(of_splits: Mapping[str, Sequence[Item]]) -> Iterator[tuple[str, Item]
 
 
 def _entry_ids(path: Path) -> list[str]:
-    """Return a name for each post of a list that is left out; other JSON is no list of posts."""
+    """Return a name for each post of a list that is left out; none for other JSON."""
     try:
         content = _parse(path)
     except DataError:
@@ -98,7 +98,7 @@ def _image_folder(root: Path, images: Path | None, text_only: bool) -> Path:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, str, str, int]]:
-    """Yield place, id, text and label of each entry."""
+    """Yield location, id, text and label of each entry."""
     content = _parse(path)
     if not isinstance(content, list) or not content:
         raise DataError(f"{path} is not a list of posts: give a JSON list as CLMLF has it.")
@@ -132,14 +132,14 @@ def read_qmf(
 ) -> Corpus:
     """Read ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` below `root`.
 
-    Files can be called by any name that `split_of` knows, such as ``dev_seen.jsonl``; other JSON
+    Files may have any names that `split_of` recognises, such as ``dev_seen.jsonl``; other JSON
     lines are left out. Each line has ``id``, ``label``, ``text`` and ``img``, a path relative to
-    `images` or else to `root`. QMF's own files for MVSA-Single hold only the posts whose text label
-    equals the image label: an easier task, whose scores compare with no others.
+    `images` or else to `root`. The files of QMF for MVSA-Single contain only posts whose text label
+    equals the image label: an easier task, with scores that are not comparable.
 
     Args:
         root: Folder of the files.
-        splits: Which of them to return posts of; by default all that are there.
+        splits: Which splits to return; by default all.
         images: Folder that image paths are relative to.
         options: How rows are read.
 

@@ -1,4 +1,4 @@
-"""MVSA (Niu et al., MMM 2016): tweets whose text and image were labelled separately."""
+"""MVSA (Niu et al., MMM 2016): tweets with separate labels of text and image."""
 
 import codecs
 import logging
@@ -26,11 +26,11 @@ CONTRADICTORY = "contradictory"
 NO_MAJORITY = "without a majority"
 
 Annotation = tuple[str, str]
-"""What one annotator says of the text and of the image."""
+"""Text label and image label by one annotator."""
 
 
 def merge_labels(text_label: str, image_label: str) -> str | None:
-    """Return the polarity of the post, or None where its text and image contradict each other.
+    """Return the polarity of a post, or None if text and image contradict each other.
 
     Equal labels stay; neutral gives way to the other; positive against negative is contradictory.
 
@@ -45,12 +45,10 @@ def merge_labels(text_label: str, image_label: str) -> str | None:
 def read_mvsa_single(root: Path) -> Corpus:
     """Read ``labelResultAll.txt`` and ``data/<id>.txt`` below `root`, in the file's order.
 
-    A warning counts the texts that have bytes which are no characters.
-
     Posts whose text and image contradict each other go to ``removed["contradictory"]``. A post's
-    image is ``data/<id>.jpg``, or has another suffix of `IMAGE_SUFFIXES`. Images are not looked
-    at: a missing one is found where it is opened. `root` may also hold the dataset in a
-    subfolder, as its archive unpacks.
+    image is ``data/<id>.jpg``, or has another suffix of `IMAGE_SUFFIXES`. Images
+    are not checked: a missing one is detected on opening. The dataset may also be in a subfolder
+    of `root`, as unpacked from its archive. A warning counts texts with undecodable bytes.
 
     Raises:
         DataError: `root` is not the dataset, a row is malformed, or a text is missing.
@@ -61,8 +59,8 @@ def read_mvsa_single(root: Path) -> Corpus:
 def read_mvsa_multiple(root: Path) -> Corpus:
     """Read MVSA-Multiple, laid out as MVSA-Single with three annotations in each row.
 
-    Text and image each get the label that most of the three annotators give; posts without one
-    go to ``removed["without a majority"]``, and what contradicts itself after that to
+    Text and image each get the majority label of the three annotators; posts without one go to
+    ``removed["without a majority"]``, and contradictory majorities to
     ``removed["contradictory"]``.
 
     Raises:
@@ -103,20 +101,20 @@ def _read(
     reasons = {reason: tuple(ids) for reason, ids in removed.items() if ids}
     if undecodable:
         LOG.warning(
-            "%s: %d text(s) have bytes that are no characters and are read as U+FFFD, such as %s.",
+            "%s: %d text(s) have undecodable bytes, which are read as U+FFFD, such as %s.",
             *(folder, len(undecodable), undecodable[0]),
         )
     return Corpus(posts, POLARITIES, reasons, {name: tuple(ids) for name, ids in encoded.items()})
 
 
 def _data_folder(root: Path) -> Path:
-    """Return the folder of the texts and images, whatever the case of its name."""
+    """Return the folder of the texts and images, with a name in any case."""
     names = sorted(name for name in names_in(root) if name.lower() == FOLDER)
     return root / (FOLDER if FOLDER in names or not names else names[0])
 
 
 def _majorities(annotations: list[Annotation]) -> Annotation | None:
-    """Return the text label and the image label of most annotators, if there are such."""
+    """Return the majority text label and image label, if both exist."""
     votes = [Counter(labels).most_common(1)[0] for labels in zip(*annotations, strict=True)]
     if any(count <= len(annotations) / 2 for _, count in votes):
         return None
@@ -194,10 +192,10 @@ def _read_text(path: Path) -> tuple[str, str]:
 def _decode(content: bytes) -> tuple[str, str]:
     """Return text and encoding: UTF-8 where that is valid, else GB18030 as for a quarter of them.
 
-    A text with the byte-order mark of UTF-16, which neither is valid with, is read as that.
+    A text with the byte-order mark of UTF-16 is decoded as UTF-16.
 
-    Latin-1 would silently garble their quotes and ellipses. All published texts decode without
-    loss; a byte that is wrong in both encodings becomes a replacement character, since
+    Latin-1 would silently garble quotes and ellipses. All published texts decode without loss; a
+    byte that is invalid in both encodings becomes a replacement character, since
     one wrong character does not make a post useless.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

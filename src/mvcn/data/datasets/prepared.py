@@ -1,8 +1,8 @@
-"""Prepared posts: one folder of Parquet files that every command reads, whatever they came from.
+"""Prepared datasets: a folder of Parquet files that every command reads.
 
-Images are the dataset's own files, byte for byte, so that every score stays the same; what is known
-of them is kept next to them, so that nothing decodes them to learn it again. The columns are also
-what Hugging Face's library `datasets` expects of posts with images.
+Images are the original files, byte for byte, so that scores do not change; their facts are stored
+with them, so that they need not be decoded again. The columns are also those that the library
+`datasets` of Hugging Face expects.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from mvcn.types import Corpus, ImageFacts, Post
 FORMAT = 1
 INDEX_FILE = "dataset.json"
 PLAN_FILE = "plan.json"
-"""There while the folder is being filled; says of which posts."""
+"""Exists while the folder is being written, and identifies the posts."""
 FOLDER = "data"
 UNSPLIT = "posts"
-"""What files of posts that belong to no split are called."""
+"""Name of the files of posts of no split."""
 FILE_SPLITS = (*SPLITS, UNSPLIT)
 SPLIT_KEY = "part"
-"""Key of the index: which of `FILE_SPLITS` a file is of."""
+"""Key of the index: which of `FILE_SPLITS` a file belongs to."""
 TRUNCATED = "truncated_images"
-"""Key of the index: id of a post -> how much of its image's file is there."""
+"""Key of the index: id of a post -> remark on its truncated image."""
 FACTS = ("digest", "width_px", "height_px", "perceptual_hash", "contrast", "problem")
 SCHEMA = pa.schema(
     [
@@ -51,21 +51,20 @@ SCHEMA = pa.schema(
         ("image_contrast", pa.float64()),
         ("image_problem", pa.string()),
     ],
-    # Tells `datasets` that the column is one of images.
+    # Marks the column as images for the library `datasets`.
     metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})},
 )
 
 
 def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpus:
-    """Read a folder that `prepare` has filled; images are read when they are needed.
+    """Read a folder written by `prepare`; images are read on demand.
 
     Args:
         root: The folder.
-        splits: Which of ``train``, ``dev``, ``test`` to read, where there are such; by default all
-            posts.
+        splits: Which of ``train``, ``dev``, ``test`` to read, if there are splits; by default all.
 
     Raises:
-        DataError: Not such a folder, or one that is not complete.
+        DataError: Not such a folder, or an incomplete one.
     """
     index = _read_index(root)
     try:
@@ -100,18 +99,18 @@ def _read_index(root: Path) -> Mapping[str, Any]:
         )
     index = parse_json(path)
     if index.get("format") != FORMAT:
-        raise DataError(f"{path} is of a format that is not known here: prepare the posts anew.")
+        raise DataError(f"{path} has an unknown format: prepare the posts again.")
     if index.get("fingerprint") != digest_of(index):
-        raise _damaged(path, "it was changed since it was written")
+        raise _damaged(path, "it was changed after it was written")
     return index
 
 
 def _read_shard(
     path: Path, record: Mapping[str, Any], truncated: Mapping[str, str]
 ) -> Iterator[tuple[Post, ImageFacts | None]]:
-    """Yield each post of one file, and what is known of its image, without reading any image."""
+    """Yield each post of a file and the facts of its image, without reading images."""
     if "/" in str(record["file"]) or not path.is_file():
-        raise DataError(f"{path} is missing: prepare the posts anew.")
+        raise DataError(f"{path} is missing: prepare the posts again.")
     columns = [name for name in SCHEMA.names if name != "image"]
     split = None if record[SPLIT_KEY] == UNSPLIT else str(record[SPLIT_KEY])
     digest = hashlib.blake2b(digest_size=16)
@@ -154,19 +153,19 @@ def _post(
 
 
 def canonical(row: Mapping[str, Any]) -> bytes:
-    """Return what a row says, its image by the digest."""
+    """Return a row as bytes for a digest, with its image replaced by the image's digest."""
     return repr([row[name] for name in SCHEMA.names if name != "image"]).encode()
 
 
 def digest_of(index: Mapping[str, Any]) -> str:
-    """Return a digest of an index, its own digest aside; it covers those of all shards."""
+    """Return a digest of an index without its own digest; it covers those of all shards."""
     content = {key: value for key, value in index.items() if key != "fingerprint"}
     text = json.dumps(content, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def parse_json(path: Path) -> dict[str, Any]:
-    """Return the mapping in a file that `prepare` has written; raises a DataError otherwise."""
+    """Return the mapping in a JSON file written by `prepare`, or raise a DataError."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -179,4 +178,4 @@ def parse_json(path: Path) -> dict[str, Any]:
 def _damaged(path: Path, why: str) -> DataError:
     if (forbidden := why_not_allowed(path)) is not None:
         return DataError(f"{path} {forbidden}")
-    return DataError(f"{path} is damaged ({why}): prepare the posts anew.")
+    return DataError(f"{path} is damaged ({why}): prepare the posts again.")

@@ -1,4 +1,4 @@
-"""Datasets of WebDataset: tar files whose members share a name for each post."""
+"""WebDataset: tar files in which the members of a post share a name."""
 
 import hashlib
 import json
@@ -31,17 +31,17 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 TEXT_SUFFIXES = {"txt": "text", "cls": "label"}
-"""Suffix of a member that holds text -> the column that it is, unless a member has its name."""
+"""Suffix of a text member -> its column, unless another member has that name."""
 TEXTS = frozenset([*TEXT_SUFFIXES, *TEXT_SUFFIXES.values(), "caption"])
-"""How names of members end that hold text."""
+"""Suffixes of text members."""
 SAMPLES_AT_ONCE = 256
 META = re.compile(r"__[^/]*__($|/)")
-"""Members that WebDataset keeps for itself."""
+"""Members reserved by WebDataset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What makes one post."""
+    """The members of one post."""
 
     shard: StoredFile
     number: int
@@ -49,7 +49,7 @@ class Sample:
     key: str
     """Path of its members up to the first dot of the last name."""
     members: Mapping[str, TarMember]
-    """What follows that dot, in lower case -> member."""
+    """Suffix after that dot, in lower case -> member."""
 
 
 def read_webdataset(
@@ -64,20 +64,20 @@ def read_webdataset(
 
     A post is a sample: ``key.jpg`` (or another image) with ``key.txt``, ``key.text`` or the field
     ``text`` or ``caption`` of ``key.json``, and ``key.cls``, ``key.label`` or the field ``label``;
-    other fields and members are columns as those of a table. Texts are read at once, images when
-    they are needed. A post's id is its key, or ``shard/key`` for all posts where two shards have
-    the same key. A shard called by a split (``train-0001.tar``, ``val/0001.tar``) belongs to it,
-    unless a field ``split`` says otherwise.
+    other fields and members are columns like those of a table. Texts are read immediately, images
+    on demand. A post's id is its key, or ``shard/key`` for all posts if two shards have the same
+    key. A shard named after a split (``train-0001.tar``, ``val/0001.tar``) belongs to it, unless
+    a field ``split`` overrides it.
 
     Args:
         root: A tar file, a folder of them, or a pattern such as ``shards/{00000..00010}.tar``.
-        splits: Which of ``train``, ``dev``, ``test`` to read, where there are such.
-        columns: Our name of a column -> a field, or what follows the first dot of a member's name.
-        images: What image paths in a field are relative to, and must stay inside.
+        splits: Which of ``train``, ``dev``, ``test`` to read, if there are splits.
+        columns: Our name of a column -> a field, or a member's name after the first dot.
+        images: Folder that image paths in a field are relative to and must stay inside.
         options: How rows are read.
 
     Raises:
-        ConfigError: `columns` names a column that is not one of ours, or one of theirs twice.
+        ConfigError: `columns` has an unknown name, or maps two of ours to one column.
         DataError: The library is not installed, or a shard is damaged; names shard and member.
     """
     shards = find_files([str(root)], TAR_SUFFIXES, "tar file")
@@ -91,7 +91,7 @@ def read_webdataset(
     given = [name for name in repeated if name in (columns or {}).values()]
     table = Table(
         tuple(dict.fromkeys([*names, *given, *split])),
-        lambda: (),  # what a member is, its name tells
+        lambda: (),  # names suffice to tell members apart
         lambda names: _rows(samples, shard_splits, names or {}),
     )
     place = ImageFolder(images or (root if root.is_dir() else root.parent))
@@ -122,7 +122,7 @@ def _splits(shards: Sequence[StoredFile], root: Path) -> dict[StoredFile, str | 
             f"such as {unnamed[0]}: rename them, or choose shards by a pattern such as "
             "'train-*.tar'."
         )
-    if set(splits.values()) == {"train"}:  # as datasets without splits are called
+    if set(splits.values()) == {"train"}:  # usual for datasets without splits
         return dict.fromkeys(shards)
     return splits
 
@@ -140,8 +140,8 @@ def read_samples(shard: StoredFile) -> Iterator[Sample]:
     and so are hidden ones and those of ``__MACOSX``, which are counted in the log.
 
     Raises:
-        DataError: Not a complete tar file, a name that comes twice, or the members of one sample do
-            not follow each other.
+        DataError: The tar file is incomplete, a name occurs twice, or the members of a sample are
+            not adjacent.
     """
     group_by_keys = _library()
     seen: set[str] = set()
@@ -170,7 +170,7 @@ def read_samples(shard: StoredFile) -> Iterator[Sample]:
 
 
 def _files(shard: StoredFile, hidden: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield members as the library WebDataset wants them, and append the names of hidden ones."""
+    """Yield members in the form of the library WebDataset, and append the names of hidden ones."""
     for member in read_members(shard):
         name = member.name.removeprefix("./")
         *folders, last = name.split("/")
@@ -184,8 +184,8 @@ def columns_of(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[str, .
     """Return the names of the columns that `row_of` gives the first samples; none for none.
 
     Returns:
-        Those to choose from, and those whose cells are the text, the label or the image already,
-        such as ``txt``.
+        Those to choose from, and those that repeat the text, the label or the image, such as
+        ``txt``.
     """
     columns: dict[str, None] = {}
     repeated: dict[str, None] = {}
@@ -199,7 +199,7 @@ def columns_of(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[str, .
 
 
 def _taken(sample: Sample, cells: Mapping[str, Any]) -> list[str]:
-    """Return the columns whose cell is that of the column text, label or image, too."""
+    """Return the columns whose cell is also that of the column text, label or image."""
     images = _images(sample)
     texts = [
         suffix
@@ -212,20 +212,20 @@ def _taken(sample: Sample, cells: Mapping[str, Any]) -> list[str]:
 
 
 def row_of(sample: Sample, names: Mapping[str, str]) -> Row:
-    """Return a sample as a row, its texts read and its image left where it is.
+    """Return a sample as a row, with its texts read and a reference to its image.
 
-    Its columns are the fields of its ``json`` member, its other members by what follows the dot
-    in their name, and of them ``id`` (the key), ``text`` (the member ``text`` or ``txt``, else the
+    Its columns are the fields of its ``json`` member, its other members by the part of their name
+    after the dot, and ``id`` (the key), ``text`` (the member ``text`` or ``txt``, else the
     field ``text``, else ``caption``), ``label`` (the member ``label`` or ``cls``, else the field)
-    and ``image``. A member that is neither an image nor one of `TEXTS` is read as text where
-    `names` asks for it.
+    and ``image``. A member that is neither an image nor one of `TEXTS` is read as text if
+    it is in `names`.
 
     Args:
-        sample: Of a shard.
-        names: Our name of each column -> theirs.
+        sample: A sample of a shard.
+        names: Our name of each column -> its name in the file.
 
     Raises:
-        DataError: It has several images, and `names` does not say which.
+        DataError: It has several images, and `names` selects none.
     """
     where = f"{sample.shard.path}, sample {sample.key}"
     cells = _fields(sample, names)
@@ -256,7 +256,7 @@ def _library() -> Any:
 
 
 def _fields(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of the JSON member; those that are read cannot be where it is damaged."""
+    """Return the fields of the JSON member; all requested cells are unreadable if it is damaged."""
     if "json" not in sample.members:
         return {}
     try:
@@ -284,7 +284,7 @@ def _content(member: TarMember) -> bytes:
 
 
 def _image(sample: Sample, where: str) -> TarMember | None:
-    """Return the one image of a sample, and rather one without a further suffix."""
+    """Return the only image of a sample, preferring one without a further suffix."""
     plain = _images(sample)
     if len(plain) > 1:
         raise DataError(
@@ -295,19 +295,19 @@ def _image(sample: Sample, where: str) -> TarMember | None:
 
 
 def _images(sample: Sample) -> list[str]:
-    """Return the members that may be the image, those with a further suffix only without others."""
+    """Return candidates for the image; those with a further suffix only if there is no other."""
     suffixes = [name for name in sample.members if name.rpartition(".")[2] in IMAGE_SUFFIXES]
     return [name for name in suffixes if name in IMAGE_SUFFIXES] or suffixes
 
 
 class TarRows(RowFile):
-    """A shard of a WebDataset as rows of posts, all of them in one group.
+    """A shard of a WebDataset as rows of posts, all in one group.
 
     Args:
-        file: The tar file, whose members are listed at once.
+        file: The tar file, whose members are listed immediately.
 
     Raises:
-        DataError: Not such a file, or a damaged one.
+        DataError: The file is not a valid shard.
     """
 
     def __init__(self, file: StoredFile) -> None:
@@ -315,17 +315,17 @@ class TarRows(RowFile):
         self._version = version_of(file)
         self._samples = list(read_samples(file))
         self.rows_of_groups = (len(self._samples),)
-        # Of the first samples, as text; members that are the text or the image already apart.
+        # Columns of the first samples, as text, without those that repeat the text or the image.
         names, self.repeated_columns = columns_of(self._samples)
         self.schema = pa.schema([pa.field(name, pa.string()) for name in names])
 
     def sample(self) -> Iterable[Mapping[str, Any]]:
-        """Return nothing: what a member is, its name tells."""
+        """Return nothing: names suffice to tell members apart."""
         return ()
 
     @property
     def digest(self) -> str:
-        """Of the names, places and sizes of all members."""
+        """Digest of the names, offsets and sizes of all members."""
         digest = hashlib.blake2b(digest_size=16)
         for sample in self._samples:
             for member in sample.members.values():

@@ -1,4 +1,4 @@
-"""Which column of a file is the text, the image, the label, the id and the split of a post."""
+"""Finding the columns of a file that are the text, image, label, id and split of a post."""
 
 import difflib
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("id", "text", "image", "label", "text_label", "image_label", "attributes", "split")
 ANNOTATIONS = ("label", "text_label", "image_label")
-"""What prediction does not read."""
+"""Columns that prediction ignores."""
 MODALITIES = ("text", "image")
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "id": (
@@ -54,38 +54,38 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     ),
     "split": ("splits", "subset", "fold", "set", "part", "partition", "data_split", "split_name"),
 }
-"""Our name of a column -> its other usual names; case, spaces, ``_``, ``-``, ``.`` aside."""
+"""Our name of a column -> its aliases, ignoring case, spaces, ``_``, ``-`` and ``.``."""
 IMAGE_ALIASES_BY_CONTENT = (
     *("path", "paths", "file", "files", "filepath", "file_path", "url", "urls", "link", "src"),
     *("image_url", "img_url", "image_link", "photo_url", "picture_url", "media_url", "image_id"),
     *("img_id", "attachment", "location", "key", "name"),
 )
-"""Names of columns of images, where no other fits and their cells look like images."""
+"""Aliases of the image column that are used only if the cells look like images."""
 MIN_LIKENESS = 0.8
-"""Of a column's name to one of ours, from which on it must be a typing error."""
+"""Minimum similarity of a column's name to one of ours for it to be a typing error."""
 SEPARATED = re.compile(r"[,;:|^\t\"]")
-"""What a name contains that is a header whose separator is not known."""
+"""Characters in the name of a column that show a wrong separator."""
 MIN_SHARE = 0.5
-"""Of the cells of a column that must look like images for the column to be one of images."""
+"""Minimum share of cells that look like images in a column of images."""
 MIN_WORDS = 2
 MIN_LETTERS = 4
-"""Of the longest word of a text of few words, and of a text without spaces between words."""
+"""Of the longest word in a text of few words, and of a text in a script without spaces."""
 IMAGE_NAME = re.compile(
     r"[^\r\n]{1,1000}\.(jpe?g|jpe|jfif|png|gif|webp|bmp|tiff?|avif|jp2)([?#]\S*)?", re.IGNORECASE
 )
 IMAGE_TEXTS = ("data:image/", "/9j/", "iVBOR", "R0lGOD", "UklGR")
-"""How images as base64 text begin."""
+"""First characters of images as base64 text."""
 NAMED = 12
 
 Sample: TypeAlias = Callable[[], Iterable[Mapping[str, Any]]]
-"""Returns the cells of the first rows of a file; called only where names do not suffice."""
+"""Returns the cells of the first rows of a file; called only if names do not suffice."""
 
 
 def check_names(columns: Mapping[str, str] | None) -> dict[str, str]:
-    """Return `columns`, which map our name of a column to its name in a file.
+    """Return `columns`, a mapping of our name of a column to its name in a file.
 
     Raises:
-        ConfigError: A name that is not one of ours, or one of theirs for two of ours.
+        ConfigError: An unknown name, or two of ours that are mapped to one column.
     """
     given = dict(columns or {})
     unknown = [name for name in given if name not in COLUMNS]
@@ -100,12 +100,12 @@ def check_names(columns: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def is_known(name: str, ours: str) -> bool:
-    """Return whether a column's name means one of our names."""
+    """Return whether the name of a column is one of ours or an alias of it."""
     return _key(name) in set(map(_key, (ours, *ALIASES.get(ours, ()))))
 
 
 def count_known_names(columns: Iterable[str]) -> int:
-    """Return how many names of columns are ours, or mean one of ours."""
+    """Return how many names of columns are ours or aliases."""
     known = set(map(_key, chain(COLUMNS, *ALIASES.values())))
     return sum(_key(name) in known for name in columns)
 
@@ -121,21 +121,21 @@ def find_columns(
 ) -> dict[str, str]:
     """Return our name of each column -> its name in the file, "" for one that is not read.
 
-    A column is what `given` says; else what `remembered` says, if it is there; else the one of our
-    own name; else the only one with one of the names in `ALIASES`.
+    In order of precedence, a column is the one in `given`, the one in `remembered` if the file has
+    it, the one with our name, or the only one with an alias in `ALIASES`.
 
     Args:
         columns: Names of the columns in the file.
-        sample: The first rows, to tell images and texts from other cells.
+        sample: Returns the first rows, to recognise cells with images and texts.
         where: Name of the file, for errors.
-        given: Our name of a column -> its name in the file; "" for one that is not to be read.
-        remembered: As `given`, but only where the file has such a column.
-        unread: Names of ours that nobody needs.
+        given: Our name of a column -> its name in the file; "" to ignore it.
+        remembered: As `given`, but used only if the file has the column.
+        unread: Our names of columns to ignore.
 
     Raises:
         ConfigError: See `check_names`.
-        DataError: A given column is missing, two columns fit, a column is nearly called as one of
-            ours, or there is neither text nor image.
+        DataError: A given column is missing, two columns match, a name is nearly one of ours, or
+            there is neither text nor image.
     """
     given = check_names(given)
     _require_given(given, columns, where)
@@ -163,7 +163,7 @@ def find_columns(
 
 
 def log_columns(names: Mapping[str, str], columns: Sequence[str], where: str, layout: str) -> None:
-    """Log which columns of a file are read as what, and which are not read."""
+    """Log how the columns of a file are read, and which are ignored."""
     named = {ours: theirs for ours, theirs in names.items() if theirs and theirs == theirs.strip()}
     read = ", ".join(f"{ours} from {theirs!r}" for ours, theirs in named.items())
     rest = [name for name in columns if name.strip() and name not in names.values()]
@@ -173,11 +173,11 @@ def log_columns(names: Mapping[str, str], columns: Sequence[str], where: str, la
 
 
 def _find(ours: str, free: Mapping[str, str], sample: Sample, where: str) -> str:
-    """Return the column that must be meant by one of our names; "" where there is none.
+    """Return the only column that matches one of our names; "" if there is none.
 
     Args:
         ours: One of `COLUMNS`.
-        free: Name of each column that could be it -> its `_key`.
+        free: Name of each candidate -> its `_key`.
         sample: See `find_columns`.
         where: See `find_columns`.
     """
@@ -217,11 +217,11 @@ def _require_given(given: Mapping[str, str], columns: Sequence[str], where: str)
 
 
 def _require_well_spelt(missing: Sequence[str], free: Iterable[str], where: str) -> None:
-    """Raise a DataError where a column is nearly called as one of ours."""
+    """Raise a DataError if the name of a column is nearly one of ours."""
     lower = {name.lower(): name for name in free if SEPARATED.search(name) is None}
     slips = {}
     for ours in missing:
-        cutoff = 1.0 if ours == "id" else MIN_LIKENESS  # else it would be taken for uid
+        cutoff = 1.0 if ours == "id" else MIN_LIKENESS  # else "id" would match "uid"
         if similar := difflib.get_close_matches(ours, lower, n=1, cutoff=cutoff):
             slips[ours] = lower.pop(similar[0])
     if slips:
@@ -241,9 +241,9 @@ def _check_left_over(
     missing: Sequence[str],
     where: str,
 ) -> None:
-    """Raise a DataError where a column that is not read must be the texts or images missing.
+    """Raise a DataError if an unread column seems to be the missing texts or images.
 
-    Another column of images is named in a warning.
+    A further column of images is named in a warning.
     """
     images = [name for name in free if _share(name, rows, _is_image) >= MIN_SHARE]
     others = [name for name in free if name not in images]
@@ -272,7 +272,7 @@ def _is_image(cell: Any) -> bool:
 
 
 def _is_text(cell: Any) -> bool:
-    """Return whether a cell is a text, not a name or a date; also in scripts without spaces."""
+    """Return whether a cell is a text rather than a name or a date, in any script."""
     if not isinstance(cell, str):
         return False
     words = [word for word in cell.split() if any(map(str.isalpha, word))]
@@ -286,6 +286,6 @@ def _is_split(cell: Any) -> bool:
 
 
 def _share(name: str, rows: Iterable[Mapping[str, Any]], is_one: Callable[[Any], bool]) -> float:
-    """Return the share of the cells of a column that are of a kind; empty cells do not count."""
+    """Return the share of non-empty cells of a column for which `is_one` is true."""
     cells = [cell for row in rows if (cell := row.get(name)) not in (None, "")]
     return sum(map(is_one, cells)) / len(cells) if cells else 0.0

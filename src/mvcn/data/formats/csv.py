@@ -35,17 +35,17 @@ QuotingConstant: TypeAlias = Literal[0, 3]
 """`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
 NO_SEPARATOR = "\x1f"
-"""Of a table of one column, whose cells may then contain all others."""
+"""For a table of one column, whose cells may contain all the others."""
 TAB_SUFFIXES = (".tsv", ".tab")
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
-"""By which Excel says what separates the cells of a file."""
+"""First line by which Excel states the separator."""
 HEAD_CHARACTERS = 1_000_000
 MIN_ROWS = 3
-"""Rows that a table must have for its columns to tell rows from lines of a text."""
+"""Minimum number of rows for the columns to distinguish rows from lines of text."""
 MIN_ROWS_OF_CLASSES = 20
 MAX_CLASSES = 50
 MIN_SHARE = 0.5
-"""Of the lines of a cell that must look like rows for the cell to be refused."""
+"""Minimum share of lines of a cell that look like rows for the cell to be rejected."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +70,10 @@ class _File:
         return SEPARATORS.get(self.separator, repr(self.separator))
 
     def records(self, quoting: QuotingConstant) -> Iterator[_Record]:
-        """Yield the header and each row; blank lines do not count.
+        """Yield the header and each row, ignoring blank lines.
 
         Raises:
-            csv.Error: A row that is not valid CSV; has the line where it begins, and the reason.
+            csv.Error: A row is not valid CSV; has its first line and the reason.
         """
         # strict: a quote that is never closed would otherwise join all rows below it
         stream = StringIO(self.text, newline="")
@@ -92,13 +92,13 @@ class _File:
 def open_csv(path: Path, options: TableOptions) -> Table:
     """Read a file whose cells are separated by commas, tabs, semicolons or pipes.
 
-    The separator is what an Excel line ``sep=;`` says, else the one that makes a table of the
-    header and the rows. Cells are quoted as the `csv` module does; a file that is no table with
-    quotes but one without them, such as a list of tweets, is read without.
+    The separator is that of a line ``sep=;`` by Excel, else the one with which header and rows form
+    a table. Cells are quoted as by the `csv` module; a file that is a table only without quoting,
+    such as a list of tweets, is read without.
 
     Raises:
         ConfigError: There is no such encoding.
-        DataError: Not such a file; names it, the row and the line.
+        DataError: The file is not such a table; names the file, the row and the line.
     """
     text, codec = decode(read_bytes(path, "CSV"), path, options.encoding)
     stated = SEPARATOR_LINE.match(text)
@@ -120,7 +120,7 @@ def open_csv(path: Path, options: TableOptions) -> Table:
 def csv_writer(path: Path, columns: Sequence[str], separator: str = ",") -> Iterator[WriteRow]:
     """Open a file for writing whose cells are those of `as_text`, quoted where needed.
 
-    NUL becomes U+FFFD, which is counted in a warning.
+    NUL is replaced by U+FFFD, with a warning.
     """
     num_replaced = 0
 
@@ -139,7 +139,7 @@ def csv_writer(path: Path, columns: Sequence[str], separator: str = ",") -> Iter
 
 
 def csv_header(path: Path, separator: str = ",") -> list[str]:
-    """Return the cells of the first row; raises an error of `csv` where it cannot be read."""
+    """Return the cells of the first row; raises a `csv.Error` if it is invalid."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         head = StringIO(file.read(HEAD_CHARACTERS), newline="")
     return next(csv.reader(head, delimiter=separator), [])
@@ -164,7 +164,7 @@ def _rows(columns: Sequence[str], records: Sequence[_Record], path: Path) -> Ite
 
 
 def _find_separator(path: Path, text: str) -> str:
-    """Return what separates the names in the header, known ones if possible."""
+    """Return the separator of the header, preferring one that yields known names."""
     first_line = next((line for line in StringIO(text, newline="") if line.strip()), "")
     if not any(separator in first_line for separator in SEPARATORS):
         return NO_SEPARATOR
@@ -181,7 +181,7 @@ def _find_separator(path: Path, text: str) -> str:
 
 
 def _first_records(file: _File) -> list[_Record]:
-    """Return some records, with quotes if they can be read so; none if they cannot at all."""
+    """Return the first records, with quoting if that is valid; none if they are invalid."""
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
         try:
             return list(islice(file.records(quoting), SAMPLE_ROWS))
@@ -207,14 +207,14 @@ def _read(file: _File, quoting: Quoting) -> tuple[list[_Record], bool]:
 
 
 def _is_quoted(records: Sequence[_Record]) -> bool:
-    """Return whether cells of a table, read without quoting, were meant to be quoted."""
+    """Return whether a table read without quoting seems to have quoted cells."""
     begin = [cell for record in records for cell in record.cells if cell.startswith('"')]
     complete = [cell for cell in begin if len(cell) > 1 and cell.endswith('"')]
     return 2 * len(complete) > len(begin)
 
 
 def _try(file: _File, quoting: QuotingConstant) -> tuple[list[_Record], str]:
-    """Return the records of a file, and why they are no table, "" if they are one."""
+    """Return the records of a file, and why they are not a table, "" if they are."""
     records: list[_Record] = []
     try:
         for record in file.records(quoting):
@@ -229,7 +229,7 @@ def _try(file: _File, quoting: QuotingConstant) -> tuple[list[_Record], str]:
 
 
 def _why_ragged(records: list[_Record], file: _File) -> str:
-    """Remove empty cells beyond the header; return which rows then have another length than it."""
+    """Remove empty cells beyond the header; return an error if rows still differ in length."""
     width = len(records[0].cells)
     ragged = []
     for number, record in enumerate(records):
@@ -251,18 +251,18 @@ def _why_ragged(records: list[_Record], file: _File) -> str:
 
 
 def _require_no_joined_rows(records: Sequence[_Record], file: _File) -> None:
-    """Raise a DataError where a quote seems to make one cell of what are rows."""
+    """Raise a DataError if a quote seems to join rows into one cell."""
     for number in _find_joined_rows(records, file):
         record = records[number]
         raise DataError(
             f"{file.path}, row {number} (lines {record.first_line} to {record.last_line}): a quote "
-            "makes one cell of what look like rows: correct it, read all quotes as characters by "
+            "joins what look like rows into one cell: correct it, read all quotes as characters by "
             "--quoting none, or keep the line breaks in the cell by --quoting minimal."
         )
 
 
 def _find_joined_rows(records: Sequence[_Record], file: _File) -> Iterator[int]:
-    """Yield the numbers of rows with a cell over several lines that look like rows themselves.
+    """Yield the numbers of rows with a multi-line cell whose lines look like rows.
 
     A line looks like a row if it has as many cells as the header, quotes aside, and numbers where
     all other rows have numbers. In a table without a column of numbers, it must have no whitespace
@@ -292,13 +292,13 @@ def _cells(line: str, separator: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Positions of the columns that tell the rows of a table from the lines of a text."""
+    """Positions of the columns that distinguish rows from lines of text."""
 
     numbers: frozenset[int]
     words: frozenset[int]
-    """Without whitespace at the beginning or the end of a cell."""
+    """Columns without leading or trailing whitespace in cells."""
     classes: Mapping[int, frozenset[str]]
-    """Of few different cells."""
+    """Column of few different cells -> these cells."""
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[str]]) -> "_Columns":
@@ -320,7 +320,7 @@ class _Columns:
         return _Columns(self.numbers.difference(columns), self.words.difference(columns), kept)
 
     def count_alike(self, rows: Sequence[Sequence[str]]) -> int:
-        """Return how many lines look like rows by their cells."""
+        """Return how many lines have cells like those of rows."""
         if self.numbers:
             return sum(all(_is_number(row[column]) for column in self.numbers) for row in rows)
         known = {}
@@ -344,7 +344,7 @@ def _is_number(cell: str) -> bool:
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
-    """Let the `csv` module read long texts; its limit belongs to the process, so put it back."""
+    """Raise the field size limit of the `csv` module, which is global, and restore it."""
     usual = csv.field_size_limit(MAX_CELL_CHARACTERS)
     try:
         yield

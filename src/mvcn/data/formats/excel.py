@@ -34,7 +34,7 @@ TEXT_COLUMNS = ("text", "label", "text_label", "image_label", "id", "image", "sp
 MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384
 MAX_CELL_UNITS = 32_767
-"""Of UTF-16, as Excel counts the characters of a cell; it truncates what is longer."""
+"""In UTF-16, as Excel counts the characters of a cell; longer cells are truncated."""
 MAX_EXACT_INTEGER = 10**15 - 1
 """Excel keeps 15 digits of a number."""
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _NoValue:
-    """A cell that is an error, or a formula that nothing has computed yet."""
+    """A cell with an error, or with a formula that was never computed."""
 
     what: str
 
@@ -62,13 +62,13 @@ def require_openpyxl() -> None:
 
 
 def open_excel(path: Path, options: TableOptions) -> Table:
-    """Open a sheet of an Excel workbook whose first row is the header; formulas give their values.
+    """Open a sheet of an Excel workbook with a header; formulas are read as their values.
 
     Numbers and dates in columns of text are read as text, with a warning.
 
     Raises:
         ConfigError: The library openpyxl is not installed.
-        DataError: Not such a file, or no such sheet.
+        DataError: Not an Excel workbook, or there is no such sheet.
     """
     require_file(path, "Excel")
     with _reading(path):
@@ -93,10 +93,10 @@ def open_excel(path: Path, options: TableOptions) -> Table:
 def excel_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
     r"""Open an Excel workbook of one sheet for writing.
 
-    Text stays text, also where it begins as a formula does. Whole numbers of more than 15 digits
-    are written as text, since Excel would round them, and so is what it has no type for. Line
-    breaks are ``\n``. Characters that XML does not allow become U+FFFD, and cells end after 32,767
-    characters; both are counted in a warning.
+    Text stays text, even if it looks like a formula. Integers of more than 15 digits are written as
+    text, since Excel would round them, and so are values of other types. Line breaks are ``\n``.
+    Characters that XML does not allow become U+FFFD, and cells are truncated to 32,767 characters;
+    both are counted in a warning.
 
     Raises:
         ConfigError: The library openpyxl is not installed.
@@ -123,7 +123,7 @@ def excel_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
 
 
 class _Sheet:
-    """A sheet with what had to change of its cells."""
+    """A sheet and counts of the changes to its cells."""
 
     def __init__(self, sheet: Any, num_columns: int) -> None:
         self.changes: Counter[str] = Counter()
@@ -149,12 +149,12 @@ class _Sheet:
             return value
         is_number = _is_number(value)
         cell = WriteOnlyCell(self._sheet, repr(value) if is_number else self._text(as_text(value)))
-        # The library would round numbers to 16 digits and take what begins with = for a formula.
+        # The library would round numbers to 16 digits and treat a leading = as a formula.
         cell.data_type = "n" if is_number else "s"
         return cell
 
     def _text(self, text: str) -> str:
-        """Return a text as a cell can hold it, and count what had to change."""
+        """Return a text that a cell can hold, and count changes."""
         text, num_replaced = NOT_IN_XML.subn("\ufffd", LINE_BREAK.sub("\n", text))
         if num_replaced:
             self.changes["characters that XML does not allow are written as U+FFFD"] += 1
@@ -204,7 +204,7 @@ def _rows(
 
 
 def _as_text(cell: Any, ours: str, theirs: str, where: str, changed: list[str]) -> Any:
-    """Return what a cell says; numbers stay numbers where they may be labels or ids."""
+    """Return the value of a cell; numbers are kept where they may be labels or ids."""
     if isinstance(cell, _NoValue):
         raise DataError(f"{where}: {theirs!r} is {cell.what}: type its value.")
     if isinstance(cell, str) and len(cell) >= MAX_CELL_UNITS:
@@ -228,7 +228,7 @@ def _cells(path: Path, sheet: str) -> Iterator[tuple[int, list[Any]]]:
     """Yield the number and the cells of each row that is not empty."""
     with _open(path, data_only=True) as values, _open(path, data_only=False) as formulas:
         for book in (values, formulas):
-            book[sheet].reset_dimensions()  # what programs say of the size is often wrong
+            book[sheet].reset_dimensions()  # the stated size is often wrong
         rows = zip(values[sheet].iter_rows(), formulas[sheet].iter_rows(), strict=True)
         for line, (row, sources) in enumerate(rows, start=1):
             cells = [_value(cell, of) for cell, of in zip(row, sources, strict=True)]
@@ -252,7 +252,7 @@ def _open(path: Path, *, data_only: bool) -> Iterator[Any]:
     import openpyxl
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of styles and extensions that hold no cells
+        warnings.simplefilter("ignore")  # about styles and extensions
         book = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
     try:
         yield book
@@ -266,7 +266,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except MvcnError:
         raise
-    except Exception as error:  # the library lets nearly every kind through for damaged files
+    except Exception as error:  # of nearly any type for damaged files
         raise DataError(
             f"{path} cannot be read as an Excel workbook ({reason_of(error)}): save it again as "
             ".xlsx, without a password."

@@ -1,4 +1,4 @@
-"""JSON lines, one object a line, read and written; and JSON lists of objects, read."""
+"""JSON lines, one object per line, read and written, and JSON lists of objects, read."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ BLANK = b" \t\r\n\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class JsonLineImage(StoredImage):
-    """An image as base64 text in a line of a file of JSON lines, read again when it is needed."""
+    """An image as base64 text in a file of JSON lines, read on demand."""
 
     path: Path
     offset: int
@@ -49,7 +49,7 @@ class JsonLineImage(StoredImage):
         """Return the bytes of the image file.
 
         Raises:
-            BadImageError: The file was changed since its lines were read.
+            BadImageError: The file has changed since its lines were read.
         """
         try:
             require_file(self.path, "JSON lines")  # a named pipe would block for ever
@@ -67,7 +67,7 @@ class JsonLineImage(StoredImage):
 
 
 class _Object(dict[str, Any]):
-    """An object whose keys may come repeatedly, which matters only for those that are read."""
+    """An object that may have repeated keys, which are an error only if they are read."""
 
     repeated: frozenset[str] = frozenset()
 
@@ -78,15 +78,15 @@ class _Object(dict[str, Any]):
         names: Mapping[str, str] | None,
         image: JsonLineImage | None = None,
     ) -> Row:
-        """Return the row; raises a DataError where a key that is read comes twice."""
+        """Return the row; raises a DataError if a key that is read is repeated."""
         for key in self.repeated.intersection((names or {}).values()):
-            raise DataError(f"{where}: the key {key!r} comes twice: delete one of them.")
+            raise DataError(f"{where}: the key {key!r} is given twice: delete one of them.")
         return Row(self, number, where, image)
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of JSON; where it is in its file, unless that has another encoding than UTF-8."""
+    """A line of JSON, with its offset in bytes if the file is UTF-8."""
 
     content: str | bytes
     where: str
@@ -94,18 +94,18 @@ class _Line:
 
 
 def open_json_lines(path: Path, options: TableOptions) -> Table:
-    """Read a file with one JSON object a line; blank lines do not count.
+    """Read a file with one JSON object per line, ignoring blank lines.
 
-    Its images are left where they are, if it is UTF-8.
+    Images are not kept in memory if the file is UTF-8.
 
     Raises:
         ConfigError: There is no such encoding.
-        DataError: Not such a file; names it and the line.
+        DataError: The file is invalid; names it and the line.
     """
     require_file(path, "JSON lines")
     columns: dict[str, None] = {}
     for line in _lines(path, options.encoding):
-        columns |= dict.fromkeys(_parse(line))  # any line may have a key that others have not
+        columns |= dict.fromkeys(_parse(line))  # any line may have a new key
     return Table(
         tuple(columns),
         lambda: map(_parse, islice(_lines(path, options.encoding), SAMPLE_ROWS)),
@@ -114,11 +114,11 @@ def open_json_lines(path: Path, options: TableOptions) -> Table:
 
 
 def open_json(path: Path, options: TableOptions) -> Table:
-    """Read a file with a JSON list of objects, or with one object a line.
+    """Read a file with a JSON list of objects, or with one object per line.
 
     Raises:
         ConfigError: There is no such encoding.
-        DataError: Not such a file; names it and, where there is one, the row.
+        DataError: The file is invalid; names it and the row, if any.
     """
     text, _ = decode(read_bytes(path, "JSON"), path, options.encoding)
     if not text.lstrip().startswith("["):
@@ -138,7 +138,7 @@ def open_json(path: Path, options: TableOptions) -> Table:
 
 @contextmanager
 def json_lines_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
-    """Open a file of JSON lines for writing, whose cells keep their types; see `json_text`."""
+    """Open a file of JSON lines for writing; cells keep their types, see `json_text`."""
     with atomic_write(path) as file:
 
         def write(cells: Sequence[Any]) -> None:
@@ -148,7 +148,7 @@ def json_lines_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
 
 
 def json_lines_keys(path: Path) -> list[str]:
-    """Return the keys of the first object; raises a ValueError where there is none."""
+    """Return the keys of the first object; raises a ValueError if there is none."""
     with path.open("rb") as file:
         first = json.loads(file.readline(MAX_CELL_CHARACTERS))
     return list(first) if isinstance(first, dict) else []
@@ -173,7 +173,7 @@ def _lines(path: Path, encoding: str | None) -> Iterator[_Line]:
 
 
 def _contents(path: Path, encoding: str | None) -> Iterator[tuple[str | bytes, int | None]]:
-    """Yield all lines, with the byte where each begins if the file is UTF-8."""
+    """Yield all lines, with the offset of each in bytes if the file is UTF-8."""
     try:
         with path.open("rb") as file:
             if encoding is None and marked_codec(file.read(4)) in (None, "utf-8-sig"):
@@ -207,7 +207,7 @@ def _decoded(content: bytes, where: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return decode(content, where)[0]  # says what would read it
+        return decode(content, where)[0]  # raises an error that suggests a codec
 
 
 def _loads(text: str, where: str) -> Any:
@@ -233,5 +233,5 @@ def _require_object(row: Any, where: str) -> _Object:
     if isinstance(row, _Object):
         return row
     raise DataError(
-        f'{where} is not a JSON object: write one a line, as in {{"text": ..., "label": ...}}.'
+        f'{where} is not a JSON object: write one per line, as in {{"text": ..., "label": ...}}.'
     )

@@ -1,4 +1,4 @@
-"""Parquet files, read as tables, whose images are left in place, or in batches, and written."""
+"""Parquet files, read as tables or in batches of posts, and written."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,10 +31,10 @@ from mvcn.files import NOT_ALLOWED, PARTIAL, atomic_replace, why_not_allowed
 
 ROWS_AT_ONCE = 256
 BUFFER_BYTES = 1 << 20
-"""Of each column, read ahead; without it a complete row group would be in memory."""
+"""Read buffer of each column, so that row groups need not fit into memory."""
 ROWS_PER_GROUP = 2048
 BYTES_PER_GROUP = 2**25
-"""Of texts and bytes that wait to be written."""
+"""Of buffered texts and bytes."""
 EXACT_AS_FLOAT = 2**53
 MAX_INT64 = 2**63 - 1
 TYPES = {
@@ -46,17 +46,17 @@ TYPES = {
     frozenset({"int", "float"}): pa.float64(),
     frozenset({"bytes"}): pa.binary(),
 }
-"""Kinds of the cells in a column -> its type; text for all others."""
+"""Kinds of the cells in a column -> type of the column; text for all others."""
 
 
 def open_parquet(path: Path, _: TableOptions) -> Table:
-    """Open a Parquet file, whose rows are read a few at a time.
+    """Open a Parquet file, whose rows are read in batches.
 
-    Bytes in the column of the image are not kept: bytes, or a struct with ``bytes`` and ``path``
-    as Hugging Face datasets write it.
+    Images are not kept in memory: bytes, or a struct with ``bytes`` and ``path`` as written by
+    Hugging Face datasets.
 
     Raises:
-        DataError: Not such a file, or a damaged one.
+        DataError: The file is invalid.
     """
     require_file(path, "Parquet")
     with closing(_open(path)) as file:
@@ -71,10 +71,9 @@ def open_parquet(path: Path, _: TableOptions) -> Table:
 def parquet_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
     """Open a Parquet file for writing; the cells decide the types of the columns.
 
-    A column of numbers, of true and false, of bytes, or of lists or dictionaries that Arrow gives
-    back as they were keeps its type. Integers among fractions become fractions where that loses
-    nothing; a column of other mixtures is text, as CSV would have it. Where a later row needs
-    another type, the rows before it are written again.
+    A column of numbers, booleans, bytes, or lists or dictionaries that Arrow preserves keeps its
+    type. Integers among floats become floats if that is exact; a column of other mixtures is text,
+    as in CSV. If a later row needs another type, the previous rows are written again.
     """
     with atomic_replace(path) as partial_path:
         rows = _ParquetRows(partial_path, [_Column(name) for name in columns])
@@ -92,7 +91,7 @@ class ParquetRows(RowFile):
         file: The file.
 
     Raises:
-        DataError: Not such a file, or a damaged one.
+        DataError: The file is invalid.
     """
 
     def __init__(self, file: StoredFile) -> None:
@@ -112,13 +111,13 @@ class ParquetRows(RowFile):
 
     @property
     def digest(self) -> str:
-        """Of the footer, which changes with the values: sizes, offsets and limits of columns."""
+        """Digest of the footer, whose sizes, offsets and statistics change with the values."""
         sink = pa.BufferOutputStream()
         self._parquet.metadata.write_metadata_file(sink)
         return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
 
     def sample(self) -> Iterable[Mapping[str, Any]]:
-        """Return the cells of the first rows; empty bytes for those of a column of bytes."""
+        """Return the cells of the first rows; empty bytes in columns of bytes."""
         held = {field.name: b"" for field in self.schema if _holds_bytes(field.type)}
         texts = [field.name for field in self.schema if _is_text(field.type)]
         with _reading(self._file.path):
@@ -133,7 +132,7 @@ class ParquetRows(RowFile):
         names: Mapping[str, str],
         kept: Collection[str] = (),
     ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
-        """Yield neighbouring rows, and their columns as they are stored; see `RowFile.batches`."""
+        """Yield batches of rows, and their stored columns; see `RowFile.batches`."""
         there = self.schema.names
         read = [name for name in there if name in names.values()]
         columns = [name for name in there if name in {*read, *kept}]
@@ -169,7 +168,7 @@ def _table_rows(path: Path, names: Mapping[str, str] | None) -> Iterator[Row]:
     with closing(_open(path)) as file:
         plain = [field.name for field in file.schema if not _holds_bytes(field.type)]
         requested = plain if names is None else names.values()
-        # Any column tells how many rows there are.
+        # Any column gives the number of rows.
         columns = [name for name in file.schema.names if name in requested] or file.schema.names[:1]
         image = (names or {}).get("image", "")
         first_row = 1
@@ -181,7 +180,7 @@ def _table_rows(path: Path, names: Mapping[str, str] | None) -> Iterator[Row]:
 
 
 def _without_image(row: Row, column: str, path: Path, group: int, number: int) -> Row:
-    """Return a row with the place of its image, in a row of a row group, instead of its bytes."""
+    """Return a row with a reference to its image instead of the bytes."""
     cell = row.cells.get(column)
     if isinstance(cell, dict):
         cell = cell.get(BYTES_FIELD)
@@ -203,7 +202,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _readable_cells(column: pa.Array) -> list[Any]:
-    """Return the values; text that is not UTF-8 spoils its own cell alone."""
+    """Return the values; text that is not UTF-8 makes only its cell unreadable."""
     try:
         values: list[Any] = column.to_pylist()
     except (UnicodeDecodeError, OverflowError, ValueError):
@@ -236,7 +235,7 @@ def _reading(path: str) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Column:
-    """A column with the kinds of cells that it has held."""
+    """A column and the kinds of its cells so far."""
 
     name: str
     kinds: set[str] = field(default_factory=set)
@@ -264,7 +263,7 @@ class _Column:
 
 
 class _ParquetRows:
-    """A file, and the rows that wait to be written to it."""
+    """A file, and rows buffered for it."""
 
     def __init__(self, path: Path, columns: Sequence[_Column]) -> None:
         self._path = path
@@ -282,7 +281,7 @@ class _ParquetRows:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait, in types that hold the rows before them, too."""
+        """Write the buffered rows, in types that also fit the previous rows."""
         cells = {
             column.name: [row[number] for row in self._waiting]
             for number, column in enumerate(self._columns)
@@ -333,7 +332,7 @@ def _kind_of(cell: Any) -> str:
 
 
 def _nested_type(cells: Sequence[Any]) -> pa.DataType | None:
-    """Return the type of lists or dictionaries; None where Arrow would change them."""
+    """Return the type of lists or dictionaries; None if Arrow would change them."""
     try:
         array = pa.array(cells)
         is_same = _has_fields(array.type) and array.to_pylist() == list(cells)
@@ -343,7 +342,7 @@ def _nested_type(cells: Sequence[Any]) -> pa.DataType | None:
 
 
 def _has_fields(kind: pa.DataType) -> bool:
-    """Return whether Parquet can hold a type: an empty dictionary has no fields."""
+    """Return whether Parquet supports a type: an empty dictionary has no fields."""
     if pa.types.is_struct(kind) and kind.num_fields == 0:
         return False
     return all(_has_fields(inner.type) for inner in _fields(kind))
@@ -354,7 +353,7 @@ def _fields(kind: pa.DataType) -> list[pa.Field]:
 
 
 def _merged(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType | None:
-    """Return the type that two differ from only where they have seen nothing, if there is one."""
+    """Return the common type of two that differ only where one is null, if there is one."""
     if one is None or other is None or one == other or pa.types.is_null(other):
         return one if other is not None else None
     if pa.types.is_null(one):
@@ -368,7 +367,7 @@ def _merged(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType |
 
 
 def _with_text_for_null(kind: pa.DataType) -> pa.DataType:
-    """Return a type with text where nothing has been seen, which not every program reads."""
+    """Return a type with text instead of null, which not every program reads."""
     if pa.types.is_null(kind):
         return pa.string()
     inner = [_with_text_for_null(inner.type) for inner in _fields(kind)]
@@ -376,7 +375,7 @@ def _with_text_for_null(kind: pa.DataType) -> pa.DataType:
 
 
 def _with_inner(kind: pa.DataType, inner: Sequence[pa.DataType]) -> pa.DataType:
-    """Return a list's or dictionary's type with other types inside."""
+    """Return the type of a list or dictionary with other inner types."""
     if pa.types.is_list(kind):
         return pa.list_(inner[0])
     names = [field.name for field in _fields(kind)]

@@ -1,4 +1,4 @@
-"""Rows as posts: one by one, or a few neighbours of a large file at a time."""
+"""Converting rows to posts, one by one or in batches of a large file."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,18 +15,18 @@ from mvcn.errors import DataError
 from mvcn.types import Post
 
 POST_COLUMNS = ("id", "text", "image", "attributes")
-"""What a post to classify is made of."""
+"""Columns of a post to classify."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableCell:
-    """A cell that is not what its column says."""
+    """A cell that is not a valid value of its column."""
 
     reason: str
 
 
 def require_readable(row: Row, columns: Iterable[str]) -> None:
-    """Raise a DataError where a cell of one of the columns is not what its column says."""
+    """Raise a DataError if a cell of one of the columns cannot be read."""
     for name in columns:
         if isinstance(cell := row.cells.get(name), UnreadableCell):
             raise DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): correct it.")
@@ -35,11 +35,11 @@ def require_readable(row: Row, columns: Iterable[str]) -> None:
 def without_surrogates(row: Row, names: Mapping[str, str]) -> tuple[Row, int]:
     """Return a row without lone surrogates, and how many cells had some.
 
-    An image path is left as it is: a file may have a name of other bytes.
+    An image path is not changed, since the name of a file may be other bytes.
 
     Args:
         row: One row of a file.
-        names: Our name of each column that is read -> theirs.
+        names: Our name of each column that is read -> its name in the file.
     """
     changed: dict[str, str] = {}
     for ours, theirs in names.items():
@@ -53,19 +53,19 @@ def without_surrogates(row: Row, names: Mapping[str, str]) -> tuple[Row, int]:
 def post_of_row(
     row: Row, names: Mapping[str, str], folder: ImagePlace, *, normalize: bool = False
 ) -> Post:
-    """Return the post that a row holds.
+    """Convert a row to a post.
 
     Args:
         row: One row of a file.
-        names: Our name of each column that is read -> theirs.
-        folder: What image paths are relative to.
-        normalize: Whether labels are written in lower case and with single spaces.
+        names: Our name of each column that is read -> its name in the file.
+        folder: Folder that image paths are relative to.
+        normalize: Whether labels are converted to lower case with single spaces.
 
     Raises:
-        DataError: A cell is not as it should be; names the row.
+        DataError: A cell is invalid; names the row.
     """
     require_readable(row, names.values())
-    # A column without a name, as that of a data frame's index, is nobody's.
+    # A column without a name, such as the index of a data frame, is ignored.
     cells = {
         ours: row.cells[theirs] for ours, theirs in names.items() if theirs and theirs in row.cells
     }
@@ -87,14 +87,14 @@ def post_of_row(
 
 
 def id_of_row(row: Row, column: str) -> str:
-    """Return the id of the post that a row holds.
+    """Return the id of the post in a row.
 
     Args:
         row: One row of a file.
-        column: Of the ids; "" where there is none.
+        column: Column of the ids; "" if there is none.
 
     Raises:
-        DataError: The cell holds no id; names the row.
+        DataError: The cell is not an id; names the row.
     """
     if column and column in row.cells:
         return replace_surrogates(id_of_cell(row.cells[column], row)).text
@@ -103,26 +103,26 @@ def id_of_row(row: Row, column: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """Neighbouring rows of a file."""
+    """Consecutive rows of a file."""
 
     first_row: int
-    """Number of the first row in its file; 1 is the first of all."""
+    """Number of the first row in its file, from 1."""
     rows: pa.RecordBatch
-    """The columns that were read."""
+    """The stored columns that were read."""
     ids: Sequence[str | None]
-    """The id of each row's post, which need not be unique; None where it has none."""
+    """The id of each row's post, not necessarily unique; None if it has none."""
     posts: Sequence[Post | DataError]
-    """The post of each row, with the row's number for an id, or what is wrong with it."""
+    """The post of each row, with the number of the row as id, or the error of the row."""
 
 
 class RowFile(ABC):
-    """An open file of posts, whatever its format; a bad row does not stop the others."""
+    """An open file of posts in any format; a bad row does not affect the others."""
 
     schema: pa.Schema
     repeated_columns: Sequence[str] = ()
-    """More columns, read only where they are asked for: others hold the same."""
+    """Columns that repeat others, read only on request."""
     rows_of_groups: tuple[int, ...]
-    """Rows in each of the groups that can be read alone."""
+    """Number of rows in each group that can be read separately."""
 
     @property
     @abstractmethod
@@ -131,7 +131,7 @@ class RowFile(ABC):
 
     @abstractmethod
     def sample(self) -> Iterable[Mapping[str, Any]]:
-        """Return the cells of the first rows, as far as they can tell what a column holds."""
+        """Return cells of the first rows, as far as needed to recognise columns."""
 
     @abstractmethod
     def read(
@@ -141,7 +141,7 @@ class RowFile(ABC):
         names: Mapping[str, str],
         kept: Collection[str] = (),
     ) -> Iterator[tuple[Sequence[Row], pa.RecordBatch]]:
-        """Yield neighbouring rows, and their columns as they are stored; see `batches`."""
+        """Yield batches of rows, and their stored columns; see `batches`."""
 
     def batches(
         self,
@@ -154,11 +154,11 @@ class RowFile(ABC):
         """Yield the posts of some row groups.
 
         Args:
-            row_groups: Which to read.
+            row_groups: Groups to read.
             first_row: Number of their first row in the file, from 1.
-            names: Our name of each column -> theirs.
-            kept: More columns to read.
-            images: What image paths are relative to.
+            names: Our name of each column -> its name in the file.
+            kept: Further columns to read.
+            images: Folder that image paths are relative to.
 
         Raises:
             DataError: The file is damaged.
@@ -183,11 +183,11 @@ def columns_of_posts(
         rows: An open file.
         where: Its name, for errors.
         given: Our name of a column -> its name in the file.
-        remembered: As `given`, for columns that the file need not have.
+        remembered: As `given`, but used only if the file has the column.
 
     Raises:
-        ConfigError: A name that is not one of ours.
-        DataError: The file is damaged, or has no such columns.
+        ConfigError: An unknown name of a column.
+        DataError: The file is damaged, or its columns are missing.
     """
     repeated = [name for name in rows.repeated_columns if name in given.values()]
     columns = [*rows.schema.names, *repeated]

@@ -21,30 +21,30 @@ from mvcn.types import Quoting, StoredImage
 
 Item = TypeVar("Item")
 WriteRow: TypeAlias = Callable[[Sequence[Any]], None]
-"""Takes the cells of a row in the order of the columns: text, numbers, true and false, bytes,
-lists, dictionaries, or None."""
+"""Writes the cells of a row in the order of the columns: text, numbers, booleans, bytes, lists,
+dictionaries, or None."""
 
 MAX_CELL_CHARACTERS = 20_000_000
-"""Room for an image as base64 text."""
+"""Enough for an image as base64 text."""
 SAMPLE_ROWS = 100
-"""Rows by which the kind of a column is recognised."""
+"""Rows from which the kind of a column is recognised."""
 EMPTY_TABLE = "is empty: it needs a header such as id,text,image,label."
 PANDAS_MISSING = ("NAType", "NaTType")
-"""Types of pandas, which need not be installed."""
+"""Types of pandas, by name, since pandas is optional."""
 NOT_A_LABEL = frozenset(
     [
         *("NaN", "nan", "NAN", "<NA>", "<na>", "NA", "N/A", "n/a", "#N/A", "NULL", "null"),
         *("(null)", "\\N", "NaT"),
     ]
 )
-"""What programs write for a missing value; a class may be called None."""
+"""What programs write for a missing value; a class may be named None."""
 MAX_LABEL_CHARACTERS = 200
 MAX_EXACT_INTEGER = 2**53
-"""Beyond it, a floating-point number has lost digits of an integer."""
+"""Largest range in which floats represent all integers exactly."""
 INEXACT_NUMBER = re.compile(r"[+-]?\d+[.,]\d+[eE]\+?\d+")
-"""As spreadsheets write a long integer, most of its digits lost."""
+"""A long integer as written by spreadsheets, with most digits lost."""
 WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
-"""As programs write an integer once a column has had an empty cell."""
+"""An integer as written by programs if its column has an empty cell."""
 KINDS_OF_CELLS = {
     dict: "an object",
     list: "a list",
@@ -53,7 +53,7 @@ KINDS_OF_CELLS = {
     int: "a number",
     bytes: "bytes",
 }
-# JSON allows them in a text, but many programs would take them for the end of a line.
+# JSON allows them in strings, but many programs treat them as line ends.
 LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 
 
@@ -63,13 +63,13 @@ class Row:
 
     cells: Mapping[str, Any]
     number: int
-    """1 is the first row."""
+    """From 1."""
     where: str
     """File, row and line, for errors."""
     image: StoredImage | None = None
-    """How to read the image again later, where the cell itself holds it."""
+    """Reference to read the image on demand, if the cell itself contains it."""
     default_id: str = ""
-    """Id of the post where there is no column of ids; else the number of the row."""
+    """Id of the post without a column of ids; if empty, the number of the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +77,20 @@ class TableOptions:
     """How the rows of a file are read."""
 
     encoding: str | None = None
-    """A Python codec; else what a byte-order mark says, else UTF-8."""
+    """A Python codec; None for that of a byte-order mark, else UTF-8."""
     quoting: Quoting = "auto"
     sheet: str | None = None
-    """Of an Excel workbook; else the first one."""
+    """Sheet of an Excel workbook; None for the first."""
     normalize_labels: bool = False
-    """Whether labels that differ in case or whitespace alone are one class, in lower case."""
+    """Whether labels that differ only in case or whitespace are one class, in lower case."""
     reads_labels: bool = True
-    """Whether labels and annotations are read; prediction needs none."""
+    """Whether labels and annotations are read, which prediction does not need."""
     remembered: Mapping[str, str] = field(default_factory=dict)
     """Our name of a column -> its name in the files that a model was trained on."""
 
     @property
     def given(self) -> list[str]:
-        """The options of the command line that differ from their defaults."""
+        """Command-line options that differ from their defaults."""
         default = TableOptions()
         names = ("encoding", "quoting", "sheet", "normalize_labels")
         changed = [name for name in names if getattr(self, name) != getattr(default, name)]
@@ -99,28 +99,28 @@ class TableOptions:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file of rows that is open for reading."""
+    """A table open for reading."""
 
     columns: Sequence[str]
-    """In their order; those of JSON lines in the order in which rows first have them."""
+    """Names in order; for JSON lines, in order of first occurrence."""
     sample: Callable[[], Iterable[Mapping[str, Any]]]
-    """Returns the cells of some rows, to see what kind of cells a column has."""
+    """Returns the cells of some rows, to recognise the kind of a column."""
     rows: Callable[[Mapping[str, str] | None], Iterator[Row]]
-    """Returns the rows for our name of each column -> theirs, where other cells may be left out;
-    or for None all cells as they are, except image files."""
+    """Returns the rows, given our name of each column -> its name in the file; other cells may be
+    left out. None gives all cells except image files, unchanged."""
     layout: str = ""
-    """What was found out about the format, such as the separator."""
+    """Description of the detected format, such as the separator."""
     repeated: Collection[str] = ()
-    """Columns whose name another one had, too, as `number_repeated` has it."""
+    """Names that several columns share; see `number_repeated`."""
 
 
 def repeated_name(names: Iterable[str]) -> str | None:
-    """Return the first name that comes more than once, None if there is none."""
+    """Return the first repeated name, None if there is none."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def number_repeated(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return names as pandas makes them different (``a``, ``a.1``), and which came repeatedly."""
+    """Return unique names, numbered as by pandas (``a``, ``a.1``), and the repeated ones."""
     found: dict[str, None] = {}
     counts, taken = Counter[str](), set(names)
     for name in names:
@@ -133,12 +133,12 @@ def number_repeated(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[st
 
 
 def spread(rows: Sequence[Item]) -> Sequence[Item]:
-    """Return about `SAMPLE_ROWS` of many rows, from the first to the last."""
+    """Return about `SAMPLE_ROWS` evenly spaced rows."""
     return rows[:: max(1, len(rows) // SAMPLE_ROWS)]
 
 
 def read_bytes(path: Path, kind: str) -> bytes:
-    """Return a file's content.
+    """Return the content of a file.
 
     Raises:
         DataError: There is no such regular file, or it cannot be read.
@@ -151,7 +151,7 @@ def read_bytes(path: Path, kind: str) -> bytes:
 
 
 def require_file(path: Path, kind: str) -> None:
-    """Raise a DataError unless there is a regular file: a named pipe would block for ever."""
+    """Raise a DataError unless `path` is a regular file: a named pipe would block forever."""
     require_allowed(path, DataError, "Table")
     try:
         if path.is_file():
@@ -163,7 +163,7 @@ def require_file(path: Path, kind: str) -> None:
 
 
 def why_no_file(path: Path) -> str:
-    """Return what a path is that is no regular file: the inside of a bracket."""
+    """Return why a path is not a regular file, for use in parentheses."""
     if path.exists():
         return "it is a folder or a device"
     return "it is a link that leads nowhere" if path.is_symlink() else "it does not exist"
@@ -181,7 +181,7 @@ def is_missing(value: object) -> bool:
 
 
 def id_of_cell(cell: Any, row: Row) -> str:
-    """Return the id that a cell holds; raises a DataError if it holds none."""
+    """Return the id in a cell; raises a DataError if it is not one."""
     value = _plain(cell)
     is_inexact = isinstance(cell, float) and abs(cell) >= MAX_EXACT_INTEGER
     if is_inexact or (isinstance(cell, str) and INEXACT_NUMBER.fullmatch(cell.strip())):
@@ -195,7 +195,7 @@ def id_of_cell(cell: Any, row: Row) -> str:
 
 
 def text_of_cell(cell: Any, row: Row) -> str:
-    """Return the text that a cell holds, empty where it is missing; else raises a DataError."""
+    """Return the text in a cell, empty if missing; raises a DataError for another type."""
     if isinstance(cell, str):
         return cell
     if _plain(cell) is None:
@@ -204,16 +204,16 @@ def text_of_cell(cell: Any, row: Row) -> str:
 
 
 def label_of_cell(cell: Any, column: str, row: Row, *, normalize: bool) -> str | None:
-    """Return a label as text; numbers, and true and false, are names, too.
+    """Return a label as text; numbers and booleans are valid names.
 
     Args:
         cell: The cell.
         column: Our name of its column.
         row: The row that it belongs to.
-        normalize: Whether the label is written in lower case and with single spaces.
+        normalize: Whether the label is converted to lower case with single spaces.
 
     Raises:
-        DataError: The cell holds something that is not the name of a class.
+        DataError: The cell is not the name of a class.
     """
     if cell is None:
         return None
@@ -228,7 +228,7 @@ def label_of_cell(cell: Any, column: str, row: Row, *, normalize: bool) -> str |
 
 
 def words_of_cell(cell: Any, row: Row) -> tuple[str, ...]:
-    """Return the words that a cell holds, as text or a list; else raises a DataError."""
+    """Return the words in a cell with text or a list; raises a DataError for another type."""
     if isinstance(cell, str):
         return tuple(cell.split())
     if cell is None or (isinstance(cell, list) and all(isinstance(w, str) for w in cell)):
@@ -237,10 +237,10 @@ def words_of_cell(cell: Any, row: Row) -> tuple[str, ...]:
 
 
 def as_text(cell: Any) -> str:
-    """Return a cell as text: empty for nothing and NaN, base64 for bytes, JSON for what is nested.
+    """Return a cell as text: empty for None and NaN, base64 for bytes, JSON for nested values.
 
-    Numbers are written such that they read back equal; true and false are in lower case. Lone
-    surrogates, which no file can hold, become U+FFFD.
+    Numbers are written such that they read back equal; booleans are in lower case. Lone
+    surrogates, which cannot be written, become U+FFFD.
     """
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
@@ -256,7 +256,7 @@ def as_text(cell: Any) -> str:
 
 
 def json_text(cell: Any) -> str:
-    """Return a cell as JSON on one line: null for NaN, and text for what JSON has no type for."""
+    """Return a cell as JSON on one line: null for NaN, and text for other types."""
     text = json.dumps(_as_json(cell), ensure_ascii=False, allow_nan=False)
     return text.translate(LINE_ENDS)
 
@@ -274,7 +274,7 @@ def _as_json(cell: Any) -> Any:
 
 
 def _plain(cell: Any) -> Any:
-    """Return a whole number as text without a fraction; None for NaN; all else as it is."""
+    """Return an integer as text without a fraction, None for NaN, other values unchanged."""
     if isinstance(cell, str):
         match = WHOLE_NUMBER.fullmatch(cell.strip()) if "." in cell else None
         return match[1] if match else cell
@@ -289,7 +289,7 @@ def _plain(cell: Any) -> Any:
 
 
 def _require_name(label: str, column: str, row: Row) -> None:
-    """Raise a DataError for what is a mistake, not the name of a class."""
+    """Raise a DataError for a name that must be a mistake."""
     if label in NOT_A_LABEL:
         raise DataError(
             f"{row.where}: '{column}' is {label!r}, as programs write a missing value: leave the "
@@ -305,7 +305,7 @@ def _require_name(label: str, column: str, row: Row) -> None:
 
 
 def _has_hidden_characters(label: str) -> bool:
-    """Return whether a label has line breaks or the like; joiners inside of it are letters."""
+    """Return whether a label has line breaks or other controls; joiners inside it are allowed."""
     if not label or (label.isascii() and label.isprintable()):
         return False
     kinds = [unicodedata.category(character) for character in label]

@@ -212,7 +212,7 @@ def test_an_encoding_that_garbles_is_told(read, caplog):
 
 
 def test_a_file_that_ends_early_or_is_no_text_is_told(read):
-    with pytest.raises(DataError, match="begins as UTF-16, but ends early"):
+    with pytest.raises(DataError, match="starts as UTF-16, but is truncated"):
         read("text,label\na,x\n".encode("utf-16")[:-1])
     with pytest.raises(DataError, match="is an Excel workbook or an archive"):
         read(b"PK\3\4\x14\0")

@@ -40,10 +40,10 @@ def test_keys_that_are_not_read_do_not_matter(line, tmp_path):
 
 BROKEN_LINES = {
     "half a line": (b'{"text": "a"}\n{"text": "b', r"row 2 \(line 2\) is not a JSON object"),
-    "no object": (b'\n["a"]\n', r"row 1 \(line 2\) is not a JSON object: write one a line"),
+    "no object": (b'\n["a"]\n', r"row 1 \(line 2\) is not a JSON object: write one per line"),
     "not UTF-8": (b'{"text": "\xff"}', r"row 1.*byte 10 .* is not UTF-8"),
     "NUL": (b'{"text": "a\0"}', r"row 1.*is not a JSON object"),
-    "key twice": (b'{"text": "a", "text": "b"}', r"row 1.*'text' comes twice"),
+    "key twice": (b'{"text": "a", "text": "b"}', r"row 1.*'text' is given twice"),
     "text of numbers": (b'{"text": 3}', r"row 1.*'text' is a number"),
     "label of list": (b'{"text": "a", "label": ["b"]}', r"row 1.*'label' is a list"),
     "label of fraction": (b'{"text": "a", "label": 1.5}', r"row 1.*'label' is a number with"),
