@@ -24,7 +24,7 @@ READ_AT_ONCE = 256
 BOTH = ("text", "image")
 WITHOUT_CONTENT = "without text and image"
 """Reason, in counts of posts that are left out, for those that have neither."""
-WAYS_ON = (
+REMEDIES = (
     "--on-bad-image blank (without image) or drop (without post), in Python on_bad_image='blank' "
     "or 'drop'"
 )
@@ -110,18 +110,18 @@ def require_content(post: Post, reads: Sequence[str]) -> None:
         raise DataError(missing)
 
 
-def bad_image_error(bad: Mapping[str, str], ways_on: str = "") -> BadImageError:
+def bad_image_error(bad: Mapping[str, str], remedies: str = "") -> BadImageError:
     """Return the error that names the first posts with a bad image and counts all.
 
     Args:
         bad: Post id -> what is wrong with its image.
-        ways_on: Other remedies, inserted before ``or continue``.
+        remedies: Other remedies, inserted before ``or continue``.
     """
     first = [f"post {post_id}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
     return BadImageError(
-        f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} Correct them, {ways_on}"
-        f"or continue by {WAYS_ON}."
+        f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} Correct them, {remedies}"
+        f"or continue by {REMEDIES}."
     )
 
 
@@ -158,14 +158,14 @@ def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
     """
     if policy != "error" or not (bad := missing_images(posts)):
         return
-    ways_on = f"{_way_to_images(posts)}, "
+    remedies = f"{_fix_for_images(posts)}, "
     shown = {post.id: post.image for post in posts if post.image is not None}
     if FEW * (len(shown) - len(bad)) < len(shown):
-        ways_on += "take the texts alone by --text-only, "
+        remedies += "take the texts alone by --text-only, "
     if len(shown) <= READ_AT_ONCE:
         facts = zip(shown, prefetch(describe_image, shown.values()), strict=True)
         bad = {post_id: fact.problem for post_id, fact in facts if fact.problem is not None}
-    raise bad_image_error(bad, ways_on)
+    raise bad_image_error(bad, remedies)
 
 
 def require_any_image(posts: Sequence[Post]) -> None:
@@ -175,7 +175,7 @@ def require_any_image(posts: Sequence[Post]) -> None:
         first, reason = next(iter(bad.items()))
         raise DataError(
             f"None of the {len(bad)} images is there, as that of post {first}: {reason} To "
-            f"continue, {_way_to_images(posts)}, or take the texts alone by --text-only."
+            f"continue, {_fix_for_images(posts)}, or take the texts alone by --text-only."
         )
 
 
@@ -207,7 +207,7 @@ def warn_of_missing_images(corpus: Corpus, root: Path) -> None:
         LOGGER.warning("Only %d of the %d images of %s are found.", found, named, root)
 
 
-def _way_to_images(posts: Sequence[Post]) -> str:
+def _fix_for_images(posts: Sequence[Post]) -> str:
     """Return how to fix missing images; those of MVSA belong into a folder next to its labels."""
     from mvcn.data.datasets.mvsa import LABEL_FILE  # here, since no other dataset needs it
 

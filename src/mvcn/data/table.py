@@ -111,9 +111,9 @@ def table_writer(path: Path, columns: Sequence[str]) -> AbstractContextManager[W
         ConfigError: The suffix is not one of a format that can be written.
         DataError: A column is given twice, or the format cannot hold so many rows or columns.
     """
-    twice = repeated_name(columns)
-    if twice is not None:
-        raise DataError(f"{path} would have the column {twice!r} twice: rename one of them.")
+    repeated = repeated_name(columns)
+    if repeated is not None:
+        raise DataError(f"{path} would have the column {repeated!r} twice: rename one of them.")
     return WRITERS[_format_of(path)](path, columns)
 
 
@@ -213,13 +213,10 @@ def corpus_of_table(
     options = options or TableOptions()
     if not table.columns:
         raise DataError(_no_rows(where))
+    unread = () if options.reads_labels else (*ANNOTATIONS, *([] if splits else ["split"]))
+    remembered = options.remembered
     names = find_columns(
-        table.columns,
-        table.sample,
-        where,
-        given=columns,
-        remembered=options.remembered,
-        unread=() if options.reads_labels else (*ANNOTATIONS, *([] if splits else ["split"])),
+        table.columns, table.sample, where, given=columns, remembered=remembered, unread=unread
     )
     for theirs in filter(None, names.values()):
         if theirs in table.repeated:

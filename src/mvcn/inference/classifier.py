@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
 )
 from jaxtyping import Float
 
-from mvcn.data.bad_images import WAYS_ON, require_content, require_images, require_policy
+from mvcn.data.bad_images import REMEDIES, require_content, require_images, require_policy
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.posts import check_posts, check_text, each_post, label_ids
 from mvcn.errors import BadImageError, DataError, RunError, reason_of
@@ -195,7 +195,7 @@ class Classifier:
         policy = "blank" if on_bad_image == "error" else on_bad_image
         found = next(self.predict([post], policy, min_probability))
         if found.problem is not None and on_bad_image == "error":
-            raise BadImageError(f"{found.problem} Correct it, or continue by {WAYS_ON}.")
+            raise BadImageError(f"{found.problem} Correct it, or continue by {REMEDIES}.")
         return found
 
     def predict(

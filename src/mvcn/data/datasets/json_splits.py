@@ -148,20 +148,17 @@ def read_qmf(
     """
     files, others = require_split_files(root, ".jsonl", splits, "a split in JSON lines")
     removed = left_out(str(root), {path.name: line_ids(path) for path in others})
-    posts: dict[str, Post] = {}
+    posts: list[Post] = []
     file_of: dict[str, str] = {}
     classes: set[str] = set()
     for split, path in _pairs(files):
         corpus = read_table(path, columns=COLUMNS, images=images or root, options=options)
         classes |= set(corpus.class_names)
         for post in corpus.posts:
-            if post.id in posts:
+            if (other := file_of.setdefault(post.id, path.name)) != path.name:
                 raise DataError(
-                    f"{root}: id {post.id!r} is in {file_of[post.id]} and in {path.name}: "
-                    "delete one of them."
+                    f"{root}: id {post.id!r} is in {other} and in {path.name}: delete one of them."
                 )
-            posts[post.id] = Post(post.id, post.text, post.image, post.label, split=split)
-            file_of[post.id] = path.name
+            posts.append(Post(post.id, post.text, post.image, post.label, split=split))
     names = POLARITIES if classes <= set(POLARITIES) else tuple(sorted(classes))
-    found = Corpus(list(posts.values()), names, removed, columns=corpus.columns)
-    return keep_splits(found, splits, str(root))
+    return keep_splits(Corpus(posts, names, removed, columns=corpus.columns), splits, str(root))

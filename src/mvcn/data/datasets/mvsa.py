@@ -3,7 +3,7 @@
 import codecs
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mvcn.data.image_files import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place, names_in
@@ -78,33 +78,43 @@ def _read(
     annotators: int,
     agree: Callable[[list[Annotation]], Annotation | None],
 ) -> Corpus:
-    posts: list[Post] = []
-    removed: dict[str, list[str]] = {CONTRADICTORY: [], NO_MAJORITY: []}
-    encoded: dict[str, list[str]] = {}
-    undecodable: list[Path] = []
     root = find_place(root, lambda folder: (folder / LABEL_FILE).is_file(), name)
-    folder = _data_folder(root)
-    texts, images = files_by_id(folder, TEXT_SUFFIXES, IMAGE_SUFFIXES)
+    removed: dict[str, tuple[str, ...]] = {}
+    labelled: dict[str, tuple[str, str, str]] = {}
     for post_id, annotations in _read_rows(root / LABEL_FILE, name, annotators):
         labels = agree(annotations)
         label = labels and merge_labels(*labels)
         if labels is None or label is None:
-            removed[NO_MAJORITY if labels is None else CONTRADICTORY].append(post_id)
-            continue
+            reason = NO_MAJORITY if labels is None else CONTRADICTORY
+            removed[reason] = (*removed.get(reason, ()), post_id)
+        else:
+            labelled[post_id] = (label, *labels)
+    posts, encodings = _read_posts(labelled, _data_folder(root))
+    return Corpus(posts, POLARITIES, removed, encodings)
+
+
+def _read_posts(
+    labelled: Mapping[str, tuple[str, str, str]], folder: Path
+) -> tuple[list[Post], dict[str, tuple[str, ...]]]:
+    """Return the posts with their three labels, and encoding other than UTF-8 -> ids."""
+    texts, images = files_by_id(folder, TEXT_SUFFIXES, IMAGE_SUFFIXES)
+    posts: list[Post] = []
+    encoded: dict[str, list[str]] = {}
+    undecodable: list[Path] = []
+    for post_id, labels in labelled.items():
         path = texts.get(post_id, folder / f"{post_id}.txt")
         text, encoding = _read_text(path)
         undecodable += [path] if REPLACEMENT in text else []
         if encoding != UTF_8:
             encoded.setdefault(encoding, []).append(post_id)
         image = images.get(post_id, folder / f"{post_id}.jpg")
-        posts.append(Post(post_id, text, image, label, *labels))
-    reasons = {reason: tuple(ids) for reason, ids in removed.items() if ids}
+        posts.append(Post(post_id, text, image, *labels))
     if undecodable:
         LOG.warning(
             "%s: %d text(s) have undecodable bytes, which are read as U+FFFD, such as %s.",
             *(folder, len(undecodable), undecodable[0]),
         )
-    return Corpus(posts, POLARITIES, reasons, {name: tuple(ids) for name, ids in encoded.items()})
+    return posts, {name: tuple(ids) for name, ids in encoded.items()}
 
 
 def _data_folder(root: Path) -> Path:

@@ -118,14 +118,14 @@ def _read_shard(
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if file.metadata.num_rows != record["posts"] or file.schema_arrow.names != SCHEMA.names:
                 raise _damaged(path, "it does not hold what was prepared")
-            above = 0
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=columns).to_pylist()
-                for number, row in enumerate(rows):
-                    digest.update(canonical(row))
-                    image = ParquetImage(path, group, number, number=above + number + 1)
-                    yield _post(row, image, split, truncated)
-                above += len(rows)
+            groups = range(file.num_row_groups)
+            tables = (file.read_row_group(group, columns=columns) for group in groups)
+            rows = (
+                (g, n, row) for g, t in enumerate(tables) for n, row in enumerate(t.to_pylist())
+            )
+            for number, (group, above, row) in enumerate(rows, start=1):
+                digest.update(canonical(row))
+                yield _post(row, ParquetImage(path, group, above, number=number), split, truncated)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _damaged(path, reason_of(error)) from error
     if digest.hexdigest() != record["fingerprint"]:

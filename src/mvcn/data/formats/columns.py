@@ -93,9 +93,9 @@ def check_names(columns: Mapping[str, str] | None) -> dict[str, str]:
         raise ConfigError(
             f"There is no column '{unknown[0]}' to map: ours are {', '.join(COLUMNS)}."
         )
-    twice = repeated_name(filter(None, given.values()))
-    if twice is not None:
-        raise ConfigError(f"Two of our columns are mapped to '{twice}': name another for one.")
+    repeated = repeated_name(filter(None, given.values()))
+    if repeated is not None:
+        raise ConfigError(f"Two of our columns are mapped to '{repeated}': name another for one.")
     return given
 
 
@@ -144,13 +144,12 @@ def find_columns(
     for ours, theirs in (remembered or {}).items():
         if ours in searched and theirs in columns and theirs not in names.values():
             names[ours] = theirs
-    taken = set(names.values())
-    free = {name: _key(name) for name in columns if name.strip() and name not in taken}
-    for ours in searched:
-        if not names[ours]:
-            names[ours] = _find(ours, free, sample, where)
-            free.pop(names[ours], None)
+    free = {name: _key(name) for name in columns if name.strip() and name not in names.values()}
     missing = [ours for ours in searched if not names[ours]]
+    for ours in missing:
+        names[ours] = _find(ours, free, sample, where)
+        free.pop(names[ours], None)
+    missing = [ours for ours in missing if not names[ours]]
     _require_well_spelt(missing, free, where)
     if not names["text"] and not names["image"]:
         raise DataError(

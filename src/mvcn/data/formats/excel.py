@@ -230,18 +230,18 @@ def _cells(path: Path, sheet: str) -> Iterator[tuple[int, list[Any]]]:
         for book in (values, formulas):
             book[sheet].reset_dimensions()  # the stated size is often wrong
         rows = zip(values[sheet].iter_rows(), formulas[sheet].iter_rows(), strict=True)
-        for line, (row, sources) in enumerate(rows, start=1):
-            cells = [_value(cell, of) for cell, of in zip(row, sources, strict=True)]
+        for line, (row, formula_row) in enumerate(rows, start=1):
+            cells = [_value(cell, formula) for cell, formula in zip(row, formula_row, strict=True)]
             while cells and cells[-1] is None:
                 cells.pop()
             if cells:
                 yield line, cells
 
 
-def _value(cell: Any, source: Any) -> Any:
+def _value(cell: Any, formula: Any) -> Any:
     if cell.data_type == ERROR_CELL:
         return _NoValue(f"the error {cell.value}")
-    if cell.value is None and source.data_type == FORMULA_CELL:
+    if cell.value is None and formula.data_type == FORMULA_CELL:
         return _NoValue("a formula that no program has computed")
     return cell.value
 

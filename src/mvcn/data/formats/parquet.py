@@ -61,9 +61,9 @@ def open_parquet(path: Path, _: TableOptions) -> Table:
     require_file(path, "Parquet")
     with closing(_open(path)) as file:
         names = file.schema.names
-    twice = repeated_name(names)
-    if twice is not None:
-        raise DataError(f"{path} has the column {twice!r} twice: rename one of them.")
+    repeated = repeated_name(names)
+    if repeated is not None:
+        raise DataError(f"{path} has the column {repeated!r} twice: rename one of them.")
     return Table(tuple(names), partial(_sample, path), partial(_table_rows, path))
 
 

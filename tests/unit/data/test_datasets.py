@@ -17,7 +17,7 @@ from mvcn.data.images import image_digest, read_image
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import BadImageError, ConfigError, DataError, MvcnError
 
-REAL = Path(__file__).parents[5] / "shared" / "data"
+REAL = Path(__file__).parents[4] / "shared" / "data"
 needs_hfm = pytest.mark.skipif(not (REAL / "HFM").is_dir(), reason="no real HFM beside us")
 needs_mvsa = pytest.mark.skipif(
     not (REAL / "MVSA_Single").is_dir(), reason="no real MVSA-Single beside us"
