@@ -147,7 +147,7 @@ def test_reads_ids_in_order(tmp_path, content):
     ("content", "message"),
     [
         (b"7\n8\n\n7\n", r"dev\.txt, line 4: id '7' is on line 1 already"),
-        (b"\n \n", r"dev\.txt holds no ids"),
+        (b"\n \n", r"dev\.txt contains no ids"),
         (b"7\n\xff\n", r"dev\.txt cannot be read .* UTF-8"),
     ],
 )
@@ -294,7 +294,7 @@ def test_ids_are_read_as_they_were_or_refused(ids):
             write_splits(path.parent, {"dev": posts}, posts, {})
             assert read_ids(path) == ids
         else:
-            with pytest.raises(DataError, match="cannot be written on a line"):
+            with pytest.raises(DataError, match="cannot be written on a single line"):
                 write_splits(path.parent, {"dev": posts}, posts, {})
             assert not path.exists()
 

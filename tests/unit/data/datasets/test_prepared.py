@@ -291,12 +291,12 @@ def signed(index):
 FAULTS = {
     "no index": (lambda index: None, "holds no prepared posts"),
     "no JSON": (lambda index: "{", r"dataset\.json is damaged"),
-    "other format": (lambda index: index | {"format": 99}, "of a format that is not known"),
+    "other format": (lambda index: index | {"format": 99}, "has an unknown format"),
     "no classes": (
         lambda index: signed({k: v for k, v in index.items() if k != "class_names"}),
         "damaged",
     ),
-    "other classes": (lambda index: index | {"class_names": ["a", "b"]}, "was changed since"),
+    "other classes": (lambda index: index | {"class_names": ["a", "b"]}, "was changed after"),
     "other count": (
         lambda index: signed(index | {"shards": [index["shards"][0] | {"posts": 3}]}),
         "does not hold what was prepared",
@@ -368,7 +368,7 @@ def test_overwriting_takes_nothing_else_away(corpus, tmp_path):
 def test_posts_are_not_prepared_into_their_own_folder(corpus, folder, tmp_path):
     prepare(corpus, tmp_path, dataset="table")
     for posts, output in ((read_prepared(tmp_path), tmp_path), (corpus, folder)):
-        with pytest.raises(RunError, match="holds the images that it is to be filled with"):
+        with pytest.raises(RunError, match="contains the images to be copied"):
             prepare(posts, output, dataset="prepared", overwrite=True)
     assert len(read_prepared(tmp_path).posts) == 40
 

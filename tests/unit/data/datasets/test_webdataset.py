@@ -386,7 +386,7 @@ def test_shards_can_be_prepared(folder, tmp_path_factory):
     corpus = read_webdataset(folder)
     prepare(corpus, output, dataset="webdataset")
     assert plain(read_prepared(output)) == plain(corpus)
-    with pytest.raises(RunError, match="holds the images"):
+    with pytest.raises(RunError, match="contains the images"):
         prepare(corpus, folder, dataset="webdataset")
 
 
