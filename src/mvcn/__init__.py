@@ -38,7 +38,7 @@ HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: torch takes seconds to load."""
+    """Import a public name on first access, as torch takes seconds to load."""
     from importlib import import_module
 
     if name not in HOMES:

@@ -1,4 +1,4 @@
-"""A scikit-learn classifier of rows of numbers, trained with the semantic congruity constraint."""
+"""A scikit-learn classifier of numeric features, trained with the semantic congruity constraint."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ MAX_SEED = 2**31 - 1
 ONE_OR_MORE = [Interval(Integral, 1, None, closed="left")]
 ZERO_OR_MORE = [Interval(Real, 0, None, closed="left")]
 FLOATS = (np.float64, np.float32)
-"""Types that rows may have; the network computes in theirs."""
+"""Data types of rows, in which the network computes."""
 
 
 class CongruityClassifier(
@@ -36,17 +36,17 @@ class CongruityClassifier(
     """Multi-layer perceptron whose last hidden layer is pulled toward the centroid of its class.
 
     Parameters are named as those of `sklearn.neural_network.MLPClassifier`. As there, inputs
-    should be scaled, for instance by a StandardScaler before it in a pipeline. `transform` gives
-    the features that the constraint shapes.
+    should be scaled, for instance by a StandardScaler before it in a pipeline. `transform` returns
+    the features that the constraint acts on.
 
     Args:
         hidden_layer_sizes: Width of each hidden layer; the last is the feature.
         congruity_weight: lambda, the factor of the constraint; 0 trains by cross-entropy alone.
-        congruity_form: Which distance to the own centroid; see `congruity_loss`.
-        queue_size: Rows remembered for the centroids; never more than there are.
+        congruity_form: Distance to the centroid of a row's class; see `congruity_loss`.
+        queue_size: Rows kept for the centroids, at most all.
         alpha: Weight decay of AdamW.
-        batch_size: Rows in a step.
-        learning_rate_init: Of AdamW; it falls to 0 along a cosine.
+        batch_size: Rows per step.
+        learning_rate_init: Learning rate of AdamW, which decays to 0 along a cosine.
         max_iter: Epochs.
         random_state: Seed of weights and order.
 
@@ -78,8 +78,8 @@ class CongruityClassifier(
         "random_state": ["random_state"],
     }
 
-    @no_type_check  # scikit-learn makes estimators of anything, and `fit` refuses it
-    def __init__(  # noqa: PLR0913 (scikit-learn wants one argument for each setting)
+    @no_type_check  # scikit-learn constructs with any values, which `fit` validates
+    def __init__(  # noqa: PLR0913 (scikit-learn requires one argument per setting)
         self,
         hidden_layer_sizes: Sequence[int] = (100,),
         *,
@@ -103,11 +103,11 @@ class CongruityClassifier(
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> "CongruityClassifier":  # noqa: N803 (scikit-learn's name)
-        """Train anew on rows X, ``(rows, columns)``, of classes y.
+        """Train from scratch on rows X, ``(rows, columns)``, of classes y.
 
         Raises:
-            ValueError: A parameter is out of range, rows and classes do not fit, or training
-                has diverged.
+            ValueError: A parameter is out of range, rows and classes do not match, or training
+                diverges.
         """
         self._validate_params()
         _require_sizes(self.hidden_layer_sizes)
@@ -152,33 +152,39 @@ class CongruityClassifier(
         width = self.hidden_layer_sizes[-1]
         self._body = _hidden_layers(rows.shape[1], self.hidden_layer_sizes).to(rows.dtype)
         self._output = nn.Linear(width, len(self.classes_), dtype=rows.dtype)
-        constraint = SemanticCongruityLoss(
-            len(self.classes_),
-            width,
-            min(self.queue_size, len(rows)),
-            self.congruity_form,
-        )
+        length = min(self.queue_size, len(rows))
+        constraint = SemanticCongruityLoss(len(self.classes_), width, length, self.congruity_form)
         parameters = [*self._body.parameters(), *self._output.parameters()]
         optimizer = torch.optim.AdamW(
             parameters, self.learning_rate_init, weight_decay=self.alpha, fused=True
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.max_iter)
         self.loss_curve_ = []
-        for _ in range(self.max_iter):
-            losses = []
-            for chosen in torch.split(torch.randperm(len(rows)), self.batch_size):
-                loss = self._loss(rows[chosen], labels[chosen], constraint)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                losses.append(loss.item() * len(chosen))
+        for epoch in range(1, self.max_iter + 1):
+            self.loss_curve_.append(self._train_epoch(rows, labels, constraint, optimizer))
             schedule.step()
-            self.loss_curve_.append(sum(losses) / len(rows))
             if not math.isfinite(self.loss_curve_[-1]):
                 raise ValueError(
-                    f"Training has diverged in epoch {len(self.loss_curve_)}: scale the columns, "
+                    f"Training has diverged in epoch {epoch}: scale the columns, "
                     "or lower learning_rate_init."
                 )
+
+    def _train_epoch(
+        self,
+        rows: Tensor,
+        labels: Tensor,
+        constraint: SemanticCongruityLoss,
+        optimizer: torch.optim.Optimizer,
+    ) -> float:
+        """Return the mean loss over the rows."""
+        total = 0.0
+        for chosen in torch.split(torch.randperm(len(rows)), self.batch_size):
+            loss = self._loss(rows[chosen], labels[chosen], constraint)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.item() * len(chosen)
+        return total / len(rows)
 
     def _loss(self, rows: Tensor, labels: Tensor, constraint: SemanticCongruityLoss) -> Tensor:
         features = self._body(rows)

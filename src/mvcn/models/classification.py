@@ -75,12 +75,11 @@ class MvcnForClassification(PreTrainedModel):
         self.image_encoder_is_frozen = config.freeze_image_encoder or "image" not in self.reads
         self.network = about.build(config)
         self.post_init()
-        self.text_encoder, self.image_encoder = (
-            encoder or build_encoder(encoder_config) if is_read else None
-            for is_read, encoder, encoder_config in (
-                ("text" in self.reads, text_encoder, config.text_config),
-                (about.reads_image, image_encoder, config.image_config),
-            )
+        self.text_encoder = (
+            text_encoder or build_encoder(config.text_config) if "text" in self.reads else None
+        )
+        self.image_encoder = (
+            image_encoder or build_encoder(config.image_config) if about.reads_image else None
         )
         self.image_attributes = (
             ImageAttributes(**config.image_attributes) if config.image_attributes else None

@@ -1,5 +1,7 @@
 """MVCN: text-guided fusion of token features, reduction to one vector, classifier."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -67,26 +69,35 @@ class MultiViewNetwork(Network):
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts; `output_attentions` returns the weights of the text-guided units."""
         text, image = self.text_projection(tokens.text), self.image_projection(tokens.image)
-        query, query_mask = self._query(text, tokens.text_mask)
-        pair = (query, image, query_mask, tokens.image_mask)
-        extra = {}
-        if isinstance(self.fusion, EqualFusion):
-            fused = self.reduction(*self.fusion(*pair))
-        else:
-            guided, attentions = self.fusion(*pair, return_weights=output_attentions)
-            fused = self.reduction(guided, query_mask)
-            if output_attentions:
-                shares = self.reduction.weights(guided, query_mask)
-                extra = {"fusion_attentions": attentions, "token_weights": shares}
+        fused, weights = self._fuse(text, image, tokens, output_attentions)
         logits = self.classifier(fused)
         if self.unimodal_label_head is None:
-            return MvcnOutput(logits, fused, logits, **extra)
+            return MvcnOutput(logits, fused, logits, **weights)
         pair_logits = self.unimodal_label_head(
             text, image, fused, tokens.text_mask, tokens.image_mask
         )
         # The geometric mean of the two: a product would count what they share twice.
         combined = (logits.log_softmax(-1) + self.unimodal_label_head.merge(pair_logits)) / 2
-        return MvcnOutput(combined, fused, logits, pair_logits, **extra)
+        return MvcnOutput(combined, fused, logits, pair_logits, **weights)
+
+    def _fuse(
+        self,
+        text: Float[Tensor, "batch token dim"],
+        image: Float[Tensor, "batch patch dim"],
+        tokens: Tokens,
+        output_attentions: bool,
+    ) -> tuple[Float[Tensor, "batch dim"], dict[str, Any]]:
+        """Return the fused feature and, if requested, the weights of text-guided fusion."""
+        query, query_mask = self._query(text, tokens.text_mask)
+        pair = (query, image, query_mask, tokens.image_mask)
+        if isinstance(self.fusion, EqualFusion):
+            return self.reduction(*self.fusion(*pair)), {}
+        guided, attentions = self.fusion(*pair, return_weights=output_attentions)
+        fused = self.reduction(guided, query_mask)
+        if not output_attentions:
+            return fused, {}
+        shares = self.reduction.weights(guided, query_mask)
+        return fused, {"fusion_attentions": attentions, "token_weights": shares}
 
     def _query(
         self, text: Float[Tensor, "batch token dim"], text_mask: Bool[Tensor, "batch token"]
