@@ -80,8 +80,8 @@ def require_allowed(path: Path, kind: type[MvcnError], name: str = "") -> None:
     """Raise an error of a kind if a file or folder exists but you may not read it.
 
     Args:
-        path: Of the file or folder.
-        kind: Of the error.
+        path: File or folder.
+        kind: Class of the error.
         name: Description that precedes the path in the error.
     """
     forbidden = why_not_allowed(path)

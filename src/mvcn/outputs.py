@@ -60,7 +60,7 @@ def require_same_settings(
     """Raise a RunError that names the changed settings if unfinished work cannot be continued.
 
     Args:
-        folder: Of the unfinished work.
+        folder: Folder of the unfinished work.
         kind: Name of the work, as in "the search".
         before: Name of a setting that must stay the same -> its value when the work was started.
         now: Name of such a setting -> its value now.

@@ -87,7 +87,7 @@ def require_known(name: str, kind: type[Settings], prefix: str) -> None:
     known = list(kind.model_fields)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
-        others = f"known are {', '.join(known)}." if known else "there is none to set here."
+        others = f"choose from {', '.join(known)}." if known else "there are none here."
         hint = f"did you mean '{prefix}{close[0]}'?" if close else others
         raise ConfigError(f"There is no setting '{prefix}{name}': {hint}")
 

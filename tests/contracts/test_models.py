@@ -299,8 +299,8 @@ def test_modality_dropout_hides_one_modality_of_a_post_that_has_both(model, batc
     masks = many["text_mask"], many["image_mask"]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        assert model._present(*masks, many["input_ids"]) == masks  # never in evaluation
-        text, image = model.train()._present(*masks, many["input_ids"])
+        assert model._present_modalities(*masks, many["input_ids"]) == masks  # never in evaluation
+        text, image = model.train()._present_modalities(*masks, many["input_ids"])
     has_both = masks[0] & masks[1]
     assert torch.equal(text[~has_both], masks[0][~has_both])
     assert torch.equal(image[~has_both], masks[1][~has_both])

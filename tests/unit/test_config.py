@@ -34,7 +34,7 @@ def test_names_only_what_it_changes():
     [
         ("trainig: {epochs: 3}", "no setting 'trainig': did you mean 'training'"),
         ("training: {epoch: 3}", "no setting 'training.epoch': did you mean 'training.epochs'"),
-        ("training: {zzz: 3}", "no setting 'training.zzz': known are seed, epochs,"),
+        ("training: {zzz: 3}", "no setting 'training.zzz': choose from seed, epochs,"),
         ("training: {1: 3}", "no setting 'training.1'"),
         ("1: {epochs: 3}", "no setting '1'"),
         ("training: 3", "'training' is a section"),

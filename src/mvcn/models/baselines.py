@@ -122,7 +122,7 @@ class FirstTextToken(Network):
     Args:
         text_width: Width of the text encoder's tokens.
         num_classes: Classes K.
-        dropout: Before the classifier.
+        dropout: Dropout before the classifier.
 
     Source:
         Devlin et al., NAACL 2019, section 4.1.  Deviation: without BERT's pooling layer, which the
@@ -148,7 +148,7 @@ class MeanImageToken(Network):
     Args:
         image_width: Width of the image encoder's tokens.
         num_classes: Classes K.
-        dropout: Before the classifier.
+        dropout: Dropout before the classifier.
 
     Source:
         He et al., CVPR 2016: global average pooling and one linear layer.  Deviation: dropout; by
@@ -178,7 +178,7 @@ class VisionTransformer(Network):
         feedforward_size: Inner width of its feed-forward layers.
         num_heads: Attention heads.
         num_fusion_layers: Layers.
-        dropout: Of the layers and before the classifier.
+        dropout: Dropout of the layers and before the classifier.
 
     Source:
         Dosovitskiy et al., ICLR 2021, the hybrid architecture: patches are cells of a convolutional
@@ -260,7 +260,7 @@ class LateFusion(Network):
         text_width: Width of the text encoder's tokens.
         image_width: Width of the image encoder's tokens.
         num_classes: Classes K.
-        dropout: Before the classifiers.
+        dropout: Dropout before the classifiers.
 
     Source:
         The late fusion that Zhang et al., ICML 2023 (QMF) compare with.  Deviation: mean tokens,

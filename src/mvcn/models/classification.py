@@ -46,6 +46,9 @@ ALIGNMENT_BYTES = 64
 EARLIER_WEIGHTS = {
     r"^network\.annotation\.": "network.unimodal_label_head.",
     r"^image_words\.": "image_attributes.",
+    r"^network\.text_asks\.": "network.text_attention.",
+    r"^network\.image_asks\.": "network.image_attention.",
+    r"^network\.pairs_ask\.": "network.pair_attention.",
 }
 """Prefix of a weight's name in an earlier version -> its prefix now."""
 

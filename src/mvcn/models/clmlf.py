@@ -28,7 +28,7 @@ class Clmlf(Network):
         feedforward_size: Inner width of their feed-forward layers.
         num_heads: Attention heads.
         num_fusion_layers: Layers of the fusion, after one layer for the image alone.
-        dropout: Of the layers and the classifier.
+        dropout: Dropout of the layers and the classifier.
         faithful: Read a feature map as if its memory were channels last, as the authors' code does.
         augmentation: Share of the tokens that are dropped for the second view.
         view_activation: Between the two layers that project each view; gelu in the authors' code.

@@ -83,7 +83,7 @@ class Mgnns(Network):
         self.labels = nn.ModuleList(attention(num_objects, num_classes) for _ in range(2))
         self.words = MaskedLstm(text_width, SIZE // 2, num_layers=2, dropout=DROPOUT)
         self.regions = nn.Linear(image_width, SIZE)
-        self.text_asks, self.image_asks = (
+        self.text_attention, self.image_attention = (
             nn.ModuleList(CrossAttention(faithful=faithful) for _ in range(2)) for _ in range(2)
         )
         self.mix = nn.Linear(4 * SIZE, SIZE)
@@ -98,9 +98,9 @@ class Mgnns(Network):
         )
         words = self.words(tokens.text, tokens.text_mask)
         regions = self.regions(tokens.image)
-        vectors = [ask(text, regions, tokens.image_mask) for ask in self.text_asks]
-        for labels, ask in zip(self.labels, self.image_asks, strict=True):
-            vectors.append(ask(labels(scores), words, tokens.text_mask))
+        vectors = [attend(text, regions, tokens.image_mask) for attend in self.text_attention]
+        for labels, attend in zip(self.labels, self.image_attention, strict=True):
+            vectors.append(attend(labels(scores), words, tokens.text_mask))
         feature = self.mix(torch.cat(vectors, 1))
         logits = self.classifier(self.dropout(feature))
         return MvcnOutput(logits, feature, logits)

@@ -26,7 +26,7 @@ class MultiViewNetwork(Network):
         num_fusion_layers: Stacked units L.
         fusion: Text tokens attend to image tokens, or all tokens to each other.
         attention: Normalisation of the text-to-image attention.
-        dropout: Of fusion and classifier.
+        dropout: Dropout of fusion and classifier.
         unimodal_label_head: Also predict the pair of text label and image label.
 
     Source:

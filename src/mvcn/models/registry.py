@@ -111,6 +111,6 @@ def system(name: str) -> System:
         return system(EARLIER_NETWORKS[name]["network"])
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(MODELS)}."
+        hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(MODELS)}."
         raise ConfigError(f"There is no model '{name}': {hint}")
     return MODELS[name]

@@ -27,7 +27,7 @@ class HierarchicalAttention(Network):
     Args:
         text_width: Width of the text encoder's tokens.
         num_classes: Classes K.
-        dropout: Of words and before the classifier.
+        dropout: Dropout of words and before the classifier.
 
     Source:
         Xu, ISI 2017; the hierarchy and its attention are Yang et al., NAACL 2016. No code is
@@ -74,7 +74,7 @@ class MultiSentiNet(Network):
         text_width: Width of the text encoder's tokens, and of the scene's words.
         num_objects: Classes of the published image encoder.
         num_classes: Classes K.
-        dropout: Before the classifier.
+        dropout: Dropout before the classifier.
 
     Source:
         Xu and Mao, CIKM 2017, with the sizes of the authors' code.  Deviations: objects are the
@@ -125,7 +125,7 @@ class CoMemoryNetwork(Network):
         text_width: Width of the text encoder's tokens.
         image_width: Width of the image encoder's tokens.
         num_classes: Classes K.
-        dropout: Before the classifier.
+        dropout: Dropout before the classifier.
         hops: Number of turns.
 
     Source:
@@ -184,7 +184,7 @@ class DecompositionAndRelation(Network):
         text_width: Width of the text encoder's tokens, and of pairs.
         image_width: Width of the image encoder's tokens.
         num_classes: Classes K.
-        dropout: Before the classifier.
+        dropout: Dropout before the classifier.
 
     Source:
         Xu, Zeng and Mao, ACL 2020. No code is public; sizes and the weight of the penalty are not
@@ -205,8 +205,8 @@ class DecompositionAndRelation(Network):
         self.shared, self.private_text, self.private_image = (
             nn.Linear(SIZE, SIZE, bias=False) for _ in range(3)
         )
-        self.pairs_ask = MultiHeadAttention(SIZE, 1)
-        self.text_asks = GuidedAttention(SIZE, SIZE, SIZE)
+        self.pair_attention = MultiHeadAttention(SIZE, 1)
+        self.text_attention = GuidedAttention(SIZE, SIZE, SIZE)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.feature_size, num_classes)
 
@@ -228,10 +228,10 @@ class DecompositionAndRelation(Network):
         self, states: Tensor, text: Tensor, tokens: Tokens
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
         pairs, mask = self.pairs(tokens.attributes), tokens.attribute_mask
-        attended, _ = self.pairs_ask(pairs, states, tokens.text_mask)
+        attended, _ = self.pair_attention(pairs, states, tokens.text_mask)
         has_text = tokens.text_mask.any(1, keepdim=True)
         pooled = masked_mean(attended, mask).masked_fill(~has_text, 0)
-        return pooled, self.text_asks(pairs, text, mask)
+        return pooled, self.text_attention(pairs, text, mask)
 
     def _overlap(self) -> Float[Tensor, ""]:
         shared, *private = (
