@@ -164,6 +164,11 @@ def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
         )
     del layers[count:]
     encoder.config.num_hidden_layers = count
+    _require_runs(encoder)
+
+
+def _require_runs(encoder: PreTrainedModel) -> None:
+    """Raise a ConfigError if a text encoder does not run without layers."""
     token = torch.zeros(1, 1, dtype=torch.long, device=encoder.device)
     try:
         text_tokens(encoder, token, torch.ones_like(token))

@@ -129,20 +129,19 @@ def congruity_losses(
     is_known = counts.to(labels.device) > 0
     is_own = torch.arange(len(counts), device=labels.device) == labels.unsqueeze(1)
     own = (distances * is_own).sum(1)
+    has_own = (is_own & is_known).any(1)
+    if form == "absolute":
+        return own, has_own
     is_other = is_known & ~is_own
-    contributes, losses = (is_own & is_known).any(1), own
-    if form != "absolute":
-        contributes = contributes & is_other.any(1)
-        others = (distances * is_other).sum(1)
-        if form == "ratio":
-            mean = others / is_other.sum(1).clamp(min=1)
-            reference = torch.maximum(mean, torch.finfo(own.dtype).eps * own)
-        else:
-            reference = own + others
-        # The gradient divides by the reference again, which must not overflow.
-        smallest = torch.finfo(own.dtype).tiny / torch.finfo(own.dtype).eps
-        losses = own / torch.where(reference > smallest, reference, 1)
-    return losses, contributes
+    others, count = (distances * is_other).sum(1), is_other.sum(1)
+    info = torch.finfo(own.dtype)
+    if form == "ratio":
+        reference = torch.maximum(others / count.clamp(min=1), info.eps * own)
+    else:
+        reference = own + others
+    # The gradient divides by the reference again, which must not overflow.
+    losses = own / torch.where(reference > info.tiny / info.eps, reference, 1)
+    return losses, has_own & (count > 0)
 
 
 def squared_distances(

@@ -1,6 +1,6 @@
 """The training objective: a weighted sum of named terms, and the centroids that they need."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -155,16 +155,7 @@ class Objective(nn.Module):
         labels: Int[np.ndarray, " posts"] | None = None,
     ) -> None:
         super().__init__()
-        unimodal_weight = settings.unimodal_label_weight if has_unimodal_head else 0.0
-        terms = [
-            Term("cross_entropy", 1.0, _cross_entropy),
-            Term("congruity", settings.congruity_weight, _congruity),
-            Term("unimodal_cross_entropy", unimodal_weight, _pair_cross_entropy),
-            Term("label_contrast", settings.label_contrast_weight, _label_contrast, True),
-            Term("data_contrast", settings.data_contrast_weight, _data_contrast, True),
-            Term("penalty", settings.penalty_weight, _penalty, True),
-        ]
-        self.terms = [term for term in terms if term.weight > 0]
+        self.terms = [term for term in _terms(settings, has_unimodal_head) if term.weight > 0]
         self.settings = settings
         self.num_classes = len(class_names)
         self.queue = (
@@ -220,6 +211,18 @@ def uses_centroids(settings: ObjectiveConfig) -> bool:
 def uses_queue(settings: ObjectiveConfig) -> bool:
     """Return whether the objective takes class centroids over a queue of past features."""
     return uses_centroids(settings) and settings.centroids == "queue"
+
+
+def _terms(settings: ObjectiveConfig, has_unimodal_head: bool) -> list[Term]:
+    unimodal_weight = settings.unimodal_label_weight if has_unimodal_head else 0.0
+    return [
+        Term("cross_entropy", 1.0, _cross_entropy),
+        Term("congruity", settings.congruity_weight, _congruity),
+        Term("unimodal_cross_entropy", unimodal_weight, _pair_cross_entropy),
+        Term("label_contrast", settings.label_contrast_weight, _label_contrast, True),
+        Term("data_contrast", settings.data_contrast_weight, _data_contrast, True),
+        Term("penalty", settings.penalty_weight, _penalty, True),
+    ]
 
 
 def _cross_entropy(batch: Batch) -> Tensor:
@@ -306,11 +309,7 @@ def _class_weights(
     class_names: Sequence[str],
     labels: Int[np.ndarray, " posts"] | None,
 ) -> Float[Tensor, " classes"] | None:
-    """Return the weight of each class, in the order of the logits.
-
-    Raises:
-        ConfigError: A weight is not above 0, or its class does not exist.
-    """
+    """Return the weight of each class, in the order of the logits."""
     if given == "none":
         return None
     if given == "auto":
@@ -318,6 +317,12 @@ def _class_weights(
         counts = np.bincount(labels, minlength=len(class_names)).clip(min=1)
         return torch.tensor(len(labels) / (len(class_names) * counts), dtype=torch.float32)
     assert isinstance(given, dict)  # the configuration allows nothing else
+    _check_class_weights(given, class_names)
+    return torch.tensor([given.get(name, 1.0) for name in class_names], dtype=torch.float32)
+
+
+def _check_class_weights(given: Mapping[str, float], class_names: Sequence[str]) -> None:
+    """Raise a ConfigError if a weight is not above 0 or its class does not exist."""
     if unknown := sorted(set(given) - set(class_names)):
         raise ConfigError(
             f"Setting 'objective.class_weights' names {', '.join(unknown)}, but the classes are "
@@ -325,7 +330,6 @@ def _class_weights(
         )
     if min(given.values(), default=1) <= 0:
         raise ConfigError(f"The class weights are {given}, but must be above 0.")
-    return torch.tensor([given.get(name, 1.0) for name in class_names], dtype=torch.float32)
 
 
 def _required(tensor: Tensor | None, what: str) -> Tensor:

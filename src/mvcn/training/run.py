@@ -266,14 +266,7 @@ def _finish(
     """Evaluate the model on the dev posts and write the files of the run."""
     dev = trainer.evaluate_dev(encoded["dev"])
     trainer.model.config.temperature = dev.calibration.temperature
-    run.environment = run_folder.describe_environment() | {
-        "seed": trainer.args.seed,
-        "processes": trainer.args.world_size,
-        "data_fingerprint": {
-            "train": fingerprint(run.posts.train),
-            "dev": fingerprint(run.posts.dev),
-        },
-    }
+    run.environment = _environment(run.posts, trainer)
     run.metrics = _metrics(run.posts, encoded, trainer, dev) | {"seconds": seconds}
     weights = trainer.full_state_dict()
     if trainer.is_world_process_zero():
@@ -284,6 +277,15 @@ def _finish(
             trainer.model.save_pretrained(run.folder, state_dict=weights)
             encoder.save(run.folder)
             run_folder.write_records(run, trainer.state.log_history)
+
+
+def _environment(posts: TrainingPosts, trainer: MvcnTrainer) -> dict[str, Any]:
+    digests = {"train": fingerprint(posts.train), "dev": fingerprint(posts.dev)}
+    return run_folder.describe_environment() | {
+        "seed": trainer.args.seed,
+        "processes": trainer.args.world_size,
+        "data_fingerprint": digests,
+    }
 
 
 def _metrics(

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, read and written, and how no run overwrites another."""
+"""The folder of a run: its files are read and written, and no run overwrites another."""
 
 import csv
 import json
@@ -41,13 +41,13 @@ RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pi
 
 
 class Run:
-    """A run folder, whose files are read when they are first asked for.
+    """A run folder, whose files are read on first access.
 
-    Any other folder that a model and its processor were saved to can be opened, too; it has nothing
-    else. What is asked for and is missing or damaged raises a RunError.
+    Any other folder with a saved model and processor can be opened, too, but has nothing else.
+    Accessing a file that is missing or damaged raises a RunError.
 
     Args:
-        folder: What `mvcn.training.run.train` has written.
+        folder: Run folder, as `mvcn.training.run.train` writes it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,18 +60,18 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run has finished."""
         return (self.folder / METRICS_FILE).is_file()
 
     @cached_property
     def config(self) -> RunConfig:
-        """Settings; raises a ConfigError where one does not exist or is out of its range."""
+        """Settings; raises a ConfigError if one does not exist or is out of its range."""
         path = self.folder / CONFIG_FILE
         return read_config(_read_text(path), str(path))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """Scores on the dev posts, and what the run says of its posts."""
+        """Metrics on the dev posts, and counts and columns of the posts."""
         return _read_mapping(self.folder / METRICS_FILE)
 
     @cached_property
@@ -81,32 +81,32 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, str]]:
-        """The rows that `write_history` wrote, by column."""
+        """Rows of the history file, by column."""
         return _read_rows(self.folder / HISTORY_FILE)
 
     @property
     def dev_predictions(self) -> list[dict[str, str]]:
-        """The rows that `write_dev_predictions` wrote, by column."""
+        """Rows of the file of dev predictions, by column."""
         return _read_rows(self.folder / DEV_PREDICTIONS_FILE)
 
     def threshold(self, precision: float) -> Threshold:
-        """Return how probable a class must be so that a share of the labels given is right.
+        """Return the confidence threshold above which a share of the labels is correct.
 
-        It is chosen on the dev posts, which also chose the epoch and the temperature: they are a
-        little kinder than new posts.
+        It is chosen on the dev posts, which also chose the epoch and the temperature, so that it
+        is slightly optimistic for new posts.
 
         Args:
-            precision: Share of right ones among the labels given, above 0 and below 1.
+            precision: Share of correct labels among those assigned, above 0 and below 1.
 
         Raises:
             ConfigError: `precision` is not between 0 and 1.
-            MvcnError: No threshold keeps the promise on the dev posts.
+            MvcnError: No threshold reaches the precision on the dev posts.
         """
         if not 0 < precision < 1:
             raise ConfigError(f"The precision is {precision:g}, but must be above 0 and below 1.")
         if not self.is_finished:
             raise RunError(
-                f"{self.folder} is no finished run: there are no dev posts to choose by."
+                f"{self.folder} is not a finished run: a threshold is chosen on its dev posts."
             )
         rows = self.dev_predictions
         names = [name for name in rows[0] if name.startswith(PROBABILITY)]
@@ -116,16 +116,16 @@ class Run:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Our name of a column -> its name in the files that the run learned from.
+        """Our name of a column -> its name in the training files.
 
-        Empty for a folder that is no finished run, such as a model of the Hugging Face hub.
+        Empty for a folder that is not a finished run, such as a model of the Hugging Face hub.
         """
         columns = self.metrics.get("columns", {}) if self.is_finished else {}
         return {str(ours): str(theirs) for ours, theirs in dict(columns).items()}
 
     @property
     def is_text_only(self) -> bool:
-        """Whether the run left images aside; false where its settings cannot be read."""
+        """Whether the run ignores images; false if its settings cannot be read."""
         try:
             return self.is_finished and self.config.data.text_only
         except (ConfigError, RunError):
@@ -133,16 +133,16 @@ class Run:
 
     @cached_property
     def posts(self) -> TrainingPosts:
-        """Train and dev posts; raises a DataError where they are no longer where they were."""
+        """Train and dev posts; raises a DataError if they cannot be found any more."""
         return read_training_posts(self.config.data, self.config.training.seed)
 
     @cached_property
     def processor(self) -> MvcnProcessor:
-        """The model's processor."""
+        """Processor of the model."""
         self._require_model()
         try:
             processor = AutoProcessor.from_pretrained(self.folder, local_files_only=True)
-        except Exception as error:  # Hugging Face lets nearly every kind through for damaged files
+        except Exception as error:  # damaged files make Hugging Face raise almost any type
             raise self._damaged(_first_sentence(error)) from error
         if not isinstance(processor, MvcnProcessor):
             raise RunError(f"{self.folder} is not a run folder: it has no processor of mvcn.")
@@ -152,9 +152,9 @@ class Run:
 
     @cached_property
     def model(self) -> MvcnForClassification:
-        """The model in evaluation mode; the processor cuts texts to what its text encoder reads.
+        """The model in evaluation mode; the processor truncates texts to what it can read.
 
-        Nothing but the folder is read: no encoder package, no hub.
+        Only the folder is read: no encoder package, no hub.
         """
         processor = self.processor
         try:
@@ -173,12 +173,12 @@ class Run:
 
     @cached_property
     def attribute_model(self) -> AttributeModel | None:
-        """What finds attributes of images, where it was saved with the model."""
+        """The attribute model, if one was saved with the model."""
         place = self.folder / SAVED_FOLDER
         return AttributeModel.load(place) if place.is_dir() else None
 
     def _require_model(self) -> None:
-        """Raise a RunError where no model is there, or a file that may not be read."""
+        """Raise a RunError if there is no model, or a file may not be read."""
         require_allowed(self.folder, RunError, "The run in")
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             require_allowed(path, RunError)
@@ -186,7 +186,7 @@ class Run:
             return
         if (self.folder / CONFIG_FILE).is_file():
             raise RunError(
-                f"The run in {self.folder} is not finished: go on with it by mvcn train --resume."
+                f"The run in {self.folder} is not finished: resume it by mvcn train --resume."
             )
         raise RunError(
             f"{self.folder} is not a run folder: it has no config.json as mvcn train writes it."
@@ -194,7 +194,7 @@ class Run:
 
     def _damaged(self, why: str) -> RunError:
         return RunError(
-            f"The run in {self.folder} is damaged ({why}): get its files anew, or train it again."
+            f"The run in {self.folder} is damaged ({why}): get its files again, or train it again."
         )
 
 
@@ -203,11 +203,11 @@ def _first_sentence(error: Exception) -> str:
 
 
 def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
-    """Raise what `create_run_folder` would, and change nothing: for before the work that may fail.
+    """Raise what `create_run_folder` would, without changing anything.
 
     Raises:
-        RunError: The folder holds another run or other files; or there is no such run to resume,
-            or it was started with other settings.
+        RunError: The folder holds another run or other files; or there is no run to resume, or it
+            has other settings.
     """
     if resume:
         _check_resumable(folder, config)
@@ -218,7 +218,7 @@ def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite
 
 
 def create_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
-    """Make the folder ready for this run, or refuse as `check_run_folder` does."""
+    """Create the folder for this run, after the checks of `check_run_folder`."""
     check_run_folder(folder, config, resume=resume, overwrite=overwrite)
     if resume:
         return
@@ -229,7 +229,7 @@ def create_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrit
 
 
 def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
-    """Write what was logged, one row an entry, one column a name."""
+    """Write the log of a training, one row per entry, one column per name."""
     columns = list(dict.fromkeys(name for entry in log for name in entry))
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns)
@@ -243,7 +243,7 @@ def write_dev_predictions(
     probabilities: Float[np.ndarray, "batch classes"],
     class_names: Sequence[str],
 ) -> None:
-    """Write what the model says of each dev post beside its label, for a look at the errors."""
+    """Write label, prediction and probabilities of each dev post."""
     with atomic_write(folder / DEV_PREDICTIONS_FILE) as file:
         writer = csv.writer(file)
         columns = [f"{PROBABILITY}{name}" for name in class_names]
@@ -253,11 +253,11 @@ def write_dev_predictions(
 
 
 def write_records(run: Run, log: Sequence[Mapping[str, Any]]) -> None:
-    """Write everything about a run; the metrics come last and mark the end.
+    """Write the records of a run; the metrics come last and mark it as finished.
 
     Args:
-        run: With metrics and environment.
-        log: What the Trainer has logged.
+        run: Run with metrics and environment.
+        log: Log of the Trainer.
     """
     write_history(run.folder / HISTORY_FILE, log)
     write_json(run.folder / ENVIRONMENT_FILE, run.environment)
@@ -273,7 +273,7 @@ def write_records(run: Run, log: Sequence[Mapping[str, Any]]) -> None:
 def _read_rows(path: Path) -> list[dict[str, str]]:
     rows = list(csv.DictReader(_read_text(path).splitlines(keepends=True)))
     if not rows:
-        raise _damaged(path, "it holds no row")
+        raise _damaged(path, "it has no rows")
     return rows
 
 
@@ -283,7 +283,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise _damaged(path, str(error)) from error
     if not found or not isinstance(found, dict):
-        raise _damaged(path, "it holds nothing by name")
+        raise _damaged(path, "it is not a mapping")
     return found
 
 
@@ -300,7 +300,7 @@ def _damaged(path: Path, why: str) -> RunError:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions and, where the code is a git checkout, its commit."""
+    """Return versions and, for a git checkout, its commit."""
     packages = {name: version(name) for name in RECORDED_PACKAGES}
     return {"python": platform.python_version(), "packages": packages, "git_commit": _git_commit()}
 

@@ -51,21 +51,33 @@ def add_teacher_targets(encoded: EncodedPosts, model: MvcnForClassification, see
     pairs = encoded.pairs(classes)
     has_pairs = model.unimodal_label_head is not None and NO_LABEL not in pairs
     labels, count = (pairs, classes**2) if has_pairs else (encoded.labels, classes)
-    folds = group_folds(duplicate_groups([post.text for post in encoded.posts]), FOLDS)
-    targets = np.zeros((len(encoded), count))
-    order, teacher = np.random.default_rng(seed).permutation(len(encoded)), None
-    for start in range(0, len(order), MOST_POSTS):
-        chosen = np.sort(order[start : start + MOST_POSTS])
-        features = pooled_features(model, encoded, chosen.tolist())
-        if teacher is None:
-            teacher = OutOfFoldTeacher(features, labels[chosen], folds[chosen], count)
-        targets[chosen] = teacher.probabilities(features, folds[chosen])
+    targets = _teacher_targets(encoded, model, labels, count, seed)
     if model.unimodal_label_head is None or not has_pairs:
         encoded.add_teacher_targets(targets)
         return
     shaped = torch.from_numpy(targets).view(-1, classes, classes)
     merged = model.unimodal_label_head.merge(shaped.log()).exp()
     encoded.add_teacher_targets(merged.numpy(), shaped.numpy())
+
+
+def _teacher_targets(
+    encoded: EncodedPosts,
+    model: MvcnForClassification,
+    labels: Int[np.ndarray, " posts"],
+    num_classes: int,
+    seed: int,
+) -> Float[np.ndarray, "posts classes"]:
+    """Train the teacher on the first `MOST_POSTS` drawn posts, and predict all of them."""
+    folds = group_folds(duplicate_groups([post.text for post in encoded.posts]), FOLDS)
+    targets = np.zeros((len(encoded), num_classes))
+    order, teacher = np.random.default_rng(seed).permutation(len(encoded)), None
+    for start in range(0, len(order), MOST_POSTS):
+        chosen = np.sort(order[start : start + MOST_POSTS])
+        features = pooled_features(model, encoded, chosen.tolist())
+        if teacher is None:
+            teacher = OutOfFoldTeacher(features, labels[chosen], folds[chosen], num_classes)
+        targets[chosen] = teacher.probabilities(features, folds[chosen])
+    return targets
 
 
 class OutOfFoldTeacher:

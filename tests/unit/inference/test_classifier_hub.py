@@ -147,7 +147,7 @@ def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path):
 
 def test_a_download_that_was_cut_is_told(hub_cache):
     (hub_cache / "model.safetensors").unlink()
-    with pytest.raises(RunError, match=r"is damaged .*get its files anew"):
+    with pytest.raises(RunError, match=r"is damaged .*get its files again"):
         Classifier.from_pretrained(NAME)
 
 

@@ -128,7 +128,7 @@ class TestLoading:
         assert "is not a run folder" in load_error(tmp_path / "absent")
 
     def test_an_unfinished_run_can_be_gone_on_with(self, run):
-        assert "is not finished: go on with it by mvcn train --resume" in load_error(run)
+        assert "is not finished: resume it by mvcn train --resume" in load_error(run)
 
     def test_another_model_is_no_run_of_ours(self, tiny_text_encoder):
         load_error(tiny_text_encoder)
