@@ -103,4 +103,4 @@ def test_folds_judge_each_post_once_by_a_model_that_did_not_see_it(
 def test_data_of_another_name_is_refused(experiment_file, tmp_path, option, fails):
     named = f"yours={tmp_path}"
     sentence = fails("experiment", experiment_file, option, named, *options(tmp_path))
-    assert "the experiment's data are called mine" in sentence
+    assert "the experiment's datasets are mine" in sentence

@@ -20,11 +20,10 @@ from mvcn.errors import LostProcessError, MvcnError
 
 EXIT_CODE = 2
 SECONDS_FOR_FIRST = 5.0
-"""A launcher needs less to end the other processes once one has said what is wrong and ended."""
+"""How long other ranks wait before they report the same error; a launcher ends them earlier."""
 
-# Read when torch loads its threads, so it must be set before. By default a thread that waits for
-# the others keeps its core busy for milliseconds: on a machine that does other work, too, training
-# and that work then slow each other many times over.
+# OpenMP reads this when torch is loaded. By default, a waiting thread spins for milliseconds, which
+# slows down training and all other work on the same machine many times over.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
@@ -58,12 +57,12 @@ def main() -> None:
 
 def _arguments(given: list[str]) -> list[str]:
     """Return the arguments; ``predict --engine`` is another way to write ``bulk --engine``."""
-    is_job = any(argument.partition("=")[0] == "--engine" for argument in given)
-    return ["bulk", *given[1:]] if is_job and given[0] == "predict" else given
+    is_bulk = any(argument.partition("=")[0] == "--engine" for argument in given)
+    return ["bulk", *given[1:]] if is_bulk and given[0] == "predict" else given
 
 
 def _fail(sentence: str) -> None:
-    if RANK > 0:  # where all fail alike, the first one alone says so
+    if RANK > 0:  # all ranks fail alike, so rank 0 reports the error
         time.sleep(SECONDS_FOR_FIRST)
     typer.secho(f"Error: {sentence}", fg=typer.colors.RED, err=True)
     sys.exit(EXIT_CODE)

@@ -39,7 +39,7 @@ from mvcn.outputs import begins_with, require_own_file
 from mvcn.types import Post
 
 FOUND = 1
-"""Exit code when a kind named by --fail-on was found."""
+"""Exit code if a kind of --fail-on was found."""
 SHARES = "train=0.8,dev=0.1,test=0.1"
 
 
@@ -48,27 +48,27 @@ def audit(
     dataset: Dataset,
     root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
     splits: Splits = None,
-    train: Annotated[
-        Path | None, typer.Option(help="Posts to learn from, in place of --root.")
-    ] = None,
+    train: Annotated[Path | None, typer.Option(help="Training posts, instead of --root.")] = None,
     dev: Annotated[Path | None, typer.Option(help="Dev posts, with --train.")] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Write all findings here; replaces an earlier report.")
+        Path | None, typer.Option(help="JSON file for all findings; replaces an earlier one.")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with pictures of examples here.")
+        Path | None,
+        typer.Option(help="HTML page for examples with pictures; replaces an earlier one."),
     ] = None,
     label_errors: Annotated[
-        bool, typer.Option("--label-errors", help="Search for wrong labels, too: takes minutes.")
+        bool,
+        typer.Option("--label-errors", help="Also search for wrong labels, which takes minutes."),
     ] = False,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KIND", help=f"End with exit code 1 if this is found: {', '.join(KINDS)}."
+            metavar="KIND", help=f"Exit with code 1 if this is found: {', '.join(KINDS)}."
         ),
     ] = None,
 ) -> None:
-    """Find faults of a dataset: duplicates across splits, bad images, garbled texts, labels."""
+    """Find faults in a dataset: duplicates across splits, bad images, garbled texts, labels."""
     from mvcn import audit as library
     from mvcn.report.audit_page import write_audit
 
@@ -94,14 +94,16 @@ def audit(
 def _known_kinds(kinds: Sequence[str], label_errors: bool) -> Sequence[str]:
     for kind in kinds:
         if kind not in KINDS:
-            raise ConfigError(f"--fail-on '{kind}' is no finding: choose from {', '.join(KINDS)}.")
+            raise ConfigError(
+                f"--fail-on '{kind}' is not a kind of finding: choose from {', '.join(KINDS)}."
+            )
     if "label_errors" in kinds and not label_errors:
         raise ConfigError("--fail-on label_errors needs the search for them: add --label-errors.")
     return kinds
 
 
 def _require_places(paths: Sequence[Path], mark: str) -> None:
-    """Raise an error unless the reports can be written there without loss of another file."""
+    """Raise an error if an output would replace a file of another kind."""
     for path in paths:
         require_own_file(path, "report of mvcn audit", is_own=begins_with(path, mark))
     if len({path.resolve() for path in paths}) < len(paths):
@@ -116,12 +118,12 @@ def prepare(
     splits: Splits = None,
     on_bad_image: OnBadImage = "error",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace prepared posts that are there.")
+        bool, typer.Option("--overwrite", help="Replace earlier prepared posts.")
     ] = False,
 ) -> None:
-    """Turn posts of any kind into one folder of Parquet files, with images and what is in them.
+    """Convert a dataset into a folder of Parquet files, with the images and facts about them.
 
-    Interrupted, the same command continues.
+    After an interruption, the same command resumes.
     """
     started = time.monotonic()
     corpus = read_all(data_config(dataset, root=root, splits=splits))
@@ -163,14 +165,14 @@ def split(
         str | None, typer.Option(help="Splits and their shares of the posts.", show_default=SHARES)
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Folds of cross-validation, in place of shares.")
+        int | None, typer.Option(help="Folds of cross-validation, instead of shares.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which post goes where.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the assignment.")] = 0,
     together: Annotated[
         bool,
         typer.Option(
             "--keep-duplicates-together/--ignore-duplicates",
-            help="Whether posts that are nearly the same in text or image stay in one split.",
+            help="Whether near-duplicates in text or image stay in one split.",
         ),
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier splits.")] = False,
@@ -192,7 +194,7 @@ def split(
         in_order = enumerate(k_folds(posts, folds, seed, groups))
         return {output / f"fold-{k}": fold for k, fold in in_order}
 
-    for splits in assign(None).values():  # says what is wrong before the long look at the images
+    for splits in assign(None).values():  # fails before the slow comparison of images
         require_writable(splits)
     groups = _duplicate_groups(posts) if together else None
     how = {"shares": parsed} if folds is None else {"folds": folds}
@@ -240,7 +242,7 @@ def _about_groups(groups: Sequence[int] | None) -> dict[str, Any]:
 
 
 def _table(splits: Mapping[str, Sequence[Post]]) -> str:
-    """Return the number of posts in each split, in all and per class."""
+    """Return the number of posts in each split, in total and per class."""
     from mvcn.evaluation import format_table
 
     counts = {name: count_labels(posts) for name, posts in splits.items()}
@@ -253,7 +255,7 @@ def _table(splits: Mapping[str, Sequence[Post]]) -> str:
 
 
 def _print_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
-    """Say what the tables do not: duplicates, and posts that are in no split."""
+    """Print what the tables omit: duplicates, and posts in no split."""
     if "groups_of_duplicates" in about:
         groups = about["groups_of_duplicates"]
         typer.echo(

@@ -15,7 +15,7 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the posts and the trainings.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the demo that is there.")
+        bool, typer.Option("--overwrite", help="Replace an earlier demo.")
     ] = False,
 ) -> None:
     """Train on generated posts and report whether the model looks where it should."""
@@ -32,7 +32,7 @@ def _summary(numbers: dict[str, Any], output: Path) -> str:
         [
             "",
             *found,
-            f"By chance it would be {100 * numbers['chance']['mass']:.1f} %.",
+            f"Chance is {100 * numbers['chance']['mass']:.1f} %.",
             f"Open the report, {output / 'report.html'}, in a browser; its numbers are in "
             f"{output / 'report.json'}.",
             "Next steps:",

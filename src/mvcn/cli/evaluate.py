@@ -14,7 +14,7 @@ from mvcn.files import write_json
 from mvcn.outputs import begins_with, require_own_file
 
 MARK = "mvcn evaluate"
-"""What a file of scores holds at its beginning."""
+"""Near the beginning of every file of scores."""
 
 
 @reads_posts()
@@ -25,10 +25,11 @@ def evaluate(
     split: Split = None,
     splits: Splits = None,
     ids: Annotated[
-        Path | None, typer.Option(help="File with the ids to evaluate, one a line; default all.")
+        Path | None,
+        typer.Option(help="File with the ids to evaluate, one per line; by default all."),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Write the scores here, too; replaces earlier ones.")
+        Path | None, typer.Option(help="JSON file for the scores; replaces earlier ones.")
     ] = None,
     on_bad_image: OnBadImage = "error",
 ) -> None:
@@ -57,7 +58,7 @@ def evaluate(
             "report": MARK,
             **evaluated.evaluation.to_mapping(),
             "by_modality": {
-                kind: part.to_mapping() for kind, part in evaluated.by_modality.items()
+                kind: scores.to_mapping() for kind, scores in evaluated.by_modality.items()
             },
             "bad_images": {"policy": on_bad_image, "posts": dict(evaluated.bad_images)},
             "left_out": dict(evaluated.left_out),

@@ -21,23 +21,23 @@ def experiment(
     file: Annotated[str, typer.Argument(help="Experiment by name, or a YAML file.")],
     root: Annotated[
         list[str] | None,
-        typer.Option(help="Folder or file of the posts, as NAME=PATH; PATH alone means all."),
+        typer.Option(help="Folder or file of the posts, as NAME=PATH, or PATH for all."),
     ] = None,
     splits: Annotated[
         list[str] | None,
-        typer.Option(help="Folder with train.txt and dev.txt, as NAME=PATH; PATH alone means all."),
+        typer.Option(help="Folder with train.txt and dev.txt, as NAME=PATH, or PATH for all."),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Where results go, a folder an experiment.")] = Path(
-        "results"
-    ),
-    runs: Annotated[Path, typer.Option(help="Where unfinished runs are kept.")] = Path(
+    results: Annotated[
+        Path, typer.Option(help="Folder of results, with a folder per experiment.")
+    ] = Path("results"),
+    runs: Annotated[Path, typer.Option(help="Folder of unfinished runs.")] = Path(
         "runs/experiments"
     ),
     jobs: Annotated[
-        int, typer.Option(min=1, help="Trainings at a time; they share the cores.")
+        int, typer.Option(min=1, help="Trainings in parallel, which share the cores.")
     ] = 1,
 ) -> None:
-    """Train a grid of settings x datasets x seeds (or folds); the same command continues it."""
+    """Train a grid of settings x datasets x seeds (or folds); the same command resumes it."""
     from mvcn.experiments.grid import read_experiment
     from mvcn.experiments.runner import Places, run_experiment
 
@@ -53,10 +53,10 @@ def experiment(
 
 
 def _by_name(values: list[str] | None, known: tuple[str, ...], option: str) -> dict[str, Path]:
-    """Return data name -> path, from ``NAME=PATH`` or a bare path for all.
+    """Return name of a dataset -> path, from ``NAME=PATH`` or a bare path for all.
 
     Raises:
-        ConfigError: A name that the experiment does not have.
+        ConfigError: The experiment has no dataset of that name.
     """
     paths: dict[str, Path] = {}
     for value in values or []:
@@ -67,26 +67,28 @@ def _by_name(values: list[str] | None, known: tuple[str, ...], option: str) -> d
             paths[name] = Path(path)
         else:
             raise ConfigError(
-                f"{option} '{value}': the experiment's data are called {', '.join(known)}."
+                f"{option} '{value}': the experiment's datasets are {', '.join(known)}."
             )
     return paths
 
 
 def compare(
     results: Annotated[
-        list[Path], typer.Argument(help="Folders of results that mvcn experiment has written.")
+        list[Path], typer.Argument(help="Folders of results written by mvcn experiment.")
     ],
     baseline: Annotated[
         str | None,
-        typer.Option(help="Variant that the others are compared with; default the first by name."),
+        typer.Option(help="Variant to compare the others with; by default the first by name."),
     ] = None,
     form: Annotated[
-        Literal["markdown", "latex", "csv"], typer.Option("--format", help="Of the tables.")
+        Literal["markdown", "latex", "csv"], typer.Option("--format", help="Format of the tables.")
     ] = "markdown",
-    output: Annotated[Path | None, typer.Option(help="Write here, not to the terminal.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write, instead of the terminal.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Show the variants of experiments side by side, and say which differences are noise."""
+    """Compare the variants of experiments, and show which differences are noise."""
     from mvcn.experiments.compare import compare as compare_cells
     from mvcn.experiments.comparison_tables import render
     from mvcn.experiments.grid import read_cells
@@ -105,17 +107,17 @@ def compare(
 
 def tune(
     file: Annotated[str, typer.Argument(help="Search space by name, or a YAML file.")],
-    output: Annotated[Path, typer.Option(help="Folder of the search, new or to be continued.")],
-    trials: Annotated[int, typer.Option(min=1, help="Trials to have in the end.")],
+    output: Annotated[Path, typer.Option(help="Folder of the search, new or to be resumed.")],
+    trials: Annotated[int, typer.Option(min=1, help="Total number of trials.")],
     data: Annotated[
-        str | None, typer.Option(help="What the posts are, where the file does not say.")
+        str | None, typer.Option(help="Kind of dataset, unless the file names it.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
     splits: Annotated[
-        Path | None, typer.Option(help="Folder with train.txt and dev.txt, one id a line.")
+        Path | None, typer.Option(help="Folder with train.txt and dev.txt, one id per line.")
     ] = None,
 ) -> None:
-    """Search for settings that are good on dev; interrupted, the same command continues."""
+    """Search for the settings that are best on dev; the same command resumes the search."""
     from mvcn.experiments.tuning import tune as run_search
     from mvcn.experiments.tuning_space import read_space
 
@@ -123,7 +125,7 @@ def tune(
     space = read_space(file)
     changes = given(name=data, root=root, splits=splits)
     if root is not None:
-        changes |= {"train": None, "dev": None}  # which would come first
+        changes |= {"train": None, "dev": None}  # which take precedence over root
     space = replace(space, data=space.data.model_copy(update=changes))
     _print_summary(run_search(space, output, trials), space, output)
 

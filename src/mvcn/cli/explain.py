@@ -25,7 +25,7 @@ def explain(
     output: Annotated[Path, typer.Option(help="Folder for pictures and explanation.json.")],
     post: Annotated[
         list[str] | None,
-        typer.Option(help="Id of a post to explain, repeatable; without it, the whole run."),
+        typer.Option(help="Id of a post to explain, repeatable; by default the entire run."),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Where the posts are; by default the run's dev posts.")
@@ -34,26 +34,28 @@ def explain(
     on_bad_image: OnBadImage = "error",
     method: Annotated[
         Literal["attention", "gradient", "occlusion"],
-        typer.Option(help="How to find what in the image decides; occlusion is most faithful."),
+        typer.Option(
+            help="How to find decisive parts of the image; occlusion is the most faithful."
+        ),
     ] = "occlusion",
     beside: Annotated[
-        Path | None, typer.Option(help="Run to map next to it, as one without the constraint.")
+        Path | None, typer.Option(help="Run to compare with, such as one without the constraint.")
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=0, help="Dev posts that test the explanations; 0 for none.")
+        int, typer.Option(min=0, help="Dev posts on which the explanations are tested; 0 for none.")
     ] = 20,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier explanations.")
     ] = False,
 ) -> None:
-    """Show what decides single posts, or how a run's dev posts lie in its feature space."""
+    """Explain predictions of single posts, or map a run's dev posts in its feature space."""
     from mvcn.explain import run as library
 
     set_up_process()
     if post and beside is not None:
-        raise ConfigError("--beside is for maps of whole runs: leave out --post.")
+        raise ConfigError("--beside is for maps of entire runs: omit --post.")
     if root is not None and not post:
-        raise ConfigError("--root is for single posts: say which by --post.")
+        raise ConfigError("--root is for single posts: name them by --post.")
     opened = library.TrainedRun(run)
     if post:
         config = data_config(dataset, root=root, splits=splits)
@@ -85,12 +87,12 @@ def _choose(posts: "Sequence[Post]", ids: list[str]) -> "list[Post]":
 
 
 def _space(run: "TrainedRun") -> "Space | None":
-    """Return where the training posts lie, or say that they are gone and return None."""
+    """Return the space of the training posts; None, with a message, if they are gone."""
     try:
         return run.train_space
     except (DataError, ConfigError, FileNotFoundError) as error:
         typer.echo(
-            f"No distances and neighbours, for the training posts are gone: {error}", err=True
+            f"No distances and neighbours, since the training posts are gone: {error}", err=True
         )
         return None
 

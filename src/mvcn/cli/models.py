@@ -66,9 +66,9 @@ def _row(entry: dict[str, Any]) -> tuple[str, str, str, str]:
 
 def export(
     run: Run,
-    format: Annotated[Literal["onnx"], typer.Option(help="Kind of file.")] = "onnx",
+    format: Annotated[Literal["onnx"], typer.Option(help="Format of the file.")] = "onnx",
     quantize: Annotated[
-        Literal["int8"] | None, typer.Option(help="Compute linear layers in eight bits.")
+        Literal["int8"] | None, typer.Option(help="Quantize linear layers to eight bits.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier file.")
@@ -79,10 +79,10 @@ def export(
 
     set_up_process()
     found = export_run(run, is_quantized=quantize is not None, overwrite=overwrite)
-    kind = "generated posts, for the dev posts are gone" if found.are_generated else "dev posts"
+    kind = "generated posts, since the dev posts are gone" if found.are_generated else "dev posts"
     typer.echo(
         f"Wrote {found.path}. On {found.posts} {kind}: {found.changed:.2%} get another class, no "
         f"probability differs by more than {found.difference:.1e}."
     )
     if found.changed > MOST_CHANGED:
-        typer.echo("That is much: prefer the file without --quantize for this model.", err=True)
+        typer.echo("That is a lot: prefer the file without --quantize for this model.", err=True)

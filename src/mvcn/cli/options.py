@@ -32,52 +32,56 @@ COLUMNS_EXAMPLE = "text=tweet,image=photo"
 Columns = Annotated[
     str | None,
     typer.Option(
-        help=f"Names of columns, as in {COLUMNS_EXAMPLE}, where they have other names than "
-        "usual; label= reads none."
+        help=f"Names of columns, as in {COLUMNS_EXAMPLE}, where they differ from the usual ones; "
+        "label= reads no labels."
     ),
 ]
 Encoding = Annotated[
     str | None,
-    typer.Option(help="Of text files, as Python calls it, such as cp1252; else UTF-8 or UTF-16."),
+    typer.Option(
+        help="Of text files, by its Python name such as cp1252; by default UTF-8 or UTF-16."
+    ),
 ]
 QuotingOption = Annotated[
     Quoting | None,
     typer.Option(
         "--quoting",
-        help="Of CSV and TSV: minimal reads quotes as quotes, none as characters; auto finds out.",
+        help="Of CSV and TSV: minimal interprets quotes, none keeps them; auto detects which.",
     ),
 ]
-Sheet = Annotated[str | None, typer.Option(help="Of an Excel workbook; by default the first.")]
+Sheet = Annotated[
+    str | None, typer.Option(help="Sheet of an Excel workbook; by default the first.")
+]
 NormalizeLabels = Annotated[
     bool | None,
     typer.Option(
         "--normalize-labels",
-        help="Join labels that differ in case or whitespace alone, in lower case.",
+        help="Merge labels that differ only in case or whitespace, in lower case.",
         show_default=False,
     ),
 ]
 Images = Annotated[
-    Path | None, typer.Option(help="Folder of the images, where it is not that of the posts.")
+    Path | None, typer.Option(help="Folder of the images; by default that of the posts.")
 ]
 TextOnly = Annotated[
     bool | None,
-    typer.Option("--text-only", help="Ignore images: every post counts as one of text alone."),
+    typer.Option("--text-only", help="Ignore images: every post is its text alone."),
 ]
-Run = Annotated[Path, typer.Argument(help="Run folder that mvcn train has written.")]
+Run = Annotated[Path, typer.Argument(help="Run folder written by mvcn train.")]
 OnBadImage = Annotated[
     BadImagePolicy,
     typer.Option(
-        help="For an image that cannot be read: error stops, blank uses the post without it, "
-        "drop leaves the post out. Always counted."
+        help="For an unreadable image: error stops, blank uses the post without its image, "
+        "drop leaves the post out. All are counted."
     ),
 ]
 BackendName = Annotated[
     Literal["torch", "onnx", "onnx-int8"],
-    typer.Option("--backend", help="What computes; onnx runs the file that mvcn export wrote."),
+    typer.Option("--backend", help="Inference backend; onnx runs the file written by mvcn export."),
 ]
 Precision = Annotated[
     float | None,
-    typer.Option(help="Share of the labels given that shall be right; others stay empty."),
+    typer.Option(help="Target precision on dev: posts that are less certain get no label."),
 ]
 Dataset: TypeAlias = Mapping[str, Any]
 """The settings of a dataset that were given on the command line; see `reads_posts`."""
@@ -100,12 +104,12 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def reads_posts(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of `DATASET_OPTIONS`, in place of its parameter ``dataset``.
+    """Replace a command's parameter ``dataset`` by the options of `DATASET_OPTIONS`.
 
-    They come to it as a mapping of the settings of `DataConfig` that were given.
+    The command gets those that were given, as a mapping of settings of `DataConfig`.
 
     Args:
-        without: Options that the command has no use for.
+        without: Options that the command does not need.
     """
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
@@ -149,7 +153,7 @@ def parse_pairs(text: str, option: str, example: str) -> dict[str, str]:
     """Return name -> value, from ``name=value,name=value``.
 
     Raises:
-        ConfigError: Not of that form, or a name twice.
+        ConfigError: The text has another form, or a name twice.
     """
     pairs: dict[str, str] = {}
     for pair in text.split(","):
@@ -161,11 +165,11 @@ def parse_pairs(text: str, option: str, example: str) -> dict[str, str]:
 
 
 def least_probability(run: Path, precision: float | None) -> float:
-    """Return how probable a class must be to reach a precision on dev, and say for how many posts.
+    """Return the probability that labels need to reach a precision on dev, and print their share.
 
     Args:
         run: Run folder.
-        precision: Share of the labels given that shall be right; None gives every post a label.
+        precision: Target precision; None gives every post a label.
     """
     if precision is None:
         return 0.0
@@ -173,8 +177,8 @@ def least_probability(run: Path, precision: float | None) -> float:
 
     threshold = run_folder.Run(run).threshold(precision)
     typer.echo(
-        f"A label is given from a probability of {threshold.confidence:.3f} on: on dev to "
-        f"{threshold.coverage:.0%} of the posts, {threshold.precision:.1%} of them rightly.",
+        f"Labels need a probability of {threshold.confidence:.3f}: on dev, "
+        f"{threshold.coverage:.0%} of the posts get one, {threshold.precision:.1%} correctly.",
         err=True,
     )
     return threshold.confidence

@@ -45,17 +45,17 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 LABEL = "label"
 PREDICTED = "predicted_"
-"""What comes before a column of ours where the posts have one of that name."""
+"""Prefix of our columns where the table has one of the same name."""
 MIDNIGHT = " 00:00:00"
-"""Of a date, whose time nobody has written."""
+"""Time of a date that was stored without one."""
 
 
 def require_place_for_predictions(path: Path, *, overwrite: bool) -> None:
-    """Raise an error where something is in the way that may not be replaced.
+    """Raise an error unless the file of predictions can be written.
 
     Raises:
-        ConfigError: The name of the file says no format that can be written.
-        RunError: There is no such folder, or a file that is not to be replaced.
+        ConfigError: The file's suffix is not that of a format that can be written.
+        RunError: There is no such folder, or a file that must not be replaced.
     """
     is_own = path.is_file() and (
         path.stat().st_size == 0 or _are_predictions(read_column_names(path))
@@ -72,7 +72,7 @@ def _are_predictions(columns: Sequence[str]) -> bool:
     return len(others) < len(names) and others[:1] == [LABEL]
 
 
-def _unlike(name: str, others: Sequence[str]) -> str:
+def _unused_name(name: str, others: Sequence[str]) -> str:
     """Return a name that no other column has."""
     while name in others:
         name = f"{PREDICTED}{name}"
@@ -80,7 +80,7 @@ def _unlike(name: str, others: Sequence[str]) -> str:
 
 
 class KeptCells:
-    """The cells of a table as they are in it, to be written next to what was predicted for them.
+    """The original cells of a table, to be written next to the predictions.
 
     Args:
         path: The table.
@@ -148,17 +148,17 @@ def _plain(cell: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class PredictionTable:
-    """A table with a row for each post: its cells, where they are kept, and what was predicted."""
+    """A table with a row for each post: its original cells, if kept, and its prediction."""
 
     path: Path
     class_names: Sequence[str]
     kept: KeptCells | None
     drops: bool
-    """Whether posts without a prediction have no row; else the end of theirs is empty."""
+    """Whether posts without a prediction are omitted; otherwise their cells of ours are empty."""
 
     @property
-    def has_own_ids(self) -> bool:
-        """Whether a column of ids is added, since the posts have none."""
+    def adds_ids(self) -> bool:
+        """Whether a column of ids is added, since the table has none."""
         return self.kept is None or not (self.kept.has_ids or "id" in self.kept.columns)
 
     @property
@@ -169,14 +169,14 @@ class PredictionTable:
         label = f"{PREDICTED}{LABEL}" if any(is_known(one, LABEL) for one in theirs) else LABEL
         ours = [label, *(f"{PROBABILITY}{name}" for name in self.class_names)]
         return [
-            *(["id"] if self.has_own_ids else []),
+            *(["id"] if self.adds_ids else []),
             *theirs,
-            *(_unlike(name, theirs) for name in ours),
+            *(_unused_name(name, theirs) for name in ours),
         ]
 
     @property
     def hint(self) -> str:
-        """What the user must know of the names of the columns; "" if there is nothing."""
+        """Note on a renamed label column; "" if it has its usual name."""
         if f"{PREDICTED}{LABEL}" not in self.columns:
             return ""
         return f" (the class is in the column '{PREDICTED}{LABEL}')"
@@ -184,7 +184,7 @@ class PredictionTable:
     def write(
         self, ids: Sequence[str], predictions: Iterable["Prediction"]
     ) -> tuple[list["Prediction"], int]:
-        """Write all rows; return the posts with a problem, and how many others have no label.
+        """Write all rows; return the predictions with a problem, and how many others have no label.
 
         Args:
             ids: Of the posts.
@@ -198,7 +198,7 @@ class PredictionTable:
                     problems.append(one)
                 if one.probabilities or not self.drops:
                     scores = [one.probabilities.get(name) for name in self.class_names]
-                    own_id = [one.id] if self.has_own_ids else []
+                    own_id = [one.id] if self.adds_ids else []
                     write_row([*own_id, *cells, one.label, *scores])
                     unsure += one.label is None and bool(one.probabilities)
         return problems, unsure
@@ -217,8 +217,8 @@ def predict(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Table to write, one row a post, as its name ends: .csv, .tsv, .jsonl, .parquet "
-            "or .xlsx."
+            help="Table to write, one row per post; its suffix decides the format: .csv, .tsv, "
+            ".jsonl, .parquet or .xlsx."
         ),
     ] = None,
     text: Annotated[str, typer.Option(help="Text of a single post.")] = "",
@@ -240,7 +240,7 @@ def predict(
 ) -> None:
     """Classify a table or dataset of posts, or one post given by --text and --image.
 
-    For very many posts there is mvcn bulk.
+    For very many posts, use mvcn bulk.
     """
     from mvcn.inference import Classifier
     from mvcn.training import run_folder
@@ -294,7 +294,7 @@ def _write(
     predictions: Iterable["Prediction"],
     least: float,
 ) -> None:
-    """Write a row for each post, and say what has none."""
+    """Write the predictions, and print a summary."""
     problems, unsure = table.write(
         [post.id for post in posts], tqdm(predictions, total=len(posts), unit="post")
     )
@@ -305,7 +305,7 @@ def _write(
 
 
 def _print_problems(problems: Sequence["Prediction"], outcome: str) -> int:
-    """Say which posts were classified without their image or not at all; return how many not."""
+    """Print which posts were classified without their image or not at all; count the latter."""
     used = {one.id: str(one.problem) for one in problems if one.probabilities}
     left_out = {one.id: str(one.problem) for one in problems if not one.probabilities}
     print_bad_images(used, "blank")
@@ -335,20 +335,20 @@ def bulk(
     ],
     output: Annotated[Path, typer.Option(help="Folder of the job.")],
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="Works in processes here (local) or by Ray.")
+        Literal["local", "ray"], typer.Option(help="Runs workers as processes (local) or with Ray.")
     ] = "local",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Workers, each with a model; else one a core.")
+        int | None, typer.Option(min=1, help="Workers, each with a model; by default one per core.")
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option(help="Columns that come with the predictions, as in --keep user,date."),
+        typer.Option(help="Columns to copy to the predictions, as in --keep user,date."),
     ] = None,
     backend: BackendName = "torch",
     precision: Precision = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier job.")] = False,
 ) -> None:
-    """Classify very many posts shard by shard; interrupted, the same command continues.
+    """Classify very many posts shard by shard; the same command resumes an interrupted job.
 
     Posts that cannot be scored go into a table of errors.
     """

@@ -1,4 +1,4 @@
-"""What belongs to a command's process: its memory, its terminal, and its fellow processes."""
+"""A command's process: its memory, and what it prints to the terminal."""
 
 import ctypes
 import logging
@@ -15,7 +15,7 @@ from mvcn.errors import ConfigError
 from mvcn.types import BadImagePolicy
 
 RANK = int(os.environ.get("RANK", "0"))
-"""Number of this process among those that a launcher started; 0 without one."""
+"""Rank of this process among those started by a launcher; 0 without one."""
 PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))
 ALLOCATOR = {-3: 1 << 30, -1: 1 << 30, -2: 1 << 28}
 """Parameters of glibc's mallopt: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes."""
@@ -23,19 +23,19 @@ OUTCOME = {"blank": "used without it", "drop": "left out"}
 
 
 class TerminalHandler(logging.Handler):
-    """Writes what the library logs to the standard error, above any progress bar."""
+    """Writes the library's log to standard error, above any progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one sentence."""
         level = "Warning: " if record.levelno >= logging.WARNING else ""
         try:
             tqdm.write(level + self.format(record), file=sys.stderr)
-        except OSError:  # a terminal that is gone or a full disk stops no work
+        except OSError:  # a closed terminal or full disk must not stop the work
             self.handleError(record)
 
 
 def log_to_terminal() -> None:
-    """Show what the library logs to the user; of several processes, the first one alone does."""
+    """Show the library's log to the user, on rank 0 only."""
     logger = logging.getLogger("mvcn")
     if RANK == 0 and not any(isinstance(h, TerminalHandler) for h in logger.handlers):
         handler = TerminalHandler()
@@ -47,13 +47,13 @@ def log_to_terminal() -> None:
 
 
 def set_up_process(*, shares_work: bool = False) -> None:
-    """Keep freed memory, and keep notes meant for programmers off the user's terminal.
+    """Keep freed memory, and silence messages of libraries to programmers.
 
     Args:
-        shares_work: Whether the command knows how to share its work with other processes.
+        shares_work: Whether the command can run in several processes.
 
     Raises:
-        ConfigError: It does not, and a launcher has started several.
+        ConfigError: It cannot, but a launcher has started several.
     """
     if PROCESSES > 1 and not shares_work:
         raise ConfigError(
@@ -66,16 +66,16 @@ def set_up_process(*, shares_work: bool = False) -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
-    if RANK > 0:  # the first process shows how far all of them are
+    if RANK > 0:  # rank 0 shows the progress of all
         tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # type: ignore[assignment, method-assign]
 
 
 def _keep_freed_memory() -> None:
     """Let glibc reuse freed blocks instead of asking the kernel for zeroed pages again.
 
-    Large tensors otherwise give their memory back at every step; measured in `results/bench.json`.
-    It is a choice for a whole process, so the command line makes it and the library does not.
-    Nothing is done where there is no glibc.
+    Large tensors otherwise return their memory at every step; measured in `results/bench.json`.
+    This affects the entire process, so the command line does it, not the library. Without glibc,
+    nothing is done.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -88,23 +88,23 @@ def _keep_freed_memory() -> None:
 def print_problems(
     bad: Mapping[str, str], left_out: Mapping[str, str], policy: BadImagePolicy
 ) -> None:
-    """Say which images could not be read and which posts have nothing to read, without those."""
+    """Print which images could not be read, and which posts were left out."""
     print_bad_images({i: why for i, why in bad.items() if i not in left_out}, policy)
     print_left_out(left_out)
 
 
 def print_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:
-    """Say which images could not be read and what became of their posts."""
+    """Print which images could not be read, and how their posts were used."""
     print_posts(bad, f"image(s) could not be read; their posts were {OUTCOME.get(policy)}")
 
 
 def print_left_out(left_out: Mapping[str, str], outcome: str = "were left out") -> None:
-    """Say which posts were left out, or what else became of them, and why."""
+    """Print which posts were left out, or had another outcome, and why."""
     print_posts(left_out, f"post(s) {outcome}")
 
 
 def print_posts(reasons: Mapping[str, str], heading: str) -> None:
-    """Say on the standard error how many posts something is true of, and of each post why."""
+    """Print the number of posts under a heading, and the reason for each, to standard error."""
     if reasons:
         typer.echo(f"{len(reasons)} {heading}:", err=True)
     for post_id, why in reasons.items():

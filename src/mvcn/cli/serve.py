@@ -25,33 +25,33 @@ USUAL = Limits()
 def serve(
     run: Run,
     host: Annotated[
-        str, Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
+        str, Option(help="Address to listen on; 0.0.0.0 for all of this machine.")
     ] = "127.0.0.1",
-    port: Annotated[int, Option(min=0, max=65535, help="0 is any free one.")] = 8000,
+    port: Annotated[int, Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8000,
     backend: BackendName = "torch",
     threads: Annotated[
-        int | None, Option(min=1, help="That compute; by default one a core.")
+        int | None, Option(min=1, help="Compute threads; by default one per core.")
     ] = None,
-    batch_size: Annotated[int, Option(help="Most posts computed together.")] = USUAL.batch_posts,
+    batch_size: Annotated[int, Option(help="Largest batch of posts.")] = USUAL.batch_posts,
     max_wait_ms: Annotated[
-        float, Option(help="How long a post waits for others to be computed with.")
+        float, Option(help="How long a post waits for others to fill a batch.")
     ] = 1000 * USUAL.batch_wait_seconds,
     queue: Annotated[
-        int, Option(help="Most posts that wait; more are refused by status 429.")
+        int, Option(help="Longest queue of posts; more are refused with status 429.")
     ] = USUAL.queue_posts,
     queue_seconds: Annotated[
-        float, Option(help="Likely wait from which on posts are refused, too.")
+        float, Option(help="Estimated wait from which posts are refused, too.")
     ] = USUAL.queue_seconds,
     max_posts: Annotated[int, Option(help="Most posts in one request.")] = USUAL.posts,
     max_body_mib: Annotated[float, Option(help="Largest body of a request.")] = (
         USUAL.body_bytes / MEBIBYTE
     ),
-    max_held_mib: Annotated[float, Option(help="Of all unanswered bodies together.")] = (
+    max_held_mib: Annotated[float, Option(help="Total size of unanswered bodies.")] = (
         USUAL.held_bytes / MEBIBYTE
     ),
     max_megapixels: Annotated[float, Option(help="Largest image.")] = USUAL.pixels / MILLION,
     max_characters: Annotated[int, Option(help="Longest text.")] = USUAL.text_characters,
-    max_connections: Annotated[int, Option(help="At the same time.")] = USUAL.connections,
+    max_connections: Annotated[int, Option(help="Most connections.")] = USUAL.connections,
     head_seconds: Annotated[float, Option(help="Time for a request's head.")] = USUAL.head_seconds,
     body_seconds: Annotated[float, Option(help="Time for a request's body.")] = USUAL.body_seconds,
     answer_seconds: Annotated[float, Option(help="Time for the answer.")] = USUAL.answer_seconds,
@@ -82,7 +82,7 @@ def serve(
 def _answer(
     run: Path, backend: "Backend", host: str, port: int, threads: int | None, limits: "Limits"
 ) -> None:
-    """Load a run, and answer until the process is asked to end."""
+    """Load a run, and serve it until the process is stopped."""
     import torch
 
     from mvcn.serve.answering import ServedRun
@@ -111,6 +111,6 @@ def _announce(run: Path, host: str, port: int, key: str | None) -> None:
     typer.echo(f"Serving {run} on http://{place}:{port} (Ctrl+C ends it).", err=True)
     if host not in LOOPBACK and key is None:
         typer.echo(
-            f"Warning: others can reach {host}, and no key is asked of them: set {KEY_VARIABLE}.",
+            f"Warning: others can reach {host} without a key: set {KEY_VARIABLE}.",
             err=True,
         )

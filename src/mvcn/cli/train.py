@@ -24,18 +24,18 @@ def train(
     ] = None,
     splits: Splits = None,
     train: Annotated[
-        Path | None, typer.Option(help="Training posts, in place of a split of --root.")
+        Path | None, typer.Option(help="Training posts, instead of a split of --root.")
     ] = None,
     dev: Annotated[Path | None, typer.Option(help="Dev posts, with --train.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="A model of mvcn models, by its own recipe.")
+        str | None, typer.Option(help="Model of mvcn models, trained by its recipe.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe by name, or a YAML file; else the default one.")
+        str | None, typer.Option(help="Recipe by name, or a YAML file; by default 'default'.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.")] = None,
     on_bad_image: Annotated[
-        BadImagePolicy | None, typer.Option(help="For images that cannot be read.")
+        BadImagePolicy | None, typer.Option(help="For unreadable images; see mvcn predict.")
     ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as section.key=value.")
@@ -43,7 +43,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.")] = False,
 ) -> None:
-    """Train a model, choose its best epoch on dev, and leave a run folder."""
+    """Train a model, select its best epoch on dev, and write a run folder."""
     from mvcn.training.run import train as run_training
 
     set_up_process(shares_work=True)
@@ -62,20 +62,20 @@ def _recipe_for(model: str | None, recipe: str | None) -> str:
     if model is None:
         return recipe or "default"
     if recipe is not None:
-        raise ConfigError("Give --model or --recipe, not both: each model has a recipe of its own.")
+        raise ConfigError("Give --model or --recipe, not both: each model has its own recipe.")
     system(model)
     return model
 
 
 def _print_summary(run: "Run") -> None:
-    report = run.metrics
-    for reason, count in report["removed"].items():
+    metrics = run.metrics
+    for reason, count in metrics["removed"].items():
         typer.echo(f"Left out: {count} post(s), {reason}.")
-    for split, count in report["unused_splits"].items():
+    for split, count in metrics["unused_splits"].items():
         typer.echo(f"Not used: {count} posts of the split {split}.")
-    for split, bad in report["bad_images"].items():
-        print_problems(bad, report["left_out"][split], run.config.data.on_bad_image)
-    dev, epochs, posts = report["dev"], report["epochs"], report["posts"]
+    for split, bad in metrics["bad_images"].items():
+        print_problems(bad, metrics["left_out"][split], run.config.data.on_bad_image)
+    dev, epochs, posts = metrics["dev"], metrics["epochs"], metrics["posts"]
     typer.echo(
         f"Trained on {posts['train']} posts; best on {posts['dev']} dev posts after epoch "
         f"{epochs['best']}: accuracy {100 * dev['accuracy']:.1f}, "

@@ -34,9 +34,9 @@ from mvcn.models.network import probabilities
 from mvcn.training.run_folder import Run
 from mvcn.types import BadImagePolicy, Post
 
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx", "*.yaml"]
+ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx", "*.yaml"]
 """No pickles and no code: neither is ever read."""
-UNWANTED = ["checkpoints/*"]
+IGNORED_FILES = ["checkpoints/*"]
 REASONS: dict[type[Exception], str] = {
     RepositoryNotFoundError: "it has none that you may read",
     RevisionNotFoundError: "it has no such revision of it",
@@ -50,14 +50,14 @@ BATCH_SIZE = 64
 def find_model(source: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a model, after a download where `source` is no folder but a hub name.
 
-    The hub is asked only for a string that is no path of anything here; a `Path` is always a path.
+    The hub is queried only for a string that is no existing path, never for a `Path`.
 
     Args:
         source: A folder, or a name on the Hugging Face hub such as ``someone/posts``.
         revision: Branch, tag or commit on the hub; by default its main branch.
 
     Raises:
-        RunError: Neither a folder nor a model that the hub gives, or one that may not be read.
+        RunError: It is neither a folder nor a model on the hub, or may not be read.
     """
     folder = Path(source)
     require_allowed(folder, RunError, "The model")
@@ -67,7 +67,7 @@ def find_model(source: str | Path, revision: str | None = None) -> Path:
 def _download(name: str, revision: str | None) -> Path:
     try:
         folder = snapshot_download(
-            name, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED
+            name, revision=revision, allow_patterns=ALLOWED_FILES, ignore_patterns=IGNORED_FILES
         )
     except HFValidationError as error:
         raise RunError(
@@ -90,22 +90,21 @@ def _download(name: str, revision: str | None) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says of one post."""
+    """The prediction for one post."""
 
     id: str
     label: str | None
-    """The most probable class; None where it is not probable enough, and where there are no
-    probabilities."""
+    """The most probable class; None if it is not probable enough, or without probabilities."""
     probabilities: Mapping[str, float]
     """Class name -> calibrated probability, in the model's order; they sum to 1. Empty for a post
-    that is left out: by the policy ``drop``, or since the model finds nothing to read in it."""
+    that is left out: by the policy ``drop``, or since it has nothing that the model reads."""
     problem: str | None = None
     """Why the post was left out, or classified without its image, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedPosts:
-    """Scores of labelled posts, and which of them were not read in full."""
+    """Scores of labelled posts, and which of them were not read completely."""
 
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
@@ -113,18 +112,18 @@ class EvaluatedPosts:
     bad_images: Mapping[str, str]
     """Post id -> why its image cannot be read."""
     left_out: Mapping[str, str]
-    """Post id -> why it was not evaluated: there is nothing in it that the model reads."""
+    """Post id -> why it was not evaluated: it has nothing that the model reads."""
 
 
 class Classifier:
-    """A trained model with its processor.
+    """A trained model and its processor.
 
     Args:
         model: The model, or its graph.
         processor: Saved with it.
         attribute_model: Finds attributes of images, where the model reads them.
-        text_only: Whether the model learned from texts alone, though it can look at images: the
-            first image is then warned of.
+        text_only: Whether the model was trained on texts alone, though it can read images: the
+            first image then gives a warning.
 
     >>> classifier = Classifier.from_pretrained("runs/demo")  # doctest: +SKIP
     >>> classifier.predict_one("what a lovely day", "beach.jpg").label  # doctest: +SKIP
@@ -153,7 +152,7 @@ class Classifier:
 
         Args:
             source: As for `find_model`.
-            backend: What computes: torch, or onnxruntime on a graph of `mvcn export`.
+            backend: torch, or onnxruntime with a graph of `mvcn export`.
             revision: As for `find_model`.
 
         Raises:
@@ -184,9 +183,9 @@ class Classifier:
 
         Raises:
             BadImageError: The image cannot be read and the policy is ``error``.
-            ConfigError: The policy is none.
+            ConfigError: There is no such policy.
             DataError: There is neither text nor image, or nothing that the model reads; or the
-                text is no string, or the image nothing that `image_reference` takes.
+                text is not a string, or the image of no kind that `image_reference` takes.
         """
         given = Post("post", check_text(text), image_reference(image))
         (post,) = check_posts([given])
@@ -206,19 +205,19 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """Yield one prediction for each post, in order; memory stays flat, however many they are.
 
-        Whether the images of a sequence of posts are there is known before the first prediction.
+        For a sequence of posts, missing images are found before the first prediction.
 
         Args:
-            posts: Labels are not read, and ids may repeat. One in which the model finds nothing to
-                read, such as a post without text and image, gets no label and a `problem`.
+            posts: Labels are not read, and ids may repeat. A post with nothing that the model
+                reads, such as one without text and image, gets no label and a `problem`.
             on_bad_image: What to do with an image that cannot be read.
-            min_probability: A class that is less probable is not given; see `Run.threshold`.
+            min_probability: Smallest probability of a label that is given; see `Run.threshold`.
 
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
-            ConfigError: The policy is none.
-            DataError: A post is none, a text is no string, or an image nothing that
-                `image_reference` takes.
+            ConfigError: There is no such policy.
+            DataError: Something is not a post, a text is not a string, or an image is of no kind
+                that `image_reference` takes.
         """
         require_policy(on_bad_image)
         if isinstance(posts, Sequence):
@@ -241,12 +240,12 @@ class Classifier:
     ) -> EvaluatedPosts:
         """Evaluate the model on labelled posts; image features are kept in the cache.
 
-        Posts in which the model finds nothing to read are not evaluated.
+        Posts with nothing that the model reads are not evaluated.
 
         Raises:
-            DataError: No post, a post without a label, or with one that the model does not know.
+            DataError: There is no post, or one without a label or with an unknown one.
             BadImageError: An image cannot be read and the policy is ``error``.
-            ConfigError: The policy is none.
+            ConfigError: There is no such policy.
         """
         require_policy(on_bad_image)
         posts = check_posts(posts)
@@ -264,12 +263,12 @@ class Classifier:
         )
 
     def _warn_of_images(self, posts: Sequence[Post]) -> None:
-        """Warn once of images that the model has not learned to look at."""
+        """Warn once of images that the model was not trained to read."""
         if self._warns_of_images and any(post.image is not None for post in posts):
             self._warns_of_images = False
             LOG.warning(
-                "The model learned from texts alone, so that what it makes of images is chance: "
-                "leave them aside by --text-only, or train without it."
+                "The model was trained on texts alone, so its use of images is arbitrary: ignore "
+                "them by --text-only, or train with images."
             )
 
     def _require_images(self, posts: Sequence[Post], on_bad_image: BadImagePolicy) -> None:
@@ -277,7 +276,7 @@ class Classifier:
             require_images(posts, on_bad_image)
 
     def _encoder(self) -> PostEncoder:
-        """Return what encodes posts that are evaluated, with caches where the model allows it."""
+        """Return the encoder for evaluation, with caches where the model allows them."""
         if isinstance(self.model, MvcnForClassification):
             return PostEncoder.for_model(self.model, self.processor, self.attribute_model)
         images = pixel_inputs(self.model.config.network, self.processor, keep=False)
@@ -285,7 +284,7 @@ class Classifier:
         return PostEncoder(self.processor, images, self.reads, self.attribute_model, cache)
 
     def _require_labels(self, posts: Sequence[Post]) -> None:
-        """Raise a DataError unless there are posts, with labels that the model knows."""
+        """Raise a DataError unless there are posts, all with labels that the model knows."""
         if not posts:
             raise DataError("There is nothing to evaluate: no post is left.")
         for post in posts:
@@ -297,7 +296,7 @@ class Classifier:
 
     @torch.inference_mode()
     def _probabilities(self, posts: EncodedPosts) -> Float[np.ndarray, "batch classes"]:
-        """Run the model on batches of like length; rows come back in the order of the posts."""
+        """Run the model on batches of similar length; return rows in the order of the posts."""
         order = sorted(range(len(posts)), key=posts.lengths.__getitem__)
         rows = np.empty((len(posts), len(self.class_names)))
         for start in range(0, len(order), BATCH_SIZE):

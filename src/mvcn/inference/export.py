@@ -27,17 +27,17 @@ GENERATED = 64
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A file that was written, and how far it differs from the model."""
+    """A written graph, and how much it differs from the model."""
 
     path: Path
     posts: int
-    """On how many posts both were compared."""
+    """Number of posts on which both were compared."""
     are_generated: bool
-    """Whether these are generated posts, for the run's own dev posts are gone."""
+    """Whether these were generated, since the run's dev posts are gone."""
     difference: float
     """Largest difference of a probability."""
     changed: float
-    """Share of the posts that get another class."""
+    """Share of the posts with another class."""
 
 
 def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False) -> Export:
@@ -45,12 +45,12 @@ def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False
 
     Args:
         run: A finished run.
-        is_quantized: Compute linear layers in eight bits.
-        overwrite: Replace the file that is there.
+        is_quantized: Quantize linear layers to eight bits.
+        overwrite: Replace an earlier file.
 
     Raises:
-        ConfigError: The extra is missing, or the network cannot become a graph.
-        RunError: The run is damaged, the file exists, or the graph says something else.
+        ConfigError: The extra is missing, or the network cannot be expressed as a graph.
+        RunError: The run is damaged, the file exists, or the graph gives other probabilities.
     """
     backend: Backend = "onnx-int8" if is_quantized else "onnx"
     target = run / FILES[backend]
@@ -85,7 +85,7 @@ def _write(
 def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -> Export:
     posts, are_generated = _posts(run)
     ours = _probabilities(model, posts)
-    if not len(ours):  # nothing in them can be read any more
+    if not len(ours):  # none of them can be read any more
         posts, are_generated = _generated_posts(), True
         ours = _probabilities(model, posts)
     theirs = _probabilities(exported, posts)
@@ -99,7 +99,7 @@ def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -
 
 
 def _posts(run: Path) -> tuple[Sequence[Post], bool]:
-    """Return the run's dev posts, generated ones where they are gone."""
+    """Return the run's dev posts, or generated ones if they are gone; and which of both."""
     try:
         return Run(run).posts.dev[:MAX_CHECKED], False
     except DataError:

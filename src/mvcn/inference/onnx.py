@@ -1,4 +1,4 @@
-"""The model from word pieces and pixels to logits as one ONNX graph: written, and run."""
+"""Write and run a model, from word pieces and pixels to logits, as one ONNX graph."""
 
 import logging
 import warnings
@@ -23,21 +23,21 @@ from mvcn.models.network import MvcnOutput
 
 Backend = Literal["torch", "onnx", "onnx-int8"]
 FILES: dict[Backend, str] = {"onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
-"""Where in a run folder the graph of each backend is."""
+"""Name of each backend's graph in a run folder."""
 TYPES = {"tensor(int64)": torch.int64, "tensor(bool)": torch.bool, "tensor(float)": torch.float32}
 TEXT_INPUTS = ("input_ids", "attention_mask", "text_mask")
 IMAGE_INPUTS = ("pixel_values", "image_mask")
 OUTPUT = "logits"
 OPSET = 23
-"""The first with attention as one operator, which spares a reshaping for each head."""
+"""The first with attention as one operator, which avoids a reshaping for each head."""
 BLOCK = 128
 INT8_ACTIVATIONS = 4
-"""What onnxruntime calls it when activations are rounded to eight bits, too."""
+"""Accuracy level of onnxruntime that also rounds activations to eight bits."""
 EXAMPLE_TEXTS = ("one two three", "", "four")
 
 
 def require_onnx() -> None:
-    """Raise a ConfigError unless what writes and runs graphs is installed."""
+    """Raise a ConfigError unless onnxruntime and onnxscript are installed."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -54,7 +54,7 @@ def write_graph(model: MvcnForClassification, processor: MvcnProcessor, path: Pa
         path: File to write.
 
     Raises:
-        ConfigError: The network does something that such a graph cannot, or the extra is missing.
+        ConfigError: The network cannot be expressed as such a graph, or the extra is missing.
     """
     require_onnx()
     graph = _Graph(model)
@@ -83,13 +83,13 @@ def write_graph(model: MvcnForClassification, processor: MvcnProcessor, path: Pa
 def quantize_graph(path: Path, output: Path) -> None:
     """Write a graph whose linear layers compute in eight bits; the rest stays as it is.
 
-    Weights and activations are rounded in blocks of `BLOCK` inputs, each with a scale of its own.
-    Measured on posts of MVSA-Single: with one scale for a whole row of activations, which is the
-    usual way, 12 of 450 posts change their class, in blocks 2. The convolutions of an image
-    encoder stay in single precision.
+    Weights and activations are rounded in blocks of `BLOCK` inputs, each with its own scale.
+    Measured on posts of MVSA-Single: with one scale per row of activations, as is usual, 12 of 450
+    posts change their class, with blocks 2. The convolutions of an image encoder stay in single
+    precision.
 
     Args:
-        path: What `write_graph` has written.
+        path: Graph of `write_graph`.
         output: File to write.
 
     Source:
@@ -109,7 +109,7 @@ def quantize_graph(path: Path, output: Path) -> None:
 
 
 class OnnxModel:
-    """A graph with the signature of the model that it was made from, as far as prediction needs it.
+    """An ONNX graph with the part of a model's interface that prediction needs.
 
     Args:
         folder: A run folder.
@@ -135,18 +135,18 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # onnxruntime has a class of its own for each kind of damage
+        except Exception as error:  # onnxruntime has a different class for each kind of damage
             raise RunError(f"{path} is damaged: write it again by mvcn export.") from error
         self.config: MvcnConfig = MvcnConfig.from_pretrained(folder)
         self._inputs = self._session.get_inputs()
 
     @classmethod
     def of_run(cls, folder: Path, backend: Backend) -> "OnnxModel":
-        """Load the file that `mvcn export` has put into a run folder.
+        """Load the graph that `mvcn export` has written into a run folder.
 
         Raises:
             ConfigError: onnxruntime is not installed.
-            RunError: The file is not there, or damaged.
+            RunError: The file is missing or damaged.
         """
         path = folder / FILES[backend]
         if not path.is_file():
@@ -160,7 +160,7 @@ class OnnxModel:
         return tuple(self.config.id2label[index] for index in range(self.config.num_labels))
 
     def reads_text_of(self, length: int) -> bool:
-        """Return whether texts of so many word pieces can be read."""
+        """Return whether texts of this many word pieces can be read."""
         free_axes = {"batch": 1, "token": length}
         post = {
             entry.name: torch.ones(
@@ -172,7 +172,7 @@ class OnnxModel:
             post["input_ids"].fill_(some_word(self.config.text_config))
         try:
             self(**post)
-        except Exception:  # onnxruntime has a class of its own for each operator that fails
+        except Exception:  # onnxruntime has a different class for each operator that fails
             return False
         return True
 
@@ -184,7 +184,7 @@ class OnnxModel:
 
 
 class _Graph(nn.Module):
-    """A model whose inputs have an order."""
+    """A model with positional inputs, as the exporter needs it."""
 
     def __init__(self, model: MvcnForClassification) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ def _dynamic_axes(name: str) -> dict[int, object]:
 
 
 def _fixed_axes(given: Any) -> list[int]:
-    """Return the axes of a graph's input that should be free and took the example's size."""
+    """Return the axes of a graph's input that should be dynamic but have the example's size."""
     return [axis for axis in _dynamic_axes(given.name) if isinstance(given.shape[axis], int)]
 
 
@@ -224,7 +224,7 @@ def _impossible(model: MvcnForClassification) -> ConfigError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporters' logs and warnings, which say nothing of the model."""
+    """Silence the exporters' logs and warnings, which do not concern the model."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxruntime")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""The Hugging Face pipeline ``image-text-classification``: another door to the `Classifier`.
+"""The Hugging Face pipeline ``image-text-classification``, which calls the `Classifier`.
 
 Importing this module, as `mvcn.inference` does, makes `transformers.pipeline` know the task.
 """
@@ -33,7 +33,7 @@ LOG = logging.getLogger(__name__)
 TASK = "image-text-classification"
 POST_FIELDS = {"text", "image"}
 READS_ATTRIBUTES = {"attributes", "pairs"}
-"""What an attribute model finds for a model, of what `mvcn.models.registry` says that it reads."""
+"""Those of `System.reads` that an attribute model finds."""
 
 
 class ImageTextClassificationPipeline(Pipeline):
@@ -42,7 +42,7 @@ class ImageTextClassificationPipeline(Pipeline):
     The image is a path, the bytes of a file, a Pillow image or an array. One post gives a list of
     ``{"label": ..., "score": ...}``, the most probable class first, with the probabilities of
     `Classifier.predict`. A list of posts gives a list of such lists; any other iterable of posts
-    an iterable, in order, that reads as it goes. Rows of a dataset (PyTorch, Hugging Face) may
+    a lazy iterable, in order. Rows of a dataset (PyTorch, Hugging Face) may
     have other fields, which are not read.
 
     >>> import mvcn.inference, transformers  # doctest: +SKIP
@@ -51,15 +51,15 @@ class ImageTextClassificationPipeline(Pipeline):
     [{'label': 'positive', 'score': 0.93}]
 
     Args:
-        options: As every pipeline takes them, ``top_k`` (classes to give, by default all) and
-            ``on_bad_image`` (as for `Classifier.predict`). A post that is left out, as is one of
-            many in which the model finds nothing to read, gives an empty list, and each post
+        options: As for every pipeline, ``top_k`` (number of classes, by default all) and
+            ``on_bad_image`` (as for `Classifier.predict`). A post that is left out, such as one
+            of many with nothing that the model reads, gives an empty list, and each post
             changed or left out a warning.
 
     Raises:
-        ConfigError: The model or its processor is not one of `mvcn`, or an option is not known.
-        RunError: The tokenizer has lost its vocabulary; or the model came from the hub, and the
-            attribute model that it needs does not.
+        ConfigError: The model or its processor is not of `mvcn`, or an option is unknown.
+        RunError: The tokenizer has no vocabulary; or the model's attribute model is missing on the
+            hub.
     """
 
     _load_processor = True
@@ -94,9 +94,8 @@ class ImageTextClassificationPipeline(Pipeline):
 
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
-            ConfigError: An option is not known or out of its range.
-            DataError: What should be a post is none; or one post alone has nothing that the model
-                reads.
+            ConfigError: An option is unknown or out of range.
+            DataError: Something is not a post; or a single post has nothing that the model reads.
         """
         self._posts_seen = 0
         if isinstance(inputs, Mapping):
@@ -114,14 +113,14 @@ class ImageTextClassificationPipeline(Pipeline):
         return super().__call__(inputs, **options)
 
     def preprocess(self, inputs: Any) -> dict[str, Any]:
-        """Return a post as the `Classifier` takes it."""
+        """Return a post for the `Classifier`."""
         return {"post": _post(inputs)}
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
-        """Save model, processor and, where there is one, attribute model, for any way to load them.
+        """Save the model, its processor and its attribute model, if it has one.
 
         Args:
-            save_directory: Made where it is not there.
+            save_directory: Created if it does not exist.
             options: As for the model's own `save_pretrained`.
         """
         self.model.save_pretrained(save_directory, **options)
@@ -138,7 +137,7 @@ class ImageTextClassificationPipeline(Pipeline):
     def _sanitize_parameters(
         self, **options: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Share the options of a call between preprocessing, model and postprocessing."""
+        """Distribute the options of a call over preprocessing, model and postprocessing."""
         if unknown := sorted(options.keys() - {"top_k", "on_bad_image"}):
             raise ConfigError(f"The task {TASK} has no option {', '.join(unknown)}.")
         top_k = options.get("top_k")
@@ -154,7 +153,7 @@ class ImageTextClassificationPipeline(Pipeline):
     def _forward(
         self, input_tensors: Any, on_bad_image: BadImagePolicy = "error"
     ) -> dict[str, Any]:
-        """Predict for the post, or the list of posts, that collating has left."""
+        """Classify one post or a collated list of posts."""
         given = input_tensors["post"]
         shown = given if isinstance(given, list) else [given]
         posts = [replace(post, id=str(i)) for i, post in enumerate(shown, self._posts_seen)]
@@ -168,7 +167,7 @@ class ImageTextClassificationPipeline(Pipeline):
 
 
 class _PostRows(Dataset[Any]):
-    """A dataset without the fields that are no part of a post, such as labels."""
+    """A dataset without fields that are not of a post, such as labels."""
 
     def __init__(self, rows: Any) -> None:
         self._rows = rows
@@ -180,7 +179,7 @@ class _PostRows(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         row = self._rows[index]
         if not isinstance(row, Mapping) or not POST_FIELDS & row.keys():
-            return row  # no post, which is refused later
+            return row  # not a post: refused later
         others = row.keys() - POST_FIELDS
         if others and not self._has_logged:
             self._has_logged = True
@@ -189,7 +188,7 @@ class _PostRows(Dataset[Any]):
 
 
 def _is_dataset(inputs: object) -> bool:
-    """Return whether it is a dataset of PyTorch or Hugging Face whose rows are numbered."""
+    """Return whether it is a map-style dataset of PyTorch or Hugging Face."""
     is_one = isinstance(inputs, Dataset) or type(inputs).__module__.startswith("datasets.")
     return is_one and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
 

@@ -1,1 +1,1 @@
-"""A run behind HTTP: what `mvcn.inference.Classifier` says, for many clients at once."""
+"""Predictions of `mvcn.inference.Classifier` over HTTP, for many clients at once."""

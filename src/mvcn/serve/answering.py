@@ -37,15 +37,15 @@ Result = TypeVar("Result")
 State = Literal["loading", "ready", "stopping", "failed"]
 WHY_NOT: dict[State, str] = {
     "loading": "The model is being loaded: try again in a few seconds.",
-    "stopping": "The service is about to stop: ask another one.",
-    "failed": "The model does not work: the log says why.",
+    "stopping": "The service is stopping: use another one.",
+    "failed": "The model failed: see the log for the reason.",
 }
 RETRY = {"Retry-After": "5"}
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedPost:
-    """A prediction, and what decided it."""
+    """A prediction and its explanation."""
 
     prediction: Prediction
     explanation: Explanation | None
@@ -55,11 +55,11 @@ class ExplainedPost:
 
 
 class ServedRun:
-    """A run folder whose model answers.
+    """A run folder with its loaded model.
 
     Args:
         folder: A finished run.
-        backend: What computes the predictions.
+        backend: Backend of the predictions.
 
     Raises:
         RunError: The folder is not a finished run, or a file in it is damaged or missing.
@@ -70,21 +70,21 @@ class ServedRun:
         self.backend = backend
         self.classifier = Classifier.from_pretrained(folder, backend)
         self.columns = self.run.columns
-        """Our name of a column -> its name in the table that the run learned from."""
+        """Our name of a column -> its name in the training table."""
 
     def predict(self, posts: Sequence[Post]) -> list[Prediction]:
-        """Return one prediction a post; one whose image cannot be read is classified without it.
+        """Return one prediction per post; a post with an unreadable image is classified without it.
 
         Posts of several requests may have the same id.
         """
         return list(self.classifier.predict(posts, on_bad_image="blank"))
 
     def explain(self, posts: Sequence[Post]) -> list[ExplainedPost]:
-        """Return what decided each post; by torch, whatever computes the predictions."""
+        """Explain each post, with torch whatever the backend of the predictions."""
         return [self._explain(post) for post in posts]
 
     def describe(self) -> dict[str, Any]:
-        """Return what clients may know of the model."""
+        """Return the public facts about the model."""
         config, card = self.classifier.model.config, self.run.folder / CARD_FILE
         return {
             "labels": list(self.classifier.class_names),
@@ -99,7 +99,7 @@ class ServedRun:
 
     @cached_property
     def _model(self) -> MvcnForClassification:
-        """The model that is explained, loaded when it is first needed."""
+        """The torch model for explanations, loaded when it is first needed."""
         model = self.classifier.model
         return model if isinstance(model, MvcnForClassification) else self.run.model
 
@@ -116,11 +116,11 @@ class ServedRun:
 
 
 class Answering:
-    """One run that answers requests.
+    """Answers requests with the model of a run.
 
     Args:
-        run: Whose model answers.
-        limits: What is accepted.
+        run: Run with its model.
+        limits: Limits of requests and of the queue.
     """
 
     def __init__(self, run: ServedRun, limits: Limits) -> None:
@@ -139,7 +139,7 @@ class Answering:
         self._explain = Work(run.explain, 1)
 
     async def warm_up(self) -> None:
-        """Start to compute, and accept posts after a first prediction, which is slow."""
+        """Start the worker thread, and accept posts after a first prediction, which is slow."""
         self._queue.start()
         try:
             await self._queue.submit(self._predict, [WARM_UP])
@@ -151,7 +151,7 @@ class Answering:
                 self.state = "ready"
 
     async def close(self) -> None:
-        """Answer what was accepted, then end."""
+        """Answer all accepted posts, then stop."""
         self.state = "stopping"
         await self._queue.close()
 
@@ -163,20 +163,20 @@ class Answering:
     async def predict(self, request: Request, policy: BadImagePolicy) -> list[Prediction]:
         """Return a prediction for each post of a request, in order.
 
-        Of many posts, one without anything that the model reads gets no label.
+        Among many posts, one with nothing that the model reads gets no label.
 
         Raises:
-            RequestError: It is refused.
+            RequestError: The request is refused.
         """
         async with self._posts(request, (JSON, FORM)) as posts:
             found = await self._compute(self._predict, posts)
         return self._apply_policy(posts, found, policy, has_ids=_media_type(request) == JSON)
 
     async def explain(self, request: Request) -> ExplainedPost:
-        """Return what decided the one post of a request.
+        """Explain the one post of a request.
 
         Raises:
-            RequestError: It is refused.
+            RequestError: The request is refused.
         """
         async with self._posts(request, (FORM,)) as posts:
             (found,) = await self._compute(self._explain, posts)
@@ -185,7 +185,7 @@ class Answering:
 
     @asynccontextmanager
     async def _posts(self, request: Request, kinds: Sequence[str]) -> AsyncIterator[list[Post]]:
-        """Read a request's posts, whose memory is counted until the block ends."""
+        """Yield a request's posts; its bytes count as held until the block ends."""
         self.require_ready()
         content_type, kind = request.headers.get("content-type", ""), _media_type(request)
         if kind not in kinds or "content-encoding" in request.headers:
@@ -200,10 +200,10 @@ class Answering:
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[bytes]:
-        """Read a body, whose memory is counted until the block ends.
+        """Yield a body; its bytes count as held until the block ends.
 
         Raises:
-            RequestError: It is too large, too slow or truncated, or too many are held.
+            RequestError: It is too large, too slow or truncated, or too many bytes are held.
         """
         declared = request.headers.get("content-length", "")
         self._check_size(int(declared) if declared.isdecimal() else 0)
@@ -242,7 +242,7 @@ class Answering:
         *,
         has_ids: bool,
     ) -> list[Prediction]:
-        """Return what a policy leaves of predictions that were made without bad images."""
+        """Apply a policy to predictions that were made without the bad images."""
         reads = self._run.classifier.reads
         bad = {
             i: one.problem

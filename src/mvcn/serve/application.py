@@ -33,16 +33,16 @@ PROBLEMS = {
     401: "The key is missing or wrong.",
     408: "The body came too slowly.",
     413: "The body is too large.",
-    415: "Of a type that is not read.",
-    422: "No post, nothing in a post, an image that cannot be read, or beyond a limit.",
-    429: "No room; Retry-After says when to try again.",
+    415: "The content type is not supported.",
+    422: "No post, an empty post, an unreadable image, or a limit is exceeded.",
+    429: "The queue is full; Retry-After says when to try again.",
     500: "A fault of the service.",
-    503: "The model is not loaded yet, or the service is about to stop.",
+    503: "The model is not loaded yet, or the service is stopping.",
     504: "The answer took too long.",
 }
 ROUTER_PROBLEMS = {
-    404: "There is nothing here: /docs lists what there is.",
-    405: "This cannot be asked in this way: /docs says how.",
+    404: "There is no such path: /docs lists all paths.",
+    405: "The path does not support this method: see /docs.",
 }
 FORM_SCHEMA = {
     "type": "object",
@@ -53,7 +53,7 @@ FORM_SCHEMA = {
 OnBadImage = Annotated[
     BadImagePolicy,
     Query(
-        description="For an image that cannot be read: error refuses the request, blank continues "
+        description="For an unreadable image: error refuses the request, blank continues "
         "without the image, drop gives the post no label."
     ),
 ]
@@ -76,7 +76,7 @@ class PredictionAnswer(BaseModel):
         description="Class -> calibrated probability; empty for a post left out."
     )
     problem: str | None = Field(
-        description="Why the post was left out, or classified without its image, if so."
+        description="Why the post was left out, or classified without its image; else null."
     )
 
 
@@ -90,19 +90,19 @@ class WordAnswer(BaseModel):
     """A word of the post's text."""
 
     word: str
-    weight: float = Field(description="How far the log-probability of the class falls without it.")
+    weight: float = Field(description="How much the log-probability of the class falls without it.")
 
 
 class ExplanationAnswer(BaseModel):
-    """What decided."""
+    """The explanation of a prediction."""
 
     prediction: PredictionAnswer
     words: list[WordAnswer]
     image_map: str | None = Field(
-        description="Base64 of a PNG: the image with what speaks for (red) and against (blue) "
+        description="Base64 of a PNG: the image with evidence for (red) and against (blue) "
         "the class; null without an image."
     )
-    method: str = Field(description="How the map was made.")
+    method: str = Field(description="Method of the map.")
 
 
 class StateAnswer(BaseModel):
@@ -112,26 +112,26 @@ class StateAnswer(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """The model that answers, and what the service accepts."""
+    """The served model, and the limits of the service."""
 
     labels: list[str]
     network: str
-    reads: list[str] = Field(description="What of a post the model reads: text, image or both.")
+    reads: list[str] = Field(description="Inputs of the model: text, image or both.")
     backend: str
     temperature: float
     versions: dict[str, str]
     trained_with: dict[str, Any] = Field(description="Versions, seed and commit of the training.")
     limits: dict[str, float]
-    card: str | None = Field(description="Text of the model card, where the run has one.")
+    card: str | None = Field(description="Text of the model card, if the run has one.")
 
 
 def create_app(run: ServedRun, limits: Limits, key: str | None = None) -> FastAPI:
     """Return the application that serves a run; its ``state.answering`` decides what is accepted.
 
     Args:
-        run: Whose model answers.
-        limits: What is accepted.
-        key: What clients must send as ``Authorization: Bearer KEY``; None for no key.
+        run: Run with its model.
+        limits: Limits of requests and of the queue.
+        key: Key that clients must send as ``Authorization: Bearer KEY``; None for no key.
     """
     answering = Answering(run, limits)
     about = run.describe()
@@ -177,7 +177,7 @@ def _lifespan(
 
 
 def _key_check(key: str) -> Callable[[HTTPAuthorizationCredentials | None], None]:
-    scheme = HTTPBearer(auto_error=False, description="Where the service was given a key.")
+    scheme = HTTPBearer(auto_error=False, description="If the service requires a key.")
     expected = key.encode()
 
     def check(sent: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> None:
@@ -189,7 +189,7 @@ def _key_check(key: str) -> Callable[[HTTPAuthorizationCredentials | None], None
 
 
 def _state_routes(answering: Answering) -> APIRouter:
-    """Return what needs no key: whether the service is alive, and the page."""
+    """Return the routes without a key: the page, and whether the service is alive and ready."""
     router = APIRouter()
 
     @router.get("/", include_in_schema=False)
@@ -213,7 +213,7 @@ def _state_routes(answering: Answering) -> APIRouter:
 
 
 def _post_routes(answering: Answering) -> APIRouter:
-    """Return what is asked of posts."""
+    """Return the routes for posts."""
     router = APIRouter(responses=_problems(*PROBLEMS))
 
     @router.post(
@@ -236,10 +236,10 @@ def _post_routes(answering: Answering) -> APIRouter:
         responses={200: {"content": {PNG: {"schema": {"type": "string", "format": "binary"}}}}},
     )
     async def explain(request: Request) -> Response:
-        """Return what decided one post.
+        """Explain the prediction for one post.
 
-        With ``Accept: application/json`` words and map, else a PNG: the image, red where it speaks
-        for the class and blue where it speaks against.
+        With ``Accept: application/json`` words and map, otherwise a PNG: the image, red where it
+        supports the class and blue where it contradicts it.
         """
         found = await answering.explain(request)
         if JSON in request.headers.get("accept", ""):
@@ -254,13 +254,13 @@ def _post_routes(answering: Answering) -> APIRouter:
 
 
 def _about_routes(app: FastAPI, answering: Answering, about: Mapping[str, Any]) -> APIRouter:
-    """Return what is asked of the service itself."""
+    """Return the routes about the service itself."""
     router = APIRouter(responses=_problems(401))
     templates = Environment(loader=PackageLoader("mvcn.serve"), autoescape=True)
 
     @router.get("/model")
     async def model() -> ModelAnswer:
-        """Return which model answers, and what the service accepts."""
+        """Return the served model, and the limits of the service."""
         return ModelAnswer(**about)
 
     @router.get("/metrics", response_class=Response, include_in_schema=False)
@@ -314,7 +314,7 @@ def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def _answer_http_error(request: Request, error: Exception) -> Response:
-    """Answer what the router itself refuses: unknown paths and methods."""
+    """Answer requests that the router refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     sentence = ROUTER_PROBLEMS.get(error.status_code, "The request cannot be answered.")
     return error_answer(error.status_code, sentence, error.headers)
@@ -324,4 +324,4 @@ def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     place = ".".join(map(str, fault["loc"]))
-    return error_answer(422, f"The request is not as it should be: at {place}, {fault['msg']}.")
+    return error_answer(422, f"The request is malformed: at {place}, {fault['msg']}.")

@@ -1,4 +1,4 @@
-"""Items of many requests, computed together by one thread; the queue is bounded."""
+"""Batches of items of many requests for one compute thread, from a bounded queue."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SMOOTHING = 0.2
-"""Weight of the newest batch, if it is a full one, in the estimated seconds of an item."""
+"""Weight of the newest batch, if it is full, in the estimated seconds per item."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +23,9 @@ class Work(Generic[Item, Result]):
     """A function that processes several items at once."""
 
     run: Callable[[Sequence[Item]], Sequence[Result]]
-    """Returns one result an item, in order; called in the one thread."""
+    """Returns one result per item, in order; called in the compute thread."""
     batch_size: int
-    """Most items of a call."""
+    """Largest number of items per call."""
 
 
 @dataclass(eq=False)
@@ -37,16 +37,15 @@ class _Waiting:
 
 
 class WorkQueue:
-    """A first-in-first-out queue before the one thread that computes.
+    """A first-in-first-out queue for one compute thread.
 
-    A batch starts when as many items as it may hold are waiting, or when the first of them has
-    waited long enough. An error is raised only for the item that causes it: the others of its batch
-    are computed again, each alone.
+    A batch starts when it is full, or when its first item has waited long enough. An error is
+    raised only for the item that causes it: the items of its batch are computed again, one by one.
 
     Args:
-        capacity: Most items that wait; those being computed do not count.
-        max_wait_seconds: How long an item waits for others.
-        patience_seconds: Nothing is accepted while what waits will probably take longer than that.
+        capacity: Largest number of waiting items, without those being computed.
+        max_wait_seconds: How long an item waits for a batch to fill.
+        patience_seconds: Nothing is accepted while the queue is expected to take longer.
         on_batch: Called with the size of each batch.
     """
 
@@ -69,15 +68,15 @@ class WorkQueue:
         self._loop_task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """Return how many items wait."""
+        """Return the number of waiting items."""
         return len(self._entries)
 
     def start(self) -> None:
-        """Start to compute; needs a running event loop."""
+        """Start the worker task; needs a running event loop."""
         self._loop_task = asyncio.create_task(self._compute_forever())
 
     async def close(self) -> None:
-        """Compute what waits, then end the thread."""
+        """Compute all waiting items, then end the thread."""
         while unanswered := [
             entry.answer for entry in (*self._computed, *self._entries) if not entry.answer.done()
         ]:
@@ -90,8 +89,8 @@ class WorkQueue:
         """Return the result of each item, in order; items of a cancelled caller are not computed.
 
         Raises:
-            TooManyRequestsError: There is no room for all of them; then none of them waits.
-            Exception: What `work` raised for one of them.
+            TooManyRequestsError: There is no room for all of them; none is queued.
+            Exception: Raised by `work` for one of them.
         """
         expected = sum(self._item_seconds.get(entry.work, 0.0) for entry in self._entries)
         if len(self._entries) + len(items) > self._capacity or expected > self._patience:
@@ -123,7 +122,7 @@ class WorkQueue:
                 await self._compute(self._computed)
 
     async def _gather_batch(self) -> None:
-        """Wait until a batch is as large as it can get in time."""
+        """Wait until a batch is complete, or its first item has waited long enough."""
         deadline = self._entries[0].since + self._max_wait
         while self._entries and not self._is_batch_complete():
             self._arrived.clear()
@@ -138,7 +137,7 @@ class WorkQueue:
         return len(batch) == batch[0].work.batch_size or len(batch) < len(self._entries)
 
     def _next_batch(self) -> list[_Waiting]:
-        """Return the first entries that are of one work and fit into one batch."""
+        """Return the first entries of the same work that fit into one batch."""
         if not self._entries:
             return []
         work = self._entries[0].work
@@ -160,13 +159,13 @@ class WorkQueue:
                 entry.answer.set_result(result)
 
     def _update_estimate(self, work: Work[Any, Any], items: int, seconds: float) -> None:
-        """Update the estimated seconds of an item; a small batch, dearer by item, counts less."""
+        """Update the estimated seconds per item; a small batch, slower per item, counts less."""
         known = self._item_seconds.get(work, 0.0)
         weight = SMOOTHING * items / work.batch_size
         self._item_seconds[work] = known + weight * (seconds / items - known)
 
     async def _compute_each(self, batch: Sequence[_Waiting], error: Exception) -> None:
-        """Compute the items of a batch one by one, to find the one that raises the error."""
+        """Compute the items of a batch one by one, to find those that raise an error."""
         if len(batch) > 1:
             for entry in batch:
                 await self._compute([entry])

@@ -1,4 +1,4 @@
-"""What a service accepts, how long it waits, and how it refuses what is beyond."""
+"""Limits of a service, and the errors of requests that exceed them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,36 +11,36 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of requests, of what waits, and of time; whatever is beyond is refused at once.
+    """Limits of requests, of the queue and of time; what exceeds them is refused at once.
 
     Raises:
-        ConfigError: A bound is not above 0, or two of them contradict each other.
+        ConfigError: A limit is not above 0, or two of them contradict each other.
     """
 
     body_bytes: int = 16 * MEBIBYTE
-    """Of one request, as it is sent."""
+    """Of one request's body."""
     held_bytes: int = 256 * MEBIBYTE
-    """Of all bodies together that are being read or whose answer is not yet known."""
+    """Of all bodies together that are read or not yet answered."""
     pixels: int = 50_000_000
     """Of one image."""
     text_characters: int = 10_000
-    """Of one post; the model reads the first word pieces alone."""
+    """Of one post; the model reads only the first word pieces."""
     posts: int = 64
     """In one request."""
     queue_posts: int = 256
-    """That wait for the model, of all requests together."""
+    """Waiting for the model, of all requests together."""
     queue_seconds: float = 20.0
-    """Estimated wait from which on no more posts are accepted."""
+    """Estimated wait from which no more posts are accepted."""
     batch_posts: int = 32
-    """That the model computes together."""
+    """Largest batch of the model."""
     batch_wait_seconds: float = 0.005
-    """How long a post waits for others, so that they are computed together."""
+    """How long a post waits for others to fill a batch."""
     head_seconds: float = 10.0
     """Until a connection has sent the head of a request."""
     body_seconds: float = 30.0
     """Until a request has sent its body."""
     answer_seconds: float = 60.0
-    """Until a request that was read is answered, and until a client has read its answer."""
+    """Until a request is answered once it was read, and until its client has read the answer."""
     connections: int = 400
     """At the same time; more get status 503, and beyond twice as many they are closed."""
 
@@ -68,7 +68,7 @@ class RequestError(Exception):
     Args:
         status: HTTP status.
         sentence: What is wrong, where, and what to do.
-        headers: Besides the usual ones.
+        headers: In addition to the usual ones.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class RequestError(Exception):
 
 
 class TooManyRequestsError(RequestError):
-    """A request for which there is no room now: status 429.
+    """A request for which there is no room at the moment: status 429.
 
     Args:
-        sentence: What is full, and when to try again.
-        retry_seconds: When there will probably be room.
+        sentence: Which limit is reached, and when to try again.
+        retry_seconds: When there will probably be room again.
     """
 
     def __init__(self, sentence: str, retry_seconds: int) -> None:

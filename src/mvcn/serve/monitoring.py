@@ -1,4 +1,4 @@
-"""Every answer has an id and safe headers, is counted for Prometheus, and leaves a line of log."""
+"""Give every answer an id and security headers, count it for Prometheus, and log it."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 OTHER = "other"
 STATIC = "/static"
 DISCARD_SECONDS = 2.0
-"""How long the rest of a refused body is read, so that its sender reads the answer."""
+"""How long the rest of a refused body is read, so that its sender receives the answer."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -33,7 +33,7 @@ HEADERS = {
 def error_answer(
     status: int, sentence: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error in the shape that all errors have."""
+    """Return an error as all errors are sent."""
     return JSONResponse({"error": sentence}, status, dict(headers or {}))
 
 
@@ -41,7 +41,7 @@ class Metrics:
     """Counters of one service.
 
     Args:
-        queue_length: Returns how many posts wait.
+        queue_length: Returns the number of waiting posts.
         is_ready: Returns whether posts are accepted.
     """
 
@@ -50,26 +50,26 @@ class Metrics:
     def __init__(self, queue_length: Callable[[], int], is_ready: Callable[[], bool]) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
-            "mvcn_requests", "Requests that were answered.", ["path", "status"], registry=registry
+            "mvcn_requests", "Answered requests.", ["path", "status"], registry=registry
         )
         self._seconds = Histogram(
             "mvcn_request_seconds",
-            "From a request's head to the end of its answer.",
+            "Seconds from a request's head to the end of its answer.",
             ["path"],
             buckets=SECONDS,
             registry=registry,
         )
-        self.posts = Counter("mvcn_posts", "Posts that were accepted.", registry=registry)
+        self.posts = Counter("mvcn_posts", "Accepted posts.", registry=registry)
         self.rejected_posts = Counter(
-            "mvcn_posts_rejected", "Posts for which there was no room.", registry=registry
+            "mvcn_posts_rejected", "Posts refused since the queue was full.", registry=registry
         )
         self.batch_sizes = Histogram(
             "mvcn_batch_posts",
-            "Posts that were computed together.",
+            "Posts per batch.",
             buckets=BATCH_SIZES,
             registry=registry,
         )
-        length = Gauge("mvcn_queue_posts", "Posts that wait for the model.", registry=registry)
+        length = Gauge("mvcn_queue_posts", "Posts waiting for the model.", registry=registry)
         length.set_function(queue_length)
         ready = Gauge("mvcn_ready", "1 when posts are accepted, else 0.", registry=registry)
         ready.set_function(is_ready)
@@ -80,18 +80,18 @@ class Metrics:
         self._seconds.labels(path).observe(seconds)
 
     def text(self) -> bytes:
-        """Return everything in the format of Prometheus."""
+        """Return all metrics in the format of Prometheus."""
         return generate_latest(self._registry)
 
 
 class Monitored:
-    """An application of which every answer is logged and counted; the posts' content never is.
+    """Middleware that logs and counts every answer, and never the content of posts.
 
     Args:
         app: The application.
-        paths: That it answers; others are counted as one, so that clients cannot invent names.
-        metrics: Where answers are counted.
-        is_stopping: Returns whether the service is about to end: connections are not kept then.
+        paths: Its paths; all others are counted as one, so that clients cannot add labels.
+        metrics: Counters to update.
+        is_stopping: Returns whether the service is stopping: connections are then closed.
     """
 
     def __init__(
@@ -122,13 +122,13 @@ class Monitored:
             self._record(scope, exchange, time.perf_counter() - began)
 
     async def _fail(self, scope: Scope, exchange: "_Exchange", error: Exception) -> None:
-        """Log where an error was raised, without its text, which may hold a post."""
+        """Log where an error was raised, without its message, which may contain a post."""
         place = traceback.format_tb(error.__traceback__)
         LOG.error(
             "fault", extra={"id": exchange.id, "kind": type(error).__name__, "traceback": place}
         )
         if exchange.status is None:
-            sentence = f"The service failed; its log says where, under the id {exchange.id}."
+            sentence = f"The service failed: see its log under the id {exchange.id}."
             await error_answer(500, sentence)(scope, exchange.receive, exchange.send)
 
     def _record(self, scope: Scope, exchange: "_Exchange", seconds: float) -> None:
@@ -149,7 +149,7 @@ class Monitored:
 
 
 class _Exchange:
-    """One request and its answer, as they pass."""
+    """One request and its answer."""
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, is_stopping: Callable[[], bool]
@@ -160,10 +160,10 @@ class _Exchange:
         self._send = send
         self._is_stopping = is_stopping
         self._is_read = False
-        self._asks_first = "expect" in Headers(scope=scope)
+        self._expects_continue = "expect" in Headers(scope=scope)
 
     async def receive(self) -> Message:
-        self._asks_first = False
+        self._expects_continue = False
         message = await self._receive()
         if message["type"] != "http.request" or not message.get("more_body", False):
             self._is_read = True
@@ -182,11 +182,11 @@ class _Exchange:
         await self._send(message)
 
     async def _discard_body(self) -> None:
-        """Read what is left of the body; a client that is still sending does not listen.
+        """Read the rest of the body; a client that is still sending does not read the answer.
 
-        One that asks before it sends (``Expect: 100-continue``) need not send at all.
+        A client that waits before sending (``Expect: 100-continue``) need not send it at all.
         """
-        if self._asks_first:
+        if self._expects_continue:
             return
         try:
             async with asyncio.timeout(DISCARD_SECONDS):

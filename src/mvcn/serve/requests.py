@@ -1,4 +1,4 @@
-"""Posts out of bodies: one as a form, or many as JSON; nothing that a client names is opened."""
+"""Posts from request bodies: one as a form, or many as JSON; no path or address is opened."""
 
 import json
 import logging
@@ -45,11 +45,11 @@ FAULTS = {
     "string_type": "must be text or null",
     "string_too_long": "is too long",
 }
-"""What pydantic calls a fault -> the end of a sentence that begins with its place."""
+"""Type of a pydantic error -> the end of a sentence that begins with its place."""
 
 
 def _id_text(given: Any) -> Any:
-    """Return a whole number as text, as it is read from a table, and all else as it is."""
+    """Return an integer as text, as in tables, and everything else unchanged."""
     return str(given) if type(given) is int else given
 
 
@@ -81,18 +81,18 @@ class FormPart(NamedTuple):
     name: bytes
     content: bytes
     filename: bytes | None
-    """None for a field that is no file."""
+    """None for a field that is not a file."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class UploadedImage(StoredImage):
-    """An image file that a client has sent; what kind it is, its content decides."""
+    """An image file sent by a client; its content determines its format."""
 
     content: bytes
     max_pixels: int
 
     def read(self) -> bytes:
-        """Return the file; raises a BadImageError where it is no image, or has too many pixels."""
+        """Return the file; raises a BadImageError if it is not an image or has too many pixels."""
         width, height = image_size(self.content)
         if width * height > self.max_pixels:
             raise BadImageError(
@@ -110,11 +110,11 @@ def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[
 
     Args:
         body: Of a request.
-        limits: What is accepted.
-        columns: Our name of a column -> its name in the table of the run, which is accepted, too.
+        limits: Limits of posts, texts and images.
+        columns: Our name of a column -> its name in the run's table, which is also accepted.
 
     Raises:
-        RequestError: Malformed, not as `PostsBody` says, or beyond a limit.
+        RequestError: It is malformed, no `PostsBody`, or exceeds a limit.
     """
     try:
         batch = PostsBody.model_validate(_with_our_names(_content(body), columns))
@@ -154,7 +154,7 @@ def _content(body: bytes) -> Any:
 
 
 def _with_our_names(content: Any, columns: Mapping[str, str]) -> Any:
-    """Return a batch whose posts have our names for the columns of the run."""
+    """Return a batch with the run's names of columns replaced by ours."""
     posts = content.get("posts") if isinstance(content, dict) else None
     fields = PostBody.model_fields
     names = {ours: columns[ours] for ours in fields if columns.get(ours, ours) not in fields}
@@ -177,17 +177,17 @@ def parse_one(
 
     Args:
         body: Of a request.
-        limits: What is accepted.
+        limits: Limits of posts, texts and images.
         columns: As for `parse_json`.
-        content_type: Of the request, with the boundary of its parts.
+        content_type: Header of the request, with the boundary of the parts.
 
     Raises:
-        RequestError: Malformed, with other fields than ``text`` and ``image``, or beyond a limit.
+        RequestError: It is malformed, has other fields than text and image, or exceeds a limit.
     """
     fields = _by_name(parse_form(body, content_type), columns)
     text, image = fields.get("text"), fields.get("image")
     if image is not None and not image.content and not image.filename:
-        image = None  # what a browser sends where no file was chosen
+        image = None  # sent by browsers if no file was chosen
     words = "" if text is None else _decode_text(text.content)
     _check_text("0", words, limits)
     return [Post("0", words, None if image is None else _image_of_form(image, limits))]
@@ -197,7 +197,7 @@ def parse_form(body: bytes, content_type: str) -> list[FormPart]:
     """Return the fields of a form; no file is written.
 
     Raises:
-        RequestError: It is no form, or truncated.
+        RequestError: It is not a form, or truncated.
     """
     _, options = parse_options_header(content_type)
     if not options.get(b"boundary"):
@@ -222,15 +222,16 @@ def parse_form(body: bytes, content_type: str) -> list[FormPart]:
         parser.finalize()
     except FormParserError as error:
         raise RequestError(
-            400, "The body is not a form as its boundary says, or a field of it has no name."
+            400,
+            "The body is not a form with the boundary of its header, or a field has no name.",
         ) from error
     if not ends:
-        raise RequestError(400, "The form is cut short: its last boundary is missing.")
+        raise RequestError(400, "The form is truncated: its last boundary is missing.")
     return parts
 
 
 def _image_of_form(part: FormPart, limits: Limits) -> StoredImage:
-    """Return the image of a form, which clients send as base64 text where it is no file."""
+    """Return the image of a form, which clients send as a file or as base64 text."""
     if part.filename is None and is_base64_image(text := part.content.decode("latin-1").strip()):
         return _decode_image(text, limits)
     return UploadedImage(part.content, limits.pixels)
@@ -244,7 +245,7 @@ def _by_name(parts: Sequence[FormPart], columns: Mapping[str, str]) -> dict[str,
         if name is None:
             raise RequestError(422, "A form has no other fields than text and image.")
         if name in fields:
-            raise RequestError(422, f"The field {name} is there twice: send many posts as JSON.")
+            raise RequestError(422, f"The field {name} occurs twice: send many posts as JSON.")
         fields[name] = part
     return fields
 
@@ -253,7 +254,7 @@ def _decode_text(content: bytes) -> str:
     try:
         text, count = replace_surrogates(content.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError as error:
-        raise RequestError(422, "The text is not UTF-8: encode it so.") from error
+        raise RequestError(422, "The text is not UTF-8: send it in UTF-8.") from error
     _log_replaced(count)
     return text
 
@@ -283,7 +284,7 @@ def _check_text(post_id: str, text: str, limits: Limits) -> None:
 
 
 def _explain(error: ValidationError, columns: Mapping[str, str]) -> str:
-    """Return a sentence for the first fault, without what was sent."""
+    """Return a sentence for the first error, without the content of the request."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, fault["loc"])) or "the body"
     what = FAULTS.get(fault["type"], f"is wrong ({fault['msg'].lower()})")

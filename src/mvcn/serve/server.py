@@ -1,4 +1,4 @@
-"""A process that serves: its connections, its log, and how it stops without losing an answer."""
+"""The server process: its connections, its log, and a shutdown that loses no answer."""
 
 import asyncio
 import json
@@ -21,17 +21,17 @@ from mvcn.serve.limits import Limits
 from mvcn.serve.monitoring import error_answer
 
 GRACE_SECONDS = 0.5
-"""Between the signal to stop and the end of listening: new posts are refused meanwhile."""
+"""Between the signal to stop and the end of listening, while new posts are refused."""
 BACKLOG = 2048
 CLOSE_FACTOR = 2
-"""Connections above so many times the limit are closed, not answered."""
+"""Connections above this multiple of the limit are closed without an answer."""
 TOO_MANY = error_answer(
     503,
     "There are too many connections: try again soon.",
     {"Retry-After": "1", "Connection": "close"},
 )
 NOT_HTTP = error_answer(
-    400, "This is not a request in HTTP, or its head is too long.", {"Connection": "close"}
+    400, "This is not an HTTP request, or its head is too long.", {"Connection": "close"}
 )
 FACTS = (
     *("id", "method", "path", "status", "ms", "posts", "lone_surrogates"),
@@ -40,22 +40,22 @@ FACTS = (
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 is any free one.
+    """Return a listening socket; port 0 for any free one.
 
     Raises:
-        ConfigError: The address is not one of this machine, or taken.
+        ConfigError: The address is not of this machine, or in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"Cannot listen on port {port} of {host} ({reason_of(error)}): choose other ones."
+            f"Cannot listen on port {port} of {host} ({reason_of(error)}): choose others."
         ) from error
 
 
 def serve(app: FastAPI, limits: Limits, listener: socket.socket) -> None:
-    """Answer requests until SIGTERM or SIGINT; what was accepted before is answered first."""
+    """Answer requests until SIGTERM or SIGINT; accepted requests are answered first."""
     config = _Config(
         app,
         http=_Connection,
@@ -69,19 +69,19 @@ def serve(app: FastAPI, limits: Limits, listener: socket.socket) -> None:
         timeout_graceful_shutdown=int(limits.body_seconds + limits.answer_seconds) + 1,
     )
     config.limits = limits
-    # uvicorn raises the signal that ended it once more, for the handler that was there before.
+    # uvicorn raises the signal again after it has stopped, for the handler that was set before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     _GracefulServer(config, app.state.answering).run([listener])
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """End the process in the usual way, with exit code 0."""
+    """Exit normally, with code 0."""
     sys.exit(0)
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line; of an error its kind alone, for its text may hold a post."""
+    """One JSON object per line; of an error only its class, for its text may hold a post."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -95,7 +95,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stdout() -> None:
-    """Send the log of the service and of its libraries to the standard output."""
+    """Write the log of the service and of its libraries to standard output."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -122,7 +122,7 @@ class _GracefulServer(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed when its client does not go on.
+    """A connection that is closed when its client stalls.
 
     uvicorn itself waits forever for the end of a request's head, and for a client that does not
     read its answer.
@@ -157,17 +157,17 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Wait for a client that does not read."""
+        """Start the timer for a client that does not read."""
         super().pause_writing()
         self._start_timer("answer", self.config.limits.answer_seconds)
 
     def resume_writing(self) -> None:
-        """Continue: the client has read."""
+        """Stop the timer: the client has read."""
         self._stop_timer("answer")
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, in the shape of all errors."""
+        """Answer what is not HTTP, as all errors are sent."""
         answer = (
             h11.Response(status_code=400, headers=NOT_HTTP.raw_headers, reason=b"Bad Request"),
             h11.Data(data=bytes(NOT_HTTP.body)),

@@ -389,7 +389,7 @@ def test_images_are_warned_of_once_where_the_model_learned_without(
         ask(taught, [*texts, replace(generated_posts[0], text="")])
         ask(taught, generated_posts[:7])
         (message,) = caplog.messages
-        assert message.startswith("The model learned from texts alone")
+        assert message.startswith("The model was trained on texts alone")
         caplog.clear()
     list(Classifier.from_pretrained(tiny_run).predict(generated_posts[:2]))
     (run / "config.yaml").write_text("setting: of another version")

@@ -1,4 +1,4 @@
-"""Models by folder and by hub name: what is asked, what is found, and what a person is told."""
+"""Models by folder and by hub name: what is queried and found, and the messages of errors."""
 
 import shutil
 from pathlib import Path

@@ -88,10 +88,10 @@ def test_bad_json_is_refused(ask, body, status, message):
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (b"", 400, "cut short"),
+        (b"", 400, "truncated"),
         (b"no form", 400, "not a form"),
-        (part("text", b"fine"), 400, "cut short"),
-        (part("text", b"fine") + part("image", b"\x89PNG", "a.png")[:-20], 400, "cut short"),
+        (part("text", b"fine"), 400, "truncated"),
+        (part("text", b"fine") + part("image", b"\x89PNG", "a.png")[:-20], 400, "truncated"),
         (b"--b\r\nContent-Type: x\r\n\r\nfine\r\n--b--", 400, "no name"),
         (b"--b\r\n" + b"X: y\r\n" * 99 + b"\r\nfine\r\n--b--", 400, "not a form"),
         (b"--b--", 422, "nothing to classify"),

@@ -59,20 +59,20 @@ MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
 WEIGHTS = "model.safetensors"
 SETTINGS_SUFFIXES = (".json", ".txt", ".model")
-"""Of the files next to the weights that decide how posts are read."""
+"""Suffixes of files next to the weights that determine how posts are read."""
 TRAINING_RECORDS = (run_folder.METRICS_FILE, run_folder.ENVIRONMENT_FILE)
-"""Files of a run that decide no score."""
+"""Files of a run that do not affect its scores."""
 PARTS = {"model": "model", "inputs": "input", "mvcn": "version of mvcn"}
-"""Part of a manifest -> what it is called in a sentence."""
+"""Key of a manifest -> its name in messages."""
 NAMED_IN_ERROR = 3
 
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """What a job has written, and what this process did of it."""
+    """What a job has written, and how much of it this process did."""
 
     rows: int
-    """Of the input; as many as predictions and errors together."""
+    """Of the input: the sum of predictions and errors."""
     predictions: int
     errors: int
     shards: int
@@ -91,22 +91,22 @@ def predict_in_bulk(
 ) -> JobSummary:
     """Score all posts of Parquet files or WebDataset shards.
 
-    An interrupted job continues at its unfinished shards. Below the output folder, ``predictions``
+    An interrupted job resumes with its unfinished shards. Below the output folder, ``predictions``
     and ``errors`` have a Parquet file for each shard of the input. Both together have each row of
     the input exactly once.
 
     Args:
-        scoring: How, and where to.
-        places: Files, folders, globs or addresses; see `find_row_files`.
+        scoring: The run, the output folder and the options.
+        places: Files, folders, globs or URLs; see `find_row_files`.
         engine: What runs the workers.
-        jobs: Workers, each with a model; one a core if None.
-        overwrite: Start anew, whatever job is in the folder.
-        initializer: Called first in each worker; a function of a module.
+        jobs: Workers, each with a model; one per core if None.
+        overwrite: Replace an earlier job in the folder.
+        initializer: Called first in each worker; a module-level function.
 
     Raises:
-        ConfigError: Columns that do not exist or have a name of ours; the engine needs an extra.
-        DataError: A file cannot be read, all shards of others being scored.
-        RunError: Another job is in the folder or runs there, or the output cannot be written.
+        ConfigError: A column is missing or has a reserved name, or the engine needs an extra.
+        DataError: A file cannot be read; the shards of all others are scored.
+        RunError: The folder holds another job or is in use, or the output cannot be written.
     """
     started = time.monotonic()
     _require_keepable(scoring)
@@ -156,7 +156,7 @@ def _require_keepable(scoring: Scoring) -> None:
 
 
 def _require_apart(output: Path, places: Sequence[str], files: Sequence[StoredFile]) -> None:
-    """Raise a RunError where the output would be input when the job continues."""
+    """Raise a RunError if the output would become input when the job resumes."""
     searched = [place for place in map(Path, places) if place.is_dir()]
     is_inside = any(output.resolve().is_relative_to(place.resolve()) for place in searched)
     if is_inside or any(Path(file.path).is_relative_to(output) for file in files):
@@ -167,7 +167,7 @@ def _require_apart(output: Path, places: Sequence[str], files: Sequence[StoredFi
 
 
 def _manifest(scoring: Scoring, inputs: Sequence[InputFile]) -> dict[str, Any]:
-    """Return all that decides a job's output, as JSON gives it back."""
+    """Return everything that determines a job's output, as read back from JSON."""
     settings = asdict(scoring) | {"columns": dict(scoring.columns)}
     del settings["run"], settings["output"]
     files = [
@@ -190,7 +190,7 @@ def _manifest(scoring: Scoring, inputs: Sequence[InputFile]) -> dict[str, Any]:
 
 
 def _fingerprint(scoring: Scoring) -> str:
-    """Return a digest of the files of a run that decide its scores.
+    """Return a digest of the files of a run that determine its scores.
 
     Raises:
         RunError: The run is not finished, or has no file for the backend.
@@ -198,7 +198,7 @@ def _fingerprint(scoring: Scoring) -> str:
     run = scoring.run
     require_allowed(run, RunError)
     if not run_folder.Run(run).is_finished:
-        raise RunError(f"{run} is no finished run: give a folder that mvcn train has written.")
+        raise RunError(f"{run} is not a finished run: give a folder written by mvcn train.")
     settings = [path for path in run.iterdir() if path.suffix in SETTINGS_SUFFIXES]
     files = [path for path in settings if path.name not in TRAINING_RECORDS]
     files += [path for path in (run / SAVED_FOLDER).rglob("*") if path.is_file()]
@@ -215,10 +215,10 @@ def _fingerprint(scoring: Scoring) -> str:
 
 
 def _create_job_folder(folder: Path, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Make the folder ready for this job, or for continuing it.
+    """Create the folder of a new job, or check that its job can be resumed.
 
     Raises:
-        RunError: It holds a job with another model, input, settings or version.
+        RunError: It holds a job with another model, input, setting or version.
     """
     path = folder / MANIFEST
     if path.is_file() and not overwrite:
@@ -239,13 +239,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _by_name(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return each part of a manifest, and each of its settings, by its name in a sentence."""
+    """Return each entry and setting of a manifest by its name in messages."""
     parts = {name: manifest.get(part) for part, name in PARTS.items()}
     return parts | dict(manifest.get("settings", {}))
 
 
 def _score(outcomes: Generator[Outcome], shards: Sequence[Shard], pending: Sequence[Shard]) -> None:
-    """Score the pending shards, and show how far the work has got."""
+    """Score the pending shards, and show progress."""
     if not pending:
         return
     rows = {shard.number: shard.rows for shard in pending}
@@ -272,7 +272,7 @@ def _score(outcomes: Generator[Outcome], shards: Sequence[Shard], pending: Seque
 
 
 def _count(output: Path, shards: Sequence[Shard]) -> tuple[int, int]:
-    """Return how many predictions and errors there are.
+    """Return the numbers of predictions and errors.
 
     Raises:
         RunError: A shard does not have each of its rows once.

@@ -1,4 +1,4 @@
-"""Shards of a job: some row groups of one input file each, and two output files."""
+"""Shards of a job, each with row groups of one input file and two output files."""
 
 import os
 import posixpath
@@ -26,7 +26,7 @@ from mvcn.errors import DataError, RunError, reason_of
 from mvcn.files import atomic_replace
 
 ROWS_A_SHARD = 10_000
-"""Usual size: what a kill costs a worker at most, where row groups are smaller."""
+"""Default size, which limits what is lost when a worker is killed."""
 FOOTERS_AT_ONCE = 8
 MAX_NAME_CHARACTERS = 100
 PREDICTIONS = "predictions"
@@ -37,7 +37,7 @@ ROWS_A_GROUP = 10_000
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file and what its footer says, or the headers of its members."""
+    """A file with the facts of its footer, or of its members' headers."""
 
     file: StoredFile
     rows_of_groups: tuple[int, ...]
@@ -52,7 +52,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What is scored in one piece and becomes one file of predictions and one of errors."""
+    """Rows that are scored together, into one file of predictions and one of errors."""
 
     number: int
     file: StoredFile
@@ -65,7 +65,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What its files are called: the number in the job, and the input's own name."""
+        """Name of its files: the number in the job, and the input's name."""
         stem = posixpath.splitext(posixpath.basename(self.file.path))[0]
         readable = re.sub(r"[^\w.-]", "_", stem, flags=re.ASCII)
         return f"{self.number:06d}-{readable[:MAX_NAME_CHARACTERS]}"
@@ -74,15 +74,15 @@ class Shard:
 def read_footers(
     files: Sequence[StoredFile], names: Mapping[str, str], kept: Collection[str] = ()
 ) -> list[InputFile]:
-    """Read the footer of each file, and see that it has the columns of posts.
+    """Read the footer of each file, and check that it has the columns of posts.
 
     Args:
         files: The job's input.
-        names: Our name of each column -> theirs, which must be there.
-        kept: Columns of theirs that must be there, too.
+        names: Our name of each column -> theirs, which must exist.
+        kept: Columns of theirs that must exist as well.
 
     Raises:
-        DataError: A file is not what its name says, or a column is missing; names the file.
+        DataError: A file is of another kind than its name, or a column is missing.
     """
     read = partial(_read_footer, names=names, kept=kept)
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
@@ -90,7 +90,7 @@ def read_footers(
 
 
 def split_into_shards(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Shard]:
-    """Return shards of complete row groups, in order; a file without rows is one, too."""
+    """Return shards of complete row groups, in order; a file without rows is a shard as well."""
     shards: list[Shard] = []
     for one in inputs:
         begin, first, rows = 0, 1, 0
@@ -105,10 +105,10 @@ def split_into_shards(inputs: Sequence[InputFile], rows_a_shard: int) -> list[Sh
 
 
 def open_rows(file: StoredFile) -> RowFile:
-    """Open a file of posts by the kind that its name says; others than tar are Parquet.
+    """Open a file of posts: tar by its name, otherwise Parquet.
 
     Raises:
-        DataError: Not such a file, or a damaged one.
+        DataError: It is of another kind, or damaged.
     """
     return TarRows(file) if file.is_tar else ParquetRows(file)
 
@@ -117,7 +117,7 @@ def open_shard(shard: Shard) -> RowFile:
     """Open the file of a shard.
 
     Raises:
-        DataError: It cannot be read, or is not what it was when the job was planned.
+        DataError: It cannot be read, or was changed since the job was planned.
     """
     rows = open_rows(shard.file)
     if rows.digest != shard.digest:
@@ -149,7 +149,7 @@ def _read_footer(file: StoredFile, names: Mapping[str, str], kept: Collection[st
         if theirs and theirs not in columns and not file.is_tar:  # whose samples may differ
             raise DataError(
                 f"{file.path} has no column {theirs!r} for '{ours}', as other files of the job "
-                "have: rename its column, or run a job of its own."
+                "have: rename its column, or run a separate job."
             )
     for name in kept:
         if name not in columns:
@@ -173,7 +173,7 @@ def count_rows(output: Path, shard: Shard) -> tuple[int, int] | None:
 
 
 class GrowingTable:
-    """A Parquet file that is written as rows come.
+    """A Parquet file that is written incrementally.
 
     Args:
         writer: Of the file.
@@ -183,29 +183,29 @@ class GrowingTable:
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
         self._writer = writer
         self._schema = schema
-        self._waiting: list[pa.RecordBatch] = []
+        self._pending: list[pa.RecordBatch] = []
         self.rows = 0
 
     def add(self, rows: pa.RecordBatch) -> None:
-        """Append rows; a row group is written when enough of them wait."""
-        self._waiting.append(rows)
+        """Append rows; a row group is written when enough are pending."""
+        self._pending.append(rows)
         self.rows += len(rows)
-        if sum(map(len, self._waiting)) >= ROWS_A_GROUP:
+        if sum(map(len, self._pending)) >= ROWS_A_GROUP:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
-        self._waiting = []
+        """Write the pending rows."""
+        if self._pending:
+            self._writer.write_table(pa.Table.from_batches(self._pending, self._schema))
+        self._pending = []
 
 
 @contextmanager
 def growing_table(path: Path, schema: pa.Schema) -> Iterator[GrowingTable]:
-    """Open a Parquet file for writing that is there, on the disk, only when the block succeeds.
+    """Open a Parquet file for writing that is stored only if the block succeeds.
 
     Raises:
-        RunError: The disk is full, or it cannot be written for another reason.
+        RunError: It cannot be written, for example because the disk is full.
     """
     writer = f".{socket.gethostname()}-{os.getpid()}"
     try:
@@ -219,5 +219,5 @@ def growing_table(path: Path, schema: pa.Schema) -> Iterator[GrowingTable]:
     except OSError as error:
         raise RunError(
             f"{path} cannot be written ({reason_of(error)}): make room or fix the folder, then "
-            "run the command again, which continues at this shard."
+            "run the command again, which resumes at this shard."
         ) from error

@@ -39,7 +39,7 @@ RAY_ADDRESS = "RAY_ADDRESS"
 """Environment variable that names a cluster; without it, Ray works on this machine."""
 LOCALHOST = "127.0.0.1"
 TRIES_A_SHARD = 3
-"""How often a shard is tried again whose worker was killed: it may be what kills them."""
+"""Retries of a shard whose worker was killed; the shard may be the cause."""
 MAX_BLOCKS = 10_000
 """Shards are assigned one by one up to this number, in small groups above it."""
 QUIET = {
@@ -47,12 +47,12 @@ QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_LOG_LEVEL": "ERROR",
 }
-"""Nothing is sent to Ray's makers, and its notes for programmers stay in its logs."""
+"""Ray sends no usage statistics, and keeps its messages in its own logs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How posts are scored, and what is written of them."""
+    """How posts are scored, and what is written."""
 
     run: Path
     output: Path
@@ -63,18 +63,18 @@ class Scoring:
     images: Path | None = None
     """What image paths are relative to; else the folder of each file."""
     keep: tuple[str, ...] = ()
-    """Columns that are handed through to the predictions."""
+    """Columns to copy to the predictions."""
     min_probability: float = 0.0
-    """A class that is less probable is not given."""
+    """Smallest probability of a label that is given."""
     text_only: bool = False
-    """Leave images aside."""
+    """Ignore images."""
     rows_a_shard: int = ROWS_A_SHARD
-    """A file is split behind the row group that reaches this."""
+    """A file is split after the row group that reaches this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a shard."""
+    """The outcome of scoring a shard."""
 
     number: int
     predictions: int = 0
@@ -82,14 +82,14 @@ class Outcome:
     problem: str = ""
     """Why it was not scored, as a sentence; empty where it was."""
     stops_all: bool = False
-    """Whether the other shards would have that problem, too."""
+    """Whether the problem affects all shards."""
 
 
 class ShardScorer:
     """A loaded model that scores shards.
 
     Args:
-        scoring: How.
+        scoring: The run, the output folder and the options.
 
     Raises:
         RunError: The run is damaged.
@@ -103,14 +103,14 @@ class ShardScorer:
         self._classifier = Classifier.from_pretrained(scoring.run, scoring.backend)
 
     def score(self, shard: Shard) -> Outcome:
-        """Write the predictions and the errors of a shard, unless they are there.
+        """Write the predictions and the errors of a shard, unless they exist.
 
         Raises:
-            DataError: The input is damaged, or not what it was when the job began.
+            DataError: The input is damaged, or was changed since the job began.
             RunError: The output cannot be written.
         """
         done = count_rows(self._scoring.output, shard)
-        if done is not None:  # by a worker that died before it could say so
+        if done is not None:  # by a worker that died before reporting it
             return Outcome(shard.number, *done)
         with closing(open_shard(shard)) as file:
             return self._write(shard, file)
@@ -118,7 +118,7 @@ class ShardScorer:
     def _write(self, shard: Shard, file: RowFile) -> Outcome:
         schema = self._schema(file)
         prediction_path, error_path = output_paths(self._scoring.output, shard)
-        # The errors are in place first: predictions that are there say that both are.
+        # The errors are in place first: predictions are in place only if both are.
         with (
             growing_table(prediction_path, schema) as predictions,
             growing_table(error_path, ERROR_SCHEMA) as errors,
@@ -202,7 +202,7 @@ def _scorer(scoring: Scoring) -> ShardScorer:
 def attempt(scoring: Scoring, shard: Shard) -> Outcome:
     """Score a shard in a worker, which loads the model for its first one.
 
-    A damaged input file is one shard's problem; any other is that of all.
+    A damaged input file fails its own shards; any other error stops the job.
     """
     try:
         return _scorer(scoring).score(shard)
@@ -210,7 +210,7 @@ def attempt(scoring: Scoring, shard: Shard) -> Outcome:
         return Outcome(shard.number, problem=str(error))
     except MvcnError as error:
         return Outcome(shard.number, problem=str(error), stops_all=True)
-    except Exception as error:  # of a library: a worker has nobody to show its traceback to
+    except Exception as error:  # of a library: a worker's traceback reaches no user
         problem = f"Shard {shard.name} of {shard.file.path} failed: {error!r}."
         return Outcome(shard.number, problem=problem, stops_all=True)
 
@@ -218,13 +218,13 @@ def attempt(scoring: Scoring, shard: Shard) -> Outcome:
 def score_locally(
     scoring: Scoring, shards: Sequence[Shard], jobs: int | None, initializer: Initializer
 ) -> Generator[Outcome]:
-    """Yield what becomes of each shard, as they are finished, in processes of this machine.
+    """Yield the outcome of each shard as it finishes, in processes of this machine.
 
     Args:
-        scoring: How.
+        scoring: The run, the output folder and the options.
         shards: What to score.
-        jobs: Processes, each with a model, which share the cores between them; one a core if None.
-        initializer: Called first in each process; a function of a module.
+        jobs: Processes, each with a model, which share the cores; one per core if None.
+        initializer: Called first in each process; a module-level function.
 
     Raises:
         RunError: A process was killed.
@@ -237,8 +237,8 @@ def score_locally(
                 yield future.result()
         except BrokenProcessPool as error:
             raise RunError(
-                "A process of the job was killed, perhaps for want of memory: run the command "
-                "again to continue, with fewer --jobs if need be."
+                "A process of the job was killed, perhaps for lack of memory: run the command "
+                "again to resume, with fewer --jobs if necessary."
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -257,7 +257,7 @@ class ShardWorker:
     """An actor of Ray Data with a model.
 
     Args:
-        scoring: How.
+        scoring: The run, the output folder and the options.
         shards: All shards of the job; batches hold positions in it.
         initializer: Called first.
     """
@@ -268,7 +268,7 @@ class ShardWorker:
         self._shards = shards
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Score a batch of shards; return one outcome a row."""
+        """Score a batch of shards; return one outcome per row."""
         outcomes = [asdict(attempt(self._scoring, self._shards[one])) for one in batch["item"]]
         return {name: np.array([one[name] for one in outcomes]) for name in outcomes[0]}
 
@@ -276,17 +276,17 @@ class ShardWorker:
 def score_by_ray(
     scoring: Scoring, shards: Sequence[Shard], jobs: int | None, initializer: Initializer
 ) -> Generator[Outcome]:
-    """Yield what becomes of each shard, on this machine or on the cluster that RAY_ADDRESS names.
+    """Yield the outcome of each shard, on this machine or the cluster named by RAY_ADDRESS.
 
     Args:
-        scoring: How; its folders must be in the same place on all machines.
+        scoring: Its folders must have the same path on all machines.
         shards: What to score.
-        jobs: Workers, each with a model and a core; one a core of the cluster if None.
-        initializer: Called first in each worker; a function of a module.
+        jobs: Workers, each with a model and a core; one per core of the cluster if None.
+        initializer: Called first in each worker; a module-level function.
 
     Raises:
         ConfigError: Ray is not installed.
-        RunError: Ray gives up, as where a shard has killed its workers several times.
+        RunError: Ray gives up, for example because a shard has killed its workers repeatedly.
     """
     require_ray()
     import ray
@@ -316,7 +316,7 @@ def score_by_ray(
 
 
 def _start_ray(jobs: int | None) -> None:
-    """Connect to a cluster, or start one on this machine that no other can reach by name."""
+    """Connect to a cluster, or start a local one that no other machine can reach."""
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
