@@ -12,9 +12,12 @@ import typer
 from mvcn.audit.findings import KINDS
 from mvcn.cli.options import (
     Dataset,
+    DevPosts,
     OnBadImage,
+    Overwrite,
     Root,
     Splits,
+    TrainPosts,
     data_config,
     parse_pairs,
     reads_posts,
@@ -48,8 +51,8 @@ def audit(
     dataset: Dataset,
     root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
     splits: Splits = None,
-    train: Annotated[Path | None, typer.Option(help="Training posts, instead of --root.")] = None,
-    dev: Annotated[Path | None, typer.Option(help="Dev posts, with --train.")] = None,
+    train: TrainPosts = None,
+    dev: DevPosts = None,
     json: Annotated[
         Path | None, typer.Option(help="JSON file for all findings; replaces an earlier one.")
     ] = None,
@@ -117,9 +120,7 @@ def prepare(
     output: Annotated[Path, typer.Option(help="Folder to fill, new or empty.")],
     splits: Splits = None,
     on_bad_image: OnBadImage = "error",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace earlier prepared posts.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert a dataset into a folder of Parquet files, with the images and facts about them.
 
@@ -175,7 +176,7 @@ def split(
             help="Whether near-duplicates in text or image stay in one split.",
         ),
     ] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier splits.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Split labelled posts into train, dev and test, or into folds, with classes in proportion."""
     set_up_process()

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mvcn.cli.options import Overwrite
 from mvcn.cli.process import set_up_process
 
 
@@ -14,9 +15,7 @@ def demo(
         "runs/demo"
     ),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the posts and the trainings.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier demo.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train on generated posts and report whether the model looks where it should."""
     from mvcn.experiments.demo import DemoPlan, run_demo

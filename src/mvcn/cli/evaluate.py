@@ -1,7 +1,7 @@
 """``mvcn evaluate``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from mvcn.data.splits import read_ids, select_posts
 from mvcn.errors import DataError
 from mvcn.files import write_json
 from mvcn.outputs import begins_with, require_own_file
+from mvcn.types import BadImagePolicy
+
+if TYPE_CHECKING:
+    from mvcn.inference.classifier import EvaluatedPosts
 
 MARK = "mvcn evaluate"
 """Near the beginning of every file of scores."""
@@ -54,13 +58,16 @@ def evaluate(
     if evaluated.by_modality:
         typer.echo("\n" + format_groups(evaluated.by_modality))
     if json is not None:
-        content = {
-            "report": MARK,
-            **evaluated.evaluation.to_mapping(),
-            "by_modality": {
-                kind: scores.to_mapping() for kind, scores in evaluated.by_modality.items()
-            },
-            "bad_images": {"policy": on_bad_image, "posts": dict(evaluated.bad_images)},
-            "left_out": dict(evaluated.left_out),
-        }
-        write_json(json, content)
+        write_json(json, _to_mapping(evaluated, on_bad_image))
+
+
+def _to_mapping(evaluated: "EvaluatedPosts", policy: BadImagePolicy) -> dict[str, Any]:
+    return {
+        "report": MARK,
+        **evaluated.evaluation.to_mapping(),
+        "by_modality": {
+            kind: scores.to_mapping() for kind, scores in evaluated.by_modality.items()
+        },
+        "bad_images": {"policy": policy, "posts": dict(evaluated.bad_images)},
+        "left_out": dict(evaluated.left_out),
+    }

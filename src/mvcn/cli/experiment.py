@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mvcn.cli.options import given
+from mvcn.cli.options import Overwrite, given
 from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
 from mvcn.files import atomic_write
@@ -86,7 +86,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option(help="File to write, instead of the terminal.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare the variants of experiments, and show which differences are noise."""
     from mvcn.experiments.compare import compare as compare_cells

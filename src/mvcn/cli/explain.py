@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mvcn.cli.options import Dataset, OnBadImage, Run, Splits, data_config, reads_posts
+from mvcn.cli.options import Dataset, OnBadImage, Overwrite, Run, Splits, data_config, reads_posts
 from mvcn.cli.process import print_problems, set_up_process
 from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError, DataError
@@ -44,9 +44,7 @@ def explain(
     sample: Annotated[
         int, typer.Option(min=0, help="Dev posts on which the explanations are tested; 0 for none.")
     ] = 20,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace earlier explanations.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Explain predictions of single posts, or map a run's dev posts in its feature space."""
     from mvcn.explain import run as library
@@ -58,14 +56,11 @@ def explain(
         raise ConfigError("--root is for single posts: name them by --post.")
     opened = library.TrainedRun(run)
     if post:
-        config = data_config(dataset, root=root, splits=splits)
-        known = (
-            opened.posts.dev
-            if root is None
-            else read_posts(config, labels=False, remembered=opened.columns).posts
-        )
-        chosen = _choose(known, post)
-        encoded = opened.encode(chosen, on_bad_image)
+        posts = opened.posts.dev
+        if root is not None:
+            config = data_config(dataset, root=root, splits=splits)
+            posts = read_posts(config, labels=False, remembered=opened.columns).posts
+        encoded = opened.encode(_choose(posts, post), on_bad_image)
         print_problems(encoded.bad_images, encoded.left_out, on_bad_image)
         if not encoded.posts:
             raise DataError("There is nothing to explain: no post is left.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mvcn.cli.options import Run
+from mvcn.cli.options import Overwrite, Run
 from mvcn.cli.process import set_up_process
 
 MOST_CHANGED = 0.01
@@ -70,9 +70,7 @@ def export(
     quantize: Annotated[
         Literal["int8"] | None, typer.Option(help="Quantize linear layers to eight bits.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier file.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the model as one ONNX graph into its run folder, and compare both on dev posts."""
     from mvcn.inference import export_run

@@ -67,6 +67,11 @@ TextOnly = Annotated[
     bool | None,
     typer.Option("--text-only", help="Ignore images: every post is its text alone."),
 ]
+TrainPosts = Annotated[
+    Path | None, typer.Option("--train", help="Training posts, instead of a split of --root.")
+]
+DevPosts = Annotated[Path | None, typer.Option("--dev", help="Dev posts, with --train.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier output.")]
 Run = Annotated[Path, typer.Argument(help="Run folder written by mvcn train.")]
 OnBadImage = Annotated[
     BadImagePolicy,

@@ -15,6 +15,7 @@ from mvcn.cli.options import (
     BackendName,
     Dataset,
     OnBadImage,
+    Overwrite,
     Precision,
     Run,
     Split,
@@ -40,7 +41,7 @@ from mvcn.outputs import require_new_file, require_own_file
 from mvcn.types import PROBABILITY, Post, StoredImage
 
 if TYPE_CHECKING:
-    from mvcn.inference import Prediction
+    from mvcn.inference import JobSummary, Prediction
 
 LOGGER = logging.getLogger(__name__)
 LABEL = "label"
@@ -234,9 +235,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace earlier predictions.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Classify a table or dataset of posts, or one post given by --text and --image.
 
@@ -346,7 +345,7 @@ def bulk(
     ] = None,
     backend: BackendName = "torch",
     precision: Precision = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier job.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Classify very many posts shard by shard; the same command resumes an interrupted job.
 
@@ -371,6 +370,10 @@ def bulk(
     done = predict_in_bulk(
         scoring, posts, engine, jobs=jobs, overwrite=overwrite, initializer=set_up_process
     )
+    _print_summary(done, output)
+
+
+def _print_summary(done: "JobSummary", output: Path) -> None:
     if done.errors:
         typer.echo(
             f"{done.errors} posts could not be scored: {output / 'errors'} says which and why.",

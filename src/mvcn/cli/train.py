@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvcn.cli.options import Dataset, Splits, given, reads_posts
+from mvcn.cli.options import Dataset, DevPosts, Overwrite, Splits, TrainPosts, given, reads_posts
 from mvcn.cli.process import RANK, print_problems, set_up_process
 from mvcn.config import read_recipe
 from mvcn.errors import ConfigError
@@ -23,10 +23,8 @@ def train(
         Path | None, typer.Option(help="Folder or file of the posts; its train and dev splits.")
     ] = None,
     splits: Splits = None,
-    train: Annotated[
-        Path | None, typer.Option(help="Training posts, instead of a split of --root.")
-    ] = None,
-    dev: Annotated[Path | None, typer.Option(help="Dev posts, with --train.")] = None,
+    train: TrainPosts = None,
+    dev: DevPosts = None,
     model: Annotated[
         str | None, typer.Option(help="Model of mvcn models, trained by its recipe.")
     ] = None,
@@ -41,7 +39,7 @@ def train(
         list[str] | None, typer.Option("--set", help="Any setting, as section.key=value.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a model, select its best epoch on dev, and write a run folder."""
     from mvcn.training.run import train as run_training

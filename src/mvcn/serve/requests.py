@@ -199,9 +199,6 @@ def parse_form(body: bytes, content_type: str) -> list[FormPart]:
     Raises:
         RequestError: It is not a form, or truncated.
     """
-    _, options = parse_options_header(content_type)
-    if not options.get(b"boundary"):
-        raise RequestError(400, "The Content-Type of the form names no boundary.")
     parts: list[FormPart] = []
     ends: list[bool] = []
 
@@ -212,10 +209,13 @@ def parse_form(body: bytes, content_type: str) -> list[FormPart]:
         file.file_object.seek(0)
         parts.append(FormPart(file.field_name or b"", file.file_object.read(), file.file_name))
 
-    memory = {"MAX_MEMORY_FILE_SIZE": math.inf}
-    boundary = options[b"boundary"]
     parser = FormParser(
-        FORM, add_field, add_file, lambda: ends.append(True), boundary, config=memory
+        FORM,
+        add_field,
+        add_file,
+        lambda: ends.append(True),
+        _boundary(content_type),
+        config={"MAX_MEMORY_FILE_SIZE": math.inf},
     )
     try:
         parser.write(body)
@@ -228,6 +228,13 @@ def parse_form(body: bytes, content_type: str) -> list[FormPart]:
     if not ends:
         raise RequestError(400, "The form is truncated: its last boundary is missing.")
     return parts
+
+
+def _boundary(content_type: str) -> bytes:
+    _, options = parse_options_header(content_type)
+    if not options.get(b"boundary"):
+        raise RequestError(400, "The Content-Type of the form names no boundary.")
+    return options[b"boundary"]
 
 
 def _image_of_form(part: FormPart, limits: Limits) -> StoredImage:

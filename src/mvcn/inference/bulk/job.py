@@ -115,11 +115,7 @@ def predict_in_bulk(
     output = scoring.output
     is_own = (output / MANIFEST).is_file()
     require_output_folder(output, KIND, is_own=is_own, overwrite=True, ignored=(LOCK,))
-    files = find_row_files(places)
-    _require_apart(output, places, files)
-    names = _columns(files, scoring)
-    scoring = replace(scoring, columns=tuple(names.items()))
-    inputs = read_footers(files, names, scoring.keep)
+    scoring, inputs = _read_inputs(scoring, places)
     manifest = _manifest(scoring, inputs)
     shards = split_into_shards(inputs, scoring.rows_a_shard)
     with locked(output, KIND):
@@ -132,6 +128,15 @@ def predict_in_bulk(
         summary = JobSummary(*counts, round(time.monotonic() - started, 1))
         write_json(output / SUMMARY, asdict(summary))
     return summary
+
+
+def _read_inputs(scoring: Scoring, places: Sequence[str]) -> tuple[Scoring, list[InputFile]]:
+    """Return the job with the names of its columns, and the files of its input."""
+    files = find_row_files(places)
+    _require_apart(scoring.output, places, files)
+    names = _columns(files, scoring)
+    inputs = read_footers(files, names, scoring.keep)
+    return replace(scoring, columns=tuple(names.items())), inputs
 
 
 def _columns(files: Sequence[StoredFile], scoring: Scoring) -> dict[str, str]:

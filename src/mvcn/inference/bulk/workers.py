@@ -294,18 +294,7 @@ def score_by_ray(
     try:
         _start_ray(jobs)
         workers = min(jobs or int(ray.cluster_resources()["CPU"]), len(shards))
-        blocks = min(len(shards), MAX_BLOCKS)
-        numbers = ray.data.from_items(list(range(len(shards))), override_num_blocks=blocks)
-        found = numbers.map_batches(
-            ShardWorker,
-            fn_constructor_args=(scoring, list(shards), initializer),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=1,
-            max_task_retries=TRIES_A_SHARD,
-        )
-        for row in found.iter_rows():
-            yield Outcome(**row)
+        yield from _map_shards(scoring, shards, workers, initializer)
     except (ray.exceptions.RayError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].rstrip(".")[:200]
         raise RunError(
@@ -313,6 +302,25 @@ def score_by_ray(
         ) from error
     finally:
         ray.shutdown()
+
+
+def _map_shards(
+    scoring: Scoring, shards: Sequence[Shard], workers: int, initializer: Initializer
+) -> Generator[Outcome]:
+    import ray.data
+
+    blocks = min(len(shards), MAX_BLOCKS)
+    numbers = ray.data.from_items(list(range(len(shards))), override_num_blocks=blocks)
+    outcomes = numbers.map_batches(
+        ShardWorker,
+        fn_constructor_args=(scoring, list(shards), initializer),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=1,
+        max_task_retries=TRIES_A_SHARD,
+    )
+    for row in outcomes.iter_rows():
+        yield Outcome(**row)
 
 
 def _start_ray(jobs: int | None) -> None:
