@@ -148,13 +148,13 @@ def _print_summary(index: Mapping[str, Any], on_bad_image: str) -> None:
     for post_id, why in index["bad_images"].items():
         outcome = OUTCOME["drop" if post_id in empty else on_bad_image]
         typer.echo(f"  post {post_id} was {outcome}: {why}", err=True)
-    for part in dict.fromkeys(shard["part"] for shard in index["shards"]):
+    for split_name in dict.fromkeys(shard["part"] for shard in index["shards"]):
         labels: Counter[str] = Counter()
         for shard in index["shards"]:
-            if shard["part"] == part:
+            if shard["part"] == split_name:
                 labels.update(shard["labels"])
         counts = ", ".join(f"{labels[name]} {name or 'without a label'}" for name in sorted(labels))
-        typer.echo(f"{part}: {sum(labels.values())} posts ({counts})")
+        typer.echo(f"{split_name}: {sum(labels.values())} posts ({counts})")
 
 
 @reads_posts()

@@ -376,7 +376,7 @@ def bulk(
 def _print_summary(done: "JobSummary", output: Path) -> None:
     if done.errors:
         typer.echo(
-            f"{done.errors} posts could not be scored: {output / 'errors'} says which and why.",
+            f"{done.errors} posts could not be scored: see {output / 'errors'}.",
             err=True,
         )
     typer.echo(

@@ -48,9 +48,9 @@ BATCH_SIZE = 64
 
 
 def find_model(source: str | Path, revision: str | None = None) -> Path:
-    """Return the folder of a model, after a download where `source` is no folder but a hub name.
+    """Return the folder of a model, downloaded if `source` is a name on the hub.
 
-    The hub is queried only for a string that is no existing path, never for a `Path`.
+    The hub is queried only for a string that is not an existing path, never for a `Path`.
 
     Args:
         source: A folder, or a name on the Hugging Face hub such as ``someone/posts``.

@@ -77,7 +77,9 @@ class ImageTextClassificationPipeline(Pipeline):
         if not isinstance(self.processor, MvcnProcessor):
             raise ConfigError(f"The task {TASK} needs the processor that is saved with the model.")
         if not has_vocabulary(self.processor.tokenizer):
-            raise RunError(f"The model {self.model.name_or_path} has no vocabulary: get it anew.")
+            raise RunError(
+                f"The model {self.model.name_or_path} has no vocabulary: download it again."
+            )
         self.processor.limit_tokens(self.model.reads_text_of)
         source, attribute_model = self.model.name_or_path, None
         if READS_ATTRIBUTES & set(self.model.reads) and source:

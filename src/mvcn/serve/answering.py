@@ -207,15 +207,15 @@ class Answering:
         """
         declared = request.headers.get("content-length", "")
         self._check_size(int(declared) if declared.isdecimal() else 0)
-        parts: list[bytes] = []
+        chunks: list[bytes] = []
         size = 0
         try:
-            async for part in _parts(request, self._limits.body_seconds):
-                parts.append(part)
-                size += len(part)
-                self._held_bytes += len(part)
+            async for chunk in _chunks(request, self._limits.body_seconds):
+                chunks.append(chunk)
+                size += len(chunk)
+                self._held_bytes += len(chunk)
                 self._check_size(size)
-            yield b"".join(parts)
+            yield b"".join(chunks)
         finally:
             self._held_bytes -= size
 
@@ -273,16 +273,16 @@ class Answering:
         return found
 
 
-async def _parts(request: Request, seconds: float) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, seconds: float) -> AsyncIterator[bytes]:
     deadline = asyncio.get_running_loop().time() + seconds
     stream = request.stream()
     try:
         while True:
             async with asyncio.timeout_at(deadline):
-                part = await anext(stream, None)
-            if part is None:
+                chunk = await anext(stream, None)
+            if chunk is None:
                 return
-            yield part
+            yield chunk
     except TimeoutError as error:
         sentence = f"The body did not come within {seconds:g} seconds: send it faster, or less."
         raise RequestError(408, sentence) from error

@@ -126,7 +126,7 @@ class ModelAnswer(BaseModel):
 
 
 def create_app(run: ServedRun, limits: Limits, key: str | None = None) -> FastAPI:
-    """Return the application that serves a run; its ``state.answering`` decides what is accepted.
+    """Return the application that serves a run, with its `Answering` as ``state.answering``.
 
     Args:
         run: Run with its model.
@@ -246,7 +246,8 @@ def _post_routes(answering: Answering) -> APIRouter:
             return JSONResponse(_explanation(found).model_dump())
         if found.heat_map is None:
             raise RequestError(
-                422, "There is no image to draw on: ask for the words by Accept: application/json."
+                422,
+                "There is no image to draw on: request the words with Accept: application/json.",
             )
         return Response(found.heat_map, media_type=PNG)
 

@@ -143,7 +143,7 @@ class _Connection(H11Protocol):
         self._start_timer("head", self.config.limits.head_seconds)
 
     def data_received(self, data: bytes) -> None:
-        """Read a part of a head or of a body; the time for a head runs from its first byte."""
+        """Read a piece of a head or body; the time for a head starts with its first byte."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_timer("head")
