@@ -166,7 +166,7 @@ def test_a_target_precision_leaves_unsure_posts_without_a_label(
     code, output, errors = mvcn("predict", tiny_run, dev, "--output", sure, "--precision", 0.05)
     assert code == 0
     least = Run(tiny_run).threshold(0.05).confidence
-    assert f"from a probability of {least:.3f} on" in errors
+    assert f"need a probability of {least:.3f}:" in errors
     without = 0
     for row, before in zip(read_csv(sure), read_csv(every), strict=True):
         probable = max(float(v) for k, v in before.items() if k.startswith("probability_"))

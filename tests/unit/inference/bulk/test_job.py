@@ -164,7 +164,7 @@ def test_a_full_disk_leaves_no_half_shard_and_the_job_goes_on(predict, tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
-        with pytest.raises(RunError, match=r"cannot be written .* continues at this shard"):
+        with pytest.raises(RunError, match=r"cannot be written .* resumes at this shard"):
             predict()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
