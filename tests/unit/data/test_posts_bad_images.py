@@ -2,9 +2,9 @@
 
 import pytest
 
-from mvcn.data import bad_images
-from mvcn.data.bad_images import missing_images, require_any_image, require_images
+from mvcn.data import posts as module
 from mvcn.data.image_references import UnreadableImage
+from mvcn.data.posts import missing_images, require_any_image, require_images
 from mvcn.errors import BadImageError, DataError
 from mvcn.types import Post
 
@@ -46,7 +46,7 @@ def test_one_error_names_all_that_is_wrong_with_few_images(posts):
 
 
 def test_of_many_images_only_the_missing_ones_are_named(posts, monkeypatch):
-    monkeypatch.setattr(bad_images, "READ_AT_ONCE", 6)
+    monkeypatch.setattr(module, "READ_AT_ONCE", 6)
     with pytest.raises(BadImageError, match=r"4 image\(s\) cannot be read") as error:
         require_images(posts, "error")
     assert "post damaged" not in str(error.value)
