@@ -1,4 +1,4 @@
-"""How good predictions are: metrics with intervals, and their table for a terminal."""
+"""Evaluation of predictions: metrics with intervals, calibration, and their tables."""
 
 from mvcn.evaluation.calibration import Calibration, Threshold, calibrate, choose_threshold
 from mvcn.evaluation.metrics import (

@@ -1,4 +1,4 @@
-"""Calibration on dev posts: one temperature for all logits, and a threshold for a precision."""
+"""Calibration on dev posts: a temperature for all logits, and a threshold for a precision."""
 
 import math
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from mvcn.errors import MvcnError
 from mvcn.evaluation.metrics import calibration_error
 
 PRIOR_DEVIATION = 1.0
-"""Of the logarithm of the temperature around 0: two dev posts are not taken for a law."""
+"""Of the logarithm of the temperature around 0, for few dev posts."""
 LARGEST_LOG = 5.0
 HALVES = 2
 RISK = 0.1
-"""Chance that the precision does not hold on other posts."""
+"""Probability that the precision is not reached on other posts."""
 NUM_THRESHOLDS = 20
 TINY = 1e-9
-"""Replaces no hit, for which the bound is 0."""
+"""Replaces 0 hits, for which the bound is 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A temperature, and what it improves on posts that it was not fitted on."""
+    """A temperature, and its improvement on posts that it was not fitted on."""
 
     temperature: float
     error_before: float
-    """Expected calibration error of the logits as they are."""
+    """Expected calibration error of the logits without a temperature."""
     error_after: float
     """The same with a temperature from the other half of the posts, for each half."""
     likelihood_before: float
-    """Negative log likelihood a post, in nats, of the logits as they are."""
+    """Mean negative log likelihood, in nats, of the logits without a temperature."""
     likelihood_after: float
     """The same with a temperature from the other half of the posts, for each half."""
 
@@ -41,12 +41,12 @@ class Calibration:
 def fit_temperature(
     logits: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
 ) -> float:
-    r"""Return the temperature T that makes ``softmax(logits / T)`` most likely.
+    r"""Return the temperature T with the highest likelihood of ``softmax(logits / T)``.
 
     .. math::
         \min_T \; -\sum_i \log \mathrm{softmax}(l_i / T)_{y_i} + \tfrac{1}{2} \log(T)^2
 
-    Above 1 the model is too sure of itself. The predicted classes stay what they are.
+    Above 1 the model is overconfident. The predicted classes do not change.
 
     Source:
         Guo et al., ICML 2017, "On Calibration of Modern Neural Networks", Section 4.2. The last
@@ -70,7 +70,7 @@ def fit_temperature(
 def calibrate(
     logits: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
 ) -> Calibration:
-    """Fit a temperature on all posts, and evaluate its fitting by two-fold cross-fitting.
+    """Fit a temperature on all posts, and evaluate it by two-fold cross-fitting.
 
     Args:
         logits: Of posts that the model was not trained on.
@@ -91,13 +91,13 @@ def calibrate(
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The least top probability with which a class is given."""
+    """The smallest top probability with which a class is predicted."""
 
     confidence: float
     coverage: float
-    """Share of the posts that it was chosen on that are given a class."""
+    """Share of the posts with a predicted class, among those that it was chosen on."""
     precision: float
-    """Share of those that are right."""
+    """Share of correct predictions among those."""
 
 
 def choose_threshold(
@@ -107,21 +107,21 @@ def choose_threshold(
 ) -> Threshold:
     """Return the lowest threshold that, at 90 % confidence, reaches the target precision.
 
-    Twenty thresholds are tried, which give a class to 5, 10, ... 100 % of the posts. One is
-    accepted where the exact lower bound (Clopper-Pearson) of its precision is at least the target;
-    each has a twentieth of the risk, so that the choice among them keeps the confidence.
+    Twenty thresholds are tried, which predict a class for 5, 10, ... 100 % of the posts. One is
+    accepted if the exact lower bound (Clopper-Pearson) of its precision is at least the target;
+    each takes a twentieth of the risk, so that the confidence holds for the chosen one.
 
     Source:
         Geifman and El-Yaniv, NeurIPS 2017, "Selective Classification for Deep Neural Networks",
         Section 3. Deviation: a fixed list of thresholds in place of a binary search.
 
     Args:
-        confidence: Top probability of each post; posts that the model was not trained on.
-        is_right: Whether the predicted class is the post's.
+        confidence: Top probability of each post that the model was not trained on.
+        is_right: Whether the predicted class is correct.
         target_precision: Above 0 and below 1.
 
     Raises:
-        MvcnError: No threshold reaches it on these posts.
+        MvcnError: No threshold reaches the target on these posts.
     """
     falling = np.sort(confidence)[::-1]
     shares = np.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS

@@ -30,7 +30,7 @@ METRIC_TITLES = {
 """Field of `Evaluation` -> its name for users."""
 INTERVAL_PERCENT = 95
 SUM_TOLERANCE = 1e-2
-"""How far a row may be from 1 in sum; probabilities in half precision come within this."""
+"""Largest deviation of a sum from 1; probabilities in half precision stay below it."""
 BINARY = 2
 
 
@@ -39,7 +39,7 @@ Metric: TypeAlias = Callable[[Confusion], Float[np.ndarray, "*rows"]]
 
 
 def accuracy(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
-    """Return the share of right predictions of each confusion matrix (true class in the row)."""
+    """Return the share of correct predictions of each confusion matrix (rows are true classes)."""
     correct: np.ndarray = confusion.diagonal(axis1=-2, axis2=-1).sum(-1)
     return np.asarray(correct / confusion.sum((-2, -1)))
 
@@ -70,13 +70,13 @@ METRICS: dict[str, Metric] = {
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """How well one class is found; a score without anything to divide by is 0."""
+    """Scores of one class; 0 where the denominator is 0."""
 
     precision: float
     recall: float
     f1: float
     support: int
-    """Posts that truly are of the class."""
+    """Posts of the class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Evaluation:
     f1_weighted: float
     """Mean F1 of the classes, weighted by their posts: the convention for MVSA."""
     f1_macro: float
-    """Plain mean F1 of all classes; a class that no post has and none is given counts as 0."""
+    """Plain mean F1 of all classes; a class without posts and predictions counts as 0."""
     f1_binary: float | None
     """F1 of the positive class, the second of two; None where there are more classes."""
     per_class: Mapping[str, ClassScores]
@@ -98,7 +98,7 @@ class Evaluation:
     expected_calibration_error: float
     """Over 15 bins of equal width of the top probability (Guo et al., ICML 2017)."""
     negative_log_likelihood: float
-    """Mean over the posts in nats; a probability of 0 counts as 2.2e-16, so that it is finite."""
+    """Mean over the posts in nats; a probability of 0 counts as 2.2e-16, to be finite."""
     intervals: Mapping[str, tuple[float, float]]
     """Metric -> ends of its 95 % bootstrap interval over posts (not over seeds of training)."""
 
@@ -119,10 +119,9 @@ def evaluate_predictions(
 ) -> Evaluation:
     """Evaluate the probabilities of a complete set of posts.
 
-    A post's prediction is its most probable class, the first one of equals. Every average is
-    over all of `class_names`, as scikit-learn computes it with ``labels=range(classes)`` and
-    ``zero_division=0``; without `labels` it would skip the classes that do not occur, and macro
-    F1 would change its meaning with the posts at hand.
+    A post's prediction is its most probable class, the first one on ties. Averages are over all of
+    `class_names`, as scikit-learn computes them with ``labels=range(classes)`` and
+    ``zero_division=0``: without `labels`, macro F1 would skip classes that do not occur.
 
     Args:
         probabilities: One row per post, each with the sum 1 (half precision is near enough).
@@ -130,8 +129,8 @@ def evaluate_predictions(
         class_names: Names of the classes; of two, the second is the positive one.
 
     Raises:
-        MvcnError: No posts, fewer than two classes, shapes that do not fit each other, values
-            that are no probabilities, or labels that are no classes.
+        MvcnError: There are no posts, fewer than two classes, inconsistent shapes, invalid
+            probabilities, or labels out of range.
     """
     _require_fitting_shapes(probabilities, labels, class_names)
     _require_probabilities(probabilities)
@@ -161,7 +160,7 @@ def evaluate_groups(
     groups: Sequence[str],
     class_names: Sequence[str],
 ) -> dict[str, Evaluation]:
-    """Evaluate each group of posts, the largest first; nothing where there is only one.
+    """Evaluate each group of posts, largest first; empty if there is only one.
 
     Args:
         probabilities: As for `evaluate_predictions`.
@@ -267,7 +266,7 @@ def _scores_per_class(
 def calibration_error(
     probabilities: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
 ) -> float:
-    r"""Return how far confidence is from accuracy, averaged over bins of confidence.
+    r"""Return the expected calibration error: bins' mean gap between confidence and accuracy.
 
     .. math::
         \mathrm{ECE} = \sum_m \frac{|B_m|}{n}
@@ -325,7 +324,7 @@ def _class_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
 
 
 def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:
-    """Return rows of cells in columns, the first one to the left; numbers are to the right."""
+    """Return rows as aligned columns, the first to the left, and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     justify = str.rjust if are_numbers else str.ljust
     lines = ([row[0].ljust(widths[0]), *map(justify, row[1:], widths[1:])] for row in rows)

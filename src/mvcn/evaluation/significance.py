@@ -1,4 +1,4 @@
-"""Whether a difference between two systems is more than noise of posts and seeds."""
+"""Significance of differences between two systems, over posts and seeds."""
 
 import itertools
 import math
@@ -16,27 +16,27 @@ RESAMPLES = 5_000
 RESAMPLES_AT_ONCE = 500
 BOOTSTRAP_SEED = 0
 MAX_EXACT_SEEDS = 20
-"""2 ** 20 assignments of signs are tried."""
+"""All 2 ** 20 assignments of signs are tried."""
 MAX_EXACT_CHOICES = 2**20
-"""Ways to assign all seeds to two systems that are tried."""
+"""Largest number of assignments of seeds to two systems that are tried."""
 ROUNDING = 1e-12
 """Of sums, as a share of the sum of sizes; sums that differ by less are equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much better the second of two systems is."""
+    """Difference between two systems."""
 
     mean: float
-    """Mean over seeds of the second system's metric, less that of the first."""
+    """Mean metric over seeds of the second system minus that of the first."""
     interval: tuple[float, float]
-    """95 % of what other posts and other seeds would give."""
+    """95 % interval over other posts and other seeds."""
     p_value: float
-    """Two-sided; how often resampling turns the sign."""
+    """Two-sided, from the share of resamples with the opposite sign."""
 
     @property
     def is_noise(self) -> bool:
-        """Whether the interval holds 0."""
+        """Whether the interval contains 0."""
         return self.interval[0] <= 0 <= self.interval[1]
 
 
@@ -50,17 +50,16 @@ def paired_bootstrap(
 ) -> Difference:
     """Compare two systems over the same posts, each trained with several seeds.
 
-    Each resample draws posts with replacement, the same ones for both systems, and a seed of each
-    for each of its trainings: so the interval covers both what other posts and what other seeds
-    would give.
+    Each resample draws posts with replacement, the same ones for both systems, and seeds of each
+    system: the interval covers other posts as well as other seeds.
 
     Args:
         labels: True classes.
         first: Predicted classes of the first system, one row per seed.
-        second: Those of the second; as many seeds or not.
+        second: Those of the second system, with any number of seeds.
         num_classes: Classes K.
-        metric: What is compared; see `mvcn.evaluation.metrics.METRICS`.
-        resamples: More make interval and p-value smoother.
+        metric: The metric to compare; see `mvcn.evaluation.metrics.METRICS`.
+        resamples: Number of resamples.
 
     Source:
         Efron & Tibshirani 1993, chapter 13 (percentile interval) and 16 (p-value), with 1 added
@@ -81,18 +80,18 @@ def paired_bootstrap(
 def sign_flip_test(differences: Sequence[float]) -> float:
     """Return the exact two-sided p-value that paired differences are symmetric around 0.
 
-    All 2 ** n signs are tried; with n seeds p is never below 2 / 2 ** n (0.0625 for five), so
-    that five seeds alone cannot reach 0.05 by this test.
+    All 2 ** n signs are tried; with n seeds p is at least 2 / 2 ** n (0.0625 for five), so that
+    five seeds cannot reach 0.05.
 
     Args:
-        differences: One a seed, at most 20.
+        differences: One per seed, at most 20.
 
     Raises:
-        MvcnError: No differences, or too many to try all signs.
+        MvcnError: There are no differences, or too many to try all signs.
 
     Source:
-        Fisher 1935, section 21.  `scipy.stats.permutation_test` gives the same, but takes 10 s for
-        20 seeds, where this takes milliseconds, and lets rounding decide ties.
+        Fisher 1935, section 21.  `scipy.stats.permutation_test` gives the same, but takes 10 s
+        for 20 seeds instead of milliseconds, and breaks ties by rounding.
     """
     if not 1 <= len(differences) <= MAX_EXACT_SEEDS:
         raise MvcnError(
@@ -108,15 +107,15 @@ def sign_flip_test(differences: Sequence[float]) -> float:
 def two_sample_test(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return the exact two-sided p-value that two sets of unpaired scores do not differ.
 
-    All ways to assign the scores to two sets of the same sizes are tried; p is never below one
-    over their number, or two over it where the sets are of one size (0.0079 for five and five).
+    All assignments of the scores to two sets of the same sizes are tried; p is at least one over
+    their number, or two over it for sets of equal size (0.0079 for five and five).
 
     Args:
-        first: Scores of one system, one a seed.
-        second: Those of the other, of other seeds.
+        first: Scores of one system, one per seed.
+        second: Those of the other system, with other seeds.
 
     Returns:
-        The p-value; None where there are more than 2 ** 20 ways.
+        The p-value; None if there are more than 2 ** 20 assignments.
 
     Raises:
         MvcnError: A set is empty.
@@ -140,9 +139,9 @@ def mcnemar_test(
     first: Int[np.ndarray, " batch"],
     second: Int[np.ndarray, " batch"],
 ) -> float:
-    """Return the exact two-sided p-value that two predictions are right equally often.
+    """Return the exact two-sided p-value that two predictions have the same accuracy.
 
-    Only posts that one predicts rightly and the other wrongly count; without any it is 1.
+    Only posts that exactly one of them predicts correctly count; without any it is 1.
 
     Source:
         McNemar, Psychometrika 1947; exact by the binomial distribution.
@@ -153,7 +152,7 @@ def mcnemar_test(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for the number of comparisons, in the same order.
+    """Return p-values corrected for multiple comparisons, in the same order.
 
     Source:
         Holm, Scandinavian Journal of Statistics 1979.
@@ -185,7 +184,7 @@ def _resampled(
 def _counts(
     generator: np.random.Generator, rows: int, posts: int
 ) -> Float[np.ndarray, "rows posts"]:
-    """Return how often each post is drawn, with replacement, in each of some resamples."""
+    """Return how often each post is drawn, with replacement, in each resample."""
     places = generator.integers(posts, size=(rows, posts)) + posts * np.arange(rows)[:, None]
     counts = np.bincount(places.ravel(), minlength=rows * posts)
     return counts.reshape(rows, posts).astype(float)
@@ -197,7 +196,7 @@ def _confusions(
     """Return a confusion matrix for each row of counts and each seed.
 
     Args:
-        cells: For each seed and post, the number of its place in the flattened matrix.
+        cells: Index in the flattened matrix, by seed and post.
         counts: How often each post counts.
         num_classes: Classes K.
     """

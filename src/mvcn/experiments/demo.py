@@ -1,4 +1,4 @@
-"""The demonstration: train on generated posts, and see whether the fusion looks where it should."""
+"""The demonstration: train on generated posts, and measure where the attention looks."""
 
 import dataclasses
 import math
@@ -58,11 +58,11 @@ RECIPE = "default"
 MARKER = "demo.json"
 POSTS, FIGURE, NUMBERS, PAGE = "posts", "attention.png", "report.json", "report.html"
 FORMER_REPORT = "report.md"
-"""What a demonstration of an earlier version has left, too."""
+"""Also written by earlier versions."""
 CONTENTS = (POSTS, *ATTENTIONS, FIGURE, FORMER_REPORT, NUMBERS, PAGE, MARKER)
 IMAGE_PX = GRID_CELLS * CELL_PX
 NORMAL_95 = 1.96
-"""Standard errors on each side of a mean that make its 95 % interval."""
+"""Half of the width of a 95 % interval, in standard errors."""
 PANEL_INCHES, DPI = 2.1, 110
 TITLE_CHARACTERS, MAX_TITLE_LINES = 27, 4
 OUTLINE = "#0057d9"
@@ -70,7 +70,7 @@ OUTLINE = "#0057d9"
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """How large a demonstration is."""
+    """Sizes, seed and settings of a demonstration."""
 
     train_posts: int = 640
     dev_posts: int = 200
@@ -82,7 +82,7 @@ class DemoPlan:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one trained model did with the dev posts."""
+    """Results of one trained model on the dev posts."""
 
     observations: Sequence[Observation]
     measures: Sequence[AttentionOnRegion]
@@ -101,15 +101,15 @@ def run_demo(
     Args:
         output: Folder for posts, run folders, figure and page; new, empty, or with `overwrite`
             an earlier demonstration.
-        plan: Sizes and seed.
-        overwrite: Replace the demonstration that is there; files of others stay.
-        tell: Takes one line of progress.
+        plan: Sizes, seed and settings.
+        overwrite: Replace an earlier demonstration, but no other files.
+        tell: Called with each line of progress.
 
     Returns:
-        What is in ``report.json``.
+        The content of ``report.json``.
 
     Raises:
-        RunError: The folder holds something else.
+        RunError: The folder has other content.
     """
     started, cpu_started = time.monotonic(), time.process_time()
     plan = plan or DemoPlan()
@@ -137,9 +137,9 @@ def run_demo(
 
 
 def create_demo_folder(folder: Path, plan: DemoPlan, *, overwrite: bool) -> None:
-    """Make the folder ready for a demonstration, or raise a RunError.
+    """Create the folder of a demonstration, or raise a RunError.
 
-    Of an earlier one, only what it wrote is removed, its marker last.
+    Only files of an earlier demonstration are removed, its marker last.
     """
     is_own = (folder / MARKER).is_file()
     require_output_folder(folder, "demo", is_own=is_own, overwrite=overwrite)
@@ -149,7 +149,7 @@ def create_demo_folder(folder: Path, plan: DemoPlan, *, overwrite: bool) -> None
 
 
 def _write_posts(folder: Path, plan: DemoPlan) -> list[GeneratedPost]:
-    """Write the tables of train and dev posts; return the dev posts with their truth."""
+    """Write the tables of train and dev posts; return the dev posts with their patches."""
     posts = generate_posts(plan.train_posts + plan.dev_posts, plan.seed)
     train_posts, dev_posts = posts[: plan.train_posts], posts[plan.train_posts :]
     write_table(train_posts, folder / "train")
@@ -169,7 +169,7 @@ def _config(posts: Path, plan: DemoPlan, attention: AttentionKind) -> RunConfig:
 def _train_and_measure(
     output: Path, plan: DemoPlan, attention: AttentionKind, dev: Sequence[GeneratedPost]
 ) -> Finding:
-    """Train a model, evaluate it with and without images, measure its attention on the patches."""
+    """Train a model, evaluate it with and without images, and measure its attention to patches."""
     config = _config(output / POSTS, plan, attention)
     run = train(config, output / attention)
     model, processor = run.model, run.processor
@@ -209,7 +209,7 @@ def _evaluate(
 
 
 def _numbers(findings: Mapping[str, Finding], plan: DemoPlan) -> dict[str, Any]:
-    """Put both models' numbers next to what chance and text alone would give."""
+    """Return the numbers of both models, and those of chance and of text alone."""
     by_post = [[one.mass for one in finding.measures] for finding in findings.values()]
     differences = [first - second for first, second in zip(*by_post, strict=True)]
     weights = next(iter(findings.values())).observations[0].weights
@@ -232,7 +232,7 @@ def _numbers(findings: Mapping[str, Finding], plan: DemoPlan) -> dict[str, Any]:
 def _on_patches(
     observations: Sequence[Observation], posts: Sequence[GeneratedPost]
 ) -> list[AttentionOnRegion]:
-    """Measure each post's attention on its own patch."""
+    """Return the attention of each post to its patch."""
     measures = []
     for seen, generated in zip(observations, posts, strict=True):
         assert seen.weights is not None  # text-guided units have them
@@ -254,8 +254,7 @@ def summarize(measures: Sequence[AttentionOnRegion]) -> dict[str, Any]:
 def mean_over_posts(values: Sequence[float]) -> dict[str, Any]:
     """Return mean, sample standard deviation (0 of one post) and 95 % interval of the mean.
 
-    The interval is that of the normal approximation: what other posts would give, not other
-    trainings.
+    The interval is a normal approximation over posts, for one training.
     """
     mean = statistics.mean(values)
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -264,7 +263,7 @@ def mean_over_posts(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _chance_mass(num_patches: int) -> float:
-    """Return the share of all image tokens that a patch covers, wherever it lies."""
+    """Return the share of all image tokens that a patch covers, wherever it is."""
     anywhere = (0, 0, PATCH_CELLS * CELL_PX, PATCH_CELLS * CELL_PX)
     return float(cover_shares(anywhere, IMAGE_PX, num_patches).mean())
 
@@ -272,7 +271,7 @@ def _chance_mass(num_patches: int) -> float:
 def _attention_by_need(
     measures: Sequence[AttentionOnRegion], posts: Sequence[Post]
 ) -> dict[str, Any]:
-    """Summarize all posts, and apart those whose label the text leaves to the image."""
+    """Summarize all posts, and separately those where the image or the text decides the label."""
     groups: dict[str, list[AttentionOnRegion]] = {
         "all": list(measures),
         "image_decides": [],
@@ -303,7 +302,7 @@ def _image_decides(text_label: str) -> bool:
 
 
 def _choose_for_figure(dev: Sequence[GeneratedPost]) -> list[int]:
-    """Return the first dev post of each pair of labels, those first in which the image decides."""
+    """Return the first dev post of each pair of labels, first those where the image decides."""
     pairs = [(one.post.text_label, one.post.image_label) for one in dev]
     first = [pairs.index(pair) for pair in LABEL_PAIR_SHARES if pair in pairs]
     return sorted(first, key=lambda i: not _image_decides(cast(str, dev[i].post.text_label)))
@@ -312,7 +311,7 @@ def _choose_for_figure(dev: Sequence[GeneratedPost]) -> list[int]:
 def _draw_attention(
     posts: Sequence[GeneratedPost], observations: Mapping[str, Sequence[Observation]]
 ) -> bytes:
-    """Draw a column for each post: its image, then each model's attention over it, as a PNG."""
+    """Return a PNG with a column for each post: its image, and the attention of each model."""
     rows = 1 + len(observations)
     size = (PANEL_INCHES * len(posts) + 1.2, PANEL_INCHES * rows + 1.1)
     figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.08))

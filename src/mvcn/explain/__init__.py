@@ -1,1 +1,1 @@
-"""What predictions depend on, how posts lie in feature space, and how faithful explanations are."""
+"""Explanations of predictions and their faithfulness, and maps of the feature space."""

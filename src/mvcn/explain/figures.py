@@ -44,10 +44,10 @@ ATTENTION_INCHES = (6.4, 3.2)
 
 
 def draw_post(explanation: Explanation) -> bytes:
-    """Return one post's explanation as a PNG: image, heat maps, words, classes.
+    """Return the explanation of a post as a PNG: image, heat maps, words, classes.
 
-    A heat map of attention leaves cells of weight exactly 0 clear. All maps of attention share
-    one scale; the map of saliency has its own, red for the predicted class and blue against it.
+    Cells with an attention weight of exactly 0 are transparent. All attention maps share one
+    scale; the saliency map has its own, red for the predicted class and blue against it.
     """
     has_attention = bool(explanation.attention)
     heights = [1.15, 1.0, 1.2] if has_attention else [1.15, 1.2]
@@ -70,9 +70,9 @@ def draw_post(explanation: Explanation) -> bytes:
 
 
 def draw_heat_map(explanation: Explanation) -> bytes | None:
-    """Return a PNG of the post's image, red where it speaks for the predicted class, blue against.
+    """Return a PNG of the post's image, red where it supports the predicted class, else blue.
 
-    None for a post without an image, or a model that looks at none.
+    None for a post without an image, or a model that reads no images.
     """
     if explanation.post.image is None or explanation.saliency is None:
         return None
@@ -82,13 +82,13 @@ def draw_heat_map(explanation: Explanation) -> bytes | None:
 
 
 def heat_map(picture: Image.Image, saliency: Tensor) -> Image.Image:
-    """Return an image, faded and grey, under the saliency of its tokens, upsampled smoothly."""
+    """Return a faded grey image under the smoothly upsampled saliency of its tokens."""
     mixed = 255 * _under_saliency(np.asarray(picture) / 255, saliency)
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
 def draw_maps(spaces: Mapping[str, Space]) -> bytes:
-    """Return t-SNE and PCA of spaces with their class centroids as a PNG; two side by side."""
+    """Return t-SNE and PCA of feature spaces with class centroids as a PNG, side by side."""
     panels = [
         (f"{name}, {title}", space, kind)
         for kind, title in MAP_TITLES.items()
@@ -108,10 +108,10 @@ def draw_maps(spaces: Mapping[str, Space]) -> bytes:
 
 
 def draw_attention(runs: Mapping[str, Mapping[Normalizer, Sparsity]]) -> bytes:
-    """Return how the attention of runs spreads over the image tokens as a PNG, side by side.
+    """Return the sorted attention weights of runs as a PNG, side by side.
 
-    A line is the mean over posts of the largest weight, the second, and so on; half of the posts
-    lie in the band. The run's own normalizer is a solid line.
+    Lines are means over posts of the weights in descending order, bands are interquartile ranges.
+    The line of the run's own normalizer is solid.
     """
     width, height = ATTENTION_INCHES
     size = (width * len(runs), height)
@@ -132,7 +132,7 @@ def png(figure: Figure) -> bytes:
 
 
 def cells(weights: Tensor) -> np.ndarray:
-    """Return image tokens as a square, without those before it that have no cell."""
+    """Return the values of image tokens as a square, without leading tokens that have no cell."""
     side = math.isqrt(len(weights))
     square: np.ndarray = weights[len(weights) - side * side :].reshape(side, side).numpy()
     return square
@@ -146,7 +146,7 @@ def show_image(axis: Any, pixels: np.ndarray) -> None:
 
 
 def show_weights(axis: Any, pixels: np.ndarray, weights: Tensor, peak: float) -> Any:
-    """Lay attention over a faded grey image; a cell of weight 0 stays clear."""
+    """Show attention over a faded grey image; cells of weight 0 are transparent."""
     show_image(axis, _faded(pixels))
     square = cells(weights)
     alpha = 0.9 * np.sqrt(np.clip(square / max(peak, 1e-9), 0, 1))
@@ -193,13 +193,13 @@ def _draw_images(row: Any, explanation: Explanation, pixels: Any) -> None:
     peak = max((float(w.max()) for w in explanation.attention.values()), default=1.0)
     for axis, (name, weights) in zip(others, explanation.attention.items(), strict=True):
         heat = show_weights(axis, pixels, weights, peak)
-        axis.set_title(f"all words by {name}\nlook at {_cells_seen(weights)}", fontsize=9)
+        axis.set_title(f"all words, {name}:\n{_cells_seen(weights)}", fontsize=9)
     if others:
         row.colorbar(heat, ax=others[-1], shrink=0.8).set_label("weight of the cell", fontsize=8)
 
 
 def _draw_words_attention(row: Any, explanation: Explanation, pixels: Any) -> None:
-    """Show where the words with the largest shares look."""
+    """Show the attention of the words with the largest shares."""
     words = _leading_words(explanation, WORD_PANELS)
     if not words:
         return
@@ -210,13 +210,13 @@ def _draw_words_attention(row: Any, explanation: Explanation, pixels: Any) -> No
     for axis, word in zip(axes, words, strict=False):
         assert word.attention is not None  # as `_leading_words` chooses
         heat = show_weights(axis, pixels, word.attention, peak)
-        title = f"'{_short(word.text)}'\nlooks at {_cells_seen(word.attention)}"
+        title = f"'{_short(word.text)}':\n{_cells_seen(word.attention)}"
         axis.set_title(title, fontsize=9, parse_math=False)
     row.colorbar(heat, ax=axes[-1], shrink=0.8).set_label("weight of the cell", fontsize=8)
 
 
 def _cells_seen(weights: Tensor) -> str:
-    """Say how many cells have a weight that is not exactly 0."""
+    """Return the number of cells with a weight above 0, in words."""
     return f"{int((weights > 0).sum())} of {len(weights)} cells"
 
 
@@ -237,7 +237,7 @@ def _draw_words(axis: Any, explanation: Explanation) -> None:
     axis.axhline(0, color="black", linewidth=0.5)
     labels = [_short(word.text) for word in kept]
     axis.set_xticks(range(len(kept)), labels, rotation=60, ha="right", fontsize=8, parse_math=False)
-    axis.set_ylabel("log-probability lost without", fontsize=8)
+    axis.set_ylabel("decrease of log-probability", fontsize=8)
     axis.set_title("words", fontsize=9)
 
 
@@ -297,17 +297,17 @@ def _draw_sorted_weights(axis: Any, sparsities: Mapping[Normalizer, Sparsity]) -
     for name, sparsity in sparsities.items():
         ranks = np.arange(1, sparsity.weights.shape[1] + 1)
         low, high = np.percentile(sparsity.weights, QUARTILES_PERCENT, axis=0)
-        of_same = "" if name == own else " of the same scores"
+        of_same = "" if name == own else " for the same scores"
         label = f"{name}{of_same}: {100 * sparsity.zeros:.1f} % are exactly 0"
         style, color = "-" if name == own else "--", NORMALIZER_COLORS[name]
         axis.fill_between(ranks, low, high, color=color, alpha=0.2, linewidth=0)
         axis.plot(ranks, sparsity.weights.mean(0), style, color=color, linewidth=1.6, label=label)
-    axis.set(xlabel="image tokens, the most looked at first", xlim=(0, None), ylim=(0, None))
+    axis.set(xlabel="image tokens by weight", xlim=(0, None), ylim=(0, None))
     axis.legend(frameon=False, fontsize=9)
 
 
 def _leading_classes(explanation: Explanation, count: int) -> Sequence[str]:
-    """Return the most probable classes, in the order of all."""
+    """Return the most probable classes, in the order of all classes."""
     probabilities = explanation.probabilities
     leading = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:count]
     return [name for name in probabilities if name in leading]
@@ -332,7 +332,7 @@ def _faded(pixels: np.ndarray) -> np.ndarray:
 
 def _unit(explanation: Explanation) -> str:
     units = {
-        "occlusion": "log-probability lost without the cell",
+        "occlusion": "decrease of log-probability",
         "gradient": "gradient times token",
         "attention": "weight of the cell",
     }

@@ -1,4 +1,4 @@
-"""What a model does with posts: attention and its sparsity, fused features and their clusters."""
+"""Outputs of a model for posts: attention and its sparsity, fused features and their clusters."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,30 +29,30 @@ POSTS_PER_PERPLEXITY = 4
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a model did with one post."""
+    """Outputs of a model for one post."""
 
     weights: Float[Tensor, "head token patch"] | None
     """Text-to-image attention of the last text-guided unit, padding removed; None without one."""
     token_weights: Float[Tensor, " token"] | None
     """Share of each text token in the fused feature; None from networks without shares."""
     feature: Float[Tensor, " dim"]
-    """z of the paper."""
+    """The fused feature z of the paper."""
     probabilities: Float[np.ndarray, " classes"]
     """Calibrated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sparsity:
-    """Text-to-image attention weights of posts, whichever image tokens they lie on."""
+    """Text-to-image attention weights of posts, sorted, whichever image tokens they belong to."""
 
     weights: Float[np.ndarray, "post patch"]
-    """Of each post the largest weight, the second, and so on; means over heads and text tokens."""
+    """Weights of each post in descending order, averaged over heads and text tokens."""
     zeros: float
     """Share of the weights that are exactly 0, mean over posts."""
 
 
 def observe(model: MvcnForClassification, posts: EncodedPosts) -> Iterator[Observation]:
-    """Yield what a model, in evaluation mode from now on, does with each post, in order."""
+    """Yield the outputs for each post, in order, and leave the model in evaluation mode."""
     model.eval()
     for start in range(0, len(posts), BATCH_SIZE):
         inputs = posts.inputs(range(start, min(start + BATCH_SIZE, len(posts))))
@@ -69,9 +69,9 @@ def mean_attention(weights: Float[Tensor, "head token patch"]) -> Float[Tensor, 
 
 
 def measure_sparsity(observations: Iterable[Observation]) -> Sparsity | None:
-    """Return how sparse the attention of posts is; None without any.
+    """Return the sparsity of the attention of posts; None without any.
 
-    Posts without an image, whose weights are all 0, do not count.
+    Posts without an image, whose weights are all 0, are ignored.
     """
     ordered, zeros = [], []
     for seen in observations:
@@ -87,7 +87,7 @@ def measure_sparsity(observations: Iterable[Observation]) -> Sparsity | None:
 def each_normalizer(model: MvcnForClassification) -> Iterator[Normalizer]:
     """Yield each normalizer, the model's own first, while the last text-guided unit uses it.
 
-    The scores that it normalizes stay the same. Networks without such units yield nothing.
+    The attention scores stay the same. Networks without such units yield nothing.
     """
     fusion = getattr(model.network, "fusion", None)
     if not isinstance(fusion, TextGuidedFusion):
@@ -130,7 +130,7 @@ class Space:
 
     @property
     def centroids(self) -> Float[np.ndarray, "classes dim"]:
-        """The class means, no number where a class has no post."""
+        """The class means; NaN for a class without posts."""
         rows = [self.features[self.labels == k] for k in range(len(self.class_names))]
         return np.stack(
             [row.mean(0) if len(row) else np.full(self.features.shape[1], np.nan) for row in rows]
@@ -142,7 +142,7 @@ class Space:
         return dict(zip(self.class_names, found, strict=True))
 
     def nearest(self, feature: Float[np.ndarray, " dim"], count: int) -> list[int]:
-        """Return the positions of the nearest posts, the nearest first."""
+        """Return the positions of the nearest posts, nearest first."""
         found: list[int] = (
             np.linalg.norm(self.features - feature, axis=1).argsort()[:count].tolist()
         )
@@ -151,18 +151,18 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """How well the classes lie apart."""
+    """How well the classes are separated."""
 
     silhouette: float
-    """Mean over posts of how much nearer its class is than the next, -1 to 1 (Rousseeuw, 1987)."""
+    """Mean silhouette coefficient of the posts, -1 to 1 (Rousseeuw, 1987)."""
     within_between: float
-    """Mean squared distance to the own centroid over that of centroids to the mean of all."""
+    """Mean squared distance of posts to their centroid over that of centroids to the mean."""
 
 
 def space_of(
     observations: Iterable[Observation], posts: Sequence[Post], class_names: Sequence[str]
 ) -> Space:
-    """Return the space of labelled posts that a model has seen.
+    """Return the space of labelled posts from the outputs for them.
 
     Raises:
         DataError: A label that is not among the classes.
@@ -173,10 +173,10 @@ def space_of(
 
 
 def measure_clusters(space: Space) -> Clusters | None:
-    """Return how well the classes of a space lie apart.
+    """Return how well the classes of a space are separated.
 
-    None where that has no meaning: posts of fewer than two classes, one post a class, or all
-    centroids in one place.
+    None where this is undefined: posts of fewer than two classes, one post per class, or
+    identical centroids.
     """
     present = np.unique(space.labels)
     if len(present) < 2 or len(present) == len(space.labels):  # noqa: PLR2004
@@ -192,10 +192,10 @@ def measure_clusters(space: Space) -> Clusters | None:
 
 
 def project(space: Space, kind: MapKind) -> tuple[np.ndarray, Mapping[int, np.ndarray]]:
-    """Return a place in the plane for each post, and class number -> that of its centroid.
+    """Return a two-dimensional position for each post, and class number -> that of its centroid.
 
-    t-SNE places centroids as if they were posts, PCA by the same projection. Posts that all lie
-    in one place have no t-SNE, and stay there.
+    t-SNE embeds centroids as if they were posts; PCA applies the projection of the posts. Identical
+    posts have no t-SNE and stay where PCA puts them.
 
     Source:
         van der Maaten and Hinton, JMLR 2008.
@@ -206,7 +206,7 @@ def project(space: Space, kind: MapKind) -> tuple[np.ndarray, Mapping[int, np.nd
     spread = places[:, 0].std()
     if kind == "t-sne" and spread > 0:
         perplexity = np.clip(len(rows) / POSTS_PER_PERPLEXITY, 1, MAX_PERPLEXITY)
-        start = places / spread * 1e-4  # as the method asks of a starting place
+        start = places / spread * 1e-4  # the scale that t-SNE needs for its initialization
         tsne = TSNE(2, perplexity=perplexity, init=start, random_state=MAP_SEED)
         places = tsne.fit_transform(rows)
     count = len(space.features)
@@ -214,7 +214,7 @@ def project(space: Space, kind: MapKind) -> tuple[np.ndarray, Mapping[int, np.nd
 
 
 def _principal_places(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return rows along the two directions of most variance; 0 along those that there are not."""
+    """Return the two leading principal components of rows; 0 for missing components."""
     mean = features.mean(0)
     _, _, directions = np.linalg.svd(features - mean, full_matrices=False)
     found: np.ndarray = (rows - mean) @ directions[:2].T

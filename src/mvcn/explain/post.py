@@ -1,10 +1,11 @@
-"""The explanation of a model's prediction for one post."""
+"""Explanation of the prediction for one post: words, image, attention, nearest posts."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,16 +28,16 @@ class Word:
 
     text: str
     saliency: float
-    """By how much the log-probability of the predicted class falls without it."""
+    """Decrease of the log-probability of the predicted class without it."""
     share: float | None
     """Of the fused feature; None from networks without shares."""
     attention: Float[Tensor, " patch"] | None
-    """Weights over the image tokens, mean over heads and word pieces; None without any."""
+    """Weights over the image tokens, mean over heads and word pieces; None without attention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A training post that is near in the space of fused features."""
+    """A training post that is close in the space of fused features."""
 
     post: Post
     distance: float
@@ -44,7 +45,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A model's prediction for one post, and what it depends on."""
+    """The prediction for one post, and what it depends on."""
 
     post: Post
     probabilities: Mapping[str, float]
@@ -53,11 +54,11 @@ class Explanation:
     """Of the image tokens, by `method`; None without an image."""
     method: Method
     attention: Mapping[Normalizer, Float[Tensor, " patch"]]
-    """Weights of the last unit, mean over heads and text tokens: as the model has them, and as
-    another normalizer would make them of the same scores. Empty without an image, and for
-    networks without text-guided units."""
+    """Normalizer -> weights of the last unit, mean over heads and text tokens: the model's own, and
+    those of the other normalizer for the same scores. Empty without an image or text-guided
+    units."""
     distances: Mapping[str, float]
-    """Class name -> distance of the fused feature to its centroid; empty without a space."""
+    """Class name -> distance of the fused feature to the class centroid; empty without a space."""
     neighbours: Sequence[Neighbour]
 
     @property
@@ -99,20 +100,19 @@ def explain(
 
     Args:
         model: Any classifier.
-        processor: The model's own.
-        posts: To be explained; labels are only repeated.
-        method: How the image tokens' saliency is found; see `image_saliency`.
+        processor: The processor of the model.
+        posts: The posts; labels are only copied.
+        method: Method of the saliency of image tokens; see `image_saliency`.
         space: Fused features of the training posts, for distances and neighbours.
-        train_posts: The posts of the space, in its order.
+        train_posts: The posts of the space, in the same order.
 
     Raises:
-        ConfigError: The model does not allow the method.
+        ConfigError: The model does not support the method.
     """
     for position, seen in enumerate(observe(model, posts)):
         post, inputs = posts.posts[position], _encoded(model, posts.inputs([position]))
         has_image = post.image is not None and model.image_encoder is not None
         feature = seen.feature.double().numpy()
-        near = [] if space is None else space.nearest(feature, NEIGHBOURS + 1)
         yield Explanation(
             post,
             dict(zip(model.class_names, seen.probabilities.tolist(), strict=True)),
@@ -121,20 +121,26 @@ def explain(
             method,
             _attentions(model, inputs) if has_image else {},
             {} if space is None else space.distances(feature),
-            [
-                Neighbour(train_posts[i], math.dist(space.features[i], feature))
-                for i in near
-                if space is not None and train_posts[i].id != post.id
-            ][:NEIGHBOURS],
+            [] if space is None else _neighbours(space, feature, train_posts, post.id),
         )
 
 
+def _neighbours(
+    space: Space, feature: Float[np.ndarray, " dim"], posts: Sequence[Post], post_id: str
+) -> list[Neighbour]:
+    """Return the nearest posts of the space, except the explained post."""
+    nearest = [i for i in space.nearest(feature, NEIGHBOURS + 1) if posts[i].id != post_id]
+    return [
+        Neighbour(posts[i], math.dist(space.features[i], feature)) for i in nearest[:NEIGHBOURS]
+    ]
+
+
 def _encoded(model: MvcnForClassification, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return inputs whose images went through the encoder once, for all that is left out later."""
+    """Return inputs with encoded images, which are encoded only once."""
     if model.image_encoder is None or "pixel_values" not in inputs:
         return inputs
     rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
-    with torch.no_grad():  # a gradient is taken of them
+    with torch.no_grad():  # not inference_mode: gradients are computed with respect to them
         return {**rest, "image_features": model.encode_images(inputs["pixel_values"])}
 
 

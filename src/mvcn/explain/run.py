@@ -1,4 +1,4 @@
-"""A run with its posts in feature space, and the folder of pictures that explains it."""
+"""A run with its posts in feature space, and the folder of pictures that explain it."""
 
 import dataclasses
 import logging
@@ -35,7 +35,7 @@ from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
 FEATURES_FILE = "train_features.safetensors"
-"""Fused features of the training posts, kept in the run folder when they are first needed."""
+"""Fused features of the training posts, stored in the run folder on first use."""
 MARK = "mvcn explain"
 NUMBERS = "explanation.json"
 MAPS = "maps.png"
@@ -43,13 +43,13 @@ ATTENTION = "attention.png"
 
 
 class TrainedRun(Run):
-    """A finished run, with its posts as the model reads them and where they lie in its space.
+    """A finished run, with its posts encoded and in the feature space of its model.
 
     Args:
         folder: What `mvcn.training.run.train` has written.
 
     Raises:
-        RunError: It is not a finished run, or a file in it is damaged.
+        RunError: The folder is not a finished run, or a file in it is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,22 +58,22 @@ class TrainedRun(Run):
 
     @cached_property
     def dev(self) -> EncodedPosts:
-        """The dev posts as the model reads them."""
+        """The encoded dev posts."""
         return self.encode(self.posts.dev)
 
     @cached_property
     def train(self) -> EncodedPosts:
-        """The training posts as the model reads them."""
+        """The encoded training posts."""
         return self.encode(self.posts.train)
 
     @cached_property
     def dev_space(self) -> Space:
-        """Where the dev posts lie."""
+        """The feature space of the dev posts."""
         return self._space(self.dev)
 
     @cached_property
     def dev_sparsity(self) -> Mapping[Normalizer, Sparsity]:
-        """How sparse the attention over the images of dev posts is, the model's own first.
+        """Normalizer -> sparsity of the attention over images of dev posts, the model's own first.
 
         Empty for networks without text-guided units, and without images.
         """
@@ -85,7 +85,7 @@ class TrainedRun(Run):
 
     @cached_property
     def train_space(self) -> Space:
-        """Where the training posts lie, computed once for each run folder."""
+        """The feature space of the training posts, computed once for each run folder."""
         place, digest = self.folder / FEATURES_FILE, fingerprint(self.train.posts)
         kept = _read_features(place, digest)
         names = self.model.class_names
@@ -100,11 +100,11 @@ class TrainedRun(Run):
     def encode(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy | None = None
     ) -> EncodedPosts:
-        """Return posts as the model reads them.
+        """Encode posts for the model.
 
         Args:
-            posts: Labels are not read.
-            on_bad_image: What to do with an image that cannot be read; None for what the run did.
+            posts: Posts, with or without labels.
+            on_bad_image: Policy for images that cannot be read; None for that of the run.
 
         Raises:
             BadImageError: An image cannot be read and the policy is ``error``.
@@ -117,7 +117,7 @@ class TrainedRun(Run):
 
 
 def create_gallery_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make a folder for pictures, or raise a RunError; see `require_output_folder`."""
+    """Create a folder for pictures, or raise a RunError; see `require_output_folder`."""
     is_own = (folder / NUMBERS).is_file()
     require_output_folder(folder, "explanation", is_own=is_own, overwrite=overwrite)
     remove_contents(folder, ("*.png", NUMBERS))
@@ -127,7 +127,7 @@ def create_gallery_folder(folder: Path, *, overwrite: bool) -> None:
 def explain_posts(
     run: TrainedRun, posts: EncodedPosts, folder: Path, method: Method, space: Space | None
 ) -> None:
-    """Write a picture for each post, named by its number, and all numbers as JSON."""
+    """Write a numbered picture for each post, and all numbers as JSON."""
     train = run.train.posts if space is not None else []
     found = explain(run.model, run.processor, posts, method, space, train)
     entries = []
@@ -142,10 +142,10 @@ def explain_run(run: TrainedRun, folder: Path, other: TrainedRun | None, sample:
     """Write maps and attention of the dev posts of one run or of two, and numbers as JSON.
 
     Args:
-        run: To be explained.
-        folder: Made by `create_gallery_folder`.
+        run: The run.
+        folder: Created by `create_gallery_folder`.
         other: Another run on the same posts, for instance without the constraint.
-        sample: Dev posts with an image whose explanations are tested for faithfulness; 0 for none.
+        sample: Number of dev posts with an image to measure faithfulness on; 0 for none.
 
     Raises:
         DataError: The two runs were evaluated on other posts, or have other classes.
@@ -169,7 +169,7 @@ def explain_run(run: TrainedRun, folder: Path, other: TrainedRun | None, sample:
 
 def _require_comparable(run: TrainedRun, other: TrainedRun) -> None:
     if other.folder.resolve() == run.folder.resolve():
-        raise DataError(f"{other.folder} is the run itself: name another one to compare it with.")
+        raise DataError(f"{other.folder} is the run itself: give another run to compare it with.")
     if [post.id for post in other.posts.dev] != [post.id for post in run.posts.dev]:
         raise DataError(f"{other.folder} was evaluated on other posts than {run.folder}.")
     if list(other.model.class_names) != list(run.model.class_names):
@@ -177,7 +177,7 @@ def _require_comparable(run: TrainedRun, other: TrainedRun) -> None:
 
 
 def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
-    """Return how a run's clusters lie, and how faithful its explanations are on dev posts."""
+    """Return the clusters of a run, and the faithfulness of its explanations, on dev posts."""
     own = next(iter(run.dev_sparsity.values()), None)
     clusters = measure_clusters(run.dev_space)
     return {
@@ -189,7 +189,7 @@ def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
 
 
 def measure_faithfulness(run: TrainedRun, sample: int) -> dict[str, Any]:
-    """Return which way to explain is most faithful on the first dev posts with an image."""
+    """Return the faithfulness of each method on the first dev posts with an image."""
     shown = [post for post in run.dev.posts if post.image is not None][:sample]
     if not shown or run.model.image_encoder is None:
         return {}
@@ -217,11 +217,11 @@ def _keep_features(tensors: Mapping[str, torch.Tensor], place: Path, digest: str
     try:
         save_tensors(tensors, place, metadata={"posts": digest})
     except (OSError, SafetensorError) as error:
-        LOG.warning("%s cannot be kept (%s): it is computed anew next time.", place, error)
+        LOG.warning("%s cannot be written (%s): it will be computed again next time.", place, error)
 
 
 def _read_features(place: Path, digest: str) -> torch.Tensor | None:
-    """Return the features that were kept for these posts; None without any, or of other posts."""
+    """Return the stored features of these posts; None if there are none or of other posts."""
     try:
         with safe_open(place, "pt") as file:
             kept = file.get_tensor("features") if file.metadata()["posts"] == digest else None

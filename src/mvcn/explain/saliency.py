@@ -1,4 +1,4 @@
-"""How much each image token or word matters for a prediction, and how faithful that is."""
+"""Saliency of image tokens and words for a prediction, and its faithfulness."""
 
 import math
 import statistics
@@ -26,7 +26,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 VARIANTS_AT_ONCE = 64
 OF_ONE_TEXT = ("input_ids", "attention_mask", "text_mask", "text_states")
-"""Inputs that change with the text."""
+"""Inputs that depend on the text."""
 
 NUM_STEPS = 10
 RANDOM_ORDERS = 5
@@ -38,10 +38,10 @@ HALF = 0.5
 
 
 def methods_for(model: MvcnForClassification) -> tuple[Method, ...]:
-    """Return the methods that a model allows.
+    """Return the methods that a model supports.
 
-    Attention needs text-guided units, a gradient a network that reads the image's tokens and not
-    only words that were found in them.
+    ``attention`` needs text-guided units, ``gradient`` a network that reads image tokens and not
+    only attributes of the image.
     """
     is_guided = isinstance(getattr(model.network, "fusion", None), TextGuidedFusion)
     allowed = {"attention": is_guided, "gradient": "image" in model.reads, "occlusion": True}
@@ -51,22 +51,22 @@ def methods_for(model: MvcnForClassification) -> tuple[Method, ...]:
 def image_saliency(
     model: MvcnForClassification, inputs: dict[str, Tensor], method: Method
 ) -> Float[Tensor, " patch"]:
-    """Return how much each image token of one post speaks for the class that is predicted.
+    """Return how much each image token of one post supports the predicted class.
 
     - ``attention``: weight of the token in the last text-guided unit, averaged over heads, and
-      over text tokens by their share in the fused feature. It has no sign: what is looked at
-      may speak for or against the class.
-    - ``gradient``: gradient of the class's log-probability times the token, summed over its
-      width.
-    - ``occlusion``: by how much the log-probability falls when the token alone is left out.
+      over text tokens by their share in the fused feature. It has no sign: a token with a large
+      weight may support or contradict the class.
+    - ``gradient``: gradient of the class's log-probability times the token, summed over the
+      feature dimension.
+    - ``occlusion``: decrease of the log-probability when only this token is left out.
 
     Args:
         model: In evaluation mode.
-        inputs: Of a batch of one post.
+        inputs: A batch of one post.
         method: One of the three.
 
     Raises:
-        ConfigError: The model does not allow the method; see `methods_for`.
+        ConfigError: The model does not support the method; see `methods_for`.
 
     Source:
         Gradient: Shrikumar et al., 2016 (arXiv:1605.01713); occlusion: Zeiler and Fergus, ECCV
@@ -86,15 +86,15 @@ def image_saliency(
 def word_saliency(
     model: MvcnForClassification, inputs: dict[str, Tensor], words: Sequence[Sequence[int]]
 ) -> Float[Tensor, " word"]:
-    """Return by how much the log-probability of the predicted class falls without each word.
+    """Return the decrease of the log-probability of the predicted class without each word.
 
-    The word's pieces are removed and those after it move up, as if the word had never been
-    written: no network is given a gap, which an LSTM, a convolution or position embeddings would
-    read as something. A text whose only word is removed counts as no text.
+    The word's pieces are removed and later ones shifted, so that there is no gap, which would
+    affect an LSTM, a convolution or position embeddings. A text without its only word counts as
+    missing.
 
     Args:
         model: In evaluation mode.
-        inputs: Of a batch of one post; padding is ignored, on whichever side it is.
+        inputs: A batch of one post; padding on either side is ignored.
         words: Positions of each word's pieces in the text without padding, as
             `MvcnProcessor.words` gives them.
 
@@ -118,12 +118,12 @@ def word_saliency(
 def class_probabilities(
     model: MvcnForClassification, inputs: dict[str, Tensor], masks: Bool[Tensor, "variant patch"]
 ) -> Float[Tensor, "variant classes"]:
-    """Return the probabilities of one post, each time with other image tokens left out.
+    """Return the probabilities of one post with different image tokens left out.
 
     Args:
         model: In evaluation mode.
-        inputs: Of a batch of one post.
-        masks: True for a token that stays.
+        inputs: A batch of one post.
+        masks: True for a token that is kept.
     """
     rows, given = [], inputs.get("attribute_ids")
     with torch.inference_mode():
@@ -136,7 +136,7 @@ def class_probabilities(
 
 
 def num_image_tokens(model: MvcnForClassification, inputs: dict[str, Tensor]) -> int:
-    """Return into how many tokens the model cuts an image."""
+    """Return the number of tokens per image."""
     with torch.inference_mode():
         image = model.encode_images(inputs.get("pixel_values"), inputs.get("image_features"))
     return image.shape[1]
@@ -151,7 +151,7 @@ def _without(text: Int[Tensor, " token"], pieces: Sequence[int]) -> Int[Tensor, 
 def _with_texts(
     inputs: dict[str, Tensor], texts: Sequence[Tensor], has_text: Bool[Tensor, " variant"]
 ) -> dict[str, Tensor]:
-    """Return the inputs of one post, once with each of the texts."""
+    """Return the inputs of one post, repeated with each of the texts."""
     rest = {
         name: value.expand(len(texts), *value.shape[1:])
         for name, value in inputs.items()
@@ -201,15 +201,15 @@ def _occlusion(model: MvcnForClassification, inputs: dict[str, Tensor]) -> Float
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The mean probability of the predicted class as image tokens go or come."""
+    """Mean probability of the predicted class as image tokens are removed or inserted."""
 
     deletion: Float[np.ndarray, " step"]
     """With the most salient 0, 10, ... 100 % of the image tokens left out."""
     insertion: Float[np.ndarray, " step"]
-    """With only those there."""
+    """With only those image tokens."""
     gap: float
-    """Mean over posts of (insertion - deletion), each averaged over its curve; the higher, the
-    more faithful, and 0 in expectation for an explanation that knows nothing."""
+    """Mean over posts of (insertion - deletion), each averaged over its curve. Higher is more
+    faithful; a random explanation has 0 in expectation."""
     interval: tuple[float, float]
     """95 % of the gap, over posts."""
 
@@ -217,16 +217,16 @@ class Curve:
 def faithfulness(
     model: MvcnForClassification, posts: EncodedPosts, methods: Sequence[Method] = METHODS
 ) -> dict[str, Curve]:
-    """Return each method's curves over posts that have an image, and those of random orders.
+    """Return the curves of each method, and of random orders, over posts with an image.
 
     Args:
         model: In evaluation mode.
-        posts: Those without an image are passed over.
-        methods: Ways to explain; one that the model does not allow raises its ConfigError.
+        posts: Posts; those without an image are skipped.
+        methods: Methods that the model supports.
 
     Source:
-        Petsiuk et al., BMVC 2018 (RISE), causal metric. Deviation: image tokens are left out of
-        the network, which is used to posts without an image, in place of blurred pixels.
+        Petsiuk et al., BMVC 2018 (RISE), causal metric. Deviation: image tokens are left out, as
+        for posts without an image, instead of blurring pixels.
     """
     kept: dict[str, list[Float[np.ndarray, "curve step"]]] = {}
     chosen = [i for i, post in enumerate(posts.posts) if post.image is not None]
@@ -241,7 +241,7 @@ def faithfulness(
 
 
 def deletion_masks(order: Tensor) -> Bool[Tensor, "step patch"]:
-    """Return which image tokens stay when 0, 10, ... 100 % of them, in this order, have gone."""
+    """Return masks of the image tokens left after 0, 10, ... 100 % are removed in this order."""
     rank = order.argsort()
     gone = torch.linspace(0, len(order), NUM_STEPS + 1).round()
     return rank >= gone.unsqueeze(1)
@@ -250,7 +250,7 @@ def deletion_masks(order: Tensor) -> Bool[Tensor, "step patch"]:
 def _curves(
     model: MvcnForClassification, inputs: dict[str, Tensor], saliencies: Sequence[Tensor]
 ) -> Float[np.ndarray, "curve step"]:
-    """Return the deletion and insertion curves of one post, means over its saliencies."""
+    """Return the deletion and insertion curves of one post, averaged over its saliencies."""
     orders = [saliency.argsort(descending=True) for saliency in saliencies]
     masks = torch.cat([deletion_masks(order) for order in orders])
     rows = class_probabilities(model, inputs, torch.cat([masks, ~masks]))
@@ -275,12 +275,12 @@ def _summary(curves: Float[np.ndarray, "post curve step"]) -> Curve:
 
 @dataclass(frozen=True, slots=True)
 class AttentionOnRegion:
-    """Where the text of one post looks."""
+    """Attention of the text of one post to a region of its image."""
 
     mass: float
     """Share of the attention weights that falls on the region, mean over heads and text tokens."""
     is_hit: bool
-    """Whether the image token of the largest mean weight lies in the region by half or more."""
+    """Whether at least half of the image token with the largest mean weight is in the region."""
     zeros: float
     """Share of the weights that are exactly 0."""
 
@@ -312,12 +312,11 @@ def _overlap(start: float, end: float, cells: int) -> Float[Tensor, " cells"]:
 def measure_attention(
     weights: Float[Tensor, "head token patch"], region: Float[Tensor, " patch"]
 ) -> AttentionOnRegion:
-    """Return how the attention of one post's text relates to a region of its image.
+    """Return the attention of one post's text to a region of its image.
 
     Args:
         weights: Text-to-image attention weights, without those of padding.
-        region: Share of each image token's cell that belongs to the region, as `cover_shares`
-            gives it.
+        region: Share of each image token's cell that the region covers; see `cover_shares`.
     """
     mean = mean_attention(weights)
     return AttentionOnRegion(
@@ -328,20 +327,20 @@ def measure_attention(
 
 
 def is_hit(saliency: Float[Tensor, " patch"], region: Float[Tensor, " patch"]) -> bool:
-    """Return whether the most salient image token lies in the region by half or more."""
+    """Return whether at least half of the most salient image token is in the region."""
     return bool(region[saliency.argmax()] >= HALF)
 
 
 def hit_rates(
     model: MvcnForClassification, posts: EncodedPosts, regions: Mapping[int, Tensor]
 ) -> dict[Method, float]:
-    """Return the share of posts in which each method that the model allows points at the region.
+    """Return, by method, the share of posts whose most salient image token is in the region.
 
-    Nothing, where no post has a region.
+    Methods that the model does not support are left out; without regions, the result is empty.
 
     Args:
         model: In evaluation mode.
-        posts: Some of them have a region.
+        posts: The posts.
         regions: Position of a post -> share of each image token's cell that the region covers.
 
     Source:

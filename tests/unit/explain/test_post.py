@@ -115,5 +115,5 @@ def test_features_that_cannot_be_kept_are_told_and_used(run, tmp_path, caplog):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert len(space.features) == len(prepared.posts)
-    assert f"{folder / FEATURES_FILE} cannot be kept" in caplog.text
+    assert f"{folder / FEATURES_FILE} cannot be written" in caplog.text
     assert not (folder / FEATURES_FILE).exists()
