@@ -176,14 +176,14 @@ def _train_auxiliary(
         return None
     LOG.info("The auxiliary module is trained first and discarded once it has filled the queue.")
     folder = output / AUXILIARY_FOLDER
-    alone = config.model_copy()
-    alone.update(
+    auxiliary_config = config.model_copy()
+    auxiliary_config.update(
         {
             "objective": {"congruity_weight": 0.0, "calibration": 0.0, "prefill": "none"},
             "training": {"epochs": int(config.objective.prefill_epochs)},
         }
     )
-    trainer = build_trainer(alone, folder, deepcopy(model), encoded)
+    trainer = build_trainer(auxiliary_config, folder, deepcopy(model), encoded)
     trainer.train()
     trainer.accelerator.wait_for_everyone()  # each process reads the best epoch from the folder
     if trainer.is_world_process_zero():
