@@ -7,9 +7,8 @@ import time
 import typer
 
 from mvcn.cli.dataset import audit, prepare, split
-from mvcn.cli.demo import demo
 from mvcn.cli.evaluate import evaluate
-from mvcn.cli.experiment import compare, experiment, tune
+from mvcn.cli.experiment import compare, demo, experiment, tune
 from mvcn.cli.explain import explain, report
 from mvcn.cli.models import export, models
 from mvcn.cli.predict import bulk, predict
