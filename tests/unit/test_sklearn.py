@@ -88,7 +88,7 @@ def test_layers_without_width_are_refused(sizes):
         CongruityClassifier(sizes).fit(np.eye(4), [0, 1, 0, 1])
 
 
-def test_a_training_that_diverges_is_told():
+def test_a_training_that_diverges_is_an_error():
     rows = 1e30 * np.random.default_rng(0).normal(size=(10, 4))
     with pytest.raises(ValueError, match="lower learning_rate_init"):
         CongruityClassifier(learning_rate_init=1e20, max_iter=5).fit(rows, [0, 1] * 5)

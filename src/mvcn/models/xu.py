@@ -1,6 +1,6 @@
 """The systems of Xu and colleagues, from HSAN (2017) to D&R Net (2020).
 
-Each reads the words by an LSTM, whose states attention weighs by what is in the image.
+Each encodes the words of a text by an LSTM; all but HSAN let the image guide attention over them.
 """
 
 import torch
@@ -80,8 +80,8 @@ class MultiSentiNet(Network):
         Xu and Mao, CIKM 2017, with the sizes of the authors' code.  Deviations: objects are the
         probabilities of the image encoder's own classes, and the scene is the mean vector of the
         image attributes (those of an attribute model that was trained on scenes, else of the
-        dataset, else the likeliest objects), where the authors take vectors of two VGG; words of
-        the text are the text encoder's tokens and not GloVe; padding gets no attention.
+        dataset, else the likeliest objects), where the authors take vectors of two VGG networks;
+        words of the text are the text encoder's tokens and not GloVe; padding gets no attention.
     """
 
     def __init__(
