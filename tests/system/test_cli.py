@@ -97,7 +97,10 @@ def test_models_are_listed_and_trained_by_name(mvcn, train_options, tmp_path):
         (["--model", "mvnc"], "There is no model 'mvnc': did you mean 'mvcn'?"),
         (["--model", "tgf", "--recipe", "best"], "Give --model or --recipe, not both"),
         (["--set", "model.network=bret"], "There is no model 'bret'"),
-        (["--set", "model.options={hops: 3}"], "no setting 'model.options.hops': there is none"),
+        (
+            ["--set", "model.options={hops: 3}"],
+            "no setting 'model.options.hops': there are none here",
+        ),
     ],
 )
 def test_a_model_that_does_not_exist_is_an_error(mvcn, train_options, tmp_path, options, message):

@@ -56,8 +56,9 @@ def explain(
         raise ConfigError("--root is for single posts: name them by --post.")
     opened = library.TrainedRun(run)
     if post:
-        posts = opened.posts.dev
-        if root is not None:
+        if root is None:
+            posts = opened.posts.dev
+        else:
             config = data_config(dataset, root=root, splits=splits)
             posts = read_posts(config, labels=False, remembered=opened.columns).posts
         encoded = opened.encode(_choose(posts, post), on_bad_image)
