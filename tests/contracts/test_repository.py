@@ -13,6 +13,7 @@ from mvcn.config import read_recipe
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src" / "mvcn").rglob("*.py"))
+UNIT_TESTS = sorted((ROOT / "tests" / "unit").rglob("test_*.py"))
 RECIPES = sorted((ROOT / "src" / "mvcn" / "recipes").glob("*.yaml"))
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
@@ -150,3 +151,12 @@ def test_tables_show_what_the_results_hold():
     command = [sys.executable, "-m", "scripts.tables", "--check"]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("path", UNIT_TESTS, ids=inside)
+def test_unit_tests_stand_where_the_module_stands(path):
+    """``tests/unit/a/test_b.py``, or ``test_b_aspect.py``, is about ``src/mvcn/a/b.py``."""
+    folder = ROOT / "src" / "mvcn" / path.relative_to(ROOT / "tests" / "unit").parent
+    name = path.stem.removeprefix("test_")
+    modules = [module.stem for module in (*folder.glob("*.py"), *folder.glob("*/"))]
+    assert [m for m in modules if name == m or name.startswith(f"{m}_")], f"{folder} has no {name}"
