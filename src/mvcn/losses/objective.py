@@ -181,10 +181,12 @@ class Objective(nn.Module):
         require_labels(targets.labels, self.num_classes)
         centroids = self._centroids(output, targets)
         batch = Batch(output, targets, self.settings, self.class_weights, centroids, self.training)
-        terms = [term for term in self.terms if self.training or not term.in_training_only]
+        losses: dict[str, Tensor] = {}
         with torch.autocast(targets.labels.device.type, enabled=False):
-            losses = {term.name: term.loss(batch) for term in terms}
-        weighted = [term.weight * losses[term.name] for term in terms]
+            for term in self.terms:
+                if self.training or not term.in_training_only:
+                    losses[term.name] = term.loss(batch)
+        weighted = [term.weight * losses[term.name] for term in self.terms if term.name in losses]
         return {"loss": sum(weighted[1:], start=weighted[0]), **losses}
 
     def after_step(self, output: ClassifierOutput, targets: Targets) -> None:

@@ -120,12 +120,8 @@ class MvcnTrainer(TermTrainer):
                 )
             self.add_callback(average)
         self._step: tuple[Any, Targets] | None = None
-
-    def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train; each process but the first is seeded by its rank."""
-        if self.args.process_index > 0:
+        if self.args.process_index > 0:  # the first one keeps the draws of a single process
             seed_rank(self.args.seed, 0, self.args.process_index)
-        return super().train(*arguments, **options)
 
     def evaluate_dev(self, posts: EncodedPosts) -> DevEvaluation:
         """Evaluate the current model in the precision of its weights, and fit its temperature."""
