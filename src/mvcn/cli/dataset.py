@@ -23,8 +23,8 @@ from mvcn.cli.options import (
     reads_posts,
 )
 from mvcn.cli.process import OUTCOME, print_posts, set_up_process
+from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input, require_images
 from mvcn.data.datasets.prepared import FOLDER
-from mvcn.data.posts import WITHOUT_CONTENT, missing_input, require_images
 from mvcn.data.prepare import prepare as prepare_posts
 from mvcn.data.reading import learnable_posts, read_all, read_dataset
 from mvcn.data.splits import (

@@ -11,6 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from mvcn.data.bad_images import (
+    WITHOUT_CONTENT,
+    bad_image_error,
+    by_id,
+    missing_input,
+    usable_posts,
+)
 from mvcn.data.datasets.prepared import (
     FACTS,
     FILE_SPLITS,
@@ -27,14 +34,7 @@ from mvcn.data.datasets.prepared import (
     parse_json,
 )
 from mvcn.data.images import image_digest, prefetch, read_and_describe, warn_of_truncated_images
-from mvcn.data.posts import (
-    WITHOUT_CONTENT,
-    bad_image_error,
-    by_id,
-    fingerprint,
-    missing_input,
-    usable_posts,
-)
+from mvcn.data.posts import fingerprint
 from mvcn.data.stored_images import ParquetImage, TarMember
 from mvcn.errors import DataError, RunError
 from mvcn.files import write_json

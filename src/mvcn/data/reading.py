@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mvcn.config import DataConfig
+from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input, warn_of_missing_images
 from mvcn.data.datasets import DATASETS, read_corpus
 from mvcn.data.formats.rows import TableOptions
-from mvcn.data.posts import WITHOUT_CONTENT, missing_input, warn_of_missing_images
 from mvcn.data.split_names import split_of
 from mvcn.data.splits import id_files, posts_of_id_file, stratified_split
 from mvcn.errors import ConfigError, DataError

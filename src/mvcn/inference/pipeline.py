@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from mvcn.data.bad_images import require_content, require_policy
 from mvcn.data.image_references import image_reference
-from mvcn.data.posts import check_text, require_content, require_policy
+from mvcn.data.posts import check_text
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, find_model

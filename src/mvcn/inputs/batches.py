@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mvcn.data.posts import BOTH, NO_LABEL, LabelField, UsablePosts, by_id, label_ids, usable_posts
+from mvcn.data.bad_images import BOTH, UsablePosts, by_id, usable_posts
+from mvcn.data.labels import NO_LABEL, LabelField, label_ids
 from mvcn.data.text import has_text
 from mvcn.inputs.attributes import SAVED_FOLDER, AttributeCache, AttributeModel
 from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs

@@ -14,8 +14,8 @@ from fastapi import Request
 from PIL import Image
 from starlette.requests import ClientDisconnect
 
+from mvcn.data.bad_images import missing_input, require_content, usable_posts
 from mvcn.data.image_references import DecodedImage
-from mvcn.data.posts import missing_input, require_content, usable_posts
 from mvcn.errors import DataError
 from mvcn.explain.figures import draw_heat_map
 from mvcn.explain.post import Explanation, explain

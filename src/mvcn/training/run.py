@@ -14,7 +14,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from mvcn.config import ObjectiveConfig, RunConfig
-from mvcn.data.posts import fingerprint, require_any_image, require_images
+from mvcn.data.bad_images import require_any_image, require_images
+from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, read_training_posts
 from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
+from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.datasets.mvsa import POLARITIES, merge_labels, read_mvsa_single
-from mvcn.data.posts import require_any_image, require_images
 from mvcn.errors import BadImageError, DataError
 from mvcn.types import Post
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mvcn.data import posts as module
+from mvcn.data import bad_images as module
+from mvcn.data.bad_images import missing_images, require_any_image, require_images
 from mvcn.data.image_references import UnreadableImage
-from mvcn.data.posts import missing_images, require_any_image, require_images
 from mvcn.errors import BadImageError, DataError
 from mvcn.types import Post
 

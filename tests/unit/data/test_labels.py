@@ -2,7 +2,7 @@
 
 import pytest
 
-from mvcn.data.posts import NO_LABEL, label_ids
+from mvcn.data.labels import NO_LABEL, label_ids
 from mvcn.errors import DataError
 from mvcn.types import Post
 
