@@ -221,7 +221,7 @@ def test_an_error_of_the_source_comes_through(ask, inputs):
     [
         ({"top_k": 0}, "top_k is 0"),
         ({"top_k": "all"}, "top_k is all"),
-        ({"on_bad_image": "skip"}, "none of error, blank, drop"),
+        ({"on_bad_image": "skip"}, "one of error, blank, drop"),
         ({"function_to_apply": "none"}, "has no option function_to_apply"),
     ],
 )
