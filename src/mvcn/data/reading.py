@@ -166,16 +166,27 @@ def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
     8:1:1 split by `seed`, whose test split is not used.
 
     Raises:
-        ConfigError: A setting is missing.
+        ConfigError: A setting is missing, or two exclude each other.
         DataError: A file is invalid, or there are too few posts or classes.
     """
     if config.name not in DATASETS:
         raise ConfigError(
             f"No dataset is called '{config.name}': choose from {', '.join(DATASETS)}."
         )
+    _require_one_place(config)
     posts = _from_root(config, seed) if config.train is None else _from_train_and_dev(config, seed)
     _require_learnable(posts)
     return posts
+
+
+def _require_one_place(config: DataConfig) -> None:
+    """Raise a ConfigError for a setting that would be ignored."""
+    if config.train is None and config.dev is not None:
+        raise ConfigError("Dev posts (--dev) go with --train: name the train posts by it, too.")
+    if config.train is not None and config.root is not None:
+        raise ConfigError("The posts are named by --train and by --root: leave out one of them.")
+    if config.train is not None and config.splits is not None:
+        raise ConfigError("Lists of ids (--splits) go with --root: leave out --train or --splits.")
 
 
 def _from_root(config: DataConfig, seed: int) -> TrainingPosts:

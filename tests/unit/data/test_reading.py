@@ -105,3 +105,17 @@ def test_a_file_of_one_part_that_says_another_is_told(split, tmp_path, caplog):
     (warning,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
     assert f"given by --{split}, so all of its posts are" in warning
     assert "3 of the split test" in warning
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (("root", "dev"), "go with --train"),
+        (("train", "root"), "by --train and by --root"),
+        (("train", "splits"), "go with --root"),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_refused(tmp_path, named, message):
+    path = write(tmp_path / "posts.csv", 40)
+    with pytest.raises(ConfigError, match=message):
+        read_training_posts(settings(**dict.fromkeys(named, str(path))), seed=0)
