@@ -1,7 +1,7 @@
 """Types that all layers share: posts, collections of them, and named choices."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -13,8 +13,15 @@ AttentionKind = Literal["sparsemax", "softmax"]
 CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 ContrastForm = Literal["corrected", "faithful"]
+LABEL = "label"
+"""Column of the predicted class in files of predictions."""
 PROBABILITY = "probability_"
 """Prefix of the columns of class probabilities in files of predictions."""
+
+
+def probability_columns(class_names: Iterable[str]) -> list[str]:
+    """Return the names of the columns of class probabilities."""
+    return [f"{PROBABILITY}{name}" for name in class_names]
 
 
 @dataclass(frozen=True, slots=True)

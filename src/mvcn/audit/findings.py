@@ -9,13 +9,13 @@ from typing import Any, Literal
 from mvcn.config import DataConfig
 from mvcn.data.images import describe_images_of
 from mvcn.data.reading import read_dataset
+from mvcn.data.split_names import SPLITS
 from mvcn.data.splits import id_files, posts_of_id_file
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, ImageFacts, Post
 
 MARK = "mvcn audit"
 """Near the beginning of every JSON file and page of an audit."""
-SPLITS = ("train", "dev", "test")
 ALL = "all"
 """Name of all posts together, as a split."""
 

@@ -38,13 +38,12 @@ from mvcn.data.table import (
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import ConfigError, DataError
 from mvcn.outputs import require_new_file, require_own_file
-from mvcn.types import PROBABILITY, Post, StoredImage
+from mvcn.types import LABEL, PROBABILITY, Post, StoredImage, probability_columns
 
 if TYPE_CHECKING:
     from mvcn.inference import JobSummary, Prediction
 
 LOGGER = logging.getLogger(__name__)
-LABEL = "label"
 PREDICTED = "predicted_"
 """Prefix of our columns where the table has one of the same name."""
 MIDNIGHT = " 00:00:00"
@@ -168,7 +167,7 @@ class PredictionTable:
         theirs = [] if self.kept is None else list(self.kept.columns)
         # A label of the table, whatever it is called, must not be taken for what was predicted.
         label = f"{PREDICTED}{LABEL}" if any(is_known(one, LABEL) for one in theirs) else LABEL
-        ours = [label, *(f"{PROBABILITY}{name}" for name in self.class_names)]
+        ours = [label, *probability_columns(self.class_names)]
         return [
             *(["id"] if self.adds_ids else []),
             *theirs,

@@ -194,8 +194,8 @@ def format_evaluation(evaluation: Evaluation) -> str:
     """Return a table for a terminal: metrics with intervals, classes, confusion matrix."""
     names = list(evaluation.per_class)
     matrix = zip(names, evaluation.confusion_matrix, strict=True)
-    blocks = [
-        [("", "value", f"{INTERVAL_PERCENT} % interval"), *_metric_rows(evaluation)],
+    blocks: list[list[tuple[str, ...]]] = [
+        [("", "value", f"{INTERVAL_PERCENT} % interval"), *metric_rows(evaluation)],
         [("class", "precision", "recall", "F1", "posts"), *_class_rows(evaluation)],
         [("true \\ predicted", *names), *((name, *map(str, row)) for name, row in matrix)],
     ]
@@ -309,12 +309,14 @@ def _group_row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
     return name, str(evaluation.n), *(f"{score:.4f}" for score in scores)
 
 
-def _metric_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
+def metric_rows(evaluation: Evaluation, digits: int = 4) -> Iterable[tuple[str, str, str]]:
+    """Yield the title, the value and the interval of each metric, as text."""
     titles = METRIC_TITLES | {"f1_binary": f"F1 of '{list(evaluation.per_class)[-1]}'"}
     for metric, title in titles.items():
         value, ends = getattr(evaluation, metric), evaluation.intervals.get(metric)
         if value is not None:
-            yield title, f"{value:.4f}", f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
+            interval = " to ".join(f"{end:.{digits}f}" for end in ends or ())
+            yield title, f"{value:.{digits}f}", interval
 
 
 def _class_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:

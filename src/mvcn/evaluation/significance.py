@@ -10,11 +10,10 @@ from jaxtyping import Float, Int
 from scipy.stats import binomtest
 
 from mvcn.errors import MvcnError
-from mvcn.evaluation.metrics import INTERVAL_PERCENT, Metric
+from mvcn.evaluation.metrics import BOOTSTRAP_SEED, INTERVAL_PERCENT, Metric
 
 RESAMPLES = 5_000
 RESAMPLES_AT_ONCE = 500
-BOOTSTRAP_SEED = 0
 MAX_EXACT_SEEDS = 20
 """All 2 ** 20 assignments of signs are tried."""
 MAX_EXACT_CHOICES = 2**20

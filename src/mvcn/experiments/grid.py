@@ -14,12 +14,11 @@ from mvcn.config import DataConfig, RunConfig, read_recipe
 from mvcn.data.images import describe_images_of
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.reading import read_dataset, read_training_posts
-from mvcn.data.splits import SPLITS_FILE, k_folds, write_splits
+from mvcn.data.splits import MIN_FOLDS, SPLITS_FILE, k_folds, write_splits
 from mvcn.errors import ConfigError, MvcnError
 from mvcn.files import write_json
 from mvcn.settings import read_named
 
-MIN_FOLDS = 2
 KEYS = ("name", "recipe", "data", "seeds", "folds", "variants")
 FORMER_VARIANT, FORMER_VARIANTS = "row", "rows"
 """Keys of a variant and of all variants in files of earlier versions."""

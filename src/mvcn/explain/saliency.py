@@ -23,6 +23,7 @@ from mvcn.nn.fusion import TextGuidedFusion
 
 Method = Literal["attention", "gradient", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
+DEFAULT_METHOD: Method = "occlusion"
 
 VARIANTS_AT_ONCE = 64
 OF_ONE_TEXT = ("input_ids", "attention_mask", "text_mask", "text_states")

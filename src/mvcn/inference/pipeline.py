@@ -25,12 +25,12 @@ from mvcn.inference.classifier import Classifier, find_model
 from mvcn.inputs.attributes import SAVED_FOLDER
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
+from mvcn.training.model_card import TASK
 from mvcn.training.run_folder import Run
 from mvcn.types import BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
 
-TASK = "image-text-classification"
 POST_FIELDS = {"text", "image"}
 READS_ATTRIBUTES = {"attributes", "pairs"}
 """Those of `System.reads` that an attribute model finds."""

@@ -23,12 +23,12 @@ from mvcn.evaluation import (
     evaluate_groups,
     evaluate_predictions,
 )
-from mvcn.evaluation.metrics import METRIC_TITLES
+from mvcn.evaluation.metrics import METRIC_TITLES, metric_rows
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import measure_clusters, observe, space_of
 from mvcn.explain.post import Explanation, Word, explain
 from mvcn.explain.run import TrainedRun
-from mvcn.explain.saliency import Method
+from mvcn.explain.saliency import DEFAULT_METHOD
 from mvcn.inputs.batches import MODALITIES
 from mvcn.report.html import jpeg_address, png_address, write_page
 from mvcn.types import Post
@@ -36,7 +36,8 @@ from mvcn.types import Post
 MARK = "mvcn report"
 SHOWN_POSTS = 6
 """Of each group: the best, the worst, and those with doubtful labels."""
-METHOD: Method = "occlusion"
+DIGITS = 3
+"""Of the scores on the page."""
 THUMBNAIL_PX = 224
 NUM_LENGTHS = 3
 """Groups of posts by the length of their texts."""
@@ -75,7 +76,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "mark": MARK,
         "title": f"Report on {run.folder.resolve().name}",
         "evaluation": evaluation,
-        "metrics": _metric_rows(evaluation),
+        "metrics": list(metric_rows(evaluation, DIGITS)),
         "confusion": _confusion(evaluation),
         "reliability": reliability(probabilities, labels),
         "temperature": run.model.config.temperature,
@@ -113,7 +114,9 @@ def _explained_posts(
 def _cards(run: TrainedRun, positions: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return position of a dev post -> its card."""
     posts = run.encode([run.dev.posts[i] for i in positions])
-    found = explain(run.model, run.processor, posts, METHOD, run.train_space, run.train.posts)
+    found = explain(
+        run.model, run.processor, posts, DEFAULT_METHOD, run.train_space, run.train.posts
+    )
     return {i: _card(one) for i, one in zip(positions, found, strict=True)}
 
 
@@ -144,15 +147,6 @@ def _pictures(explanation: Explanation) -> tuple[str, str]:
         return "", ""
     picture = open_thumbnail(explanation.post.image, THUMBNAIL_PX)
     return jpeg_address(picture), jpeg_address(heat_map(picture, explanation.saliency))
-
-
-def _metric_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    rows = []
-    for name, title in METRIC_TITLES.items():
-        value, ends = getattr(evaluation, name), evaluation.intervals.get(name)
-        if value is not None:
-            rows.append((title, f"{value:.3f}", "{:.3f} to {:.3f}".format(*ends) if ends else ""))
-    return rows
 
 
 def _confusion(evaluation: Evaluation) -> list[tuple[str, list[tuple[int, float]]]]:

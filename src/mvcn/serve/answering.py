@@ -19,7 +19,7 @@ from mvcn.data.image_references import DecodedImage
 from mvcn.errors import DataError
 from mvcn.explain.figures import draw_heat_map
 from mvcn.explain.post import Explanation, explain
-from mvcn.explain.saliency import Method
+from mvcn.explain.saliency import DEFAULT_METHOD
 from mvcn.inference import Backend, Classifier, Prediction
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models.classification import MvcnForClassification
@@ -30,7 +30,6 @@ from mvcn.serve.requests import FORM, JSON, parse_json, parse_one
 from mvcn.training.run_folder import CARD_FILE, RECORDED_PACKAGES, Run
 from mvcn.types import BadImagePolicy, Post
 
-METHOD: Method = "occlusion"
 WARM_UP = Post("warm-up", "warm-up", DecodedImage(Image.new("RGB", (8, 8))))
 LOG = logging.getLogger("mvcn.serve")
 Result = TypeVar("Result")
@@ -111,7 +110,7 @@ class ServedRun:
         encoder = PostEncoder.for_prediction(
             self._model.config.network, processor, self.classifier.attribute_model
         )
-        (found,) = explain(self._model, processor, encoder.encode([post]), METHOD)
+        (found,) = explain(self._model, processor, encoder.encode([post]), DEFAULT_METHOD)
         return ExplainedPost(prediction, found, draw_heat_map(found))
 
 

@@ -19,7 +19,8 @@ from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from mvcn.serve.answering import METHOD, WHY_NOT, Answering, ExplainedPost, ServedRun
+from mvcn.explain.saliency import DEFAULT_METHOD
+from mvcn.serve.answering import WHY_NOT, Answering, ExplainedPost, ServedRun
 from mvcn.serve.limits import Limits, RequestError
 from mvcn.serve.monitoring import STATIC, Monitored, error_answer
 from mvcn.serve.requests import FORM, JSON, PostsBody
@@ -295,7 +296,7 @@ def _explanation(found: ExplainedPost) -> ExplanationAnswer:
         prediction=PredictionAnswer.model_validate(found.prediction),
         words=[WordAnswer(word=word.text, weight=word.saliency) for word in words],
         image_map=None if found.heat_map is None else base64.b64encode(found.heat_map).decode(),
-        method=METHOD,
+        method=DEFAULT_METHOD,
     )
 
 

@@ -27,7 +27,7 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
 from mvcn.training.model_card import model_card
-from mvcn.types import PROBABILITY, Post
+from mvcn.types import PROBABILITY, Post, probability_columns
 
 KIND = "run"
 CONFIG_FILE = "config.yaml"
@@ -246,7 +246,7 @@ def write_dev_predictions(
     """Write label, prediction and probabilities of each dev post."""
     with atomic_write(folder / DEV_PREDICTIONS_FILE) as file:
         writer = csv.writer(file)
-        columns = [f"{PROBABILITY}{name}" for name in class_names]
+        columns = probability_columns(class_names)
         writer.writerow(["id", "label", "predicted", *columns])
         for post, row in zip(posts, probabilities, strict=True):
             writer.writerow([post.id, post.label, class_names[row.argmax()], *row.tolist()])

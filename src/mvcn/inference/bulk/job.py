@@ -29,7 +29,6 @@ from mvcn.inference.bulk.shards import (
 )
 from mvcn.inference.bulk.workers import (
     ERROR_SCHEMA,
-    LABEL,
     Initializer,
     Outcome,
     Scoring,
@@ -47,7 +46,7 @@ from mvcn.outputs import (
     require_same_settings,
 )
 from mvcn.training import run_folder
-from mvcn.types import PROBABILITY
+from mvcn.types import LABEL, PROBABILITY
 
 EngineName = Literal["local", "ray"]
 Engine: TypeAlias = Callable[

@@ -27,13 +27,12 @@ from mvcn.inference.bulk.shards import (
 )
 from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.inference.onnx import Backend
-from mvcn.types import PROBABILITY, Post
+from mvcn.types import LABEL, Post, probability_columns
 from mvcn.workers import worker_pool
 
 PLACE = (pa.field("file", pa.string()), pa.field("row", pa.int64()), pa.field("id", pa.string()))
 """Where a row comes from: the input file, the row's number in it (1 is the first), and its id."""
 ERROR_SCHEMA = pa.schema([*PLACE, pa.field("reason", pa.string())])
-LABEL = "label"
 Initializer: TypeAlias = Callable[[], None]
 RAY_ADDRESS = "RAY_ADDRESS"
 """Environment variable that names a cluster; without it, Ray works on this machine."""
@@ -162,7 +161,7 @@ class ShardScorer:
             for name in self._scoring.keep
         ]
         names = self._classifier.class_names
-        scores = [pa.field(f"{PROBABILITY}{name}", pa.float32()) for name in names]
+        scores = [pa.field(name, pa.float32()) for name in probability_columns(names)]
         return pa.schema([*PLACE, *kept, pa.field(LABEL, pa.string()), *scores])
 
     def _predictions(
