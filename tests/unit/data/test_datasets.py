@@ -16,6 +16,7 @@ from mvcn.data.datasets.hfm import FILTERED_WORDS
 from mvcn.data.images import image_digest, read_image
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import BadImageError, ConfigError, DataError, MvcnError
+from tests.unit.data.written_files import write
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
 needs_hfm = pytest.mark.skipif(not (REAL / "HFM").is_dir(), reason="no real HFM beside us")
@@ -23,14 +24,6 @@ needs_mvsa = pytest.mark.skipif(
     not (REAL / "MVSA_Single").is_dir(), reason="no real MVSA-Single beside us"
 )
 POLARITIES = ("positive", "neutral", "negative")
-
-
-def write(folder, files):
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
 
 
 def multiple(rows):

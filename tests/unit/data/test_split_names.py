@@ -14,6 +14,7 @@ from mvcn.data.prepare import prepare
 from mvcn.data.reading import read_all, read_posts, read_training_posts
 from mvcn.data.split_names import WORDS, group_by_split, split_of
 from mvcn.errors import DataError
+from tests.unit.data.written_files import write
 
 USUAL = {
     "train": "train training train_set training_set Training-Set TRAIN train-00000-of-00001",
@@ -85,14 +86,6 @@ def test_pieces_of_one_part_are_joined_and_named(caplog):
 def test_two_names_that_may_be_copies_are_refused(one, other):
     with pytest.raises(DataError, match=f"here has the splits '{one}' and '{other}', which both"):
         grouped(one, "test_seen", other)
-
-
-def write(folder, files):
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
 
 
 def save_hugging_face(folder, sizes, **columns):

@@ -6,14 +6,7 @@ import pytest
 
 from mvcn.data.datasets import read_corpus
 from mvcn.errors import DataError
-
-
-def write(folder, files):
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
+from tests.unit.data.written_files import write
 
 
 def read(folder):
