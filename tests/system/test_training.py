@@ -22,7 +22,7 @@ from mvcn.errors import BadImageError, RunError
 from mvcn.explain.run import TrainedRun
 from mvcn.inference import Classifier
 from mvcn.training import run as training_run
-from mvcn.training.prefill import QueuePrefill
+from mvcn.training.callbacks import QueuePrefill
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 from mvcn.training.trainer import MvcnTrainer

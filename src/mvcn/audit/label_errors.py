@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 
 from mvcn.audit.findings import AuditedPosts, Example, Finding
 from mvcn.config import ModelConfig
-from mvcn.data.labels import label_ids
 from mvcn.data.near_duplicates import duplicate_groups
+from mvcn.data.posts import label_ids
 from mvcn.encoders.tokens import freeze
 from mvcn.errors import DataError
 from mvcn.inputs import build_processor

@@ -1,9 +1,10 @@
-"""Posts checked before use: their types, and a fingerprint of many."""
+"""Posts checked before use: their types, the numbers of their labels, and a fingerprint."""
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from mvcn.data.formats.rows import is_missing
 from mvcn.data.image_references import image_reference
@@ -12,6 +13,8 @@ from mvcn.errors import DataError
 from mvcn.types import Post
 
 LOGGER = logging.getLogger(__name__)
+NO_LABEL = -1
+LabelField = Literal["label", "text_label", "image_label"]
 
 
 def check_posts(posts: Iterable[Post]) -> list[Post]:
@@ -66,6 +69,27 @@ def check_text(text: object) -> str:
     return str(text)  # not a subclass such as numpy.str_
 
 
+def label_ids(
+    posts: Sequence[Post], class_names: Sequence[str], field: LabelField = "label"
+) -> list[int]:
+    """Return the class number of each post's label, -1 where it has none.
+
+    Args:
+        posts: Posts.
+        class_names: Classes in the order of their numbers, from 0.
+        field: Which label of a post.
+
+    Raises:
+        DataError: A label is not among the classes; names the post.
+    """
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(class_names)}
+    numbers[None] = NO_LABEL
+    for post in posts:
+        if getattr(post, field) not in numbers:
+            raise _unknown_label(post, class_names, field)
+    return [numbers[getattr(post, field)] for post in posts]
+
+
 def fingerprint(posts: Iterable[Post]) -> str:
     """Return a digest of the posts' ids, texts and labels, in order.
 
@@ -95,3 +119,13 @@ def _checked(post: Post) -> tuple[Post, int]:
     count = sum(one.num_replaced for one in texts)
     attributes = tuple(word.text for word in words)
     return replace(post, text=complete.text, image=image, attributes=attributes), count
+
+
+def _unknown_label(post: Post, class_names: Sequence[str], field: LabelField) -> DataError:
+    label = getattr(post, field)
+    alike = [name for name in class_names if name.casefold() == label.casefold()]
+    hint = f", so write it as '{alike[0]}', or join labels by --normalize-labels" if alike else ""
+    return DataError(
+        f"Post {post.id} has the {field.replace('_', ' ')} '{label}', which the model does not "
+        f"know: its classes are {', '.join(class_names)}{hint}."
+    )

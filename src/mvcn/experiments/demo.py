@@ -22,7 +22,7 @@ from transformers import set_seed
 
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.datasets.mvsa import merge_labels
-from mvcn.data.labels import label_ids
+from mvcn.data.posts import label_ids
 from mvcn.data.synthetic import (
     CELL_PX,
     GRID_CELLS,

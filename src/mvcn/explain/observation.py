@@ -11,7 +11,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from torch import Tensor
 
-from mvcn.data.labels import label_ids
+from mvcn.data.posts import label_ids
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import MvcnOutput, probabilities

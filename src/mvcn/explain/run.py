@@ -12,8 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from mvcn.data.labels import label_ids
-from mvcn.data.posts import fingerprint
+from mvcn.data.posts import fingerprint, label_ids
 from mvcn.errors import DataError
 from mvcn.explain.figures import draw_attention, draw_maps, draw_post
 from mvcn.explain.observation import (

@@ -19,8 +19,7 @@ from jaxtyping import Float
 
 from mvcn.data.bad_images import REMEDIES, require_content, require_images, require_policy
 from mvcn.data.image_references import GivenImage, image_reference
-from mvcn.data.labels import label_ids
-from mvcn.data.posts import check_posts, check_text, each_post
+from mvcn.data.posts import check_posts, check_text, each_post, label_ids
 from mvcn.errors import BadImageError, DataError, RunError, reason_of
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.files import require_allowed

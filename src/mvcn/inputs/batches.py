@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from mvcn.data.bad_images import BOTH, UsablePosts, by_id, usable_posts
-from mvcn.data.labels import NO_LABEL, LabelField, label_ids
+from mvcn.data.posts import NO_LABEL, LabelField, label_ids
 from mvcn.data.text import has_text
 from mvcn.inputs.attributes import SAVED_FOLDER, AttributeCache, AttributeModel
 from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
+from mvcn.losses.objective import split_targets
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.image_attributes import pad_pieces, word_pieces
 from mvcn.models.registry import system
@@ -36,8 +37,6 @@ LABEL_FIELDS: dict[str, LabelField] = {
     "image_labels": "image_label",
 }
 TEACHER_FIELDS = ("teacher", "teacher_pairs")
-TARGET_FIELDS = (*LABEL_FIELDS, *TEACHER_FIELDS, "valid_mask")
-"""What a batch holds that is not for the model's eyes; only the labels are always there."""
 
 
 class PostEncoder:
@@ -120,7 +119,7 @@ class PostEncoder:
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return a batch of encoded posts, texts padded to its longest.
 
-        It holds the model's inputs, and targets by the names of `TARGET_FIELDS`.
+        It holds the model's inputs, and targets by the names of `Targets`.
         """
         token_ids = [row["input_ids"] for row in rows]
         texts = self.processor.pad(token_ids)
@@ -205,8 +204,8 @@ class EncodedPosts(Dataset[dict[str, Any]]):
 
     def inputs(self, positions: Sequence[int]) -> dict[str, Tensor]:
         """Return a batch of some posts without targets: the model's inputs."""
-        batch = self.collate([self.rows[position] for position in positions])
-        return {name: value for name, value in batch.items() if name not in TARGET_FIELDS}
+        inputs, _ = split_targets(self.collate([self.rows[position] for position in positions]))
+        return inputs
 
     @property
     def labels(self) -> Int[np.ndarray, " batch"]:

@@ -1,7 +1,7 @@
 """The training objective: a weighted sum of named terms, and the centroids that they need."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,12 @@ class Targets(NamedTuple):
     """Probabilities of a teacher for the pairs of text label and image label."""
     valid_mask: Bool[Tensor, " batch"] | None = None
     """False for a post that only pads the batch of a process; by default all are valid."""
+
+
+def split_targets(batch: Mapping[str, Any]) -> tuple[dict[str, Any], Targets]:
+    """Split a batch into the inputs of the model and the targets of the objective."""
+    targets = Targets(**{name: batch[name] for name in Targets._fields if name in batch})
+    return {name: batch[name] for name in batch if name not in Targets._fields}, targets
 
 
 @runtime_checkable

@@ -27,10 +27,15 @@ from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
 from mvcn.training.arguments import check_compatibility, check_modality, training_arguments
-from mvcn.training.callbacks import EpochLines, WeightAverage
+from mvcn.training.callbacks import (
+    AUXILIARY_FOLDER,
+    EpochLines,
+    QueuePrefill,
+    WeightAverage,
+    load_auxiliary,
+)
 from mvcn.training.checkpoints import choose_checkpoint, writing
 from mvcn.training.distributed import together
-from mvcn.training.prefill import AUXILIARY_FOLDER, QueuePrefill, load_auxiliary
 from mvcn.training.run_folder import Run
 from mvcn.training.trainer import DevEvaluation, MvcnTrainer
 

@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from tqdm import tqdm
 
-from mvcn.data.labels import NO_LABEL
 from mvcn.data.near_duplicates import duplicate_groups
+from mvcn.data.posts import NO_LABEL
 from mvcn.data.splits import group_folds
 from mvcn.encoders.tokens import upper_text_tokens
 from mvcn.inputs.batches import EncodedPosts

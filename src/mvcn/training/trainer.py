@@ -26,9 +26,9 @@ from mvcn.evaluation import (
     evaluate_predictions,
 )
 from mvcn.files import save_tensors
-from mvcn.inputs.batches import TARGET_FIELDS, EncodedPosts, LengthBuckets
+from mvcn.inputs.batches import EncodedPosts, LengthBuckets
 from mvcn.losses.distributed import num_processes
-from mvcn.losses.objective import Objective, Targets
+from mvcn.losses.objective import Objective, Targets, split_targets
 from mvcn.models.network import probabilities
 from mvcn.training.callbacks import WeightAverage
 from mvcn.training.checkpoints import advice_after_failed_write, mark_complete, writing
@@ -53,12 +53,6 @@ class DevEvaluation:
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
     """Evaluation per group of `MODALITIES`; empty if all posts are in one group."""
-
-
-def split_targets(batch: Mapping[str, Any]) -> tuple[dict[str, Any], Targets]:
-    """Split a batch into the inputs of the model and the targets of the objective."""
-    targets = Targets(**{name: batch[name] for name in TARGET_FIELDS if name in batch})
-    return {key: value for key, value in batch.items() if key not in TARGET_FIELDS}, targets
 
 
 class TermTrainer(Trainer):

@@ -1,4 +1,4 @@
-"""Posts of programs: what is missing, of a subclass, half a character, or of another type."""
+"""Posts of programs: types that are missing or odd, and the numbers of their labels."""
 
 import dataclasses
 import logging
@@ -8,9 +8,18 @@ import numpy as np
 import pandas
 import pytest
 
-from mvcn.data.posts import check_posts, check_text, each_post, fingerprint
+from mvcn.data.posts import (
+    NO_LABEL,
+    check_posts,
+    check_text,
+    each_post,
+    fingerprint,
+    label_ids,
+)
 from mvcn.errors import DataError
 from mvcn.types import Post
+
+CLASSES = ("bad", "fair", "good")
 
 
 def given_post(post_id, text, image=None):
@@ -61,3 +70,33 @@ def test_the_fingerprint_is_that_of_ids_texts_and_labels_in_order():
     ]
     others = [[posts[0], post] for post in changed] + [posts[::-1], posts[:1]]
     assert len({usual, *map(fingerprint, others)}) == 1 + len(others)
+
+
+def test_a_number_is_the_place_among_the_classes():
+    posts = [Post("1", "x", None, "good", "bad", "fair"), Post("2", "y", None)]
+    fields = ("label", "text_label", "image_label")
+    assert [label_ids(posts, CLASSES, field) for field in fields] == [
+        [2, NO_LABEL],
+        [0, NO_LABEL],
+        [1, NO_LABEL],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "field"),
+    [
+        (("odd", None, None), "label"),
+        (("bad", "odd", None), "text_label"),
+        (("bad", None, "odd"), "image_label"),
+    ],
+)
+def test_an_unknown_label_names_its_post(labels, field):
+    posts = [Post("1", "x", None, "bad"), Post("post-7", "x", None, *labels)]
+    which = field.replace("_", " ")
+    with pytest.raises(DataError, match=rf"Post post-7 has the {which} 'odd'.*bad, fair, good"):
+        label_ids(posts, CLASSES, field)
+
+
+def test_a_label_in_another_case_is_told_how_to_be_written():
+    with pytest.raises(DataError, match=r"write it as 'good', or join labels by --normalize-la"):
+        label_ids([Post("1", "x", None, "Good")], CLASSES)

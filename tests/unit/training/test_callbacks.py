@@ -53,7 +53,7 @@ def test_average_is_the_weighted_sum_of_all_steps(model):
     assert torch.equal(model[1].weight, seen[-1])
 
 
-def test_training_goes_on_as_if_it_had_not_been_judged(model):
+def test_training_continues_as_if_it_had_not_been_evaluated(model):
     average = WeightAverage(model, decay=0.9)
     train(model, average)
     before = weights_of(model)

@@ -12,7 +12,7 @@ from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.losses import Objective
 from mvcn.models import build_model
-from mvcn.training.prefill import QueuePrefill, load_auxiliary
+from mvcn.training.callbacks import QueuePrefill, load_auxiliary
 from mvcn.training.run_folder import Run
 
 CLASSES = ("negative", "neutral", "positive")
