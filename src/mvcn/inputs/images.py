@@ -26,7 +26,6 @@ from transformers import PreTrainedModel
 from mvcn.data.images import (
     Warn,
     image_digest,
-    open_image,
     prefetch,
     warn_of_truncated_images,
 )
@@ -75,7 +74,7 @@ class ImagePixels:
 
     def __getitem__(self, image: ImageReference) -> Float[Tensor, "channel height width"]:
         """Return the pixels of an image as the processor returns them."""
-        return self._kept[image] if self._keep else _encode(image, self._processor, None)
+        return self._kept[image] if self._keep else self._processor.read_image(image, None)
 
     def blank(self) -> Float[Tensor, "channel height width"]:
         """Return an image of zeros."""
@@ -255,17 +254,12 @@ class FeatureCache:
             self._rows.update((digest, (array, row)) for row, digest in enumerate(digests))
 
 
-def _encode(image: ImageReference, processor: MvcnProcessor, warn: Warn | None) -> Tensor:
-    shown = open_image(image, processor.image_size_px, warn)
-    return processor.encode_images([shown])["pixel_values"][0]
-
-
 def _pixels_or_reason(
     image: ImageReference, processor: MvcnProcessor, warn: Warn | None
 ) -> Tensor | str:
     """Return the pixels of an image, or why it cannot be read."""
     try:
-        return _encode(image, processor, warn)
+        return processor.read_image(image, warn)
     except BadImageError as error:
         return str(error)
 

@@ -21,10 +21,12 @@ from transformers import (
 from transformers.models.vit import ViTImageProcessorPil
 
 from mvcn.config import ModelConfig
+from mvcn.data.images import Warn, open_image
 from mvcn.data.text import ODD_WHITESPACE, has_text
 from mvcn.encoders.loading import IMAGE_BACKEND, load_image_processor, load_tokenizer
 from mvcn.encoders.tokens import most_tokens
 from mvcn.models import MvcnConfig, require_tokens
+from mvcn.types import ImageReference
 
 LOG = logging.getLogger(__name__)
 GREY_LEVELS = 256
@@ -133,6 +135,17 @@ class MvcnProcessor(ProcessorMixin):
             ),
         }
 
+    def read_image(
+        self, image: ImageReference, warn: Warn | None
+    ) -> Float[torch.Tensor, "channel height width"]:
+        """Return the pixels of an image that is decoded no larger than the model needs.
+
+        Raises:
+            BadImageError: As `open_image` raises it, which also calls `warn`.
+        """
+        decoded = open_image(image, self.image_size_px, warn)
+        return self.encode_images([decoded])["pixel_values"][0]
+
     def encode_images(self, images: Sequence[Image.Image | None]) -> dict[str, torch.Tensor]:
         """Return ``pixel_values`` (zeros where there is no image) and ``image_mask``."""
         mask = np.array([image is not None for image in images])
@@ -145,7 +158,7 @@ class MvcnProcessor(ProcessorMixin):
     @cached_property
     def _pixels(self) -> Callable[[Image.Image], Float[np.ndarray, "channel height width"]]:
         """What turns an image into the values that the image encoder reads."""
-        if ResizedPixels.can_stand_in(self.image_processor):
+        if ResizedPixels.supports(self.image_processor):
             return ResizedPixels(self.image_processor)
         return self._processed
 
@@ -167,13 +180,13 @@ class MvcnProcessor(ProcessorMixin):
 
 
 class ResizedPixels:
-    """Does what an image processor does that resizes, scales and shifts, and gives the same bits.
+    """A faster image processor that resizes, scales and shifts, with the same bits as a result.
 
-    What it makes of a resized image's grey level depends on the level and the channel alone. So it
-    is asked once, for all levels, and an image takes one look into that table.
+    After resizing, a value depends only on the grey level and the channel. So the given processor
+    is called once, for all levels, and images are looked up in that table.
 
     Args:
-        image_processor: One for which `can_stand_in` is true.
+        image_processor: One that `supports` accepts.
     """
 
     def __init__(self, image_processor: Any) -> None:
@@ -184,8 +197,8 @@ class ResizedPixels:
         self._resample = image_processor.resample
 
     @staticmethod
-    def can_stand_in(image_processor: Any) -> bool:
-        """Tell whether an image processor does nothing else."""
+    def supports(image_processor: Any) -> bool:
+        """Return whether an image processor only resizes to a fixed size, scales and shifts."""
         return (
             type(image_processor) is ViTImageProcessorPil
             and bool(image_processor.do_resize)
