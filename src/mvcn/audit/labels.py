@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mvcn.audit.findings import ALL, AuditedPosts, Example, Finding, Severity
+from mvcn.data.datasets.mvsa import CONTRADICTORY
 from mvcn.data.text import ODD_WHITESPACE
 
 MAX_CLASS_RATIO = 3.0
@@ -19,7 +20,6 @@ SHIFT_P_VALUE = 0.001
 """Random splits have a smaller p-value in one of a thousand datasets."""
 ORDER_Z = -6.0
 """z-score of the number of runs; one of 1e9 shuffles has a lower one."""
-CONTRADICTORY = "contradictory"
 WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
 WHITESPACE = "leading, trailing or repeated whitespace"
 """Listed like a word: it may show that something was removed from the text."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 from PIL import Image, ImageFile
 
-from mvcn.data.formats.rows import Row, is_missing
+from mvcn.data.formats.rows import Row, is_missing, kind_of_cell
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import ADDRESS
 from mvcn.types import ImageReference, StoredImage
@@ -43,7 +43,6 @@ FILE_ADDRESS = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
 NO_IMAGE = frozenset(("\\N", "NaN", "nan", "<NA>", "#N/A", "NULL", "null", "None"))
 """What programs write into an empty cell."""
 PYTHON_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
-KINDS_OF_CELLS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number"}
 MAX_PATH_CHARACTERS = 4096
 
 DATA_URL = re.compile(
@@ -258,13 +257,11 @@ def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageReference | N
 
 
 def _unusable_cell(cell: Any, where: str) -> UnreadableImage:
+    kind, hint = kind_of_cell(cell), ", not a path, base64 text or bytes"
     if isinstance(cell, Mapping):
-        kind, hint = "an object", " without 'path' and 'bytes': give one of them"
+        hint = " without 'path' and 'bytes': give one of them"
     elif isinstance(cell, list):
-        kind, hint = "a list", f" of {len(cell)} images: keep one"
-    else:
-        kind = KINDS_OF_CELLS.get(type(cell), f"of the type {type(cell).__name__}")
-        hint = ", not a path, base64 text or bytes"
+        hint = f" of {len(cell)} images: keep one"
     return UnreadableImage(kind, f"{where}: the image is {kind}{hint}.")
 
 

@@ -114,7 +114,7 @@ def test_a_list_of_one_image_is_that_image(read, png, tmp_path):
     [
         ('["a.png", "b.png"]', r"row 1.*the image is a list of 2 images: keep one\.$"),
         ("7", "the image is a number, not a path"),
-        ("7.5", "the image is a number, not a path"),
+        ("7.5", "the image is a number with a fraction, not a path"),
         ("true", "the image is true or false, not a path"),
         ('"https://a.b/c.png"', "'https://a.b/c.png' is a web address"),
         ('"file:///etc/hosts"', "'/etc/hosts' is outside of"),

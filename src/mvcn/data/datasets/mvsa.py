@@ -23,6 +23,7 @@ UTF_8, UTF_16, OTHER_ENCODING = "utf-8", "utf-16", "gb18030"
 REPLACEMENT = "\ufffd"
 
 CONTRADICTORY = "contradictory"
+"""Reason for removed posts: text and image are positive and negative, so no label follows."""
 NO_MAJORITY = "without a majority"
 
 Annotation = tuple[str, str]

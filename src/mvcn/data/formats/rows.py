@@ -45,8 +45,8 @@ INEXACT_NUMBER = re.compile(r"[+-]?\d+[.,]\d+[eE]\+?\d+")
 """A long integer as written by spreadsheets, with most digits lost."""
 WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 """An integer as written by programs if its column has an empty cell."""
-KINDS_OF_CELLS = {
-    dict: "an object",
+KINDS_OF_CELLS: dict[type, str] = {
+    Mapping: "an object",
     list: "a list",
     float: "a number with a fraction",
     bool: "true or false",
@@ -190,7 +190,7 @@ def id_of_cell(cell: Any, row: Row) -> str:
         )
     if isinstance(value, str) and value.strip():
         return value.strip()
-    what = _kind_of(cell) if value is not None and type(cell) is not str else "empty"
+    what = kind_of_cell(cell) if value is not None and type(cell) is not str else "empty"
     raise DataError(f"{row.where}: 'id' is {what}: make it text or a whole number.")
 
 
@@ -200,7 +200,7 @@ def text_of_cell(cell: Any, row: Row) -> str:
         return cell
     if _plain(cell) is None:
         return ""
-    raise DataError(f"{row.where}: 'text' is {_kind_of(cell)}, but must be text.")
+    raise DataError(f"{row.where}: 'text' is {kind_of_cell(cell)}, but must be text.")
 
 
 def label_of_cell(cell: Any, column: str, row: Row, *, normalize: bool) -> str | None:
@@ -223,8 +223,14 @@ def label_of_cell(cell: Any, column: str, row: Row, *, normalize: bool) -> str |
         _require_name(name, column, row)
         return (" ".join(name.split()).lower() if normalize else name) or None
     raise DataError(
-        f"{row.where}: '{column}' is {_kind_of(cell)}, but must be text or a whole number."
+        f"{row.where}: '{column}' is {kind_of_cell(cell)}, but must be text or a whole number."
     )
+
+
+def kind_of_cell(cell: Any) -> str:
+    """Return what a cell of the wrong type is called in an error."""
+    kinds = (kind for of_type, kind in KINDS_OF_CELLS.items() if isinstance(cell, of_type))
+    return next(kinds, f"of the type {type(cell).__name__}")
 
 
 def words_of_cell(cell: Any, row: Row) -> tuple[str, ...]:
@@ -310,8 +316,3 @@ def _has_hidden_characters(label: str) -> bool:
         return False
     kinds = [unicodedata.category(character) for character in label]
     return not {"Cc", "Zl", "Zp"}.isdisjoint(kinds) or "Cf" in (kinds[0], kinds[-1])
-
-
-def _kind_of(cell: Any) -> str:
-    kinds = (kind for of_type, kind in KINDS_OF_CELLS.items() if isinstance(cell, of_type))
-    return next(kinds, f"of the type {type(cell).__name__}")
