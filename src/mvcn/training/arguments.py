@@ -1,10 +1,10 @@
-"""Check the settings of a run and turn them into the arguments of the Trainer."""
+"""Check the settings of a run, and turn them into the Trainer's arguments and early stopping."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import TrainingArguments
+from transformers import EarlyStoppingCallback, TrainingArguments
 
 from mvcn.config import RunConfig, TrainingConfig
 from mvcn.errors import ConfigError, DataError
@@ -12,11 +12,12 @@ from mvcn.inputs.batches import LABEL_FIELDS
 from mvcn.models import MODELS, system
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.distributed import check_batch_size, join_processes, runs_on_cpu
-from mvcn.training.trainer import BEST_METRIC
 from mvcn.types import Post
 
 LOG = logging.getLogger(__name__)
 LOGS_PER_EPOCH = 10
+BEST_METRIC = "f1_weighted"
+"""Metric on the dev posts by which the epoch that the run saves is chosen."""
 SPECIAL_WEIGHTS = {"distillation_weight"}.union(
     *(model.objective_weights for model in MODELS.values())
 )
@@ -101,6 +102,11 @@ def training_arguments(config: TrainingConfig, output: Path) -> TrainingArgument
     )
     use_one_device(arguments)
     return arguments
+
+
+def early_stopping(config: TrainingConfig) -> EarlyStoppingCallback:
+    """Return what ends training after `patience` epochs without a new best `BEST_METRIC`."""
+    return EarlyStoppingCallback(config.patience)
 
 
 def use_one_device(arguments: TrainingArguments) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from mvcn.config import ObjectiveConfig, RunConfig
@@ -26,7 +26,12 @@ from mvcn.losses.objective import uses_queue
 from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
-from mvcn.training.arguments import check_compatibility, check_modality, training_arguments
+from mvcn.training.arguments import (
+    check_compatibility,
+    check_modality,
+    early_stopping,
+    training_arguments,
+)
 from mvcn.training.callbacks import (
     AUXILIARY_FOLDER,
     EpochLines,
@@ -222,7 +227,7 @@ def build_trainer(
         train_dataset=encoded["train"],
         eval_dataset=encoded["dev"],
         data_collator=encoded["train"].collate,
-        callbacks=[EarlyStoppingCallback(config.training.patience), *callbacks],
+        callbacks=[early_stopping(config.training), *callbacks],
     )
     if config.objective.prefill == "auxiliary-run":
         auxiliary = load_auxiliary(config.objective.prefill_run, model)

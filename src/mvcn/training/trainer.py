@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer with an objective outside the model; keeps the best epoch."""
+"""The Hugging Face Trainer with an objective outside the model."""
 
 import shutil
 from collections.abc import Mapping
@@ -30,6 +30,7 @@ from mvcn.inputs.batches import EncodedPosts, LengthBuckets
 from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective, Targets, split_targets
 from mvcn.models.network import probabilities
+from mvcn.training.arguments import BEST_METRIC
 from mvcn.training.callbacks import WeightAverage
 from mvcn.training.checkpoints import advice_after_failed_write, mark_complete, writing
 from mvcn.training.distributed import RankBatchSampler, RankCollator, seed_rank
@@ -37,8 +38,6 @@ from mvcn.training.distributed import RankBatchSampler, RankCollator, seed_rank
 OBJECTIVE_FILE = "objective.safetensors"
 RUNNING_WEIGHTS_FILE = "running.safetensors"
 KEPT_CHECKPOINTS = 2
-BEST_METRIC = "f1_weighted"
-"""Metric on the dev posts by which the epoch that the run saves is chosen."""
 HEADLINE_METRICS = ("accuracy", BEST_METRIC, "f1_macro", "expected_calibration_error")
 
 

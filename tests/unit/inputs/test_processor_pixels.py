@@ -30,7 +30,7 @@ def picture(width, height):
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_gives_the_bits_of_the_image_processor(name, size):
     processor, image = PROCESSORS[name], picture(*size)
-    assert ResizedPixels.can_stand_in(processor)
+    assert ResizedPixels.supports(processor)
     (expected,) = processor(image, return_tensors="np")["pixel_values"]
     np.testing.assert_array_equal(ResizedPixels(processor)(image), expected, strict=True)
 
@@ -45,4 +45,4 @@ def test_gives_the_bits_of_the_image_processor(name, size):
     ids=["crops", "does not resize", "keeps the proportions"],
 )
 def test_leaves_other_processors_alone(processor):
-    assert not ResizedPixels.can_stand_in(processor)
+    assert not ResizedPixels.supports(processor)
