@@ -36,7 +36,7 @@ def test_posts_get_a_picture_each_and_numbers(mvcn, run, dev_ids, tmp_path):
 
 def test_a_whole_run_gets_maps_clusters_and_a_test_of_its_explanations(mvcn, run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
-    options = ["--beside", other, "--sample", 3, "--method", "gradient"]
+    options = ["--compare-with", other, "--sample", 3, "--method", "gradient"]
     code, *_ = mvcn("explain", run, *options, "--output", tmp_path / "out")
     assert code == 0
     numbers = json.loads((tmp_path / "out/explanation.json").read_text())["runs"]
@@ -88,7 +88,7 @@ def test_mistakes_are_told_in_a_sentence(mvcn, fails, run, dev_ids, tmp_path):
     assert "--post" in fails("explain", run, "--root", tmp_path, *out)
     assert "the run itself" in fails("explain", run, "--beside", run, *out)
     shutil.rmtree(tmp_path / "out")
-    assert "--beside" in fails("explain", run, "--post", dev_ids[0], "--beside", run, *out)
+    assert "--compare-with" in fails("explain", run, "--post", dev_ids[0], "--beside", run, *out)
     (tmp_path / "letter").write_text("mine")
     assert "is a file" in fails("explain", run, "--output", tmp_path / "letter")
     (tmp_path / "full").mkdir()

@@ -38,9 +38,10 @@ def explain(
             help="How to find decisive parts of the image; occlusion is the most faithful."
         ),
     ] = "occlusion",
-    beside: Annotated[
-        Path | None, typer.Option(help="Run to compare with, such as one without the constraint.")
+    compare_with: Annotated[
+        Path | None, typer.Option(help="A second run, such as one without the constraint.")
     ] = None,
+    beside: Annotated[Path | None, typer.Option(hidden=True)] = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Dev posts on which the explanations are tested; 0 for none.")
     ] = 20,
@@ -50,8 +51,9 @@ def explain(
     from mvcn.explain import run as library
 
     set_up_process()
-    if post and beside is not None:
-        raise ConfigError("--beside is for maps of entire runs: omit --post.")
+    compare_with = compare_with or beside  # its earlier name
+    if post and compare_with is not None:
+        raise ConfigError("--compare-with is for maps of entire runs: omit --post.")
     if root is not None and not post:
         raise ConfigError("--root is for single posts: name them by --post.")
     opened = library.TrainedRun(run)
@@ -68,7 +70,7 @@ def explain(
         library.create_gallery_folder(output, overwrite=overwrite)
         library.explain_posts(opened, encoded, output, method, _space(opened))
     else:
-        other = None if beside is None else library.TrainedRun(beside)
+        other = None if compare_with is None else library.TrainedRun(compare_with)
         library.create_gallery_folder(output, overwrite=overwrite)
         library.explain_run(opened, output, other, sample)
     typer.echo(f"The pictures are in {output}, the numbers in {output / library.NUMBERS}.")
