@@ -205,7 +205,7 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path):
 @pytest.fixture(scope="module")
 def real_mvsa_single():
     if not REAL_MVSA_SINGLE.is_dir():
-        pytest.skip("no ../shared/data/MVSA_Single beside the repository")
+        pytest.skip("no ../shared/data/MVSA_Single next to the repository")
     return REAL_MVSA_SINGLE
 
 

@@ -167,7 +167,7 @@ def test_every_trainable_weight_gets_a_gradient(model, batch):
 
 
 @pytest.mark.parametrize("missing", [("image_mask",), ("image_mask", "text_mask")])
-def test_every_trainable_weight_takes_part_for_posts_that_lack_an_image(model, batch, missing):
+def test_every_trainable_weight_takes_part_for_posts_without_an_image(model, batch, missing):
     """Processes that share a training would wait for each other's gradients in vain."""
     output = model.train()(**batch | {name: torch.zeros(4).bool() for name in missing})
     parts = [output.logits, *(getattr(output, part) for part in FREE_OF_LOSS)]

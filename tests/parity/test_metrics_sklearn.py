@@ -61,7 +61,7 @@ def test_absent_classes_count_as_with_all_labels_given(present):
 
 
 def resampled_metrics(labels, predicted, num_classes, resamples):
-    """Draw posts with replacement and let scikit-learn judge each draw."""
+    """Draw posts with replacement and let scikit-learn evaluate each draw."""
     generator, n = np.random.default_rng(7), len(labels)
     settings = {"labels": range(num_classes), "zero_division": 0}
     rows = []

@@ -217,7 +217,7 @@ def test_splits_of_other_posts_are_refused(tmp_path):
     assert "made for other posts" in told
 
 
-def test_the_console_says_what_lacks_and_which_few_images_are_broken(tmp_path):
+def test_the_console_names_missing_parts_and_the_few_broken_images(tmp_path):
     rows = [("words", "none.png", "a"), ("more words", "", ""), ("", "", "b")]
     table = write_rows(tmp_path / "a.csv", rows, ("text", "image", "label"))
     output = run("--root", table).output

@@ -125,8 +125,8 @@ def test_its_runs_predict_like_any_other(demo):
     classifier = Classifier.from_pretrained(folder / "softmax")
     rows = np.array([list(p.probabilities.values()) for p in classifier.predict(posts)])
     labels = np.array([classifier.class_names.index(post.label) for post in posts])
-    judged = evaluate_predictions(rows, labels, classifier.class_names)
-    assert judged.accuracy == numbers["models"]["softmax"]["dev"]["accuracy"]
+    evaluated = evaluate_predictions(rows, labels, classifier.class_names)
+    assert evaluated.accuracy == numbers["models"]["softmax"]["dev"]["accuracy"]
 
 
 def test_refuses_another_demo_unless_told_to_replace_it(demo, plan):

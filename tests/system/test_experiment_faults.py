@@ -78,7 +78,7 @@ def test_a_cell_that_cannot_be_trained_is_named(experiment_file, tmp_path, fails
     assert "nothing.csv" in sentence
 
 
-def test_folds_judge_each_post_once_by_a_model_that_did_not_see_it(
+def test_folds_predict_each_post_once_by_a_model_that_did_not_see_it(
     experiment_file, posts_table, tmp_path, mvcn
 ):
     content = yaml.safe_load(experiment_file.read_text())

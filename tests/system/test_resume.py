@@ -79,7 +79,7 @@ def config(tiny_config):
 
 
 def train_watched(config, output, **options):
-    """Train, and return the objective's final state beside the report."""
+    """Train, and return the objective's final state and the metrics."""
     seen = {}
 
     class Watched(MvcnTrainer):

@@ -172,16 +172,16 @@ def options(source):
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_evaluation_gives_the_same_scores(kind, sources, mvcn, tiny_run, tmp_path):
-    judged = {}
+    evaluated = {}
     for one in (kind, "csv"):
         source, path = sources[one], tmp_path / f"{one}.json"
         code, _, errors = mvcn(
             "evaluate", tiny_run, "--root", source["root"], *options(source), "--json", path
         )
         assert code == 0, errors
-        judged[one] = json.loads(path.read_text())
-    assert judged[kind]["n"] == 16
-    assert judged[kind] == judged["csv"]
+        evaluated[one] = json.loads(path.read_text())
+    assert evaluated[kind]["n"] == 16
+    assert evaluated[kind] == evaluated["csv"]
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -77,7 +77,7 @@ def address(served):
 
 @contextmanager
 def running(app):
-    """Serve an application beside the tests."""
+    """Serve an application next to the tests."""
     with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None))
         thread = threading.Thread(target=server.run, args=([listener],))
@@ -246,7 +246,7 @@ def test_an_image_can_be_dropped_and_pasted(page, picture):
         expect(page.locator("#file-name")).to_have_text(f"{kind}.png")
 
 
-def test_an_example_fills_the_post_and_is_judged(page, served):
+def test_an_example_fills_the_post_and_is_classified(page, served):
     example = (
         page.get_by_role("listitem").filter(has_text="A wonderful morning").get_by_role("button")
     )
@@ -290,7 +290,7 @@ def test_what_is_wrong_is_said_where_it_is(page, picture, tmp_path):
         expect(page.locator("#chosen")).to_be_hidden()
 
 
-def test_a_damaged_image_is_named_and_the_text_judged_alone(page, served, tmp_path):
+def test_a_damaged_image_is_named_and_the_text_classified_alone(page, served, tmp_path):
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(b"\x89PNG and nothing else")
     predict(page, "a fine day", damaged)

@@ -237,7 +237,7 @@ def test_set_takes_the_last_of_equal_keys():
     assert config.training.epochs == 5
 
 
-def test_set_judges_its_assignments_together():
+def test_set_checks_its_assignments_together():
     config = RunConfig()
     config.set(["model.hidden_size=64", "model.num_heads=4"])
     assert config.model.hidden_size == 64

@@ -19,9 +19,9 @@ from mvcn.errors import BadImageError, ConfigError, DataError, MvcnError
 from tests.unit.data.written_files import write
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
-needs_hfm = pytest.mark.skipif(not (REAL / "HFM").is_dir(), reason="no real HFM beside us")
+needs_hfm = pytest.mark.skipif(not (REAL / "HFM").is_dir(), reason="no real HFM is there")
 needs_mvsa = pytest.mark.skipif(
-    not (REAL / "MVSA_Single").is_dir(), reason="no real MVSA-Single beside us"
+    not (REAL / "MVSA_Single").is_dir(), reason="no real MVSA-Single is there"
 )
 POLARITIES = ("positive", "neutral", "negative")
 
@@ -61,8 +61,8 @@ def test_multiple_takes_majorities_and_then_merges(tmp_path):
     found = {p.id: (p.text_label, p.image_label, p.label) for p in corpus.posts}
     assert found == {key: labels for key, labels in expected.items() if labels[2]}
     assert set(corpus.removed["contradictory"]) == {k for k, v in expected.items() if not v[2]}
-    lacking = {str(n) for n in annotated} - set(expected)
-    assert set(corpus.removed["without a majority"]) == lacking
+    left_out = {str(n) for n in annotated} - set(expected)
+    assert set(corpus.removed["without a majority"]) == left_out
 
 
 HFM = {
@@ -71,7 +71,7 @@ HFM = {
 }
 
 
-def test_hfm_takes_the_human_label_and_keeps_blanks(tmp_path):
+def test_hfm_takes_the_human_label_and_keeps_whitespace(tmp_path):
     lines = "['4', ' two  blanks ', 0, 1]\n[\"5\", \"it's\", 1, 0]\n"
     corpus = read_corpus("hfm", write(tmp_path, HFM | {"text/test2.txt": lines}))
     by_id = {post.id: (post.text, post.label, post.split) for post in corpus.posts}
@@ -172,7 +172,7 @@ def test_qmf_of_other_labels_keeps_them(tmp_path):
     ]
 
 
-def test_classes_are_folders_and_texts_are_beside_images(tmp_path):
+def test_classes_are_folders_and_texts_are_next_to_images(tmp_path):
     files = {"cat/b.png": b"", "cat/a.jpg": b"", "cat/a.txt": "a cät", "dog/c.PNG": b""}
     hidden = {".DS_Store": b"", "cat/.c.png": b"", "dog/.notes": b""}
     corpus = read_corpus("image-folder", write(tmp_path, files | hidden))

@@ -298,7 +298,7 @@ def test_no_spelling_leads_out_of_the_folder(pieces):
             assert ".." not in path.split("/")
 
 
-def test_a_file_beside_the_folder_is_never_read(tmp_path):
+def test_a_file_next_to_the_folder_is_never_read(tmp_path):
     """All that can be made of a few pieces, where every wrong turn would find the file."""
     root = tmp_path / "data"
     (root / "data").mkdir(parents=True)

@@ -210,7 +210,7 @@ def test_does_not_depend_on_the_hash_seed():
 @pytest.fixture(scope="module")
 def real_texts():
     if not REAL_MVSA_SINGLE.is_dir():
-        pytest.skip("no ../shared/data/MVSA_Single beside the repository")
+        pytest.skip("no ../shared/data/MVSA_Single next to the repository")
     return {post.id: post.text for post in read_mvsa_single(REAL_MVSA_SINGLE).posts}
 
 

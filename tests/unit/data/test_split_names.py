@@ -295,7 +295,7 @@ def test_json_that_is_no_list_of_posts_is_nobodys(tmp_path):
     assert read_corpus("clmlf-json", root).removed == {}
 
 
-def test_images_beside_the_folders_of_parts_are_named(tmp_path):
+def test_images_next_to_the_folders_of_splits_are_named(tmp_path):
     root = save_image_folder(tmp_path, {"train": 2})
     write(tmp_path, {"loose.PNG": b"", "readme.md": "", "old/deep/er.jpg": b"", ".git/a.png": b""})
     assert {p for ids in read_corpus("image-folder", root).removed.values() for p in ids} == {
@@ -304,7 +304,7 @@ def test_images_beside_the_folders_of_parts_are_named(tmp_path):
     }
 
 
-def test_a_table_beside_the_folders_of_parts_is_refused(tmp_path):
+def test_a_table_next_to_the_folders_of_splits_is_refused(tmp_path):
     root = save_image_folder(tmp_path, {"train": 2})
     write(tmp_path, {"metadata.csv": "file_name,text\ntrain/a/0.png,words\n"})
     with pytest.raises(DataError, match=r"metadata\.csv next to the folders of its splits"):

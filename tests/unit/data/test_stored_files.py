@@ -78,7 +78,7 @@ def test_two_file_systems_are_two_jobs(tree):
         found(tree / "x", "mock:///posts")
 
 
-def test_images_beside_files_of_another_file_system_stay_in_their_folder(tree):
+def test_images_next_to_files_of_another_file_system_stay_in_their_folder(tree):
     place = StoredImageFolder(_in_memory({"posts/images/a.png": b"abc"}), "posts")
     image = place.path("images/../images/a.png", "row 1")
     assert image.read() == b"abc"

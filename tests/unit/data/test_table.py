@@ -52,7 +52,7 @@ def test_reads_images_alone_and_keeps_absolute_paths(read, tmp_path):
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-def test_accepts_every_line_end_blank_lines_and_a_missing_last_one(read, line_end):
+def test_accepts_every_line_end_empty_lines_and_a_missing_last_one(read, line_end):
     corpus = read(line_end.join(["text,label", "a,x", "", "b,y"]))
     assert [(post.id, post.text, post.label) for post in corpus.posts] == [
         ("1", "a", "x"),

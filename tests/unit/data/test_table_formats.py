@@ -73,7 +73,7 @@ def posts():
 
 @pytest.fixture
 def rows(posts, tmp_path):
-    """Five rows with image files beside them; the last has none."""
+    """Five rows with image files next to them; the last has none."""
     (tmp_path / "images").mkdir()
     made = []
     for number, post in enumerate(posts):

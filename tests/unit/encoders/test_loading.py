@@ -113,7 +113,7 @@ def test_pickled_weights_are_not_read(kind, folder):
 
 
 @kinds
-def test_code_beside_the_weights_is_not_run(kind, folder):
+def test_code_next_to_the_weights_is_not_run(kind, folder):
     mine = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.M"}}
     (folder / "config.json").write_text(json.dumps(mine))
     (folder / "mine.py").write_text(f"open({str(folder / 'was-run')!r}, 'w').close()")

@@ -305,7 +305,7 @@ def test_refuses_shapes_that_do_not_fit(probabilities, labels):
         evaluate_predictions(probabilities, np.array(labels), POLARITIES)
 
 
-def test_groups_are_judged_as_if_they_were_alone():
+def test_groups_are_evaluated_as_if_they_were_alone():
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet([1, 1, 1], 30)
     labels, groups = generator.integers(0, 3, 30), ["many"] * 20 + ["few"] * 10
@@ -315,7 +315,7 @@ def test_groups_are_judged_as_if_they_were_alone():
     assert found["few"] == evaluate_predictions(probabilities[20:], labels[20:], ("a", "b", "c"))
 
 
-def test_a_single_group_is_not_judged_twice():
+def test_a_single_group_is_not_evaluated_twice():
     assert evaluate_groups(np.eye(2), np.array([0, 1]), ["all", "all"], ("a", "b")) == {}
 
 

@@ -62,7 +62,7 @@ def test_the_last_epoch_is_too_late_to_prune(study):
 
 def test_trials_are_compared_after_the_same_part_of_their_training(study):
     assert told(study.ask(), [0.0, 0.0, 0.0, 0.0], epochs=4) == 2
-    assert told(study.ask(), [0.0, 0.0, 0.0], epochs=3) == 3  # no other was judged at a third
+    assert told(study.ask(), [0.0, 0.0, 0.0], epochs=3) == 3  # no other was evaluated at a third
     # The first of two trainings is half of the trial; its mean with the next one's epoch counts.
     assert told(study.ask(), [0.0], epochs=1, trainings=2) == 1
 

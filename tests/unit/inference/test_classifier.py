@@ -299,7 +299,7 @@ class TestBadImages:
             found = trained.predict_one("text", image, "blank")
             assert str(caught.value).startswith(found.problem)
 
-    def test_blank_judges_the_text_alone_and_tells_why(self, trained, posts):
+    def test_blank_classifies_the_text_alone_and_gives_the_reason(self, trained, posts):
         predictions = list(trained.predict(posts, "blank"))
         problems = {p.id: p.problem for p in predictions if p.problem}
         assert sorted(problems) == ["absent", "broken"]
@@ -322,7 +322,7 @@ class TestBadImages:
         assert prediction.label is None
         assert prediction.probabilities == {}
 
-    def test_judging_counts_them(self, trained, posts):
+    def test_evaluation_counts_them(self, trained, posts):
         blank, drop = trained.evaluate(posts, "blank"), trained.evaluate(posts, "drop")
         assert (blank.evaluation.n, drop.evaluation.n) == (10, 8)
         assert sorted(blank.bad_images) == sorted(drop.bad_images) == ["absent", "broken"]
@@ -341,7 +341,7 @@ def test_an_unknown_policy_is_refused(trained, generated_posts, policy):
             attempt()
 
 
-def test_judging_needs_labels_that_the_model_knows(trained, generated_posts):
+def test_evaluation_needs_labels_that_the_model_knows(trained, generated_posts):
     post = generated_posts[0]
     with pytest.raises(DataError, match="Post p1 has no label"):
         trained.evaluate([post, Post("p1", "text", None)])
@@ -349,7 +349,7 @@ def test_judging_needs_labels_that_the_model_knows(trained, generated_posts):
         trained.evaluate([post, Post("p2", "text", None, "odd")])
 
 
-def test_judging_nothing_is_a_data_error(trained, tmp_path):
+def test_evaluating_nothing_is_a_data_error(trained, tmp_path):
     for posts in ([], [Post("1", "a", tmp_path / "absent.png", "positive")]):
         with pytest.raises(DataError, match="no post is left"):
             trained.evaluate(posts, "drop")

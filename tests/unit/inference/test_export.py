@@ -1,4 +1,4 @@
-"""The ONNX graph of a run: what torch says, for any number of posts, whatever they lack."""
+"""The ONNX graph of a run: what torch returns, for any number of posts, whatever is missing."""
 
 import json
 import shutil
@@ -38,8 +38,8 @@ def exported(run):
 def odd_posts(generated_posts):
     """Posts with both, without a text, and without an image."""
     first, second, third, fourth, fifth = generated_posts[:5]
-    lacking = [replace(second, text=" "), replace(third, image=None)]
-    return [first, *lacking, replace(fourth, text=40 * "word "), fifth]
+    incomplete = [replace(second, text=" "), replace(third, image=None)]
+    return [first, *incomplete, replace(fourth, text=40 * "word "), fifth]
 
 
 def shares(classifier, posts):
@@ -66,7 +66,7 @@ def test_attention_is_one_operator(run, exported):
     assert kinds["Attention"] == sum(one.num_hidden_layers for one in encoders) + fused_units
 
 
-def test_the_graph_is_judged_like_the_model(run, exported, generated_posts):
+def test_the_graph_is_evaluated_like_the_model(run, exported, generated_posts):
     scores = [
         Classifier.from_pretrained(run, backend).evaluate(generated_posts).evaluation.to_mapping()
         for backend in ("torch", "onnx")

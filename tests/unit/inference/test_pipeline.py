@@ -49,7 +49,7 @@ def agrees(answers, expected):
 
 
 class Rows(Dataset):
-    """What PyTorch calls a data set."""
+    """What PyTorch calls a dataset."""
 
     def __init__(self, rows):
         self.rows = rows
@@ -188,7 +188,7 @@ class TestBadImages:
         with pytest.raises(BadImageError, match="post 3"):
             next(answers)
 
-    def test_blank_judges_the_text_alone_and_warns(self, ask, posts):
+    def test_blank_classifies_the_text_alone_and_warns(self, ask, posts):
         with pytest.warns(UserWarning, match="^Post [35] was classified without it: .*mage ") as w:
             answers = ask(posts, batch_size=4, on_bad_image="blank")
         assert len(w) == 2

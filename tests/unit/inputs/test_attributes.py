@@ -118,8 +118,8 @@ def test_a_run_keeps_its_attribute_model(tiny_config, captioner, posts, tmp_path
         assert one["probabilities"] == pytest.approx(dict(prediction.probabilities), abs=1e-5)
     classifier = Classifier.from_pretrained(tmp_path / "run")
     dev = list(read_table(config.data.dev).posts)
-    judged = classifier.evaluate(dev)
-    assert judged.evaluation.accuracy == report["dev"]["accuracy"]
+    evaluated = classifier.evaluate(dev)
+    assert evaluated.evaluation.accuracy == report["dev"]["accuracy"]
     before = [p.probabilities for p in classifier.predict(posts)]
     assert before != [
         p.probabilities for p in Classifier(classifier.model, classifier.processor).predict(posts)

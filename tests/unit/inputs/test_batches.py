@@ -81,7 +81,7 @@ def test_missing_images_are_masked_and_change_no_logits(
     assert logits[0].isfinite().all()
 
 
-def test_labels_of_what_is_lacking_are_taken_as_given(model_and_processor):
+def test_labels_of_a_missing_text_or_image_are_taken_as_given(model_and_processor):
     posts = [
         Post("a", "words", b"x", "good", "bad", "good"),
         Post("b", " ", b"x", "good", None, "good"),

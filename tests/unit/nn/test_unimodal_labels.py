@@ -96,7 +96,7 @@ def test_masked_tokens_do_not_count_whatever_they_hold(which, filler):
     torch.testing.assert_close(module(*given), expected, atol=1e-6, rtol=0)
 
 
-def test_what_is_lacking_altogether_counts_as_zeros():
+def test_what_no_post_has_counts_as_zeros():
     module, (text, image, fused, text_mask, image_mask) = head(published_table()), inputs()
     actual = module(text, image, fused, text_mask, ~image_mask)
     expected = module(text, torch.zeros_like(image), fused, text_mask, image_mask)

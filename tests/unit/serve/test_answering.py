@@ -200,7 +200,9 @@ class TestBadImages:
         assert answer.json()["error"].startswith(f"Post {batch['posts'][1]['id']}: ")
         assert "not an image" in answer.json()["error"]
 
-    def test_blank_judges_the_text_alone_and_says_why(self, ask, served, generated_posts, batch):
+    def test_blank_classifies_the_text_alone_and_says_why(
+        self, ask, served, generated_posts, batch
+    ):
         answer = ask.post("/predict?on_bad_image=blank", json=batch)
         predictions = answer.json()["predictions"]
         posts = generated_posts[:3]

@@ -1,4 +1,4 @@
-"""The constraint beside any Hugging Face classifier: what it reads, when it remembers, resuming."""
+"""The constraint for any Hugging Face classifier: what it reads, what it stores, resuming."""
 
 import pytest
 import torch

@@ -30,7 +30,7 @@ def draw(count=60):
     return features.astype(np.float32), labels
 
 
-def test_each_fold_is_judged_by_a_logistic_regression_on_the_others():
+def test_each_fold_is_predicted_by_a_logistic_regression_on_the_others():
     features, labels = draw()
     groups = [i // 2 for i in range(60)]
     actual = out_of_fold_probabilities(features, labels, groups, 3)

@@ -102,7 +102,7 @@ def test_evaluation_leaves_queue_and_switches_alone(build):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_batch_is_judged_by_the_queue_before_it_is_in_it(build):
+def test_the_loss_of_a_batch_uses_the_queue_before_the_batch_is_in_it(build):
     trainer = build(objective={"prefill": "none", "queue_size": 20})
     trainer.train()
     (first,) = [entry for entry in trainer.state.log_history if "congruity" in entry]

@@ -58,9 +58,9 @@ def test_the_case_of_the_name_of_the_table_does_not_matter(tmp_path):
     assert [post.text for post in read(write(tmp_path, files))] == ["words"]
 
 
-def test_what_systems_and_people_put_beside_classes_is_left(tmp_path, caplog):
+def test_what_systems_and_users_put_next_to_classes_is_left(tmp_path, caplog):
     caplog.set_level("INFO")
-    beside = {
+    next_to_them = {
         "README.txt": "words",
         "__MACOSX/cat/._a.png": b"",
         "desktop.ini": b"",
@@ -68,7 +68,7 @@ def test_what_systems_and_people_put_beside_classes_is_left(tmp_path, caplog):
     }
     inside = {"cat/clip.mp4": b"", "cat/other.txt": "words", "dog/Thumbs.db": b""}
     images = {"cat/a.png": b"", "dog/b.png": b""}
-    posts = read(write(tmp_path, beside | inside | images))
+    posts = read(write(tmp_path, next_to_them | inside | images))
     assert [(post.id, post.label) for post in posts] == [("cat/a.png", "cat"), ("dog/b.png", "dog")]
     assert f"{tmp_path / 'README.txt'} is not read: it is in no folder of a class." in caplog.text
     (message,) = warnings(caplog)

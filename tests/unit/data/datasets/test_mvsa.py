@@ -131,7 +131,7 @@ def test_missing_images_are_asked_for_where_they_belong(make):
         assert "--images" not in str(e.value)
 
 
-def test_accepts_windows_line_ends_and_blank_lines(make):
+def test_accepts_windows_line_ends_and_empty_lines(make):
     root = make([HEADER, "1\tneutral,neutral", "", " "], {1: b"a"}, newline="\r\n")
     assert [post.image_label for post in read_mvsa_single(root).posts] == ["neutral"]
 

@@ -38,13 +38,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def corpus(folder):
-    """Forty posts in three parts and none; some lack a text, an image or a label."""
+    """Forty posts in three splits and none; some without a text, an image or a label."""
     found = read_table(write_table(generate_posts(40, seed=5), folder))
     posts = []
     for number, post in enumerate(found.posts):
-        lacks = {7: {"image": None}, 11: {"text": ""}, 13: {"label": None}}.get(number, {})
+        missing = {7: {"image": None}, 11: {"text": ""}, 13: {"label": None}}.get(number, {})
         split, words = SPLITS[number % 5], ("sea", "sky") if number % 2 else ()
-        posts.append(replace(post, split=split, attributes=words, **lacks))
+        posts.append(replace(post, split=split, attributes=words, **missing))
     removed, encodings = {"contradictory": ("x1", "x2")}, {"gb18030": (posts[0].id,)}
     return Corpus(posts, found.class_names, removed, encodings)
 

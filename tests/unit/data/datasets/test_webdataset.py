@@ -390,7 +390,7 @@ def test_shards_can_be_prepared(folder, tmp_path_factory):
         prepare(corpus, folder, dataset="webdataset")
 
 
-def test_tables_beside_shards_are_not_read_as_posts(folder):
+def test_tables_next_to_shards_are_not_read_as_posts(folder):
     found = [Path(file.path).name for file in find_row_files([str(folder)])]
     assert found == ["00000.tar", "00001.tar", "00002.tar"]
     (folder / "more.parquet").write_bytes(b"")

@@ -242,7 +242,7 @@ def test_columns_that_do_not_fit_are_named_before_anything_is_scored(
 
 @pytest.fixture(scope="module")
 def shards(posts, tmp_path_factory):
-    """The posts as WebDataset shards of 14 and 10, with tables beside them as img2dataset has."""
+    """The posts as WebDataset shards of 14 and 10, with tables next to them as img2dataset has."""
     place = tmp_path_factory.mktemp("shards")
     for name, rows in (("00000", posts[:14]), ("00001", posts[14:]), ("00002", [])):
         with webdataset.TarWriter(str(place / f"{name}.tar")) as writer:
