@@ -65,9 +65,7 @@ def _to_mapping(evaluated: "EvaluatedPosts", policy: BadImagePolicy) -> dict[str
     return {
         "report": MARK,
         **evaluated.evaluation.to_mapping(),
-        "by_modality": {
-            kind: scores.to_mapping() for kind, scores in evaluated.by_modality.items()
-        },
+        "by_modality": {kind: one.to_mapping() for kind, one in evaluated.by_modality.items()},
         "bad_images": {"policy": policy, "posts": dict(evaluated.bad_images)},
         "left_out": dict(evaluated.left_out),
     }

@@ -90,7 +90,7 @@ def _space(run: "TrainedRun") -> "Space | None":
         return run.train_space
     except (DataError, ConfigError, FileNotFoundError) as error:
         typer.echo(
-            f"No distances and neighbours, since the training posts are gone: {error}", err=True
+            f"No distances and neighbours, as the training posts are gone: {error}", err=True
         )
         return None
 

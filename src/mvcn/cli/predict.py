@@ -374,10 +374,7 @@ def bulk(
 
 def _print_summary(done: "JobSummary", output: Path) -> None:
     if done.errors:
-        typer.echo(
-            f"{done.errors} posts could not be scored: see {output / 'errors'}.",
-            err=True,
-        )
+        typer.echo(f"{done.errors} posts could not be scored: see {output / 'errors'}.", err=True)
     typer.echo(
         f"Wrote {done.predictions} predictions and {done.errors} errors for {done.rows} rows to "
         f"{output}: {done.shards_scored_now} of {done.shards} shards now, in {done.seconds:g} s."

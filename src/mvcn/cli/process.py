@@ -35,13 +35,11 @@ class TerminalHandler(logging.Handler):
 
 
 def log_to_terminal() -> None:
-    """Show the library's log to the user, on rank 0 only."""
+    """Show the library's log, but not that of the service, to the user, on rank 0 only."""
     logger = logging.getLogger("mvcn")
     if RANK == 0 and not any(isinstance(h, TerminalHandler) for h in logger.handlers):
         handler = TerminalHandler()
-        handler.addFilter(
-            lambda record: not record.name.startswith("mvcn.serve")
-        )  # has its own log
+        handler.addFilter(lambda record: not record.name.startswith("mvcn.serve"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
 

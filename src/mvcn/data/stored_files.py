@@ -163,8 +163,7 @@ def _matching(filesystem: FileSystem, glob: str) -> list[FileInfo]:
 
 
 def _below(filesystem: FileSystem, folder: str, pattern: Sequence[str]) -> list[FileInfo]:
-    deep = len(pattern) > 1
-    selector = FileSelector(folder, recursive=deep, allow_not_found=True)
+    selector = FileSelector(folder, recursive=len(pattern) > 1, allow_not_found=True)
     return [
         info
         for info in filesystem.get_file_info(selector)

@@ -137,11 +137,10 @@ def write_table(posts: Sequence[GeneratedPost], folder: Path) -> Path:
 def _generate_post(number: int, seed: int) -> GeneratedPost:
     generator = np.random.default_rng([seed, number])
     pairs = list(LABEL_PAIR_SHARES)
-    text_label, image_label = pairs[generator.choice(len(pairs), p=[*LABEL_PAIR_SHARES.values()])]
-    text, cue_words = _write_text(text_label, generator)
-    image, box = _paint_image(image_label, generator)
-    label = merge_labels(text_label, image_label)
-    post = Post(f"post-{number:05d}", text, image, label, text_label, image_label)
+    labels = pairs[generator.choice(len(pairs), p=[*LABEL_PAIR_SHARES.values()])]
+    text, cue_words = _write_text(labels[0], generator)
+    image, box = _paint_image(labels[1], generator)
+    post = Post(f"post-{number:05d}", text, image, merge_labels(*labels), *labels)
     return GeneratedPost(post, box, cue_words)
 
 

@@ -134,10 +134,8 @@ def _blocks(config: EfficientNetLiteConfig) -> list[InvertedResidual]:
     blocks, channels = [], config.stem_channels
     for repeats, kernel_size, stride, expansion, out_channels in config.stages or LITE0_STAGES:
         for index in range(repeats):
-            first_stride = stride if index == 0 else 1
-            blocks.append(
-                InvertedResidual(channels, out_channels, kernel_size, first_stride, expansion)
-            )
+            step = stride if index == 0 else 1
+            blocks.append(InvertedResidual(channels, out_channels, kernel_size, step, expansion))
             channels = out_channels
     return blocks
 

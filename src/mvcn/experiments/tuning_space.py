@@ -298,9 +298,8 @@ def write_trials(path: Path, trials: Sequence[Trial], settings: Sequence[str]) -
         writer = csv.writer(file)
         writer.writerow(["number", "state", "value", "seconds", *settings, "reason"])
         for trial in trials:
-            values = [trial.settings.get(name) for name in settings]
             known = [trial.number, trial.state, trial.value, trial.seconds]
-            writer.writerow([*known, *values, trial.reason])
+            writer.writerow([*known, *map(trial.settings.get, settings), trial.reason])
 
 
 def write_recipe(path: Path, space: SearchSpace, trials: Sequence[Trial], best: Trial) -> None:

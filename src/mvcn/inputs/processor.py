@@ -128,11 +128,10 @@ class MvcnProcessor(ProcessorMixin):
         """Return ``input_ids`` and ``attention_mask``, padded to the longest."""
         rows = [torch.tensor(ids) for ids in token_ids]
         padding = self.tokenizer.pad_token_id
+        real = [torch.ones_like(row) for row in rows]
         return {
             "input_ids": pad_sequence(rows, batch_first=True, padding_value=padding),
-            "attention_mask": pad_sequence(
-                [torch.ones_like(row) for row in rows], batch_first=True
-            ),
+            "attention_mask": pad_sequence(real, batch_first=True),
         }
 
     def read_image(

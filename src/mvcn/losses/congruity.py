@@ -51,11 +51,7 @@ class SemanticCongruityLoss(nn.Module):
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        dim: int,
-        queue_size: int = 3600,
-        form: CongruityForm = "ratio",
+        self, num_classes: int, dim: int, queue_size: int = 3600, form: CongruityForm = "ratio"
     ) -> None:
         super().__init__()
         require_form(form)

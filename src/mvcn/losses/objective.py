@@ -206,9 +206,8 @@ class Objective(nn.Module):
         if self.queue is not None:
             return self.queue.centroids()
         posts = _valid(output.fused_feature, targets)
-        return batch_centroids(
-            *(gather_batch(*posts) if self.training else posts), self.num_classes
-        )
+        posts = gather_batch(*posts) if self.training else posts
+        return batch_centroids(*posts, self.num_classes)
 
 
 def uses_centroids(settings: ObjectiveConfig) -> bool:

@@ -95,11 +95,7 @@ class Monitored:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        paths: frozenset[str],
-        metrics: Metrics,
-        is_stopping: Callable[[], bool],
+        self, app: ASGIApp, paths: frozenset[str], metrics: Metrics, is_stopping: Callable[[], bool]
     ) -> None:
         self._app = app
         self._paths = paths

@@ -229,10 +229,7 @@ class MvcnTrainer(TermTrainer):
             super()._maybe_log_save_evaluate(*arguments, **options)
 
     def full_state_dict(self) -> dict[str, Tensor] | None:
-        """Return the complete weights if FSDP shards them over devices, else None.
-
-        All processes must call it.
-        """
+        """Return the complete weights if FSDP shards them, else None; for all processes to call."""
         if not self.is_fsdp_enabled:
             return None
         weights: dict[str, Tensor] = self.accelerator.get_state_dict(self.model)

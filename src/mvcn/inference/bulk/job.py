@@ -149,8 +149,7 @@ def _columns(files: Sequence[StoredFile], scoring: Scoring) -> dict[str, str]:
 
 
 def _require_keepable(scoring: Scoring) -> None:
-    twice = repeated_name(scoring.keep)
-    if twice is not None:
+    if (twice := repeated_name(scoring.keep)) is not None:
         raise ConfigError(f"Column '{twice}' is to be kept twice: name it once.")
     for name in scoring.keep:
         if name in (*ERROR_SCHEMA.names, LABEL) or name.startswith(PROBABILITY):
