@@ -147,3 +147,13 @@ def test_results_are_compared_and_written_once(uninterrupted, tmp_path, mvcn, fa
     assert mvcn(*again)[0] == 0
     assert table.read_text().count(r"\toprule") == 2
     assert "table.tex exists: choose another file" in fails(*again)
+
+
+def test_a_comparison_replaces_only_tables_of_its_own(uninterrupted, tmp_path, mvcn, fails):
+    output = tmp_path / "output"
+    command = ["compare", places(uninterrupted).results, "--output", output, "--overwrite"]
+    for form in ("markdown", "latex", "csv", "markdown"):
+        assert mvcn(*command, "--format", form)[0] == 0
+    output.write_text("years of work")
+    assert "is no file of tables by mvcn compare" in fails(*command)
+    assert output.read_text() == "years of work"

@@ -11,7 +11,7 @@ from mvcn.cli.options import Overwrite, given
 from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
 from mvcn.files import atomic_write
-from mvcn.outputs import require_new_file
+from mvcn.outputs import require_new_file, require_own_file
 
 if TYPE_CHECKING:
     from mvcn.experiments.tuning import Outcome
@@ -91,10 +91,11 @@ def compare(
 ) -> None:
     """Compare the variants of experiments, and show which differences are noise."""
     from mvcn.experiments.compare import compare as compare_cells
-    from mvcn.experiments.comparison_tables import render
+    from mvcn.experiments.comparison_tables import is_rendered, render
     from mvcn.experiments.grid import read_cells
 
     if output is not None:
+        require_own_file(output, "file of tables by mvcn compare", is_own=is_rendered(output))
         require_new_file(output, overwrite=overwrite)
     cells = [cell for folder in results for cell in read_cells(folder)]
     text = render(compare_cells(cells, baseline), form)

@@ -5,11 +5,13 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.evaluation.significance import Difference
 from mvcn.experiments.compare import Comparison, Results, Spread, Variant
+from mvcn.outputs import begins_with
 from mvcn.settings import parse_yaml
 
 Format = Literal["markdown", "latex", "csv"]
@@ -37,6 +39,8 @@ LATEX_SIGNS = str.maketrans(
 )
 SHARED = ("which", "split")
 """Keys of published results that a dataset gives for all systems that do not give their own."""
+HEADING = "posts; mean ± deviation over seeds."
+CSV_COLUMNS = ("data", "variant", "seed", "posts")
 CAUTION = (
     "Published numbers are of test splits, ours of dev posts or folds, so they are not directly "
     "comparable. Whether a published number is a mean or a single run is not known."
@@ -60,6 +64,12 @@ def render(results: Sequence[Results], form: Format) -> str:
         return _csv(results)
     blocks = [block for one in results for block in _blocks(one, form)]
     return "\n\n".join(blocks) + "\n"
+
+
+def is_rendered(path: Path) -> bool:
+    """Return whether a file begins with tables of `render` in any format."""
+    marks = (HEADING, _escaped(HEADING), ",".join(CSV_COLUMNS))
+    return any(begins_with(path, mark) for mark in marks)
 
 
 def sentences(results: Results) -> Iterator[str]:
@@ -131,7 +141,7 @@ def published_results() -> dict[str, dict[str, Mapping[str, Any]]]:
 def _blocks(results: Results, form: Format) -> Iterator[str]:
     show, text = FORMS[form]
     split = f"{results.num_folds} folds" if results.num_folds else "dev split"
-    yield text(f"{results.data}, {split}, {results.num_posts} posts; mean ± deviation over seeds.")
+    yield text(f"{results.data}, {split}, {results.num_posts} {HEADING}")
     yield show(scores_table(results))
     if results.comparisons:
         yield show(differences_table(results))
@@ -239,7 +249,7 @@ FORMS: dict[str, tuple[Callable[[Table], str], Callable[[str], str]]] = {
 def _csv(results: Sequence[Results]) -> str:
     writer = csv.writer(stream := io.StringIO(), lineterminator="\n")
     metrics = list(dict.fromkeys(metric for one in results for metric in _metrics(one)))
-    writer.writerow(["data", "variant", "seed", "posts", *metrics])
+    writer.writerow([*CSV_COLUMNS, *metrics])
     for one in results:
         for variant in one.variants:
             scores = zip(*(variant.scores(name).tolist() for name in _metrics(one)), strict=True)
