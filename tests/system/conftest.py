@@ -24,6 +24,7 @@ def mvcn(monkeypatch, capsys):
     yield run
     logger = logging.getLogger("mvcn")  # which a command sets for its whole process
     logger.handlers.clear()
+    logger.propagate = True
     logger.setLevel(logging.NOTSET)
 
 

@@ -42,6 +42,7 @@ def log_to_terminal() -> None:
         handler.addFilter(lambda record: not record.name.startswith("mvcn.serve"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+        logger.propagate = False  # some libraries have the root logger print, too
 
 
 def set_up_process(*, shares_work: bool = False) -> None:
