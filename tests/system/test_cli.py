@@ -139,6 +139,7 @@ def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_
     code, output, _ = mvcn("train", *train_options, "--output", run)
     assert code == 0
     assert "weighted F1" in output
+    assert output.endswith(f"mvcn predict {run} {dev} --output out.csv\n")
     trained = json.loads((run / "metrics.json").read_text())["dev"]
 
     code, output, _ = mvcn("evaluate", run, "--root", dev, "--json", tmp_path / "scores.json")
@@ -258,13 +259,38 @@ def test_nothing_is_overwritten_unless_asked(mvcn, fails, tiny_run, posts_table,
 def test_an_output_folder_in_use_is_refused(fails, tiny_run, train_options, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
-    assert "--overwrite" in fails("train", *train_options, "--output", run)
+    sentence = fails("train", *train_options, "--output", run)
+    assert "is finished: choose another --output, or replace it by --overwrite." in sentence
+    both = fails("train", *train_options, "--output", run, "--overwrite", "--resume")
+    assert "Give either --resume or --overwrite, not both" in both
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/holiday.jpg").touch()
     for option in ((), ("--overwrite",)):
         sentence = fails("train", *train_options, "--output", tmp_path / "photos", *option)
         assert "other files" in sentence
     assert (tmp_path / "photos/holiday.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--data", "nothing"), "No dataset is called 'nothing'"),
+        (("--columns", "text=tweet"), "tweet"),
+        (("--sheet", "May"), "--sheet"),
+    ],
+)
+def test_faulty_options_of_posts_are_named_before_a_folder_in_use(
+    fails, tiny_run, train_options, option, message
+):
+    assert message in fails("train", *train_options, "--output", tiny_run, *option)
+
+
+def test_the_log_is_shown_once_whatever_the_root_logger_prints(
+    mvcn, caplog, tiny_run, posts_table, tmp_path
+):
+    command = ("predict", tiny_run, posts_table / "dev/posts.csv", "--output", tmp_path / "out.csv")
+    assert mvcn(*command)[2].count("text from 'text'") == 1
+    assert not [record for record in caplog.records if record.name.startswith("mvcn")]
 
 
 def test_a_start_that_fails_leaves_nothing_behind(fails, train_options, tiny_run, tmp_path):

@@ -183,8 +183,8 @@ def split(
     if folds is not None and shares is not None:
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = _parse_shares(SHARES if shares is None else shares)
-    require_splits_folder(output, overwrite=overwrite)
     corpus = read_dataset(data_config(dataset, root=root), root)
+    require_splits_folder(output, overwrite=overwrite)
     posts = learnable_posts(corpus.posts)
     if not posts:
         raise DataError(f"{root} has no labelled posts to split: give posts with labels.")

@@ -1,5 +1,6 @@
 """``mvcn train``."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,10 @@ from mvcn.types import BadImagePolicy
 
 if TYPE_CHECKING:
     from mvcn.training.run_folder import Run
+
+
+NOT_REMEMBERED = {"name", "images", "encoding", "quoting", "sheet"}
+"""Settings of posts that a run does not keep for mvcn predict, unlike the names of columns."""
 
 
 @reads_posts()
@@ -78,5 +83,15 @@ def _print_summary(run: "Run") -> None:
         f"Trained on {posts['train']} posts; best on {posts['dev']} dev posts after epoch "
         f"{epochs['best']}: accuracy {100 * dev['accuracy']:.1f}, "
         f"weighted F1 {100 * dev['f1_weighted']:.1f}, macro F1 {100 * dev['f1_macro']:.1f}.\n"
-        f"The run is in {run.folder}: mvcn predict {run.folder} posts.csv --output out.csv"
+        f"The run is in {run.folder}: {_next_command(run)}"
     )
+
+
+def _next_command(run: "Run") -> str:
+    """Return the command that classifies the posts that were given, read in the same way."""
+    data = run.config.data
+    options = data.model_dump(include=NOT_REMEMBERED, exclude_defaults=True)
+    words = ["mvcn", "predict", run.folder, data.root or data.dev or data.train]
+    for name, value in options.items():
+        words += ["--data" if name == "name" else f"--{name}", value]
+    return shlex.join(map(str, [*words, "--output", "out.csv"]))

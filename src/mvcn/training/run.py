@@ -17,6 +17,7 @@ from mvcn.config import ObjectiveConfig, RunConfig
 from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, read_training_posts
+from mvcn.errors import ConfigError
 from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
@@ -75,6 +76,10 @@ def train(
     Raises:
         MvcnError: Settings, data, images or the folder are not usable.
     """
+    if resume and overwrite:
+        raise ConfigError(
+            "Give either --resume or --overwrite, not both: a run is continued or replaced."
+        )
     check_compatibility(config)
     with together() as processes:
         return _train(config, output, processes, resume, overwrite, callbacks)
@@ -88,9 +93,9 @@ def _train(
     overwrite: bool,
     callbacks: Sequence[TrainerCallback],
 ) -> Run:
-    run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
     run = Run(output)  # what is known is set here, so that it is not read again
     run.config, run.posts = config, _read_posts(config)
+    run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
     set_seed(config.training.seed)
     model = _build_model(config, run.posts)
     started = time.monotonic()

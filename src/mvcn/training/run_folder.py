@@ -211,10 +211,14 @@ def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite
     """
     if resume:
         _check_resumable(folder, config)
-    else:
-        require_output_folder(
-            folder, KIND, is_own=Run(folder).is_started, overwrite=overwrite, can_resume=True
+        return
+    run = Run(folder)
+    if run.is_started and run.is_finished and not overwrite:
+        raise RunError(
+            f"The run in {folder} is finished: choose another --output, or replace it by "
+            "--overwrite."
         )
+    require_output_folder(folder, KIND, is_own=run.is_started, overwrite=overwrite, can_resume=True)
 
 
 def create_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:

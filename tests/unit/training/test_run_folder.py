@@ -66,14 +66,17 @@ class TestCreateRunFolder:
 
     def test_a_run_is_replaced_only_when_that_is_said(self, config, finished):
         before = files(finished)
-        with pytest.raises(RunError, match="--resume, or replace it by --overwrite"):
+        finished_sentence = "The run in .* is finished: choose another --output, or replace it by"
+        with pytest.raises(RunError, match=finished_sentence):
             create_run_folder(finished, config, resume=False, overwrite=False)
         assert files(finished) == before
         create_run_folder(finished, config, resume=False, overwrite=True)
         assert not Run(finished).is_finished
         assert {path.name for path in finished.iterdir()} == {"config.yaml", "checkpoints"}
 
-    def test_a_begun_run_may_be_resumed(self, config, run):
+    def test_a_begun_run_is_resumed_or_replaced(self, config, run):
+        with pytest.raises(RunError, match="--resume, or replace it by --overwrite"):
+            create_run_folder(run, config, resume=False, overwrite=False)
         create_run_folder(run, config, resume=True, overwrite=False)
 
     def test_other_settings_are_refused_by_name(self, tiny_config, run):
