@@ -49,6 +49,19 @@ def test_the_page_has_everything_and_asks_no_host(page, run):
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("title", "shown", "hidden"),
+    [
+        ("Most confident correct predictions", "right", "wrong"),
+        ("Largest errors", "wrong", "right"),
+    ],
+)
+def test_correct_predictions_and_errors_are_shown_apart(page, title, shown, hidden):
+    section = page.read_text("utf-8").partition(f">{title}<")[2].partition("</section>")[0]
+    assert f'<span class="{shown}">' in section
+    assert f'<span class="{hidden}">' not in section
+
+
 def test_scores_are_those_of_the_run(page, run):
     import json
 

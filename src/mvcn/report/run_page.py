@@ -98,7 +98,9 @@ def _explained_posts(
 ) -> dict[str, Any]:
     """Return the cards of the best and the worst predictions and of doubtful labels."""
     order = probabilities[np.arange(len(labels)), labels].argsort(kind="stable")
-    worst, best = order[:SHOWN_POSTS].tolist(), order[::-1][:SHOWN_POSTS].tolist()
+    is_right = probabilities.argmax(1)[order] == labels[order]
+    worst = order[~is_right][:SHOWN_POSTS].tolist()
+    best = order[is_right][::-1][:SHOWN_POSTS].tolist()
     doubtful = likely_label_errors(probabilities, labels)
     cards = _cards(run, sorted({*worst, *best, *doubtful[:SHOWN_POSTS]}))
     return {
@@ -221,7 +223,8 @@ def reliability(
         members = bins == k
         place = (k + 0.5) / NUM_BINS
         axis.bar(place, is_right[members].mean(), 0.9 / NUM_BINS, color="#7a9cc6")
-        axis.plot(confidence[members].mean(), is_right[members].mean(), "o", color="#0b3a6b", ms=4)
+        mean = confidence[members].mean(), is_right[members].mean()
+        axis.plot(*mean, "o", color="#0b3a6b", ms=4, clip_on=False)
         axis.annotate(str(members.sum()), (place, 0.02), ha="center", fontsize=8)
     axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
     return _svg(figure)
