@@ -83,7 +83,7 @@ def test_a_post_with_a_broken_image_is_explained_without_it_when_asked(mvcn, fai
 
 def test_mistakes_are_told_in_a_sentence(mvcn, fails, run, dev_ids, tmp_path):
     out = ("--output", tmp_path / "out")
-    assert "no post nobody" in fails("explain", run, "--post", "nobody", *out)
+    assert "No post of the dev posts" in fails("explain", run, "--post", "nobody", *out)
     assert "is not a run folder" in fails("explain", tmp_path, *out)
     assert "--post" in fails("explain", run, "--root", tmp_path, *out)
     assert "the run itself" in fails("explain", run, "--beside", run, *out)

@@ -63,7 +63,9 @@ def explain(
         else:
             config = data_config(dataset, root=root, splits=splits)
             posts = read_posts(config, labels=False, remembered=opened.columns).posts
-        encoded = opened.encode(_choose(posts, post), on_bad_image)
+        encoded = opened.encode(
+            _choose(posts, post, root or f"the dev posts of {run}"), on_bad_image
+        )
         print_problems(encoded.bad_images, encoded.left_out, on_bad_image)
         if not encoded.posts:
             raise DataError("There is nothing to explain: no post is left.")
@@ -76,11 +78,14 @@ def explain(
     typer.echo(f"The pictures are in {output}, the numbers in {output / library.NUMBERS}.")
 
 
-def _choose(posts: "Sequence[Post]", ids: list[str]) -> "list[Post]":
+def _choose(posts: "Sequence[Post]", ids: list[str], place: Path | str) -> "list[Post]":
     by_id = {post.id: post for post in posts}
     unknown = [one for one in ids if one not in by_id]
     if unknown:
-        raise DataError(f"There is no post {unknown[0]} among these {len(by_id)}.")
+        raise DataError(
+            f"No post of {place} has the id {unknown[0]!r}: give one of its {len(by_id)} ids, such "
+            f"as --post {next(iter(by_id), 'ID')}, or name another table by --root."
+        )
     return [by_id[one] for one in ids]
 
 

@@ -24,7 +24,7 @@ def models(
     if as_json:
         typer.echo(json.dumps(entries, indent=2, ensure_ascii=False))
         return
-    heading = ("model", "reads", "published on MVSA-Single", "source")
+    heading = ("model", "reads", "accuracy / F1 on MVSA-Single", "source")
     typer.echo(format_table([heading, *map(_row, entries)]))
 
 

@@ -178,7 +178,8 @@ def read_cell(path: Path) -> CellResult:
         return CellResult(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MvcnError(
-            f"{path} is not a result of mvcn experiment ({error!r}): delete it and run it again."
+            f"{path} is not a complete result of mvcn experiment ({error!r}): delete it and run "
+            "the experiment again, or give another folder if it is something else."
         ) from error
 
 

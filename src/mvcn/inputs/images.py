@@ -161,7 +161,9 @@ class ImageFeatures:
             ahead=CACHE_FILE_IMAGES,
         )
         results = zip(digests, pixels, strict=True)
-        with tqdm(total=len(digests), desc="Image features", disable=not digests) as progress:
+        with tqdm(
+            total=len(digests), desc="Image features", unit="image", disable=not digests
+        ) as progress:
             while chunk := list(islice(results, CACHE_FILE_IMAGES)):
                 unreadable += [(digest, why) for digest, why in chunk if isinstance(why, str)]
                 self._add([(digest, found) for digest, found in chunk if isinstance(found, Tensor)])

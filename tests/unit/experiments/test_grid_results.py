@@ -72,5 +72,7 @@ def test_says_what_is_no_result(tmp_path):
     whole = json.loads(path.read_text())
     for broken in ("{", "[]", json.dumps({"labels": "1"}), json.dumps(whole | {"more": 1})):
         path.write_text(broken)
-        with pytest.raises(MvcnError, match=r"cell\.json is not a result of mvcn experiment"):
+        with pytest.raises(
+            MvcnError, match=r"cell\.json is not a complete result of mvcn experiment"
+        ):
             read_cell(path)
