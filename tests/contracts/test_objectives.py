@@ -300,7 +300,7 @@ def test_the_unimodal_term_sums_over_what_is_not_annotated():
     torch.testing.assert_close(parts["unimodal_cross_entropy"], torch.stack(terms).mean())
 
 
-def test_posts_without_unimodal_labels_teach_the_head_nothing():
+def test_posts_without_unimodal_labels_do_not_train_the_head():
     output, targets = draw()
     nothing = torch.full((BATCH,), -1)
     absent = targets._replace(text_labels=nothing, image_labels=nothing)

@@ -129,12 +129,12 @@ class PostEncoder:
         if any(row["attributes"] for row in rows):
             texts["attribute_ids"] = _attribute_ids([row["attributes"] for row in rows])
         labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
-        taught = {
+        teacher = {
             name: torch.tensor(np.stack([row[name] for row in rows]), dtype=torch.float32)
             for name in TEACHER_FIELDS
             if name in rows[0]
         }
-        return {**texts, **self._images([row["image"] for row in rows]), **labels, **taught}
+        return {**texts, **self._images([row["image"] for row in rows]), **labels, **teacher}
 
     def _images(self, images: Sequence[ImageReference | None]) -> dict[str, Tensor]:
         if self.images is None:

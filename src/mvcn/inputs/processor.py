@@ -95,13 +95,13 @@ class MvcnProcessor(ProcessorMixin):
         if most < self.max_tokens:
             LOG.warning(
                 "The text encoder reads at most %d word pieces, fewer than the %d of the run: "
-                "longer texts are cut to them.",
+                "longer texts are truncated to them.",
                 *(most, self.max_tokens),
             )
             self.max_tokens = most
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the word piece ids of each text, cut to `max_tokens`, not padded."""
+        """Return the word piece ids of each text, truncated to `max_tokens`, not padded."""
         if not texts:
             return []
         ids: list[list[int]] = self.tokenizer(

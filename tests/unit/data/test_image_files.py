@@ -129,7 +129,7 @@ def test_one_of_two_data_sets_is_not_guessed(tmp_path):
         read_corpus("mvsa-single", tmp_path)
 
 
-def test_images_that_are_missing_are_told(tmp_path, caplog):
+def test_images_that_are_missing_are_reported(tmp_path, caplog):
     root = write_hfm(tmp_path, ".jpg")
     (root / "image/2.jpg").unlink()
     config = DataConfig(name="hfm", root=root)
@@ -172,7 +172,7 @@ def test_texts_alone_need_no_folder_of_images(tmp_path):
     assert len(read_corpus("clmlf-json", root, text_only=True).posts) == 3
 
 
-def test_few_images_of_a_table_are_told(tmp_path, caplog):
+def test_few_images_of_a_table_are_reported(tmp_path, caplog):
     write(tmp_path, "1.jpg", "2.jpg")
     for count, is_told in {3: False, 4: False, 5: True}.items():
         rows = "".join(f"{number}.jpg,a\n" for number in range(1, count + 1))
@@ -183,7 +183,9 @@ def test_few_images_of_a_table_are_told(tmp_path, caplog):
         assert [record.getMessage() for record in caplog.records] == told * is_told
 
 
-def test_images_that_were_left_out_of_prepared_posts_are_told(tmp_path, caplog, generated_posts):
+def test_images_that_were_left_out_of_prepared_posts_are_reported(
+    tmp_path, caplog, generated_posts
+):
     (tmp_path / "1.png").write_bytes(generated_posts[0].image)
     (tmp_path / "posts.csv").write_text("image,text\n1.png,a\n2.png,b\n3.png,c\n")
     corpus = read_corpus("table", tmp_path / "posts.csv")

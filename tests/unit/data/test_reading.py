@@ -94,7 +94,7 @@ def test_a_source_needs_a_place(tmp_path):
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
-def test_a_file_of_one_part_that_says_another_is_told(split, tmp_path, caplog):
+def test_a_file_of_one_part_that_says_another_is_reported(split, tmp_path, caplog):
     rows = [f"{n},text {n},{'ab'[n % 2]},{'test' if n < 3 else split}" for n in range(20)]
     path = tmp_path / "posts.csv"
     path.write_text("\n".join(["id,text,label,split", *rows]))

@@ -69,7 +69,7 @@ def test_what_cannot_be_found_is_told_with_the_choices(loader, tmp_path):
 
 @kinds
 @pytest.mark.parametrize("kept", [0, 20, 3000])
-def test_a_truncated_file_is_told(kind, folder, kept):
+def test_a_truncated_file_is_reported(kind, folder, kept):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
     with pytest.raises(ConfigError, match=rf"The {kind} encoder from '.*copy' cannot be loaded"):
@@ -89,7 +89,7 @@ def test_a_missing_weight_is_told_and_not_drawn_at_random(kind, folder):
 
 
 @kinds
-def test_a_wrong_size_is_told(kind, folder):
+def test_a_wrong_size_is_reported(kind, folder):
     settings = json.loads((folder / "config.json").read_text())
     settings["intermediate_size"] = 40
     (folder / "config.json").write_text(json.dumps(settings))
@@ -98,7 +98,7 @@ def test_a_wrong_size_is_told(kind, folder):
 
 
 @kinds
-def test_a_garbage_configuration_is_told(kind, folder):
+def test_a_garbage_configuration_is_reported(kind, folder):
     (folder / "config.json").write_text("{no json")
     with pytest.raises(ConfigError, match="can be loaded from"):
         LOADERS[kind][0](str(folder))

@@ -53,7 +53,7 @@ def test_centroids_in_one_place_have_no_clusters():
     assert measure_clusters(Space(np.zeros((4, 2)), np.array([0, 0, 1, 1]), NAMES)) is None
 
 
-def test_labels_become_numbers_and_unknown_ones_are_told():
+def test_labels_become_numbers_and_unknown_ones_are_reported():
     space = space_of([seen((1.0, 2.0)), seen((3.0, 4.0))], posts("b", "a"), NAMES)
     assert space.labels.tolist() == [1, 0]
     assert space.features.tolist() == [[1, 2], [3, 4]]

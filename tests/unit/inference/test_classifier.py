@@ -196,7 +196,7 @@ class Frame:
         ([Post("p1", "a", None, "positive"), None], "list of NoneType"),
     ],
 )
-def test_what_are_no_posts_is_told(trained, posts, kind):
+def test_what_are_no_posts_is_reported(trained, posts, kind):
     message = rf"^Posts must be given as a list of mvcn.types.Post.*, not as {kind}\.$"
     with pytest.raises(DataError, match=message):
         list(trained.predict(posts))
@@ -290,7 +290,7 @@ class TestBadImages:
         with pytest.raises(BadImageError, match="not an image"):
             trained.predict_one("text", b"no image")
 
-    def test_one_image_is_told_without_an_id(self, trained, tmp_path):
+    def test_one_image_is_reported_without_an_id(self, trained, tmp_path):
         for image in (b"no image", tmp_path / "absent.jpg"):
             with pytest.raises(BadImageError, match=r"on_bad_image='blank'") as caught:
                 trained.predict_one("text", image)

@@ -123,7 +123,7 @@ def test_what_the_cache_has_not_is_told_offline(hub_cache):
         assert "\n" not in sentence
 
 
-def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_reported(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
@@ -145,13 +145,13 @@ def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path):
         set_client_factory(default_client_factory)
 
 
-def test_a_download_that_was_cut_is_told(hub_cache):
+def test_a_truncated_download_is_reported(hub_cache):
     (hub_cache / "model.safetensors").unlink()
     with pytest.raises(RunError, match=r"is damaged .*get its files again"):
         Classifier.from_pretrained(NAME)
 
 
 @pytest.mark.parametrize("name", ["two words", "/no/such/folder", "a/b/c", "runs/mine/", "~/run"])
-def test_what_is_neither_is_told(name):
+def test_what_is_neither_is_reported(name):
     with pytest.raises(RunError, match="is neither a folder nor a name as the Hugging Face hub"):
         Classifier.from_pretrained(name)

@@ -144,7 +144,7 @@ def test_what_it_saves_gives_the_same(ask, inputs, tmp_path):
         ({"text": "a", "image": 5}, "image of a post must be a path.*is of type int"),
     ],
 )
-def test_what_is_no_post_is_told(ask, inputs, post, message):
+def test_what_is_no_post_is_reported(ask, inputs, post, message):
     with pytest.raises(DataError, match=message):
         ask(post)
     with pytest.raises(DataError, match=message):
@@ -225,7 +225,7 @@ def test_an_error_of_the_source_comes_through(ask, inputs):
         ({"function_to_apply": "none"}, "has no option function_to_apply"),
     ],
 )
-def test_an_option_that_is_none_is_told(ask, inputs, options, message):
+def test_an_option_that_is_none_is_reported(ask, inputs, options, message):
     with pytest.raises(ConfigError, match=message):
         ask(inputs[0], **options)
 

@@ -42,7 +42,7 @@ def test_posts_with_the_same_picture_share_its_features(model_and_processor, tmp
     assert not torch.equal(found[pictures[0]], found[pictures[3]])
 
 
-def test_each_post_of_an_unreadable_picture_is_told(model_and_processor, tmp_path):
+def test_each_post_of_an_unreadable_picture_is_reported(model_and_processor, tmp_path):
     found = ImageFeatures(*model_and_processor, tmp_path)
     posts = [Post("1", "", b"no picture"), Post("2", "", picture(0)), Post("3", "", b"no picture")]
     posts += [Post("4", "", tmp_path / "absent.png"), Post("5", "", None)]

@@ -206,7 +206,7 @@ def test_what_a_read_only_cache_has_is_used(place, forbid):
     assert_holds(cache, names(3), [*features(2), *features(1, seed=1)])
 
 
-def test_files_of_a_cache_that_may_not_be_read_are_told(place, forbid, caplog):
+def test_files_of_a_cache_that_may_not_be_read_are_reported(place, forbid, caplog):
     FeatureCache(place).add(names(2), features(2))
     (array,) = place.glob("*.npy")
     forbid(array)

@@ -164,13 +164,13 @@ def test_the_constraint_is_logged(tmp_path):
     assert all(value > 0 for value in logged[3:])
 
 
-def test_a_model_without_an_output_layer_is_told_what_to_do():
+def test_a_model_without_an_output_layer_is_refused_with_advice():
     model = transformers.BertModel(bert().config, add_pooling_layer=False)
     with pytest.raises(ConfigError, match="pass its last layer as output_layer"):
         find_output_layer(model)
 
 
-def test_a_feature_for_each_token_is_told(tmp_path):
+def test_a_feature_for_each_token_is_reported(tmp_path):
     torch.manual_seed(0)
     config = transformers.GPT2Config(
         vocab_size=20, n_positions=8, n_embd=16, n_layer=1, n_head=2, num_labels=3, pad_token_id=0
@@ -181,7 +181,7 @@ def test_a_feature_for_each_token_is_told(tmp_path):
         one.train()
 
 
-def test_posts_without_labels_are_told(tmp_path):
+def test_posts_without_labels_are_reported(tmp_path):
     one = trainer("bert", tmp_path)
     one.train_dataset = [{"input_ids": row["input_ids"]} for row in texts()]
     with pytest.raises(ConfigError, match="the key 'labels'"):
@@ -195,7 +195,7 @@ def test_the_queue_is_never_longer_than_the_training_data(tmp_path):
     assert one.state.log_history[-2]["congruity"] > 0
 
 
-def test_labels_that_are_not_one_class_a_sample_are_told(tmp_path):
+def test_labels_that_are_not_one_class_a_sample_are_reported(tmp_path):
     rows = [{**row, "labels": [1.0, 0.0, 1.0]} for row in texts()]
     model = bert()
     model.config.problem_type = "multi_label_classification"

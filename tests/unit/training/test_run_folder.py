@@ -140,7 +140,7 @@ class TestLoading:
         "name", ["config.json", "model.safetensors", "processor_config.json", "tokenizer.json"]
     )
     @pytest.mark.parametrize("content", [b"", b"{garbage", b"[]", None], ids=repr)
-    def test_a_damaged_file_is_told(self, finished, name, content):
+    def test_a_damaged_file_is_reported(self, finished, name, content):
         (finished / name).unlink()
         if content is not None:
             (finished / name).write_bytes(content)
@@ -150,14 +150,14 @@ class TestLoading:
             assert message.endswith("train it again.") or "do not fit" in message
 
     @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
-    def test_truncated_weights_are_told(self, finished, share):
+    def test_truncated_weights_are_reported(self, finished, share):
         weights = finished / "model.safetensors"
         content = weights.read_bytes()
         weights.write_bytes(content[: int(share * len(content))])
         assert "is damaged" in load_error(finished)
 
     @pytest.mark.parametrize("change", ["missing", "unexpected", "misshapen"])
-    def test_weights_that_do_not_fit_are_told(self, finished, change):
+    def test_weights_that_do_not_fit_are_reported(self, finished, change):
         weights = load_file(finished / "model.safetensors")
         if change == "missing":
             del weights["network.classifier.weight"]
@@ -193,7 +193,7 @@ class TestLoading:
         ("config", "config.yaml"),
     ],
 )
-def test_files_of_a_run_that_are_missing_or_damaged_are_told(part, name, tmp_path):
+def test_files_of_a_run_that_are_missing_or_damaged_are_reported(part, name, tmp_path):
     with pytest.raises(RunError, match=f"{name} is missing or damaged"):
         getattr(Run(tmp_path), part)
     unreadable = [b"\xff\xfe"] if name == "config.yaml" else [b"\xff\xfe", b"", b"{}\n", b"[]"]

@@ -97,7 +97,7 @@ def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading):
 
 
 @pytest.mark.parametrize("missing", ["head", "label"])
-def test_without_pairs_the_label_is_taught(reading, generated_posts, missing):
+def test_without_pairs_only_the_label_gets_targets(reading, generated_posts, missing):
     model, encoded, encoder = reading
     posts = list(generated_posts)
     if missing == "head":
@@ -111,7 +111,7 @@ def test_without_pairs_the_label_is_taught(reading, generated_posts, missing):
     torch.testing.assert_close(batch["teacher"].sum(-1), torch.ones(len(posts)))
 
 
-def test_of_many_posts_some_are_learned_and_all_are_taught(reading, monkeypatch):
+def test_of_many_posts_some_are_learned_and_all_get_targets(reading, monkeypatch):
     model, encoded, _ = reading
     add_teacher_targets(encoded, model, seed=0)
     by_all = encoded.collate(encoded.rows)["teacher"]

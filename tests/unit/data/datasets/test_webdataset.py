@@ -128,7 +128,7 @@ def test_threads_and_processes_read_images(folder):
 
 
 @pytest.mark.parametrize("change", ["touched", "longer", "gone"])
-def test_a_shard_that_was_changed_is_told(folder, change):
+def test_a_shard_that_was_changed_is_reported(folder, change):
     image = read_webdataset(folder).posts[0].image
     path = folder / "00000.tar"
     if change == "touched":

@@ -206,12 +206,12 @@ def test_a_wrong_encoding_is_to_be_left_out(codec, given, read):
         read("text,label\nGrüße,x\n".encode(codec), encoding=given)
 
 
-def test_an_encoding_that_garbles_is_told(read, caplog):
+def test_an_encoding_that_garbles_is_reported(read, caplog):
     read("text,label\nGrüße,x\n".encode(), encoding="latin-1")
     assert "is valid UTF-8, but is read as latin-1" in caplog.text
 
 
-def test_a_file_that_ends_early_or_is_no_text_is_told(read):
+def test_a_file_that_ends_early_or_is_no_text_is_reported(read):
     with pytest.raises(DataError, match="starts as UTF-16, but is truncated"):
         read("text,label\na,x\n".encode("utf-16")[:-1])
     with pytest.raises(DataError, match="is an Excel workbook or an archive"):
