@@ -130,6 +130,8 @@ def test_every_kind_is_in_every_report(reports):
         assert f"[{kind}]" in output
     assert f"{CLEAN + 12} posts" in output
     assert report["label_errors"]["searched"] is False
+    assert re.search(r"^not searched +-  Suspected label errors", output, re.MULTILINE)
+    assert re.search(r">not searched</td>\s*<td[^>]*>-<", page)
 
 
 class Page(HTMLParser):

@@ -18,6 +18,8 @@ MARK = "mvcn audit"
 """Near the beginning of every JSON file and page of an audit."""
 ALL = "all"
 """Name of all posts together, as a split."""
+NOT_SEARCHED = "not searched"
+"""In place of a severity."""
 
 Severity = Literal["information", "warning", "error"]
 
@@ -277,8 +279,9 @@ def summary_lines(audited: AuditedPosts, findings: Mapping[str, Finding]) -> Ite
         yield f"Without {', '.join(missing)}."
     for kind, finding in findings.items():
         severity = severity_of(kind, finding)
+        count = "-" if severity == NOT_SEARCHED else f"{finding.count}"
         about = f": {finding.summary}" if finding.summary and finding.count else ""
-        yield f"{severity:<12}{finding.count:>7}  {KINDS[kind].title} [{kind}]{about}"
+        yield f"{severity:<12}{count:>7}  {KINDS[kind].title} [{kind}]{about}"
 
 
 def headline(audited: AuditedPosts) -> str:
@@ -294,5 +297,5 @@ def headline(audited: AuditedPosts) -> str:
 def severity_of(kind: str, finding: Finding) -> str:
     """Return the severity of a finding, else of its kind; ``none`` if nothing was found."""
     if finding.details.get("searched") is False:
-        return "not searched"
+        return NOT_SEARCHED
     return (finding.severity or KINDS[kind].severity) if finding.count else "none"

@@ -25,7 +25,7 @@ METRIC_TITLES = {
     "f1_macro": "macro F1",
     "f1_binary": "F1 of the second class",
     "expected_calibration_error": "calibration error",
-    "negative_log_likelihood": "negative log likelihood",
+    "negative_log_likelihood": "negative log-likelihood",
 }
 """Field of `Evaluation` -> its name for users."""
 INTERVAL_PERCENT = 95
