@@ -230,7 +230,8 @@ def _require_same_posts(data: str, complete: Mapping[str, Seeds]) -> None:
         if posts != next(iter(evaluated.values())):
             raise MvcnError(
                 f"On {data}, variant '{variant}' with seed {seed} is evaluated on other posts or "
-                "classes than the first variant: run all variants on the same splits."
+                "classes than the first variant: run all on the same splits, as mvcn split writes "
+                "them (--splits)."
             )
 
 
