@@ -1,4 +1,4 @@
-"""Errors that a user can act on."""
+"""Errors that a user can act on, and the words of messages."""
 
 MAX_REASON_LENGTH = 200
 """Characters of a library's message that are quoted in a sentence."""
@@ -29,6 +29,17 @@ class LostProcessError(MvcnError):
 
 class RunError(MvcnError):
     """A run folder that is not one, is damaged, or would be overwritten."""
+
+
+def count_of(number: int, one: str, several: str = "") -> str:
+    """Return a number and the words that agree with it, as in "1 image" and "3 images".
+
+    Args:
+        number: Any number.
+        one: A noun in the singular, with further words if these depend on the number, too.
+        several: The same in the plural; by default, the noun with an s.
+    """
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def reason_of(error: BaseException) -> str:

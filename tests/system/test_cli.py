@@ -210,10 +210,12 @@ def test_one_post_from_the_command_line_equals_python(mvcn, tiny_run, posts_tabl
 
 def test_a_bad_image_stops_and_is_named(fails, tiny_run, bad_images, tmp_path):
     sentence = fails("predict", tiny_run, bad_images, "--output", tmp_path / "out.csv")
-    assert "5 image(s)" in sentence
+    assert "5 images" in sentence
+    assert "--on-bad-image blank (without image) or drop (without post)." in sentence
+    assert "on_bad_image" not in sentence
     assert "post missing" in sentence
     assert not (tmp_path / "out.csv").exists()
-    assert "5 image(s)" in fails("evaluate", tiny_run, "--root", bad_images)
+    assert "5 images" in fails("evaluate", tiny_run, "--root", bad_images)
 
 
 def test_a_blanked_image_is_as_no_image_and_counted(mvcn, tiny_run, bad_images, tmp_path):
@@ -222,7 +224,7 @@ def test_a_blanked_image_is_as_no_image_and_counted(mvcn, tiny_run, bad_images, 
         "predict", tiny_run, bad_images, "--output", out, "--on-bad-image", "blank"
     )
     assert code == 0
-    assert "5 image(s)" in errors
+    assert "5 images" in errors
     rows = {row["id"]: row for row in read_csv(out)}
     assert list(rows) == ["good", "missing", "empty", "text", "truncated", "bomb"]
     expected = Classifier.from_pretrained(tiny_run).predict_one("a fine day")
@@ -359,7 +361,7 @@ def test_one_post_with_a_bad_image_follows_the_policy(mvcn, fails, tiny_run, tmp
     assert "broken.jpg" in errors
     code, output, errors = mvcn(*arguments, "--on-bad-image", "drop")
     assert (code, output) == (0, "")
-    assert "1 post(s) have no label:" in errors
+    assert "1 post has no label:" in errors
 
 
 def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_options, tmp_path):
@@ -440,9 +442,9 @@ def test_posts_with_nothing_to_read_get_no_label_and_are_counted(
     assert code == 0
     assert [row["id"] for row in read_csv(out)] == ["a", "b", "c", "d"]
     assert [row["id"] for row in read_csv(out) if row["predicted_label"]] == ["a"]
-    assert "Wrote 1 predictions" in output
+    assert "Wrote 1 prediction " in output
     listed = [
-        "3 post(s) have no label:",
+        "3 posts have no label:",
         *(f"  post {one}: There is nothing to classify" for one in "bc"),
         "  post d: Image ",
     ]
@@ -452,7 +454,7 @@ def test_posts_with_nothing_to_read_get_no_label_and_are_counted(
     evaluate = ("evaluate", tiny_run, "--root", empty_posts, "--json", scores)
     code, _, errors = mvcn(*evaluate, *blank)
     assert code == 0
-    assert "3 post(s) were left out" in errors
+    assert "3 posts were left out" in errors
     report = json.loads(scores.read_text())
     assert report["n"] == 1
     assert list(report["left_out"]) == ["b", "c", "d"]
@@ -461,7 +463,7 @@ def test_posts_with_nothing_to_read_get_no_label_and_are_counted(
     explain = ("explain", run, "--root", empty_posts, "--output", tmp_path / "why")
     code, _, errors = mvcn(*explain, "--post", "a", "--post", "b")
     assert code == 0
-    assert "1 post(s) were left out" in errors
+    assert "1 post was left out" in errors
     explained = json.loads((tmp_path / "why/explanation.json").read_text())["posts"]
     assert [one["id"] for one in explained] == ["a"]
     assert "nothing to explain" in fails(*explain, "--post", "c", "--overwrite")
@@ -499,7 +501,7 @@ def test_training_names_what_it_does_not_use(mvcn, train_options, posts_table, t
     options = ["--root", table, *train_options[4:]]
     code, output, _ = mvcn("train", *options, "--output", tmp_path / "run")
     assert code == 0
-    assert "Left out: 2 post(s), in 'unlabeled', which is none of train, dev and test." in output
+    assert "Left out: 2 posts, in 'unlabeled', which is none of train, dev and test." in output
     assert "Not used: 3 posts of the split test." in output
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["unused_splits"] == {"test": 3}

@@ -74,7 +74,7 @@ def test_splits_a_table_and_keeps_duplicates_together(mvcn, table, tmp_path, see
     lines = [line.split() for line in printed.splitlines()]
     assert ["train", "48", "16", "32"] in lines
     assert "7 posts are in 2 groups of near-duplicates" in printed
-    assert "1 image(s) could not be read" in errors
+    assert "1 image could not be read" in errors
     assert "post p7: " in errors
 
 
@@ -111,8 +111,8 @@ def test_unlabelled_and_empty_posts_are_in_no_part_and_that_is_said(mvcn, tmp_pa
         "split", "--root", path, "--output", tmp_path / "s", "--shares", "train=0.5,dev=0.5"
     )
     assert code == 0, errors
-    assert "1 posts have no label, so they are in no split." in printed
-    assert "Left out: 3 post(s), without text and image." in printed
+    assert "1 post has no label, so it is in no split." in printed
+    assert "Left out: 3 posts, without text and image." in printed
     dealt = [one for ids in parts_of(tmp_path / "s").values() for one in ids]
     assert sorted(dealt) == sorted(f"p{i}" for i in range(20))
 

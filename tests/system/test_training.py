@@ -287,7 +287,7 @@ def test_missing_images_are_told_before_the_model_is_built(
     monkeypatch.setattr("mvcn.training.run.build_model", lambda *_, **__: pytest.fail("too late"))
     shutil.copy(posts_table / "train" / "posts.csv", tmp_path)
     config = one_epoch(data={"train": str(tmp_path / "posts.csv")})
-    with pytest.raises(BadImageError, match=r"32 image\(s\).*\(and 22 more\).*--text-only"):
+    with pytest.raises(BadImageError, match=r"32 images.*\(and 22 more\).*--text-only"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -318,7 +318,7 @@ def test_posts_with_nothing_to_read_are_not_learned_from(one_epoch, tmp_path, po
     assert list(report["left_out"]["train"]) == [rows[5]["id"]]
     assert "gone.png" in report["left_out"]["train"][rows[5]["id"]]
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "- Left out, without text and image: 1 posts." in card
+    assert "- Left out, without text and image: 1 post." in card
     assert len(TrainedRun(tmp_path / "run").train.posts) == 30
 
 

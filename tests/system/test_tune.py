@@ -231,7 +231,7 @@ def test_folds_are_averaged_over_all_posts(content, posts_table, tmp_path, mvcn)
     table = posts_table / "train" / "posts.csv"
     code, out, err = mvcn("tune", path, "--root", table, "--trials", 1, "--output", folder)
     assert code == 0, err
-    assert "Best of 1 trials (1 complete): accuracy" in out
+    assert "Best of 1 trial (1 complete): accuracy" in out
     assert "so it is optimistic" in out
     bars = {line.split(":")[0] for line in err.replace("\r", "\n").splitlines() if "%|" in line}
     assert bars <= {"tiny", "Images"}, "trials print bars of their own"

@@ -1,8 +1,8 @@
-"""Reasons of libraries, made part of one sentence."""
+"""The words of messages: reasons of libraries within one sentence, and numbers."""
 
 import pytest
 
-from mvcn.errors import MAX_REASON_LENGTH, reason_of
+from mvcn.errors import MAX_REASON_LENGTH, count_of, reason_of
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,13 @@ from mvcn.errors import MAX_REASON_LENGTH, reason_of
 )
 def test_a_reason_is_one_short_line_without_a_full_stop(error, reason):
     assert reason_of(error) == reason
+
+
+def test_words_agree_with_their_number():
+    assert [count_of(number, "image") for number in (0, 1, 2)] == [
+        "0 images",
+        "1 image",
+        "2 images",
+    ]
+    assert count_of(1, "post has", "posts have") == "1 post has"
+    assert count_of(2, "post has", "posts have") == "2 posts have"

@@ -12,7 +12,7 @@ from mvcn.config import ModelConfig
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.posts import label_ids
 from mvcn.encoders.tokens import freeze
-from mvcn.errors import DataError
+from mvcn.errors import DataError, count_of
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models import build_model
@@ -143,6 +143,6 @@ def _require_enough(names: Sequence[str], labels: Int[np.ndarray, " posts"]) -> 
     if counts.min() < FOLDS:
         rarest = names[int(counts.argmin())]
         raise DataError(
-            f"Class {rarest!r} has {counts.min()} post(s), too few for the {FOLDS} folds of "
-            "--label-errors: add posts, or leave it out."
+            f"Class {rarest!r} has {count_of(counts.min(), 'post')}, too few for the "
+            f"{FOLDS} folds of --label-errors: add posts, or leave it out."
         )

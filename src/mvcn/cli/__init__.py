@@ -15,9 +15,11 @@ from mvcn.cli.predict import bulk, predict
 from mvcn.cli.process import RANK, log_to_terminal
 from mvcn.cli.serve import serve
 from mvcn.cli.train import train
+from mvcn.data.bad_images import REMEDIES
 from mvcn.errors import LostProcessError, MvcnError
 
 EXIT_CODE = 2
+OPTION = "--on-bad-image blank (without image) or drop (without post)"
 SECONDS_FOR_FIRST = 5.0
 """How long other ranks wait before they report the same error; a launcher ends them earlier."""
 
@@ -49,7 +51,7 @@ def main() -> None:
         time.sleep(SECONDS_FOR_FIRST)
         _fail(str(error))
     except MvcnError as error:
-        _fail(str(error))
+        _fail(str(error).replace(REMEDIES, OPTION))
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or 'a file'}.")
 

@@ -36,7 +36,7 @@ from mvcn.data.splits import (
     stratified_split,
     write_splits,
 )
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.files import write_json
 from mvcn.outputs import begins_with, require_own_file
 from mvcn.types import Post
@@ -143,7 +143,7 @@ def prepare(
 
 def _print_summary(index: Mapping[str, Any], on_bad_image: str) -> None:
     for reason, ids in index["removed"].items():
-        typer.echo(f"Left out: {len(ids)} post(s), {reason}.")
+        typer.echo(f"Left out: {count_of(len(ids), 'post')}, {reason}.")
     empty = set(index["removed"].get(WITHOUT_CONTENT, ()))
     for post_id, why in index["bad_images"].items():
         outcome = OUTCOME["drop" if post_id in empty else on_bad_image]
@@ -154,7 +154,7 @@ def _print_summary(index: Mapping[str, Any], on_bad_image: str) -> None:
             if shard["part"] == split_name:
                 labels.update(shard["labels"])
         counts = ", ".join(f"{labels[name]} {name or 'without a label'}" for name in sorted(labels))
-        typer.echo(f"{split_name}: {sum(labels.values())} posts ({counts})")
+        typer.echo(f"{split_name}: {count_of(sum(labels.values()), 'post')} ({counts})")
 
 
 @reads_posts()
@@ -227,7 +227,8 @@ def _duplicate_groups(posts: Sequence[Post]) -> list[int]:
         for post, fact in zip(posts, facts, strict=True)
         if fact is not None and fact.problem is not None
     }
-    print_posts(problems, "image(s) could not be read; only equal files were recognised")
+    could_not = "could not be read; only equal files were recognised"
+    print_posts(problems, f"image {could_not}", f"images {could_not}")
     return duplicate_groups([post.text for post in posts], facts)
 
 
@@ -260,14 +261,15 @@ def _print_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
     if "groups_of_duplicates" in about:
         groups = about["groups_of_duplicates"]
         typer.echo(
-            f"{about['posts_in_groups_of_duplicates']} posts are in {groups} group"
-            f"{'' if groups == 1 else 's'} of near-duplicates, each kept in one split."
+            f"{about['posts_in_groups_of_duplicates']} posts are in {count_of(groups, 'group')} "
+            "of near-duplicates, each kept in one split."
             if groups
             else "No two posts are near-duplicates."
         )
     empty = sum(missing_input(post) is not None for post in posts)
     if empty:
-        typer.echo(f"Left out: {empty} post(s), {WITHOUT_CONTENT}.")
+        typer.echo(f"Left out: {count_of(empty, 'post')}, {WITHOUT_CONTENT}.")
     unlabelled = sum(post.label is None and missing_input(post) is None for post in posts)
     if unlabelled:
-        typer.echo(f"{unlabelled} posts have no label, so they are in no split.")
+        one, several = "post has no label, so it is", "posts have no label, so they are"
+        typer.echo(f"{count_of(unlabelled, one, several)} in no split.")

@@ -9,7 +9,7 @@ import typer
 
 from mvcn.cli.options import Overwrite, given
 from mvcn.cli.process import set_up_process
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, count_of
 from mvcn.files import atomic_write
 from mvcn.outputs import require_new_file, require_own_file
 
@@ -50,7 +50,8 @@ def experiment(
         plan.data[name].splits = path
     places = Places(results / plan.name, runs / plan.name)
     paths = run_experiment(plan, places, jobs=jobs, initializer=set_up_process)
-    typer.echo(f"{len(paths)} results are in {places.results}: mvcn compare {places.results}")
+    found = count_of(len(paths), "result is", "results are")
+    typer.echo(f"{found} in {places.results}: mvcn compare {places.results}")
 
 
 def _by_name(values: list[str] | None, known: tuple[str, ...], option: str) -> dict[str, Path]:
@@ -140,8 +141,9 @@ def _print_summary(outcome: "Outcome", space: "SearchSpace", output: Path) -> No
     best = outcome.best
     counts = ", ".join(f"{number} {state}" for state, number in sorted(outcome.counts.items()))
     assert best.value is not None  # it is complete
+    trials = count_of(sum(outcome.counts.values()), "trial")
     typer.echo(
-        f"Best of {sum(outcome.counts.values())} trials ({counts}): {METRIC_TITLES[space.metric]} "
+        f"Best of {trials} ({counts}): {METRIC_TITLES[space.metric]} "
         f"{100 * best.value:.1f} on dev, in trial {best.number}.\n"
     )
     typer.echo(_table(outcome))

@@ -24,7 +24,7 @@ from mvcn.cli.options import (
     least_probability,
     reads_posts,
 )
-from mvcn.cli.process import print_bad_images, print_left_out, set_up_process
+from mvcn.cli.process import print_bad_images, print_left_out, print_posts, set_up_process
 from mvcn.data.formats.columns import is_known
 from mvcn.data.formats.posts import id_of_row, require_readable
 from mvcn.data.formats.rows import TableOptions
@@ -36,7 +36,7 @@ from mvcn.data.table import (
     table_writer,
 )
 from mvcn.data.text import replace_surrogates
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.outputs import require_new_file, require_own_file
 from mvcn.types import LABEL, PROBABILITY, Post, StoredImage, probability_columns
 
@@ -296,24 +296,29 @@ def _write(
     problems, unsure = table.write(
         [post.id for post in posts], tqdm(predictions, total=len(posts), unit="post")
     )
-    without = _print_problems(problems, "were left out" if table.drops else "have no label")
-    typer.echo(f"Wrote {len(posts) - without} predictions to {table.path}{table.hint}.")
+    without = _print_problems(problems, drops=table.drops)
+    written = count_of(len(posts) - without, "prediction")
+    typer.echo(f"Wrote {written} to {table.path}{table.hint}.")
     if least > 0:
-        typer.echo(f"{unsure} of them have no label: no class is probable enough.")
+        have = count_of(unsure, "of them has", "of them have")
+        typer.echo(f"{have} no label: no class is probable enough.")
 
 
-def _print_problems(problems: Sequence["Prediction"], outcome: str) -> int:
+def _print_problems(problems: Sequence["Prediction"], *, drops: bool) -> int:
     """Print which posts were classified without their image or not at all; count the latter."""
     used = {one.id: str(one.problem) for one in problems if one.probabilities}
     left_out = {one.id: str(one.problem) for one in problems if not one.probabilities}
     print_bad_images(used, "blank")
-    print_left_out(left_out, outcome)
+    if drops:
+        print_left_out(left_out)
+    else:
+        print_posts(left_out, "post has no label", "posts have no label")
     return len(left_out)
 
 
 def _print(prediction: "Prediction") -> None:
     if prediction.problem is not None:
-        _print_problems([prediction], "have no label")
+        _print_problems([prediction], drops=False)
     if prediction.probabilities:
         typer.echo(prediction.label or "no class is probable enough")
     for name, probability in prediction.probabilities.items():
@@ -374,8 +379,10 @@ def bulk(
 
 def _print_summary(done: "JobSummary", output: Path) -> None:
     if done.errors:
-        typer.echo(f"{done.errors} posts could not be scored: see {output / 'errors'}.", err=True)
+        failed = count_of(done.errors, "post")
+        typer.echo(f"{failed} could not be scored: see {output / 'errors'}.", err=True)
     typer.echo(
-        f"Wrote {done.predictions} predictions and {done.errors} errors for {done.rows} rows to "
-        f"{output}: {done.shards_scored_now} of {done.shards} shards now, in {done.seconds:g} s."
+        f"Wrote {count_of(done.predictions, 'prediction')} and {count_of(done.errors, 'error')} "
+        f"for {count_of(done.rows, 'row')} to {output}: {done.shards_scored_now} of "
+        f"{count_of(done.shards, 'shard')} now, in {done.seconds:g} s."
     )

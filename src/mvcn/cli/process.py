@@ -11,7 +11,7 @@ from functools import partialmethod
 import typer
 from tqdm import tqdm
 
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, count_of
 from mvcn.types import BadImagePolicy
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -94,17 +94,28 @@ def print_problems(
 
 def print_bad_images(bad: Mapping[str, str], policy: BadImagePolicy) -> None:
     """Print which images could not be read, and how their posts were used."""
-    print_posts(bad, f"image(s) could not be read; their posts were {OUTCOME.get(policy)}")
+    outcome = OUTCOME.get(policy, "")
+    print_posts(
+        bad,
+        f"image could not be read; its post was {outcome}",
+        f"images could not be read; their posts were {outcome.replace(' it', ' them')}",
+    )
 
 
-def print_left_out(left_out: Mapping[str, str], outcome: str = "were left out") -> None:
-    """Print which posts were left out, or had another outcome, and why."""
-    print_posts(left_out, f"post(s) {outcome}")
+def print_left_out(left_out: Mapping[str, str]) -> None:
+    """Print which posts were left out, and why."""
+    print_posts(left_out, "post was left out", "posts were left out")
 
 
-def print_posts(reasons: Mapping[str, str], heading: str) -> None:
-    """Print the number of posts under a heading, and the reason for each, to standard error."""
+def print_posts(reasons: Mapping[str, str], one: str, several: str) -> None:
+    """Print the number of posts, and the reason for each, to standard error.
+
+    Args:
+        reasons: Post id -> reason.
+        one: What follows the number 1; see `count_of`.
+        several: What follows any other number.
+    """
     if reasons:
-        typer.echo(f"{len(reasons)} {heading}:", err=True)
+        typer.echo(f"{count_of(len(reasons), one, several)}:", err=True)
     for post_id, why in reasons.items():
         typer.echo(f"  post {post_id}: {why}", err=True)

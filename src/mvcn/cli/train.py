@@ -9,7 +9,7 @@ import typer
 from mvcn.cli.options import Dataset, DevPosts, Overwrite, Splits, TrainPosts, given, reads_posts
 from mvcn.cli.process import RANK, print_problems, set_up_process
 from mvcn.config import read_recipe
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, count_of
 from mvcn.types import BadImagePolicy
 
 if TYPE_CHECKING:
@@ -73,14 +73,15 @@ def _recipe_for(model: str | None, recipe: str | None) -> str:
 def _print_summary(run: "Run") -> None:
     metrics = run.metrics
     for reason, count in metrics["removed"].items():
-        typer.echo(f"Left out: {count} post(s), {reason}.")
+        typer.echo(f"Left out: {count_of(count, 'post')}, {reason}.")
     for split, count in metrics["unused_splits"].items():
-        typer.echo(f"Not used: {count} posts of the split {split}.")
+        typer.echo(f"Not used: {count_of(count, 'post')} of the split {split}.")
     for split, bad in metrics["bad_images"].items():
         print_problems(bad, metrics["left_out"][split], run.config.data.on_bad_image)
     dev, epochs, posts = metrics["dev"], metrics["epochs"], metrics["posts"]
+    trained, chosen = count_of(posts["train"], "post"), count_of(posts["dev"], "dev post")
     typer.echo(
-        f"Trained on {posts['train']} posts; best on {posts['dev']} dev posts after epoch "
+        f"Trained on {trained}; best on {chosen} after epoch "
         f"{epochs['best']}: accuracy {100 * dev['accuracy']:.1f}, "
         f"weighted F1 {100 * dev['f1_weighted']:.1f}, macro F1 {100 * dev['f1_macro']:.1f}.\n"
         f"The run is in {run.folder}: {_next_command(run)}"

@@ -10,7 +10,7 @@ from mvcn.data.formats.rows import why_no_file
 from mvcn.data.image_references import UnreadableImage
 from mvcn.data.images import describe_image, prefetch
 from mvcn.data.text import has_text
-from mvcn.errors import BadImageError, ConfigError, DataError, reason_of
+from mvcn.errors import BadImageError, ConfigError, DataError, count_of, reason_of
 from mvcn.types import BadImagePolicy, Corpus, ImageReference, Post
 
 LOGGER = logging.getLogger(__name__)
@@ -24,10 +24,8 @@ READ_AT_ONCE = 256
 BOTH = ("text", "image")
 WITHOUT_CONTENT = "without text and image"
 """Reason, in counts of posts that are left out, for those that have neither."""
-REMEDIES = (
-    "--on-bad-image blank (without image) or drop (without post), in Python on_bad_image='blank' "
-    "or 'drop'"
-)
+REMEDIES = "on_bad_image='blank' (without image) or 'drop' (without post)"
+"""How to continue, in Python; the command line prints its own option instead."""
 
 
 def require_policy(policy: object) -> None:
@@ -119,8 +117,10 @@ def bad_image_error(bad: Mapping[str, str], remedies: str = "") -> BadImageError
     """
     first = [f"post {post_id}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
+    them = "it" if len(bad) == 1 else "them"
     return BadImageError(
-        f"{len(bad)} image(s) cannot be read: {' '.join(first)}{more} Correct them, {remedies}"
+        f"{count_of(len(bad), 'image')} cannot be read: {' '.join(first)}{more} "
+        f"Correct {them}, {remedies}"
         f"or continue by {REMEDIES}."
     )
 

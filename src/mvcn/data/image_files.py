@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow.fs import FileSystem
 
 from mvcn.data.image_references import MAX_PATH_CHARACTERS, UnreadableImage
-from mvcn.errors import BadImageError, DataError, reason_of
+from mvcn.errors import BadImageError, DataError, count_of, reason_of
 from mvcn.files import require_allowed, why_not_allowed
 from mvcn.types import ImageReference, StoredImage
 
@@ -75,11 +75,11 @@ def _first_of_each(
 
     several = sorted(stem for stem, alike in names.items() if len(alike) > 1)
     if several:
+        count = count_of(len(several), "id has", "ids have")
         first, second, *_ = sorted(names[several[0]], key=rank)
         LOG.warning(
-            "%s: %d id(s) have more than one file, such as %s and %s: the first is read, in the "
-            "order %s.",
-            *(folder, len(several), first, second, ", ".join(suffixes)),
+            "%s: %s more than one file, such as %s and %s: the first is read, in the order %s.",
+            *(folder, count, first, second, ", ".join(suffixes)),
         )
     return {stem: folder / min(alike, key=rank) for stem, alike in names.items()}
 

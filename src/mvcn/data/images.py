@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from mvcn.data.formats.rows import why_no_file
-from mvcn.errors import BadImageError, reason_of
+from mvcn.errors import BadImageError, count_of, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
 from mvcn.types import ImageFacts, ImageReference, Post, StoredImage
 
@@ -87,7 +87,8 @@ def warn_of_truncated_images(remarks: Sequence[str]) -> None:
         first = " ".join(remarks[:NAMED_IN_WARNING])
         rest = len(remarks) - NAMED_IN_WARNING
         more = f" (and {rest} more)" if rest > 0 else ""
-        LOGGER.warning("%d truncated image(s) are used: %s%s", len(remarks), first, more)
+        count = count_of(len(remarks), "truncated image is", "truncated images are")
+        LOGGER.warning("%s used: %s%s", count, first, more)
 
 
 def open_thumbnail(image: ImageReference, side_px: int) -> Image.Image:

@@ -9,7 +9,7 @@ from typing import Literal
 from mvcn.data.formats.rows import is_missing
 from mvcn.data.image_references import image_reference
 from mvcn.data.text import replace_surrogates
-from mvcn.errors import DataError
+from mvcn.errors import DataError, count_of
 from mvcn.types import Post
 
 LOGGER = logging.getLogger(__name__)
@@ -32,8 +32,11 @@ def check_posts(posts: Iterable[Post]) -> list[Post]:
     replaced = [(post.id, count) for post, count in read if count]
     if replaced:
         LOGGER.warning(
-            "%d lone surrogate(s) in the text of %d post(s), such as post %s, are read as U+FFFD.",
-            *(sum(count for _, count in replaced), len(replaced), replaced[0][0]),
+            "In the text of %s, such as post %s, %s read as U+FFFD.",
+            *(count_of(len(replaced), "post"), replaced[0][0]),
+            count_of(
+                sum(count for _, count in replaced), "lone surrogate is", "lone surrogates are"
+            ),
         )
     return [post for post, _ in read]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mvcn.data.formats.rows import read_bytes
-from mvcn.errors import DataError
+from mvcn.errors import DataError, count_of
 from mvcn.types import Corpus
 
 SPLITS = ("train", "dev", "test")
@@ -145,8 +145,8 @@ def left_out(where: str, unknown: Mapping[str, Collection[str]]) -> dict[str, tu
     """
     for name, ids in unknown.items():
         _logger.warning(
-            "%s: %r is none of train, dev and test, so its %d post(s) are left out.",
-            *(where, name[:NAME_CHARACTERS], len(ids)),
+            "%s: %r is none of train, dev and test, so its %s left out.",
+            *(where, name[:NAME_CHARACTERS], count_of(len(ids), "post is", "posts are")),
         )
     return {
         f"in {name[:NAME_CHARACTERS]!r}, which is none of train, dev and test": tuple(ids)
@@ -169,8 +169,8 @@ def keep_splits(corpus: Corpus, splits: Collection[str] | None, where: str) -> C
     if splits is None:
         for name, ids in unknown.items():
             _logger.warning(
-                "%s: %r is none of train, dev and test: its %d post(s) are read as in no split.",
-                *(where, name[:NAME_CHARACTERS], len(ids)),
+                "%s: %r is none of train, dev and test: its %s read as in no split.",
+                *(where, name[:NAME_CHARACTERS], count_of(len(ids), "post is", "posts are")),
             )
         return corpus
     if corpus.other_splits or any(post.split is not None for post in corpus.posts):

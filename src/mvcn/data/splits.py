@@ -16,7 +16,7 @@ from jaxtyping import Int
 
 from mvcn.data.posts import fingerprint
 from mvcn.data.split_names import SPLITS, split_files
-from mvcn.errors import DataError, reason_of
+from mvcn.errors import DataError, count_of, reason_of
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.outputs import require_output_folder
 from mvcn.types import Corpus, Post
@@ -111,8 +111,8 @@ def _assign(
     for label, indices in indices_of.items():
         if len(indices) < len(shares):
             raise DataError(
-                f"Class {label!r} has {len(indices)} post(s), too few for the {len(shares)} splits "
-                f"{', '.join(shares)}: add posts or give split files."
+                f"Class {label!r} has {count_of(len(indices), 'post')}, too few for the "
+                f"{len(shares)} splits {', '.join(shares)}: add posts or give split files."
             )
     weights = list(shares.values())
     sizes = {label: _split_sizes(len(indices), weights) for label, indices in indices_of.items()}

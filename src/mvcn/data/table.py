@@ -22,7 +22,7 @@ from mvcn.data.formats.rows import Row, Table, TableOptions, WriteRow, repeated_
 from mvcn.data.image_files import ImageFolder
 from mvcn.data.image_references import ImagePlace
 from mvcn.data.split_names import keep_splits
-from mvcn.errors import ConfigError, DataError, MvcnError
+from mvcn.errors import ConfigError, DataError, MvcnError, count_of
 from mvcn.files import is_special
 from mvcn.types import Corpus, Post
 
@@ -315,9 +315,9 @@ class _ReadPosts:
         _require_distinct(self._labels)
         if self._replaced:
             logger.warning(
-                "%s: %d cell(s) hold half a surrogate pair, which is read as U+FFFD; the first is "
-                "in %s.",
-                *(self._where, len(self._replaced), self._replaced[0]),
+                "%s: %s half a surrogate pair, which is read as U+FFFD; the first is in %s.",
+                *(self._where, count_of(len(self._replaced), "cell holds", "cells hold")),
+                self._replaced[0],
             )
 
 

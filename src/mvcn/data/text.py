@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, count_of
 
 logger = logging.getLogger(__name__)
 
@@ -103,10 +103,8 @@ def _undecodable(content: bytes, path: Path | str, codec: str, error: UnicodeDec
         return f"{where}: {what}, but the file is {_title(own)}: leave --encoding out."
     others = [line for line in content.splitlines() if not line.isascii() and _is_utf8(line)]
     if codec == "utf-8" and others:
-        return (
-            f"{where}: {what}, though {len(others)} other line(s) with such letters are: correct "
-            "that line."
-        )
+        lines = count_of(len(others), "other line")
+        return f"{where}: {what}, unlike the letters of {lines}: correct that line."
     guess = _guess(content)
     if guess is None:
         return f"{where}: {what}: save the file as UTF-8, or name its codec by --encoding."

@@ -14,7 +14,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from mvcn.errors import MvcnError
+from mvcn.errors import MvcnError, count_of
 
 CALIBRATION_BINS = 15
 BOOTSTRAP_RESAMPLES = 1000
@@ -200,7 +200,7 @@ def format_evaluation(evaluation: Evaluation) -> str:
         [("true \\ predicted", *names), *((name, *map(str, row)) for name, row in matrix)],
     ]
     tables = (format_table(block, are_numbers=True) for block in blocks)
-    return "\n\n".join([f"{evaluation.n} posts", *tables])
+    return "\n\n".join([count_of(evaluation.n, "post"), *tables])
 
 
 def _require_fitting_shapes(

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from mvcn.errors import count_of
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.evaluation.significance import Difference
 from mvcn.experiments.compare import Comparison, Results, Spread, Variant
@@ -86,7 +87,7 @@ def sentences(results: Results) -> Iterator[str]:
         yield "Variants that share no seed are compared by an unpaired test over seeds."
     for seeds in sorted(tested - {0}):
         yield (
-            f"With {seeds} shared seed{'s' if seeds > 1 else ''} the smallest p-value of the "
+            f"With {count_of(seeds, 'shared seed')} the smallest p-value of the "
             f"exact test over seeds is {min(1.0, 2 / 2**seeds):.3g}."
         )
     ensembles = [_ensemble(one) for one in results.variants if len(one.seeds) >= SMALLEST_ENSEMBLE]

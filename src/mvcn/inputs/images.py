@@ -30,7 +30,7 @@ from mvcn.data.images import (
     warn_of_truncated_images,
 )
 from mvcn.encoders.tokens import frozen_image_tokens, token_width
-from mvcn.errors import BadImageError, reason_of
+from mvcn.errors import BadImageError, count_of, reason_of
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
@@ -236,9 +236,9 @@ class FeatureCache:
                 forbidden += 1
         if forbidden:
             LOG.warning(
-                "%d file(s) of the cache %s cannot be read (permission denied), so their features "
-                "are recomputed: set %s to a folder of your own.",
-                forbidden,
+                "%s of the cache %s cannot be read (permission denied), so features are "
+                "recomputed: set %s to a folder of your own.",
+                count_of(forbidden, "file"),
                 folder,
                 CACHE_VARIABLE,
             )

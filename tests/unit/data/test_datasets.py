@@ -223,7 +223,7 @@ def test_what_is_no_data_set_is_one_sentence(tmp_path, monkeypatch):
 
 BROKEN = {
     "mvsa-multiple": {
-        "one annotator": (multiple({1: "positive,positive"}), r"line 2: .* 3 pair\(s\)"),
+        "one annotator": (multiple({1: "positive,positive"}), r"line 2: .* 3 pairs"),
         "other header": (
             {"labelResultAll.txt": "ID\ttext,image\n"},
             "instead of 'ID.ttext,image.t",

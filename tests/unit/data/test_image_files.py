@@ -97,7 +97,7 @@ def test_of_two_images_with_one_id_the_first_in_a_stated_order_is_read(name, tmp
     write(folder, "2.jpg", "3.gif", "3.JPG")
     assert found(read_corpus(name, root)) == ["1.png", "2.jpg", "3.JPG"]
     (message,) = {record.getMessage() for record in caplog.records}
-    assert "2 id(s) have more than one file, such as 2.jpg and 2.png" in message
+    assert "2 ids have more than one file, such as 2.jpg and 2.png" in message
 
 
 def test_a_data_set_may_lie_in_a_folder_of_its_own(tmp_path, caplog):

@@ -133,7 +133,7 @@ def test_truncated_images_are_counted_and_the_first_are_named(caplog):
     ]
     describe_images_of(posts)
     (message,) = caplog.messages
-    assert message.startswith("5 truncated image(s) are used: The image in the given bytes is trun")
+    assert message.startswith("5 truncated images are used: The image in the given bytes is trun")
     assert message.count("of its 600 rows") == 3
     assert message.endswith(" (and 2 more)")
     describe_images_of(posts[5:])

@@ -56,7 +56,7 @@ def test_lone_surrogates_are_replaced_and_counted_once(caplog):
     assert (first.text, first.attributes) == ("a\ufffd", ("b\ufffd", "c"))
     assert second == posts[1]
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("2 lone surrogate(s) in the text of 1 post(s), such as post 1,")
+    assert line.startswith("In the text of 1 post, such as post 1, 2 lone surrogates are")
 
 
 def test_the_fingerprint_is_that_of_ids_texts_and_labels_in_order():

@@ -177,7 +177,7 @@ def test_every_post_is_read_or_named_as_left_out(name, tmp_path, caplog):
     removed = [post_id for ids in corpus.removed.values() for post_id in ids]
     assert len(corpus.posts) + len(removed) == sum(SIZES.values())
     (message,) = [m for m in caplog.messages if "heldout" in m]
-    assert "3 post(s)" in message
+    assert "3 posts" in message
 
 
 @each_source

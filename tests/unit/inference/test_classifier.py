@@ -211,7 +211,7 @@ def test_half_a_surrogate_pair_is_read_as_the_replacement_character(trained, cap
     assert caplog.messages == []
     assert list(trained.predict([post])) == expected
     assert caplog.messages == [
-        "3 lone surrogate(s) in the text of 1 post(s), such as post p1, are read as U+FFFD."
+        "In the text of 1 post, such as post p1, 3 lone surrogates are read as U+FFFD."
     ]
     one = trained.predict_one(post.text)
     np.testing.assert_array_equal(shares([one]), shares(expected))

@@ -143,4 +143,4 @@ def test_truncated_images_are_counted_once(kind, model_and_processor, tmp_path, 
     assert images.encode(posts) == {}
     assert [images[post.image].shape for post in posts]
     (message,) = caplog.messages
-    assert message.startswith("2 truncated image(s) are used: The image in the given bytes is")
+    assert message.startswith("2 truncated images are used: The image in the given bytes is")

@@ -212,7 +212,7 @@ def test_files_of_a_cache_that_may_not_be_read_are_reported(place, forbid, caplo
     forbid(array)
     assert FeatureCache(place).missing(names(2)) == names(2)
     (message,) = caplog.messages
-    assert "1 file(s)" in message
+    assert "1 file " in message
     assert "permission denied" in message
 
 

@@ -11,7 +11,7 @@ from mvcn.data.formats.rows import Row, TableOptions, read_bytes
 from mvcn.data.image_files import IMAGE_SUFFIXES, NOT_DATA, TEXT_SUFFIXES, ImageFolder, names_in
 from mvcn.data.split_names import group_by_split, keep_splits, left_out, split_of
 from mvcn.data.table import OPENERS, corpus_of_rows, read_table
-from mvcn.errors import DataError
+from mvcn.errors import DataError, count_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
 
@@ -148,8 +148,9 @@ def _read_metadata(
     unnamed = [one for one in _files_below(path.parent) if _is_image(one) and one not in named]
     if unnamed:
         LOG.warning(
-            "%s does not name %d image(s) of its folder, such as %s: they are not read.",
-            *(path, len(unnamed), unnamed[0]),
+            "%s does not name %s, such as %s: only named images are read.",
+            *(path, count_of(len(unnamed), "image of its folder", "images of its folder")),
+            unnamed[0],
         )
     return corpus if "id" in corpus.columns else _with_paths_as_ids(corpus, path.parent, root)
 
@@ -319,20 +320,21 @@ def _log(found: dict[str | None, _Files], folder: Path, loose: list[Path]) -> No
     if classes:
         more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
         shown = ", ".join(map(repr, classes[:NAMED])) + more
-        LOG.info("%s: %d image(s) in the folders of the classes %s.", folder, count, shown)
+        LOG.info(
+            "%s: %s in the folders of the classes %s.", folder, count_of(count, "image"), shown
+        )
     elif count:
         LOG.warning(
-            "%s has no folders of classes: its %d image(s) are posts without labels.",
-            *(folder, count),
+            "%s has no folders of classes: its %s without labels.",
+            *(folder, count_of(count, "image is a post", "images are posts")),
         )
     for path in loose:
         LOG.info("%s is not read: it is in no folder of a class.", path)
     others = [path for files in found.values() for path in files.others]
     if others and count:
         LOG.warning(
-            "%s: %d file(s) are neither images nor the texts of images, such as %s: they are not "
-            "read.",
-            *(folder, len(others), min(others)),
+            "%s: %s not read, such as %s: only images and the texts of images are.",
+            *(folder, count_of(len(others), "file is", "files are"), min(others)),
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mvcn.data.image_files import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place, names_in
-from mvcn.errors import DataError
+from mvcn.errors import DataError, count_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
 
@@ -112,8 +112,8 @@ def _read_posts(
         posts.append(Post(post_id, text, image, *labels))
     if undecodable:
         LOG.warning(
-            "%s: %d text(s) have undecodable bytes, which are read as U+FFFD, such as %s.",
-            *(folder, len(undecodable), undecodable[0]),
+            "%s: %s undecodable bytes, which are read as U+FFFD, such as %s.",
+            *(folder, count_of(len(undecodable), "text has", "texts have"), undecodable[0]),
         )
     return posts, {name: tuple(ids) for name, ids in encoded.items()}
 
@@ -178,8 +178,8 @@ def _parse_row(line: str, where: str, annotators: int) -> tuple[str, list[Annota
     if not is_number or [len(labels) for labels in annotations] != [2] * annotators:
         example = "<tab>".join(["12", *["positive,neutral"] * annotators])
         raise DataError(
-            f"{where}: {line.strip()[:80]!r} must be a post's number and {annotators} pair(s) of "
-            f"labels, as in '{example}'."
+            f"{where}: {line.strip()[:80]!r} must be a post's number and "
+            f"{count_of(annotators, 'pair')} of labels, as in '{example}'."
         )
     for label in (label for labels in annotations for label in labels):
         if label not in POLARITIES:

@@ -18,7 +18,7 @@ from mvcn.data.split_names import WORDS
 from mvcn.data.stored_files import TAR_SUFFIXES, StoredFile, find_files, missing_webdataset
 from mvcn.data.stored_images import TarMember, read_members, version_of
 from mvcn.data.table import corpus_of_table
-from mvcn.errors import BadImageError, DataError, reason_of
+from mvcn.errors import BadImageError, DataError, count_of, reason_of
 from mvcn.types import Corpus
 
 LOGGER = logging.getLogger(__name__)
@@ -82,7 +82,8 @@ def read_webdataset(
     """
     shards = find_files([str(root)], TAR_SUFFIXES, "tar file")
     samples = [sample for shard in shards for sample in read_samples(shard)]
-    LOGGER.info("Read %d sample(s) of %d WebDataset shard(s).", len(samples), len(shards))
+    counts = count_of(len(samples), "sample"), count_of(len(shards), "WebDataset shard")
+    LOGGER.info("Read %s of %s.", *counts)
     if not samples:
         raise DataError(f"{root} has no samples: its members need names such as 0001.jpg.")
     shard_splits = _splits(shards, root)
@@ -163,10 +164,8 @@ def read_samples(shard: StoredFile) -> Iterator[Sample]:
             f"{shard.path} has the member {twice} twice: take one of them out."
         ) from error
     if hidden:
-        LOGGER.info(
-            "%s: %d hidden member(s), such as %s, are not read.",
-            *(shard.path, len(hidden), hidden[0]),
-        )
+        count = count_of(len(hidden), "hidden member is", "hidden members are")
+        LOGGER.info("%s: %s not read, such as %s.", shard.path, count, hidden[0])
 
 
 def _files(shard: StoredFile, hidden: list[str]) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,7 @@ from mvcn.data.formats.rows import (
     spread,
 )
 from mvcn.data.text import decode
-from mvcn.errors import DataError
+from mvcn.errors import DataError, count_of
 from mvcn.files import atomic_write
 from mvcn.types import Quoting
 
@@ -135,7 +135,8 @@ def csv_writer(path: Path, columns: Sequence[str], separator: str = ",") -> Iter
         write(columns)
         yield write
     if num_replaced:
-        logger.warning("%s: NUL is written as U+FFFD in %d cell(s).", path, num_replaced)
+        cells = count_of(num_replaced, "cell")
+        logger.warning("%s: NUL is written as U+FFFD in %s.", path, cells)
 
 
 def csv_header(path: Path, separator: str = ",") -> list[str]:
@@ -153,7 +154,7 @@ def _layout(file: _File, codec: str, is_quoted: bool, rows: Sequence[_Record]) -
     if not is_quoted:
         notes.append("quotes read as characters")
     if long := sum(row.last_line > row.first_line for row in rows):
-        notes.append(f"{long} row(s) over several lines")
+        notes.append(f"{count_of(long, 'row')} over several lines")
     return ", ".join(notes)
 
 
@@ -240,13 +241,13 @@ def _why_ragged(records: list[_Record], file: _File) -> str:
     if not ragged:
         return ""
     (number, record), others = ragged[0], len(ragged) - 1
-    more = f" ({others} more row(s) differ, too)" if others else ""
+    more = f" ({count_of(others, 'more row differs', 'more rows differ')}, too)" if others else ""
     advice = f"quote the cells that contain a {file.separator_name} or a line break"
     if len(record.cells) < width:
         advice = "add the cells that are missing, or take the row out"
     return (
-        f"{file.path}, row {number} (line {record.first_line}) has {len(record.cells)} cell(s), "
-        f"but the header has {width}{more}: {advice}."
+        f"{file.path}, row {number} (line {record.first_line}) has "
+        f"{count_of(len(record.cells), 'cell')}, but the header has {width}{more}: {advice}."
     )
 
 

@@ -25,7 +25,7 @@ from mvcn.data.formats.rows import (
     number_repeated,
     require_file,
 )
-from mvcn.errors import ConfigError, DataError, MvcnError, reason_of
+from mvcn.errors import ConfigError, DataError, MvcnError, count_of, reason_of
 from mvcn.files import atomic_replace
 
 ERROR_CELL = "e"
@@ -119,7 +119,7 @@ def excel_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
         with suppress(WorkbookAlreadySaved):
             sheet.close()
     for change, count in sheet.changes.items():
-        logger.warning("In %d cell(s) for Excel, %s.", count, change)
+        logger.warning("In %s for Excel, %s.", count_of(count, "cell"), change)
 
 
 class _Sheet:

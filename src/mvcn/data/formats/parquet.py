@@ -225,11 +225,13 @@ def _reading(path: str) -> Iterator[None]:
         forbidden = why_not_allowed(Path(path)) or NOT_ALLOWED
         raise DataError(f"{path} {forbidden}") from error
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        advice = "write the file again"
-        if not path.lower().endswith(SUFFIX):
-            advice = "write its table as Parquet, or use mvcn predict"
+        if isinstance(error, pa.ArrowInvalid) and not path.lower().endswith(SUFFIX):
+            raise DataError(
+                f"{path} is not a Parquet file, or is damaged: write its posts as Parquet, or "
+                "classify it by mvcn predict without --engine."
+            ) from error
         raise DataError(
-            f"{path} cannot be read as Parquet ({reason_of(error)}): {advice}."
+            f"{path} cannot be read as Parquet ({reason_of(error)}): write the file again."
         ) from error
 
 

@@ -49,8 +49,8 @@ def test_images_that_the_table_does_not_name_are_counted(tmp_path, caplog):
     hidden = {".cache/4.png": b"", "__MACOSX/5.png": b""}
     assert len(read(write(tmp_path, files | hidden))) == 2
     (message,) = warnings(caplog)
-    assert "metadata.jsonl does not name 2 image(s) of its folder, such as" in message
-    assert "2.jpg: they are not read" in message
+    assert "metadata.jsonl does not name 2 images of its folder, such as" in message
+    assert "2.jpg: only named images are read" in message
 
 
 def test_the_case_of_the_name_of_the_table_does_not_matter(tmp_path):
@@ -72,8 +72,8 @@ def test_what_systems_and_users_put_next_to_classes_is_left(tmp_path, caplog):
     assert [(post.id, post.label) for post in posts] == [("cat/a.png", "cat"), ("dog/b.png", "dog")]
     assert f"{tmp_path / 'README.txt'} is not read: it is in no folder of a class." in caplog.text
     (message,) = warnings(caplog)
-    assert "2 file(s) are neither images nor the texts of images, such as" in message
-    assert "clip.mp4: they are not read" in message
+    assert "2 files are not read, such as" in message
+    assert "clip.mp4: only images and the texts of images are." in message
 
 
 def test_folders_below_that_of_a_class_belong_to_it(tmp_path):
@@ -97,7 +97,7 @@ def test_images_without_classes_are_posts_without_labels(tmp_path, caplog):
     posts = read(write(tmp_path, files))
     found = [(post.id, post.text, post.label) for post in posts]
     assert found == [("a.png", "words", None), ("b.jpg", "", None)]
-    assert f"{tmp_path} has no folders of classes: its 2 image(s) are posts without labels." in (
+    assert f"{tmp_path} has no folders of classes: its 2 images are posts without labels." in (
         warnings(caplog)
     )
 

@@ -109,7 +109,7 @@ def test_texts_with_bytes_that_are_no_characters_are_counted(make, caplog):
     root = make(lines, {0: b"it\xa1\xafs", 1: b"a \xff b", 2: b"\xff", 3: b"plain"})
     read_mvsa_single(root)
     (message,) = caplog.messages
-    assert "2 text(s) have undecodable bytes" in message
+    assert "2 texts have undecodable bytes" in message
     assert message.endswith(f"such as {root / 'data' / '1.txt'}.")
 
 

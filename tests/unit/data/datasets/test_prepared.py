@@ -124,9 +124,7 @@ def with_bad_images(corpus, folder):
 
 
 def test_a_bad_image_stops(with_bad_images, tmp_path):
-    with pytest.raises(
-        BadImageError, match=r"2 image\(s\) cannot be read: post missing: .*nowhere"
-    ):
+    with pytest.raises(BadImageError, match=r"2 images cannot be read: post missing: .*nowhere"):
         prepare(with_bad_images, tmp_path / "out", dataset="table")
     with pytest.raises(DataError, match="is not finished: continue"):
         read_prepared(tmp_path / "out")
@@ -140,7 +138,7 @@ def test_the_bad_images_of_all_shards_are_told_together(corpus, folder, tmp_path
         replace(post, image=folder / "half.png") if number in bad else post
         for number, post in enumerate(corpus.posts)
     ]
-    with pytest.raises(BadImageError, match=r"3 image\(s\) cannot be read") as error:
+    with pytest.raises(BadImageError, match=r"3 images cannot be read") as error:
         prepare(replace(corpus, posts=posts), tmp_path, dataset="table")
     assert all(f"post {posts[number].id}: " in str(error.value) for number in bad)
     written = {path.stem for path in tmp_path.glob("data/*.parquet")}
@@ -198,7 +196,7 @@ def test_a_truncated_image_is_kept_and_stays_known(corpus, folder, tmp_path, cap
     sentence = f"Image {path} is truncated: 600 of its 600 rows can be decoded in full."
     index = prepare(replace(corpus, posts=posts), tmp_path, dataset="table")
     assert index["truncated_images"] == {"cut": sentence}
-    assert caplog.messages == [f"1 truncated image(s) are used: {sentence}"]
+    assert caplog.messages == [f"1 truncated image is used: {sentence}"]
     (cut,) = (post for post in read_prepared(tmp_path).posts if post.id == "cut")
     assert cut.image.read() == path.read_bytes()
     found = find_faulty_images(read_audited_posts(DataConfig(name="prepared", root=tmp_path)))

@@ -227,8 +227,8 @@ def test_files_of_the_system_that_packed_a_shard_are_no_posts(tmp_path, caplog):
     hidden = [("__MACOSX/._1.jpg", b"\0"), ("a/._1.jpg", b"\0"), ("a/.DS_Store", b"\0")]
     shard = write(tmp_path / "a.tar", [*hidden, ("a/1.txt", "text")])
     assert [post.id for post in read_webdataset(shard).posts] == ["a/1"]
-    assert f"{shard}: 3 hidden member(s), such as __MACOSX/._1.jpg, are not read." in caplog.text
-    assert "Read 1 sample(s) of 1 WebDataset shard(s)." in caplog.text
+    assert f"{shard}: 3 hidden members are not read, such as __MACOSX/._1.jpg." in caplog.text
+    assert "Read 1 sample of 1 WebDataset shard." in caplog.text
 
 
 def test_a_text_that_is_not_there_is_empty_and_half_characters_are_replaced(tmp_path):

@@ -196,7 +196,7 @@ def test_utf_16_without_a_mark_is_named_and_then_read(codec, read):
 
 def test_one_bad_line_among_others_in_utf8_is_to_be_corrected(read):
     content = "text,label\nGrüße,x\n".encode() + "Grüße,y\n".encode("cp1252")
-    with pytest.raises(DataError, match=r"line 3: .* not UTF-8, though 1 other line\(s\).* are"):
+    with pytest.raises(DataError, match=r"line 3: .* unlike the letters of 1 other line:"):
         read(content)
 
 

@@ -82,7 +82,7 @@ def test_lone_surrogates_are_replaced_and_counted(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     assert [post.text for post in read_table(path).posts] == ["a \ufffd", "\N{GRINNING FACE}"]
     (line,) = [record.message for record in caplog.records]
-    assert "1 cell(s) hold half a surrogate pair" in line
+    assert "1 cell holds half a surrogate pair" in line
     assert "row 1" in line
 
 

@@ -182,6 +182,16 @@ def test_a_broken_file_is_named_before_anything_is_scored(predict, folder, tmp_p
     assert not (tmp_path / "job").exists()
 
 
+def test_a_table_of_another_format_is_refused_in_our_own_words(predict, posts_table, tmp_path):
+    table = posts_table / "dev/posts.csv"
+    with pytest.raises(DataError) as caught:
+        predict(table)
+    assert str(caught.value) == (
+        f"{table} is not a Parquet file, or is damaged: write its posts as Parquet, or classify it "
+        "by mvcn predict without --engine."
+    )
+
+
 def test_damage_behind_a_footer_costs_its_own_shard_alone(predict, folder, tmp_path):
     place = shutil.copytree(folder, tmp_path / "in")
     broken = place / "two/two.parquet"
