@@ -37,8 +37,9 @@ def require_output_folder(
         can_resume: Whether the command has an option ``--resume``.
         ignored: Names of files that may be in a folder that counts as empty.
     """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: choose a new or empty folder for the {kind}.")
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if not place.is_dir():
+        raise RunError(f"{place} is a file: choose a new or empty folder for the {kind}.")
     if is_own and not overwrite:
         resume = "continue it by --resume, " if can_resume else ""
         raise RunError(

@@ -183,7 +183,7 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except Exception as error:  # constructors of PyYAML raise many kinds of errors
-        problem = " ".join(str(error).split())
+        problem = " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
         raise ConfigError(f"{where} cannot be read as YAML: {problem}.") from error
 
 

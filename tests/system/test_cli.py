@@ -375,6 +375,8 @@ def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_o
     assert "No dataset" in fails("train", "--data", "nothing", "--output", new)
     assert "resume" in fails("train", *train_options, "--output", new, "--resume")
     assert "nothing to classify" in fails("predict", tiny_run)
+    for option in (("--output", new), ("--overwrite",), ("--split", "dev"), ("--splits", new)):
+        assert "for files of posts" in fails("predict", tiny_run, "--text", "hello", *option)
     assert not new.exists()
 
 

@@ -50,6 +50,8 @@ class TestFolder:
         (tmp_path / "file").touch()
         with refuse(".*file is a file: choose a new or empty folder for the run"):
             require_output_folder(tmp_path / "file", "run", is_own=False, overwrite=True)
+        with refuse(".*file is a file: choose a new or empty folder for the run"):
+            require_output_folder(tmp_path / "file/a/b", "run", is_own=False, overwrite=True)
 
     def test_other_settings_are_named(self, tmp_path):
         before = {"seed": 1, "posts": "a"}

@@ -247,6 +247,11 @@ def predict(
     least = least_probability(run, precision)
     if not posts:
         _require_for_one(image, bool(dataset.get("text_only")), keep_columns)
+        if output or split or splits or overwrite:
+            raise ConfigError(
+                "--output, --overwrite, --split and --splits are for files of posts: name one, or "
+                "leave them out for the single post."
+            )
         classifier = Classifier.from_pretrained(run, backend)
         _print(classifier.predict_one(text, image, on_bad_image, least))
         return
@@ -275,7 +280,7 @@ def _only(posts: Sequence[Path], text: str, image: Path | None) -> Path:
     if text or image:
         raise ConfigError("Give either a file of posts, or --text and --image, not both.")
     if len(posts) > 1:
-        raise ConfigError(f"There are {len(posts)} files of posts: give one, or use mvcn bulk.")
+        raise ConfigError(f"There are {len(posts)} files of posts: give one at a time.")
     return posts[0]
 
 

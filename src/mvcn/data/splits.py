@@ -54,7 +54,8 @@ def stratified_split(
         DataError: A post without a label, a class with fewer posts than splits, or wrong shares.
     """
     if any(share <= 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1):
-        raise DataError(f"Shares of a split must be above 0 and sum to 1, but are {dict(shares)}.")
+        given = ", ".join(f"{name}={share:g}" for name, share in shares.items()) or "none"
+        raise DataError(f"Shares of splits must be above 0 and sum to 1: these are {given}.")
     assigned = _assign(posts, shares, seed, groups)
     return {name: [posts[i] for i in assigned if assigned[i] == name] for name in shares}
 

@@ -125,7 +125,7 @@ def test_does_not_depend_on_the_hash_seed():
     [
         (["a", "a", "a", "b", "b"], SHARES, r"Class 'b' has 2 posts, too few for the 3 splits"),
         (["a", None], SHARES, "Post '1' has no label"),
-        (["a"] * 9, {"train": 0.8, "dev": 0.1}, "must be above 0 and sum to 1"),
+        (["a"] * 9, {"train": 0.8, "dev": 0.1}, "and sum to 1: these are train=0.8, dev=0.1"),
         (["a"] * 9, {"train": 1.2, "dev": -0.2}, "must be above 0 and sum to 1"),
         (["a"] * 9, {}, "must be above 0 and sum to 1"),
     ],
