@@ -143,6 +143,6 @@ def _require_enough(names: Sequence[str], labels: Int[np.ndarray, " posts"]) -> 
     if counts.min() < FOLDS:
         rarest = names[int(counts.argmin())]
         raise DataError(
-            f"Class {rarest!r} has {count_of(counts.min(), 'post')}, too few for the "
+            f"Class {rarest!r} has {count_of(int(counts.min()), 'post')}, too few for the "
             f"{FOLDS} folds of --label-errors: add posts, or leave it out."
         )

@@ -99,6 +99,7 @@ def log_to_stdout() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("mvcn").propagate = True  # which the log on the terminal has switched off
     logging.getLogger("mvcn.serve").setLevel(logging.INFO)
     for name in ("uvicorn", "python_multipart"):
         logging.getLogger(name).setLevel(logging.ERROR)
