@@ -247,7 +247,7 @@ def predict(
     least = least_probability(run, precision)
     if not posts:
         _require_for_one(image, bool(dataset.get("text_only")), keep_columns)
-        _require_none(output, overwrite, split, splits)
+        _require_no_options_for_files(output, overwrite, split, splits)
         classifier = Classifier.from_pretrained(run, backend)
         _print(classifier.predict_one(text, image, on_bad_image, least))
         return
@@ -272,7 +272,7 @@ def _require_for_one(image: Path | None, text_only: bool, keep_columns: bool | N
         raise ConfigError("--keep-columns is for tables: a single post has no columns.")
 
 
-def _require_none(*options_for_files: object) -> None:
+def _require_no_options_for_files(*options_for_files: object) -> None:
     if any(options_for_files):
         raise ConfigError(
             "--output, --overwrite, --split and --splits are for files of posts: name one, or "

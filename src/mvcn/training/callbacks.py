@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ AUXILIARY_FOLDER = "auxiliary"
 ETA = 3
 
 
+@dataclass(eq=False)
 class QueuePrefill(TrainerCallback):
     """Fills the centroid queue once, then activates the congruity term.
 
@@ -50,23 +52,13 @@ class QueuePrefill(TrainerCallback):
         ``self``, which uses the model in training instead, is ours.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        posts: EncodedPosts,
-        batch_size: int,
-        prefill: Prefill,
-        epochs: float,
-        seed: int,
-        auxiliary: PreTrainedModel | None = None,
-    ) -> None:
-        self.objective = objective
-        self.posts = posts
-        self.batch_size = batch_size
-        self.prefill = prefill
-        self.epochs = epochs
-        self.seed = seed
-        self.auxiliary = auxiliary
+    objective: Objective
+    posts: EncodedPosts
+    batch_size: int
+    prefill: Prefill
+    epochs: float
+    seed: int
+    auxiliary: PreTrainedModel | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Activate the objective at once, unless the model is to be trained first."""
