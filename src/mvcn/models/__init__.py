@@ -5,7 +5,8 @@ Importing this package registers them with Hugging Face's Auto classes.
 
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from mvcn.models.classification import MvcnForClassification, build_model, require_tokens
+from mvcn.models.build import build_model, require_tokens
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.registry import MODELS, system
 

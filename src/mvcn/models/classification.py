@@ -1,37 +1,34 @@
 """Classifiers of posts as Hugging Face models: encoders, and a network on their tokens."""
 
 import os
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mvcn.config import ModelConfig, NetworkConfig
-from mvcn.encoders.loading import build_encoder, load_image_encoder, load_text_encoder
+from mvcn.encoders.loading import build_encoder
 from mvcn.encoders.tokens import (
     FrozenTextLayers,
     freeze,
     frozen_image_tokens,
     image_tokens,
-    keep_lowest_layers,
     lowest_layers,
-    most_tokens,
     reads_text_of,
     text_embeddings,
     text_tokens,
 )
-from mvcn.errors import ConfigError
 from mvcn.files import set_usual_permissions
 from mvcn.models.configuration import MvcnConfig
+from mvcn.models.ensemble import Ensemble, copies_sharing, drop_shared, join_tokens, split_tokens
 from mvcn.models.image_attributes import (
     NO_PIECE,
     ImageAttributes,
-    PublishedAttributes,
     prefer_given,
     with_nearest,
     word_vectors,
@@ -40,7 +37,6 @@ from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.registry import system
 from mvcn.nn.layers import replace_dropout
 from mvcn.nn.unimodal_labels import UnimodalLabelHead
-from mvcn.settings import with_values
 
 ALIGNMENT_BYTES = 64
 EARLIER_WEIGHTS = {
@@ -75,7 +71,7 @@ class MvcnForClassification(PreTrainedModel):
         super().__init__(config)
         about = system(config.network)
         self.reads = about.reads
-        self.image_encoder_is_frozen = config.freeze_image_encoder or "image" not in self.reads
+        self.image_encoder_is_frozen = about.shares_image(config)
         self.network = about.build(config)
         self.post_init()
         self.text_encoder = (
@@ -87,8 +83,29 @@ class MvcnForClassification(PreTrainedModel):
         self.image_attributes = (
             ImageAttributes(**config.image_attributes) if config.image_attributes else None
         )
+        self._copy_encoders()
+        self.register_state_dict_post_hook(drop_shared)
         replace_dropout(self)
         self._freeze()
+
+    @classmethod
+    def from_members(
+        cls, model: "MvcnForClassification", weights: Sequence[Mapping[str, Tensor]]
+    ) -> "MvcnForClassification":
+        """Return one model of several that were trained from the same encoders.
+
+        Args:
+            model: One of them, which gives its encoders, and whose weights are replaced.
+            weights: `trained_weights` of each.
+        """
+        config = deepcopy(model.config)
+        config.members = len(weights)
+        ensemble = cls(config, model.text_encoder, model.image_encoder)
+        ensemble.image_attributes = model.image_attributes
+        for number, one in enumerate(weights):
+            ensemble._set_member(number, one)
+        ensemble.eval()
+        return ensemble
 
     @classmethod
     def from_encoders(
@@ -179,15 +196,17 @@ class MvcnForClassification(PreTrainedModel):
         pixel_values = _without_missing(pixel_values, image_mask)
         image_features = _without_missing(image_features, image_mask)
         image = self._encode_images(pixel_values, image_features, input_ids)
-        image_token_mask = has_image.unsqueeze(1).expand(-1, image.shape[1])
-        return Tokens(
-            self._encode_texts(input_ids, attention_mask, text_states),
+        text = self._encode_texts(input_ids, attention_mask, text_states)
+        none = image.new_zeros(image.shape[0], 0)
+        tokens = Tokens(
+            text,
             image,
             attention_mask.bool() & has_text.unsqueeze(1),
-            image_token_mask,
+            has_image.unsqueeze(1).expand(-1, image.shape[1]),
             input_ids,
-            *self._attributes(image, image_token_mask, attribute_ids),
+            *(none, image.new_zeros(0, 0), none.unsqueeze(1), has_image.unsqueeze(1)),
         )
+        return self._with_attributes(tokens, attribute_ids)
 
     def keep_image_tokens(
         self,
@@ -202,9 +221,28 @@ class MvcnForClassification(PreTrainedModel):
             kept: True for an image token to keep.
             attribute_ids: Those that were given to `encode`.
         """
-        mask = tokens.image_mask & kept
-        attributes = self._attributes(tokens.image, mask, attribute_ids)
-        return Tokens(*tokens[:3], mask, tokens.word_ids, *attributes)
+        tokens = tokens._replace(image_mask=tokens.image_mask & kept)
+        return self._with_attributes(tokens, attribute_ids)
+
+    def trained_weights(self) -> dict[str, Tensor]:
+        """Return the weights that training changes, which make one member of an ensemble."""
+        trained = {name for name, weight in self.named_parameters() if weight.requires_grad}
+        homes = ("network.",) if self.image_encoder_is_frozen else ("network.", "image_encoder.")
+        weights = self.state_dict()
+        return {n: w for n, w in weights.items() if n in trained or n.startswith(homes)}
+
+    def _set_member(self, number: int, weights: Mapping[str, Tensor]) -> None:
+        """Set the `trained_weights` of one member."""
+        assert isinstance(self.network, Ensemble)
+        shares_image = self.image_encoder_is_frozen or self.image_encoder is None
+        homes: dict[str, nn.Module] = {
+            "network": self.network.members[number],
+            **({"text_encoder": self.text_encoders[number]} if self.text_encoders else {}),
+            **({} if shares_image else {"image_encoder": self.image_encoders[number]}),
+        }
+        for prefix, home in homes.items():
+            own = {n.partition(".")[2]: w for n, w in weights.items() if n.startswith(f"{prefix}.")}
+            home.load_state_dict(own, strict=False)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -216,13 +254,26 @@ class MvcnForClassification(PreTrainedModel):
         """The head on pairs of text and image label, where the network has one."""
         return getattr(self.network, "unimodal_label_head", None)
 
-    @cached_property
+    @property
+    def text_encoders(self) -> list[PreTrainedModel]:
+        """The text encoder of each member; none where the network reads no text."""
+        return [] if self.text_encoder is None else [self.text_encoder, *self.member_text_encoders]
+
+    @property
+    def image_encoders(self) -> list[PreTrainedModel]:
+        """The image encoders: one if it is frozen, else that of each member."""
+        first = self.image_encoder
+        return [] if first is None else [first, *self.member_image_encoders]
+
+    @property
     def frozen_text_layers(self) -> FrozenTextLayers | None:
         """The frozen lower layers of the text encoder, if there are any."""
+        return next(iter(self._frozen_text_layers), None)
+
+    @cached_property
+    def _frozen_text_layers(self) -> list[FrozenTextLayers]:
         count = self.config.frozen_text_layers
-        if not count or self.text_encoder is None:
-            return None
-        return FrozenTextLayers(self.text_encoder, count)
+        return [FrozenTextLayers(encoder, count) for encoder in self.text_encoders if count]
 
     def encode_images(
         self, pixel_values: Tensor | None = None, image_features: Tensor | None = None
@@ -237,7 +288,8 @@ class MvcnForClassification(PreTrainedModel):
             )
         if self.image_encoder_is_frozen:
             return frozen_image_tokens(self.image_encoder, pixel_values)
-        return image_tokens(self.image_encoder, pixel_values)
+        each = [image_tokens(encoder, pixel_values) for encoder in self.image_encoders]
+        return each[0] if len(each) == 1 else torch.cat(each, -1)
 
     def reads_text_of(self, length: int) -> bool:
         """Return whether texts of `length` word pieces can be read."""
@@ -250,17 +302,28 @@ class MvcnForClassification(PreTrainedModel):
         return self
 
     def _freeze(self) -> None:
-        config = self.config
         if self.image_encoder is not None and self.image_encoder_is_frozen:
             freeze(self.image_encoder)
         if self.image_attributes is not None:
             freeze(self.image_attributes)
-        if self.text_encoder is None:
-            return
-        if config.freeze_text_embeddings or config.frozen_text_layers:
-            freeze(text_embeddings(self.text_encoder))
-        for layer in lowest_layers(self.text_encoder, config.frozen_text_layers):
-            freeze(layer)
+        for encoder in self.text_encoders:
+            for part in self._frozen_text_parts(encoder):
+                freeze(part)
+
+    def _frozen_text_parts(self, encoder: PreTrainedModel) -> list[nn.Module]:
+        count = self.config.frozen_text_layers
+        has_embeddings = self.config.freeze_text_embeddings or count > 0
+        embeddings = [text_embeddings(encoder)] if has_embeddings else []
+        return [*embeddings, *lowest_layers(encoder, count)]
+
+    def _copy_encoders(self) -> None:
+        """Give each member but the first its own text encoder, and an image encoder if trained."""
+        more, text, image = self.config.members - 1, self.text_encoder, self.image_encoder
+        frozen = [] if text is None or not more else self._frozen_text_parts(text)
+        self.member_text_encoders = nn.ModuleList(copies_sharing(text, frozen, more))
+        self.member_image_encoders = nn.ModuleList(
+            [] if self.image_encoder_is_frozen else copies_sharing(image, [], more)
+        )
 
     def _present_modalities(
         self, text_mask: Tensor | None, image_mask: Tensor | None, input_ids: Tensor
@@ -283,36 +346,51 @@ class MvcnForClassification(PreTrainedModel):
             return torch.zeros(input_ids.shape[0], 1, 0, device=self.device)
         return self.encode_images(pixel_values, image_features)
 
+    def _with_attributes(self, tokens: Tokens, given: Tensor | None) -> Tokens:
+        """Set objects, their names, and attributes: given ones, else the likeliest objects."""
+        if self.image_attributes is None:
+            return tokens
+        shares_image = self.image_encoder_is_frozen
+        parts = split_tokens(tokens, self.config.members, shares_image=shares_image)
+        read = [
+            part._replace(**self._attributes(part, given, encoder.get_input_embeddings()))
+            for part, encoder in zip(parts, self.text_encoders, strict=True)
+        ]
+        return join_tokens(read, shares_image=shares_image)
+
     def _attributes(
-        self, image: Tensor, mask: Tensor, given: Tensor | None
-    ) -> tuple[
-        Float[Tensor, "batch object"],
-        Float[Tensor, "object text_width"],
-        Float[Tensor, "batch attribute text_width"],
-        Bool[Tensor, "batch attribute"],
-    ]:
-        """Return objects, their names, and attributes: given ones, else the likeliest objects."""
-        if self.image_attributes is None or self.text_encoder is None:
-            none = image.new_zeros(image.shape[0], 0)
-            return none, image.new_zeros(0, 0), none.unsqueeze(1), mask[:, :1]
-        objects = self.image_attributes.objects(image, mask)
+        self, tokens: Tokens, given: Tensor | None, embeddings: nn.Module
+    ) -> dict[str, Tensor]:
+        assert self.image_attributes is not None  # its caller has checked that
+        objects = self.image_attributes.objects(tokens.image, tokens.image_mask)
         pieces = prefer_given(given, self.image_attributes.name_pieces(objects))
-        embeddings = self.text_encoder.get_input_embeddings()
         words = word_vectors(pieces, embeddings)
         if "pairs" in self.reads:
             sentiments = word_vectors(self.image_attributes.sentiments, embeddings)
             words = with_nearest(words, sentiments)
-        names = word_vectors(self.image_attributes.names, embeddings)
-        return objects, names, words, (pieces != NO_PIECE).any(-1)
+        return {
+            "objects": objects,
+            "object_names": word_vectors(self.image_attributes.names, embeddings),
+            "attributes": words,
+            "attribute_mask": (pieces != NO_PIECE).any(-1),
+        }
 
     def _encode_texts(
         self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None
     ) -> Float[Tensor, "batch token text_width"]:
+        """Return the tokens of texts, those of all members next to each other."""
         if self.text_encoder is None:
             return torch.zeros(*input_ids.shape, 0, device=input_ids.device)
-        if states is None or self.frozen_text_layers is None:
-            return text_tokens(self.text_encoder, input_ids, attention_mask)
-        return self.frozen_text_layers.tokens(states, input_ids, attention_mask)
+        lower = self.frozen_text_layers
+        if states is None and self.config.members > 1 and lower and lower.are_constant:
+            states = lower.states(input_ids, attention_mask)
+        if states is None or lower is None:
+            each = [text_tokens(one, input_ids, attention_mask) for one in self.text_encoders]
+        else:
+            each = [
+                one.tokens(states, input_ids, attention_mask) for one in self._frozen_text_layers
+            ]
+        return each[0] if len(each) == 1 else torch.cat(each, -1)
 
 
 def _without_missing(images: Tensor | None, mask: Tensor | None) -> Tensor | None:
@@ -320,53 +398,3 @@ def _without_missing(images: Tensor | None, mask: Tensor | None) -> Tensor | Non
     if images is None or mask is None:
         return images
     return images.masked_fill(~mask.view(-1, *[1] * (images.dim() - 1)), 0)
-
-
-def build_model(
-    config: ModelConfig, class_names: tuple[str, ...], *, unimodal_label_head: bool = False
-) -> MvcnForClassification:
-    """Build a model around its published encoders; torch's generator draws all other weights.
-
-    Args:
-        config: Sizes and switches.
-        class_names: Classes in the order of the logits.
-        unimodal_label_head: Predict the labels of text and image, too.
-
-    Raises:
-        ConfigError: An encoder cannot be loaded or reads fewer tokens, sizes are incompatible, or
-            there is no such network or option of it.
-    """
-    about = system(config.network)
-    options = with_values(about.options(), config.options, "model.options")
-    attributes = PublishedAttributes.load(config.image_encoder, config.text_encoder, about.reads)
-    settings = {name: getattr(config, name) for name in NetworkConfig.model_fields}
-    model = MvcnForClassification.from_encoders(
-        _load_text_encoder(config),
-        load_image_encoder(config.image_encoder),
-        **settings | {"options": options.model_dump()},
-        unimodal_label_head=unimodal_label_head,
-        id2label=dict(enumerate(class_names)),
-        label2id={name: index for index, name in enumerate(class_names)},
-        image_attributes=attributes and attributes.sizes,
-    )
-    if model.image_attributes is not None and attributes is not None:
-        model.image_attributes.fill(attributes)
-    return model
-
-
-def _load_text_encoder(config: ModelConfig) -> PreTrainedModel:
-    encoder = load_text_encoder(config.text_encoder)
-    if config.text_layers is not None:
-        keep_lowest_layers(encoder, config.text_layers)
-    if "text" in system(config.network).reads:
-        require_tokens(config, most_tokens(partial(reads_text_of, encoder), config.max_tokens))
-    return encoder
-
-
-def require_tokens(config: ModelConfig, most: int) -> None:
-    """Raise a ConfigError where `model.max_tokens` is more than the text encoder reads."""
-    if config.max_tokens > most:
-        raise ConfigError(
-            f"Setting 'model.max_tokens' is {config.max_tokens}, but text encoder "
-            f"'{config.text_encoder}' reads at most {most}: give --set model.max_tokens={most}."
-        )

@@ -27,6 +27,7 @@ class MvcnConfig(PreTrainedConfig):
         "fusion_attentions",
         "views",
         "penalty",
+        "disagreement",
     ]
 
     attribute_map = {"num_classes": "num_labels"}  # noqa: RUF012
@@ -34,6 +35,8 @@ class MvcnConfig(PreTrainedConfig):
     text_config: PreTrainedConfig | dict[str, Any] | None = None
     image_config: PreTrainedConfig | dict[str, Any] | None = None
     unimodal_label_head: bool = False
+    members: int = 1
+    """Networks, each with its own trained encoder layers, whose probabilities are averaged."""
     temperature: float = 1.0
     """Divides the logits before the softmax; fitted on dev posts at the end of training."""
     image_attributes: dict[str, Any] | None = None

@@ -49,6 +49,8 @@ class MvcnOutput(ModelOutput):
     """Two views of each post for contrastive losses, in training, from networks that have them."""
     penalty: Float[Tensor, ""] | None = None
     """Penalty on the network's own weights, in training, from networks that have one."""
+    disagreement: Float[Tensor, " batch"] | None = None
+    """Standard deviation of the predicted class's probability over the members of an ensemble."""
 
 
 class Network(nn.Module):

@@ -12,6 +12,7 @@ from pydantic import create_model
 from mvcn.config import EARLIER_NETWORKS
 from mvcn.errors import ConfigError
 from mvcn.models.configuration import MvcnConfig
+from mvcn.models.ensemble import Ensemble
 from mvcn.models.network import Network
 from mvcn.settings import Settings
 
@@ -43,6 +44,10 @@ class System:
         """Whether it reads the image, or at least what is found in it."""
         return set(self.reads) != {"text"}
 
+    def shares_image(self, config: MvcnConfig) -> bool:
+        """Return whether image tokens are the same for all members: the encoder is not trained."""
+        return config.freeze_image_encoder or "image" not in self.reads
+
     @property
     def options(self) -> type[Settings]:
         """Settings of this network alone, with their defaults."""
@@ -56,7 +61,14 @@ class System:
         return create_model("Options", __base__=Settings, **fields)
 
     def build(self, config: MvcnConfig) -> Network:
-        """Build the network; its required arguments are named like fields of the configuration."""
+        """Build the network, or the ensemble of as many as the configuration has members."""
+        if config.members == 1:
+            return self._build_one(config)
+        members = [self._build_one(config) for _ in range(config.members)]
+        return Ensemble(members, shares_image=self.shares_image(config))
+
+    def _build_one(self, config: MvcnConfig) -> Network:
+        """Build a network; its required arguments are named like fields of the configuration."""
         parameters = inspect.signature(self.network).parameters.values()
         required = [one.name for one in parameters if one.default is one.empty]
         values = {name: getattr(config, name) for name in required}

@@ -1,0 +1,133 @@
+"""Members of an ensemble in one model: networks and trained encoder parts of each."""
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mvcn.models.network import MvcnOutput, Network, Tokens
+
+Encoder = TypeVar("Encoder", bound=nn.Module)
+
+
+class Ensemble(Network):
+    r"""The mean of the probabilities of several networks, each of which reads its own tokens.
+
+    .. math::
+        p(k) = \frac{1}{M} \sum_m \mathrm{softmax}(l^{(m)})_k
+
+    The logits are the logarithms of p. The fused feature is the concatenation of those of the
+    members, attention weights are those of all heads of all members, and token weights are means.
+
+    Args:
+        members: Networks of one kind, M of them.
+        shares_image: Whether all read the same image tokens, or each has its own.
+
+    Source:
+        Not in Wei et al., ACL 2023; ours. Averaging: Breiman, Machine Learning 1996 (bagging);
+        Lakshminarayanan et al., NeurIPS 2017 (deep ensembles).
+    """
+
+    def __init__(self, members: Sequence[Network], *, shares_image: bool) -> None:
+        super().__init__()
+        self.feature_size = sum(member.feature_size for member in members)
+        self.members = nn.ModuleList(members)
+        self.shares_image = shares_image
+
+    def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
+        """Classify posts; `tokens` are those of all members, as `join_tokens` returns them."""
+        parts = split_tokens(tokens, len(self.members), shares_image=self.shares_image)
+        outputs: list[MvcnOutput] = [
+            member(part, output_attentions)
+            for member, part in zip(self.members, parts, strict=True)
+        ]
+        logs = _stacked(outputs, "logits").log_softmax(-1)
+        logits = logs.logsumexp(0) - math.log(len(outputs))
+        feature = torch.cat(list(_stacked(outputs, "fused_feature")), -1)
+        weights = _attention(outputs) if output_attentions else {}
+        return MvcnOutput(logits, feature, disagreement=disagreement(logs.exp()), **weights)
+
+
+def disagreement(
+    probabilities: Float[Tensor, "member batch classes"],
+) -> Float[Tensor, " batch"]:
+    """Return the standard deviation of the predicted class's probability over members, 0 to 0.5."""
+    predicted = probabilities.mean(0).argmax(-1)
+    of_predicted = probabilities.gather(-1, predicted.expand(len(probabilities), -1).unsqueeze(-1))
+    return of_predicted.squeeze(-1).std(0, correction=0)
+
+
+def _attention(outputs: Sequence[MvcnOutput]) -> dict[str, Any]:
+    """Return attention weights of all heads, and mean token weights, if the networks have them."""
+    found: dict[str, Any] = {}
+    if outputs[0].fusion_attentions is not None:
+        units = zip(*(output.fusion_attentions for output in outputs), strict=True)
+        found["fusion_attentions"] = tuple(torch.cat(unit, 1) for unit in units)
+    if outputs[0].token_weights is not None:
+        found["token_weights"] = _stacked(outputs, "token_weights").mean(0)
+    return found
+
+
+def _stacked(outputs: Sequence[MvcnOutput], name: str) -> Float[Tensor, "member batch *rest"]:
+    return torch.stack([output[name] for output in outputs])
+
+
+def join_tokens(parts: Sequence[Tokens], *, shares_image: bool) -> Tokens:
+    """Return the tokens of all members as one, each with its own range of the last axis.
+
+    Args:
+        parts: Tokens of the same posts for each member.
+        shares_image: Whether image tokens and objects are the same for all.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    names = _own_fields(shares_image=shares_image)
+    return parts[0]._replace(
+        **{name: torch.cat([getattr(part, name) for part in parts], -1) for name in names}
+    )
+
+
+def split_tokens(tokens: Tokens, members: int, *, shares_image: bool) -> list[Tokens]:
+    """Return the tokens of each member; the inverse of `join_tokens`."""
+    if members == 1:
+        return [tokens]
+    names = _own_fields(shares_image=shares_image)
+    own = [torch.tensor_split(getattr(tokens, name), members, -1) for name in names]
+    return [
+        tokens._replace(**dict(zip(names, values, strict=True)))
+        for values in zip(*own, strict=True)
+    ]
+
+
+def _own_fields(*, shares_image: bool) -> tuple[str, ...]:
+    own = ("text", "object_names", "attributes")
+    return own if shares_image else (*own, "image", "objects")
+
+
+def copies_sharing(
+    encoder: Encoder | None, frozen: Sequence[nn.Module], count: int
+) -> list[Encoder]:
+    """Return copies of an encoder that hold its frozen modules themselves, not copies of them."""
+    if encoder is None:
+        return []
+    shared = {id(module): module for module in frozen}
+    return [deepcopy(encoder, dict(shared)) for _ in range(count)]
+
+
+def drop_shared(
+    model: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Mapping[str, Any]
+) -> None:
+    """Remove weights that are in a state dict by more than one name: a hook of the model.
+
+    The first name stays. Weights are shared where a module is a part of several encoders.
+    """
+    seen: set[int] = set()
+    for names in (model.named_parameters, model.named_buffers):
+        for name, value in names(prefix[:-1], remove_duplicate=False):
+            if id(value) in seen:
+                state.pop(name, None)
+            seen.add(id(value))
