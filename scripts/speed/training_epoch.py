@@ -36,7 +36,7 @@ from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import frozen_texts
 from mvcn.models import build_model
 from mvcn.models.classification import MvcnForClassification
-from mvcn.training.run import build_trainer
+from mvcn.training.fit import build_trainer
 from mvcn.types import Corpus
 from scripts.speed import plain_training
 from scripts.speed.comparison import matrix_rate

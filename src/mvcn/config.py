@@ -54,6 +54,9 @@ EARLIER_NETWORKS = {"tgf": {"network": "mvcn"}, "mfs": {"network": "mvcn", "fusi
 """Network of an earlier version -> settings of the same network today."""
 
 CountOrAll = Annotated[int | None, Field(ge=0), "at least 0"]
+Members = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["auto"], "a whole number of at least 1, or auto"
+]
 Tokens = Annotated[int, Field(gt=NUM_SPECIAL_TOKENS), "at least 3"]
 ClassWeights = Annotated[
     Literal["none", "auto"] | dict[Name, Number], "one of none, auto or names, each with a number"
@@ -229,6 +232,11 @@ class TrainingConfig(Settings):
     """Seed of weights, order of posts and dropout, and of the split where none is given."""
     epochs: Count = 4
     """Maximum number of passes over the training posts. Not given, ours."""
+    min_steps: CountOrZero = 0
+    """Fewest optimizer steps: with few posts, there are more epochs than `epochs`. Ours."""
+    members: Members = 1
+    """Models that are trained, each without one fold of the posts, and averaged; `auto` is 5 for up
+    to 10,000 posts, else 1. With more than one, no dev post chooses anything. Ours."""
     batch_size: Count = 16
     """Posts per forward pass over all devices: results do not depend on their number. Paper: 16."""
     balanced_sampling: bool = False

@@ -83,12 +83,12 @@ def train_watched(config, output, **options):
     seen = {}
 
     class Watched(MvcnTrainer):
-        def evaluate_dev(self, posts):
+        def logits(self, posts):
             seen.update({name: t.clone() for name, t in self.objective.state_dict().items()})
-            return super().evaluate_dev(posts)
+            return super().logits(posts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_run, "MvcnTrainer", Watched)
+        patch.setattr(fit, "MvcnTrainer", Watched)
         return train(config, output, **options).metrics, seen
 
 

@@ -173,7 +173,7 @@ def test_a_resumed_run_needs_no_auxiliary_module(one_epoch, tmp_path, monkeypatc
     train(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run", callbacks=[EndOfTheFirstEpoch()])
-    monkeypatch.setattr(training_run, "_train_auxiliary", None)
+    monkeypatch.setattr(fit, "_train_auxiliary", None)
     train(config, tmp_path / "run", resume=True)
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -181,7 +181,7 @@ def test_a_resumed_run_needs_no_auxiliary_module(one_epoch, tmp_path, monkeypatc
 
 def test_dev_predictions_are_those_of_the_saved_model(tiny_run, tiny_config):
     dev = read_training_posts(tiny_config().data, seed=0).dev
-    rows = Run(tiny_run).dev_predictions
+    rows = Run(tiny_run).predictions()
     assert [(row["id"], row["label"]) for row in rows] == [(post.id, post.label) for post in dev]
     for row, expected in zip(rows, Classifier.from_pretrained(tiny_run).predict(dev), strict=True):
         assert row["predicted"] == expected.label

@@ -239,7 +239,7 @@ def test_folds_are_averaged_over_all_posts(content, posts_table, tmp_path, mvcn)
     runs = [folder / f"runs/trial-0/seed-4-fold-{fold}" for fold in (0, 1)]
     scores = [Run(run).metrics["dev"]["accuracy"] for run in runs]
     assert float(row["value"]) == pytest.approx(sum(scores) / 2)
-    evaluated = [{post["id"] for post in Run(run).dev_predictions} for run in runs]
+    evaluated = [{post["id"] for post in Run(run).predictions()} for run in runs]
     posts = read_training_posts(DataConfig(root=table), 0)
     assert not evaluated[0] & evaluated[1]
     assert evaluated[0] | evaluated[1] == {post.id for post in [*posts.train, *posts.dev]}

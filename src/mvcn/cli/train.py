@@ -78,13 +78,19 @@ def _print_summary(run: "Run") -> None:
         typer.echo(f"Not used: {count_of(count, 'post')} of the split {split}.")
     for split, bad in metrics["bad_images"].items():
         print_problems(bad, metrics["left_out"][split], run.config.data.on_bad_image)
-    dev, epochs, posts = metrics["dev"], metrics["epochs"], metrics["posts"]
-    trained, chosen = count_of(posts["train"], "post"), count_of(posts["dev"], "dev post")
-    typer.echo(
-        f"Trained on {trained}; best on {chosen} after epoch "
-        f"{epochs['best']}: accuracy {100 * dev['accuracy']:.1f}, "
-        f"weighted F1 {100 * dev['f1_weighted']:.1f}, macro F1 {100 * dev['f1_macro']:.1f}.\n"
-        f"The run is in {run.folder}: {_next_command(run)}"
+    typer.echo(f"{_scores(run)}\nThe run is in {run.folder}: {_next_command(run)}")
+
+
+def _scores(run: "Run") -> str:
+    scores, epochs, posts = run.evaluation, run.metrics["epochs"], run.metrics["posts"]
+    if run.held_out == "dev":
+        how = f"best on {count_of(posts['dev'], 'dev post')} after epoch {epochs['best']}"
+    else:
+        how = f"{run.metrics['members']} members, each evaluated on the posts that it did not learn"
+    return (
+        f"Trained on {count_of(posts['train'], 'post')}; {how}: "
+        f"accuracy {100 * scores['accuracy']:.1f}, "
+        f"weighted F1 {100 * scores['f1_weighted']:.1f}, macro F1 {100 * scores['f1_macro']:.1f}."
     )
 
 

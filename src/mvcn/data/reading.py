@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from mvcn.types import Corpus, Post
 
 LOGGER = logging.getLogger(__name__)
 
-THREE_WAY = {"train": 0.8, "dev": 0.1, "test": 0.1}
 TWO_WAY = {"train": 0.9, "dev": 0.1}
 MIN_CLASSES = 2
 UNLABELLED = "without a label"
@@ -158,12 +157,27 @@ class TrainingPosts:
     """Our name of a column -> its name in the dataset, if it has columns."""
 
 
-def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
+NeedsDev = Callable[[int], bool]
+"""Returns whether dev posts are needed, given the number of labelled posts."""
+
+
+def _always(_: int) -> bool:
+    return True
+
+
+def read_training_posts(
+    config: DataConfig, seed: int, needs_dev: NeedsDev = _always
+) -> TrainingPosts:
     """Read the train and dev posts of the settings.
 
-    Either `train` and `dev` name a dataset each (without `dev`, a tenth of `train` is taken), or
-    the splits of `root` come from id files, else from the dataset itself, else from a stratified
-    8:1:1 split by `seed`, whose test split is not used.
+    Either `train` and `dev` name a dataset each, or the splits of `root` come from id files, else
+    from the dataset itself. Where no split is named, all posts are train posts, or, if dev posts
+    are needed, a stratified tenth by `seed` is dev.
+
+    Args:
+        config: Settings.
+        seed: Of the split.
+        needs_dev: Whether there must be dev posts; by default always.
 
     Raises:
         ConfigError: A setting is missing, or two exclude each other.
@@ -174,8 +188,9 @@ def read_training_posts(config: DataConfig, seed: int) -> TrainingPosts:
             f"No dataset is called '{config.name}': choose from {', '.join(DATASETS)}."
         )
     _require_one_place(config)
-    posts = _from_root(config, seed) if config.train is None else _from_train_and_dev(config, seed)
-    _require_learnable(posts)
+    read = _from_root if config.train is None else _from_train_and_dev
+    posts = read(config, seed, needs_dev)
+    _require_learnable(posts, needs_dev)
     return posts
 
 
@@ -189,27 +204,39 @@ def _require_one_place(config: DataConfig) -> None:
         raise ConfigError("Lists of ids (--splits) go with --root: leave out --train or --splits.")
 
 
-def _from_root(config: DataConfig, seed: int) -> TrainingPosts:
+def _from_root(config: DataConfig, seed: int, needs_dev: NeedsDev) -> TrainingPosts:
     if config.root is None:
         raise ConfigError(
             f"Dataset '{config.name}' needs data.root (--root) or data.train (--train)."
         )
     corpus = read_dataset(config, config.root, tuple(TWO_WAY))
     if config.splits is not None:
-        return _by_id_files(corpus, config.splits)
+        return _by_id_files(corpus, config.splits, needs_dev)
     if corpus.other_splits or any(post.split for post in corpus.posts):
         splits = {name: [p for p in corpus.posts if p.split == name] for name in TWO_WAY}
-        _require_splits(splits, corpus.other_splits, config.root)
+        _require_splits(splits, corpus.other_splits, config.root, needs_dev)
     else:
-        splits = stratified_split(learnable_posts(corpus.posts), THREE_WAY, seed)
+        splits = _new_splits(corpus.posts, seed, needs_dev)
     unused = Counter({name: len(split) for name, split in splits.items() if name not in TWO_WAY})
     return _training_posts(corpus, splits, corpus.posts, unused + Counter(corpus.other_splits))
 
 
-def _by_id_files(corpus: Corpus, folder: Path) -> TrainingPosts:
+def _new_splits(posts: Sequence[Post], seed: int, needs_dev: NeedsDev) -> dict[str, list[Post]]:
+    """Return the posts to learn from as train posts, and a tenth of them as dev if needed."""
+    usable = learnable_posts(posts)
+    if needs_dev(len(usable)):
+        return stratified_split(usable, TWO_WAY, seed)
+    return {"train": usable, "dev": []}
+
+
+def _by_id_files(corpus: Corpus, folder: Path, needs_dev: NeedsDev) -> TrainingPosts:
     """Return the posts named by lists of ids; the others are left out."""
-    names = dict.fromkeys([*TWO_WAY, *id_files(folder)])
-    splits = {name: posts_of_id_file(corpus, folder, name) for name in names}
+    train, found = posts_of_id_file(corpus, folder, "train"), id_files(folder)
+    required = ["dev"] if needs_dev(len(train)) else []
+    others = {
+        name: posts_of_id_file(corpus, folder, name) for name in dict.fromkeys([*required, *found])
+    }
+    splits = {"dev": [], **others, "train": train}
     others = {name: split for name, split in splits.items() if name not in TWO_WAY}
     unused = {post.id for split in others.values() for post in split}
     named = {post.id for split in splits.values() for post in split}
@@ -221,8 +248,13 @@ def _by_id_files(corpus: Corpus, folder: Path) -> TrainingPosts:
 
 
 def _require_splits(
-    splits: Mapping[str, Sequence[Post]], others: Mapping[str, int], root: Path
+    splits: Mapping[str, Sequence[Post]],
+    others: Mapping[str, int],
+    root: Path,
+    needs_dev: NeedsDev,
 ) -> None:
+    if splits["train"] and not needs_dev(sum(map(len, splits.values()))):
+        return
     missing = [name for name, split in splits.items() if not split]
     if missing:
         counts = {name: len(split) for name, split in splits.items() if split} | dict(others)
@@ -233,10 +265,10 @@ def _require_splits(
         )
 
 
-def _from_train_and_dev(config: DataConfig, seed: int) -> TrainingPosts:
+def _from_train_and_dev(config: DataConfig, seed: int, needs_dev: NeedsDev) -> TrainingPosts:
     train = _read_as_split(config, config.train, "train")
     if config.dev is None:
-        splits = stratified_split(learnable_posts(train.posts), TWO_WAY, seed)
+        splits = _new_splits(train.posts, seed, needs_dev)
         return _training_posts(train, splits, train.posts)
     dev = _read_as_split(config, config.dev, "dev")
     splits = {"train": list(train.posts), "dev": list(dev.posts)}
@@ -279,7 +311,7 @@ def learnable_posts(posts: Sequence[Post]) -> list[Post]:
     return [post for post in posts if post.label is not None and missing_input(post) is None]
 
 
-def _require_learnable(posts: TrainingPosts) -> None:
+def _require_learnable(posts: TrainingPosts, needs_dev: NeedsDev) -> None:
     if len(posts.class_names) < MIN_CLASSES:
         found = ", ".join(posts.class_names) or "no label"
         is_unknown = posts.columns and "label" not in posts.columns
@@ -287,7 +319,7 @@ def _require_learnable(posts: TrainingPosts) -> None:
         raise DataError(
             f"A classifier needs at least two classes; the training posts have {found}{hint}."
         )
-    if not posts.dev:
+    if not posts.dev and needs_dev(len(posts.train)):
         raise DataError(
             f"The {len(posts.train)} training posts are too few to take dev posts from: "
             "give more, or separate dev posts (--dev)."

@@ -169,11 +169,12 @@ def printing_to_log(folder: Path) -> Iterator[None]:
 
 
 def _result(name: str, cell: Cell, run: Run) -> CellResult:
-    posts, predictions = run.posts, run.dev_predictions
+    posts, held_out = run.posts, "dev" if run.posts.dev else run.held_out
+    predictions, shown = run.predictions(held_out), posts.dev or posts.train
     evaluated = {row["id"] for row in predictions}
     numbers = {label: number for number, label in enumerate(posts.class_names)}
     is_near = have_near_duplicate(
-        [post.text for post in posts.train], [post.text for post in posts.dev]
+        [post.text for post in posts.train] if posts.dev else [], [post.text for post in shown]
     )
     return CellResult(
         name,
@@ -185,10 +186,10 @@ def _result(name: str, cell: Cell, run: Run) -> CellResult:
         labels=np.array([numbers[row["label"]] for row in predictions]),
         predicted=np.array([numbers[row["predicted"]] for row in predictions]),
         has_near_duplicate=np.array(
-            [near for post, near in zip(posts.dev, is_near, strict=True) if post.id in evaluated]
+            [near for post, near in zip(shown, is_near, strict=True) if post.id in evaluated]
         ),
-        posts_digest=fingerprint(post for post in posts.dev if post.id in evaluated),
-        metrics=run.metrics["dev"]
+        posts_digest=fingerprint(post for post in shown if post.id in evaluated),
+        metrics=run.metrics[held_out]
         | {"expected_calibration_error": run.metrics["calibration"]["error_before"]},
         settings=settings_of(cell.config),
         seconds=run.metrics["seconds"],

@@ -297,11 +297,9 @@ class Classifier:
     @torch.inference_mode()
     def _probabilities(self, posts: EncodedPosts) -> Float[np.ndarray, "batch classes"]:
         """Run the model on batches of similar length; return rows in the order of the posts."""
-        order = sorted(range(len(posts)), key=posts.lengths.__getitem__)
         rows = np.empty((len(posts), len(self.class_names)))
-        for start in range(0, len(order), BATCH_SIZE):
-            chosen = order[start : start + BATCH_SIZE]
-            inputs = {k: v.to(self.model.device) for k, v in posts.inputs(chosen).items()}
+        for chosen, batch in posts.batches(BATCH_SIZE):
+            inputs = {name: value.to(self.model.device) for name, value in batch.items()}
             logits = self.model(**inputs)["logits"]
             rows[chosen] = probabilities(logits, self.model.config.temperature).cpu().numpy()
         return rows

@@ -99,9 +99,9 @@ def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -
 
 
 def _posts(run: Path) -> tuple[Sequence[Post], bool]:
-    """Return the run's dev posts, or generated ones if they are gone; and which of both."""
+    """Return the run's held-out posts, or generated ones if they are gone; and which of both."""
     try:
-        return Run(run).posts.dev[:MAX_CHECKED], False
+        return Run(run).held_out_posts[:MAX_CHECKED], False
     except DataError:
         return _generated_posts(), True
 

@@ -1,6 +1,7 @@
 """From posts to batches of tensors, the same way for training, evaluation and prediction."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,21 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         """Return a batch of some posts without targets: the model's inputs."""
         inputs, _ = split_targets(self.collate([self.rows[position] for position in positions]))
         return inputs
+
+    def select(self, positions: Sequence[int]) -> "EncodedPosts":
+        """Return some of the posts, which share their rows with these."""
+        chosen = copy(self)
+        for name in ("posts", "positions", "token_ids", "lengths", "rows"):
+            values = getattr(self, name)
+            setattr(chosen, name, [values[position] for position in positions])
+        return chosen
+
+    def batches(self, size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Yield the positions and inputs of up to `size` posts with texts of similar length."""
+        order = sorted(range(len(self)), key=self.lengths.__getitem__)
+        for start in range(0, len(order), size):
+            positions = order[start : start + size]
+            yield positions, self.inputs(positions)
 
     @property
     def labels(self) -> Int[np.ndarray, " batch"]:

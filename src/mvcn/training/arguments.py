@@ -1,8 +1,10 @@
 """Check the settings of a run, and turn them into the Trainer's arguments and early stopping."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from transformers import EarlyStoppingCallback, TrainingArguments
 
@@ -16,6 +18,11 @@ from mvcn.types import Post
 
 LOG = logging.getLogger(__name__)
 LOGS_PER_EPOCH = 10
+STEPS_PER_CHECKPOINT = 200
+"""Fewest steps between two checkpoints of a member; one of fewer steps is trained again."""
+AUTO_MEMBERS = 5
+MOST_POSTS_OF_MEMBERS = 10_000
+"""Labelled posts up to which `training.members: auto` trains more than one member."""
 BEST_METRIC = "f1_weighted"
 """Metric on the dev posts by which the epoch that the run saves is chosen."""
 SPECIAL_WEIGHTS = {"distillation_weight"}.union(
@@ -57,8 +64,35 @@ def check_modality(network: str, posts: Sequence[Post]) -> None:
         )
 
 
-def training_arguments(config: TrainingConfig, output: Path) -> TrainingArguments:
+def num_members(setting: int | Literal["auto"], num_posts: int) -> int:
+    """Return the number of members to train on labelled posts, 1 for a plain model.
+
+    Args:
+        setting: `training.members`.
+        num_posts: Labelled posts.
+    """
+    if setting == "auto":
+        return AUTO_MEMBERS if num_posts <= MOST_POSTS_OF_MEMBERS else 1
+    return setting
+
+
+def num_epochs(config: TrainingConfig, num_posts: int) -> int:
+    """Return `epochs`, or more where there are too few posts for `min_steps` optimizer steps."""
+    per_epoch = math.ceil(num_posts / (config.batch_size * config.gradient_accumulation))
+    return max(config.epochs, math.ceil(config.min_steps / max(1, per_epoch)))
+
+
+def training_arguments(
+    config: TrainingConfig, output: Path, num_posts: int, *, selects_epoch: bool = True
+) -> TrainingArguments:
     """Return the Trainer's arguments for a run in the folder `output`.
+
+    Args:
+        config: Settings.
+        output: Run folder.
+        num_posts: Training posts.
+        selects_epoch: Evaluate each epoch on the dev posts and keep the best one; else train to
+            the end, with a checkpoint after at least `STEPS_PER_CHECKPOINT` steps.
 
     Raises:
         ConfigError: A batch has fewer posts than there are processes, or fp16 is set without a GPU.
@@ -69,9 +103,10 @@ def training_arguments(config: TrainingConfig, output: Path) -> TrainingArgument
         raise ConfigError(
             "Setting 'training.mixed_precision' is fp16, but no GPU was found: use bf16 or none."
         )
+    epochs = num_epochs(config, num_posts)
     arguments = TrainingArguments(
         output_dir=str(output / CHECKPOINTS),
-        num_train_epochs=config.epochs,
+        num_train_epochs=epochs,
         per_device_train_batch_size=-(-config.batch_size // processes),
         per_device_eval_batch_size=config.eval_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
@@ -84,12 +119,9 @@ def training_arguments(config: TrainingConfig, output: Path) -> TrainingArgument
         fp16=config.mixed_precision == "fp16",
         torch_compile=config.compile,
         use_cpu=runs_on_cpu(),
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        load_best_model_at_end=True,
-        metric_for_best_model=BEST_METRIC,
+        **_strategies(config, num_posts, epochs, selects_epoch=selects_epoch),
         logging_strategy="steps",
-        logging_steps=1 / (LOGS_PER_EPOCH * config.epochs),
+        logging_steps=1 / (LOGS_PER_EPOCH * epochs),
         logging_nan_inf_filter=False,
         restore_callback_states_from_checkpoint=True,
         remove_unused_columns=False,
@@ -102,6 +134,20 @@ def training_arguments(config: TrainingConfig, output: Path) -> TrainingArgument
     )
     use_one_device(arguments)
     return arguments
+
+
+def _strategies(
+    config: TrainingConfig, num_posts: int, epochs: int, *, selects_epoch: bool
+) -> dict[str, Any]:
+    """Return when the Trainer evaluates and saves."""
+    if selects_epoch:
+        best = {"load_best_model_at_end": True, "metric_for_best_model": BEST_METRIC}
+        return {"eval_strategy": "epoch", "save_strategy": "epoch", **best}
+    per_epoch = math.ceil(num_posts / (config.batch_size * config.gradient_accumulation))
+    if per_epoch * epochs <= STEPS_PER_CHECKPOINT:
+        return {"eval_strategy": "no", "save_strategy": "no"}
+    steps = per_epoch * math.ceil(STEPS_PER_CHECKPOINT / per_epoch)
+    return {"eval_strategy": "no", "save_strategy": "steps", "save_steps": steps}
 
 
 def early_stopping(config: TrainingConfig) -> EarlyStoppingCallback:

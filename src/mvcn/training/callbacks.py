@@ -184,6 +184,10 @@ class WeightAverage(TrainerCallback):
         finally:
             self._swap()
 
+    def apply(self) -> None:
+        """Use the averaged weights in the model from now on."""
+        self._swap()
+
     def running_weights(self) -> dict[str, Tensor]:
         """Return the weights that the model does not hold: within `applied`, those in training."""
         return self.averages

@@ -130,6 +130,8 @@ def _newest_first(run: Path) -> list[Path]:
 def _damage_of_best(checkpoint: Path) -> str | None:
     """Return what is wrong with the checkpoint that was best when this one was written."""
     state = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))
+    if state["best_global_step"] is None:  # no epoch is selected
+        return None
     best = checkpoint.with_name(f"checkpoint-{state['best_global_step']}")
     if best == checkpoint:
         return None

@@ -1,49 +1,43 @@
 """Train a model by the settings of a run, and write its run folder."""
 
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from accelerate import PartialState
+from jaxtyping import Float
+from torch import Tensor
 from transformers import TrainerCallback, set_seed
-from transformers.trainer_callback import ProgressCallback
 
-from mvcn.config import ObjectiveConfig, RunConfig
+from mvcn.config import RunConfig
 from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
-from mvcn.data.reading import TrainingPosts, read_training_posts
+from mvcn.data.reading import TrainingPosts
 from mvcn.errors import ConfigError
 from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.texts import frozen_texts
-from mvcn.losses import Objective
-from mvcn.losses.objective import uses_queue
 from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
 from mvcn.training.arguments import (
     check_compatibility,
     check_modality,
-    early_stopping,
-    training_arguments,
+    num_epochs,
+    num_members,
 )
-from mvcn.training.callbacks import (
-    AUXILIARY_FOLDER,
-    EpochLines,
-    QueuePrefill,
-    WeightAverage,
-    load_auxiliary,
-)
-from mvcn.training.checkpoints import choose_checkpoint, writing
+from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
+from mvcn.training.fit import fit
+from mvcn.training.members import drop_members, fit_members
 from mvcn.training.run_folder import Run
-from mvcn.training.trainer import DevEvaluation, MvcnTrainer
+from mvcn.training.trainer import HeldOutEvaluation, evaluate_held_out
 
 LOG = logging.getLogger(__name__)
 NOTHING_TO_READ = "without anything that the model reads"
@@ -104,27 +98,104 @@ def _train(
     features_ready = time.monotonic()
     if processes.is_main_process:
         run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
+    processes.wait_for_everyone()
     _precompute(config, model, encoder, encoded)
-    checkpoint = choose_checkpoint(output) if resume else None
-    auxiliary = None
-    if checkpoint is None and config.objective.prefill == "auxiliary":
-        auxiliary = _train_auxiliary(config, output, model, encoded)
-    trainer = build_trainer(
-        config, output, model, encoded, auxiliary=auxiliary, callbacks=callbacks
-    )
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    trains = _train_members if _members(config, run.posts) > 1 else _train_one
+    trained = trains(run, model, encoded, resume, callbacks)
     seconds = {
         "image_features": round(features_ready - started, 1),
         "training": round(time.monotonic() - features_ready, 1),
     }
-    _finish(run, trainer, encoder, encoded, seconds)
+    _finish(run, trained, encoder, encoded, seconds)
     processes.wait_for_everyone()
     return run
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model, its log, and its evaluation on posts that it was not trained on."""
+
+    model: MvcnForClassification
+    log: Sequence[Mapping[str, Any]]
+    epochs: Mapping[str, int]
+    held_out: Mapping[str, HeldOutEvaluation]
+    """``dev``, and for an ensemble ``out_of_fold``, by each member for the fold that it left."""
+    members: int = 1
+    weights: Mapping[str, Tensor] | None = None
+    """Complete weights, where devices share them."""
+
+
+def _members(config: RunConfig, posts: TrainingPosts) -> int:
+    return num_members(config.training.members, len(posts.train) + len(posts.dev))
+
+
+def _train_one(
+    run: Run,
+    model: MvcnForClassification,
+    encoded: Mapping[str, EncodedPosts],
+    resume: bool,
+    callbacks: Sequence[TrainerCallback],
+) -> Trained:
+    """Train one model; the dev posts select its epoch and fit its temperature."""
+    trainer = fit(run.config, run.folder, model, encoded, resume=resume, callbacks=callbacks)
+    logits = trainer.logits(encoded["dev"])
+    return Trained(
+        trainer.model,
+        trainer.state.log_history,
+        trainer.epochs(),
+        {"dev": evaluate_held_out(logits, encoded["dev"], model.class_names)},
+        weights=trainer.full_state_dict(),
+    )
+
+
+def _train_members(
+    run: Run,
+    model: MvcnForClassification,
+    encoded: Mapping[str, EncodedPosts],
+    resume: bool,
+    callbacks: Sequence[TrainerCallback],
+) -> Trained:
+    """Train an ensemble; dev posts, if a split names some, select nothing."""
+    config, train, names = run.config, encoded["train"], model.class_names
+
+    def build(learned: EncodedPosts) -> MvcnForClassification:
+        member = _build_model(config, run.posts)
+        _set_merge_table(member, learned)
+        return member
+
+    found = fit_members(
+        config,
+        run.folder,
+        build,
+        train,
+        _members(config, run.posts),
+        resume=resume,
+        callbacks=callbacks,
+    )
+    ensemble = MvcnForClassification.from_members(model, [one.weights for one in found.members])
+    held_out = {"out_of_fold": evaluate_held_out(found.logits, train, names)}
+    if len(encoded["dev"]):
+        logits = _logits(ensemble, encoded["dev"], config.training.eval_batch_size)
+        calibration = held_out["out_of_fold"].calibration
+        held_out["dev"] = evaluate_held_out(logits, encoded["dev"], names, calibration)
+    epochs = num_epochs(config.training, len(train))
+    counts = {"trained": epochs, "best": epochs}
+    return Trained(ensemble, found.log, counts, held_out, len(found.members))
+
+
+@torch.inference_mode()
+def _logits(
+    model: MvcnForClassification, posts: EncodedPosts, batch_size: int
+) -> Float[np.ndarray, "batch classes"]:
+    rows = np.empty((len(posts), len(model.class_names)))
+    for chosen, inputs in posts.batches(batch_size):
+        rows[chosen] = model(**inputs).logits.double().numpy()
+    return rows
+
+
 def _read_posts(config: RunConfig) -> TrainingPosts:
     """Read the posts; raise an error for missing images before anything is computed."""
-    posts = read_training_posts(config.data, config.training.seed)
+    posts = run_folder.training_posts(config)
     check_modality(config.model.network, posts.train)
     if system(config.model.network).reads_image:
         both = [*posts.train, *posts.dev]
@@ -159,10 +230,14 @@ def _encode(
         name: encoder.encode(split, config.data.on_bad_image, model.class_names)
         for name, split in (("train", posts.train), ("dev", posts.dev))
     }
-    if model.unimodal_label_head is not None:
-        table = encoded["train"].merge_table(len(model.class_names))
-        model.unimodal_label_head.merge_table.copy_(table)
+    _set_merge_table(model, encoded["train"])
     return encoder, encoded
+
+
+def _set_merge_table(model: MvcnForClassification, posts: EncodedPosts) -> None:
+    if model.unimodal_label_head is not None:
+        table = posts.merge_table(len(model.class_names))
+        model.unimodal_label_head.merge_table.copy_(table)
 
 
 def _precompute(
@@ -181,146 +256,56 @@ def _precompute(
         add_teacher_targets(encoded["train"], model, config.training.seed)
 
 
-def _train_auxiliary(
-    config: RunConfig,
-    output: Path,
-    model: MvcnForClassification,
-    encoded: Mapping[str, EncodedPosts],
-) -> MvcnForClassification | None:
-    """Return the trained auxiliary module, None if there is no queue to fill; leave no file."""
-    if not uses_queue(config.objective):
-        return None
-    LOG.info("The auxiliary module is trained first and discarded once it has filled the queue.")
-    folder = output / AUXILIARY_FOLDER
-    auxiliary_config = config.model_copy()
-    auxiliary_config.update(
-        {
-            "objective": {"congruity_weight": 0.0, "calibration": 0.0, "prefill": "none"},
-            "training": {"epochs": int(config.objective.prefill_epochs)},
-        }
-    )
-    trainer = build_trainer(auxiliary_config, folder, deepcopy(model), encoded)
-    trainer.train()
-    trainer.accelerator.wait_for_everyone()  # each process reads the best epoch from the folder
-    if trainer.is_world_process_zero():
-        shutil.rmtree(folder)
-    trained: MvcnForClassification = trainer.model
-    return trained
-
-
-def build_trainer(
-    config: RunConfig,
-    output: Path,
-    model: MvcnForClassification,
-    encoded: Mapping[str, EncodedPosts],
-    *,
-    auxiliary: MvcnForClassification | None = None,
-    callbacks: Sequence[TrainerCallback] = (),
-) -> MvcnTrainer:
-    """Return a Trainer of the model by the objective, on the train and dev posts."""
-    objective = _build_objective(config.objective, model, encoded["train"])
-    decay = config.training.weight_average_decay
-    trainer = MvcnTrainer(
-        model=model,
-        objective=objective,
-        encoder_learning_rate=config.training.encoder_learning_rate,
-        class_names=model.class_names,
-        batch_size=config.training.batch_size,
-        balanced_sampling=config.training.balanced_sampling,
-        average=WeightAverage(model, decay) if decay > 0 else None,
-        args=training_arguments(config.training, output),
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["dev"],
-        data_collator=encoded["train"].collate,
-        callbacks=[early_stopping(config.training), *callbacks],
-    )
-    if config.objective.prefill == "auxiliary-run":
-        auxiliary = load_auxiliary(config.objective.prefill_run, model)
-    trainer.add_callback(_build_prefill(config, objective, encoded["train"], auxiliary))
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(EpochLines())
-    return trainer
-
-
-def _build_prefill(
-    config: RunConfig,
-    objective: Objective,
-    posts: EncodedPosts,
-    auxiliary: MvcnForClassification | None,
-) -> QueuePrefill:
-    return QueuePrefill(
-        objective,
-        posts,
-        batch_size=config.training.eval_batch_size,
-        prefill=config.objective.prefill,
-        epochs=config.objective.prefill_epochs,
-        seed=config.training.seed,
-        auxiliary=auxiliary,
-    )
-
-
-def _build_objective(
-    settings: ObjectiveConfig, model: MvcnForClassification, posts: EncodedPosts
-) -> Objective:
-    return Objective(
-        settings,
-        model.class_names,
-        model.network.feature_size,
-        has_unimodal_head=model.unimodal_label_head is not None,
-        labels=posts.labels,
-    )
-
-
 def _finish(
     run: Run,
-    trainer: MvcnTrainer,
+    trained: Trained,
     encoder: PostEncoder,
     encoded: Mapping[str, EncodedPosts],
     seconds: Mapping[str, float],
 ) -> None:
-    """Evaluate the model on the dev posts and write the files of the run."""
-    dev = trainer.evaluate_dev(encoded["dev"])
-    trainer.model.config.temperature = dev.calibration.temperature
-    run.environment = _environment(run.posts, trainer)
-    run.metrics = _metrics(run.posts, encoded, trainer, dev) | {"seconds": seconds}
-    weights = trainer.full_state_dict()
-    if trainer.is_world_process_zero():
+    """Write the files of the run."""
+    model, held_out = trained.model, trained.held_out
+    model.config.temperature = next(iter(held_out.values())).calibration.temperature
+    run.environment = _environment(run)
+    run.metrics = _metrics(run.posts, encoded, trained) | {"seconds": seconds}
+    if PartialState().is_main_process:
         with writing(run.folder, "make room, then finish the run by --resume."):
-            run_folder.write_dev_predictions(
-                run.folder, encoded["dev"].posts, dev.probabilities, run.posts.class_names
-            )
-            trainer.model.save_pretrained(run.folder, state_dict=weights)
+            for name, one in held_out.items():
+                posts = encoded["dev" if name == "dev" else "train"].posts
+                run_folder.write_predictions(run, name, posts, one.probabilities)
+            model.save_pretrained(run.folder, state_dict=trained.weights)
             encoder.save(run.folder)
-            run_folder.write_records(run, trainer.state.log_history)
+            run_folder.write_records(run, trained.log)
+            drop_members(run.folder)
 
 
-def _environment(posts: TrainingPosts, trainer: MvcnTrainer) -> dict[str, Any]:
-    digests = {"train": fingerprint(posts.train), "dev": fingerprint(posts.dev)}
+def _environment(run: Run) -> dict[str, Any]:
+    splits = {"train": run.posts.train, "dev": run.posts.dev}
     return run_folder.describe_environment() | {
-        "seed": trainer.args.seed,
-        "processes": trainer.args.world_size,
-        "data_fingerprint": digests,
+        "seed": run.config.training.seed,
+        "processes": PartialState().num_processes,
+        "data_fingerprint": {name: fingerprint(posts) for name, posts in splits.items() if posts},
     }
 
 
 def _metrics(
-    posts: TrainingPosts,
-    encoded: Mapping[str, EncodedPosts],
-    trainer: MvcnTrainer,
-    dev: DevEvaluation,
+    posts: TrainingPosts, encoded: Mapping[str, EncodedPosts], trained: Trained
 ) -> dict[str, Any]:
     removed = {reason: len(ids) for reason, ids in posts.removed.items()}
     if count := sum(len(split.left_out) for split in encoded.values()):
         removed[NOTHING_TO_READ] = count
+    held_out = trained.held_out
+    first = next(iter(held_out.values()))
     return {
-        "dev": dev.evaluation.to_mapping(),
-        "calibration": asdict(dev.calibration),
-        "dev_by_modality": {kind: group.to_mapping() for kind, group in dev.by_modality.items()},
+        **{name: one.evaluation.to_mapping() for name, one in held_out.items()},
+        "calibration": asdict(first.calibration),
+        "by_modality": {kind: group.to_mapping() for kind, group in first.by_modality.items()},
         "posts": {name: len(split) for name, split in encoded.items()},
+        "members": trained.members,
         "columns": dict(posts.columns),
         "unused_splits": dict(posts.unused_splits),
         "removed": removed,
         "bad_images": {name: split.bad_images for name, split in encoded.items()},
         "left_out": {name: split.left_out for name, split in encoded.items()},
-        "epochs": trainer.epochs(),
+        "epochs": dict(trained.epochs),
     }

@@ -25,6 +25,7 @@ from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import require_output_folder, require_same_settings
+from mvcn.training.arguments import num_members
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
 from mvcn.training.model_card import model_card
 from mvcn.types import PROBABILITY, Post, probability_columns
@@ -35,7 +36,12 @@ METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
 ENVIRONMENT_FILE = "environment.json"
 CARD_FILE = "README.md"
-DEV_PREDICTIONS_FILE = "dev_predictions.csv"
+PREDICTION_FILES = {
+    "out_of_fold": "out_of_fold_predictions.csv",
+    "dev": "dev_predictions.csv",
+}
+"""Held-out posts -> file of the predictions for them. Those of an ensemble for its training posts,
+each by the member that did not learn it, come first: they are more."""
 
 RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
 
@@ -85,30 +91,39 @@ class Run:
         return _read_rows(self.folder / HISTORY_FILE)
 
     @property
-    def dev_predictions(self) -> list[dict[str, str]]:
-        """Rows of the file of dev predictions, by column."""
-        return _read_rows(self.folder / DEV_PREDICTIONS_FILE)
+    def held_out(self) -> str:
+        """Name of the posts that the scores are about, of `PREDICTION_FILES`."""
+        return next(name for name in PREDICTION_FILES if name in self.metrics)
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Scores on the held-out posts, as `Evaluation.to_mapping` returns them."""
+        return dict(self.metrics[self.held_out])
+
+    def predictions(self, held_out: str | None = None) -> list[dict[str, str]]:
+        """Return the rows of a file of predictions, by column; by default for `held_out`."""
+        return _read_rows(self.folder / PREDICTION_FILES[held_out or self.held_out])
 
     def threshold(self, precision: float) -> Threshold:
         """Return the confidence threshold above which a share of the labels is correct.
 
-        It is chosen on the dev posts, which also chose the epoch and the temperature, so that it
-        is slightly optimistic for new posts.
+        It is chosen on held-out posts, which also chose the temperature, and, of a model without
+        members, the epoch, so that it is slightly optimistic for new posts.
 
         Args:
             precision: Share of correct labels among those assigned, above 0 and below 1.
 
         Raises:
             ConfigError: `precision` is not between 0 and 1.
-            MvcnError: No threshold reaches the precision on the dev posts.
+            MvcnError: No threshold reaches the precision on the held-out posts.
         """
         if not 0 < precision < 1:
             raise ConfigError(f"The precision is {precision:g}, but must be above 0 and below 1.")
         if not self.is_finished:
             raise RunError(
-                f"{self.folder} is not a finished run: a threshold is chosen on its dev posts."
+                f"{self.folder} is not a finished run: a threshold is chosen on held-out posts."
             )
-        rows = self.dev_predictions
+        rows = self.predictions()
         names = [name for name in rows[0] if name.startswith(PROBABILITY)]
         confidence = [max(float(row[name]) for name in names) for row in rows]
         is_right = [row["predicted"] == row["label"] for row in rows]
@@ -134,7 +149,12 @@ class Run:
     @cached_property
     def posts(self) -> TrainingPosts:
         """Train and dev posts; raises a DataError if they cannot be found any more."""
-        return read_training_posts(self.config.data, self.config.training.seed)
+        return training_posts(self.config)
+
+    @property
+    def held_out_posts(self) -> Sequence[Post]:
+        """Those that `held_out` names."""
+        return self.posts.dev if self.held_out == "dev" else self.posts.train
 
     @cached_property
     def processor(self) -> MvcnProcessor:
@@ -202,6 +222,14 @@ def _first_sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
 
 
+def training_posts(config: RunConfig) -> TrainingPosts:
+    """Read the train and dev posts of a run; an ensemble needs no dev posts."""
+    data, training = config.data, config.training
+    return read_training_posts(
+        data, training.seed, lambda count: num_members(training.members, count) == 1
+    )
+
+
 def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
     """Raise what `create_run_folder` would, without changing anything.
 
@@ -241,14 +269,15 @@ def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(log)
 
 
-def write_dev_predictions(
-    folder: Path,
+def write_predictions(
+    run: Run,
+    held_out: str,
     posts: Sequence[Post],
     probabilities: Float[np.ndarray, "batch classes"],
-    class_names: Sequence[str],
 ) -> None:
-    """Write label, prediction and probabilities of each dev post."""
-    with atomic_write(folder / DEV_PREDICTIONS_FILE) as file:
+    """Write label, prediction and probabilities of each held-out post."""
+    class_names = run.posts.class_names
+    with atomic_write(run.folder / PREDICTION_FILES[held_out]) as file:
         writer = csv.writer(file)
         columns = probability_columns(class_names)
         writer.writerow(["id", "label", "predicted", *columns])

@@ -42,16 +42,39 @@ HEADLINE_METRICS = ("accuracy", BEST_METRIC, "f1_macro", "expected_calibration_e
 
 
 @dataclass(frozen=True, slots=True)
-class DevEvaluation:
-    """Predictions of a model for the dev posts, and their evaluation."""
+class HeldOutEvaluation:
+    """Predictions for labelled posts that the model was not trained on, and their evaluation."""
 
     probabilities: Float[np.ndarray, "batch classes"]
     """At the temperature of `calibration`, as the saved model returns them."""
     calibration: Calibration
-    """Fitted on these posts."""
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
     """Evaluation per group of `MODALITIES`; empty if all posts are in one group."""
+
+
+def evaluate_held_out(
+    logits: Float[np.ndarray, "batch classes"],
+    posts: EncodedPosts,
+    class_names: tuple[str, ...],
+    calibration: Calibration | None = None,
+) -> HeldOutEvaluation:
+    """Evaluate the logits of held-out posts.
+
+    Args:
+        logits: One row per post.
+        posts: The posts.
+        class_names: Classes in the order of the logits.
+        calibration: Temperature to use; by default it is fitted on these posts.
+    """
+    calibration = calibration or calibrate(logits.astype(np.float64), posts.labels)
+    rows = probabilities(torch.from_numpy(logits), calibration.temperature).numpy()
+    return HeldOutEvaluation(
+        rows,
+        calibration,
+        evaluate_predictions(rows, posts.labels, class_names),
+        evaluate_groups(rows, posts.labels, posts.modalities, class_names),
+    )
 
 
 class TermTrainer(Trainer):
@@ -116,19 +139,11 @@ class MvcnTrainer(TermTrainer):
         if self.args.process_index > 0:  # the first one keeps the draws of a single process
             seed_rank(self.args.seed, 0, self.args.process_index)
 
-    def evaluate_dev(self, posts: EncodedPosts) -> DevEvaluation:
-        """Evaluate the current model in the precision of its weights, and fit its temperature."""
+    def logits(self, posts: EncodedPosts) -> Float[np.ndarray, "batch classes"]:
+        """Return the logits of the current model in the precision of its weights."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        prediction = self.predict(posts)
-        logits = torch.from_numpy(prediction.predictions)
-        calibration = calibrate(logits.double().numpy(), posts.labels)
-        rows = probabilities(logits, calibration.temperature).numpy()
-        return DevEvaluation(
-            rows,
-            calibration,
-            evaluate_predictions(rows, posts.labels, self.class_names),
-            evaluate_groups(rows, posts.labels, posts.modalities, self.class_names),
-        )
+        found: Float[np.ndarray, "batch classes"] = self.predict(posts).predictions
+        return found
 
     def compute_loss(
         self,

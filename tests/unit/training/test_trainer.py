@@ -9,7 +9,7 @@ from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.models import build_model
-from mvcn.training.run import build_trainer
+from mvcn.training.fit import build_trainer
 
 CLASSES = ("negative", "neutral", "positive")
 POSTS = 8
@@ -97,7 +97,7 @@ def test_evaluation_leaves_queue_and_switches_alone(build):
     trainer.train()
     before = {name: t.clone() for name, t in trainer.objective.state_dict().items()}
     trainer.evaluate()
-    trainer.evaluate_dev(trainer.eval_dataset)
+    trainer.logits(trainer.eval_dataset)
     after = trainer.objective.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
