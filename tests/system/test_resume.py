@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mvcn.training import run as training_run
+from mvcn.training import fit
 from mvcn.training.checkpoints import COMPLETE_FILE, last_checkpoint
 from mvcn.training.run import train
 from mvcn.training.trainer import OBJECTIVE_FILE, MvcnTrainer

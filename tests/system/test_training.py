@@ -21,7 +21,7 @@ from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, RunError
 from mvcn.explain.run import TrainedRun
 from mvcn.inference import Classifier
-from mvcn.training import run as training_run
+from mvcn.training import fit
 from mvcn.training.callbacks import QueuePrefill
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
@@ -232,7 +232,7 @@ def scripted(monkeypatch):
             score = kept.scores[len(kept.weights) - 1]
             return super()._headline_metrics(prediction) | {"f1_weighted": score}
 
-    monkeypatch.setattr(training_run, "MvcnTrainer", Scripted)
+    monkeypatch.setattr(fit, "MvcnTrainer", Scripted)
     return kept
 
 

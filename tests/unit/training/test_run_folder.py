@@ -186,7 +186,7 @@ class TestLoading:
 @pytest.mark.parametrize(
     ("part", "name"),
     [
-        ("dev_predictions", "dev_predictions.csv"),
+        ("predictions", "dev_predictions.csv"),
         ("environment", "environment.json"),
         ("history", "history.csv"),
         ("metrics", "metrics.json"),
@@ -194,10 +194,13 @@ class TestLoading:
     ],
 )
 def test_files_of_a_run_that_are_missing_or_damaged_are_reported(part, name, tmp_path):
+    def read(run):
+        return run.predictions("dev") if part == "predictions" else getattr(run, part)
+
     with pytest.raises(RunError, match=f"{name} is missing or damaged"):
-        getattr(Run(tmp_path), part)
+        read(Run(tmp_path))
     unreadable = [b"\xff\xfe"] if name == "config.yaml" else [b"\xff\xfe", b"", b"{}\n", b"[]"]
     for content in unreadable:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(RunError, match=f"{name} is missing or damaged"):
-            getattr(Run(tmp_path), part)
+            read(Run(tmp_path))

@@ -1,0 +1,130 @@
+"""A run of several members: all posts are learned and predicted, and a kill changes nothing."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score
+
+from mvcn.data.reading import read_training_posts
+from mvcn.explain.run import TrainedRun
+from mvcn.inference import Classifier
+from mvcn.models.network import probabilities
+from mvcn.training.members import assign_folds
+from mvcn.training.run import train
+
+MEMBERS = 3
+KILLED_IN_THE_SECOND = """
+import os, signal, sys
+from pathlib import Path
+from mvcn.config import read_recipe
+from mvcn.training.run import train
+from mvcn.training.trainer import MvcnTrainer
+
+class Killed(MvcnTrainer):
+    def training_step(self, *arguments, **options):
+        if "member-2" in self.args.output_dir and self.state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_step(*arguments, **options)
+
+import mvcn.training.fit
+mvcn.training.fit.MvcnTrainer = Killed
+train(read_recipe(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    return tiny_config(
+        data={"dev": None},
+        model={"frozen_text_layers": 1},
+        training={"members": MEMBERS, "epochs": 2, "weight_average_decay": 0.9},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    return train(config, tmp_path_factory.mktemp("members") / "run")
+
+
+@pytest.fixture(scope="module")
+def rows(run):
+    with (run.folder / "out_of_fold_predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_labelled_post_is_a_train_post_and_predicted_out_of_fold(run, rows, config):
+    read = read_training_posts(config.data, 0, lambda _: False)
+    assert [row["id"] for row in rows] == [post.id for post in read.train]
+    assert not read.dev
+    assert run.metrics["posts"] == {"train": len(rows), "dev": 0}
+    assert run.held_out == "out_of_fold"
+    assert run.evaluation["n"] == len(rows)
+    accuracy = accuracy_score([row["label"] for row in rows], [row["predicted"] for row in rows])
+    assert run.evaluation["accuracy"] == pytest.approx(accuracy)
+    assert "members" not in {path.name for path in run.folder.iterdir()}
+
+
+def test_the_saved_model_is_the_mean_of_its_members(run):
+    opened = TrainedRun(run.folder)
+    model, posts = opened.model, opened.train
+    with torch.inference_mode():
+        tokens = model.encode(**posts.inputs(range(8)))
+        whole = model.network(tokens)
+    assert model.config.members == MEMBERS
+    assert len({weight.data_ptr() for weight in model.text_encoders[0].parameters()}) > 0
+    found = [one.label for one in Classifier.from_pretrained(run.folder).predict(posts.posts[:8])]
+    rows = probabilities(whole.logits, model.config.temperature)
+    assert found == [model.class_names[k] for k in rows.argmax(1)]
+
+
+def test_folds_keep_near_duplicates_together_and_share_classes(run):
+    posts = TrainedRun(run.folder)
+    encoded = posts.encoder.encode(posts.posts.train, class_names=posts.model.class_names)
+    folds = assign_folds(encoded, MEMBERS, 0)
+    by_text = {}
+    for post, fold in zip(encoded.posts, folds.tolist(), strict=True):
+        by_text.setdefault(post.text, set()).add(fold)
+    assert all(len(found) == 1 for found in by_text.values())
+    counts = np.array([np.bincount(encoded.labels[folds == k], minlength=3) for k in range(3)])
+    assert (np.ptp(counts, axis=0) <= 2).all()
+
+
+def test_a_run_killed_within_a_member_resumes_to_the_same_weights(config, run, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(config.to_yaml())
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED_IN_THE_SECOND, tmp_path / "recipe.yaml", folder]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -9
+    assert (folder / "members" / "member-1" / "member.safetensors").is_file()
+    assert not (folder / "members" / "member-2" / "member.safetensors").exists()
+    resumed = train(config, folder, resume=True)
+    one, other = (load_file(path / "model.safetensors") for path in (run.folder, folder))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    for name in ("out_of_fold", "calibration"):
+        assert resumed.metrics[name] == run.metrics[name]
+
+
+def test_a_dev_split_is_scored_and_selects_nothing(config, run, posts_table, tmp_path):
+    with_dev = config.model_copy(deep=True)
+    with_dev.update({"data": {"dev": str(posts_table / "dev" / "posts.csv")}})
+    found = train(with_dev, tmp_path / "run")
+    assert found.metrics["out_of_fold"] == run.metrics["out_of_fold"]
+    assert found.metrics["calibration"] == run.metrics["calibration"]
+    rows = found.predictions("dev")
+    right = [row["label"] == row["predicted"] for row in rows]
+    assert found.metrics["dev"]["accuracy"] == pytest.approx(np.mean(right))
+    evaluated = Classifier.from_pretrained(found.folder).evaluate(found.posts.dev).evaluation
+    assert evaluated.accuracy == pytest.approx(np.mean(right))
+
+
+def test_the_card_says_how_the_scores_were_made(run):
+    card = (run.folder / "README.md").read_text()
+    assert f"- {MEMBERS} members, each trained" in card
+    assert "## Scores on posts out of fold" in card
+    assert json.loads((run.folder / "metrics.json").read_text())["members"] == MEMBERS
