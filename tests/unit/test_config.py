@@ -370,10 +370,11 @@ class TestPaper:
         assert {("model", "mark_whitespace"), ("objective", "prefill")} < ours.keys()
         found = {(section, name): getattr(getattr(paper, section), name) for section, name in ours}
         off = (None, False, 0, "none")
+        assert found.pop(("training", "members")) == 1
         assert [
             place
-            for place, value in ours.items()
-            if (found[place] not in off if value is None else found[place] == value)
+            for place, value in found.items()
+            if (value not in off if ours[place] is None else value == ours[place])
         ] == []
 
     def test_what_belongs_to_other_systems_is_off(self):

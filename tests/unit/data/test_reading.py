@@ -36,11 +36,31 @@ def test_one_training_file_gives_a_tenth_to_dev_by_the_seed(tmp_path):
     assert posts == again != other
 
 
-def test_one_source_leaves_its_test_tenth_alone(tmp_path):
+def test_a_table_without_splits_gives_a_tenth_to_dev_only_if_that_is_needed(tmp_path):
     root = settings(root=str(write(tmp_path / "posts.csv", 40)))
     posts = read_training_posts(root, seed=0)
-    assert (len(posts.train), len(posts.dev)) == (32, 4)
+    assert (len(posts.train), len(posts.dev)) == (36, 4)
     assert not set(ids(posts.train)) & set(ids(posts.dev))
+    assert not posts.unused_splits
+    posts = read_training_posts(root, 0, lambda count: count != 40)
+    assert (len(posts.train), len(posts.dev)) == (40, 0)
+    assert not posts.unused_splits
+
+
+@pytest.mark.parametrize("by_lists", [True, False])
+def test_a_train_split_without_dev_is_enough_if_none_is_needed(tmp_path, by_lists):
+    path = tmp_path / "posts.csv"
+    rows = [f"{n},text {n},{'ab'[n % 2]},{'train' if n < 30 else 'test'}" for n in range(40)]
+    if by_lists:
+        rows = [row.rpartition(",")[0] for row in rows]
+        (tmp_path / "train.txt").write_text("".join(f"{n}\n" for n in range(30)))
+    header = "id,text,label" if by_lists else "id,text,label,split"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    config = settings(root=str(path), **({"splits": str(tmp_path)} if by_lists else {}))
+    posts = read_training_posts(config, 0, lambda _: False)
+    assert (len(posts.train), len(posts.dev)) == (30, 0)
+    with pytest.raises(DataError, match="dev"):
+        read_training_posts(config, 0)
 
 
 def test_id_files_decide_over_the_seed(tmp_path):
@@ -57,7 +77,7 @@ def test_posts_without_a_label_wait_and_are_counted(tmp_path):
     root = write(tmp_path / "posts.csv", 40, lambda n: "" if n >= 20 else "ab"[n % 2])
     posts = read_training_posts(settings(root=str(root)), seed=0)
     assert posts.removed["without a label"] == tuple(f"posts-{n}" for n in range(20, 40))
-    assert (len(posts.train), len(posts.dev)) == (16, 2)
+    assert (len(posts.train), len(posts.dev)) == (18, 2)
 
 
 @pytest.mark.parametrize("given", ["root", "train", "splits"])

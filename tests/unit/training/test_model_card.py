@@ -91,7 +91,7 @@ def test_it_says_what_was_left_out_and_which_images_were_bad(card, metrics):
         ({"train": "/home/me/a.csv", "dev": "/home/me/b.csv"}, "are two datasets"),
         ({"train": "/home/me/a.csv"}, "train 90%, dev 10%, each class alike, seed 7"),
         ({"root": "/home/me/posts", "splits": "/home/me/splits"}, "Lists of ids say which"),
-        ({"root": "/home/me/posts"}, "train 80%, dev 10%, test 10%, each class alike, seed 7"),
+        ({"root": "/home/me/posts"}, "train 90%, dev 10%, each class alike, seed 7"),
     ],
 )
 def test_it_says_how_posts_were_split_and_nothing_of_folders(card, data, sentence):
