@@ -249,6 +249,24 @@ def test_a_dropped_post_is_left_out_and_counted(mvcn, tiny_run, bad_images, tmp_
     assert len(report["bad_images"]["posts"]) == 5
 
 
+def test_texts_that_are_too_long_are_told_once_and_counted(mvcn, tiny_run, tmp_path):
+    table, scores = tmp_path / "posts.csv", tmp_path / "scores.json"
+    text = "all is well " * 9
+    table.write_text(f"text,label\n{text}x,positive\n{text}y,negative\nshort,positive\n")
+    sentence = "Warning: 2 texts are longer than 64 word pieces, and what follows these is not read"
+    for arguments in (
+        ("predict", tiny_run, table, "--output", tmp_path / "out.csv"),
+        ("evaluate", tiny_run, "--root", table, "--json", scores),
+    ):
+        code, _, errors = mvcn(*arguments)
+        assert code == 0
+        assert errors.count(sentence) == errors.count("word pieces") == 1
+    counts = json.loads(scores.read_text())["texts"]
+    assert (counts["texts"], counts["truncated"]) == (3, 2)
+    errors = mvcn("predict", tiny_run, "--text", text)[2]
+    assert "1 text is longer than 64 word pieces" in errors
+
+
 def test_nothing_is_overwritten_unless_asked(mvcn, fails, tiny_run, posts_table, tmp_path):
     dev, out = posts_table / "dev/posts.csv", tmp_path / "out.csv"
     assert mvcn("predict", tiny_run, dev, "--output", out)[0] == 0

@@ -42,6 +42,7 @@ def test_the_page_has_everything_and_asks_no_host(page, run):
     text = page.read_text("utf-8")
     assert [title for title in SECTIONS if f">{title}<" not in text] == []
     assert "my-run" in text
+    assert "Texts are read up to 64 word pieces: 0 of 32 training texts" in text
     asked = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?!#|data:)[^"'\s>]+""", text)
     assert asked == []
     assert text.count("data:image/jpeg") >= 6

@@ -77,6 +77,36 @@ def test_the_folder_holds_what_is_said(tiny_run, tiny_config):
     assert set(environment["data_fingerprint"]) == {"train", "dev"}
 
 
+def test_long_texts_are_read_as_far_as_is_worth_while(one_epoch, tmp_path, caplog):
+    """The tiny encoder reads 128 letters; the texts have 100, but for one in each split."""
+    places = {}
+    for split, rows in (("train", 120), ("dev", 12)):
+        words = [" ".join(["ab cd"] * (20 if i else 40)) for i in range(rows)]
+        table = [f"{text},{'pn'[i % 2]}" for i, text in enumerate(words)]
+        places[split] = tmp_path / f"{split}.csv"
+        places[split].write_text("\n".join(["text,label", *table]))
+    config = one_epoch(
+        model={"max_tokens": "auto"}, data={name: str(place) for name, place in places.items()}
+    )
+    with caplog.at_level("INFO", "mvcn"):
+        run = train(config, tmp_path / "run")
+    told = [message for message in caplog.messages if "word pieces" in message]
+    assert told == [
+        "Texts are read up to 82 word pieces (99 % of them completely), which makes 1.3 times as "
+        "many in all as up to 64.",
+        "2 texts are longer than 82 word pieces, and what follows these is not read: train with "
+        "--set model.max_tokens=auto or a larger number to read more.",
+    ]
+    counts = metrics(tmp_path / "run")["texts"]
+    assert {name: (one["texts"], one["truncated"]) for name, one in counts.items()} == {
+        "train": (120, 1),
+        "dev": (12, 1),
+    }
+    assert Run(tmp_path / "run").processor.max_tokens == 82
+    assert run.config.model.max_tokens == "auto"
+    assert "At most 82 word pieces" in (tmp_path / "run/README.md").read_text()
+
+
 def test_the_dev_scores_are_those_of_the_saved_model(tiny_run, dev):
     """By three paths: the Trainer's, the Classifier's, and scikit-learn on its predictions."""
     classifier = Classifier.from_pretrained(tiny_run)

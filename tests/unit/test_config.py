@@ -110,7 +110,7 @@ def test_a_wrong_type_is_refused_with_the_right_one(section, key, value, expecte
         ("model", "num_heads", [0], "at least 1"),
         ("model", "num_fusion_layers", [0], "at least 1"),
         ("model", "dropout", [-0.1, 1.0, "nan"], "at least 0 and below 1"),
-        ("model", "max_tokens", [2], "at least 3"),
+        ("model", "max_tokens", [2, 64.5, "most"], "a whole number of at least 3, or auto"),
         ("objective", "congruity_weight", [-0.1, "nan", "inf"], "finite and at least 0"),
         ("objective", "queue_size", [0], "at least 1"),
         ("objective", "prefill_epochs", [-1, "inf"], "finite and at least 0"),
@@ -153,6 +153,8 @@ def test_every_number_has_a_range():
         ("training", "warmup_fraction", 1.0),
         ("training", "seed", 2**32 - 1),
         ("model", "frozen_text_layers", 0),
+        ("model", "max_tokens", 3),
+        ("model", "max_tokens", "auto"),
     ],
 )
 def test_the_ends_of_a_range_are_allowed(section, key, value):

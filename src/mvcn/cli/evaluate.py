@@ -68,4 +68,5 @@ def _to_mapping(evaluated: "EvaluatedPosts", policy: BadImagePolicy) -> dict[str
         "by_modality": {kind: one.to_mapping() for kind, one in evaluated.by_modality.items()},
         "bad_images": {"policy": policy, "posts": dict(evaluated.bad_images)},
         "left_out": dict(evaluated.left_out),
+        "texts": evaluated.text_counts.to_mapping(),
     }

@@ -387,6 +387,7 @@ def bulk(
 
 
 def _print_summary(done: "JobSummary", output: Path) -> None:
+    done.text_counts.log()
     if done.errors:
         failed = count_of(done.errors, "post")
         typer.echo(f"{failed} could not be scored: see {output / 'errors'}.", err=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.images import pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import probabilities
@@ -100,6 +101,8 @@ class Prediction:
     that is left out: by the policy ``drop``, or since it has nothing that the model reads."""
     problem: str | None = None
     """Why the post was left out, or classified without its image, as a sentence."""
+    text_counts: TextCounts = field(default_factory=TextCounts)
+    """How much of the post's text was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class EvaluatedPosts:
     """Post id -> why its image cannot be read."""
     left_out: Mapping[str, str]
     """Post id -> why it was not evaluated: it has nothing that the model reads."""
+    text_counts: TextCounts
+    """How much of the texts was read."""
 
 
 class Classifier:
@@ -143,6 +148,7 @@ class Classifier:
         self.reads = system(model.config.network).reads
         self.processor = processor
         self.attribute_model = attribute_model
+        self._has_logged_texts = False
 
     @classmethod
     def from_pretrained(
@@ -192,7 +198,8 @@ class Classifier:
         require_content(post, self.reads)
         require_policy(on_bad_image)
         policy = "blank" if on_bad_image == "error" else on_bad_image
-        found = next(self.predict([post], policy, min_probability))
+        found = next(self.each_prediction([post], policy, min_probability))
+        self._has_logged_texts = self._has_logged_texts or found.text_counts.log()
         if found.problem is not None and on_bad_image == "error":
             raise BadImageError(f"{found.problem} Correct it, or continue by {REMEDIES}.")
         return found
@@ -205,7 +212,8 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """Yield one prediction for each post, in order; memory stays flat, however many they are.
 
-        For a sequence of posts, missing images are found before the first prediction.
+        For a sequence of posts, missing images are found before the first prediction. After the
+        last prediction the log says how many texts were truncated.
 
         Args:
             posts: Labels are not read, and ids may repeat. A post with nothing that the model
@@ -219,6 +227,19 @@ class Classifier:
             DataError: Something is not a post, a text is not a string, or an image is of no kind
                 that `image_reference` takes.
         """
+        counts = TextCounts()
+        for one in self.each_prediction(posts, on_bad_image, min_probability):
+            counts += one.text_counts
+            yield one
+        counts.log()
+
+    def each_prediction(
+        self,
+        posts: Iterable[Post],
+        on_bad_image: BadImagePolicy = "error",
+        min_probability: float = 0.0,
+    ) -> Iterator[Prediction]:
+        """Yield what `predict` yields, and log nothing about texts, as for a part of a job."""
         require_policy(on_bad_image)
         if isinstance(posts, Sequence):
             posts = check_posts(posts)
@@ -230,10 +251,12 @@ class Classifier:
             self._warn_of_images(chunk)
             encoded = encoder.encode(chunk, on_bad_image)
             rows = dict(zip(encoded.positions, self._probabilities(encoded), strict=True))
+            counts = dict(zip(encoded.positions, encoded.text_counts, strict=True))
             for i, post in enumerate(chunk):
-                yield self._prediction(
+                found = self._prediction(
                     post.id, rows.get(i), encoded.problems.get(i), min_probability
                 )
+                yield replace(found, text_counts=counts.get(i, found.text_counts))
 
     def evaluate(
         self, posts: Sequence[Post], on_bad_image: BadImagePolicy = "error"
@@ -255,11 +278,14 @@ class Classifier:
         encoded = self._encoder().encode(posts, on_bad_image, self.class_names)
         self._require_labels(encoded.posts)
         rows, labels = self._probabilities(encoded), encoded.labels
+        counts = sum(encoded.text_counts, TextCounts())
+        counts.log()
         return EvaluatedPosts(
             evaluate_predictions(rows, labels, self.class_names),
             evaluate_groups(rows, labels, encoded.modalities, self.class_names),
             encoded.bad_images,
             encoded.left_out,
+            counts,
         )
 
     def _warn_of_images(self, posts: Sequence[Post]) -> None:

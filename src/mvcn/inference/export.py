@@ -113,5 +113,5 @@ def _generated_posts() -> list[Post]:
 def _probabilities(
     classifier: Classifier, posts: Sequence[Post]
 ) -> Float[np.ndarray, "batch classes"]:
-    predictions = classifier.predict(posts, on_bad_image="blank")
+    predictions = classifier.each_prediction(posts, on_bad_image="blank")
     return np.array([list(one.probabilities.values()) for one in predictions if one.probabilities])

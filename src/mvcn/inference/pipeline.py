@@ -24,6 +24,7 @@ from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, find_model
 from mvcn.inputs.attributes import SAVED_FOLDER
 from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.model_card import TASK
 from mvcn.training.run_folder import Run
@@ -86,6 +87,7 @@ class ImageTextClassificationPipeline(Pipeline):
             attribute_model = Run(find_model(source)).attribute_model
         self._classifier = Classifier(self.model, self.processor, attribute_model)
         self._posts_seen = 0
+        self._has_logged_texts = False
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Classify a post, a list of posts, or any other iterable of posts.
@@ -160,7 +162,9 @@ class ImageTextClassificationPipeline(Pipeline):
         shown = given if isinstance(given, list) else [given]
         posts = [replace(post, id=str(i)) for i, post in enumerate(shown, self._posts_seen)]
         self._posts_seen += len(posts)
-        found = list(self._classifier.predict(posts, on_bad_image))
+        found = list(self._classifier.each_prediction(posts, on_bad_image))
+        counts = sum((one.text_counts for one in found), TextCounts())
+        self._has_logged_texts = self._has_logged_texts or counts.log()
         for one in found:
             if one.problem is not None:
                 outcome = "classified without it" if one.probabilities else "left out"

@@ -17,6 +17,7 @@ from mvcn.data.text import has_text
 from mvcn.inputs.attributes import SAVED_FOLDER, AttributeCache, AttributeModel
 from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.inputs.texts import FrozenTexts
 from mvcn.losses.objective import split_targets
 from mvcn.models.classification import MvcnForClassification
@@ -180,8 +181,16 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         """Post id -> what is wrong with its image."""
         self.left_out = by_id(given, usable.left_out)
         """Post id -> why there is nothing to read in it."""
-        self.token_ids = encoder.processor.tokenize([post.text for post in posts])
+        texts = [post.text for post in posts]
+        self.token_ids = encoder.processor.tokenize(texts)
         self.lengths = [len(ids) for ids in self.token_ids]
+        reads_text = "text" in encoder.reads
+        self.text_counts = (
+            encoder.processor.count(texts, self.token_ids)
+            if reads_text
+            else [TextCounts()] * len(posts)
+        )
+        """How much of each text is read."""
         self.rows = self._rows(encoder.processor.tokenizer)
         for name, field in LABEL_FIELDS.items():
             numbers = [NO_LABEL] * len(posts)
@@ -211,7 +220,7 @@ class EncodedPosts(Dataset[dict[str, Any]]):
     def select(self, positions: Sequence[int]) -> "EncodedPosts":
         """Return some of the posts, which share their rows with these."""
         chosen = copy(self)
-        for name in ("posts", "positions", "token_ids", "lengths", "rows"):
+        for name in ("posts", "positions", "token_ids", "lengths", "text_counts", "rows"):
             values = getattr(self, name)
             setattr(chosen, name, [values[position] for position in positions])
         return chosen

@@ -22,17 +22,28 @@ from transformers.models.vit import ViTImageProcessorPil
 
 from mvcn.config import ModelConfig
 from mvcn.data.images import Warn, open_image
-from mvcn.data.text import ODD_WHITESPACE, has_text
+from mvcn.data.text import has_text
 from mvcn.encoders.loading import IMAGE_BACKEND, load_image_processor, load_tokenizer
 from mvcn.encoders.tokens import most_tokens
+from mvcn.inputs.text_counts import TextCounts
+from mvcn.inputs.visible_text import (
+    EmojiName,
+    Part,
+    VisibleText,
+    mark_whitespace,
+    name_emoji,
+)
 from mvcn.models import MvcnConfig, require_tokens
 from mvcn.types import ImageReference
 
 LOG = logging.getLogger(__name__)
 GREY_LEVELS = 256
 CHANNELS = 3
-WHITESPACE_MARK = " \u00b7 "
-"""A middle dot, which editors use, too, to make whitespace visible."""
+MIN_AUTO_TOKENS = 64
+"""Texts of fewer word pieces are read anyway: a batch is only as long as its longest text."""
+MAX_AUTO_TOKENS = 512
+"""Of an encoder that reads more: time grows faster than length, so that the user has to ask."""
+AUTO_PERCENT = 99
 EARLIER_NAME = "mark_blanks"
 """Of ``mark_whitespace`` in files of an earlier version."""
 
@@ -48,6 +59,9 @@ class MvcnProcessor(ProcessorMixin):
         max_tokens: Word pieces kept of a text.
         mark_whitespace: Put a middle dot for leading, trailing and repeated whitespace, for
             tokenizers that drop it: it is a part of the text that other encoders read.
+        name_emoji: Replace emoji that the tokenizer does not know by their names; see `name_emoji`
+            of `mvcn.inputs.visible_text`. Without it, BERT's tokenizer drops the word before them,
+            too.
     """
 
     def __init__(
@@ -56,10 +70,13 @@ class MvcnProcessor(ProcessorMixin):
         tokenizer: Any,
         max_tokens: int = 64,
         mark_whitespace: bool = True,
+        name_emoji: bool = False,
     ) -> None:
         super().__init__(image_processor, tokenizer)
         self.max_tokens = max_tokens
         self.mark_whitespace = mark_whitespace
+        self.name_emoji = name_emoji
+        self._known_emoji: dict[str, bool] = {}
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **options: Any) -> "MvcnProcessor":
@@ -72,6 +89,7 @@ class MvcnProcessor(ProcessorMixin):
             AutoTokenizer.from_pretrained(folder, **options),
             max_tokens=settings["max_tokens"],
             mark_whitespace=settings["mark_whitespace"],
+            name_emoji=settings.get("name_emoji", False),  # earlier versions had none
         )
 
     def __call__(self, text: Sequence[str], images: Sequence[Image.Image | None]) -> BatchFeature:
@@ -100,29 +118,84 @@ class MvcnProcessor(ProcessorMixin):
             )
             self.max_tokens = most
 
+    def choose_max_tokens(self, texts: Sequence[str], reads: Callable[[int], bool]) -> None:
+        """Keep all word pieces of 99 % of some texts, as far as an encoder reads them.
+
+        Args:
+            texts: Training texts.
+            reads: Whether a text of so many word pieces is read.
+        """
+        lengths = np.array([len(ids) for ids in self._tokenize(texts, self.max_tokens + 1)])
+        most = np.percentile(lengths, AUTO_PERCENT, method="inverted_cdf") if texts else 0
+        wanted = min(self.max_tokens, max(int(most), MIN_AUTO_TOKENS))
+        self.max_tokens = most_tokens(reads, wanted)
+        if self.max_tokens > MIN_AUTO_TOKENS:
+            fewer, more = (
+                lengths.clip(max=limit).sum() for limit in (MIN_AUTO_TOKENS, self.max_tokens)
+            )
+            LOG.info(
+                "Texts are read up to %d word pieces (%.0f %% of them completely), which makes "
+                "%.1f times as many in all as up to %d.",
+                *(self.max_tokens, 100 * (lengths <= self.max_tokens).mean()),
+                *(more / fewer, MIN_AUTO_TOKENS),
+            )
+
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the word piece ids of each text, truncated to `max_tokens`, not padded."""
+        return self._tokenize(texts, self.max_tokens)
+
+    def _tokenize(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         if not texts:
             return []
         ids: list[list[int]] = self.tokenizer(
-            [self._visible(text) for text in texts],
+            [self._visible(text).text for text in texts],
             truncation=True,
-            max_length=self.max_tokens,
+            max_length=max_tokens,
             return_attention_mask=False,
         )["input_ids"]
         return ids
 
+    def count(self, texts: Sequence[str], token_ids: Sequence[list[int]]) -> list[TextCounts]:
+        """Return how much of each text is in what `tokenize` gives for them."""
+        full = [i for i, ids in enumerate(token_ids) if len(ids) >= self.max_tokens]
+        longer = self._tokenize([texts[i] for i in full], self.max_tokens + 1)
+        truncated = {i for i, ids in zip(full, longer, strict=True) if len(ids) > self.max_tokens}
+        marks, unknown = self._marks, self.tokenizer.unk_token_id
+        return [
+            TextCounts(
+                int(has_text(text)),
+                int(i in truncated),
+                len(ids) - len(marks),
+                0 if unknown in marks else ids.count(unknown),
+                self.max_tokens,
+            )
+            for i, (text, ids) in enumerate(zip(texts, token_ids, strict=True))
+        ]
+
+    @cached_property
+    def _marks(self) -> list[int]:
+        """The word pieces of a text without any."""
+        (ids,) = self._tokenize([""], self.max_tokens)
+        return ids
+
     def words(self, text: str) -> list[tuple[str, list[int]]]:
-        """Return each word of a text with the positions of its pieces in what `tokenize` gives."""
+        """Return each word of a text with the positions of its pieces in what `tokenize` gives.
+
+        An emoji is one word, whatever its name.
+        """
         visible = self._visible(text)
-        pieces = self.tokenizer(visible, truncation=True, max_length=self.max_tokens)
-        found: dict[int, tuple[int, int, list[int]]] = {}
+        pieces = self.tokenizer(visible.text, truncation=True, max_length=self.max_tokens)
+        found: dict[int | EmojiName, tuple[int, int, list[int]]] = {}
         for position, word in enumerate(pieces.word_ids()):
             if word is not None:
                 start, end = pieces.token_to_chars(position)
+                word = visible.names.get(end - 1, word)
                 first, _, positions = found.get(word, (start, end, []))
                 found[word] = first, end, [*positions, position]
-        return [(visible[start:end], positions) for start, end, positions in found.values()]
+        return [
+            (word.emoji if isinstance(word, EmojiName) else visible.text[start:end], positions)
+            for word, (start, end, positions) in found.items()
+        ]
 
     def pad(self, token_ids: Sequence[list[int]]) -> dict[str, torch.Tensor]:
         """Return ``input_ids`` and ``attention_mask``, padded to the longest."""
@@ -165,12 +238,16 @@ class MvcnProcessor(ProcessorMixin):
         (values,) = self.image_processor(images=image, return_tensors="np").pixel_values
         return np.asarray(values)
 
-    def _visible(self, text: str) -> str:
-        return (
-            ODD_WHITESPACE.sub(WHITESPACE_MARK, text)
-            if self.mark_whitespace and has_text(text)
-            else text
-        )
+    def _visible(self, text: str) -> VisibleText:
+        shown = mark_whitespace(text) if self.mark_whitespace else text
+        return name_emoji(shown, self._knows) if self.name_emoji else VisibleText((Part(shown),))
+
+    def _knows(self, emoji: str) -> bool:
+        """Return whether the vocabulary has an emoji, on its own and within a word."""
+        if emoji not in self._known_emoji:
+            ids = self.tokenizer(f"{emoji} a{emoji}a", add_special_tokens=False)["input_ids"]
+            self._known_emoji[emoji] = self.tokenizer.unk_token_id not in ids
+        return self._known_emoji[emoji]
 
     @property
     def image_size_px(self) -> int:
@@ -216,16 +293,20 @@ class ResizedPixels:
 def build_processor(config: ModelConfig) -> MvcnProcessor:
     """Build the processor that belongs to the model's encoders.
 
+    With `max_tokens` ``auto`` it reads long texts until `MvcnProcessor.choose_max_tokens` decides.
+
     Raises:
         ConfigError: A tokenizer or image processor cannot be loaded, or reads fewer tokens.
     """
     tokenizer = load_tokenizer(config.text_encoder)
     require_tokens(config, tokenizer.model_max_length)
+    auto = min(MAX_AUTO_TOKENS, tokenizer.model_max_length)
     return MvcnProcessor(
         load_image_processor(config.image_encoder),
         tokenizer,
-        max_tokens=config.max_tokens,
+        max_tokens=auto if config.max_tokens == "auto" else config.max_tokens,
         mark_whitespace=config.mark_whitespace,
+        name_emoji=config.name_emoji,
     )
 
 

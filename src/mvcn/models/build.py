@@ -50,14 +50,14 @@ def _load_text_encoder(config: ModelConfig) -> PreTrainedModel:
     encoder = load_text_encoder(config.text_encoder)
     if config.text_layers is not None:
         keep_lowest_layers(encoder, config.text_layers)
-    if "text" in system(config.network).reads:
+    if "text" in system(config.network).reads and config.max_tokens != "auto":
         require_tokens(config, most_tokens(partial(reads_text_of, encoder), config.max_tokens))
     return encoder
 
 
 def require_tokens(config: ModelConfig, most: int) -> None:
     """Raise a ConfigError where `model.max_tokens` is more than the text encoder reads."""
-    if config.max_tokens > most:
+    if config.max_tokens != "auto" and config.max_tokens > most:
         raise ConfigError(
             f"Setting 'model.max_tokens' is {config.max_tokens}, but text encoder "
             f"'{config.text_encoder}' reads at most {most}: give --set model.max_tokens={most}."

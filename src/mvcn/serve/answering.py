@@ -22,6 +22,7 @@ from mvcn.explain.post import Explanation, explain
 from mvcn.explain.saliency import DEFAULT_METHOD
 from mvcn.inference import Backend, Classifier, Prediction
 from mvcn.inputs.batches import PostEncoder
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.serve.batching import Work, WorkQueue
 from mvcn.serve.limits import MEBIBYTE, Limits, RequestError, TooManyRequestsError
@@ -76,7 +77,7 @@ class ServedRun:
 
         Posts of several requests may have the same id.
         """
-        return list(self.classifier.predict(posts, on_bad_image="blank"))
+        return list(self.classifier.each_prediction(posts, on_bad_image="blank"))
 
     def explain(self, posts: Sequence[Post]) -> list[ExplainedPost]:
         """Explain each post, with torch whatever the backend of the predictions."""
@@ -169,6 +170,7 @@ class Answering:
         """
         async with self._posts(request, (JSON, FORM)) as posts:
             found = await self._compute(self._predict, posts)
+        self._count_texts(request, found)
         return self._apply_policy(posts, found, policy, has_ids=_media_type(request) == JSON)
 
     async def explain(self, request: Request) -> ExplainedPost:
@@ -179,6 +181,7 @@ class Answering:
         """
         async with self._posts(request, (FORM,)) as posts:
             (found,) = await self._compute(self._explain, posts)
+        self._count_texts(request, [found.prediction])
         self._apply_policy(posts, [found.prediction], "error", has_ids=False)
         return found
 
@@ -226,6 +229,15 @@ class Answering:
             )
         if self._held_bytes > self._limits.held_bytes:
             raise TooManyRequestsError("Too many bodies are held at once: try again soon.", 1)
+
+    def _count_texts(self, request: Request, found: Sequence[Prediction]) -> None:
+        """Count how much of the texts was read, for the log and the metrics."""
+        counts = sum((one.text_counts for one in found), TextCounts())
+        request.state.texts = {
+            "truncated": counts.truncated,
+            "unknown_share": round(counts.unknown_share, 3),
+        }
+        self.metrics.count_texts(counts)
 
     def _require_content(self, post: Post) -> None:
         try:

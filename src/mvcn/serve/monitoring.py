@@ -13,6 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mvcn.inputs.text_counts import TextCounts
+
 LOG = logging.getLogger("mvcn.serve")
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -63,6 +65,15 @@ class Metrics:
         self.rejected_posts = Counter(
             "mvcn_posts_rejected", "Posts refused since the queue was full.", registry=registry
         )
+        self._truncated_texts = Counter(
+            "mvcn_texts_truncated", "Texts longer than the model reads.", registry=registry
+        )
+        self._word_pieces = Counter("mvcn_word_pieces", "Word pieces read.", registry=registry)
+        self._unknown_word_pieces = Counter(
+            "mvcn_word_pieces_unknown",
+            "Word pieces that are not in the vocabulary of the text encoder.",
+            registry=registry,
+        )
         self.batch_sizes = Histogram(
             "mvcn_batch_posts",
             "Posts per batch.",
@@ -78,6 +89,12 @@ class Metrics:
         """Count an answer."""
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
+
+    def count_texts(self, counts: TextCounts) -> None:
+        """Count how much of texts was read."""
+        self._truncated_texts.inc(counts.truncated)
+        self._word_pieces.inc(counts.word_pieces)
+        self._unknown_word_pieces.inc(counts.unknown_word_pieces)
 
     def text(self) -> bytes:
         """Return all metrics in the format of Prometheus."""
@@ -140,6 +157,7 @@ class Monitored:
             "status": status,
             "ms": round(1000 * seconds, 1),
             "posts": scope["state"].get("posts", 0),
+            **scope["state"].get("texts", {}),
         }
         LOG.info("request", extra=facts)
 

@@ -34,8 +34,8 @@ NOT_HTTP = error_answer(
     400, "This is not an HTTP request, or its head is too long.", {"Connection": "close"}
 )
 FACTS = (
-    *("id", "method", "path", "status", "ms", "posts", "lone_surrogates"),
-    *("kind", "reason", "traceback"),
+    *("id", "method", "path", "status", "ms", "posts", "truncated", "unknown_share"),
+    *("lone_surrogates", "kind", "reason", "traceback"),
 )
 
 

@@ -22,6 +22,7 @@ from mvcn.errors import ConfigError
 from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.inputs.texts import frozen_texts
 from mvcn.models import build_model, system
 from mvcn.models.classification import MvcnForClassification
@@ -222,14 +223,17 @@ def _encode(
     Raises:
         BadImageError: The policy for bad images is ``error`` and an image is bad.
     """
-    named = config.model.attribute_model
+    named, processor = config.model.attribute_model, build_processor(config.model)
+    if config.model.max_tokens == "auto":
+        processor.choose_max_tokens([post.text for post in posts.train], model.reads_text_of)
     encoder = PostEncoder.for_model(
-        model, build_processor(config.model), None if named is None else AttributeModel.load(named)
+        model, processor, None if named is None else AttributeModel.load(named)
     )
     encoded = {
         name: encoder.encode(split, config.data.on_bad_image, model.class_names)
         for name, split in (("train", posts.train), ("dev", posts.dev))
     }
+    sum((counts for split in encoded.values() for counts in split.text_counts), TextCounts()).log()
     _set_merge_table(model, encoded["train"])
     return encoder, encoded
 
@@ -307,5 +311,9 @@ def _metrics(
         "removed": removed,
         "bad_images": {name: split.bad_images for name, split in encoded.items()},
         "left_out": {name: split.left_out for name, split in encoded.items()},
+        "texts": {
+            name: sum(split.text_counts, TextCounts()).to_mapping()
+            for name, split in encoded.items()
+        },
         "epochs": dict(trained.epochs),
     }

@@ -15,6 +15,9 @@ from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, ConfigError, DataError
 from mvcn.inference import Classifier, classifier
 from mvcn.inputs import build_processor
+from mvcn.inputs.batches import PostEncoder
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.models import build_model
 from mvcn.types import Post
 
@@ -404,3 +407,63 @@ def test_a_model_of_texts_opens_no_image(tiny_settings, generated_posts, tmp_pat
     found = list(trained.predict(posts))
     assert [p.problem for p in found] == [None] * 7
     np.testing.assert_array_equal(shares(found), shares(trained.predict(generated_posts[:7])))
+
+
+class TestTexts:
+    """The tiny model reads up to 64 letters, and no Chinese."""
+
+    LONG, FOREIGN = "all is well " * 9, "\u6211\u559c\u6b22 a"
+
+    @pytest.mark.parametrize(
+        "ask", [lambda one, posts: list(one.predict(posts)), Classifier.evaluate]
+    )
+    def test_one_sentence_says_how_many_are_truncated(self, trained, generated_posts, ask, caplog):
+        posts = [replace(post, text=self.LONG) for post in generated_posts[:7]]
+        posts += [replace(post, text="short") for post in generated_posts[:6]]
+        with caplog.at_level("INFO", "mvcn"):
+            ask(trained, posts[7:])
+            assert caplog.messages == []
+            ask(trained, posts)
+        (message,) = caplog.messages
+        assert message.startswith("7 texts are longer than 64 word pieces")
+
+    def test_one_sentence_says_how_much_is_unknown(self, trained, caplog):
+        found = list(trained.predict([Post(str(i), self.FOREIGN, None) for i in range(7)]))
+        assert [one.text_counts for one in found] == [TextCounts(1, 0, 4, 3, 64)] * 7
+        (message,) = caplog.messages
+        assert message.startswith("75.0 % of the word pieces of the texts are not in the vocab")
+        assert "--set model.text_encoder=" in message
+
+    def test_posts_one_by_one_give_one_sentence(self, tiny_run, caplog):
+        classifier = Classifier.from_pretrained(tiny_run)
+        found = [classifier.predict_one(text) for text in ("a", self.LONG, self.LONG)]
+        assert [one.text_counts.truncated for one in found] == [0, 1, 1]
+        assert len(caplog.messages) == 1
+
+    def test_evaluation_counts_them(self, trained, generated_posts):
+        posts = [replace(generated_posts[0], text=text) for text in (self.LONG, self.FOREIGN)]
+        assert trained.evaluate(posts).text_counts == TextCounts(2, 1, 66, 3, 64)
+
+    def test_a_model_that_reads_none_counts_none(self, tiny_settings, generated_posts, caplog):
+        config = ModelConfig(network="vit", **tiny_settings)
+        trained = Classifier(build_model(config, ("a", "b")), build_processor(config))
+        caplog.clear()
+        (found,) = trained.predict([replace(generated_posts[0], text=self.LONG)])
+        assert found.text_counts == TextCounts()
+        assert caplog.messages == []
+
+    def test_emoji_are_read_alike_on_all_ways_to_the_model(self, tiny_run, tmp_path):
+        text, same = "so good\U0001f44d\U0001f44d", "so good thumbs up thumbs up"
+        trained = Classifier.from_pretrained(tiny_run)
+        expected = shares([trained.predict_one(same)])
+        processor = trained.processor
+        processor.save_pretrained(tmp_path)
+        (ids,) = processor.tokenize([same])
+        encoders = (
+            PostEncoder.for_model(trained.model, processor),
+            PostEncoder.for_prediction("mvcn", processor),
+            PostEncoder(MvcnProcessor.from_pretrained(tmp_path), None),
+        )
+        assert [one.encode([Post("1", text, None)]).token_ids for one in encoders] == [[ids]] * 3
+        assert processor([text], [None])["input_ids"].tolist() == [ids]
+        np.testing.assert_array_equal(shares([trained.predict_one(text)]), expected)

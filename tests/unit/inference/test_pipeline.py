@@ -131,6 +131,12 @@ def test_what_it_saves_gives_the_same(ask, inputs, tmp_path):
     assert agrees([again(post)], [dict(found.probabilities)])
 
 
+def test_truncated_texts_are_warned_of_once(tiny_run, caplog):
+    ask = transformers.pipeline(TASK, model=str(tiny_run))
+    ask([{"text": "all is well " * 9}] * 3)
+    assert [message[:16] for message in caplog.messages] == ["1 text is longer"]
+
+
 @pytest.mark.parametrize(
     ("post", "message"),
     [

@@ -7,6 +7,7 @@ from mvcn.config import ModelConfig
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImageFeatures, ImagePixels
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.models import build_model
 from mvcn.types import Post
 
@@ -94,3 +95,16 @@ def test_labels_of_a_missing_text_or_image_are_taken_as_given(model_and_processo
     assert found.labels.tolist() == [2, 2, 2]
     assert found.modalities == ["text and image", "image alone", "text alone"]
     assert list(found.left_out) == ["d"]
+
+
+class TestTextCounts:
+    def test_are_of_each_post_that_is_read(self, model_and_processor):
+        posts = [Post("1", "a" * 99, None), Post("2", "", None), Post("3", "b\u4e2d", b"?")]
+        found = PostEncoder(model_and_processor[1], None).encode(posts, "drop")
+        expected = [TextCounts(1, 1, 62, 0, 64), TextCounts(1, 0, 2, 1, 64)]
+        assert found.text_counts == expected
+        assert found.select([1]).text_counts == expected[1:]
+
+    def test_are_zero_where_no_text_is_read(self, model_and_processor, images, generated_posts):
+        encoder = PostEncoder(model_and_processor[1], images, ("image",))
+        assert encoder.encode(generated_posts[:2]).text_counts == [TextCounts()] * 2

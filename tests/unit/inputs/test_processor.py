@@ -1,15 +1,21 @@
 """Text and pixels become tensors in one place, the same on every machine."""
 
+import hashlib
 import json
+import logging
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     AutoImageProcessor,
     AutoProcessor,
     AutoTokenizer,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
 )
@@ -19,9 +25,10 @@ from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
 from mvcn.inputs import build_processor
 from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.models import build_model
 
-CLS, SEP, PAD = 2, 3, 0
+CLS, SEP, PAD, UNKNOWN = 2, 3, 0, 1
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +79,161 @@ def test_no_text_at_all_gives_no_ids(processor):
 def test_a_text_is_never_read_as_a_mark_of_the_tokenizer_settings(processor):
     texts = ["ab", "a b", "AB"]
     assert [len(ids) for ids in processor.tokenize(texts)] == [4, 4, 4]
+
+
+class TestEmoji:
+    """The tiny vocabulary has letters, digits and punctuation, but no emoji."""
+
+    @pytest.mark.parametrize(
+        ("text", "same"),
+        [
+            ("ab\U0001f44d", "ab thumbs up"),
+            ("\U0001f602" * 9 + "x", " ".join(["face with tears of joy"] * 3 + ["x"])),
+            ("a\U0001f1e9\U0001f1ea!", "a germany !"),
+        ],
+    )
+    def test_are_read_as_their_names(self, tiny_settings, text, same):
+        processor = build_processor(ModelConfig(**tiny_settings, max_tokens=128))
+        assert processor.tokenize([text]) == processor.tokenize([same])
+        (counts,) = processor.count([text], processor.tokenize([text]))
+        assert counts.unknown_word_pieces == 0
+
+    def test_are_unknown_where_they_are_not_named(self, tiny_settings):
+        processor = build_processor(ModelConfig(**tiny_settings, name_emoji=False))
+        text = "ab\U0001f44d cd"
+        assert processor.tokenize([text])[0].count(UNKNOWN) == 1
+        assert processor.tokenize([text]) == processor.tokenize(["\U0001f44d cd"])  # ab is lost
+
+    def test_that_the_vocabulary_has_are_kept(self):
+        processor = build_processor(ModelConfig())
+        hearts = "all \u2665 and\u2665"
+        (ids,) = processor.tokenize([hearts])
+        pieces = processor.tokenizer.convert_ids_to_tokens(ids)
+        assert pieces == ["[CLS]", "all", "\u2665", "and", "##\u2665", "[SEP]"]
+        assert processor.tokenize(["red \u2764"]) == processor.tokenize(["red red heart"])
+
+    def test_are_kept_by_tokenizers_that_read_bytes(self, processor):
+        letters = {letter: number for number, letter in enumerate(ByteLevel.alphabet(), start=1)}
+        by_bytes = Tokenizer(BPE({"<pad>": 0, **letters}, []))
+        by_bytes.pre_tokenizer = ByteLevel(add_prefix_space=False)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=by_bytes, pad_token="<pad>")
+        text = "love\U0001f60d \U0001f44d\U0001f3fd \u6211"
+        for name_emoji in (True, False):
+            one = MvcnProcessor(processor.image_processor, tokenizer, name_emoji=name_emoji)
+            (ids,) = one.tokenize([text])
+            assert len(ids) == len(text.encode())
+            assert one.count([text], [ids]) == [TextCounts(1, 0, len(ids), 0, 64)]
+
+    def test_are_one_word_each_in_explanations(self, tiny_settings):
+        processor = build_processor(ModelConfig(**tiny_settings, max_tokens=128))
+        text = "so good\U0001f44d\U0001f3fd  yes " + "\U0001f602" * 5
+        words = processor.words(text)
+        shown = ["so", "good", "\U0001f44d\U0001f3fd", "\u00b7", "yes"]
+        assert [word for word, _ in words] == [*shown, *["\U0001f602"] * 2, "\U0001f602" * 3]
+        (ids,) = processor.tokenize([text])
+        assert [place for _, places in words for place in places] == [*range(1, len(ids) - 1)]
+        letters = processor.tokenizer.decode([ids[place] for place in words[2][1]])
+        assert letters.replace(" ", "") == "thumbsupmediumskintone"
+
+    @pytest.mark.parametrize("is_there", [True, False])
+    def test_of_a_processor_of_an_earlier_version_are_not_named(
+        self, processor, tmp_path, is_there
+    ):
+        processor.save_pretrained(tmp_path)
+        path = tmp_path / "processor_config.json"
+        saved = json.loads(path.read_text())
+        assert saved["name_emoji"]
+        if not is_there:
+            del saved["name_emoji"]
+            path.write_text(json.dumps(saved))
+        assert MvcnProcessor.from_pretrained(tmp_path).name_emoji == is_there
+
+    def test_leave_all_other_texts_as_they_were(self):
+        """The digest is that of an earlier version."""
+        texts = [
+            *("", "plain words", "Gr\u00fc\u00dfe, na\u00efve caf\u00e9!", "  two  spaces "),
+            "\u6211\u559c\u6b22 this \ud55c\uad6d\uc5b4",
+            *("a\tb\n\nc :) <3 #tag @you", "1 # * 50%", "x" * 200),
+            "zero\u200bwidth \u2026 \u2014 \u20ac",
+        ]
+        ids = build_processor(ModelConfig()).tokenize(texts)
+        digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+        assert digest == "7ddddf79e32a76166d8bc4c17dc9dfe9bbdb099c8b7b63af5e4fe8b544fba9f7"
+
+
+class TestCounts:
+    def test_are_of_each_text(self, processor):
+        texts = ["abcdef", "abcdefg", "", "a\u4e2d b", "a\u4e2d " * 9]
+        ids = processor.tokenize(texts)
+        assert processor.count(texts, ids) == [
+            TextCounts(1, 0, 6, 0, 8),
+            TextCounts(1, 1, 6, 0, 8),
+            TextCounts(0, 0, 0, 0, 8),
+            TextCounts(1, 0, 3, 1, 8),
+            TextCounts(1, 1, 6, 3, 8),
+        ]
+        assert processor.count([], []) == []
+
+    def test_find_nothing_unknown_where_a_mark_has_the_same_piece(self, tiny_settings):
+        """As with GPT-2, which reads every byte: its piece for unknown words is the end's, too."""
+        processor = build_processor(ModelConfig(**tiny_settings))
+        processor.tokenizer.unk_token = "[SEP]"
+        (counts,) = processor.count(["ab"], processor.tokenize(["ab"]))
+        assert (counts.word_pieces, counts.unknown_word_pieces) == (2, 0)
+
+
+class TestAutoTokens:
+    @pytest.fixture
+    def processor(self, tiny_settings):
+        return build_processor(ModelConfig(**tiny_settings, max_tokens="auto"))
+
+    @pytest.mark.parametrize(
+        ("lengths", "expected"),
+        [
+            ([10] * 200, 64),
+            ([10] * 99 + [100], 64),
+            ([10] * 98 + [80, 100], 82),
+            ([80] * 99 + [100], 82),
+            ([100] * 3, 102),
+            ([10] * 50 + [500] * 50, 128),
+            ([], 64),
+        ],
+    )
+    def test_are_what_nearly_all_texts_have(self, processor, lengths, expected):
+        processor.choose_max_tokens([" ".join("a" * length) for length in lengths], lambda _: True)
+        assert processor.max_tokens == expected
+
+    def test_are_no_more_than_the_encoder_reads(self, processor):
+        processor.choose_max_tokens([" ".join("a" * 120)] * 3, lambda length: length <= 70)
+        assert processor.max_tokens == 70
+        processor.choose_max_tokens([" ".join("a" * 120)] * 3, lambda length: length <= 20)
+        assert processor.max_tokens == 20
+
+    def test_are_saved(self, processor, tmp_path):
+        processor.choose_max_tokens([" ".join("a" * 98)] * 3, lambda _: True)
+        processor.save_pretrained(tmp_path)
+        assert MvcnProcessor.from_pretrained(tmp_path).max_tokens == 100
+
+    @pytest.mark.parametrize(
+        ("length", "expected"),
+        [
+            (30, ""),  # nothing changes
+            (94, "96 word pieces (100 % of them completely), which makes 1.3 times as many"),
+            (126, "128 word pieces (100 % of them completely), which makes 1.7 times as many"),
+            (127, "128 word pieces (50 % of them completely), which makes 1.7 times as many"),
+        ],
+    )
+    def test_are_told_with_their_cost(self, processor, length, expected, caplog):
+        with caplog.at_level(logging.INFO, "mvcn"):
+            texts = [" ".join("a" * length), " ".join("a" * 30)]
+            processor.choose_max_tokens(texts, lambda _: True)
+        told = [f"Texts are read up to {expected} in all as up to 64."] if expected else []
+        assert caplog.messages == told
+
+    def test_of_a_model_that_nobody_trains_are_the_most_possible(self, tiny_settings):
+        config = ModelConfig(**tiny_settings, max_tokens="auto")
+        assert build_processor(config).max_tokens == 128
+        assert build_model(config, ("a", "b")).reads_text_of(128)
 
 
 def test_padding_goes_to_the_longest_and_is_masked(processor):

@@ -120,6 +120,7 @@ def test_requests_are_counted_by_known_names_alone(service):
     assert "mvcn_batch_posts_sum 3.0" in text  # the first was to warm up
     assert "mvcn_posts_total 2.0" in text
     assert "mvcn_queue_posts 0.0" in text
+    assert "mvcn_word_pieces_total 2.0" in text
     assert "mvcn_ready 1.0" in text
     assert "secret" not in text
 
@@ -136,6 +137,18 @@ class TestLog:
         assert first["ms"] > 0
         assert (second["status"], second["posts"]) == (422, 0)
         assert "secret" not in "".join(lines)
+
+    def test_truncated_and_unknown_texts_are_counted(self, ask, caplog):
+        texts = ["all is well " * 9, "\u6211\u559c\u6b22", "a", "all is well " * 9]
+        with caplog.at_level(logging.INFO, "mvcn"):
+            ask.post("/predict", json={"posts": [{"text": text} for text in texts]})
+            ask.post("/explain", files={"text": (None, texts[0])})
+        first, second = (json.loads(JsonLines().format(record)) for record in caplog.records)
+        assert (first["posts"], first["truncated"], first["unknown_share"]) == (4, 2, 0.023)
+        assert (second["path"], second["truncated"]) == ("/explain", 1)
+        counted = ask.get("/metrics").text
+        assert "mvcn_texts_truncated_total 3.0" in counted
+        assert "mvcn_word_pieces_unknown_total 3.0" in counted
 
     def test_a_fault_is_placed_and_not_quoted(self, service, caplog, monkeypatch):
         predict = ServedRun.predict

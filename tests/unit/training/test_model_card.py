@@ -85,6 +85,17 @@ def test_it_says_what_was_left_out_and_which_images_were_bad(card, metrics):
     assert "| images that could not be read | 2 | 1 |" in text
 
 
+def test_it_says_how_much_of_the_texts_is_read(card, metrics):
+    changed = deepcopy(metrics)
+    changed["texts"]["train"] |= {"truncated": 7, "unknown_share": 0.125, "max_tokens": 180}
+    text = card(changed)
+    assert "| texts of which only the beginning is read | 7 | 0 |" in text
+    assert "| word pieces that are not in the vocabulary | 12.5 % | 0.0 % |" in text
+    assert "At most 180 word pieces of a text are read." in text
+    changed["texts"]["train"]["texts"] = 0
+    assert "At most" not in card(changed)
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [

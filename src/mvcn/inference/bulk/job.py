@@ -25,6 +25,7 @@ from mvcn.inference.bulk.shards import (
     count_rows,
     open_rows,
     read_footers,
+    read_text_counts,
     split_into_shards,
 )
 from mvcn.inference.bulk.workers import (
@@ -38,6 +39,7 @@ from mvcn.inference.bulk.workers import (
 )
 from mvcn.inference.onnx import FILES
 from mvcn.inputs.attributes import SAVED_FOLDER
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.outputs import (
     LOCK,
     locked,
@@ -77,6 +79,8 @@ class JobSummary:
     shards: int
     shards_scored_now: int
     seconds: float
+    text_counts: TextCounts
+    """How much of the texts with a prediction was read."""
 
 
 def predict_in_bulk(
@@ -124,7 +128,8 @@ def predict_in_bulk(
         _score(ENGINES[engine](scoring, pending, jobs, initializer), shards, pending)
         predictions, errors = _count(output, shards)
         counts = (manifest["rows"], predictions, errors, len(shards), len(pending))
-        summary = JobSummary(*counts, round(time.monotonic() - started, 1))
+        texts = sum((read_text_counts(output, shard) for shard in shards), TextCounts())
+        summary = JobSummary(*counts, round(time.monotonic() - started, 1), texts)
         write_json(output / SUMMARY, asdict(summary))
     return summary
 

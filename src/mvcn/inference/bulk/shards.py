@@ -1,5 +1,6 @@
 """Shards of a job, each with row groups of one input file and two output files."""
 
+import json
 import os
 import posixpath
 import re
@@ -7,7 +8,7 @@ import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from mvcn.data.image_references import ImagePlace
 from mvcn.data.stored_files import StoredFile
 from mvcn.errors import DataError, RunError, reason_of
 from mvcn.files import atomic_replace
+from mvcn.inputs.text_counts import TextCounts
 
 ROWS_A_SHARD = 10_000
 """Default size, which limits what is lost when a worker is killed."""
@@ -33,6 +35,8 @@ PREDICTIONS = "predictions"
 ERRORS = "errors"
 ROWS_A_GROUP = 10_000
 """Of a file of predictions."""
+TEXT_COUNTS = "mvcn.text_counts"
+"""Key in the footer of a file of predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,12 @@ def count_rows(output: Path, shard: Shard) -> tuple[int, int] | None:
     return (found, failed) if found + failed == shard.rows else None
 
 
+def read_text_counts(output: Path, shard: Shard) -> TextCounts:
+    """Return how much of the texts of a finished shard was read."""
+    footer = pq.read_metadata(output_paths(output, shard)[0])
+    return TextCounts(**json.loads(footer.metadata[TEXT_COUNTS.encode()]))
+
+
 class GrowingTable:
     """A Parquet file that is written incrementally.
 
@@ -192,6 +202,10 @@ class GrowingTable:
         self.rows += len(rows)
         if sum(map(len, self._pending)) >= ROWS_A_GROUP:
             self.flush()
+
+    def add_text_counts(self, counts: TextCounts) -> None:
+        """Write to the footer how much of the texts was read."""
+        self._writer.add_key_value_metadata({TEXT_COUNTS: json.dumps(asdict(counts))})
 
     def flush(self) -> None:
         """Write the pending rows."""

@@ -27,6 +27,7 @@ from mvcn.inference.bulk.shards import (
 )
 from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.inference.onnx import Backend
+from mvcn.inputs.text_counts import TextCounts
 from mvcn.types import LABEL, Post, probability_columns
 from mvcn.workers import worker_pool
 
@@ -122,10 +123,13 @@ class ShardScorer:
             growing_table(prediction_path, schema) as predictions,
             growing_table(error_path, ERROR_SCHEMA) as errors,
         ):
+            counts = TextCounts()
             for batch in self._read(shard, file):
                 good, bad = self._predict(batch)
+                counts += sum((one.text_counts for one in good.values()), TextCounts())
                 predictions.add(self._predictions(shard, batch, good, schema))
                 errors.add(_errors(shard, batch, bad))
+            predictions.add_text_counts(counts)
             rows = predictions.rows + errors.rows
             if rows != shard.rows:
                 raise DataError(
@@ -149,7 +153,9 @@ class ShardScorer:
                 bad[position] = str(post)
             else:
                 posts[position] = post
-        found = self._classifier.predict(posts.values(), "drop", self._scoring.min_probability)
+        found = self._classifier.each_prediction(
+            posts.values(), "drop", self._scoring.min_probability
+        )
         good = dict(zip(posts, found, strict=True))
         bad |= {position: one.problem for position, one in good.items() if one.problem}
         return {position: one for position, one in good.items() if position not in bad}, bad

@@ -127,6 +127,23 @@ def test_a_finished_job_does_nothing_and_a_lost_shard_is_scored_again(predict, t
     assert predict(overwrite=True).shards_scored_now == 5
 
 
+def test_texts_that_are_not_read_are_counted_over_all_shards(predict, posts, tmp_path, caplog):
+    place = tmp_path / "texts"
+    rows = [row | {"id": str(number), "image": None} for number, row in enumerate(posts)]
+    for number in (3, 11, 13):
+        rows[number]["text"] = "all is well " * 9
+    rows[20]["text"] = "\u6211\u559c\u6b22"
+    place.mkdir()
+    write(place / "texts.parquet", rows)
+    found = predict(place).text_counts
+    assert (found.texts, found.truncated, found.unknown_word_pieces) == (23, 3, 3)
+    assert found.max_tokens == 64
+    assert predict(place).text_counts == found  # a finished job, whose shards were counted before
+    summary = json.loads((tmp_path / "job/summary.json").read_text())
+    assert summary["text_counts"]["truncated"] == 3
+    assert caplog.messages == []
+
+
 def test_a_job_goes_on_only_as_it_was_begun(predict, run, folder, tmp_path):
     predict()
     manifest = json.loads((tmp_path / "job/manifest.json").read_text())
