@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import classification_report, confusion_matrix, f1_score, log_loss
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    classification_report,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+)
 
 from mvcn.evaluation import evaluate_predictions
+from mvcn.evaluation.metrics import mean_recall
 
 NAMES = ["positive", "neutral", "negative"]
 
@@ -30,6 +37,17 @@ def test_equals_the_classification_report(num_classes):
         scores, row = actual.per_class[name], report[name]
         expected = [row[key] for key in ("precision", "recall", "f1-score", "support")]
         assert [scores.precision, scores.recall, scores.f1, scores.support] == expected
+
+
+@pytest.mark.parametrize("shown", [3, 2])
+def test_mean_recall_is_the_balanced_accuracy_of_the_classes_that_occur(shown):
+    probabilities, labels = drawn_predictions(3)
+    labels, predicted = labels[labels < shown], probabilities.argmax(axis=1)[labels < shown]
+    found = mean_recall(confusion_matrix(labels, predicted, labels=range(3)))
+    recalls = [(predicted[labels == k] == k).mean() for k in range(shown)]
+    assert found == pytest.approx(np.mean(recalls), abs=1e-12)
+    if shown == 3:
+        assert found == pytest.approx(balanced_accuracy_score(labels, predicted), abs=1e-12)
 
 
 def test_binary_f1_equals_the_default_average():

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -121,6 +122,20 @@ def test_a_dev_split_is_scored_and_selects_nothing(config, run, posts_table, tmp
     assert found.metrics["dev"]["accuracy"] == pytest.approx(np.mean(right))
     evaluated = Classifier.from_pretrained(found.folder).evaluate(found.posts.dev).evaluation
     assert evaluated.accuracy == pytest.approx(np.mean(right))
+
+
+def test_baselines_are_evaluated_on_the_same_posts_and_come_first_in_the_card(run, rows):
+    found = run.metrics["baselines"]
+    assert list(found["scores"]) == ["majority", "text", "image", "both"]
+    assert found["posts"] == {"train": len(rows), "held_out": len(rows)}
+    most = max(Counter(row["label"] for row in rows).values())
+    assert found["scores"]["majority"]["accuracy"] == pytest.approx(most / len(rows))
+    for one in found["scores"].values():
+        assert one["gain"] == pytest.approx(run.evaluation["accuracy"] - one["accuracy"])
+    assert found["conclusion"][-1].startswith("With twice the posts, expect about ")
+    card = (run.folder / "README.md").read_text()
+    assert 0 < card.index("always saying") < card.index("## Compared with baselines")
+    assert card.index("| linear model on text alone |") < card.index("## Data")
 
 
 def test_the_card_says_how_the_scores_were_made(run):

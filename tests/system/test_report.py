@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 SECTIONS = (
+    "Compared with baselines",
     "Scores",
     "Confusion matrix",
     "Scores by slice",

@@ -16,7 +16,8 @@ from mvcn.errors import DataError, count_of
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models import build_model
-from mvcn.training.teacher import FOLDS, out_of_fold_probabilities, pooled_features
+from mvcn.training.features import pooled_features
+from mvcn.training.teacher import FOLDS, out_of_fold_probabilities
 from mvcn.types import ImageFacts, Post
 
 NO_CLASS = -1
@@ -71,7 +72,7 @@ def post_features(
         for post, fact in zip(posts, facts, strict=True)
     ]
     encoded = PostEncoder.for_model(model, processor).encode(shown, "blank")
-    found = pooled_features(model, encoded, range(len(encoded)))
+    found = pooled_features(model, encoded, range(len(encoded))).both
     features = np.zeros((len(posts), found.shape[1]), found.dtype)
     features[list(encoded.positions)] = found
     return features

@@ -78,7 +78,8 @@ def _print_summary(run: "Run") -> None:
         typer.echo(f"Not used: {count_of(count, 'post')} of the split {split}.")
     for split, bad in metrics["bad_images"].items():
         print_problems(bad, metrics["left_out"][split], run.config.data.on_bad_image)
-    typer.echo(f"{_scores(run)}\nThe run is in {run.folder}: {_next_command(run)}")
+    typer.echo(f"{_scores(run)}\n{_baselines(run)}")
+    typer.echo(f"The run is in {run.folder}: {_next_command(run)}")
 
 
 def _scores(run: "Run") -> str:
@@ -92,6 +93,18 @@ def _scores(run: "Run") -> str:
         f"accuracy {100 * scores['accuracy']:.1f}, "
         f"weighted F1 {100 * scores['f1_weighted']:.1f}, macro F1 {100 * scores['f1_macro']:.1f}."
     )
+
+
+def _baselines(run: "Run") -> str:
+    """Return a table of the model and the baselines, and what the model is worth."""
+    from mvcn.evaluation.baselines import format_baselines
+
+    found = run.metrics["baselines"]
+    used, posts = found["posts"], run.metrics["posts"]
+    lines = [format_baselines(found, run.evaluation), *found["conclusion"]]
+    if used["train"] < posts["train"]:
+        lines.insert(1, f"Linear models learned {count_of(used['train'], 'post')} of them.")
+    return "\n".join(lines)
 
 
 def _next_command(run: "Run") -> str:

@@ -60,6 +60,13 @@ def f1_binary(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
     return _f1(confusion)[..., 1]
 
 
+def mean_recall(confusion: Confusion) -> Float[np.ndarray, "*rows"]:
+    """Return the plain mean recall of the classes that occur: 1 / K if predictions are chance."""
+    support = confusion.sum(-1)
+    recall = confusion.diagonal(axis1=-2, axis2=-1) / np.maximum(support, 1)
+    return np.asarray(recall.sum(-1) / (support > 0).sum(-1))
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "f1_weighted": f1_weighted,

@@ -23,6 +23,7 @@ from mvcn.evaluation import (
     evaluate_groups,
     evaluate_predictions,
 )
+from mvcn.evaluation.baselines import COLUMNS, baseline_rows
 from mvcn.evaluation.metrics import METRIC_TITLES, metric_rows
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import measure_clusters, observe, space_of
@@ -76,6 +77,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "mark": MARK,
         "title": f"Report on {run.folder.resolve().name}",
         "evaluation": evaluation,
+        **_baselines(run),
         "metrics": list(metric_rows(evaluation, DIGITS)),
         "confusion": _confusion(evaluation),
         "reliability": reliability(probabilities, labels),
@@ -89,6 +91,15 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "environment": run.environment,
         "network": run.config.model.network,
     }
+
+
+def _baselines(run: TrainedRun) -> dict[str, Any]:
+    """Return what the model is worth, and the table of baselines; empty for an earlier run."""
+    found = run.metrics.get("baselines")
+    if found is None:
+        return {"conclusion": [], "baselines": []}
+    rows = baseline_rows(found, run.evaluation)
+    return {"conclusion": found["conclusion"], "baselines": rows, "baseline_columns": COLUMNS}
 
 
 def _explained_posts(

@@ -102,7 +102,7 @@ def fit_members(
     folder: Path,
     build: Build,
     posts: EncodedPosts,
-    members: int,
+    folds: Int[np.ndarray, " batch"],
     *,
     resume: bool,
     callbacks: Sequence[TrainerCallback] = (),
@@ -114,11 +114,10 @@ def fit_members(
         folder: Run folder.
         build: Makes a new model.
         posts: Training posts.
-        members: Number of members.
+        folds: Fold of each post, as `assign_folds` returns it.
         resume: Continue where an interrupted training has stopped.
         callbacks: Further callbacks of the Trainer.
     """
-    folds = assign_folds(posts, members, config.training.seed)
     count = int(folds.max()) + 1
     logits = np.empty((len(posts), 0))
     found = []

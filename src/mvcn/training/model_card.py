@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mvcn.data.reading import TWO_WAY
+from mvcn.evaluation.baselines import COLUMNS, baseline_rows
 from mvcn.evaluation.metrics import INTERVAL_PERCENT, METRIC_TITLES
 from mvcn.models.registry import system
 
@@ -55,6 +56,7 @@ def model_card(
         split=_split(config["data"], config["training"]["seed"], has_dev="dev" in metrics),
         held_out=held_out,
         scores=metrics[held_out],
+        baselines=_baselines(metrics, held_out),
         config=config,
         encoders=_encoders(config["model"]),
         reads=_reads(config["model"]["network"]),
@@ -67,6 +69,12 @@ def model_card(
     )
     front_matter = _front_matter(name, config["data"], held_out, metrics[held_out])
     return f"---\n{front_matter}\n---\n\n{body}"
+
+
+def _baselines(metrics: Mapping[str, Any], held_out: str) -> list[tuple[str, ...]]:
+    """Return the table of the model and the baselines; empty for an earlier run."""
+    found = metrics.get("baselines")
+    return [("", *COLUMNS), *baseline_rows(found, metrics[held_out])] if found else []
 
 
 def _front_matter(

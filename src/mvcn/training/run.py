@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import TrainerCallback, set_seed
 
@@ -19,6 +19,7 @@ from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts
 from mvcn.errors import ConfigError
+from mvcn.evaluation.baselines import LINEAR, compare_with_baselines
 from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
@@ -33,10 +34,11 @@ from mvcn.training.arguments import (
     num_epochs,
     num_members,
 )
+from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
 from mvcn.training.fit import fit
-from mvcn.training.members import drop_members, fit_members
+from mvcn.training.members import assign_folds, drop_members, fit_members
 from mvcn.training.run_folder import Run
 from mvcn.training.trainer import HeldOutEvaluation, evaluate_held_out
 
@@ -100,14 +102,20 @@ def _train(
     if processes.is_main_process:
         run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
     processes.wait_for_everyone()
+    folds = _folds(config, run.posts, encoded["train"])
+    baselines = fit_baselines(model, encoded["train"], encoded["dev"], folds, config.training.seed)
+    baselines_ready = time.monotonic()
     _precompute(config, model, encoder, encoded)
-    trains = _train_members if _members(config, run.posts) > 1 else _train_one
-    trained = trains(run, model, encoded, resume, callbacks)
+    if folds is None:
+        trained = _train_one(run, model, encoded, resume, callbacks)
+    else:
+        trained = _train_members(run, model, encoded, folds, resume, callbacks)
     seconds = {
         "image_features": round(features_ready - started, 1),
-        "training": round(time.monotonic() - features_ready, 1),
+        "baselines": round(baselines_ready - features_ready, 1),
+        "training": round(time.monotonic() - baselines_ready, 1),
     }
-    _finish(run, trained, encoder, encoded, seconds)
+    _finish(run, trained, baselines, encoder, encoded, seconds)
     processes.wait_for_everyone()
     return run
 
@@ -126,8 +134,12 @@ class Trained:
     """Complete weights, where devices share them."""
 
 
-def _members(config: RunConfig, posts: TrainingPosts) -> int:
-    return num_members(config.training.members, len(posts.train) + len(posts.dev))
+def _folds(
+    config: RunConfig, posts: TrainingPosts, train: EncodedPosts
+) -> Int[np.ndarray, " train"] | None:
+    """Return the fold of each training post, one for each member; None for a plain model."""
+    members = num_members(config.training.members, len(posts.train) + len(posts.dev))
+    return assign_folds(train, members, config.training.seed) if members > 1 else None
 
 
 def _train_one(
@@ -153,6 +165,7 @@ def _train_members(
     run: Run,
     model: MvcnForClassification,
     encoded: Mapping[str, EncodedPosts],
+    folds: Int[np.ndarray, " train"],
     resume: bool,
     callbacks: Sequence[TrainerCallback],
 ) -> Trained:
@@ -169,7 +182,7 @@ def _train_members(
         run.folder,
         build,
         train,
-        _members(config, run.posts),
+        folds,
         resume=resume,
         callbacks=callbacks,
     )
@@ -263,6 +276,7 @@ def _precompute(
 def _finish(
     run: Run,
     trained: Trained,
+    baselines: Baselines,
     encoder: PostEncoder,
     encoded: Mapping[str, EncodedPosts],
     seconds: Mapping[str, float],
@@ -271,7 +285,11 @@ def _finish(
     model, held_out = trained.model, trained.held_out
     model.config.temperature = next(iter(held_out.values())).calibration.temperature
     run.environment = _environment(run)
-    run.metrics = _metrics(run.posts, encoded, trained) | {"seconds": seconds}
+    run.metrics = {
+        **_metrics(run.posts, encoded, trained),
+        "baselines": _compare(run, trained, baselines, encoded),
+        "seconds": seconds,
+    }
     if PartialState().is_main_process:
         with writing(run.folder, "make room, then finish the run by --resume."):
             for name, one in held_out.items():
@@ -281,6 +299,30 @@ def _finish(
             encoder.save(run.folder)
             run_folder.write_records(run, trained.log)
             drop_members(run.folder)
+
+
+def _compare(
+    run: Run, trained: Trained, baselines: Baselines, encoded: Mapping[str, EncodedPosts]
+) -> dict[str, Any]:
+    """Return the scores of baselines, the gains over them, and what they say of the model."""
+    (name, held_out), *_ = trained.held_out.items()
+    posts, chosen = encoded["dev" if name == "dev" else "train"], baselines.positions
+    comparison = compare_with_baselines(
+        held_out.probabilities[chosen],
+        baselines.probabilities,
+        posts.labels[chosen],
+        trained.model.class_names,
+    )
+    conclusion = comparison.conclusion(is_linear=run.config.model.network == "logreg")
+    found: dict[str, Any] = {
+        "posts": {"train": baselines.train_posts, "held_out": len(chosen)},
+        **comparison.to_mapping(),
+        "conclusion": conclusion,
+    }
+    if baselines.curve is not None:
+        found["learning_curve"] = baselines.curve.to_mapping()
+        conclusion.append(baselines.curve.sentence(f"the {LINEAR[[*baselines.probabilities][-1]]}"))
+    return found
 
 
 def _environment(run: Run) -> dict[str, Any]:

@@ -5,30 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor
-from tqdm import tqdm
 
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.posts import NO_LABEL
 from mvcn.data.splits import group_folds
-from mvcn.encoders.tokens import upper_text_tokens
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
-from mvcn.nn.pooling import masked_mean
+from mvcn.training.features import pooled_features
+from mvcn.training.linear import fit_linear
 
 FOLDS = 5
-INVERSE_PENALTY = 1e-3
-"""C of the logistic regression: small datasets have fewer posts than features."""
-MAX_ITERATIONS = 300
 MOST_POSTS = 20_000
 """Posts that the teacher is trained on, and whose features are held at a time: 0.5 GB."""
-BATCH_SIZE = 64
-TEXT_LAYERS = 4
-"""Uppermost layers used: those below the last say more about tone than the last, which was trained
-to separate topics."""
 
 
 def add_teacher_targets(encoded: EncodedPosts, model: MvcnForClassification, seed: int) -> None:
@@ -73,7 +61,7 @@ def _teacher_targets(
     order, teacher = np.random.default_rng(seed).permutation(len(encoded)), None
     for start in range(0, len(order), MOST_POSTS):
         chosen = np.sort(order[start : start + MOST_POSTS])
-        features = pooled_features(model, encoded, chosen.tolist())
+        features = pooled_features(model, encoded, chosen.tolist()).both
         if teacher is None:
             teacher = OutOfFoldTeacher(features, labels[chosen], folds[chosen], num_classes)
         targets[chosen] = teacher.probabilities(features, folds[chosen])
@@ -101,9 +89,7 @@ class OutOfFoldTeacher:
     ) -> None:
         self.shares = np.bincount(labels, minlength=num_classes) / len(labels)
         self.classifiers = {
-            fold: make_pipeline(
-                StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
-            ).fit(features[folds != fold], labels[folds != fold])
+            fold: fit_linear(features[folds != fold], labels[folds != fold], num_classes)[0]
             for fold in np.unique(folds).tolist()
             if len(np.unique(labels[folds != fold])) > 1
         }
@@ -116,8 +102,7 @@ class OutOfFoldTeacher:
         for fold, classifier in self.classifiers.items():
             own = np.flatnonzero(folds == fold)
             if len(own):
-                found[own] = 0
-                found[np.ix_(own, classifier.classes_)] = classifier.predict_proba(features[own])
+                found[own] = classifier.probabilities(features[own])
         return found
 
 
@@ -137,48 +122,3 @@ def out_of_fold_probabilities(
     """
     folds = group_folds(groups, FOLDS)
     return OutOfFoldTeacher(features, labels, folds, num_classes).probabilities(features, folds)
-
-
-@torch.no_grad()
-def pooled_features(
-    model: MvcnForClassification,
-    posts: EncodedPosts,
-    positions: Sequence[int],
-) -> Float[np.ndarray, "posts dim"]:
-    """Return each post's mean text token, of several layers, and its mean image token.
-
-    A missing text or image gives zeros.
-
-    Args:
-        model: Its encoders are used without dropout.
-        posts: Encoded posts.
-        positions: Positions of the posts to pool, in the order of the result.
-    """
-    was_training = model.training
-    model.eval()
-    # Longest first: the memory allocated for them fits all others.
-    order = sorted(range(len(positions)), key=lambda i: -posts.lengths[positions[i]])
-    features = np.zeros((0, 0), dtype=np.float32)
-    with tqdm(total=len(order), desc="Encoder features", unit="post") as progress:
-        for start in range(0, len(order), BATCH_SIZE):
-            chosen = order[start : start + BATCH_SIZE]
-            found = _pool(model, posts.collate([posts[positions[i]] for i in chosen])).cpu().numpy()
-            if not start:
-                features = np.zeros((len(positions), found.shape[1]), dtype=np.float32)
-            features[chosen] = found
-            progress.update(len(chosen))
-    model.train(was_training)
-    return features
-
-
-def _pool(
-    model: MvcnForClassification, batch: dict[str, Tensor]
-) -> Float[Tensor, "batch text_and_image"]:
-    assert model.text_encoder is not None  # only networks that read both have a teacher
-    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    mask = batch["attention_mask"]
-    text = upper_text_tokens(model.text_encoder, batch["input_ids"], mask, TEXT_LAYERS)
-    image = model.encode_images(batch.get("pixel_values"), batch.get("image_features"))
-    has_image = batch["image_mask"].unsqueeze(1).expand(-1, image.shape[1])
-    has_text = mask.bool() & batch["text_mask"].unsqueeze(1)
-    return torch.cat([masked_mean(text, has_text), masked_mean(image, has_image)], dim=1)

@@ -17,7 +17,6 @@ from mvcn.training.teacher import (
     OutOfFoldTeacher,
     add_teacher_targets,
     out_of_fold_probabilities,
-    pooled_features,
 )
 
 CLASSES = ("negative", "neutral", "positive")
@@ -126,12 +125,3 @@ def test_of_many_posts_some_are_learned_and_all_get_targets(reading, monkeypatch
     assert [len(features) for features in learned] == [20]
     torch.testing.assert_close(by_some.sum(-1), torch.ones(48))
     assert (by_some - by_all).abs().amax(-1).min() > 0
-
-
-def test_features_do_not_depend_on_who_shares_a_batch(reading):
-    model, encoded, _ = reading
-    features = pooled_features(model, encoded, range(48))
-    assert features.shape == (48, 3 * 32 + 32)  # word embeddings, two layers, and the image
-    few = pooled_features(model, encoded, [7, 5])
-    np.testing.assert_allclose(few, features[[7, 5]], atol=1e-5)
-    assert features.std(axis=0).min() > 0
