@@ -43,7 +43,8 @@ def test_the_page_has_everything_and_asks_no_host(page, run):
     text = page.read_text("utf-8")
     assert [title for title in SECTIONS if f">{title}<" not in text] == []
     assert "my-run" in text
-    assert "Texts are read up to 64 word pieces: 0 of 32 training texts" in text
+    assert "Texts are read up to 64 word pieces. Of the train texts, 0 of 32 are longer" in text
+    assert "Of the dev texts, 0 of 16 are longer, and 0.0 % of the word pieces" in text
     asked = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?!#|data:)[^"'\s>]+""", text)
     assert asked == []
     assert text.count("data:image/jpeg") >= 6
