@@ -38,10 +38,10 @@ def main(
     (FIGURES / "post.png").write_bytes(_in_fewer_colors(picture))
     trained = TrainedRun(run)
     title = f"{len(trained.posts.dev)} dev posts of {trained.config.data.name}"
-    (FIGURES / "attention.png").write_bytes(draw_attention({title: trained.dev_sparsity}))
+    (FIGURES / "attention.png").write_bytes(draw_attention({title: trained.shown_sparsity}))
     curves = {
         name: {"zeros": found.zeros, "mean_weights": found.weights.mean(0).tolist()}
-        for name, found in trained.dev_sparsity.items()
+        for name, found in trained.shown_sparsity.items()
     }
     results.write("attention-real-posts", {"posts": title, **curves})
 

@@ -156,6 +156,21 @@ def tiny_run(tmp_path_factory, tiny_config):
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_ensemble(tmp_path_factory, tiny_config):
+    """Run folder of two members without dev posts; tests that change it work on a copy."""
+    from mvcn.training.run import train
+
+    config = tiny_config(
+        data={"dev": None},
+        model={"frozen_text_layers": 1},
+        training={"members": 2, "epochs": 1},
+    )
+    folder = tmp_path_factory.mktemp("runs") / "ensemble"
+    train(config, folder)
+    return folder
+
+
 @pytest.fixture
 def place():
     """A folder that everyone may enter, as the folders of tests are not."""

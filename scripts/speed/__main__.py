@@ -15,6 +15,7 @@ from scripts.results import RESULTS
 from scripts.speed import (
     congruity_step,
     image_features,
+    members,
     prediction,
     sparse_attention,
     training_epoch,
@@ -111,6 +112,21 @@ BENCHMARKS = {
         )
         for name, backend in prediction.BACKENDS.items()
         for batch in (1, 32)
+    },
+    **{
+        f"predict_{name}_five_members_vs_one": Benchmark(
+            unit="ms per post",
+            higher_is_better=False,
+            reads="times as long",
+            count=128,
+            quick_count=2,
+            needs=None if backend == "torch" else "onnxruntime",
+            prepare=partial(members.prepare, backend=backend),
+            ours=partial(members.milliseconds, backend=backend, members=5),
+            reference=partial(members.milliseconds, backend=backend, members=1),
+        )
+        for name, backend in prediction.BACKENDS.items()
+        if name in {"eager", "onnx"}
     },
 }
 

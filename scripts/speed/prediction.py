@@ -85,21 +85,22 @@ def reference(folder: Path, batch: int) -> float:
     return _warm_rate(folder, batch, predict)
 
 
-def rate(predict: Callable[[list[Post]], object], batches: Sequence[list[Post]]) -> float:
+def rate(predict: Callable[[list[Post]], object], given: Sequence[list[Post]]) -> float:
     """Return the posts/s at which a function predicts batches of posts."""
     started = time.perf_counter()
-    for posts in batches:
+    for posts in given:
         predict(posts)
-    return sum(map(len, batches)) / (time.perf_counter() - started)
+    return sum(map(len, given)) / (time.perf_counter() - started)
 
 
 def _warm_rate(folder: Path, batch: int, predict: Callable[[list[Post]], object]) -> float:
-    timed = list(_batches(folder, "timed", batch))
-    rate(predict, [*_batches(folder, "warm-up", batch), timed[0]])
+    timed = list(batches(folder, "timed", batch))
+    rate(predict, [*batches(folder, "warm-up", batch), timed[0]])
     return rate(predict, timed)
 
 
-def _batches(folder: Path, kind: str, batch: int) -> Iterator[list[Post]]:
+def batches(folder: Path, kind: str, batch: int) -> Iterator[list[Post]]:
+    """Yield the posts of the image files of a kind, ``timed`` or ``warm-up``."""
     files = image_features.image_files(folder, kind)
     texts = [one.post.text for one in generate_posts(len(files), seed=0)]
     posts = [Post(path.stem, text, path) for path, text in zip(files, texts, strict=True)]

@@ -29,7 +29,7 @@ def main(
         "with the constraint": TrainedRun(with_constraint),
         "without": TrainedRun(without_constraint),
     }
-    MAPS.write_bytes(draw_maps({name: run.dev_space for name, run in runs.items()}))
+    MAPS.write_bytes(draw_maps({name: run.shown_space for name, run in runs.items()}))
     content = {
         "data": str(runs["without"].config.data.name),
         "runs": {name: _numbers(run, sample) for name, run in runs.items()},

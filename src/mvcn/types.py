@@ -17,6 +17,8 @@ LABEL = "label"
 """Column of the predicted class in files of predictions."""
 PROBABILITY = "probability_"
 """Prefix of the columns of class probabilities in files of predictions."""
+DISAGREEMENT = "disagreement"
+"""Column of the disagreement between members, in files of predictions by an ensemble."""
 
 
 def probability_columns(class_names: Iterable[str]) -> list[str]:

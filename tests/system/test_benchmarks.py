@@ -18,6 +18,7 @@ from scripts.speed import (
     comparison,
     congruity_step,
     image_features,
+    members,
     prediction,
     training_epoch,
 )
@@ -36,7 +37,7 @@ ALIKE = {name for name in command.BENCHMARKS if name.startswith("predict_")} - {
 def in_this_process(monkeypatch):
     """Save the seconds that fresh processes need, and leave this one's settings alone."""
     monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
-    for module in (image_features, prediction, training_epoch):
+    for module in (image_features, members, prediction, training_epoch):
         monkeypatch.setattr(module, "set_up_process", lambda: None)
     monkeypatch.setattr(comparison, "MATRIX_SECONDS", 0.1)
     for size in ("LARGE", "MEMORY"):

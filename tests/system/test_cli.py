@@ -182,7 +182,7 @@ def test_a_target_precision_leaves_unsure_posts_without_a_label(
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
-        (0.999, "No threshold reaches a precision of 0.999 on 16 dev posts"),
+        (0.999, "No threshold reaches a precision of 0.999 on 16 held-out posts"),
         (1.5, "must be above 0 and below 1"),
     ],
 )

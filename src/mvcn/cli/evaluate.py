@@ -57,6 +57,8 @@ def evaluate(
     typer.echo(format_evaluation(evaluated.evaluation))
     if evaluated.by_modality:
         typer.echo("\n" + format_groups(evaluated.by_modality))
+    areas = ", ".join(f"{area:.4f} by {name}" for name, area in evaluated.risk.items())
+    typer.echo(f"\nMean error where the least certain posts get no label: {areas}.")
     if json is not None:
         write_json(json, _to_mapping(evaluated, on_bad_image))
 
@@ -65,6 +67,7 @@ def _to_mapping(evaluated: "EvaluatedPosts", policy: BadImagePolicy) -> dict[str
     return {
         "report": MARK,
         **evaluated.evaluation.to_mapping(),
+        "area_under_risk_coverage": dict(evaluated.risk),
         "by_modality": {kind: one.to_mapping() for kind, one in evaluated.by_modality.items()},
         "bad_images": {"policy": policy, "posts": dict(evaluated.bad_images)},
         "left_out": dict(evaluated.left_out),

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from mvcn.explain.run import TrainedRun
     from mvcn.types import Post
 
+LEARNED = (
+    "The run has no dev posts, so maps and tests are about its training posts, which it has "
+    "learned: classes look better separated than those of new posts."
+)
+
 
 @reads_posts("normalize_labels")
 def explain(
@@ -28,7 +33,7 @@ def explain(
         typer.Option(help="Id of a post to explain, repeatable; by default the entire run."),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Where the posts are; by default the run's dev posts.")
+        Path | None, typer.Option(help="Where the posts are; by default those of the run.")
     ] = None,
     splits: Splits = None,
     on_bad_image: OnBadImage = "error",
@@ -43,11 +48,14 @@ def explain(
     ] = None,
     beside: Annotated[Path | None, typer.Option(hidden=True)] = None,
     sample: Annotated[
-        int, typer.Option(min=0, help="Dev posts on which the explanations are tested; 0 for none.")
+        int, typer.Option(min=0, help="Posts on which the explanations are tested; 0 for none.")
     ] = 20,
     overwrite: Overwrite = False,
 ) -> None:
-    """Explain predictions of single posts, or map a run's dev posts in its feature space."""
+    """Explain predictions of single posts, or map a run's dev posts in its feature space.
+
+    An ensemble without dev posts is shown on the training posts, which it has learned.
+    """
     from mvcn.explain import run as library
 
     set_up_process()
@@ -59,13 +67,13 @@ def explain(
     opened = library.TrainedRun(run)
     if post:
         if root is None:
-            posts = opened.posts.dev
+            posts = opened.posts.dev or opened.posts.train
+            place = f"the {'dev' if opened.has_dev else 'training'} posts of {run}"
         else:
             config = data_config(dataset, root=root, splits=splits)
             posts = read_posts(config, labels=False, remembered=opened.columns).posts
-        encoded = opened.encode(
-            _choose(posts, post, root or f"the dev posts of {run}"), on_bad_image
-        )
+            place = str(root)
+        encoded = opened.encode(_choose(posts, post, place), on_bad_image)
         print_problems(encoded.bad_images, encoded.left_out, on_bad_image)
         if not encoded.posts:
             raise DataError("There is nothing to explain: no post is left.")
@@ -73,12 +81,14 @@ def explain(
         library.explain_posts(opened, encoded, output, method, _space(opened))
     else:
         other = None if compare_with is None else library.TrainedRun(compare_with)
+        if not opened.has_dev:
+            typer.echo(LEARNED, err=True)
         library.create_gallery_folder(output, overwrite=overwrite)
         library.explain_run(opened, output, other, sample)
     typer.echo(f"The pictures are in {output}, the numbers in {output / library.NUMBERS}.")
 
 
-def _choose(posts: "Sequence[Post]", ids: list[str], place: Path | str) -> "list[Post]":
+def _choose(posts: "Sequence[Post]", ids: list[str], place: str) -> "list[Post]":
     by_id = {post.id: post for post in posts}
     unknown = [one for one in ids if one not in by_id]
     if unknown:

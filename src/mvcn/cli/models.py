@@ -72,12 +72,13 @@ def export(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the model as one ONNX graph into its run folder, and compare both on dev posts."""
+    """Write the model as one ONNX graph into its run folder, and compare both on its posts."""
     from mvcn.inference import export_run
 
     set_up_process()
     found = export_run(run, is_quantized=quantize is not None, overwrite=overwrite)
-    kind = "generated posts, since the dev posts are gone" if found.are_generated else "dev posts"
+    kind = "generated posts, since those of the run are gone"
+    kind = kind if found.are_generated else "posts of the run"
     typer.echo(
         f"Wrote {found.path}. On {found.posts} {kind}: {found.changed:.2%} get another class, no "
         f"probability differs by more than {found.difference:.1e}."

@@ -38,10 +38,10 @@ from mvcn.data.table import (
 from mvcn.data.text import replace_surrogates
 from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.outputs import require_new_file, require_own_file
-from mvcn.types import LABEL, PROBABILITY, Post, StoredImage, probability_columns
+from mvcn.types import DISAGREEMENT, LABEL, PROBABILITY, Post, StoredImage
 
 if TYPE_CHECKING:
-    from mvcn.inference import JobSummary, Prediction
+    from mvcn.inference import Classifier, JobSummary, Prediction
 
 LOGGER = logging.getLogger(__name__)
 PREDICTED = "predicted_"
@@ -66,9 +66,10 @@ def require_place_for_predictions(path: Path, *, overwrite: bool) -> None:
 
 
 def _are_predictions(columns: Sequence[str]) -> bool:
-    """Return whether columns end with a label and probabilities."""
+    """Return whether columns end with a label and probabilities, and those of an ensemble."""
     names = [name.replace(PREDICTED, "") for name in columns]
-    others = list(dropwhile(lambda name: name.startswith(PROBABILITY), reversed(names)))
+    ours = (PROBABILITY, DISAGREEMENT)
+    others = list(dropwhile(lambda name: name.startswith(ours), reversed(names)))
     return len(others) < len(names) and others[:1] == [LABEL]
 
 
@@ -151,7 +152,7 @@ class PredictionTable:
     """A table with a row for each post: its original cells, if kept, and its prediction."""
 
     path: Path
-    class_names: Sequence[str]
+    classifier: "Classifier"
     kept: KeptCells | None
     drops: bool
     """Whether posts without a prediction are omitted; otherwise their cells of ours are empty."""
@@ -167,7 +168,7 @@ class PredictionTable:
         theirs = [] if self.kept is None else list(self.kept.columns)
         # A label of the table, whatever it is called, must not be taken for what was predicted.
         label = f"{PREDICTED}{LABEL}" if any(is_known(one, LABEL) for one in theirs) else LABEL
-        ours = [label, *probability_columns(self.class_names)]
+        ours = [label, *self.classifier.score_columns]
         return [
             *(["id"] if self.adds_ids else []),
             *theirs,
@@ -197,9 +198,8 @@ class PredictionTable:
                 if one.problem is not None:
                     problems.append(one)
                 if one.probabilities or not self.drops:
-                    scores = [one.probabilities.get(name) for name in self.class_names]
                     own_id = [one.id] if self.adds_ids else []
-                    write_row([*own_id, *cells, one.label, *scores])
+                    write_row([*own_id, *cells, one.label, *self.classifier.scores(one)])
                     unsure += one.label is None and bool(one.probabilities)
         return problems, unsure
 
@@ -261,7 +261,7 @@ def predict(
     classifier = Classifier.from_pretrained(run, backend)
     options, ids = table_options(config, labels=False), corpus.columns.get("id", "")
     kept = KeptCells(root, options, ids) if keeps_columns else None
-    table = PredictionTable(output, classifier.class_names, kept, on_bad_image == "drop")
+    table = PredictionTable(output, classifier, kept, on_bad_image == "drop")
     _write(table, corpus.posts, classifier.predict(corpus.posts, on_bad_image, least), least)
 
 
@@ -332,6 +332,8 @@ def _print(prediction: "Prediction") -> None:
         typer.echo(prediction.label or "no class is probable enough")
     for name, probability in prediction.probabilities.items():
         typer.echo(f"  {name:<12} {probability:.3f}")
+    if prediction.disagreement is not None:
+        typer.echo(f"Disagreement of the members: {prediction.disagreement:.3f}")
 
 
 @reads_posts("data", "encoding", "quoting", "sheet", "normalize_labels")

@@ -1,7 +1,7 @@
 """Run an encoder, or some of its layers: from token ids or pixels to token features."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -195,6 +195,7 @@ class FrozenTextLayers:
     def __init__(self, encoder: PreTrainedModel, count: int) -> None:
         self._encoder = encoder
         self._layers = lowest_layers(encoder, count)
+        self._upper_layers = list(_layers(encoder)[count:])
         token = torch.zeros(1, 1, dtype=torch.long, device=encoder.device)
         with torch.enable_grad():
             output = self._run(token, torch.ones_like(token))
@@ -216,15 +217,20 @@ class FrozenTextLayers:
         attention_mask: Int[Tensor, "batch token"],
     ) -> Float[Tensor, "batch token dim"]:
         """Return the token features of texts from the outputs of the lowest layers."""
-        with self._replaced_by((states, None) if self._returns_tuple else states):
+        output = (states, None) if self._returns_tuple else states
+        with _returning(self._layers, lambda: output):
             return text_tokens(self._encoder, input_ids, attention_mask)
 
     def _run(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
-        """Return the output of the highest frozen layer, a tuple for some encoders."""
+        """Return the output of the highest frozen layer, a tuple for some encoders.
+
+        The layers above it return the same, without running.
+        """
         seen: list[Any] = []
         hook = self._layers[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
         try:
-            text_tokens(self._encoder, input_ids, attention_mask)
+            with _returning(self._upper_layers, lambda: seen[0]):
+                text_tokens(self._encoder, input_ids, attention_mask)
         finally:
             hook.remove()
         return seen[0]
@@ -234,16 +240,17 @@ class FrozenTextLayers:
         states: Tensor = output[0] if isinstance(output, tuple) else output
         return states
 
-    @contextmanager
-    def _replaced_by(self, output: Any) -> Iterator[None]:
-        """Make the lowest layers return `output` without running them."""
-        for layer in self._layers:
-            layer.forward = lambda *_, **__: output
-        try:
-            yield
-        finally:
-            for layer in self._layers:
-                del layer.forward
+
+@contextmanager
+def _returning(layers: Sequence[nn.Module], output: Callable[[], Any]) -> Iterator[None]:
+    """Make layers return the result of `output` without running."""
+    for layer in layers:
+        layer.forward = lambda *_, **__: output()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 def _layers(encoder: PreTrainedModel) -> nn.ModuleList:

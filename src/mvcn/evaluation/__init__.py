@@ -10,11 +10,13 @@ from mvcn.evaluation.metrics import (
     format_groups,
     format_table,
 )
+from mvcn.evaluation.risk_coverage import RiskCoverage, risk_coverage
 
 __all__ = [
     "Calibration",
     "ClassScores",
     "Evaluation",
+    "RiskCoverage",
     "Threshold",
     "calibrate",
     "choose_threshold",
@@ -23,4 +25,5 @@ __all__ = [
     "format_evaluation",
     "format_groups",
     "format_table",
+    "risk_coverage",
 ]

@@ -132,8 +132,8 @@ def choose_threshold(
     accepted = np.flatnonzero(bounds >= target_precision)
     if len(accepted) == 0:
         raise MvcnError(
-            f"No threshold reaches a precision of {target_precision:g} on {len(confidence)} dev "
-            "posts: ask for less, or train with more dev posts."
+            f"No threshold reaches a precision of {target_precision:g} on {len(confidence)} "
+            "held-out posts: ask for less, or label more posts."
         )
     best = accepted[-1]
     coverage, precision = counts[best] / len(confidence), hits[best] / counts[best]

@@ -176,6 +176,9 @@ def _result(name: str, cell: Cell, run: Run) -> CellResult:
     is_near = have_near_duplicate(
         [post.text for post in posts.train] if posts.dev else [], [post.text for post in shown]
     )
+    metrics = dict(run.metrics[held_out])
+    if held_out == run.held_out:  # the posts of the calibration
+        metrics |= {"expected_calibration_error": run.metrics["calibration"]["error_before"]}
     return CellResult(
         name,
         cell.variant,
@@ -189,8 +192,7 @@ def _result(name: str, cell: Cell, run: Run) -> CellResult:
             [near for post, near in zip(shown, is_near, strict=True) if post.id in evaluated]
         ),
         posts_digest=fingerprint(post for post in shown if post.id in evaluated),
-        metrics=run.metrics[held_out]
-        | {"expected_calibration_error": run.metrics["calibration"]["error_before"]},
+        metrics=metrics,
         settings=settings_of(cell.config),
         seconds=run.metrics["seconds"],
         environment=run.environment,

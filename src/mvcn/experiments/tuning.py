@@ -32,6 +32,7 @@ from mvcn.experiments.tuning_space import (
 )
 from mvcn.outputs import LOCK, locked, require_output_folder, require_same_settings
 from mvcn.training.checkpoints import drop_checkpoints, last_checkpoint
+from mvcn.training.members import MEMBERS_FOLDER
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 
@@ -150,7 +151,7 @@ def _run_trial(search: _Search, trial: Any, progress: Any) -> None:
     if trial.user_attrs.get(PRUNED):
         search.study.tell(trial, state=states.PRUNED)
     else:
-        search.study.tell(trial, fmean(one["dev"][search.space.metric] for one in metrics))
+        search.study.tell(trial, fmean(_score(search, one) for one in metrics))
 
 
 def _train_all(search: _Search, trial: Any, progress: Any) -> list[Mapping[str, Any]]:
@@ -163,12 +164,17 @@ def _train_all(search: _Search, trial: Any, progress: Any) -> list[Mapping[str, 
     cells = search.space.cells_of(f"trial-{trial.number}", config, search.folds)
     metrics: list[Mapping[str, Any]] = []
     for cell in cells:
-        before = [one["dev"][search.space.metric] for one in metrics]
+        before = [_score(search, one) for one in metrics]
         scores = DevScores(trial, search.space.metric, before, len(cells), progress)
         if trial.user_attrs.get(PRUNED):
             break
         metrics.append(_train(search, cell, scores))
     return metrics
+
+
+def _score(search: _Search, metrics: Mapping[str, Any]) -> float:
+    """Return the score on dev posts; of an ensemble without dev posts, that out of fold."""
+    return float(metrics.get("dev", metrics.get("out_of_fold"))[search.space.metric])
 
 
 def _suggest(trial: Any, space: SearchSpace) -> dict[str, Any]:
@@ -203,7 +209,8 @@ def _train_run(cell: Cell, run: Path, scores: "DevScores") -> Mapping[str, Any]:
     if opened.is_finished:
         drop_checkpoints(run)
         return opened.metrics
-    resume = opened.is_started and last_checkpoint(run) is not None
+    has_members = (run / MEMBERS_FOLDER).is_dir()
+    resume = opened.is_started and (has_members or last_checkpoint(run) is not None)
     if run.exists() and not resume:
         shutil.rmtree(run)
     return train(cell.config, run, resume=resume, callbacks=[scores]).metrics

@@ -39,6 +39,8 @@ class Observation:
     """The fused feature z of the paper."""
     probabilities: Float[np.ndarray, " classes"]
     """Calibrated."""
+    disagreement: float | None = None
+    """See `MvcnOutput`; None without members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +87,35 @@ def measure_sparsity(observations: Iterable[Observation]) -> Sparsity | None:
 
 
 def each_normalizer(model: MvcnForClassification) -> Iterator[Normalizer]:
-    """Yield each normalizer, the model's own first, while the last text-guided unit uses it.
+    """Yield each normalizer, the model's own first, while the last text-guided units use it.
 
     The attention scores stay the same. Networks without such units yield nothing.
     """
-    fusion = getattr(model.network, "fusion", None)
-    if not isinstance(fusion, TextGuidedFusion):
+    attentions = [
+        unit
+        for fusion in text_guided(model)
+        if isinstance(unit := fusion.units[-1].image_attention, MultiHeadAttention)
+    ]
+    if not attentions:
         return
-    attention = fusion.units[-1].image_attention
-    assert isinstance(attention, MultiHeadAttention)  # as `TextGuidedUnit` builds it
-    own: Normalizer = attention.normalizer
+    own: Normalizer = attentions[0].normalizer
     names: list[Normalizer] = sorted(get_args(Normalizer), key=lambda name: name != own)
     try:
         for name in names:
-            attention.normalizer = name
+            _set_normalizer(attentions, name)
             yield name
     finally:
-        attention.normalizer = own
+        _set_normalizer(attentions, own)
+
+
+def text_guided(model: MvcnForClassification) -> list[TextGuidedFusion]:
+    """Return the text-guided units of each member; none for other networks."""
+    return [one for one in model.network.modules() if isinstance(one, TextGuidedFusion)]
+
+
+def _set_normalizer(attentions: Iterable[MultiHeadAttention], name: Normalizer) -> None:
+    for attention in attentions:
+        attention.normalizer = name
 
 
 def _observation(
@@ -117,6 +131,7 @@ def _observation(
         None if shares is None else shares[position, is_real],
         output.fused_feature[position].clone(),
         row,
+        None if output.disagreement is None else float(output.disagreement[position]),
     )
 
 

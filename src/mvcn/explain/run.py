@@ -56,10 +56,15 @@ class TrainedRun(Run):
         super().__init__(folder)
         self.encoder = PostEncoder.for_model(self.model, self.processor, self.attribute_model)
 
+    @property
+    def has_dev(self) -> bool:
+        """Whether a split names dev posts; otherwise an ensemble has learned all posts."""
+        return bool(self.posts.dev)
+
     @cached_property
-    def dev(self) -> EncodedPosts:
-        """The encoded dev posts."""
-        return self.encode(self.posts.dev)
+    def shown(self) -> EncodedPosts:
+        """The encoded posts of maps and curves: dev posts, or training posts if there are none."""
+        return self.encode(self.posts.dev) if self.has_dev else self.train
 
     @cached_property
     def train(self) -> EncodedPosts:
@@ -67,18 +72,18 @@ class TrainedRun(Run):
         return self.encode(self.posts.train)
 
     @cached_property
-    def dev_space(self) -> Space:
-        """The feature space of the dev posts."""
-        return self._space(self.dev)
+    def shown_space(self) -> Space:
+        """The feature space of the shown posts."""
+        return self._space(self.shown) if self.has_dev else self.train_space
 
     @cached_property
-    def dev_sparsity(self) -> Mapping[Normalizer, Sparsity]:
-        """Normalizer -> sparsity of the attention over images of dev posts, the model's own first.
+    def shown_sparsity(self) -> Mapping[Normalizer, Sparsity]:
+        """Normalizer -> sparsity of the attention over images of posts, the model's own first.
 
         Empty for networks without text-guided units, and without images.
         """
         found = {
-            name: measure_sparsity(observe(self.model, self.dev))
+            name: measure_sparsity(observe(self.model, self.shown))
             for name in each_normalizer(self.model)
         }
         return {name: one for name, one in found.items() if one is not None}
@@ -139,13 +144,13 @@ def explain_posts(
 
 
 def explain_run(run: TrainedRun, folder: Path, other: TrainedRun | None, sample: int) -> None:
-    """Write maps and attention of the dev posts of one run or of two, and numbers as JSON.
+    """Write maps and attention of the shown posts of one run or of two, and numbers as JSON.
 
     Args:
         run: The run.
         folder: Created by `create_gallery_folder`.
         other: Another run on the same posts, for instance without the constraint.
-        sample: Number of dev posts with an image to measure faithfulness on; 0 for none.
+        sample: Number of posts with an image to measure faithfulness on; 0 for none.
 
     Raises:
         DataError: The two runs were evaluated on other posts, or have other classes.
@@ -157,9 +162,9 @@ def explain_run(run: TrainedRun, folder: Path, other: TrainedRun | None, sample:
         if names[0] == names[1]:
             names = [str(one.folder) for one in (run, other)]
         runs = dict(zip(names, (run, other), strict=True))
-    (folder / MAPS).write_bytes(draw_maps({name: one.dev_space for name, one in runs.items()}))
+    (folder / MAPS).write_bytes(draw_maps({name: one.shown_space for name, one in runs.items()}))
     pictures = {"maps": MAPS}
-    sparsities = {name: one.dev_sparsity for name, one in runs.items() if one.dev_sparsity}
+    sparsities = {name: one.shown_sparsity for name, one in runs.items() if one.shown_sparsity}
     if sparsities:
         (folder / ATTENTION).write_bytes(draw_attention(sparsities))
         pictures["attention"] = ATTENTION
@@ -170,18 +175,20 @@ def explain_run(run: TrainedRun, folder: Path, other: TrainedRun | None, sample:
 def _require_comparable(run: TrainedRun, other: TrainedRun) -> None:
     if other.folder.resolve() == run.folder.resolve():
         raise DataError(f"{other.folder} is the run itself: give another run to compare it with.")
-    if [post.id for post in other.posts.dev] != [post.id for post in run.posts.dev]:
+    ids = [[post.id for post in one.posts.dev or one.posts.train] for one in (run, other)]
+    if ids[0] != ids[1]:
         raise DataError(f"{other.folder} was evaluated on other posts than {run.folder}.")
     if list(other.model.class_names) != list(run.model.class_names):
         raise DataError(f"{other.folder} has other classes than {run.folder}.")
 
 
 def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
-    """Return the clusters of a run, and the faithfulness of its explanations, on dev posts."""
-    own = next(iter(run.dev_sparsity.values()), None)
-    clusters = measure_clusters(run.dev_space)
+    """Return the clusters of a run, and the faithfulness of its explanations, on shown posts."""
+    own = next(iter(run.shown_sparsity.values()), None)
+    clusters = measure_clusters(run.shown_space)
     return {
-        "posts": len(run.dev_space.labels),
+        "posts": len(run.shown_space.labels),
+        "split": "dev" if run.has_dev else "train",
         "clusters": None if clusters is None else dataclasses.asdict(clusters),
         "zeros_in_attention": None if own is None else own.zeros,
         **(measure_faithfulness(run, sample) if sample else {}),
@@ -189,8 +196,8 @@ def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
 
 
 def measure_faithfulness(run: TrainedRun, sample: int) -> dict[str, Any]:
-    """Return the faithfulness of each method on the first dev posts with an image."""
-    shown = [post for post in run.dev.posts if post.image is not None][:sample]
+    """Return the faithfulness of each method on the first shown posts with an image."""
+    shown = [post for post in run.shown.posts if post.image is not None][:sample]
     if not shown or run.model.image_encoder is None:
         return {}
     curves = faithfulness(run.model, run.encode(shown), methods_for(run.model))

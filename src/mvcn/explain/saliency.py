@@ -15,11 +15,10 @@ from tqdm import tqdm
 
 from mvcn.data.synthetic import Box
 from mvcn.errors import ConfigError
-from mvcn.explain.observation import mean_attention
+from mvcn.explain.observation import mean_attention, text_guided
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import Tokens, probabilities
-from mvcn.nn.fusion import TextGuidedFusion
 
 Method = Literal["attention", "gradient", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -44,7 +43,7 @@ def methods_for(model: MvcnForClassification) -> tuple[Method, ...]:
     ``attention`` needs text-guided units, ``gradient`` a network that reads image tokens and not
     only attributes of the image.
     """
-    is_guided = isinstance(getattr(model.network, "fusion", None), TextGuidedFusion)
+    is_guided = bool(text_guided(model))
     allowed = {"attention": is_guided, "gradient": "image" in model.reads, "occlusion": True}
     return tuple(method for method in METHODS if allowed[method])
 

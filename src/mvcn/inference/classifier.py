@@ -21,7 +21,12 @@ from mvcn.data.bad_images import REMEDIES, require_content, require_images, requ
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.posts import check_posts, check_text, each_post, label_ids
 from mvcn.errors import BadImageError, DataError, RunError, reason_of
-from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
+from mvcn.evaluation import (
+    Evaluation,
+    evaluate_groups,
+    evaluate_predictions,
+    risk_coverage,
+)
 from mvcn.files import require_allowed
 from mvcn.inference.onnx import Backend, OnnxModel
 from mvcn.inputs.attributes import AttributeModel
@@ -33,7 +38,7 @@ from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import probabilities
 from mvcn.training.run_folder import Run
-from mvcn.types import BadImagePolicy, Post
+from mvcn.types import DISAGREEMENT, BadImagePolicy, Post, probability_columns
 
 ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx", "*.yaml"]
 """No pickles and no code: neither is ever read."""
@@ -103,6 +108,9 @@ class Prediction:
     """Why the post was left out, or classified without its image, as a sentence."""
     text_counts: TextCounts = field(default_factory=TextCounts)
     """How much of the post's text was read."""
+    disagreement: float | None = None
+    """Standard deviation of the predicted class's probability over the members of an ensemble,
+    0 to 0.5; None for a model without members, and for a post that is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,9 @@ class EvaluatedPosts:
     """Post id -> why it was not evaluated: it has nothing that the model reads."""
     text_counts: TextCounts
     """How much of the texts was read."""
+    risk: Mapping[str, float]
+    """Reason not to give a label -> area under the risk-coverage curve: ``probability`` where it
+    is low, and for an ensemble ``disagreement`` where it is high; see `risk_coverage`."""
 
 
 class Classifier:
@@ -177,6 +188,22 @@ class Classifier:
         """The classes in the order of the probabilities."""
         names: tuple[str, ...] = self.model.class_names
         return names
+
+    @property
+    def has_members(self) -> bool:
+        """Whether it is an ensemble, whose predictions have a `disagreement`."""
+        return bool(self.model.config.members > 1)
+
+    @property
+    def score_columns(self) -> list[str]:
+        """Columns of a prediction's numbers in files: probabilities, and those of an ensemble."""
+        names = probability_columns(self.class_names)
+        return [*names, DISAGREEMENT] if self.has_members else names
+
+    def scores(self, prediction: Prediction) -> list[float | None]:
+        """Return the values of `score_columns`, None where the post was left out."""
+        scores = [prediction.probabilities.get(name) for name in self.class_names]
+        return [*scores, prediction.disagreement] if self.has_members else scores
 
     def predict_one(
         self,
@@ -250,11 +277,15 @@ class Classifier:
         while chunk := check_posts(islice(waiting, POSTS_AT_ONCE)):
             self._warn_of_images(chunk)
             encoded = encoder.encode(chunk, on_bad_image)
-            rows = dict(zip(encoded.positions, self._probabilities(encoded), strict=True))
+            outputs = zip(encoded.positions, *self._run(encoded), strict=True)
+            rows = {i: (row, spread) for i, row, spread in outputs}
             counts = dict(zip(encoded.positions, encoded.text_counts, strict=True))
             for i, post in enumerate(chunk):
-                found = self._prediction(
-                    post.id, rows.get(i), encoded.problems.get(i), min_probability
+                problem = encoded.problems.get(i)
+                found = (
+                    self._prediction(post.id, *rows[i], problem, min_probability)
+                    if i in rows
+                    else Prediction(post.id, None, {}, problem)
                 )
                 yield replace(found, text_counts=counts.get(i, found.text_counts))
 
@@ -277,7 +308,11 @@ class Classifier:
         self._require_images(posts, on_bad_image)
         encoded = self._encoder().encode(posts, on_bad_image, self.class_names)
         self._require_labels(encoded.posts)
-        rows, labels = self._probabilities(encoded), encoded.labels
+        (rows, disagreement), labels = self._run(encoded), encoded.labels
+        certainties = {"probability": rows.max(1)}
+        if self.has_members:
+            certainties["disagreement"] = -disagreement
+        is_right = rows.argmax(1) == labels
         counts = sum(encoded.text_counts, TextCounts())
         counts.log()
         return EvaluatedPosts(
@@ -286,6 +321,7 @@ class Classifier:
             encoded.bad_images,
             encoded.left_out,
             counts,
+            {name: risk_coverage(one, is_right).area for name, one in certainties.items()},
         )
 
     def _warn_of_images(self, posts: Sequence[Post]) -> None:
@@ -321,25 +357,36 @@ class Classifier:
         label_ids(posts, self.class_names)
 
     @torch.inference_mode()
-    def _probabilities(self, posts: EncodedPosts) -> Float[np.ndarray, "batch classes"]:
-        """Run the model on batches of similar length; return rows in the order of the posts."""
+    def _run(
+        self, posts: EncodedPosts
+    ) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, " batch"]]:
+        """Run the model on batches of similar length.
+
+        Returns:
+            Probabilities and disagreement in the order of the posts; NaN without members.
+        """
         rows = np.empty((len(posts), len(self.class_names)))
+        disagreement = np.full(len(posts), np.nan)
         for chosen, batch in posts.batches(BATCH_SIZE):
-            inputs = {name: value.to(self.model.device) for name, value in batch.items()}
-            logits = self.model(**inputs)["logits"]
+            output = self.model(
+                **{name: value.to(self.model.device) for name, value in batch.items()}
+            )
+            logits = output["logits"]
             rows[chosen] = probabilities(logits, self.model.config.temperature).cpu().numpy()
-        return rows
+            if self.has_members:
+                disagreement[chosen] = output["disagreement"].cpu().numpy()
+        return rows, disagreement
 
     def _prediction(
         self,
         post_id: str,
-        row: Float[np.ndarray, " classes"] | None,
+        row: Float[np.ndarray, " classes"],
+        disagreement: np.float64,
         problem: str | None,
         min_probability: float,
     ) -> Prediction:
-        if row is None:
-            return Prediction(post_id, None, {}, problem)
         by_class = dict(zip(self.class_names, row.tolist(), strict=True))
         best = max(by_class, key=by_class.__getitem__)
         label = best if by_class[best] >= min_probability else None
-        return Prediction(post_id, label, by_class, problem)
+        spread = float(disagreement) if self.has_members else None
+        return Prediction(post_id, label, by_class, problem, disagreement=spread)

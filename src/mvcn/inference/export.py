@@ -33,7 +33,7 @@ class Export:
     posts: int
     """Number of posts on which both were compared."""
     are_generated: bool
-    """Whether these were generated, since the run's dev posts are gone."""
+    """Whether these were generated, since those of the run are gone."""
     difference: float
     """Largest difference of a probability."""
     changed: float

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -27,7 +26,8 @@ FILES: dict[Backend, str] = {"onnx": "model.onnx", "onnx-int8": "model-int8.onnx
 TYPES = {"tensor(int64)": torch.int64, "tensor(bool)": torch.bool, "tensor(float)": torch.float32}
 TEXT_INPUTS = ("input_ids", "attention_mask", "text_mask")
 IMAGE_INPUTS = ("pixel_values", "image_mask")
-OUTPUT = "logits"
+OUTPUTS = ("logits", "disagreement")
+"""Of an ensemble; a single model has the first alone."""
 OPSET = 23
 """The first with attention as one operator, which avoids a reshaping for each head."""
 BLOCK = 128
@@ -69,7 +69,7 @@ def write_graph(model: MvcnForClassification, processor: MvcnProcessor, path: Pa
                 opset_version=OPSET,
                 dynamic_shapes=(shapes,),
                 input_names=list(graph.inputs),
-                output_names=[OUTPUT],
+                output_names=list(graph.outputs),
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
@@ -179,8 +179,9 @@ class OnnxModel:
     def __call__(self, **inputs: Tensor) -> MvcnOutput:
         """Classify posts; inputs as those of `MvcnForClassification.forward`."""
         feed = {entry.name: inputs[entry.name].numpy() for entry in self._inputs}
-        (logits,) = self._session.run([OUTPUT], feed)
-        return MvcnOutput(torch.from_numpy(logits))
+        names = [entry.name for entry in self._session.get_outputs()]
+        values = map(torch.from_numpy, self._session.run(names, feed))
+        return MvcnOutput(**dict(zip(names, values, strict=True)))
 
 
 class _Graph(nn.Module):
@@ -191,11 +192,12 @@ class _Graph(nn.Module):
         self.model = model
         reads_image = system(model.config.network).reads_image
         self.inputs = (*TEXT_INPUTS, *(IMAGE_INPUTS if reads_image else ()))
+        self.outputs = OUTPUTS if model.config.members > 1 else OUTPUTS[:1]
 
-    def forward(self, *tensors: Tensor) -> Float[Tensor, "batch classes"]:
-        """Return the logits."""
-        logits: Tensor = self.model(**dict(zip(self.inputs, tensors, strict=True))).logits
-        return logits
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return logits and, of an ensemble, disagreement."""
+        output = self.model(**dict(zip(self.inputs, tensors, strict=True)))
+        return tuple(output[name] for name in self.outputs)
 
 
 def _example(processor: MvcnProcessor) -> dict[str, Tensor]:

@@ -42,9 +42,9 @@ class ImageTextClassificationPipeline(Pipeline):
 
     The image is a path, the bytes of a file, a Pillow image or an array. One post gives a list of
     ``{"label": ..., "score": ...}``, the most probable class first, with the probabilities of
-    `Classifier.predict`. A list of posts gives a list of such lists; any other iterable of posts
-    a lazy iterable, in order. Rows of a dataset (PyTorch, Hugging Face) may
-    have other fields, which are not read.
+    `Classifier.predict`; of an ensemble, the first has its `disagreement`, too. A list of posts
+    gives a list of such lists; any other iterable of posts a lazy iterable, in order. Rows of a
+    dataset (PyTorch, Hugging Face) may have other fields, which are not read.
 
     >>> import mvcn.inference, transformers  # doctest: +SKIP
     >>> ask = transformers.pipeline("image-text-classification", "runs/demo")  # doctest: +SKIP
@@ -134,9 +134,12 @@ class ImageTextClassificationPipeline(Pipeline):
 
     def postprocess(self, model_outputs: Any, top_k: int | None = None) -> list[dict[str, Any]]:
         """Return the classes with their probabilities, the most probable first."""
-        found = model_outputs["prediction"].probabilities.items()
-        ordered = sorted(found, key=lambda one: one[1], reverse=True)[:top_k]
-        return [{"label": label, "score": score} for label, score in ordered]
+        prediction = model_outputs["prediction"]
+        found = sorted(prediction.probabilities.items(), key=lambda one: one[1], reverse=True)
+        answer = [{"label": label, "score": score} for label, score in found[:top_k]]
+        if prediction.disagreement is not None:
+            answer[0]["disagreement"] = prediction.disagreement
+        return answer
 
     def _sanitize_parameters(
         self, **options: Any

@@ -38,7 +38,7 @@ class MvcnConfig(PreTrainedConfig):
     members: int = 1
     """Networks, each with its own trained encoder layers, whose probabilities are averaged."""
     temperature: float = 1.0
-    """Divides the logits before the softmax; fitted on dev posts at the end of training."""
+    """Divides the logits before the softmax; fitted on held-out posts at the end of training."""
     image_attributes: dict[str, Any] | None = None
     """Arguments of `ImageAttributes`, for a network that reads image attributes."""
 

@@ -1,38 +1,36 @@
 """A run as one page: scores, calibration, curves, maps, and explanations of single posts."""
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
-from itertools import cycle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 
 from mvcn.audit.label_errors import likely_label_errors
 from mvcn.data.images import open_thumbnail
 from mvcn.data.near_duplicates import have_near_duplicate
+from mvcn.data.posts import label_ids
 from mvcn.data.text import has_text
+from mvcn.errors import DataError
 from mvcn.evaluation import (
     Evaluation,
     evaluate_groups,
     evaluate_predictions,
+    risk_coverage,
 )
 from mvcn.evaluation.baselines import COLUMNS, baseline_rows
-from mvcn.evaluation.metrics import METRIC_TITLES, metric_rows
+from mvcn.evaluation.metrics import metric_rows
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import measure_clusters, observe, space_of
 from mvcn.explain.post import Explanation, Word, explain
 from mvcn.explain.run import TrainedRun
 from mvcn.explain.saliency import DEFAULT_METHOD
-from mvcn.inputs.batches import MODALITIES
+from mvcn.inputs.batches import MODALITIES, EncodedPosts
+from mvcn.report.curves import abstaining, reliability, training_curves
 from mvcn.report.html import jpeg_address, png_address, write_page
-from mvcn.types import Post
+from mvcn.types import Post, probability_columns
 
 MARK = "mvcn report"
 SHOWN_POSTS = 6
@@ -42,16 +40,26 @@ DIGITS = 3
 THUMBNAIL_PX = 224
 NUM_LENGTHS = 3
 """Groups of posts by the length of their texts."""
-NUM_BINS = 10
-COLORS = ("#0b57a4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e")
-NO_LOSSES = {"grad_norm", "learning_rate", "epoch", "step", "total_flos", "train_loss"}
-DEV_SCORES = ("accuracy", "f1_weighted", "f1_macro")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out posts of a run, and what training predicted for them."""
+
+    posts: EncodedPosts
+    labels: Int[np.ndarray, " batch"]
+    probabilities: Float[np.ndarray, "batch classes"]
+
+    @property
+    def predicted(self) -> Int[np.ndarray, " batch"]:
+        """The number of the most probable class of each post."""
+        return np.asarray(self.probabilities.argmax(1))
 
 
 def write_report(
     run: TrainedRun, path: Path, demo: Mapping[str, Any] | None = None, figure: bytes = b""
 ) -> None:
-    """Write the page about the dev posts of a run.
+    """Write the page about the held-out posts of a run.
 
     Args:
         run: The run.
@@ -69,24 +77,23 @@ def write_report(
 
 
 def _content(run: TrainedRun) -> dict[str, Any]:
-    seen = list(observe(run.model, run.dev))
-    space = space_of(seen, run.dev.posts, run.model.class_names)
-    probabilities, labels = np.stack([one.probabilities for one in seen]), space.labels
-    evaluation = evaluate_predictions(probabilities, labels, space.class_names)
+    held_out, names = _held_out(run), run.model.class_names
+    evaluation = evaluate_predictions(held_out.probabilities, held_out.labels, names)
     return {
         "mark": MARK,
         "title": f"Report on {run.folder.resolve().name}",
+        "held_out": run.held_out,
+        "members": run.model.config.members,
         "evaluation": evaluation,
         **_baselines(run),
         "metrics": list(metric_rows(evaluation, DIGITS)),
         "confusion": _confusion(evaluation),
-        "reliability": reliability(probabilities, labels),
+        "reliability": reliability(held_out.probabilities, held_out.labels),
         "temperature": run.model.config.temperature,
         "curves": training_curves(run.history),
-        "map": png_address(draw_maps({"dev posts": space})),
-        "clusters": measure_clusters(space),
-        "slices": _slices(run, probabilities, labels),
-        **_explained_posts(run, probabilities, labels),
+        **_of_dev_posts(run, held_out),
+        "slices": _slices(run, held_out),
+        **_explained_posts(run, held_out),
         "run": run.metrics,
         "environment": run.environment,
         "network": run.config.model.network,
@@ -102,46 +109,94 @@ def _baselines(run: TrainedRun) -> dict[str, Any]:
     return {"conclusion": found["conclusion"], "baselines": rows, "baseline_columns": COLUMNS}
 
 
-def _explained_posts(
-    run: TrainedRun,
+def _held_out(run: TrainedRun) -> HeldOut:
+    """Return the held-out posts that can be read, and their predictions from the run folder."""
+    encoded = run.shown if run.held_out == "dev" else run.train
+    rows = {row["id"]: row for row in run.predictions()}
+    known = [i for i, post in enumerate(encoded.posts) if post.id in rows]
+    if not known:
+        raise DataError(f"The posts of {run.folder} have changed: none of them was predicted.")
+    posts, names = encoded.select(known), run.model.class_names
+    columns = probability_columns(names)
+    scores = [[float(rows[post.id][name]) for name in columns] for post in posts.posts]
+    return HeldOut(posts, np.array(label_ids(posts.posts, names)), np.array(scores))
+
+
+def _of_dev_posts(run: TrainedRun, held_out: HeldOut) -> dict[str, Any]:
+    """Return the map and the curves of abstaining; no map without dev posts."""
+    if not run.has_dev:
+        return {"map": "", **_abstaining(held_out.probabilities, held_out.labels)}
+    seen, names = list(observe(run.model, run.shown)), run.model.class_names
+    space = space_of(seen, run.shown.posts, names)
+    rows = np.stack([one.probabilities for one in seen])
+    spread = [one.disagreement for one in seen if one.disagreement is not None]
+    return {
+        "map": png_address(draw_maps({"dev posts": space})),
+        "clusters": measure_clusters(space),
+        **_abstaining(rows, space.labels, spread),
+    }
+
+
+def _abstaining(
     probabilities: Float[np.ndarray, "batch classes"],
     labels: Int[np.ndarray, " batch"],
+    disagreement: Sequence[float] = (),
 ) -> dict[str, Any]:
+    """Return the curves of accuracy against coverage by each reason, and the area of each."""
+    certainties = {"low probability": probabilities.max(1)}
+    if disagreement:
+        certainties["high disagreement"] = -np.array(disagreement)
+    is_right = probabilities.argmax(1) == labels
+    found = {name: risk_coverage(one, is_right) for name, one in certainties.items()}
+    areas = {name: curve.area for name, curve in found.items()}
+    return {"abstaining": abstaining(found), "areas": areas, "error": 1 - is_right.mean()}
+
+
+def _explained_posts(run: TrainedRun, held_out: HeldOut) -> dict[str, Any]:
     """Return the cards of the best and the worst predictions and of doubtful labels."""
+    probabilities, labels = held_out.probabilities, held_out.labels
     order = probabilities[np.arange(len(labels)), labels].argsort(kind="stable")
-    is_right = probabilities.argmax(1)[order] == labels[order]
+    is_right = held_out.predicted[order] == labels[order]
     worst = order[~is_right][:SHOWN_POSTS].tolist()
     best = order[is_right][::-1][:SHOWN_POSTS].tolist()
     doubtful = likely_label_errors(probabilities, labels)
-    cards = _cards(run, sorted({*worst, *best, *doubtful[:SHOWN_POSTS]}))
+    cards = _cards(run, held_out, sorted({*worst, *best, *doubtful[:SHOWN_POSTS]}))
     return {
         "groups": {
             "Most confident correct predictions": [cards[i] for i in best],
             "Largest errors": [cards[i] for i in worst],
         },
         "doubtful": [cards[i] for i in doubtful[:SHOWN_POSTS]],
-        "doubtful_ids": [run.dev.posts[i].id for i in doubtful],
+        "doubtful_ids": [held_out.posts.posts[i].id for i in doubtful],
     }
 
 
-def _cards(run: TrainedRun, positions: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return position of a dev post -> its card."""
-    posts = run.encode([run.dev.posts[i] for i in positions])
+def _cards(
+    run: TrainedRun, held_out: HeldOut, positions: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """Return position of a held-out post -> its card."""
+    posts, names = held_out.posts.select(positions), run.model.class_names
     found = explain(
         run.model, run.processor, posts, DEFAULT_METHOD, run.train_space, run.train.posts
     )
-    return {i: _card(one) for i, one in zip(positions, found, strict=True)}
+    return {
+        i: {
+            **_card(one),
+            "predicted": names[held_out.predicted[i]],
+            "probabilities": dict(zip(names, held_out.probabilities[i].tolist(), strict=True)),
+        }
+        for i, one in zip(positions, found, strict=True)
+    }
 
 
 def _card(explanation: Explanation) -> dict[str, Any]:
-    """Return the content of a post's card; addresses of pictures are empty without an image."""
+    """Return what a card says of an explanation; addresses of pictures are empty without them."""
     image, heat = _pictures(explanation)
     near = [f"{near.post.id} ({near.post.label})" for near in explanation.neighbours]
     return {
         "id": explanation.post.id,
         "label": str(explanation.post.label),
-        "predicted": explanation.predicted,
-        "probabilities": explanation.probabilities,
+        "explained": explanation.predicted,
         "words": _scaled(explanation.words),
         "image": image,
         "heat": heat,
@@ -170,15 +225,17 @@ def _confusion(evaluation: Evaluation) -> list[tuple[str, list[tuple[int, float]
     ]
 
 
-def _slices(
-    run: TrainedRun,
-    probabilities: Float[np.ndarray, "batch classes"],
-    labels: Int[np.ndarray, " batch"],
-) -> Mapping[str, Mapping[str, Evaluation]]:
-    """Return kind of slice -> group -> scores, of kinds with more than one group."""
+def _slices(run: TrainedRun, held_out: HeldOut) -> Mapping[str, Mapping[str, Evaluation]]:
+    """Return kind of slice -> group -> scores, of kinds with more than one group.
+
+    Folds keep near-duplicates together, so that posts out of fold have none.
+    """
+    posts, learned = held_out.posts.posts, run.posts.train if run.held_out == "dev" else []
     evaluated = {
-        title: evaluate_groups(probabilities, labels, groups, run.model.class_names)
-        for title, groups in slices(run.dev.posts, run.posts.train).items()
+        title: evaluate_groups(
+            held_out.probabilities, held_out.labels, groups, run.model.class_names
+        )
+        for title, groups in slices(posts, learned).items()
     }
     return {title: groups for title, groups in evaluated.items() if groups}
 
@@ -215,82 +272,3 @@ def _lengths(posts: Sequence[Post]) -> list[str]:
 def _words(least: int, most: int) -> str:
     numbers = f"{least}" if least == most else f"{least} to {most}"
     return f"{numbers} word" if most == 1 else f"{numbers} words"
-
-
-def reliability(
-    probabilities: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
-) -> str:
-    """Return the reliability diagram: accuracy by confidence, as SVG.
-
-    Source:
-        Guo et al., ICML 2017, Figure 1.
-    """
-    confidence, is_right = probabilities.max(1), probabilities.argmax(1) == labels
-    bins = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
-    figure = Figure(figsize=(4.6, 3.6), layout=ConstrainedLayoutEngine())
-    axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], "--", color="#777777", linewidth=1)
-    for k in np.unique(bins):
-        members = bins == k
-        place = (k + 0.5) / NUM_BINS
-        axis.bar(place, is_right[members].mean(), 0.9 / NUM_BINS, color="#7a9cc6")
-        mean = confidence[members].mean(), is_right[members].mean()
-        axis.plot(*mean, "o", color="#0b3a6b", ms=4, clip_on=False)
-        axis.annotate(str(members.sum()), (place, 0.02), ha="center", fontsize=8)
-    axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
-    return _svg(figure)
-
-
-def training_curves(rows: Sequence[Mapping[str, str]]) -> tuple[str, str]:
-    """Return curves of the training losses and of the dev scores over the epochs, as SVG.
-
-    Args:
-        rows: The log, one row an epoch.
-    """
-    return _loss_curves(rows), _score_curves(rows)
-
-
-def _loss_curves(rows: Sequence[Mapping[str, str]]) -> str:
-    figure, axis = _epochs_figure("loss")
-    terms = [
-        name
-        for name in rows[0]
-        if not name.startswith(("eval_", "train_")) and name not in NO_LOSSES
-    ]
-    for color, name in zip(cycle(COLORS), terms, strict=False):
-        (line,) = axis.plot(*_series(rows, name), ".-", color=color, linewidth=1.4, markersize=3)
-        line.set_label(name.replace("_", " "))
-    axis.plot(*_series(rows, "eval_loss"), "k.--", label="dev loss")
-    axis.legend(fontsize=8, frameon=False)
-    return _svg(figure)
-
-
-def _score_curves(rows: Sequence[Mapping[str, str]]) -> str:
-    figure, axis = _epochs_figure("dev, %")
-    for color, name in zip(COLORS, DEV_SCORES, strict=False):
-        epochs, values = _series(rows, f"eval_{name}")
-        percent = [100 * value for value in values]
-        axis.plot(epochs, percent, "o-", color=color, label=METRIC_TITLES[name])
-    axis.legend(fontsize=8, frameon=False)
-    return _svg(figure)
-
-
-def _epochs_figure(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.6, 3.4), layout=ConstrainedLayoutEngine())
-    axis = figure.subplots()
-    axis.set(xlabel="epoch", ylabel=title)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return figure, axis
-
-
-def _series(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[float], list[float]]:
-    points = [(float(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
-    return [epoch for epoch, _ in points], [value for _, value in points]
-
-
-def _svg(figure: Figure) -> str:
-    """Return the SVG element alone, without the XML prolog."""
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mvcn", "font.family": "sans-serif"}):
-        figure.savefig(stream := StringIO(), format="svg", metadata={"Date": None})
-    text = stream.getvalue()
-    return text[text.index("<svg") :]

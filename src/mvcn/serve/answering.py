@@ -92,6 +92,7 @@ class ServedRun:
             "reads": list(self.classifier.reads),
             "backend": self.backend,
             "temperature": config.temperature,
+            "members": config.members,
             "versions": {name: version(name) for name in RECORDED_PACKAGES},
             "trained_with": self.run.environment,
             "card": card.read_text("utf-8") if card.is_file() else None,

@@ -79,6 +79,10 @@ class PredictionAnswer(BaseModel):
     problem: str | None = Field(
         description="Why the post was left out, or classified without its image; else null."
     )
+    disagreement: float | None = Field(
+        description="Standard deviation of the label's probability over the members of an "
+        "ensemble; null for another model, and for a post left out."
+    )
 
 
 class PredictionsAnswer(BaseModel):
@@ -120,6 +124,7 @@ class ModelAnswer(BaseModel):
     reads: list[str] = Field(description="Inputs of the model: text, image or both.")
     backend: str
     temperature: float
+    members: int = Field(description="Members of an ensemble; 1 for another model.")
     versions: dict[str, str]
     trained_with: dict[str, Any] = Field(description="Versions, seed and commit of the training.")
     limits: dict[str, float]

@@ -85,7 +85,7 @@ def test_pictures_are_drawn_of_every_kind_of_post(explained):
 
 
 def test_maps_are_drawn_side_by_side(run):
-    drawn = draw_maps({"one": run.dev_space, "other": run.train_space})
+    drawn = draw_maps({"one": run.shown_space, "other": run.train_space})
     assert Image.open(io.BytesIO(drawn)).format == "PNG"
 
 

@@ -48,7 +48,7 @@ from mvcn.outputs import (
     require_same_settings,
 )
 from mvcn.training import run_folder
-from mvcn.types import LABEL, PROBABILITY
+from mvcn.types import DISAGREEMENT, LABEL, PROBABILITY
 
 EngineName = Literal["local", "ray"]
 Engine: TypeAlias = Callable[
@@ -157,7 +157,7 @@ def _require_keepable(scoring: Scoring) -> None:
     if (twice := repeated_name(scoring.keep)) is not None:
         raise ConfigError(f"Column '{twice}' is to be kept twice: name it once.")
     for name in scoring.keep:
-        if name in (*ERROR_SCHEMA.names, LABEL) or name.startswith(PROBABILITY):
+        if name in (*ERROR_SCHEMA.names, LABEL, DISAGREEMENT) or name.startswith(PROBABILITY):
             raise ConfigError(
                 f"Column '{name}' cannot be kept: the predictions have one of that name."
             )

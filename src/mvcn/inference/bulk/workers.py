@@ -28,7 +28,7 @@ from mvcn.inference.bulk.shards import (
 from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.inference.onnx import Backend
 from mvcn.inputs.text_counts import TextCounts
-from mvcn.types import LABEL, Post, probability_columns
+from mvcn.types import LABEL, Post
 from mvcn.workers import worker_pool
 
 PLACE = (pa.field("file", pa.string()), pa.field("row", pa.int64()), pa.field("id", pa.string()))
@@ -166,8 +166,7 @@ class ShardScorer:
             there.field(name) if name in there.names else pa.field(name, pa.string())
             for name in self._scoring.keep
         ]
-        names = self._classifier.class_names
-        scores = [pa.field(name, pa.float32()) for name in probability_columns(names)]
+        scores = [pa.field(name, pa.float32()) for name in self._classifier.score_columns]
         return pa.schema([*PLACE, *kept, pa.field(LABEL, pa.string()), *scores])
 
     def _predictions(
@@ -176,8 +175,9 @@ class ShardScorer:
         """Return rows of the table of predictions."""
         kept = batch.rows.select(list(self._scoring.keep)).take(pa.array(good, pa.int64()))
         labels = pa.array([prediction.label for prediction in good.values()], pa.string())
-        rows = [list(prediction.probabilities.values()) for prediction in good.values()]
-        scores = np.array(rows, np.float32).reshape(len(good), len(self._classifier.class_names))
+        rows = [self._classifier.scores(prediction) for prediction in good.values()]
+        width = len(self._classifier.score_columns)
+        scores = np.array(rows, np.float32).reshape(len(good), width)
         columns = [*_places(shard, batch, good), *kept.columns, labels, *map(pa.array, scores.T)]
         return pa.record_batch(columns, schema)
 

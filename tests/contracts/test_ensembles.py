@@ -1,0 +1,99 @@
+"""What an ensemble of any of `MODELS` must keep to: trained, saved, asked, explained, exported."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mvcn.config import ModelConfig
+from mvcn.errors import ConfigError
+from mvcn.explain.post import explain
+from mvcn.explain.saliency import methods_for
+from mvcn.inference import Classifier
+from mvcn.inference.onnx import OnnxModel, write_graph
+from mvcn.inputs import build_processor
+from mvcn.inputs.batches import PostEncoder
+from mvcn.models import MODELS, MvcnForClassification, build_model
+
+CLASSES = ("negative", "neutral", "positive")
+MEMBERS = 2
+GRAPHS = ("concat3", "resnet", "mvcn")
+NO_GRAPH = ("text-cnn", "hsan")
+"""Networks that cannot become one graph, with members or without."""
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def saved(request, tiny_settings, generated_posts, tmp_path_factory):
+    """A folder with an ensemble whose members took a step each, on different posts."""
+    config = ModelConfig(**tiny_settings, network=request.param, frozen_text_layers=1)
+    processor, folder = build_processor(config), tmp_path_factory.mktemp(request.param)
+    members = []
+    for seed in range(MEMBERS):
+        torch.manual_seed(seed)
+        member = build_model(config, CLASSES)
+        encoder = PostEncoder.for_prediction(config.network, processor)
+        encoded = encoder.encode(generated_posts[8 * seed :][:8], "blank", CLASSES)
+        learn(member, encoded)
+        members.append(member)
+    weights = [member.trained_weights() for member in members]
+    MvcnForClassification.from_members(members[0], weights).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return SimpleNamespace(name=request.param, folder=folder, processor=processor)
+
+
+def learn(model, encoded):
+    """Take a step."""
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    output = model.train()(**encoded.inputs(range(len(encoded))))
+    F.cross_entropy(output.logits, torch.from_numpy(encoded.labels)).backward()
+    optimizer.step()
+
+
+@pytest.fixture
+def classifier(saved):
+    return Classifier.from_pretrained(saved.folder)
+
+
+def rows(predictions):
+    return np.array([[*one.probabilities.values(), one.disagreement] for one in predictions])
+
+
+def test_a_prediction_says_how_much_the_members_disagree(classifier, generated_posts):
+    found = rows(classifier.predict(generated_posts[:6]))
+    np.testing.assert_allclose(found[:, :-1].sum(1), 1)
+    assert (found[:, -1] > 0).all()
+    assert (found[:, -1] <= 0.5).all()
+
+
+def test_posts_are_explained(classifier, generated_posts):
+    model, processor = classifier.model, classifier.processor
+    posts = PostEncoder.for_prediction(model.config.network, processor).encode(generated_posts[:1])
+    (predicted,) = rows(classifier.predict(generated_posts[:1]))
+    for method in methods_for(model):
+        (found,) = explain(model, processor, posts, method)
+        shares = list(found.probabilities.values())
+        np.testing.assert_allclose(shares, predicted[:-1], atol=1e-5)
+        if found.saliency is not None:
+            assert found.saliency.isfinite().all()
+            assert found.saliency.any()
+        assert bool(found.attention) == (
+            "attention" in methods_for(model) and found.saliency is not None
+        )
+
+
+@pytest.mark.parametrize("saved", GRAPHS, indirect=True)
+def test_the_graph_returns_the_same(saved, classifier, generated_posts, tmp_path):
+    path = tmp_path / "any.onnx"
+    write_graph(classifier.model, saved.processor, path)
+    exported = Classifier(OnnxModel(saved.folder, path), saved.processor)
+    posts = generated_posts[:5]
+    expected = rows(classifier.predict(posts))
+    np.testing.assert_allclose(rows(exported.predict(posts)), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("saved", NO_GRAPH, indirect=True)
+def test_a_network_that_cannot_become_a_graph_says_so(saved, classifier, tmp_path):
+    with pytest.raises(ConfigError, match="cannot become one ONNX graph"):
+        write_graph(classifier.model, saved.processor, tmp_path / "any.onnx")
