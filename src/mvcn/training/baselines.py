@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from mvcn.errors import DataError
 from mvcn.evaluation.baselines import LINEAR, MAJORITY
 from mvcn.evaluation.learning_curve import LearningCurve
 from mvcn.inputs.batches import EncodedPosts
@@ -19,7 +20,6 @@ MOST_POSTS, MOST_DEV_POSTS = 4_000, 1_000
 FOLDS = 5
 SHARES = (1 / 4, 1 / 2)
 """Of the training posts, for the learning curve, before all of them."""
-MIN_FOLDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,11 @@ def _features(
 
 
 def _cross_validation_folds(posts: EncodedPosts, seed: int) -> Int[np.ndarray, " posts"]:
-    """Return the fold of each post; all are in the first where no class has two posts."""
-    has_two = np.bincount(posts.labels).max() >= MIN_FOLDS
-    return assign_folds(posts, FOLDS, seed) if has_two else np.zeros(len(posts), np.int64)
+    """Return the fold of each post; all are in the first where they are too few or too alike."""
+    try:
+        return assign_folds(posts, FOLDS, seed)
+    except DataError:
+        return np.zeros(len(posts), np.int64)
 
 
 def _learning_curve(

@@ -69,7 +69,8 @@ class Members:
 def assign_folds(posts: EncodedPosts, members: int, seed: int) -> Int[np.ndarray, " batch"]:
     """Return the fold of each post, from 0: classes in equal shares, near-duplicates together.
 
-    There are fewer folds where every class has fewer posts than there are members.
+    There are fewer folds where every class has fewer posts than there are members, or there are
+    fewer different texts.
 
     Args:
         posts: Labelled posts.
@@ -77,18 +78,17 @@ def assign_folds(posts: EncodedPosts, members: int, seed: int) -> Int[np.ndarray
         seed: Of the assignment.
 
     Raises:
-        DataError: No class has two posts.
+        DataError: No class has two posts, or all are near-duplicates.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
-    labels = posts.labels
-    members = min(members, int(np.bincount(labels).max()))
+    labels, groups = posts.labels, duplicate_groups([post.text for post in posts.posts])
+    members = min(members, int(np.bincount(labels).max()), len(set(groups)))
     if members < MIN_MEMBERS:
         raise DataError(
-            f"The {len(posts)} training posts are too few to train several members: "
-            "give more, or give --set training.members=1."
+            f"The {len(posts)} training posts are too few or too alike to train several "
+            "members: give more, or give --set training.members=1."
         )
-    groups = duplicate_groups([post.text for post in posts.posts])
     folds = np.zeros(len(posts), dtype=np.int64)
     splitter = StratifiedGroupKFold(members, shuffle=True, random_state=seed)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of rare classes

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mvcn.errors import DataError
 from mvcn.evaluation.baselines import MAJORITY, compare_with_baselines
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
@@ -81,11 +82,15 @@ def test_of_many_posts_some_are_used(read, generated_posts, monkeypatch):
     assert found.curve is None
 
 
-def test_classes_of_one_post_each_do_not_stop_it(read, generated_posts):
+def test_posts_that_are_too_few_or_too_alike_for_folds_do_not_stop_it(read, generated_posts):
     model, encode = read
-    posts = {post.label: post for post in generated_posts}
-    few = encode(list(posts.values()))
-    assert set(fit_baselines(model, few, few, None, 0).probabilities) >= {MAJORITY, "both"}
+    few = list({post.label: post for post in generated_posts}.values())
+    alike = [replace(post, text="the same words in each of the posts") for post in generated_posts]
+    for posts in map(encode, (few, alike)):
+        found = fit_baselines(model, posts, posts, None, 0)
+        assert list(found.probabilities) == [MAJORITY, "text", "image", "both"]
+        with pytest.raises(DataError, match="too few or too alike"):
+            assign_folds(posts, 3, 0)
 
 
 @pytest.mark.parametrize(("is_shuffled", "start"), [(True, "Not measurably"), (False, "Better")])
