@@ -54,6 +54,8 @@ EARLIER_NETWORKS = {"tgf": {"network": "mvcn"}, "mfs": {"network": "mvcn", "fusi
 """Network of an earlier version -> settings of the same network today."""
 
 CountOrAll = Annotated[int | None, Field(ge=0), "at least 0"]
+Limit = Annotated[int | None, Field(ge=1), "at least 1"]
+OwnSeed = Annotated[int | None, Field(ge=0, lt=2**32), "from 0 to 4294967295"]
 Members = Annotated[
     Annotated[int, Field(ge=1)] | Literal["auto"], "a whole number of at least 1, or auto"
 ]
@@ -80,6 +82,13 @@ class DataConfig(Settings):
     """Training posts, in place of a split of `root`."""
     dev: FilePath | None = None
     """Dev posts, which choose the best epoch; by default a seeded tenth of `train`."""
+    split_seed: OwnSeed = None
+    """Seed by which a tenth of the posts becomes dev where no split names dev posts; by default
+    that of the training, and only if dev posts are needed."""
+    limit: Limit = None
+    """Training posts to draw at random, for a learning curve; by default all are used."""
+    limit_seed: OwnSeed = None
+    """Number of the draw; by default the seed of the training."""
     columns: Texts = Field(default_factory=dict)
     """Our name of a column (text, image, label, id, ...) -> its name in the dataset."""
     images: FilePath | None = None

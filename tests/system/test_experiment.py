@@ -157,3 +157,41 @@ def test_a_comparison_replaces_only_tables_of_its_own(uninterrupted, tmp_path, m
     output.write_text("years of work")
     assert "is no file of tables by mvcn compare" in fails(*command)
     assert output.read_text() == "years of work"
+
+
+@pytest.fixture(scope="module")
+def draws(experiment_file, posts_table, tmp_path_factory):
+    """The folder of an experiment on a table without splits: two draws of two numbers of posts."""
+    folder = tmp_path_factory.mktemp("draws")
+    content = yaml.safe_load(experiment_file.read_text())
+    posts = {"root": str(posts_table / "train" / "posts.csv")}
+    content |= {"seeds": [0, 1], "data": {"few": posts | {"limit": 20}, "all": posts}}
+    (path := folder / "curve.yaml").write_text(yaml.safe_dump(content), "utf-8")
+    run_experiment(read_experiment(str(path)), places(folder), jobs=2, initializer=set_up_process)
+    return folder
+
+
+def test_seeds_share_one_split_of_a_table_without_splits_so_that_they_compare(draws, mvcn):
+    cells = read_cells(places(draws).results)
+    assert len({cell.posts_digest for cell in cells}) == 1
+    assert sorted(cell.train_posts for cell in cells if cell.data == "few") == [20] * 4
+    code, shown, errors = mvcn("compare", places(draws).results)
+    assert code == 0, errors
+    assert shown.startswith("Learning curve of few, all: ")
+
+
+def test_a_learning_curve_is_drawn(draws, mvcn):
+    figure = draws / "curve.png"
+    assert mvcn("compare", places(draws).results, "--figure", figure)[0] == 0
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_resumed_experiment_says_how_long_the_others_take(draws, mvcn):
+    for path in sorted(places(draws).results.rglob("seed-1.json"))[:1]:
+        path.unlink()
+    code, _, errors = mvcn("experiment", draws / "curve.yaml", *options(draws))
+    assert code == 0, errors
+    assert "tiny: the 1 other cell takes about " in errors
+    assert "tiny: 8 of 8 cells finished; " in errors
+    assert "names no dev posts: a tenth of its posts, drawn once with seed 0" in errors
+    assert not list(draws.rglob("*.epoch"))

@@ -88,18 +88,26 @@ def compare(
     output: Annotated[
         Path | None, typer.Option(help="File to write, instead of the terminal.")
     ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Image of a learning curve to write, as PNG or SVG.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Compare the variants of experiments, and show which differences are noise."""
     from mvcn.experiments.compare import compare as compare_cells
     from mvcn.experiments.comparison_tables import is_rendered, render
     from mvcn.experiments.grid import read_cells
+    from mvcn.experiments.learning_curve import require_figure, write_curve
 
     if output is not None:
         require_own_file(output, "file of tables by mvcn compare", is_own=is_rendered(output))
         require_new_file(output, overwrite=overwrite)
-    cells = [cell for folder in results for cell in read_cells(folder)]
-    text = render(compare_cells(cells, baseline), form)
+    if figure is not None:
+        require_figure(figure, overwrite=overwrite)
+    found = compare_cells([cell for folder in results for cell in read_cells(folder)], baseline)
+    text = render(found, form)
+    if figure is not None:
+        write_curve(found, figure)
     if output is None:
         typer.echo(text, nl=False)
         return

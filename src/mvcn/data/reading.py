@@ -1,6 +1,7 @@
 """Reading the posts that settings name: a dataset, one of its splits, or training posts."""
 
 import logging
+import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,9 @@ TWO_WAY = {"train": 0.9, "dev": 0.1}
 MIN_CLASSES = 2
 UNLABELLED = "without a label"
 NO_LIST = "in none of the lists of ids"
+NOT_DRAWN = "not drawn (data.limit)"
+DRAWS = 1000
+"""Distance between the seeds of two draws of as many posts."""
 
 
 def read_dataset(
@@ -192,6 +196,24 @@ def read_training_posts(
     posts = read(config, seed, needs_dev)
     _require_learnable(posts, needs_dev)
     return posts
+
+
+def draw_training_posts(posts: TrainingPosts, limit: int | None, seed: int) -> TrainingPosts:
+    """Return the posts with some of the training posts, drawn at random without replacement.
+
+    Draw d of n posts is ``random.Random(1000 * d + n).sample(train, n)``.
+
+    Args:
+        posts: All posts.
+        limit: Training posts to draw, n; all are kept if it is None or there are not more.
+        seed: Number of the draw, d.
+    """
+    if limit is None or limit >= len(posts.train):
+        return posts
+    train = random.Random(DRAWS * seed + limit).sample(posts.train, limit)
+    drawn = {post.id for post in train}
+    rest = tuple(post.id for post in posts.train if post.id not in drawn)
+    return replace(posts, train=train, removed={**posts.removed, NOT_DRAWN: rest})
 
 
 def _require_one_place(config: DataConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.metrics import confusion_matrix
 
 from mvcn.errors import MvcnError
@@ -49,8 +49,8 @@ class Variant:
     seeds: tuple[int, ...]
     labels: Int[np.ndarray, " batch"]
     predicted: Int[np.ndarray, "seeds batch"]
-    has_no_near_duplicate: Bool[np.ndarray, " batch"]
-    """Whether no training post of the split has nearly the same text."""
+    has_no_near_duplicate: Bool[np.ndarray, "seeds batch"]
+    """Whether no training post has nearly the same text; seeds may have drawn other ones."""
     num_classes: int
     seconds: Spread
     """Of one training; with folds, of all of them."""
@@ -60,7 +60,7 @@ class Variant:
     def scores(self, metric: str, *, near_duplicates: bool = True) -> Float[np.ndarray, " seeds"]:
         """Return a metric of `METRICS` per seed, with or without posts with near-duplicates."""
         chosen = self.has_no_near_duplicate | near_duplicates
-        matrices = [self._confusion(predicted, chosen) for predicted in self.predicted]
+        matrices = list(map(self._confusion, self.predicted, chosen))
         return METRICS[metric](np.array(matrices))
 
     def spread(self, metric: str, *, near_duplicates: bool = True) -> Spread:
@@ -118,6 +118,10 @@ class Results:
     """One for each variant but the baseline."""
     incomplete: Sequence[str]
     """Variants and seeds with missing folds, which are in no table."""
+    posts_digest: str = ""
+    """Equal where the results on two datasets are of the same posts in the same order."""
+    train_posts: int | None = None
+    """Number of training posts; None if it differs between cells or is not known."""
 
 
 Seeds = Mapping[int, Sequence[CellResult]]
@@ -159,7 +163,17 @@ def _results(data: str, cells: Sequence[CellResult], baseline: str | None) -> Re
     _require_complete_baseline(data, baseline, complete)
     comparisons = _comparisons(variants, baseline) if variants else []
     num_posts = len(variants[0].labels) if variants else 0
-    return Results(data, num_posts, num_folds, variants, comparisons, incomplete)
+    counts = {cell.train_posts for cell in cells}
+    return Results(
+        data,
+        num_posts,
+        num_folds,
+        variants,
+        comparisons,
+        incomplete,
+        "" if num_folds else cells[0].posts_digest,
+        counts.pop() if len(counts) == 1 and not num_folds else None,
+    )
 
 
 def _num_folds(data: str, cells: Sequence[CellResult]) -> int | None:
@@ -212,11 +226,18 @@ def _variant(name: str, seeds: Seeds) -> Variant:
         name,
         tuple(by_seed),
         np.concatenate([cell.labels for cell in first]),
-        np.array([np.concatenate([one.predicted for one in cells]) for cells in by_seed.values()]),
-        ~np.concatenate([cell.has_near_duplicate for cell in first]),
+        _of_posts(by_seed, "predicted"),
+        ~_of_posts(by_seed, "has_near_duplicate"),
         len(first[0].class_names),
         Spread.of(seconds),
         Spread.of(known) if len(known) == len(by_seed) else None,
+    )
+
+
+def _of_posts(seeds: Seeds, field: str) -> Shaped[np.ndarray, "seeds batch"]:
+    """Return a field that has a value for each post, with all folds of a seed concatenated."""
+    return np.array(
+        [np.concatenate([getattr(cell, field) for cell in cells]) for cells in seeds.values()]
     )
 
 

@@ -12,6 +12,7 @@ from mvcn.errors import count_of
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.evaluation.significance import Difference
 from mvcn.experiments.compare import Comparison, Results, Spread, Variant
+from mvcn.experiments.learning_curve import ALWAYS, LearningCurve, learning_curves
 from mvcn.outputs import begins_with
 from mvcn.settings import parse_yaml
 
@@ -63,7 +64,8 @@ def render(results: Sequence[Results], form: Format) -> str:
     """
     if form == "csv":
         return _csv(results)
-    blocks = [block for one in results for block in _blocks(one, form)]
+    blocks = [block for curve in learning_curves(results) for block in _curve_blocks(curve, form)]
+    blocks += [block for one in results for block in _blocks(one, form)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -115,6 +117,38 @@ def differences_table(results: Results) -> Table:
     return Table(header, [_differences(comparison) for comparison in results.comparisons])
 
 
+def curve_table(curve: LearningCurve) -> Table:
+    """Return accuracy / weighted F1 of each variant by the number of training posts."""
+    always = " / ".join(f"{PERCENT * curve.most_frequent(metric):.1f}" for metric in TWICE_SHOWN)
+    rows = [
+        [
+            str(point.train_posts),
+            *(
+                " / ".join(_percent(curve.variant(i, name).spread(m)) for m in TWICE_SHOWN)
+                for name in curve.names
+            ),
+            always,
+        ]
+        for i, point in enumerate(curve.points)
+    ]
+    return Table(["training posts", *curve.names, ALWAYS], rows)
+
+
+def curve_differences_table(curve: LearningCurve) -> Table:
+    """Return each variant's differences to the baseline, with 95 % intervals over posts and draws.
+
+    In percentage points.
+    """
+    header = ["training posts", "compared", "accuracy", "95 % interval", "weighted F1"]
+    rows = [
+        [str(point.train_posts), *_differences(comparison)[:5]]
+        for point in curve.points
+        for comparison in point.comparisons
+        if comparison.variant in curve.names
+    ]
+    return Table([*header, "95 % interval"], rows)
+
+
 def published_table(data: str) -> Table | None:
     """Return the published numbers for a dataset, each with its split and F1 convention."""
     systems = published_results().get(data)
@@ -137,6 +171,18 @@ def published_results() -> dict[str, dict[str, Mapping[str, Any]]]:
         }
         for data, about in parse_yaml(text, "published.yaml").items()
     }
+
+
+def _curve_blocks(curve: LearningCurve, form: Format) -> Iterator[str]:
+    show, text = FORMS[form]
+    names = ", ".join(point.data for point in curve.points)
+    yield text(
+        f"Learning curve of {names}: accuracy / weighted F1 on the same "
+        f"{curve.points[0].num_posts} {HEADING}"
+    )
+    yield show(curve_table(curve))
+    if any(point.comparisons for point in curve.points):
+        yield show(curve_differences_table(curve))
 
 
 def _blocks(results: Results, form: Format) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """An experiment: a grid of variants (settings) x data x seeds (x folds), and results of cells."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -60,6 +61,15 @@ class Cell:
         return Path(self.data, self.variant, name)
 
 
+@contextmanager
+def naming(cell: Cell) -> Iterator[None]:
+    """Prefix errors with the cell that they concern."""
+    try:
+        yield
+    except MvcnError as error:
+        raise type(error)(f"Cell {cell.path}: {error}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class CellResult:
     """The stored result of one training; posts are in the order of the dev split."""
@@ -88,6 +98,8 @@ class CellResult:
     seconds: Mapping[str, float]
     """Duration of each step; `training` is without image features."""
     environment: Mapping[str, Any]
+    train_posts: int | None = None
+    """Number of training posts; None in files of earlier versions."""
 
 
 def read_experiment(name: str) -> Experiment:

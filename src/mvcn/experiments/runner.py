@@ -1,15 +1,14 @@
 """Run an experiment: each unfinished cell is trained in a separate process."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.data.posts import fingerprint
@@ -20,15 +19,21 @@ from mvcn.experiments.grid import (
     Experiment,
     assign_folds,
     cells_of,
+    naming,
     read_cell,
     settings_of,
     write_cell,
 )
+from mvcn.experiments.progress import EpochFile, Progress, StatusLine
+from mvcn.experiments.same_posts import require_same_posts, with_fixed_splits
 from mvcn.outputs import locked
 from mvcn.training.arguments import check_compatibility
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 from mvcn.workers import worker_pool
+
+SECONDS_PER_LOOK = 1.0
+"""Time between two looks at what the cells are doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +62,27 @@ def run_experiment(
 
     Raises:
         ConfigError: The network of a variant does not support its settings.
-        MvcnError: The experiment is running already, a result has other settings, or a cell cannot
-            be trained.
+        MvcnError: The experiment is running already, a result has other settings or is of other
+            posts, variants would be evaluated on different posts, or a cell cannot be trained.
     """
     for cell in cells_of(experiment):  # before hours of training
-        with _naming(cell):
+        with naming(cell):
             check_compatibility(cell.config)
+    experiment = with_fixed_splits(experiment)
     with locked(places.runs, f"experiment '{experiment.name}'"):
         cells = cells_of(experiment, _folds(experiment, places))
-        pending = [cell for cell in cells if not _is_finished(cell, places)]
-        _run_all(experiment.name, pending, len(cells), places, jobs, initializer)
+        found = {path: read_cell(path) for path in sorted(places.results.rglob("*.json"))}
+        _require_same_settings(cells, found, places)
+        require_same_posts(cells, found, has_folds=experiment.folds is not None)
+        finished = {
+            cell.path: _seconds(found[path])
+            for cell in cells
+            if (path := _result_path(cell, places)) in found
+        }
+        progress = Progress(experiment.name, cells, jobs, StatusLine())
+        progress.resume(finished)
+        pending = [cell for cell in cells if cell.path not in finished]
+        _run_all(experiment.name, pending, progress, places, jobs, initializer)
     return [_result_path(cell, places) for cell in cells]
 
 
@@ -79,59 +95,64 @@ def _folds(experiment: Experiment, places: Places) -> dict[str, list[Path]] | No
     }
 
 
-@contextmanager
-def _naming(cell: Cell) -> Iterator[None]:
-    """Prefix errors with the cell that they concern."""
-    try:
-        yield
-    except MvcnError as error:
-        raise type(error)(f"Cell {cell.path}: {error}") from error
+def _require_same_settings(
+    cells: Iterable[Cell], found: Mapping[Path, CellResult], places: Places
+) -> None:
+    """Raise a RunError if the result of a cell has other settings."""
+    for cell in cells:
+        path = _result_path(cell, places)
+        if path not in found:
+            continue
+        before, now = found[path].settings, settings_of(cell.config)
+        changed = [f"{s}.{k}" for s in now for k in now[s] if before.get(s, {}).get(k) != now[s][k]]
+        if changed:
+            raise RunError(
+                f"{path} was made with other settings ({', '.join(changed)}): delete it to run the "
+                "cell again, or give the experiment another name."
+            )
 
 
-def _is_finished(cell: Cell, places: Places) -> bool:
-    """Return whether the cell has a result.
-
-    Raises:
-        RunError: The result has other settings.
-    """
-    path = _result_path(cell, places)
-    if not path.is_file():
-        return False
-    before, now = read_cell(path).settings, settings_of(cell.config)
-    changed = [f"{s}.{k}" for s in now for k in now[s] if before.get(s, {}).get(k) != now[s][k]]
-    if changed:
-        raise RunError(
-            f"{path} was made with other settings ({', '.join(changed)}): delete it to run the "
-            "cell again, or give the experiment another name."
-        )
-    return True
+def _seconds(result: CellResult) -> float:
+    return sum(result.seconds.values())
 
 
 def _run_all(
     name: str,
     pending: Sequence[Cell],
-    total: int,
+    progress: Progress,
     places: Places,
     jobs: int,
     initializer: Callable[[], None],
 ) -> None:
-    """Train the pending cells in new processes, with a progress bar."""
-    with (
-        worker_pool(jobs, __name__, initializer, max_tasks_per_child=1) as pool,
-        tqdm(total=total, initial=total - len(pending), desc=name, unit="cell") as progress,
-    ):
+    """Train the pending cells in new processes, and show their progress."""
+    for cell in pending:  # of an interrupted experiment
+        _epoch_path(cell, places).unlink(missing_ok=True)
+    with worker_pool(jobs, __name__, initializer, max_tasks_per_child=1) as pool:
         work = {pool.submit(_run_cell, name, cell, places): cell for cell in pending}
         try:
-            for future in as_completed(work):
-                _finish(future, work[future], places)
-                progress.update()
+            while work:
+                for future in wait(work, SECONDS_PER_LOOK, FIRST_COMPLETED).done:
+                    cell = work.pop(future)
+                    _finish(future, cell, places)
+                    progress.finish(cell, _seconds(read_cell(_result_path(cell, places))))
+                progress.show(_running(work.values(), places))
         finally:
+            progress.line.close()
             pool.shutdown(cancel_futures=True)
+
+
+def _running(cells: Iterable[Cell], places: Places) -> dict[Path, str]:
+    """Return path of a cell in training -> what it is doing."""
+    doing = {}
+    for cell in cells:
+        with suppress(OSError):  # it has not started, or has ended just now
+            doing[cell.path] = _epoch_path(cell, places).read_text("utf-8")
+    return doing
 
 
 def _finish(future: Future[None], cell: Cell, places: Places) -> None:
     try:
-        with _naming(cell):
+        with naming(cell):
             future.result()
     except MvcnError:
         raise
@@ -147,12 +168,15 @@ def _finish(future: Future[None], cell: Cell, places: Places) -> None:
 
 def _run_cell(name: str, cell: Cell, places: Places) -> None:
     """Train the cell, write its result, and remove its run folder."""
-    folder = _run_path(cell, places)
+    folder, epoch = _run_path(cell, places), _epoch_path(cell, places)
     with printing_to_log(folder):
+        epoch.write_text("reads its posts", "utf-8")
         run = Run(folder)
         if not run.is_finished:
-            run = train(cell.config, folder, resume=run.is_started)
+            callbacks = [EpochFile(epoch, folder)]
+            run = train(cell.config, folder, resume=run.is_started, callbacks=callbacks)
         write_cell(_result_path(cell, places), _result(name, cell, run))
+    epoch.unlink()
     shutil.rmtree(folder)
 
 
@@ -196,6 +220,7 @@ def _result(name: str, cell: Cell, run: Run) -> CellResult:
         settings=settings_of(cell.config),
         seconds=run.metrics["seconds"],
         environment=run.environment,
+        train_posts=run.metrics["posts"]["train"],
     )
 
 
@@ -205,3 +230,8 @@ def _result_path(cell: Cell, places: Places) -> Path:
 
 def _run_path(cell: Cell, places: Places) -> Path:
     return places.runs / cell.path
+
+
+def _epoch_path(cell: Cell, places: Places) -> Path:
+    """Return the file that says what a running cell is doing."""
+    return _run_path(cell, places).with_suffix(".epoch")

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mvcn.config import RunConfig, read_config
-from mvcn.data.reading import TrainingPosts, read_training_posts
+from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_posts
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.evaluation import Threshold, choose_threshold
@@ -225,9 +225,13 @@ def _first_sentence(error: Exception) -> str:
 def training_posts(config: RunConfig) -> TrainingPosts:
     """Read the train and dev posts of a run; an ensemble needs no dev posts."""
     data, training = config.data, config.training
-    return read_training_posts(
-        data, training.seed, lambda count: num_members(training.members, count) == 1
+    posts = read_training_posts(
+        data,
+        training.seed if data.split_seed is None else data.split_seed,
+        lambda count: data.split_seed is not None or num_members(training.members, count) == 1,
     )
+    draw = training.seed if data.limit_seed is None else data.limit_seed
+    return draw_training_posts(posts, data.limit, draw)
 
 
 def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:

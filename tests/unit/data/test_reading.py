@@ -1,9 +1,11 @@
 """Which posts a run learns from: by files, by the source itself, or by the seed."""
 
+import random
+
 import pytest
 
 from mvcn.config import RunConfig
-from mvcn.data.reading import read_posts, read_training_posts
+from mvcn.data.reading import draw_training_posts, read_posts, read_training_posts
 from mvcn.errors import ConfigError, DataError
 
 
@@ -139,3 +141,19 @@ def test_a_setting_that_would_be_ignored_is_refused(tmp_path, named, message):
     path = write(tmp_path / "posts.csv", 40)
     with pytest.raises(ConfigError, match=message):
         read_training_posts(settings(**dict.fromkeys(named, str(path))), seed=0)
+
+
+@pytest.mark.parametrize("draw", [0, 2])
+def test_a_draw_of_training_posts_is_that_of_the_formula(draw, tmp_path):
+    posts = read_training_posts(settings(train=str(write(tmp_path / "train.csv", 40))), seed=0)
+    drawn = draw_training_posts(posts, 10, draw)
+    expected = random.Random(1000 * draw + 10).sample(ids(posts.train), 10)
+    assert ids(drawn.train) == expected
+    assert drawn.dev == posts.dev
+    assert set(drawn.removed["not drawn (data.limit)"]) == set(ids(posts.train)) - set(expected)
+
+
+def test_without_a_limit_or_with_fewer_posts_all_are_kept(tmp_path):
+    posts = read_training_posts(settings(train=str(write(tmp_path / "train.csv", 40))), seed=0)
+    assert draw_training_posts(posts, None, 0) is posts
+    assert draw_training_posts(posts, 36, 0) is posts
