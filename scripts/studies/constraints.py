@@ -35,7 +35,7 @@ from mvcn.cli.process import set_up_process
 from mvcn.config import DataConfig
 from mvcn.data.reading import read_training_posts
 from mvcn.losses import SemanticCongruityLoss
-from mvcn.types import ImageFacts, Post
+from mvcn.types import CongruityForm, ImageFacts, Post
 from scripts import results
 
 WEIGHTS = (0.01, 0.1, 1.0)
@@ -84,12 +84,17 @@ def constraints(num_classes: int, rows: int) -> Mapping[str, Callable[[], nn.Mod
     queue = min(3600, rows)
     return {
         "none": lambda: None,
-        "semantic congruity": lambda: SemanticCongruityLoss(num_classes, HIDDEN, queue),
-        "absolute distance": lambda: SemanticCongruityLoss(num_classes, HIDDEN, queue, "absolute"),
+        "semantic congruity": lambda: _congruity(num_classes, queue, "ratio"),
+        "absolute distance": lambda: _congruity(num_classes, queue, "absolute"),
         "center loss": lambda: CenterLoss(num_classes, HIDDEN),
         "supervised contrastive": SupConLoss,
         "Proxy-Anchor": lambda: ProxyAnchorLoss(num_classes, HIDDEN),
     }
+
+
+def _congruity(num_classes: int, queue: int, form: CongruityForm) -> SemanticCongruityLoss:
+    """Return the constraint as it was when this was measured: 0 until the queue is full."""
+    return SemanticCongruityLoss(num_classes, HIDDEN, queue, form, min_samples_per_class=queue)
 
 
 def main(

@@ -1,5 +1,6 @@
 """Semantic congruity constraint (SCC): pull features to the centroid of their class."""
 
+import warnings
 from typing import get_args
 
 import torch
@@ -10,6 +11,9 @@ from mvcn.errors import ConfigError
 from mvcn.losses.distributed import gather_batch, global_mean, local_mean
 from mvcn.losses.queue import CentroidQueue
 from mvcn.types import CongruityForm
+
+PATIENCE = 100
+"""Batches without any loss after which a warning is given, if the queue is not full before."""
 
 
 class SemanticCongruityLoss(nn.Module):
@@ -25,10 +29,11 @@ class SemanticCongruityLoss(nn.Module):
 
     In training mode each call first compares the features with the centroids of the queue, then
     replaces the oldest posts of the queue by them: call it once per batch or micro-batch. In
-    evaluation mode (`eval`) it only compares. Until the queue is full the loss is 0, since the
-    first features come from an untrained model; to start earlier, pass features of training posts
-    to `queue.enqueue`. The queue is stored in buffers, and thus saved with a module that contains
-    this one.
+    evaluation mode (`eval`) it only compares. Until the queue is full, only classes with at least
+    `min_samples_per_class` samples in it count, so that the first batches have a loss of 0; to
+    start earlier, pass features of training posts to `queue.enqueue`. A warning is given once if
+    the loss of all samples is still 0 when the queue is full or after 100 batches. The queue is
+    stored in buffers, and thus saved with a module that contains this one.
 
     With a `torch.distributed` process group every process enqueues the features of all processes,
     in the order of ranks: the queues, and in training the means of losses and gradients, are those
@@ -40,36 +45,85 @@ class SemanticCongruityLoss(nn.Module):
         queue_size: Size N of the queue; should not exceed the number of training posts. The cost
             of a step does not depend on it.
         form: Form of the loss; see `congruity_loss`.
+        min_samples_per_class: Samples of a class in the queue from which on its centroid is used.
+            In a full queue, every centroid is used.
 
     Raises:
         ConfigError: A number is below 1, or the form does not exist.
 
     Source:
         Wei et al., ACL 2023, semantic congruity constraint and accumulating calibration.
-        Deviation: there an auxiliary module fills the queue before it is used; here the first N
-        posts of the training do, during which the loss is 0.
+        Deviation: there an auxiliary module fills the queue before it is used; here the first
+        samples of the training do, and a class takes part once it has enough of them.
     """
 
     def __init__(
-        self, num_classes: int, dim: int, queue_size: int = 3600, form: CongruityForm = "ratio"
+        self,
+        num_classes: int,
+        dim: int,
+        queue_size: int = 3600,
+        form: CongruityForm = "ratio",
+        min_samples_per_class: int = 10,
     ) -> None:
+        """Create an empty queue; the arguments are described with the class."""
         super().__init__()
         require_form(form)
+        if min_samples_per_class < 1:
+            raise ConfigError(
+                f"min_samples_per_class is {min_samples_per_class}, but must be at least 1."
+            )
         self.queue = CentroidQueue(queue_size, dim, num_classes)
         self.form: CongruityForm = form
+        self.min_samples_per_class = min_samples_per_class
+        self._silent_batches: int | None = 0
+        """Batches without any loss since training began; None after the first with one."""
 
     def forward(self, features: Tensor, labels: Tensor) -> Float[Tensor, ""]:
         """Return the loss in at least float32; arguments are as for `CentroidQueue.enqueue`."""
         self.queue.require_batch(features, labels)
         labels = labels.long()
         centroids, counts = self.queue.centroids()
-        if not self.queue.is_full():
-            counts.zero_()
+        is_full = self.queue.is_full()
+        if not is_full:
+            counts *= counts >= self.min_samples_per_class
         losses, contributes = congruity_losses(features, labels, centroids, counts, self.form)
         if not self.training:
             return local_mean(losses, contributes)
+        self._warn_once_if_silent(losses[contributes], counts, is_full=is_full)
         self.queue.enqueue(*gather_batch(features, labels))
         return global_mean(losses, contributes)
+
+    def extra_repr(self) -> str:
+        """Return the settings, for `repr`."""
+        return f"form={self.form!r}, min_samples_per_class={self.min_samples_per_class}"
+
+    def _warn_once_if_silent(
+        self, losses: Float[Tensor, " samples"], counts: Int[Tensor, " classes"], *, is_full: bool
+    ) -> None:
+        """Warn if no batch has had a loss although there was time enough.
+
+        Args:
+            losses: Of the samples that contribute.
+            counts: Samples in the queue of each class that takes part.
+            is_full: Whether the queue was full.
+        """
+        if self._silent_batches is None:
+            return
+        if bool(losses.any()):
+            self._silent_batches = None
+            return
+        self._silent_batches += 1
+        if not is_full and self._silent_batches < PATIENCE:
+            return
+        warnings.warn(
+            f"The semantic congruity loss was 0 in all {self._silent_batches} batches so far: "
+            f"{int((counts > 0).sum())} of {len(counts)} classes have the "
+            f"{self.min_samples_per_class} samples in the queue with which a class takes part. "
+            "Shuffle the samples, so that batches have several classes, or give a smaller "
+            "min_samples_per_class.",
+            stacklevel=3,
+        )
+        self._silent_batches = None
 
 
 def congruity_loss(

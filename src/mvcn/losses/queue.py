@@ -55,6 +55,10 @@ class CentroidQueue(nn.Module):
         self.register_buffer("lap_sums", torch.zeros(num_classes, dim, dtype=torch.float64))
         self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
 
+    def extra_repr(self) -> str:
+        """Return the settings, for `repr`."""
+        return f"size={self.size}, dim={self.features.shape[1]}, num_classes={self.num_classes}"
+
     def reset(self) -> None:
         """Empty the queue."""
         for buffer in self.buffers():

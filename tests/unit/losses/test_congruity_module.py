@@ -1,5 +1,8 @@
 """The constraint with its queue as one loss: what it remembers, when, and across processes."""
 
+import inspect
+import pydoc
+import re
 import subprocess
 import sys
 
@@ -240,3 +243,67 @@ def test_is_one_of_the_public_names():
 
     assert mvcn.SemanticCongruityLoss is SemanticCongruityLoss
     assert mvcn.CentroidQueue is CentroidQueue
+
+
+def test_a_class_takes_part_once_the_queue_has_enough_of_its_samples():
+    constraint = SemanticCongruityLoss(CLASSES, DIM, queue_size=3600, min_samples_per_class=4)
+    for seed in range(2):  # 2 batches of 6 leave 4 samples of each of the 3 classes
+        assert constraint(*draw(6, seed)).item() == 0
+    remembered = [torch.cat(parts) for parts in zip(draw(6, 0), draw(6, 1), strict=True)]
+    expected = congruity_loss(*draw(6, 2), *batch_centroids(*remembered, CLASSES), "ratio")
+    assert constraint(*draw(6, seed=2)).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_rare_class_is_left_out_and_does_not_hold_up_the_others():
+    constraint = SemanticCongruityLoss(CLASSES, DIM, min_samples_per_class=10)
+    features, labels = draw(60)
+    labels[:57], labels[57:] = labels[:57] % 2, 2
+    constraint(features, labels)
+    rows, classes = draw(6, seed=1)
+    centroids, counts = batch_centroids(features, labels, CLASSES)
+    counts[2] = 0
+    expected = congruity_loss(rows, classes, centroids, counts, "ratio")
+    assert constraint.eval()(rows, classes).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_six_hundred_samples_are_enough_for_the_usual_queue():
+    """An epoch of the guide's snippet: once, the loss was 0 for six epochs."""
+    constraint, (features, labels) = SemanticCongruityLoss(CLASSES, DIM), draw(600)
+    losses = [
+        constraint(features[start : start + 16], labels[start : start + 16]).item()
+        for start in range(0, 600, 16)
+    ]
+    # a batch of 16 has 5 of each class and one more, so the second leaves 10 of each
+    assert losses[:2] == [0, 0]
+    assert min(losses[2:]) > 0
+
+
+@pytest.mark.parametrize("queue_size", [3600, 24])
+def test_warns_once_if_it_stays_zero(queue_size):
+    constraint = SemanticCongruityLoss(CLASSES, DIM, queue_size)
+    one_class = torch.ones(12, dtype=torch.int64)
+    batches = 100 if queue_size == 3600 else 3  # the queue is full before the third
+    for number in range(1, 2 * batches):
+        features, _ = draw(12, seed=number)
+        if number == batches:
+            with pytest.warns(UserWarning, match=f"0 in all {batches} batches so far: 1 of 3 cl"):
+                constraint(features, one_class)
+        else:
+            constraint(features, one_class)
+
+
+def test_shows_its_settings():
+    shown = repr(SemanticCongruityLoss(CLASSES, DIM, 7, "share", min_samples_per_class=2))
+    assert "form='share', min_samples_per_class=2" in shown
+    assert "CentroidQueue(size=7, dim=5, num_classes=3)" in shown
+
+
+def test_help_names_each_argument():
+    text = pydoc.render_doc(SemanticCongruityLoss, renderer=pydoc.plaintext)
+    for name in inspect.signature(SemanticCongruityLoss).parameters:
+        assert re.search(rf"^ \|\s+{name}: \w", text, re.MULTILINE), name
+
+
+def test_no_sample_of_a_class_is_too_few():
+    with pytest.raises(ConfigError, match="min_samples_per_class is 0, but must be at least 1"):
+        SemanticCongruityLoss(CLASSES, DIM, min_samples_per_class=0)
