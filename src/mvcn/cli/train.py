@@ -8,7 +8,7 @@ import typer
 
 from mvcn.cli.options import Dataset, DevPosts, Overwrite, Splits, TrainPosts, given, reads_posts
 from mvcn.cli.process import RANK, print_problems, set_up_process
-from mvcn.config import read_recipe
+from mvcn.config import TargetScore, read_recipe
 from mvcn.errors import ConfigError, count_of
 from mvcn.types import BadImagePolicy
 
@@ -37,6 +37,12 @@ def train(
         str | None, typer.Option(help="Recipe by name, or a YAML file; by default 'default'.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.")] = None,
+    target: Annotated[
+        TargetScore | None,
+        typer.Option(
+            "--for", help="Score for which classes are predicted; macro-f1: rare ones more often."
+        ),
+    ] = None,
     on_bad_image: Annotated[
         BadImagePolicy | None, typer.Option(help="For unreadable images; see mvcn predict.")
     ] = None,
@@ -52,7 +58,7 @@ def train(
     set_up_process(shares_work=True)
     config = read_recipe(_recipe_for(model, recipe))
     places = given(root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image)
-    config.update({"data": {**dataset, **places}, "training": given(seed=seed)})
+    config.update({"data": {**dataset, **places}, "training": given(seed=seed, target=target)})
     config.set(assignments or [])
     run = run_training(config, output, resume=resume, overwrite=overwrite)
     if RANK == 0:
@@ -78,7 +84,7 @@ def _print_summary(run: "Run") -> None:
         typer.echo(f"Not used: {count_of(count, 'post')} of the split {split}.")
     for split, bad in metrics["bad_images"].items():
         print_problems(bad, metrics["left_out"][split], run.config.data.on_bad_image)
-    typer.echo(f"{_scores(run)}\n{_baselines(run)}")
+    typer.echo(f"{_scores(run)}\n{_baselines(run)}\n{_class_balance(run)}")
     typer.echo(f"The run is in {run.folder}: {_next_command(run)}")
 
 
@@ -105,6 +111,21 @@ def _baselines(run: "Run") -> str:
     if used["train"] < posts["train"]:
         lines.insert(1, f"Linear models learned {count_of(used['train'], 'post')} of them.")
     return "\n".join(lines)
+
+
+def _class_balance(run: "Run") -> str:
+    """Return what the offsets of the logits for macro F1 change."""
+    found = run.metrics["class_balance"]
+    before, after = (
+        f"accuracy {100 * found['accuracy_' + when]:.1f}, "
+        f"macro F1 {100 * found['f1_macro_' + when]:.1f}"
+        for when in ("before", "after")
+    )
+    if not found["strength"]:
+        return "Predicting rare classes more often would not raise macro F1 (--for macro-f1)."
+    if run.config.training.target == "macro-f1":
+        return f"Rare classes are predicted more often: {after}, cross-fitted; without: {before}."
+    return f"With --for macro-f1, rare classes are predicted more often: {after}, cross-fitted."
 
 
 def _next_command(run: "Run") -> str:

@@ -1,6 +1,7 @@
 """Evaluation of predictions: metrics with intervals, calibration, and their tables."""
 
 from mvcn.evaluation.calibration import Calibration, Threshold, calibrate, choose_threshold
+from mvcn.evaluation.class_balance import ClassBalance, balance_classes
 from mvcn.evaluation.metrics import (
     ClassScores,
     Evaluation,
@@ -14,10 +15,12 @@ from mvcn.evaluation.risk_coverage import RiskCoverage, risk_coverage
 
 __all__ = [
     "Calibration",
+    "ClassBalance",
     "ClassScores",
     "Evaluation",
     "RiskCoverage",
     "Threshold",
+    "balance_classes",
     "calibrate",
     "choose_threshold",
     "evaluate_groups",

@@ -170,7 +170,7 @@ def _run_cell(name: str, cell: Cell, places: Places) -> None:
     """Train the cell, write its result, and remove its run folder."""
     folder, epoch = _run_path(cell, places), _epoch_path(cell, places)
     with printing_to_log(folder):
-        epoch.write_text("reads its posts", "utf-8")
+        epoch.write_text("starting", "utf-8")
         run = Run(folder)
         if not run.is_finished:
             callbacks = [EpochFile(epoch, folder)]

@@ -56,11 +56,12 @@ class Sparsity:
 def observe(model: MvcnForClassification, posts: EncodedPosts) -> Iterator[Observation]:
     """Yield the outputs for each post, in order, and leave the model in evaluation mode."""
     model.eval()
+    config = model.config
     for start in range(0, len(posts), BATCH_SIZE):
         inputs = posts.inputs(range(start, min(start + BATCH_SIZE, len(posts))))
         with torch.inference_mode():
             output = model(**inputs, output_attentions=True)
-        rows = probabilities(output.logits, model.config.temperature).numpy()
+        rows = probabilities(output.logits, config.temperature, config.logit_offsets).numpy()
         for position, is_real in enumerate(inputs["attention_mask"].bool()):
             yield _observation(output, position, is_real, rows[position])
 

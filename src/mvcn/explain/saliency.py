@@ -125,13 +125,14 @@ def class_probabilities(
         inputs: A batch of one post.
         masks: True for a token that is kept.
     """
-    rows, given = [], inputs.get("attribute_ids")
+    rows, given, config = [], inputs.get("attribute_ids"), model.config
     with torch.inference_mode():
         tokens = model.encode(**inputs)
         for some in masks.split(VARIANTS_AT_ONCE):  # type: ignore[no-untyped-call]
             words = None if given is None else given.expand(len(some), *given.shape[1:])
             kept = model.keep_image_tokens(_repeated(tokens, len(some)), some, words)
-            rows.append(probabilities(model.network(kept).logits, model.config.temperature))
+            logits = model.network(kept).logits
+            rows.append(probabilities(logits, config.temperature, config.logit_offsets))
     return torch.cat(rows)
 
 

@@ -365,14 +365,15 @@ class Classifier:
         Returns:
             Probabilities and disagreement in the order of the posts; NaN without members.
         """
-        rows = np.empty((len(posts), len(self.class_names)))
+        rows, config = np.empty((len(posts), len(self.class_names))), self.model.config
         disagreement = np.full(len(posts), np.nan)
         for chosen, batch in posts.batches(BATCH_SIZE):
             output = self.model(
                 **{name: value.to(self.model.device) for name, value in batch.items()}
             )
             logits = output["logits"]
-            rows[chosen] = probabilities(logits, self.model.config.temperature).cpu().numpy()
+            found = probabilities(logits, config.temperature, config.logit_offsets)
+            rows[chosen] = found.cpu().numpy()
             if self.has_members:
                 disagreement[chosen] = output["disagreement"].cpu().numpy()
         return rows, disagreement

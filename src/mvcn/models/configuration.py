@@ -39,6 +39,8 @@ class MvcnConfig(PreTrainedConfig):
     """Networks, each with its own trained encoder layers, whose probabilities are averaged."""
     temperature: float = 1.0
     """Divides the logits before the softmax; fitted on held-out posts at the end of training."""
+    logit_offsets: list[float] | None = None
+    """Added to the divided logits, so that rare classes are predicted more often."""
     image_attributes: dict[str, Any] | None = None
     """Arguments of `ImageAttributes`, for a network that reads image attributes."""
 

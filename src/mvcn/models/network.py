@@ -1,5 +1,6 @@
 """Input and output of the networks, and their base class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,7 +66,16 @@ class Network(nn.Module):
 
 
 def probabilities(
-    logits: Float[Tensor, "batch classes"], temperature: float = 1.0
+    logits: Float[Tensor, "batch classes"],
+    temperature: float = 1.0,
+    offsets: Sequence[float] | None = None,
 ) -> Float[Tensor, "batch classes"]:
-    """Return class probabilities in double precision, for training and serving alike."""
-    return (logits.double() / temperature).softmax(-1)
+    """Return class probabilities in double precision, for training and serving alike.
+
+    Args:
+        logits: Of the model.
+        temperature: `MvcnConfig.temperature`.
+        offsets: `MvcnConfig.logit_offsets`.
+    """
+    scaled = logits.double() / temperature
+    return (scaled if offsets is None else scaled + scaled.new_tensor(offsets)).softmax(-1)

@@ -97,6 +97,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "run": run.metrics,
         "environment": run.environment,
         "network": run.config.model.network,
+        "target": run.config.training.target,
     }
 
 

@@ -151,12 +151,12 @@ def _train_one(
 ) -> Trained:
     """Train one model; the dev posts select its epoch and fit its temperature."""
     trainer = fit(run.config, run.folder, model, encoded, resume=resume, callbacks=callbacks)
-    logits = trainer.logits(encoded["dev"])
+    logits, target = trainer.logits(encoded["dev"]), run.config.training.target
     return Trained(
         trainer.model,
         trainer.state.log_history,
         trainer.epochs(),
-        {"dev": evaluate_held_out(logits, encoded["dev"], model.class_names)},
+        {"dev": evaluate_held_out(logits, encoded["dev"], model.class_names, target)},
         weights=trainer.full_state_dict(),
     )
 
@@ -171,6 +171,7 @@ def _train_members(
 ) -> Trained:
     """Train an ensemble; dev posts, if a split names some, select nothing."""
     config, train, names = run.config, encoded["train"], model.class_names
+    target = config.training.target
 
     def build(learned: EncodedPosts) -> MvcnForClassification:
         member = _build_model(config, run.posts)
@@ -187,11 +188,11 @@ def _train_members(
         callbacks=callbacks,
     )
     ensemble = MvcnForClassification.from_members(model, [one.weights for one in found.members])
-    held_out = {"out_of_fold": evaluate_held_out(found.logits, train, names)}
+    held_out = {"out_of_fold": evaluate_held_out(found.logits, train, names, target)}
     if len(encoded["dev"]):
         logits = _logits(ensemble, encoded["dev"], config.training.eval_batch_size)
-        calibration = held_out["out_of_fold"].calibration
-        held_out["dev"] = evaluate_held_out(logits, encoded["dev"], names, calibration)
+        fitted = held_out["out_of_fold"]
+        held_out["dev"] = evaluate_held_out(logits, encoded["dev"], names, target, fitted)
     epochs = num_epochs(config.training, len(train))
     counts = {"trained": epochs, "best": epochs}
     return Trained(ensemble, found.log, counts, held_out, len(found.members))
@@ -283,7 +284,10 @@ def _finish(
 ) -> None:
     """Write the files of the run."""
     model, held_out = trained.model, trained.held_out
-    model.config.temperature = next(iter(held_out.values())).calibration.temperature
+    first = next(iter(held_out.values()))
+    model.config.temperature = first.calibration.temperature
+    if run.config.training.target == "macro-f1":
+        model.config.logit_offsets = list(first.balance.offsets)
     run.environment = _environment(run)
     run.metrics = {
         **_metrics(run.posts, encoded, trained),
@@ -345,6 +349,7 @@ def _metrics(
     return {
         **{name: one.evaluation.to_mapping() for name, one in held_out.items()},
         "calibration": asdict(first.calibration),
+        "class_balance": asdict(first.balance),
         "by_modality": {kind: group.to_mapping() for kind, group in first.by_modality.items()},
         "posts": {name: len(split) for name, split in encoded.items()},
         "members": trained.members,

@@ -17,10 +17,13 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
+from mvcn.config import TargetScore
 from mvcn.errors import ConfigError, MvcnError, RunError
 from mvcn.evaluation import (
     Calibration,
+    ClassBalance,
     Evaluation,
+    balance_classes,
     calibrate,
     evaluate_groups,
     evaluate_predictions,
@@ -48,6 +51,8 @@ class HeldOutEvaluation:
     probabilities: Float[np.ndarray, "batch classes"]
     """At the temperature of `calibration`, as the saved model returns them."""
     calibration: Calibration
+    balance: ClassBalance
+    """Offsets for macro F1, with which `probabilities` are where that is the target."""
     evaluation: Evaluation
     by_modality: Mapping[str, Evaluation]
     """Evaluation per group of `MODALITIES`; empty if all posts are in one group."""
@@ -57,7 +62,8 @@ def evaluate_held_out(
     logits: Float[np.ndarray, "batch classes"],
     posts: EncodedPosts,
     class_names: tuple[str, ...],
-    calibration: Calibration | None = None,
+    target: TargetScore,
+    fitted: HeldOutEvaluation | None = None,
 ) -> HeldOutEvaluation:
     """Evaluate the logits of held-out posts.
 
@@ -65,13 +71,20 @@ def evaluate_held_out(
         logits: One row per post.
         posts: The posts.
         class_names: Classes in the order of the logits.
-        calibration: Temperature to use; by default it is fitted on these posts.
+        target: Score for which classes are predicted.
+        fitted: Whose temperature and offsets are used; by default they are fitted on these posts.
     """
-    calibration = calibration or calibrate(logits.astype(np.float64), posts.labels)
-    rows = probabilities(torch.from_numpy(logits), calibration.temperature).numpy()
+    if fitted is None:
+        calibration = calibrate(logits.astype(np.float64), posts.labels)
+        balance = balance_classes(logits / calibration.temperature, posts.labels)
+    else:
+        calibration, balance = fitted.calibration, fitted.balance
+    offsets = balance.offsets if target == "macro-f1" else None
+    rows = probabilities(torch.from_numpy(logits), calibration.temperature, offsets).numpy()
     return HeldOutEvaluation(
         rows,
         calibration,
+        balance,
         evaluate_predictions(rows, posts.labels, class_names),
         evaluate_groups(rows, posts.labels, posts.modalities, class_names),
     )
