@@ -80,8 +80,8 @@ class Comparison:
         gain, always = self.gains[MAJORITY], f"always saying '{self.majority_class}'"
         if self._is_useful:
             return f"Better than {always} by {_points(gain, 'accuracy')}"
-        how = "Worse" if gain.interval[1] < 0 else "Not measurably better"
-        return f"{how} than {always}: do not use it; label more posts."
+        worse = ", but worse" if gain.interval[1] < 0 else ""
+        return f"Not measurably better than {always}{worse}: do not use it; label more posts."
 
     def _against_linear(self, advice: str) -> str:
         name = self.best_linear

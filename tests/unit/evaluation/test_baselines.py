@@ -88,7 +88,9 @@ def test_a_useless_model_is_not_to_be_used():
         "Not measurably better than always saying 'positive': do not use it; label more posts."
     )
     worse = compare(predictions(0.3), text=predictions(0.9)).conclusion()[0]
-    assert worse.startswith("Worse than always saying 'positive': do not use it; label more posts.")
+    assert worse.startswith(
+        "Not measurably better than always saying 'positive', but worse: do not use it; "
+    )
     assert "It is worse than a linear model on text alone by" in worse
 
 
