@@ -67,13 +67,12 @@ def explain(
     opened = library.TrainedRun(run)
     if post:
         if root is None:
-            posts = opened.posts.dev or opened.posts.train
-            place = f"the {'dev' if opened.has_dev else 'training'} posts of {run}"
+            chosen = _choose_from_run(opened, post)
         else:
             config = data_config(dataset, root=root, splits=splits)
             posts = read_posts(config, labels=False, remembered=opened.columns).posts
-            place = str(root)
-        encoded = opened.encode(_choose(posts, post, place), on_bad_image)
+            chosen = _choose(posts, post, str(root))
+        encoded = opened.encode(chosen, on_bad_image)
         print_problems(encoded.bad_images, encoded.left_out, on_bad_image)
         if not encoded.posts:
             raise DataError("There is nothing to explain: no post is left.")
@@ -86,6 +85,11 @@ def explain(
         library.create_gallery_folder(output, overwrite=overwrite)
         library.explain_run(opened, output, other, sample)
     typer.echo(f"The pictures are in {output}, the numbers in {output / library.NUMBERS}.")
+
+
+def _choose_from_run(run: "TrainedRun", ids: list[str]) -> "list[Post]":
+    kind = "dev" if run.has_dev else "training"
+    return _choose(run.posts.dev or run.posts.train, ids, f"the {kind} posts of {run.folder}")
 
 
 def _choose(posts: "Sequence[Post]", ids: list[str], place: str) -> "list[Post]":
