@@ -124,9 +124,8 @@ def test_a_post_of_a_batch_with_nothing_to_read_gets_no_label(ask, policy):
     first, *empty, last = answer.json()["predictions"]
     assert first["label"] == last["label"] is not None
     problem = "There is nothing to classify: give a text, an image, or both."
-    assert empty == [
-        {"id": one, "label": None, "probabilities": {}, "problem": problem} for one in ("b", "2")
-    ]
+    nothing = {"label": None, "probabilities": {}, "problem": problem, "disagreement": None}
+    assert empty == [{"id": one, **nothing} for one in ("b", "2")]
 
 
 @pytest.mark.parametrize(
