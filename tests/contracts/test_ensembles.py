@@ -19,8 +19,8 @@ from mvcn.models import MODELS, MvcnForClassification, build_model
 
 CLASSES = ("negative", "neutral", "positive")
 MEMBERS = 2
-GRAPHS = ("concat3", "resnet", "mvcn")
-NO_GRAPH = ("text-cnn", "hsan")
+GRAPHS = ("late-fusion", "resnet", "mvcn")
+NO_GRAPH = ("text-cnn", "concat3")
 """Networks that cannot become one graph, with members or without."""
 
 
