@@ -29,8 +29,7 @@ def worker_pool(
     context = get_context("forkserver" if can_fork else "spawn")
     if can_fork:
         context.set_forkserver_preload([module])
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    start = (dict(os.environ), threads, initializer)
+    start = (dict(os.environ), max(1, (os.cpu_count() or 1) // workers), initializer)
     return ProcessPoolExecutor(workers, context, _initialize, start, **options)
 
 

@@ -60,10 +60,7 @@ def explain(
 
     set_up_process()
     compare_with = compare_with or beside  # its earlier name
-    if post and compare_with is not None:
-        raise ConfigError("--compare-with is for maps of entire runs: omit --post.")
-    if root is not None and not post:
-        raise ConfigError("--root is for single posts: name them by --post.")
+    _require_matching(post, root, compare_with)
     opened = library.TrainedRun(run)
     if post:
         if root is None:
@@ -85,6 +82,13 @@ def explain(
         library.create_gallery_folder(output, overwrite=overwrite)
         library.explain_run(opened, output, other, sample)
     typer.echo(f"The pictures are in {output}, the numbers in {output / library.NUMBERS}.")
+
+
+def _require_matching(post: list[str] | None, root: Path | None, compare_with: Path | None) -> None:
+    if post and compare_with is not None:
+        raise ConfigError("--compare-with is for maps of entire runs: omit --post.")
+    if root is not None and not post:
+        raise ConfigError("--root is for single posts: name them by --post.")
 
 
 def _choose_from_run(run: "TrainedRun", ids: list[str]) -> "list[Post]":

@@ -315,8 +315,7 @@ def spellings(name: str, folder: str) -> list[str]:
     )
     found = [name]
     for change in changes:
-        found += [change(one) for one in found]
-        found = list(dict.fromkeys(found))
+        found = list(dict.fromkeys([*found, *map(change, found)]))
     return found
 
 

@@ -307,8 +307,7 @@ class _ReadPosts:
             raise DataError(self._refused[0])
         if self._refused:
             more = self._num_refused - len(self._refused)
-            rows = [*self._refused, *([f"and {more} more rows."] if more else [])]
-            listed = "\n  ".join(rows)
+            listed = "\n  ".join([*self._refused, *([f"and {more} more rows."] if more else [])])
             raise DataError(f"{self._where} has {self._num_refused} bad rows:\n  {listed}")
         if not self.posts:
             raise DataError(_no_rows(self._where))

@@ -11,14 +11,12 @@ from mvcn.evaluation.metrics import (
     format_groups,
     format_table,
 )
-from mvcn.evaluation.risk_coverage import RiskCoverage, risk_coverage
 
 __all__ = [
     "Calibration",
     "ClassBalance",
     "ClassScores",
     "Evaluation",
-    "RiskCoverage",
     "Threshold",
     "balance_classes",
     "calibrate",
@@ -28,5 +26,4 @@ __all__ = [
     "format_evaluation",
     "format_groups",
     "format_table",
-    "risk_coverage",
 ]

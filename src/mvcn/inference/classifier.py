@@ -25,8 +25,8 @@ from mvcn.evaluation import (
     Evaluation,
     evaluate_groups,
     evaluate_predictions,
-    risk_coverage,
 )
+from mvcn.evaluation.risk_coverage import risk_coverage
 from mvcn.files import require_allowed
 from mvcn.inference.onnx import Backend, OnnxModel
 from mvcn.inputs.attributes import AttributeModel

@@ -53,11 +53,7 @@ class TextCounts:
         return asdict(self) | {"unknown_share": self.unknown_share}
 
     def log(self) -> bool:
-        """Log a sentence on truncated texts and one on many unknown word pieces, if there are any.
-
-        Returns:
-            Whether there are any.
-        """
+        """Log truncated texts and many unknown word pieces; return whether there are any."""
         has_many_unknown = self.unknown_share > NOTABLE
         if self.truncated:
             LOG.log(

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from mvcn.evaluation import RiskCoverage
 from mvcn.evaluation.metrics import METRIC_TITLES
+from mvcn.evaluation.risk_coverage import RiskCoverage
 
 NUM_BINS = 10
 COLORS = ("#0b57a4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e")
@@ -43,8 +43,7 @@ def reliability(
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], "--", color="#777777", linewidth=1)
     for k in np.unique(bins):
-        members = bins == k
-        place = (k + 0.5) / NUM_BINS
+        members, place = bins == k, (k + 0.5) / NUM_BINS
         axis.bar(place, is_right[members].mean(), 0.9 / NUM_BINS, color="#7a9cc6")
         mean = confidence[members].mean(), is_right[members].mean()
         axis.plot(*mean, "o", color="#0b3a6b", ms=4, clip_on=False)

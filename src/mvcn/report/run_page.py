@@ -18,10 +18,10 @@ from mvcn.evaluation import (
     Evaluation,
     evaluate_groups,
     evaluate_predictions,
-    risk_coverage,
 )
 from mvcn.evaluation.baselines import COLUMNS, baseline_rows
 from mvcn.evaluation.metrics import metric_rows
+from mvcn.evaluation.risk_coverage import risk_coverage
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import measure_clusters, observe, space_of
 from mvcn.explain.post import Explanation, Word, explain

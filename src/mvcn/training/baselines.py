@@ -1,13 +1,14 @@
 """Baselines of a training: the majority class, and linear models on the encoders as published."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from mvcn.errors import DataError
-from mvcn.evaluation.baselines import LINEAR, MAJORITY
+from mvcn.evaluation.baselines import LINEAR, MAJORITY, compare_with_baselines
 from mvcn.evaluation.learning_curve import LearningCurve
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
@@ -34,6 +35,39 @@ class Baselines:
     """Posts that linear models were trained on."""
     curve: LearningCurve | None = None
     """Of the last of the linear models; only from the folds of all training posts."""
+
+    def describe(
+        self,
+        probabilities: Float[np.ndarray, "all classes"],
+        labels: Int[np.ndarray, " all"],
+        class_names: Sequence[str],
+        *,
+        is_linear: bool,
+    ) -> dict[str, Any]:
+        """Return scores of the baselines, gains of a model over them, and what they say of it.
+
+        Args:
+            probabilities: Of the model, for all held-out posts.
+            labels: Of these posts.
+            class_names: Classes in the order of the probabilities.
+            is_linear: Whether the model is a linear one itself.
+        """
+        comparison = compare_with_baselines(
+            probabilities[self.positions],
+            self.probabilities,
+            labels[self.positions],
+            class_names,
+        )
+        found: dict[str, Any] = {
+            "posts": {"train": self.train_posts, "held_out": len(self.positions)},
+            **comparison.to_mapping(),
+            "conclusion": comparison.conclusion(is_linear=is_linear),
+        }
+        if self.curve is not None:
+            found["learning_curve"] = self.curve.to_mapping()
+            linear = LINEAR[[*self.probabilities][-1]]
+            found["conclusion"].append(self.curve.sentence(f"the {linear}"))
+        return found
 
 
 def fit_baselines(

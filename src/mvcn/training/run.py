@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts
 from mvcn.errors import ConfigError
-from mvcn.evaluation.baselines import LINEAR, compare_with_baselines
 from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
@@ -34,7 +33,6 @@ from mvcn.training.arguments import (
     num_epochs,
     num_members,
 )
-from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
 from mvcn.training.fit import fit
@@ -90,6 +88,8 @@ def _train(
     overwrite: bool,
     callbacks: Sequence[TrainerCallback],
 ) -> Run:
+    from mvcn.training.baselines import fit_baselines  # scikit-learn takes a second to load
+
     run = Run(output)  # what is known is set here, so that it is not read again
     run.config, run.posts = config, _read_posts(config)
     run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
@@ -115,7 +115,8 @@ def _train(
         "baselines": round(baselines_ready - features_ready, 1),
         "training": round(time.monotonic() - baselines_ready, 1),
     }
-    _finish(run, trained, baselines, encoder, encoded, seconds)
+    compared = _compare(run, trained, encoded, baselines.describe)
+    _finish(run, trained, compared, encoder, encoded, seconds)
     processes.wait_for_everyone()
     return run
 
@@ -277,7 +278,7 @@ def _precompute(
 def _finish(
     run: Run,
     trained: Trained,
-    baselines: Baselines,
+    compared: Mapping[str, Any],
     encoder: PostEncoder,
     encoded: Mapping[str, EncodedPosts],
     seconds: Mapping[str, float],
@@ -291,7 +292,7 @@ def _finish(
     run.environment = _environment(run)
     run.metrics = {
         **_metrics(run.posts, encoded, trained),
-        "baselines": _compare(run, trained, baselines, encoded),
+        "baselines": dict(compared),
         "seconds": seconds,
     }
     if PartialState().is_main_process:
@@ -306,27 +307,19 @@ def _finish(
 
 
 def _compare(
-    run: Run, trained: Trained, baselines: Baselines, encoded: Mapping[str, EncodedPosts]
+    run: Run,
+    trained: Trained,
+    encoded: Mapping[str, EncodedPosts],
+    describe: Callable[..., dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return the scores of baselines, the gains over them, and what they say of the model."""
+    """Return what baselines say of the model: their scores, and the gains over them."""
     (name, held_out), *_ = trained.held_out.items()
-    posts, chosen = encoded["dev" if name == "dev" else "train"], baselines.positions
-    comparison = compare_with_baselines(
-        held_out.probabilities[chosen],
-        baselines.probabilities,
-        posts.labels[chosen],
+    return describe(
+        held_out.probabilities,
+        encoded["dev" if name == "dev" else "train"].labels,
         trained.model.class_names,
+        is_linear=run.config.model.network == "logreg",
     )
-    conclusion = comparison.conclusion(is_linear=run.config.model.network == "logreg")
-    found: dict[str, Any] = {
-        "posts": {"train": baselines.train_posts, "held_out": len(chosen)},
-        **comparison.to_mapping(),
-        "conclusion": conclusion,
-    }
-    if baselines.curve is not None:
-        found["learning_curve"] = baselines.curve.to_mapping()
-        conclusion.append(baselines.curve.sentence(f"the {LINEAR[[*baselines.probabilities][-1]]}"))
-    return found
 
 
 def _environment(run: Run) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.training.arguments import num_members
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
-from mvcn.training.model_card import model_card
 from mvcn.types import PROBABILITY, Post, probability_columns
 
 KIND = "run"
@@ -296,6 +295,8 @@ def write_records(run: Run, log: Sequence[Mapping[str, Any]]) -> None:
         run: Run with metrics and environment.
         log: Log of the Trainer.
     """
+    from mvcn.training.model_card import model_card  # its libraries take a while to load
+
     write_history(run.folder / HISTORY_FILE, log)
     write_json(run.folder / ENVIRONMENT_FILE, run.environment)
     card = model_card(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mvcn.errors import MvcnError
-from mvcn.evaluation import risk_coverage
+from mvcn.evaluation.risk_coverage import risk_coverage
 
 
 def test_the_most_certain_posts_come_first():
