@@ -140,15 +140,21 @@ class TestLog:
 
     def test_truncated_and_unknown_texts_are_counted(self, ask, caplog):
         texts = ["all is well " * 9, "\u6211\u559c\u6b22", "a", "all is well " * 9]
-        with caplog.at_level(logging.INFO, "mvcn"):
+        names = ("mvcn_texts_truncated_total", "mvcn_word_pieces_unknown_total")
+
+        def counts():
+            shown = ask.get("/metrics").text
+            return [float(re.search(rf"^{name} (\S+)", shown, re.MULTILINE)[1]) for name in names]
+
+        before = counts()
+        with caplog.at_level(logging.INFO, "mvcn.serve"):
             ask.post("/predict", json={"posts": [{"text": text} for text in texts]})
             ask.post("/explain", files={"text": (None, texts[0])})
-        first, second = (json.loads(JsonLines().format(record)) for record in caplog.records)
+        records = [json.loads(JsonLines().format(record)) for record in caplog.records]
+        first, second = (one for one in records if one.get("path") in {"/predict", "/explain"})
         assert (first["posts"], first["truncated"], first["unknown_share"]) == (4, 2, 0.023)
         assert (second["path"], second["truncated"]) == ("/explain", 1)
-        counted = ask.get("/metrics").text
-        assert "mvcn_texts_truncated_total 3.0" in counted
-        assert "mvcn_word_pieces_unknown_total 3.0" in counted
+        assert [now - then for now, then in zip(counts(), before, strict=True)] == [3.0, 3.0]
 
     def test_a_fault_is_placed_and_not_quoted(self, service, caplog, monkeypatch):
         predict = ServedRun.predict
