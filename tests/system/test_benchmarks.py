@@ -152,7 +152,7 @@ def test_texts_are_as_long_as_those_of_mvsa_single(tmp_path):
     lengths = torch.tensor([len(ids) for ids in processor.tokenize(texts)], dtype=torch.float)
     assert lengths.mean() == pytest.approx(30.7, abs=1.5)
     assert lengths.std() == pytest.approx(12.6, abs=1.5)
-    assert lengths.max() <= config.model.max_tokens
+    assert lengths.max() <= training_epoch.MAX_TOKENS
 
 
 def test_the_counted_operations_are_those_of_the_model():
