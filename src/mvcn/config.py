@@ -118,6 +118,10 @@ class NetworkConfig(Settings):
     """Options of this network alone; see its class in `mvcn.models`."""
     frozen_text_layers: CountOrZero = 0
     """Lowest layers of the text encoder to freeze; above 0 freezes the embeddings too. Ours."""
+    freeze_text_encoder: bool = False
+    """Freeze the text encoder; its token features are then computed once per text. Ours."""
+    lower_text_layers: CountOrZero = 0
+    """Layers below the last whose token features are read, too, next to those of the last. Ours."""
     freeze_text_embeddings: bool = False
     """Freeze the token embeddings. Ours."""
     freeze_image_encoder: bool = True

@@ -36,10 +36,16 @@ def text_tokens(
     encoder: PreTrainedModel,
     input_ids: Int[Tensor, "batch token"],
     attention_mask: Int[Tensor, "batch token"],
-) -> Float[Tensor, "batch token dim"]:
-    """Return the text's token features."""
-    output: Tensor = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-    return output
+    lower_layers: int = 0,
+) -> Float[Tensor, "batch token layers_dim"]:
+    """Return the text's token features of the last layer, and of layers below it before them."""
+    output = encoder(
+        input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=lower_layers > 0
+    )
+    last: Tensor = output.last_hidden_state
+    if not lower_layers:
+        return last
+    return torch.cat([*output.hidden_states[-1 - lower_layers : -1], last], dim=-1)
 
 
 def most_tokens(reads: Callable[[int], bool], limit: int) -> int:
@@ -73,17 +79,6 @@ def reads_text_of(encoder: PreTrainedModel, length: int) -> bool:
 def some_word(config: PreTrainedConfig) -> int:
     """Return the id of a word piece other than padding, which may have no position."""
     return 1 if getattr(config, "pad_token_id", None) == 0 else 0
-
-
-def upper_text_tokens(
-    encoder: PreTrainedModel,
-    input_ids: Int[Tensor, "batch token"],
-    attention_mask: Int[Tensor, "batch token"],
-    layers: int,
-) -> Float[Tensor, "batch token layers_dim"]:
-    """Return the concatenated token features of the uppermost layers, or of all if fewer."""
-    output = encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
-    return torch.cat(output.hidden_states[-layers:], dim=-1)
 
 
 def image_tokens(
@@ -179,6 +174,39 @@ def _require_runs(encoder: PreTrainedModel) -> None:
         ) from error
 
 
+class FrozenTextEncoder:
+    """Runs a text encoder that is frozen completely.
+
+    Args:
+        encoder: Text encoder.
+        lower_layers: See `text_tokens`.
+    """
+
+    are_constant = True
+    """Outputs never change, as those of `FrozenTextLayers` may."""
+
+    def __init__(self, encoder: PreTrainedModel, lower_layers: int) -> None:
+        self._encoder = encoder
+        self._lower_layers = lower_layers
+
+    @torch.no_grad()
+    def states(
+        self, input_ids: Int[Tensor, "batch token"], attention_mask: Int[Tensor, "batch token"]
+    ) -> Float[Tensor, "batch token dim"]:
+        """Return the token features, rounded to half precision as they may be held."""
+        tokens = text_tokens(self._encoder, input_ids, attention_mask, self._lower_layers)
+        return tokens.half().float()
+
+    def tokens(
+        self,
+        states: Float[Tensor, "batch token dim"],
+        input_ids: Int[Tensor, "batch token"],
+        attention_mask: Int[Tensor, "batch token"],
+    ) -> Float[Tensor, "batch token dim"]:
+        """Return the token features from `states`, which are the same."""
+        return states
+
+
 class FrozenTextLayers:
     """Runs only the lowest layers of a text encoder, or the encoder above them.
 
@@ -187,15 +215,17 @@ class FrozenTextLayers:
     Args:
         encoder: Text encoder with frozen embeddings and lowest layers.
         count: Number of frozen layers, 1 or more.
+        lower_layers: See `text_tokens`; none of them below the highest frozen one.
 
     Raises:
         ConfigError: The encoder has no stack of `count` layers.
     """
 
-    def __init__(self, encoder: PreTrainedModel, count: int) -> None:
+    def __init__(self, encoder: PreTrainedModel, count: int, lower_layers: int = 0) -> None:
         self._encoder = encoder
         self._layers = lowest_layers(encoder, count)
         self._upper_layers = list(_layers(encoder)[count:])
+        self._lower_layers = lower_layers
         token = torch.zeros(1, 1, dtype=torch.long, device=encoder.device)
         with torch.enable_grad():
             output = self._run(token, torch.ones_like(token))
@@ -219,7 +249,7 @@ class FrozenTextLayers:
         """Return the token features of texts from the outputs of the lowest layers."""
         output = (states, None) if self._returns_tuple else states
         with _returning(self._layers, lambda: output):
-            return text_tokens(self._encoder, input_ids, attention_mask)
+            return text_tokens(self._encoder, input_ids, attention_mask, self._lower_layers)
 
     def _run(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         """Return the output of the highest frozen layer, a tuple for some encoders.
@@ -251,6 +281,22 @@ def _returning(layers: Sequence[nn.Module], output: Callable[[], Any]) -> Iterat
     finally:
         for layer in layers:
             del layer.forward
+
+
+def require_text_layers(encoder: PreTrainedModel, lower_layers: int, frozen_layers: int) -> None:
+    """Raise a ConfigError unless `text_tokens` can read so many layers below the last.
+
+    Args:
+        encoder: Text encoder.
+        lower_layers: See `text_tokens`.
+        frozen_layers: Lowest layers whose outputs are held, but not those of each of them.
+    """
+    most = len(_layers(encoder)) - max(1, frozen_layers)
+    if lower_layers > max(0, most):
+        raise ConfigError(
+            f"Setting 'model.lower_text_layers' is {lower_layers}, but with {frozen_layers} frozen "
+            f"layers text encoder type '{encoder.config.model_type}' has at most {max(0, most)}."
+        )
 
 
 def _layers(encoder: PreTrainedModel) -> nn.ModuleList:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from mvcn.encoders.tokens import FrozenTextLayers, token_width
+from mvcn.encoders.tokens import FrozenTextEncoder, FrozenTextLayers, token_width
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 
@@ -29,7 +29,9 @@ class FrozenTexts:
         width: Of their states.
     """
 
-    def __init__(self, layers: FrozenTextLayers, processor: MvcnProcessor, width: int) -> None:
+    def __init__(
+        self, layers: FrozenTextEncoder | FrozenTextLayers, processor: MvcnProcessor, width: int
+    ) -> None:
         self._layers = layers
         self._processor = processor
         self._width = width
@@ -66,7 +68,8 @@ def frozen_texts(
     None, too, where something that is trained has a part in them: see `FrozenTextLayers`.
     """
     layers = model.frozen_text_layers
-    width = token_width(model.config.text_config)
+    config = model.config
+    width = config.text_width if config.freeze_text_encoder else token_width(config.text_config)
     is_small = sum(map(len, texts)) * width * FLOAT_BYTES <= MOST_BYTES
     if layers is None or not layers.are_constant or not is_small:
         return None

@@ -5,7 +5,7 @@ Importing this package registers them with Hugging Face's Auto classes.
 
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from mvcn.models.build import build_model, require_tokens
+from mvcn.models.build import build_model, join_members, require_tokens
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.registry import MODELS, system
@@ -15,6 +15,7 @@ __all__ = [
     "MvcnConfig",
     "MvcnForClassification",
     "build_model",
+    "join_members",
     "require_tokens",
     "system",
 ]

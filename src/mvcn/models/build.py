@@ -1,14 +1,23 @@
-"""Build a classifier around published encoders, by the settings of a run."""
+"""Build a classifier around published encoders, or of members that were trained from them."""
 
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mvcn.config import ModelConfig, NetworkConfig
 from mvcn.encoders.loading import load_image_encoder, load_text_encoder
-from mvcn.encoders.tokens import keep_lowest_layers, most_tokens, reads_text_of
+from mvcn.encoders.tokens import (
+    keep_lowest_layers,
+    most_tokens,
+    reads_text_of,
+    require_text_layers,
+)
 from mvcn.errors import ConfigError
 from mvcn.models.classification import MvcnForClassification
+from mvcn.models.ensemble import Ensemble
 from mvcn.models.image_attributes import PublishedAttributes
 from mvcn.models.registry import system
 from mvcn.settings import with_values
@@ -46,12 +55,46 @@ def build_model(
     return model
 
 
+def join_members(
+    model: MvcnForClassification, weights: Sequence[Mapping[str, Tensor]]
+) -> MvcnForClassification:
+    """Return one model of several that were trained from the same encoders.
+
+    Args:
+        model: One of them, which gives its encoders, and whose weights are replaced.
+        weights: `trained_weights` of each.
+    """
+    config = deepcopy(model.config)
+    config.members = len(weights)
+    ensemble = MvcnForClassification(config, model.text_encoder, model.image_encoder)
+    ensemble.image_attributes = model.image_attributes
+    for number, one in enumerate(weights):
+        _set_member(ensemble, number, one)
+    ensemble.eval()
+    return ensemble
+
+
+def _set_member(
+    ensemble: MvcnForClassification, number: int, weights: Mapping[str, Tensor]
+) -> None:
+    assert isinstance(ensemble.network, Ensemble)
+    homes: dict[str, nn.Module] = {"network": ensemble.network.members[number]}
+    if "text" in ensemble.own_fields and ensemble.text_encoders:
+        homes["text_encoder"] = ensemble.text_encoders[number]
+    if "image" in ensemble.own_fields and ensemble.image_encoders:
+        homes["image_encoder"] = ensemble.image_encoders[number]
+    for prefix, home in homes.items():
+        own = {n.partition(".")[2]: w for n, w in weights.items() if n.startswith(f"{prefix}.")}
+        home.load_state_dict(own, strict=False)
+
+
 def _load_text_encoder(config: ModelConfig) -> PreTrainedModel:
     encoder = load_text_encoder(config.text_encoder)
     if config.text_layers is not None:
         keep_lowest_layers(encoder, config.text_layers)
     if "text" in system(config.network).reads and config.max_tokens != "auto":
         require_tokens(config, most_tokens(partial(reads_text_of, encoder), config.max_tokens))
+        require_text_layers(encoder, config.lower_text_layers, config.frozen_text_layers)
     return encoder
 
 

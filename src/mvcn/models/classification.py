@@ -1,7 +1,7 @@
 """Classifiers of posts as Hugging Face models: encoders, and a network on their tokens."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from mvcn.encoders.loading import build_encoder
 from mvcn.encoders.tokens import (
+    FrozenTextEncoder,
     FrozenTextLayers,
     freeze,
     frozen_image_tokens,
@@ -25,7 +26,12 @@ from mvcn.encoders.tokens import (
 )
 from mvcn.files import set_usual_permissions
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.ensemble import Ensemble, copies_sharing, drop_shared, join_tokens, split_tokens
+from mvcn.models.ensemble import (
+    copies_sharing,
+    drop_shared,
+    join_tokens,
+    split_tokens,
+)
 from mvcn.models.image_attributes import (
     NO_PIECE,
     ImageAttributes,
@@ -71,7 +77,8 @@ class MvcnForClassification(PreTrainedModel):
         super().__init__(config)
         about = system(config.network)
         self.reads = about.reads
-        self.image_encoder_is_frozen = about.shares_image(config)
+        self.image_encoder_is_frozen = about.freezes_image_encoder(config)
+        self.own_fields = about.own_fields(config)
         self.network = about.build(config)
         self.post_init()
         self.text_encoder = (
@@ -87,25 +94,6 @@ class MvcnForClassification(PreTrainedModel):
         self.register_state_dict_post_hook(drop_shared)
         replace_dropout(self)
         self._freeze()
-
-    @classmethod
-    def from_members(
-        cls, model: "MvcnForClassification", weights: Sequence[Mapping[str, Tensor]]
-    ) -> "MvcnForClassification":
-        """Return one model of several that were trained from the same encoders.
-
-        Args:
-            model: One of them, which gives its encoders, and whose weights are replaced.
-            weights: `trained_weights` of each.
-        """
-        config = deepcopy(model.config)
-        config.members = len(weights)
-        ensemble = cls(config, model.text_encoder, model.image_encoder)
-        ensemble.image_attributes = model.image_attributes
-        for number, one in enumerate(weights):
-            ensemble._set_member(number, one)
-        ensemble.eval()
-        return ensemble
 
     @classmethod
     def from_encoders(
@@ -231,19 +219,6 @@ class MvcnForClassification(PreTrainedModel):
         weights = self.state_dict()
         return {n: w for n, w in weights.items() if n in trained or n.startswith(homes)}
 
-    def _set_member(self, number: int, weights: Mapping[str, Tensor]) -> None:
-        """Set the `trained_weights` of one member."""
-        assert isinstance(self.network, Ensemble)
-        shares_image = self.image_encoder_is_frozen or self.image_encoder is None
-        homes: dict[str, nn.Module] = {
-            "network": self.network.members[number],
-            **({"text_encoder": self.text_encoders[number]} if self.text_encoders else {}),
-            **({} if shares_image else {"image_encoder": self.image_encoders[number]}),
-        }
-        for prefix, home in homes.items():
-            own = {n.partition(".")[2]: w for n, w in weights.items() if n.startswith(f"{prefix}.")}
-            home.load_state_dict(own, strict=False)
-
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes in the order of the logits."""
@@ -256,7 +231,7 @@ class MvcnForClassification(PreTrainedModel):
 
     @property
     def text_encoders(self) -> list[PreTrainedModel]:
-        """The text encoder of each member; none where the network reads no text."""
+        """The text encoders: one if it is frozen, else that of each member."""
         return [] if self.text_encoder is None else [self.text_encoder, *self.member_text_encoders]
 
     @property
@@ -266,14 +241,16 @@ class MvcnForClassification(PreTrainedModel):
         return [] if first is None else [first, *self.member_image_encoders]
 
     @property
-    def frozen_text_layers(self) -> FrozenTextLayers | None:
-        """The frozen lower layers of the text encoder, if there are any."""
+    def frozen_text_layers(self) -> FrozenTextEncoder | FrozenTextLayers | None:
+        """The frozen text encoder, or its frozen lower layers, if there are any."""
         return next(iter(self._frozen_text_layers), None)
 
     @cached_property
-    def _frozen_text_layers(self) -> list[FrozenTextLayers]:
-        count = self.config.frozen_text_layers
-        return [FrozenTextLayers(encoder, count) for encoder in self.text_encoders if count]
+    def _frozen_text_layers(self) -> Sequence[FrozenTextEncoder | FrozenTextLayers]:
+        count, lower = self.config.frozen_text_layers, self.config.lower_text_layers
+        if self.config.freeze_text_encoder:
+            return [FrozenTextEncoder(encoder, lower) for encoder in self.text_encoders]
+        return [FrozenTextLayers(encoder, count, lower) for encoder in self.text_encoders if count]
 
     def encode_images(
         self, pixel_values: Tensor | None = None, image_features: Tensor | None = None
@@ -311,6 +288,8 @@ class MvcnForClassification(PreTrainedModel):
                 freeze(part)
 
     def _frozen_text_parts(self, encoder: PreTrainedModel) -> list[nn.Module]:
+        if self.config.freeze_text_encoder:
+            return [encoder]
         count = self.config.frozen_text_layers
         has_embeddings = self.config.freeze_text_embeddings or count > 0
         embeddings = [text_embeddings(encoder)] if has_embeddings else []
@@ -319,11 +298,11 @@ class MvcnForClassification(PreTrainedModel):
     def _copy_encoders(self) -> None:
         """Give each member but the first its own text encoder, and an image encoder if trained."""
         more, text, image = self.config.members - 1, self.text_encoder, self.image_encoder
-        frozen = [] if text is None or not more else self._frozen_text_parts(text)
-        self.member_text_encoders = nn.ModuleList(copies_sharing(text, frozen, more))
-        self.member_image_encoders = nn.ModuleList(
-            [] if self.image_encoder_is_frozen else copies_sharing(image, [], more)
-        )
+        texts = text if "text" in self.own_fields and more else None
+        images = image if "image" in self.own_fields else None
+        frozen = [] if texts is None else self._frozen_text_parts(texts)
+        self.member_text_encoders = nn.ModuleList(copies_sharing(texts, frozen, more))
+        self.member_image_encoders = nn.ModuleList(copies_sharing(images, [], more))
 
     def _present_modalities(
         self, text_mask: Tensor | None, image_mask: Tensor | None, input_ids: Tensor
@@ -350,13 +329,13 @@ class MvcnForClassification(PreTrainedModel):
         """Set objects, their names, and attributes: given ones, else the likeliest objects."""
         if self.image_attributes is None:
             return tokens
-        shares_image = self.image_encoder_is_frozen
-        parts = split_tokens(tokens, self.config.members, shares_image=shares_image)
+        parts = split_tokens(tokens, self.config.members, self.own_fields)
+        encoders = [*self.text_encoders, *self.text_encoders[:1] * (len(parts) - 1)]
         read = [
             part._replace(**self._attributes(part, given, encoder.get_input_embeddings()))
-            for part, encoder in zip(parts, self.text_encoders, strict=True)
+            for part, encoder in zip(parts, encoders, strict=False)
         ]
-        return join_tokens(read, shares_image=shares_image)
+        return join_tokens(read, self.own_fields)
 
     def _attributes(
         self, tokens: Tokens, given: Tensor | None, embeddings: nn.Module
@@ -381,15 +360,16 @@ class MvcnForClassification(PreTrainedModel):
         """Return the tokens of texts, those of all members next to each other."""
         if self.text_encoder is None:
             return torch.zeros(*input_ids.shape, 0, device=input_ids.device)
-        lower = self.frozen_text_layers
-        if states is None and self.config.members > 1 and lower and lower.are_constant:
-            states = lower.states(input_ids, attention_mask)
-        if states is None or lower is None:
-            each = [text_tokens(one, input_ids, attention_mask) for one in self.text_encoders]
+        held = self.frozen_text_layers
+        is_shared = self.config.members > 1 or self.config.freeze_text_encoder
+        if states is None and held is not None and is_shared and held.are_constant:
+            states = held.states(input_ids, attention_mask)
+        if states is None or held is None:
+            below = self.config.lower_text_layers
+            each = [text_tokens(e, input_ids, attention_mask, below) for e in self.text_encoders]
         else:
-            each = [
-                one.tokens(states, input_ids, attention_mask) for one in self._frozen_text_layers
-            ]
+            upper = self._frozen_text_layers
+            each = [one.tokens(states, input_ids, attention_mask) for one in upper]
         return each[0] if len(each) == 1 else torch.cat(each, -1)
 
 

@@ -54,8 +54,8 @@ class MvcnConfig(PreTrainedConfig):
 
     @property
     def text_width(self) -> int:
-        """Width of the text encoder's tokens."""
-        return token_width(self.text_config)
+        """Width of a text token: the features of all layers that are read."""
+        return token_width(self.text_config) * (1 + int(self.lower_text_layers))
 
     @property
     def image_width(self) -> int:

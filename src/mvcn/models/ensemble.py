@@ -25,22 +25,23 @@ class Ensemble(Network):
 
     Args:
         members: Networks of one kind, M of them.
-        shares_image: Whether all read the same image tokens, or each has its own.
+        own_fields: Fields of `Tokens` in which each has its own range of the last axis; all
+            members read the same others.
 
     Source:
         Not in Wei et al., ACL 2023; ours. Averaging: Breiman, Machine Learning 1996 (bagging);
         Lakshminarayanan et al., NeurIPS 2017 (deep ensembles).
     """
 
-    def __init__(self, members: Sequence[Network], *, shares_image: bool) -> None:
+    def __init__(self, members: Sequence[Network], own_fields: Sequence[str]) -> None:
         super().__init__()
         self.feature_size = sum(member.feature_size for member in members)
         self.members = nn.ModuleList(members)
-        self.shares_image = shares_image
+        self.own_fields = own_fields
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts; `tokens` are those of all members, as `join_tokens` returns them."""
-        parts = split_tokens(tokens, len(self.members), shares_image=self.shares_image)
+        parts = split_tokens(tokens, len(self.members), self.own_fields)
         outputs: list[MvcnOutput] = [
             member(part, output_attentions)
             for member, part in zip(self.members, parts, strict=True)
@@ -76,36 +77,30 @@ def _stacked(outputs: Sequence[MvcnOutput], name: str) -> Float[Tensor, "member 
     return torch.stack([output[name] for output in outputs])
 
 
-def join_tokens(parts: Sequence[Tokens], *, shares_image: bool) -> Tokens:
+def join_tokens(parts: Sequence[Tokens], own_fields: Sequence[str]) -> Tokens:
     """Return the tokens of all members as one, each with its own range of the last axis.
 
     Args:
         parts: Tokens of the same posts for each member.
-        shares_image: Whether image tokens and objects are the same for all.
+        own_fields: Fields that are not the same for all.
     """
     if len(parts) == 1:
         return parts[0]
-    names = _own_fields(shares_image=shares_image)
     return parts[0]._replace(
-        **{name: torch.cat([getattr(part, name) for part in parts], -1) for name in names}
+        **{name: torch.cat([getattr(part, name) for part in parts], -1) for name in own_fields}
     )
 
 
-def split_tokens(tokens: Tokens, members: int, *, shares_image: bool) -> list[Tokens]:
+def split_tokens(tokens: Tokens, members: int, own_fields: Sequence[str]) -> list[Tokens]:
     """Return the tokens of each member; the inverse of `join_tokens`."""
-    if members == 1:
-        return [tokens]
-    names = _own_fields(shares_image=shares_image)
-    own = [torch.tensor_split(getattr(tokens, name), members, -1) for name in names]
+    own = {
+        name: torch.tensor_split(getattr(tokens, name), members, -1)
+        for name in (own_fields if members > 1 else ())
+    }
     return [
-        tokens._replace(**dict(zip(names, values, strict=True)))
-        for values in zip(*own, strict=True)
+        tokens._replace(**{name: values[number] for name, values in own.items()})
+        for number in range(members)
     ]
-
-
-def _own_fields(*, shares_image: bool) -> tuple[str, ...]:
-    own = ("text", "object_names", "attributes")
-    return own if shares_image else (*own, "image", "objects")
 
 
 def copies_sharing(

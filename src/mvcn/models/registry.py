@@ -44,9 +44,16 @@ class System:
         """Whether it reads the image, or at least what is found in it."""
         return set(self.reads) != {"text"}
 
-    def shares_image(self, config: MvcnConfig) -> bool:
-        """Return whether image tokens are the same for all members: the encoder is not trained."""
+    def freezes_image_encoder(self, config: MvcnConfig) -> bool:
+        """Return whether the image encoder is not trained."""
         return config.freeze_image_encoder or "image" not in self.reads
+
+    def own_fields(self, config: MvcnConfig) -> tuple[str, ...]:
+        """Return the fields of `Tokens` that differ between members: what trained encoders make."""
+        of_text = () if config.freeze_text_encoder else ("text", "object_names")
+        of_image = () if self.freezes_image_encoder(config) else ("image", "objects")
+        own = (*of_text, *of_image)
+        return (*own, "attributes") if own else ()
 
     @property
     def options(self) -> type[Settings]:
@@ -65,7 +72,7 @@ class System:
         if config.members == 1:
             return self._build_one(config)
         members = [self._build_one(config) for _ in range(config.members)]
-        return Ensemble(members, shares_image=self.shares_image(config))
+        return Ensemble(members, self.own_fields(config))
 
     def _build_one(self, config: MvcnConfig) -> Network:
         """Build a network; its required arguments are named like fields of the configuration."""

@@ -43,6 +43,11 @@ def check_compatibility(config: RunConfig) -> None:
                 f"Setting 'objective.{setting}' is above 0, but model '{name}' does not support "
                 f"it: start from the model's own recipe (--model {name}), or set it to 0."
             )
+    if config.model.lower_text_layers and {"objects", "attributes", "pairs"} & set(about.reads):
+        raise ConfigError(
+            f"Setting 'model.lower_text_layers' is above 0, but model '{name}' compares words with "
+            "the text encoder's embeddings, which are those of a single layer: set it to 0."
+        )
     if config.model.attribute_model is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
             f"Model '{name}' reads no image attributes: leave model.attribute_model out."

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mvcn.errors import DataError
 from mvcn.evaluation.baselines import LINEAR, MAJORITY, compare_with_baselines
 from mvcn.evaluation.learning_curve import LearningCurve
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.features import pooled_features
 from mvcn.training.linear import fit_cross_validated, predict_out_of_fold
-from mvcn.training.members import assign_folds
+from mvcn.training.members import cross_validation_folds
 
 MOST_POSTS, MOST_DEV_POSTS = 4_000, 1_000
 """Posts that linear models read, and how many of them are dev posts: a minute on two cores."""
@@ -103,7 +102,7 @@ def _on_dev(
     learned = train.select(_draw(len(train), MOST_POSTS - MOST_DEV_POSTS, seed).tolist())
     positions = _draw(len(dev), MOST_DEV_POSTS, seed)
     seen = _features(model, learned, dev.select(positions.tolist()))
-    labels, folds = learned.labels, _cross_validation_folds(learned, seed)
+    labels, folds = learned.labels, cross_validation_folds(learned, FOLDS, seed)
     count = len(model.class_names)
     found = {
         name: fit_cross_validated(one, labels, folds, count).probabilities(seen[name])
@@ -146,14 +145,6 @@ def _features(
     }
     has["both"] = all(has.values())
     return {name: getattr(pooled, name) for name in LINEAR if has[name]}
-
-
-def _cross_validation_folds(posts: EncodedPosts, seed: int) -> Int[np.ndarray, " posts"]:
-    """Return the fold of each post; all are in the first where they are too few or too alike."""
-    try:
-        return assign_folds(posts, FOLDS, seed)
-    except DataError:
-        return np.zeros(len(posts), np.int64)
 
 
 def _learning_curve(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mvcn.encoders.tokens import upper_text_tokens
+from mvcn.encoders.tokens import text_tokens
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.nn.pooling import masked_mean
@@ -71,7 +71,7 @@ def _pool_text(
     mask = batch["attention_mask"]
     if model.text_encoder is None:
         return torch.zeros(len(mask), 0)
-    tokens = upper_text_tokens(model.text_encoder, batch["input_ids"], mask, TEXT_LAYERS)
+    tokens = text_tokens(model.text_encoder, batch["input_ids"], mask, TEXT_LAYERS - 1)
     return masked_mean(tokens, mask.bool() & batch["text_mask"].unsqueeze(1))
 
 

@@ -93,11 +93,28 @@ def fit_cross_validated(
         folds: Fold number of each post.
         num_classes: As for `fit_linear`.
     """
-    chosen = INVERSE_PENALTY
-    if len(np.unique(folds)) >= MIN_FOLDS:
-        logits = _out_of_fold_logits(features, labels, folds, num_classes)
-        chosen = INVERSE_PENALTIES[_best(logits, labels)]
+    chosen = choose_penalty(features, labels, folds, num_classes)
     return fit_linear(features, labels, num_classes, [chosen])[0]
+
+
+def choose_penalty(
+    features: Float[np.ndarray, "posts dim"],
+    labels: Int[np.ndarray, " posts"],
+    folds: Int[np.ndarray, " posts"],
+    num_classes: int,
+) -> float:
+    """Return the value of C that is best out of fold; `INVERSE_PENALTY` if there is one fold.
+
+    Args:
+        features: As for `fit_linear`.
+        labels: As for `fit_linear`.
+        folds: Fold number of each post.
+        num_classes: As for `fit_linear`.
+    """
+    if len(np.unique(folds)) < MIN_FOLDS:
+        return INVERSE_PENALTY
+    logits = _out_of_fold_logits(features, labels, folds, num_classes)
+    return INVERSE_PENALTIES[_best(logits, labels)]
 
 
 def predict_out_of_fold(

@@ -97,6 +97,14 @@ def assign_folds(posts: EncodedPosts, members: int, seed: int) -> Int[np.ndarray
     return np.unique(folds, return_inverse=True)[1]  # large groups may leave a fold empty
 
 
+def cross_validation_folds(posts: EncodedPosts, folds: int, seed: int) -> Int[np.ndarray, " batch"]:
+    """Return what `assign_folds` does, or one fold where posts are too few or too alike."""
+    try:
+        return assign_folds(posts, folds, seed)
+    except DataError:
+        return np.zeros(len(posts), np.int64)
+
+
 def fit_members(
     config: RunConfig,
     folder: Path,

@@ -24,7 +24,7 @@ from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.text_counts import TextCounts
 from mvcn.inputs.texts import frozen_texts
-from mvcn.models import build_model, system
+from mvcn.models import build_model, join_members, system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training import run_folder
 from mvcn.training.arguments import (
@@ -188,7 +188,7 @@ def _train_members(
         resume=resume,
         callbacks=callbacks,
     )
-    ensemble = MvcnForClassification.from_members(model, [one.weights for one in found.members])
+    ensemble = join_members(model, [one.weights for one in found.members])
     held_out = {"out_of_fold": evaluate_held_out(found.logits, train, names, target)}
     if len(encoded["dev"]):
         logits = _logits(ensemble, encoded["dev"], config.training.eval_batch_size)

@@ -5,9 +5,11 @@ import torch
 import transformers
 
 from mvcn.encoders.tokens import (
+    FrozenTextEncoder,
     FrozenTextLayers,
     freeze,
     lowest_layers,
+    require_text_layers,
     text_embeddings,
     text_tokens,
 )
@@ -115,3 +117,24 @@ def test_layers_come_back_after_an_error():
 def test_more_layers_than_there_are_is_a_config_error():
     with pytest.raises(ConfigError, match="has 3 layers"):
         FrozenTextLayers(build("bert", 1), 4)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_lower_layers_stand_before_the_last(kind):
+    encoder = build(kind, 3).eval()
+    states = encoder(input_ids=IDS, attention_mask=MASK, output_hidden_states=True).hidden_states
+    found = text_tokens(encoder, IDS, MASK, lower_layers=2)
+    torch.testing.assert_close(found[..., :64], torch.cat(states[1:3], -1), rtol=0, atol=0)
+    torch.testing.assert_close(found[..., 64:], text_tokens(encoder, IDS, MASK), rtol=0, atol=0)
+    torch.testing.assert_close(
+        FrozenTextEncoder(encoder, 2).states(IDS, MASK), found, rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize(("frozen", "most"), [(0, 2), (1, 2), (2, 1), (3, 0)])
+def test_layers_that_there_are_not_are_refused(kind, frozen, most):
+    encoder = build(kind, 1)
+    require_text_layers(encoder, most, frozen)
+    with pytest.raises(ConfigError, match=f"has at most {most}"):
+        require_text_layers(encoder, most + 1, frozen)

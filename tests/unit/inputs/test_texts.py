@@ -13,19 +13,27 @@ from mvcn.models import build_model
 
 @pytest.fixture(scope="module")
 def build(tiny_settings):
-    """Return a function from the number of frozen layers to a model and its processor."""
+    """Return a function from what is frozen to a model and its processor."""
 
-    def build(frozen_text_layers):
+    def build(**frozen):
         torch.manual_seed(0)
-        config = ModelConfig(**tiny_settings, frozen_text_layers=frozen_text_layers)
+        config = ModelConfig(**tiny_settings, **frozen)
         return build_model(config, ("bad", "good")), build_processor(config)
 
     return build
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_a_batch_with_states_gives_the_same_scores(build, layers, generated_posts):
-    (model, processor), posts = build(layers), generated_posts[:6]
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        {"frozen_text_layers": 1},
+        {"frozen_text_layers": 2},
+        {"freeze_text_encoder": True},
+        {"freeze_text_encoder": True, "lower_text_layers": 1},
+    ],
+)
+def test_a_batch_with_states_gives_the_same_scores(build, frozen, generated_posts):
+    (model, processor), posts = build(**frozen), generated_posts[:6]
     encoder = PostEncoder(processor, ImagePixels(processor))
     encoded = encoder.encode(posts)
     rows = [encoded[index] for index in (4, 0, 2)]
@@ -44,7 +52,7 @@ def test_a_batch_with_states_gives_the_same_scores(build, layers, generated_post
 
 
 def test_each_text_is_run_once_with_others_of_like_length(build, monkeypatch):
-    model, processor = build(1)
+    model, processor = build(frozen_text_layers=1)
     batches, states = [], model.frozen_text_layers.states
     monkeypatch.setattr(texts, "TEXTS_AT_ONCE", 2)
     monkeypatch.setattr(
@@ -63,4 +71,4 @@ def test_none_are_held_without_frozen_layers_or_beyond_the_memory(
     build, layers, most_bytes, monkeypatch
 ):
     monkeypatch.setattr(texts, "MOST_BYTES", most_bytes)
-    assert frozen_texts(*build(layers), [[5, 6]]) is None
+    assert frozen_texts(*build(frozen_text_layers=layers), [[5, 6]]) is None

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from mvcn.config import ModelConfig
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import MODELS, MvcnForClassification, build_model
+from mvcn.models import MODELS, MvcnForClassification, build_model, join_members
 from mvcn.models.ensemble import disagreement, join_tokens, split_tokens
 from mvcn.models.network import probabilities
 
@@ -31,7 +31,7 @@ def build(tiny_settings, generated_posts):
         encoder = PostEncoder.for_prediction(config.network, build_processor(config))
         inputs = encoder.encode(generated_posts[:6], "blank").inputs(range(6))
         weights = [member.trained_weights() for member in members]
-        return members, MvcnForClassification.from_members(members[0], weights), inputs
+        return members, join_members(members[0], weights), inputs
 
     return build
 
@@ -59,6 +59,9 @@ def test_every_network_gives_the_mean_of_its_members(build, network):
         {"freeze_image_encoder": False, "frozen_text_layers": 1},
         {"freeze_image_encoder": False, "network": "concat3"},
         {"fusion": "equal"},
+        {"freeze_text_encoder": True, "lower_text_layers": 1},
+        {"freeze_text_encoder": True, "freeze_image_encoder": False, "network": "concat3"},
+        {"frozen_text_layers": 1},
     ],
 )
 def test_whatever_is_trained_belongs_to_each_member(build, settings):
@@ -93,15 +96,15 @@ def test_disagreement_is_the_deviation_of_the_predicted_class():
     torch.testing.assert_close(disagreement(rows), torch.tensor([0.2, 0.0]))
 
 
-@pytest.mark.parametrize("shares_image", [True, False])
-def test_tokens_of_members_are_joined_and_split_again(build, shares_image):
+@pytest.mark.parametrize(
+    "own", [("text", "object_names", "attributes"), ("image", "objects", "attributes"), ()]
+)
+def test_tokens_of_members_are_joined_and_split_again(build, own):
     members, _, inputs = build(network="concat3")
     parts = [member.encode(**inputs) for member in members]
-    if shares_image:
-        parts = [part._replace(image=parts[0].image, objects=parts[0].objects) for part in parts]
-    again = split_tokens(
-        join_tokens(parts, shares_image=shares_image), MEMBERS, shares_image=shares_image
-    )
+    shared = {name: value for name, value in parts[0]._asdict().items() if name not in own}
+    parts = [part._replace(**shared) for part in parts]
+    again = split_tokens(join_tokens(parts, own), MEMBERS, own)
     for part, one in zip(parts, again, strict=True):
         for expected, found in zip(part, one, strict=True):
             torch.testing.assert_close(found, expected)

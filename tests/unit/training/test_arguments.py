@@ -2,9 +2,10 @@
 
 import pytest
 
-from mvcn.config import TrainingConfig
+from mvcn.config import RunConfig, TrainingConfig
 from mvcn.errors import ConfigError
 from mvcn.training.arguments import (
+    check_compatibility,
     num_epochs,
     num_members,
     training_arguments,
@@ -65,3 +66,10 @@ def test_a_member_is_saved_now_and_then_and_selects_no_epoch(tmp_path):
     assert (short.save_strategy, short.eval_strategy) == ("no", "no")
     assert (long.save_strategy, long.save_steps, long.eval_strategy) == ("steps", 200, "no")
     assert not long.load_best_model_at_end
+
+
+@pytest.mark.parametrize("network", ["concat3", "mgnns", "hsan", "dr-net"])
+def test_words_are_compared_with_tokens_of_one_layer(network):
+    config = RunConfig.from_mapping({"model": {"network": network, "lower_text_layers": 1}})
+    with pytest.raises(ConfigError, match="compares words with the text encoder's embeddings"):
+        check_compatibility(config)
