@@ -1,0 +1,1 @@
+"""Tasks unlike MVSA, on which `mvcn train` is compared with plain linear models."""
