@@ -162,19 +162,44 @@ def _cell(found, model):
     return f"{100 * summary['accuracy']['mean']:.1f} / {100 * summary['f1_macro']['mean']:.1f}"
 
 
-@pytest.mark.parametrize("changed", [{"recipe": "default"}, {"overwrite": True}, {"posts": "x"}])
-def test_the_command_repeats_what_has_changed(changed, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("changed", "accuracies", "references"),
+    [
+        ({}, [0.1, 0.2], [0.5, 0.6]),
+        ({"recipe": "logreg"}, [0.3, 0.4], [0.5, 0.6]),
+        ({"overwrite": True}, [0.3, 0.4], [0.7, 0.8]),
+        ({"posts": "other"}, [0.3, 0.4], [0.7, 0.8]),
+    ],
+)
+def test_the_command_repeats_what_has_changed(
+    changed, accuracies, references, tmp_path, monkeypatch
+):
     monkeypatch.setitem(TASKS, "emoji", replace(TASKS["emoji"], train=6, fresh=3, draws=2))
-    accuracies = iter([0.1, 0.2, 0.3, 0.4])
-    monkeypatch.setattr(command, "_evaluate", lambda *_: {"mvcn train": _scores(next(accuracies))})
+    ours, linear = iter([0.1, 0.2, 0.3, 0.4]), iter([0.5, 0.6, 0.7, 0.8])
+    monkeypatch.setattr(command, "_evaluate", lambda *_: _scores(next(ours)))
+    monkeypatch.setattr(command, "evaluate_references", lambda _: {"words": _scores(next(linear))})
     output = tmp_path / "tasks.json"
     command.main("emoji", None, output)
-    if "posts" in changed:
+    if changed.pop("posts", None):
         output.write_text(re.sub(r'("posts": )"\w+"', r'\1"x"', output.read_text("utf-8")), "utf-8")
-        changed = {}
     command.main("emoji", output=output, **changed)
     found = json.loads(output.read_text("utf-8"))["tasks"]["emoji"]
-    assert [one["models"]["mvcn train"]["accuracy"] for one in found["draws"]] == [0.3, 0.4]
+    for model, expected in {"mvcn train": accuracies, "words": references}.items():
+        assert [one["models"][model]["accuracy"] for one in found["draws"]] == expected
+        assert found["summary"][model]["accuracy"]["mean"] == pytest.approx(sum(expected) / 2)
+
+
+def test_means_are_of_one_recipe_while_another_one_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "emoji", replace(TASKS["emoji"], train=6, fresh=3, draws=2))
+    output, ours = tmp_path / "tasks.json", iter([0.1, 0.2, 0.3])
+    monkeypatch.setattr(command, "_evaluate", lambda *_: _scores(next(ours)))
+    monkeypatch.setattr(command, "evaluate_references", lambda _: {"words": _scores(0.5)})
+    command.main("emoji", None, output)
+    with pytest.raises(StopIteration):  # as if it was interrupted
+        command.main("emoji", "logreg", output)
+    found = json.loads(output.read_text("utf-8"))["tasks"]["emoji"]
+    assert [one["recipe"] for one in found["draws"]] == ["logreg", None]
+    assert found["summary"]["mvcn train"]["accuracy"] == {"mean": 0.3, "deviation": 0.0, "n": 1}
 
 
 def _scores(accuracy):

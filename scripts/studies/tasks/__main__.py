@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -44,17 +44,15 @@ def main(
     """Train on each draw of each task, and score all models on fresh posts."""
     set_up_process()
     content = json.loads(output.read_text("utf-8")) if output.is_file() else {"tasks": {}}
+    settings = _settings(recipe)
     for name in _chosen(tasks):
-        known = {} if overwrite else _known(content["tasks"].get(name), recipe)
+        before = [] if overwrite else content["tasks"].get(name, {}).get("draws", [])
+        draws = {one["draw"]: one for one in before}
         for number in range(TASKS[name].draws):
-            draw = generate(name, number)
-            is_known = number in known and known[number]["posts"] == draw.digest
-            if not is_known:
-                models = _evaluate(draw, recipe)
-                about = {"draw": number, "posts": draw.digest, **_settings(recipe)}
-                known[number] = {**about, "models": models}
-            typer.echo(_progress(name, known[number], is_known=is_known))
-            content["tasks"][name] = _describe(TASKS[name], [known[n] for n in sorted(known)])
+            known = draws.get(number, {})
+            draws[number] = _evaluate_draw(name, {"draw": number, **settings}, known)
+            typer.echo(_progress(name, draws[number], is_known=draws[number] is known))
+            content["tasks"][name] = _describe(TASKS[name], draws, settings)
             content["environment"] = describe_environment()
             output.parent.mkdir(parents=True, exist_ok=True)
             write_json(output, content)
@@ -78,21 +76,35 @@ def _settings(recipe: str | None) -> dict[str, Any]:
     return {"recipe": recipe, "settings": digest.hexdigest()}
 
 
-def _known(found: Mapping[str, Any] | None, recipe: str | None) -> dict[int, dict[str, Any]]:
-    """Return the draws of a task that were trained with the same settings, by their number."""
-    draws = found["draws"] if found else []
-    return {one["draw"]: one for one in draws if one.items() >= _settings(recipe).items()}
+def _evaluate_draw(
+    name: str, about: Mapping[str, Any], known: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return the scores of all models on one draw of posts.
+
+    Args:
+        name: Of the task.
+        about: Number of the draw, recipe and its settings.
+        known: What is known of the draw, of these settings or others: linear models have none.
+    """
+    draw = generate(name, about["draw"])
+    about = {**about, "posts": draw.digest}
+    if known.items() >= about.items():
+        return known
+    models = {OURS: _evaluate(draw, about["recipe"])}
+    if known.get("posts") == draw.digest:
+        return {**about, "models": known["models"] | models}
+    return {**about, "models": models | evaluate_references(draw)}
 
 
-def _evaluate(draw: Draw, recipe: str | None) -> dict[str, dict[str, float]]:
-    """Return scores on the fresh posts, and seconds of training, of each model."""
+def _evaluate(draw: Draw, recipe: str | None) -> dict[str, float]:
+    """Return the scores of a trained model on the fresh posts, and the seconds of training."""
     with TemporaryDirectory() as folder:
         place = Path(folder)
         seconds = _train(write(draw.train, place / "train.csv"), place, recipe)
         predictions = Classifier.from_pretrained(place / "run").predict(draw.fresh)
     labels = [str(post.label) for post in draw.fresh]
-    ours = scores(labels, [str(prediction.label) for prediction in predictions])
-    return {OURS: {**ours, "seconds": seconds}, **evaluate_references(draw)}
+    found = scores(labels, [str(prediction.label) for prediction in predictions])
+    return {**found, "seconds": seconds}
 
 
 def _train(table: Path, place: Path, recipe: str | None) -> float:
@@ -121,14 +133,16 @@ def _progress(name: str, found: Mapping[str, Any], *, is_known: bool) -> str:
     return f"{name}, draw {found['draw'] + 1} of {TASKS[name].draws} ({how}): {accuracies}"
 
 
-def _describe(task: Task, draws: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what a task is, its draws, and mean and deviation over them."""
-    found = [draw["models"] for draw in draws]
+def _describe(
+    task: Task, draws: Mapping[int, Mapping[str, Any]], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a task is, its draws, and mean and deviation over those of the settings."""
+    found = [one["models"] for one in draws.values() if one.items() >= settings.items()]
     return {
         "about": task.about,
         "classes": len(task.classes),
         "posts": {"train": task.train, "fresh": task.fresh},
-        "draws": list(draws),
+        "draws": [draws[number] for number in sorted(draws)],
         "summary": {
             model: {name: spread([one[model][name] for one in found]) for name in MEASURED}
             for model in found[0]
