@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
 .PHONY: bench model-speed scale scaling bulk ray
-.PHONY: attention audit explanations missing reliability whitespace pictures
+.PHONY: attention audit explanations missing reliability tasks whitespace pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ missing: setup  ## Train on MVSA-Single in DATA=folder without some images and t
 
 reliability: setup  ## Load and faults of a service of RUN=run; writes results/reliability.json
 	$(BIN)/python -m scripts.studies.reliability $(RUN)
+
+tasks: setup  ## Compare mvcn train with linear models on other tasks; writes results/tasks.json
+	$(BIN)/python -m scripts.studies.tasks
 
 whitespace: setup  ## What whitespace says of HFM in DATA=folder; writes results/hfm-whitespace.json
 	$(BIN)/python -m scripts.studies.whitespace $(DATA)

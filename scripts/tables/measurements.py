@@ -14,6 +14,7 @@ from scripts.tables.markdown import (
     percent_of,
     table,
 )
+from scripts.tables.tasks import tasks_table
 
 MEGABYTE, GIGABYTE = 1e6, 1e9
 SCALE_ROWS = {
@@ -382,6 +383,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "scaling-devices": _scaling_devices,
     "scaling-posts": _scaling_posts,
     "scaling-steps": _scaling_steps,
+    "tasks": tasks_table,
 }
 FILES = {
     "agreement": "mvsa-single-faults",
