@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
-.PHONY: bench model-speed scale scaling bulk ray
+.PHONY: bench model-speed scale large scaling bulk ray
 .PHONY: attention audit explanations missing reliability whitespace pictures
 
 help:  ## Show this list
@@ -51,6 +51,9 @@ model-speed: setup  ## Size and speed of each model; writes results/model-speed.
 
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
 	$(BIN)/python -m scripts.speed.scale
+
+large: setup  ## Train on 10,000 and 100,000 generated posts; writes results/large.json
+	$(BIN)/python -m scripts.speed.large
 
 scaling: setup  ## How a training step grows; writes results/scaling.json
 	$(BIN)/python -m scripts.speed.scaling
