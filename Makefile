@@ -6,8 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
+<<<<<<< HEAD
 .PHONY: bench model-speed scale scaling bulk ray
 .PHONY: attention audit explanations missing reliability tasks whitespace pictures
+=======
+.PHONY: bench model-speed scale large scaling bulk ray
+.PHONY: attention audit explanations missing reliability whitespace pictures
+>>>>>>> large
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +56,9 @@ model-speed: setup  ## Size and speed of each model; writes results/model-speed.
 
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
 	$(BIN)/python -m scripts.speed.scale
+
+large: setup  ## Train on 10,000 and 100,000 generated posts; writes results/large.json
+	$(BIN)/python -m scripts.speed.large
 
 scaling: setup  ## How a training step grows; writes results/scaling.json
 	$(BIN)/python -m scripts.speed.scaling

@@ -1,10 +1,11 @@
 """Tables of the files of results: what each file holds, as rows of text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mvcn.evaluation.metrics import METRIC_TITLES
 from scripts import results
+from scripts.tables import speed
 from scripts.tables.markdown import (
     PERCENT,
     TWO_METRICS,
@@ -16,12 +17,6 @@ from scripts.tables.markdown import (
 )
 from scripts.tables.tasks import tasks_table
 
-MEGABYTE, GIGABYTE = 1e6, 1e9
-SCALE_ROWS = {
-    "prepare": "`mvcn prepare` of a CSV with image files",
-    "audit": "`mvcn audit` of what it wrote",
-    "audit_of_files": "`mvcn audit` of the CSV itself",
-}
 MISSING_COLUMNS = {
     "masked": "masked",
     "masked-and-dropout": "masked, modality dropout",
@@ -41,15 +36,6 @@ ATTENTION_ROWS = (
 def measured(name: str) -> str:
     """Return a table of `TABLES`, of results/NAME.json or of the file that `FILES` has for it."""
     return TABLES[name](results.read(FILES.get(name, name)))
-
-
-def _bench(content: Sequence[Mapping[str, Any]]) -> str:
-    """Speed compared with plain code."""
-    rows = [
-        [one["name"], f"{one['ours']:.1f}", f"{one['reference']:.1f}", one["unit"], one["reads"]]
-        for one in content
-    ]
-    return table(["benchmark", "ours", "reference", "unit", "ours is"], rows)
 
 
 def _attention(content: Mapping[str, Any]) -> str:
@@ -235,43 +221,6 @@ def _feature_ideas(content: Mapping[str, Any]) -> str:
     return table(["idea", *(f"{METRIC_TITLES[metric]}, %" for metric in TWO_METRICS)], rows)
 
 
-def _scale(content: Mapping[str, Any]) -> str:
-    """Time and memory of the commands that read a complete dataset."""
-    rows = [
-        [
-            words,
-            f"{content[name]['seconds']:.0f}",
-            f"{content[name]['posts_per_second']:.0f}",
-            f"{content[name]['peak_memory_mb'] / 1000:.2f}",
-        ]
-        for name, words in SCALE_ROWS.items()
-    ]
-    header = [f"{content['posts']:,} generated posts", "seconds", "posts/s", "GB of memory"]
-    return table(header, rows, "Memory is the largest process's peak, on two cores.")
-
-
-def _bulk(content: Mapping[str, Any]) -> str:
-    """How fast each way to run a bulk job is."""
-    rows = [
-        [
-            way,
-            backend,
-            f"{one['posts_per_second']:.1f}",
-            f"{one['processor_ms_per_post']:.1f}",
-            f"{one['worker_memory_mb']:,}",
-            f"{one['core_hours_per_billion']:,}",
-        ]
-        for backend, ways in content["ways"].items()
-        for way, one in ways.items()
-    ]
-    header = ("workers", "backend", "posts/s", "processor ms a post", "MB a worker")
-    note = (
-        f"{content['posts']:,} generated posts with images a way, on {content['cores']} cores with "
-        f"a load of {content['load']:.0f} from others. The last column is computed."
-    )
-    return table((*header, "core-hours a billion"), rows, note)
-
-
 def _bulk_faults(content: Mapping[str, Any]) -> str:
     """What is in the output after each fault."""
     numbers = ("shards_before", "scored_again", "rows_out", "rows_twice")
@@ -315,59 +264,11 @@ def _reliability(content: Mapping[str, Any]) -> str:
     return table(header, rows, note)
 
 
-def _scaling_steps(content: Mapping[str, Any]) -> str:
-    """Time and memory of the constraint in a step."""
-    rows = [
-        [
-            *(f"{step[size]:,}" for size in ("queue", "classes", "dim")),
-            f"{step['microseconds']:,.0f}" if "microseconds" in step else "computed alone",
-            _megabytes(step["queue_bytes"]),
-            _megabytes(step["distances_bytes"]),
-        ]
-        for step in content["steps"]
-    ]
-    header = ("queue N", "classes K", "width d", "microseconds", "MB of queue", "MB in passing")
-    return table(header, rows)
-
-
-def _scaling_devices(content: Mapping[str, Any]) -> str:
-    """What each device receives in a step."""
-    rows = [
-        [
-            f"{one['devices']:,}",
-            f"{one['devices'] * content['batch']:,}",
-            _megabytes(one["queue"]),
-            _megabytes(one["gradients"]),
-        ]
-        for one in content["devices"]
-    ]
-    return table(("devices", "posts a step", "MB for the queue", "MB for the gradients"), rows)
-
-
-def _scaling_posts(content: Mapping[str, Any]) -> str:
-    """What grows with the posts of a training."""
-    rows = [
-        [
-            f"{one['posts']:,}",
-            f"{one['order_seconds']:.2f}",
-            f"{one['posts'] * content['image_feature_bytes'] / GIGABYTE:,.1f}",
-        ]
-        for one in content["posts"]
-    ]
-    header = ("training posts", "seconds to order an epoch", "GB of image features on disk")
-    return table(header, rows)
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / MEGABYTE:,.3g}" if count < MEGABYTE else f"{count / MEGABYTE:,.1f}"
-
-
 TABLES: dict[str, Callable[[Any], str]] = {
+    **speed.TABLES,
     "agreement": _agreement,
     "attention-generated-posts": _attention,
     "attention-real-posts": _attention_on_real_posts,
-    "bench": _bench,
-    "bulk": _bulk,
     "bulk-faults": _bulk_faults,
     "clusters": _clusters,
     "constraints": _constraints,
@@ -379,10 +280,6 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "mvsa-single-faults": _faults,
     "pointing": _pointing,
     "reliability": _reliability,
-    "scale": _scale,
-    "scaling-devices": _scaling_devices,
-    "scaling-posts": _scaling_posts,
-    "scaling-steps": _scaling_steps,
     "tasks": tasks_table,
 }
 FILES = {
@@ -390,6 +287,6 @@ FILES = {
     "clusters": "explanations",
     "faithfulness": "explanations",
     "pointing": "attention-generated-posts",
-    **dict.fromkeys(("scaling-devices", "scaling-posts", "scaling-steps"), "scaling"),
+    **speed.FILES,
 }
 """Name of a table -> the file of results that it is of, where that has another name."""

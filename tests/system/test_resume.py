@@ -31,10 +31,11 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mvcn.config import read_recipe
+from mvcn.training import callbacks
 from mvcn.training.run import train
 from mvcn.training.trainer import MvcnTrainer
 
-recipe, *moments = sys.argv[1:]
+recipe, callbacks.STEPS_BETWEEN_CHECKPOINTS, *moments = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
 save, step = MvcnTrainer._save_checkpoint, MvcnTrainer.training_step
 
 def die():
@@ -71,6 +72,8 @@ COMPLETE_EPOCHS = {
 """When a run is killed -> how many of its epochs are complete on disk."""
 
 STEPS_PER_EPOCH = 4  # 32 posts in batches of 8
+FEW_STEPS, MANY_STEPS = 2, 1_000
+"""Between two checkpoints within an epoch: some in each epoch, and none."""
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +105,15 @@ def uninterrupted(config, tmp_path_factory):
 def interrupted(config, tmp_path_factory):
     """Folder of runs that were killed at the moments that are their names."""
     folder = tmp_path_factory.mktemp("killed")
-    (folder / "recipe.yaml").write_text(config.to_yaml())
-    command = [sys.executable, "-c", KILLED, str(folder / "recipe.yaml"), *COMPLETE_EPOCHS]
-    subprocess.run(command, check=True)
+    kill(config, folder, MANY_STEPS, *COMPLETE_EPOCHS)
     return folder
+
+
+def kill(config, folder, steps, *moments):
+    """Kill a run at each moment, with so many steps between checkpoints within an epoch."""
+    (folder / "recipe.yaml").write_text(config.to_yaml())
+    command = [sys.executable, "-c", KILLED, str(folder / "recipe.yaml"), str(steps), *moments]
+    subprocess.run(command, check=True)
 
 
 def assert_same_tensors(one, other):
@@ -149,6 +157,14 @@ def test_resumed_is_uninterrupted(config, uninterrupted, interrupted, moment):
     moved = shutil.move(killed, killed.with_name(f"moved {killed.name}"))
     report, state = train_watched(config, moved, resume=True)
     assert_same_run(moved, report, state, uninterrupted)
+
+
+def test_a_long_epoch_is_resumed_in_the_middle(config, uninterrupted, tmp_path):
+    kill(config, tmp_path, FEW_STEPS, "in the middle 1")
+    killed = tmp_path / "in the middle 1"
+    assert last_checkpoint(killed).name == f"checkpoint-{STEPS_PER_EPOCH + FEW_STEPS}"
+    report, state = train_watched(config, killed, resume=True)
+    assert_same_run(killed, report, state, uninterrupted)
 
 
 def test_early_stopping_comes_at_the_epoch_of_the_last_kill(uninterrupted):

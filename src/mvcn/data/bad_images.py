@@ -1,14 +1,16 @@
 """The policy for bad images, and which posts are usable under it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from tqdm import tqdm
+
 from mvcn.data.formats.rows import why_no_file
 from mvcn.data.image_references import UnreadableImage
-from mvcn.data.images import describe_image, prefetch
+from mvcn.data.images import SECONDS_UNSEEN, describe_image, prefetch
 from mvcn.data.text import has_text
 from mvcn.errors import BadImageError, ConfigError, DataError, count_of, reason_of
 from mvcn.types import BadImagePolicy, Corpus, ImageReference, Post
@@ -72,12 +74,17 @@ def usable_posts(
     """
     if bad and policy == "error":
         raise bad_image_error(by_id(posts, bad))
-    kept = {i: post for i, post in enumerate(posts) if policy != "drop" or i not in bad}
-    kept |= {i: replace(kept[i], image=None) for i in bad if i in kept}
-    missing = {i: why for i, post in kept.items() if (why := missing_input(post, reads))}
-    usable = {i: post for i, post in kept.items() if i not in missing}
-    left_out = {i: bad.get(i, why) for i, why in missing.items()}
-    return UsablePosts(list(usable.values()), list(usable), bad, left_out)
+    shown = [replace(post, image=None) if i in bad else post for i, post in enumerate(posts)]
+    dropped: Collection[int] = bad if policy == "drop" else ()
+    left_out = {
+        i: bad.get(i, why)
+        for i, post in enumerate(shown)
+        if i not in dropped and (why := missing_input(post, reads))
+    }
+    if not dropped and not left_out:
+        return UsablePosts(shown, range(len(shown)), bad, left_out)
+    positions = [i for i in range(len(shown)) if i not in dropped and i not in left_out]
+    return UsablePosts([shown[i] for i in positions], positions, bad, left_out)
 
 
 def by_id(posts: Sequence[Post], reasons: Mapping[int, str]) -> dict[str, str]:
@@ -127,8 +134,13 @@ def bad_image_error(bad: Mapping[str, str], remedies: str = "") -> BadImageError
 
 def missing_images(posts: Sequence[Post]) -> dict[str, str]:
     """Return post id -> why its image is missing; no file is opened."""
-    reasons = {post.id: _why_missing(post.image) for post in posts if post.image is not None}
-    return {post_id: reason for post_id, reason in reasons.items() if reason is not None}
+    is_quick = len(posts) <= READ_AT_ONCE
+    named = tqdm(posts, "Image paths", unit="post", delay=SECONDS_UNSEEN, disable=is_quick)
+    return {
+        post.id: reason
+        for post in named
+        if post.image is not None and (reason := _why_missing(post.image)) is not None
+    }
 
 
 def _why_missing(image: ImageReference) -> str | None:

@@ -40,6 +40,8 @@ MIN_DECODED_ROWS = 0.95
 """Minimum share of rows that must be decoded for a truncated JPEG to be used."""
 MAX_8_BIT, MAX_16_BIT = 0xFF, 0xFFFF
 NAMED_IN_WARNING = 3
+SECONDS_UNSEEN = 2
+"""Seconds after which the progress of work is shown that mostly takes less."""
 GREY_SIZE_PX = 32
 """Side of the grey image from which hash and contrast are computed."""
 DECODED_SIZE_PX = 4 * GREY_SIZE_PX

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mvcn.data.formats.columns import ANNOTATIONS, find_columns, log_columns
 from mvcn.data.formats.csv import csv_header, csv_writer, open_csv
 from mvcn.data.formats.excel import excel_writer, open_excel, require_openpyxl
@@ -21,6 +23,7 @@ from mvcn.data.formats.posts import post_of_row, without_surrogates
 from mvcn.data.formats.rows import Row, Table, TableOptions, WriteRow, repeated_name
 from mvcn.data.image_files import ImageFolder
 from mvcn.data.image_references import ImagePlace
+from mvcn.data.images import SECONDS_UNSEEN
 from mvcn.data.split_names import keep_splits
 from mvcn.errors import ConfigError, DataError, MvcnError, count_of
 from mvcn.files import is_special
@@ -222,8 +225,11 @@ def corpus_of_table(
         if theirs in table.repeated:
             raise DataError(f"{where} has the column {theirs!r} twice: rename one of them.")
     log_columns(names, table.columns, where, table.layout)
-    rows = table.rows(names)
-    corpus = corpus_of_rows(rows, where, folder, names, normalize=options.normalize_labels)
+    corpus = corpus_of_rows(
+        *(table.rows(names), where, folder, names),
+        normalize=options.normalize_labels,
+        num_rows=table.num_rows,
+    )
     return keep_splits(corpus, splits, where)
 
 
@@ -234,6 +240,7 @@ def corpus_of_rows(
     names: Mapping[str, str],
     *,
     normalize: bool = False,
+    num_rows: int | None = None,
 ) -> Corpus:
     """Convert rows to posts.
 
@@ -243,13 +250,14 @@ def corpus_of_rows(
         folder: Folder that image paths are relative to.
         names: Our name of each column -> its name in the rows; "" for a missing one.
         normalize: Whether labels that differ only in case or whitespace are one class.
+        num_rows: Number of rows, if it is known, for the progress that is shown.
 
     Raises:
         DataError: Rows are invalid; names the first of them and counts all.
     """
     read = _ReadPosts(where)
     found = {ours: theirs for ours, theirs in names.items() if theirs}
-    for row in rows:
+    for row in tqdm(rows, "Posts", num_rows, unit="post", delay=SECONDS_UNSEEN):
         try:
             complete, replaced = without_surrogates(row, found)
             post = post_of_row(complete, found, folder, normalize=normalize)

@@ -21,7 +21,8 @@ from transformers import (
 from mvcn.data.images import image_digest, open_image
 from mvcn.encoders.loading import load_image_processor, load_part, load_pretrained
 from mvcn.files import set_usual_permissions, write_json
-from mvcn.inputs.images import default_cache_root, encoder_fingerprint, warn_of_cache
+from mvcn.inputs.feature_cache import default_cache_root, warn_of_cache
+from mvcn.inputs.images import encoder_fingerprint
 from mvcn.types import Post
 
 SAVED_FOLDER = "describer"

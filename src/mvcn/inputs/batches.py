@@ -19,6 +19,7 @@ from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.text_counts import TextCounts
 from mvcn.inputs.texts import FrozenTexts
+from mvcn.inputs.token_ids import TokenIds
 from mvcn.losses.objective import split_targets
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.image_attributes import pad_pieces, word_pieces
@@ -181,53 +182,55 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         """Post id -> what is wrong with its image."""
         self.left_out = by_id(given, usable.left_out)
         """Post id -> why there is nothing to read in it."""
-        texts = [post.text for post in posts]
-        self.token_ids = encoder.processor.tokenize(texts)
-        self.lengths = [len(ids) for ids in self.token_ids]
-        reads_text = "text" in encoder.reads
-        self.text_counts = (
-            encoder.processor.count(texts, self.token_ids)
-            if reads_text
-            else [TextCounts()] * len(posts)
-        )
+        self.token_ids = TokenIds()
+        self.text_counts: list[TextCounts] = []
         """How much of each text is read."""
-        self.rows = self._rows(encoder.processor.tokenizer)
-        for name, field in LABEL_FIELDS.items():
-            numbers = [NO_LABEL] * len(posts)
-            if class_names is not None:
-                numbers = label_ids(posts, class_names, field)
-            for row, number in zip(self.rows, numbers, strict=True):
-                row[name] = number
+        self._read_texts(encoder.processor, counted="text" in encoder.reads)
+        self.lengths = self.token_ids.lengths
+        self._pieces = self._attribute_pieces(encoder.processor.tokenizer)
+        self._labels = {
+            name: np.full(len(posts), NO_LABEL)
+            if class_names is None
+            else np.array(label_ids(posts, class_names, field), np.int64)
+            for name, field in LABEL_FIELDS.items()
+        }
+        self._teacher: dict[str, np.ndarray] = {}
 
-    def _rows(self, tokenizer: Any) -> list[dict[str, Any]]:
+    def _read_texts(self, processor: MvcnProcessor, counted: bool) -> None:
+        """Set word pieces and counts; equal counts of many posts are one object."""
+        known: dict[TextCounts, TextCounts] = {}
+        for texts, token_ids in processor.tokenize_some([post.text for post in self.posts]):
+            self.token_ids.extend(token_ids)
+            counts = (
+                processor.count(texts, token_ids) if counted else [TextCounts()] * len(token_ids)
+            )
+            self.text_counts += [known.setdefault(one, one) for one in counts]
+
+    def _attribute_pieces(self, tokenizer: Any) -> dict[str, list[int]]:
         words = list({word for post in self.posts for word in post.attributes})
-        pieces = dict(zip(words, word_pieces(tokenizer, words), strict=True))
-        return [
-            {
-                "input_ids": ids,
-                "has_text": has_text(post.text),
-                "image": post.image,
-                "attributes": [pieces[word] for word in post.attributes],
-            }
-            for post, ids in zip(self.posts, self.token_ids, strict=True)
-        ]
+        return dict(zip(words, word_pieces(tokenizer, words), strict=True))
 
     def inputs(self, positions: Sequence[int]) -> dict[str, Tensor]:
         """Return a batch of some posts without targets: the model's inputs."""
-        inputs, _ = split_targets(self.collate([self.rows[position] for position in positions]))
+        inputs, _ = split_targets(self.collate([self[position] for position in positions]))
         return inputs
 
     def select(self, positions: Sequence[int]) -> "EncodedPosts":
-        """Return some of the posts, which share their rows with these."""
+        """Return some of the posts."""
         chosen = copy(self)
-        for name in ("posts", "positions", "token_ids", "lengths", "text_counts", "rows"):
+        for name in ("posts", "positions", "text_counts"):
             values = getattr(self, name)
             setattr(chosen, name, [values[position] for position in positions])
+        chosen.token_ids = TokenIds(self.token_ids[position] for position in positions)
+        chosen.lengths = self.lengths[positions]
+        for name in ("_labels", "_teacher"):
+            arrays = getattr(self, name).items()
+            setattr(chosen, name, {key: values[positions] for key, values in arrays})
         return chosen
 
     def batches(self, size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Yield the positions and inputs of up to `size` posts with texts of similar length."""
-        order = sorted(range(len(self)), key=self.lengths.__getitem__)
+        order = self.lengths.argsort(kind="stable").tolist()
         for start in range(0, len(order), size):
             positions = order[start : start + size]
             yield positions, self.inputs(positions)
@@ -235,18 +238,16 @@ class EncodedPosts(Dataset[dict[str, Any]]):
     @property
     def labels(self) -> Int[np.ndarray, " batch"]:
         """The label of each post, -1 where it has none."""
-        return np.array([row["labels"] for row in self.rows], dtype=np.int64)
+        return self._labels["labels"]
 
     @property
     def modalities(self) -> list[str]:
         """What each post has, by the names of `MODALITIES`."""
-        return [MODALITIES[bool(row["has_text"]), row["image"] is not None] for row in self.rows]
+        return [MODALITIES[has_text(post.text), post.image is not None] for post in self.posts]
 
     def pairs(self, num_classes: int) -> Int[np.ndarray, " batch"]:
         """Return ``text label * classes + image label`` of each post, -1 where one is absent."""
-        text, image = (
-            np.array([row[name] for row in self.rows]) for name in ("text_labels", "image_labels")
-        )
+        text, image = self._labels["text_labels"], self._labels["image_labels"]
         return np.where((text < 0) | (image < 0), NO_LABEL, text * num_classes + image)
 
     def add_teacher_targets(
@@ -255,24 +256,31 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         pairs: Float[np.ndarray, "batch classes classes"] | None = None,
     ) -> None:
         """Add a teacher's probabilities of each post's label, and of its text and image label."""
-        for i, row in enumerate(self.rows):
-            row["teacher"] = probabilities[i]
-            if pairs is not None:
-                row["teacher_pairs"] = pairs[i]
+        self._teacher["teacher"] = probabilities
+        if pairs is not None:
+            self._teacher["teacher_pairs"] = pairs
 
     def merge_table(self, num_classes: int) -> Float[Tensor, "classes classes classes"]:
         """Return how these posts' labels follow from their text and image labels."""
         text, image, post = (
-            torch.tensor([row[name] for row in self.rows])
+            torch.from_numpy(self._labels[name])
             for name in ("text_labels", "image_labels", "labels")
         )
         return estimate_merge_table(text, image, post, num_classes)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.posts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.rows[index]
+        post = self.posts[index]
+        return {
+            "input_ids": self.token_ids[index],
+            "has_text": has_text(post.text),
+            "image": post.image,
+            "attributes": [self._pieces[word] for word in post.attributes],
+            **{name: numbers[index] for name, numbers in self._labels.items()},
+            **{name: targets[index] for name, targets in self._teacher.items()},
+        }
 
 
 class LengthBuckets(Sampler[int]):
@@ -293,7 +301,7 @@ class LengthBuckets(Sampler[int]):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | Int[np.ndarray, " batch"],
         batch_size: int,
         seed: int,
         labels: Int[np.ndarray, " batch"] | None = None,
@@ -324,7 +332,7 @@ class LengthBuckets(Sampler[int]):
         short = [batch for batch in batches if len(batch) < self.batch_size]
         full = [batch for batch in batches if len(batch) == self.batch_size]
         shuffled = [full[index] for index in random.permutation(len(full))]
-        return iter(np.concatenate(shuffled + short).tolist())
+        return map(int, np.concatenate(shuffled + short))
 
 
 def _attribute_ids(

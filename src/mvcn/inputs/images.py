@@ -1,22 +1,12 @@
-"""What a model reads of images: pixels, or features of a frozen encoder from a cache on disk.
-
-A cache folder belongs to one encoder and one preprocessing. It holds pairs of files, which are
-memory-mapped: an array of features, and the content digests of their images. Each file is renamed
-into place when complete, so a killed process leaves no partial one, several processes can write at
-once without locks, and an image that is cached twice only costs disk space.
-"""
+"""What a model reads of images: pixels, or features of a frozen encoder from a cache on disk."""
 
 import hashlib
 import logging
-import os
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,24 +14,21 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from mvcn.data.images import (
+    SECONDS_UNSEEN,
     Warn,
     image_digest,
     prefetch,
     warn_of_truncated_images,
 )
 from mvcn.encoders.tokens import frozen_image_tokens, token_width
-from mvcn.errors import BadImageError, count_of, reason_of
+from mvcn.errors import BadImageError
+from mvcn.inputs.feature_cache import FeatureCache, default_cache_root
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
 from mvcn.types import ImageReference, Post
 
 LOG = logging.getLogger(__name__)
-CACHE_VARIABLE = "MVCN_CACHE"
-IN_MEMORY = (
-    "its content is held in memory and recomputed next time; set "
-    f"{CACHE_VARIABLE} to a folder that can be written"
-)
 CACHE_FORMAT = b"1"
 CACHE_FILE_IMAGES = 128
 
@@ -113,59 +100,75 @@ class ImageFeatures:
         fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)
         folder = None if root is None else root / "image-features" / fingerprint
         self._cache = FeatureCache(folder)
-        self._digests: dict[ImageReference, str] = {}
+        self._places: dict[ImageReference, int] = {}
 
-    def encode(self, posts: Iterable[Post]) -> dict[int, str]:
+    def encode(self, posts: Sequence[Post]) -> dict[int, str]:
         """Make all features available; return position of a post -> what is wrong with its image.
 
         Interrupted work resumes after the last complete cache file.
         """
-        owners: dict[str, list[int]] = {}
+        digests, bad = self._digests_of(posts)
         files: dict[str, ImageReference] = {}
-        bad = {}
-        for position, post in enumerate(posts):
-            if post.image is not None:
-                try:
-                    digest = self._digest(post.image)
-                except BadImageError as error:
-                    bad[position] = str(error)
-                else:
-                    owners.setdefault(digest, []).append(position)
-                    files.setdefault(digest, post.image)
-        missing = self._cache.missing(files)
-        unreadable = self._extract(missing, [files[digest] for digest in missing])
-        return bad | {i: why for digest, why in unreadable for i in owners[digest]}
+        for image, digest in digests.items():
+            if digest not in self._cache:
+                files.setdefault(digest, image)
+        unreadable = self._extract(files)
+        places = (
+            (image, self._cache.place(digest))
+            for image, digest in digests.items()
+            if digest not in unreadable
+        )
+        self._places.update(places)
+        why = {image: unreadable[one] for image, one in digests.items() if one in unreadable}
+        return bad | {
+            i: why[post.image]
+            for i, post in enumerate(posts)
+            if post.image is not None and post.image in why
+        }
 
     def __getitem__(self, image: ImageReference) -> Float[Tensor, "patch dim"]:
         """Return the token features of an image that was encoded."""
-        return torch.tensor(self._cache[self._digests[image]]).float()
+        return torch.tensor(self._cache.at(self._places[image])).float()
 
     def blank(self) -> Float[Tensor, "1 dim"]:
         """Return one token of zeros."""
         return torch.zeros(1, token_width(self._encoder.config))
 
-    def _digest(self, image: ImageReference) -> str:
-        if image not in self._digests:
-            self._digests[image] = image_digest(image)
-        return self._digests[image]
+    def _digests_of(
+        self, posts: Sequence[Post]
+    ) -> tuple[dict[ImageReference, str], dict[int, str]]:
+        """Return the digests of new images, and what is wrong with those of some positions."""
+        digests: dict[ImageReference, str] = {}
+        bad = {}
+        named = tqdm(posts, desc="Image files", unit="post", delay=SECONDS_UNSEEN)
+        for position, image in enumerate(post.image for post in named):
+            if image is None or image in self._places or image in digests:
+                continue
+            try:
+                digests[image] = image_digest(image)
+            except BadImageError as error:
+                bad[position] = str(error)
+        return digests, bad
 
-    def _extract(
-        self, digests: Sequence[str], images: Sequence[ImageReference]
-    ) -> list[tuple[str, str]]:
-        """Fill the cache file by file; return digests of unreadable images with the reasons."""
-        unreadable: list[tuple[str, str]] = []
+    def _extract(self, files: Mapping[str, ImageReference]) -> dict[str, str]:
+        """Fill the cache file by file; return digest of an unreadable image -> the reason.
+
+        Args:
+            files: Digest -> an image that has it.
+        """
+        unreadable: dict[str, str] = {}
         remarks: list[str] = []
         pixels = prefetch(
             lambda image: _pixels_or_reason(image, self._processor, remarks.append),
-            images,
+            files.values(),
             ahead=CACHE_FILE_IMAGES,
         )
-        results = zip(digests, pixels, strict=True)
+        results = zip(files, pixels, strict=True)
         with tqdm(
-            total=len(digests), desc="Image features", unit="image", disable=not digests
+            total=len(files), desc="Image features", unit="image", disable=not files
         ) as progress:
             while chunk := list(islice(results, CACHE_FILE_IMAGES)):
-                unreadable += [(digest, why) for digest, why in chunk if isinstance(why, str)]
+                unreadable |= {digest: why for digest, why in chunk if isinstance(why, str)}
                 self._add([(digest, found) for digest, found in chunk if isinstance(found, Tensor)])
                 progress.update(len(chunk))
         warn_of_truncated_images(remarks)
@@ -176,84 +179,6 @@ class ImageFeatures:
             pixels = torch.stack([image for _, image in found])
             features = frozen_image_tokens(self._encoder, pixels).half().numpy()
             self._cache.add([digest for digest, _ in found], features)
-
-
-class FeatureCache:
-    """Token features of images, by the digest of the content of the image file.
-
-    Args:
-        folder: Folder of the cache files. If it is None or not writable, features are held in
-            memory; a warning is logged for the latter.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
-        self._is_writable = folder is not None
-        self._rows: dict[str, tuple[np.ndarray, int]] = {}
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                kept = sorted(folder.glob("*.txt"))
-            except OSError as error:
-                self._hold_in_memory(folder, error)
-            else:
-                self._open_all(folder, kept)
-
-    def __contains__(self, digest: str) -> bool:
-        return digest in self._rows
-
-    def __getitem__(self, digest: str) -> Float[np.ndarray, "patch dim"]:
-        """Return a read-only view of one image's features; they are loaded on access."""
-        array, row = self._rows[digest]
-        features: np.ndarray = array[row]
-        return features
-
-    def missing(self, digests: Iterable[str]) -> list[str]:
-        """Return the distinct digests without features, in order."""
-        return [digest for digest in dict.fromkeys(digests) if digest not in self]
-
-    def add(self, digests: Sequence[str], features: Float[np.ndarray, "batch patch dim"]) -> None:
-        """Write a cache file; it counts once its digests are written, which is last."""
-        if self.folder is not None and self._is_writable:
-            try:
-                self._open(_write_cache_file(self.folder, digests, features))
-            except OSError as error:
-                self._hold_in_memory(self.folder, error)
-            else:
-                return
-        self._rows.update((digest, (features, row)) for row, digest in enumerate(digests))
-
-    def _hold_in_memory(self, folder: Path, error: OSError) -> None:
-        self._is_writable = False
-        warn_of_cache(folder, error)
-
-    def _open_all(self, folder: Path, kept: Sequence[Path]) -> None:
-        forbidden = 0
-        for names in kept:
-            try:
-                self._open(names)
-            except PermissionError:
-                forbidden += 1
-        if forbidden:
-            LOG.warning(
-                "%s of the cache %s cannot be read (permission denied), so features are "
-                "recomputed: set %s to a folder of your own.",
-                count_of(forbidden, "file"),
-                folder,
-                CACHE_VARIABLE,
-            )
-
-    def _open(self, names: Path) -> None:
-        """Map a cache file; an incomplete one counts as missing and is recomputed."""
-        digests = names.read_text("ascii", errors="replace").split()
-        try:
-            array = np.load(names.with_suffix(".npy"), mmap_mode="r")
-        except PermissionError:
-            raise
-        except (OSError, ValueError, EOFError):
-            return
-        if len(array) == len(digests):
-            self._rows.update((digest, (array, row)) for row, digest in enumerate(digests))
 
 
 def _pixels_or_reason(
@@ -268,25 +193,6 @@ def _pixels_or_reason(
 
 ImageInputs: TypeAlias = ImagePixels | ImageFeatures
 """Returns one input of the model from images that were encoded before."""
-
-
-def default_cache_root() -> Path | None:
-    """Return the folder for caches: ``$MVCN_CACHE``, else ``~/.cache/mvcn``.
-
-    Without a home folder it is None, and a warning is logged.
-    """
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given)
-    try:
-        return Path.home() / ".cache" / "mvcn"
-    except RuntimeError:
-        LOG.warning("You have no home folder for a cache: %s.", IN_MEMORY)
-        return None
-
-
-def warn_of_cache(folder: Path, error: Exception) -> None:
-    """Warn that a cache cannot be used, and what happens instead."""
-    LOG.warning("The cache %s cannot be used (%s): %s.", folder, reason_of(error), IN_MEMORY)
 
 
 def encoder_fingerprint(encoder: PreTrainedModel, image_processor: Any) -> str:
@@ -315,20 +221,3 @@ def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> Imag
 def pixel_inputs(network: str, processor: MvcnProcessor, keep: bool = True) -> ImagePixels | None:
     """Return pixels for a network of `MODELS` that reads images; see `ImagePixels` for `keep`."""
     return ImagePixels(processor, keep) if system(network).reads_image else None
-
-
-def _write_cache_file(folder: Path, digests: Sequence[str], features: np.ndarray) -> Path:
-    """Write a cache file and return the path of its digests; leave nothing after an error."""
-    stem = uuid.uuid4().hex
-    partial, array = folder / f"{stem}.partial", folder / f"{stem}.npy"
-    try:
-        with partial.open("wb") as file:
-            np.save(file, features)
-        partial.rename(array)
-        partial.write_text("\n".join(digests), "ascii")
-        return partial.rename(folder / f"{stem}.txt")
-    except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-            array.unlink(missing_ok=True)
-        raise

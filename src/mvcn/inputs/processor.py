@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 from transformers import (
     AutoImageProcessor,
     AutoProcessor,
@@ -21,7 +22,7 @@ from transformers import (
 from transformers.models.vit import ViTImageProcessorPil
 
 from mvcn.config import ModelConfig
-from mvcn.data.images import Warn, open_image
+from mvcn.data.images import SECONDS_UNSEEN, Warn, open_image
 from mvcn.data.text import has_text
 from mvcn.encoders.loading import IMAGE_BACKEND, load_image_processor, load_tokenizer
 from mvcn.encoders.tokens import most_tokens
@@ -44,6 +45,7 @@ MIN_AUTO_TOKENS = 64
 MAX_AUTO_TOKENS = 512
 """Of an encoder that reads more: time grows faster than length, so that the user has to ask."""
 AUTO_PERCENT = 99
+TEXTS_AT_ONCE = 1_000
 EARLIER_NAME = "mark_blanks"
 """Of ``mark_whitespace`` in files of an earlier version."""
 
@@ -125,7 +127,8 @@ class MvcnProcessor(ProcessorMixin):
             texts: Training texts.
             reads: Whether a text of so many word pieces is read.
         """
-        lengths = np.array([len(ids) for ids in self._tokenize(texts, self.max_tokens + 1)])
+        chunks = self.tokenize_some(texts, self.max_tokens + 1)
+        lengths = np.array([len(ids) for _, some in chunks for ids in some])
         most = np.percentile(lengths, AUTO_PERCENT, method="inverted_cdf") if texts else 0
         wanted = min(self.max_tokens, max(int(most), MIN_AUTO_TOKENS))
         self.max_tokens = most_tokens(reads, wanted)
@@ -143,6 +146,27 @@ class MvcnProcessor(ProcessorMixin):
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the word piece ids of each text, truncated to `max_tokens`, not padded."""
         return self._tokenize(texts, self.max_tokens)
+
+    def tokenize_some(
+        self, texts: Sequence[str], max_tokens: int | None = None
+    ) -> Iterator[tuple[Sequence[str], list[list[int]]]]:
+        """Yield some of the texts at a time with what `tokenize` returns for them.
+
+        For each text it holds, the tokenizer needs a hundred times the memory of its word pieces.
+
+        Args:
+            texts: All texts.
+            max_tokens: Word pieces kept of a text; by default `self.max_tokens`.
+        """
+        most = self.max_tokens if max_tokens is None else max_tokens
+        is_quick = len(texts) <= TEXTS_AT_ONCE
+        with tqdm(
+            total=len(texts), desc="Texts", unit="text", delay=SECONDS_UNSEEN, disable=is_quick
+        ) as progress:
+            for start in range(0, len(texts), TEXTS_AT_ONCE):
+                some = texts[start : start + TEXTS_AT_ONCE]
+                yield some, self._tokenize(some, most)
+                progress.update(len(some))
 
     def _tokenize(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         if not texts:

@@ -1,6 +1,7 @@
 """What the frozen layers of a text encoder make of posts' texts, computed once and held."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -61,18 +62,24 @@ class FrozenTexts:
 
 
 def frozen_texts(
-    model: MvcnForClassification, processor: MvcnProcessor, texts: Sequence[Sequence[int]]
+    model: MvcnForClassification, processor: MvcnProcessor, *splits: Iterable[Sequence[int]]
 ) -> FrozenTexts | None:
     """Return the states of texts, or None where there are none or they would take too much memory.
 
     None, too, where something that is trained has a part in them: see `FrozenTextLayers`.
+
+    Args:
+        model: The model.
+        processor: The model's own.
+        splits: The texts of each split as word pieces, read twice.
     """
     layers = model.frozen_text_layers
+    if layers is None or not layers.are_constant:
+        return None
     config = model.config
     width = config.text_width if config.freeze_text_encoder else token_width(config.text_config)
-    is_small = sum(map(len, texts)) * width * FLOAT_BYTES <= MOST_BYTES
-    if layers is None or not layers.are_constant or not is_small:
+    if sum(len(ids) for ids in chain(*splits)) * width * FLOAT_BYTES > MOST_BYTES:
         return None
     found = FrozenTexts(layers, processor, width)
-    found.encode(texts)
+    found.encode(chain(*splits))
     return found

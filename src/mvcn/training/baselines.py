@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from mvcn.data.text import has_text
 from mvcn.evaluation.baselines import LINEAR, MAJORITY, compare_with_baselines
 from mvcn.evaluation.learning_curve import LearningCurve
 from mvcn.inputs.batches import EncodedPosts
@@ -140,8 +141,8 @@ def _features(
     """Return the features of posts for each of `LINEAR` that training posts and model have."""
     pooled = pooled_features(model, posts, range(len(posts)))
     has = {
-        "text": any(row["has_text"] for row in train.rows) and pooled.text.shape[1] > 0,
-        "image": any(row["image"] is not None for row in train.rows) and pooled.image.shape[1] > 0,
+        "text": any(has_text(post.text) for post in train.posts) and pooled.text.shape[1] > 0,
+        "image": any(post.image is not None for post in train.posts) and pooled.image.shape[1] > 0,
     }
     has["both"] = all(has.values())
     return {name: getattr(pooled, name) for name in LINEAR if has[name]}

@@ -26,6 +26,8 @@ from mvcn.training.run_folder import Run
 AUXILIARY_FOLDER = "auxiliary"
 """Folder in the run folder for checkpoints of the auxiliary module while it is trained."""
 ETA = 3
+STEPS_BETWEEN_CHECKPOINTS = 1_000
+"""Fewest optimizer steps between two checkpoints within an epoch."""
 
 
 @dataclass(eq=False)
@@ -202,6 +204,30 @@ class WeightAverage(TrainerCallback):
     def _swap(self) -> None:
         for name, weight in self.weights.items():
             weight.data, self.averages[name] = self.averages[name], weight.data
+
+
+class CheckpointsWithinEpochs(TrainerCallback):
+    """Saves checkpoints within long epochs, at steps at which losses are logged.
+
+    So a resumed run logs what an uninterrupted one does: nothing was added up since the last log.
+    """
+
+    def __init__(self) -> None:
+        self._last_step = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count from the checkpoint that is resumed, if any."""
+        self._last_step = state.global_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Request a checkpoint if one is due; the end of an epoch has its own."""
+        is_due = state.global_step - self._last_step >= STEPS_BETWEEN_CHECKPOINTS
+        if control.should_log and is_due and not float(state.epoch).is_integer():
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count from this checkpoint."""
+        self._last_step = state.global_step
 
 
 class EpochLines(ProgressCallback):

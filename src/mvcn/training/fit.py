@@ -17,6 +17,7 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.training.arguments import early_stopping, training_arguments
 from mvcn.training.callbacks import (
     AUXILIARY_FOLDER,
+    CheckpointsWithinEpochs,
     EpochLines,
     QueuePrefill,
     WeightAverage,
@@ -125,6 +126,7 @@ def build_trainer(
     if config.objective.prefill == "auxiliary-run":
         auxiliary = load_auxiliary(config.objective.prefill_run, model)
     trainer.add_callback(_build_prefill(config, objective, encoded["train"], auxiliary))
+    trainer.add_callback(CheckpointsWithinEpochs())
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines())
     return trainer

@@ -267,8 +267,8 @@ def _precompute(
 ) -> None:
     """Compute what does not change in training: outputs of frozen layers, teacher targets."""
     if not config.training.compile:  # the compiler cannot follow how states replace the texts
-        token_ids = [ids for split in encoded.values() for ids in split.token_ids]
-        encoder.texts = frozen_texts(model, encoder.processor, token_ids)
+        token_ids = (split.token_ids for split in encoded.values())
+        encoder.texts = frozen_texts(model, encoder.processor, *token_ids)
     if config.objective.distillation_weight > 0:
         from mvcn.training.teacher import add_teacher_targets  # few runs have a teacher
 
@@ -342,7 +342,7 @@ def _metrics(
     return {
         **{name: one.evaluation.to_mapping() for name, one in held_out.items()},
         "calibration": asdict(first.calibration),
-        "class_balance": asdict(first.balance),
+        "class_balance": asdict(first.balance) | {"offsets": [*first.balance.offsets]},
         "by_modality": {kind: group.to_mapping() for kind, group in first.by_modality.items()},
         "posts": {name: len(split) for name, split in encoded.items()},
         "members": trained.members,

@@ -38,6 +38,11 @@ def test_reads_every_column(read, tmp_path):
     assert corpus.removed == {}
 
 
+def test_equal_labels_are_one_string(read):
+    first, second = read("text,label\na,fairly happy\nb,fairly happy\n").posts
+    assert first.label is second.label
+
+
 def test_reads_texts_to_predict_for(read):
     corpus = read("text\nfirst\nsecond\n")
     assert corpus.posts == [Post("1", "first", None), Post("2", "second", None)]

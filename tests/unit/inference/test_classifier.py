@@ -464,6 +464,6 @@ class TestTexts:
             PostEncoder.for_prediction("mvcn", processor),
             PostEncoder(MvcnProcessor.from_pretrained(tmp_path), None),
         )
-        assert [one.encode([Post("1", text, None)]).token_ids for one in encoders] == [[ids]] * 3
+        assert [[*one.encode([Post("1", text, None)]).token_ids] for one in encoders] == [[ids]] * 3
         assert processor([text], [None])["input_ids"].tolist() == [ids]
         np.testing.assert_array_equal(shares([trained.predict_one(text)]), expected)

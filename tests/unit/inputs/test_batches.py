@@ -1,5 +1,7 @@
 """From posts to batches: labels by name, missing images marked."""
 
+import tracemalloc
+
 import pytest
 import torch
 
@@ -42,13 +44,13 @@ def without_image(post):
 
 def test_labels_become_the_models_integers(model_and_processor):
     posts = [Post("1", "x", b"?", "good", "bad", "fair"), Post("2", "y", b"?")]
-    rows = encoded(posts, model_and_processor[1], CLASSES).rows
+    rows = encoded(posts, model_and_processor[1], CLASSES)
     names = ("labels", "text_labels", "image_labels")
     assert [[row[name] for name in names] for row in rows] == [[2, 0, 1], [-1, -1, -1]]
 
 
 def test_labels_are_not_read_without_a_table(model_and_processor):
-    (row,) = encoded([Post("1", "x", None, "no such class")], model_and_processor[1]).rows
+    (row,) = encoded([Post("1", "x", None, "no such class")], model_and_processor[1])
     assert row["labels"] == -1
 
 
@@ -57,7 +59,7 @@ def test_batches_hold_the_posts_in_order(model_and_processor, images, generated_
     posts = generated_posts[:6]
     names = ("positive", "neutral", "negative")
     encoded = PostEncoder(processor, images).encode(posts, class_names=names)
-    batch = encoded.collate(encoded.rows)
+    batch = encoded.collate([*encoded])
     assert batch["labels"].tolist() == [names.index(post.label) for post in posts]
     assert batch["image_mask"].all()
     assert batch["input_ids"].shape == batch["attention_mask"].shape
@@ -72,11 +74,11 @@ def test_missing_images_are_masked_and_change_no_logits(
     model, processor = model_and_processor
     posts = [without_image(p) if i in missing else p for i, p in enumerate(generated_posts[:4])]
     encoded = PostEncoder(processor, images).encode(posts)
-    batch = encoded.collate(encoded.rows)
+    batch = encoded.collate([*encoded])
     assert batch["image_mask"].tolist() == [i not in missing for i in range(4)]
     logits = [
         model(**{name: t for name, t in part.items() if "labels" not in name}).logits
-        for part in (batch, encoded.collate(encoded.rows[:1]))
+        for part in (batch, encoded.collate([encoded[0]]))
     ]
     torch.testing.assert_close(logits[0][:1], logits[1], atol=1e-5, rtol=0)
     assert logits[0].isfinite().all()
@@ -90,8 +92,8 @@ def test_labels_of_a_missing_text_or_image_are_taken_as_given(model_and_processo
         Post("d", "", None, "good", None, None),
     ]
     found = encoded(posts, model_and_processor[1], CLASSES)
-    assert [row["text_labels"] for row in found.rows] == [0, -1, 0]
-    assert [row["image_labels"] for row in found.rows] == [2, 2, 2]
+    assert [row["text_labels"] for row in found] == [0, -1, 0]
+    assert [row["image_labels"] for row in found] == [2, 2, 2]
     assert found.labels.tolist() == [2, 2, 2]
     assert found.modalities == ["text and image", "image alone", "text alone"]
     assert list(found.left_out) == ["d"]
@@ -108,3 +110,16 @@ class TestTextCounts:
     def test_are_zero_where_no_text_is_read(self, model_and_processor, images, generated_posts):
         encoder = PostEncoder(model_and_processor[1], images, ("image",))
         assert encoder.encode(generated_posts[:2]).text_counts == [TextCounts()] * 2
+
+
+def test_what_is_held_of_many_posts_is_little_more_than_their_word_pieces(model_and_processor):
+    posts = [Post(str(i), f"{i} and some words", None, "good", "bad", "fair") for i in range(3_000)]
+    encoder = PostEncoder(model_and_processor[1], None)
+    encoder.encode(posts[:100], class_names=CLASSES)
+    tracemalloc.start()
+    found = encoder.encode(posts, class_names=CLASSES)
+    held, largest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    pieces = 4 * found.lengths.sum()
+    assert held - pieces < 100 * len(posts)
+    assert largest - pieces < 1_500 * len(posts)

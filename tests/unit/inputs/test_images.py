@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from mvcn.config import ModelConfig
+from mvcn.encoders.loading import load_image_encoder, load_image_processor
 from mvcn.inputs import build_processor, images
-from mvcn.inputs.images import ImageFeatures, ImagePixels
+from mvcn.inputs.images import ImageFeatures, ImagePixels, encoder_fingerprint
 from mvcn.models import build_model
 from mvcn.types import Post
 
@@ -67,7 +68,6 @@ def test_cached_features_are_what_the_model_computes_from_pixels(model_and_proce
 EXTRACTION = """
 import os, signal, sys
 from mvcn.config import ModelConfig
-from mvcn.inputs.images import FeatureCache
 from mvcn.inputs import build_processor, images
 from mvcn.models import build_model
 from mvcn.types import Post
@@ -144,3 +144,30 @@ def test_truncated_images_are_counted_once(kind, model_and_processor, tmp_path, 
     assert [images[post.image].shape for post in posts]
     (message,) = caplog.messages
     assert message.startswith("2 truncated images are used: The image in the given bytes is")
+
+
+class TestFingerprint:
+    @pytest.fixture
+    def parts(self, tiny_image_encoder):
+        name = str(tiny_image_encoder)
+        return load_image_encoder(name), load_image_processor(name)
+
+    def test_is_the_same_for_the_same_files(self, parts, tiny_image_encoder):
+        again = load_image_encoder(str(tiny_image_encoder))
+        assert encoder_fingerprint(*parts) == encoder_fingerprint(again, parts[1])
+
+    def test_changes_with_any_weight(self, parts):
+        encoder, processor = parts
+        before = encoder_fingerprint(encoder, processor)
+        with torch.no_grad():
+            list(encoder.parameters())[-1].view(-1)[0] += 1e-6
+        assert encoder_fingerprint(encoder, processor) != before
+
+    @pytest.mark.parametrize(
+        ("setting", "value"), [("size", {"height": 40, "width": 32}), ("image_mean", [0.5, 0.5, 0])]
+    )
+    def test_changes_with_the_preprocessing(self, parts, setting, value):
+        encoder, processor = parts
+        before = encoder_fingerprint(encoder, processor)
+        setattr(processor, setting, value)
+        assert encoder_fingerprint(encoder, processor) != before

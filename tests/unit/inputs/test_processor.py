@@ -74,6 +74,16 @@ def test_long_texts_are_cut_and_keep_their_marks(processor):
 
 def test_no_text_at_all_gives_no_ids(processor):
     assert processor.tokenize([]) == []
+    assert [*processor.tokenize_some([])] == []
+
+
+def test_many_texts_are_tokenized_some_at_a_time(processor, monkeypatch):
+    monkeypatch.setattr("mvcn.inputs.processor.TEXTS_AT_ONCE", 2)
+    texts = ["ab", "abcdefghijklmnop", "cd"]
+    ids = processor.tokenize(texts)
+    assert [*processor.tokenize_some(texts)] == [(texts[:2], ids[:2]), (texts[2:], ids[2:])]
+    shorter = [some for _, some in processor.tokenize_some(texts, 4)]
+    assert [len(one) for some in shorter for one in some] == [4, 4, 4]
 
 
 def test_a_text_is_never_read_as_a_mark_of_the_tokenizer_settings(processor):

@@ -1,13 +1,14 @@
-"""The average of weights: by its definition, and never mixed up with the weights in training."""
+"""The average of weights, by its definition, and when checkpoints are saved."""
 
 import math
 
 import pytest
 import torch
 from torch import nn
-from transformers import TrainerState
+from transformers import TrainerControl, TrainerState
 
-from mvcn.training.callbacks import WeightAverage
+from mvcn.training import callbacks
+from mvcn.training.callbacks import CheckpointsWithinEpochs, WeightAverage
 
 
 @pytest.fixture
@@ -96,3 +97,34 @@ def test_restoring_gives_back_both_kinds_of_weights(model):
     assert_same(weights_of(model), running)
     with other.applied():
         assert_same(weights_of(model), averaged)
+
+
+class TestCheckpointsWithinEpochs:
+    @pytest.fixture
+    def saved_at(self, monkeypatch):
+        """Return a function from steps and the first of them to those with a checkpoint."""
+        monkeypatch.setattr(callbacks, "STEPS_BETWEEN_CHECKPOINTS", 3)
+
+        def saved_at(steps, start=0):
+            callback, saved = CheckpointsWithinEpochs(), []
+            callback.on_train_begin(None, TrainerState(global_step=start), None)
+            for step in range(start + 1, steps + 1):
+                state = TrainerState(global_step=step, epoch=step / 10)
+                control = TrainerControl(should_log=step % 2 == 0, should_save=step == 10)
+                callback.on_step_end(None, state, control)
+                if control.should_save:
+                    saved.append(step)
+                    callback.on_save(None, state, control)
+            return saved
+
+        return saved_at
+
+    def test_are_at_steps_that_are_logged_and_not_at_the_end_of_an_epoch(self, saved_at):
+        assert saved_at(20) == [4, 8, 10, 14, 18]
+
+    def test_are_counted_from_the_one_that_is_resumed(self, saved_at):
+        assert saved_at(20, start=4) == [8, 10, 14, 18]
+
+    def test_a_short_epoch_has_none(self, saved_at, monkeypatch):
+        monkeypatch.setattr(callbacks, "STEPS_BETWEEN_CHECKPOINTS", 1_000)
+        assert saved_at(20) == [10]

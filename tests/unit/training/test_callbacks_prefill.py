@@ -49,7 +49,7 @@ def state(objective):
 
 def assert_holds_features_of(model, parts):
     """Each row of the queue is what `model` makes of one post without dropout, with its label."""
-    batch = parts.posts.collate(parts.posts.rows)
+    batch = parts.posts.collate([*parts.posts])
     labels = batch["labels"]
     inputs = {name: tensor for name, tensor in batch.items() if "labels" not in name}
     was_training = model.training

@@ -85,7 +85,7 @@ def reading(tiny_config, generated_posts):
 def test_posts_are_given_pairs_and_what_the_merge_rule_makes_of_them(reading):
     model, encoded, _ = reading
     add_teacher_targets(encoded, model, seed=0)
-    batch = encoded.collate(encoded.rows)
+    batch = encoded.collate([*encoded])
     pairs, merged = batch["teacher_pairs"], batch["teacher"]
     torch.testing.assert_close(pairs.sum((1, 2)), torch.ones(len(pairs)))
     table = model.unimodal_label_head.merge_table
@@ -105,7 +105,7 @@ def test_without_pairs_only_the_label_gets_targets(reading, generated_posts, mis
         posts[3] = replace(posts[3], image_label=None)
         encoded = encoder.encode(posts, class_names=CLASSES)
     add_teacher_targets(encoded, model, seed=0)
-    batch = encoded.collate(encoded.rows)
+    batch = encoded.collate([*encoded])
     assert "teacher_pairs" not in batch
     torch.testing.assert_close(batch["teacher"].sum(-1), torch.ones(len(posts)))
 
@@ -113,7 +113,7 @@ def test_without_pairs_only_the_label_gets_targets(reading, generated_posts, mis
 def test_of_many_posts_some_are_learned_and_all_get_targets(reading, monkeypatch):
     model, encoded, _ = reading
     add_teacher_targets(encoded, model, seed=0)
-    by_all = encoded.collate(encoded.rows)["teacher"]
+    by_all = encoded.collate([*encoded])["teacher"]
     monkeypatch.setattr("mvcn.training.teacher.MOST_POSTS", 20)
     learned = []
     fit = OutOfFoldTeacher.__init__
@@ -121,7 +121,7 @@ def test_of_many_posts_some_are_learned_and_all_get_targets(reading, monkeypatch
         OutOfFoldTeacher, "__init__", lambda *given: learned.append(given[1]) or fit(*given)
     )
     add_teacher_targets(encoded, model, seed=0)
-    by_some = encoded.collate(encoded.rows)["teacher"]
+    by_some = encoded.collate([*encoded])["teacher"]
     assert [len(features) for features in learned] == [20]
     torch.testing.assert_close(by_some.sum(-1), torch.ones(48))
     assert (by_some - by_all).abs().amax(-1).min() > 0

@@ -64,7 +64,7 @@ def test_accumulated_small_batches_equal_one_large_batch(build):
 
 def test_the_logged_loss_is_the_cross_entropy_of_the_posts(build):
     trainer = build(objective=ALONE)
-    batch = trainer.data_collator(trainer.train_dataset.rows)
+    batch = trainer.data_collator([*trainer.train_dataset])
     inputs = {name: tensor for name, tensor in batch.items() if "labels" not in name}
     logits = trainer.model(**inputs).logits
     expected = nn.functional.cross_entropy(logits, batch["labels"]).item()

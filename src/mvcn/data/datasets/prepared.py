@@ -7,6 +7,7 @@ with them, so that they need not be decoded again. The columns are also those th
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -15,7 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
+from mvcn.data.formats.columns import ANNOTATIONS
+from mvcn.data.images import SECONDS_UNSEEN
 from mvcn.data.split_names import SPLITS, keep_splits
 from mvcn.data.stored_images import ParquetImage
 from mvcn.errors import DataError, reason_of
@@ -71,7 +75,7 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
         others: Counter[str] = Counter()
         truncated = index.get(TRUNCATED, {})
         rows: list[tuple[Post, ImageFacts | None]] = []
-        for record in index["shards"]:
+        for record in tqdm(index["shards"], "Files", unit="file", delay=SECONDS_UNSEEN):
             if splits is None or record[SPLIT_KEY] in (*splits, UNSPLIT):
                 rows += _read_shard(root / FOLDER / str(record["file"]), record, truncated)
             else:
@@ -139,14 +143,13 @@ def _post(
     stated = {name: row[f"image_{name}"] for name in FACTS}
     facts = ImageFacts(**stated, truncation=truncated.get(row["id"])) if has_facts else None
     has_image = facts is not None and facts.problem is None
+    label, text_label, image_label = (row[kind] and sys.intern(row[kind]) for kind in ANNOTATIONS)
     post = Post(
         row["id"],
         row["text"],
         replace(place, facts=facts) if has_image else None,
-        row["label"],
-        row["text_label"],
-        row["image_label"],
-        tuple(row["attributes"]),
+        *(label, text_label, image_label),
+        tuple(map(sys.intern, row["attributes"])),
         split,
     )
     return post, facts

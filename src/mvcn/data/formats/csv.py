@@ -39,6 +39,7 @@ NO_SEPARATOR = "\x1f"
 TAB_SUFFIXES = (".tsv", ".tab")
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 """First line by which Excel states the separator."""
+LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 HEAD_CHARACTERS = 1_000_000
 MIN_ROWS = 3
 """Minimum number of rows for the columns to distinguish rows from lines of text."""
@@ -76,8 +77,9 @@ class _File:
             csv.Error: A row is not valid CSV; has its first line and the reason.
         """
         # strict: a quote that is never closed would otherwise join all rows below it
-        stream = StringIO(self.text, newline="")
-        reader = csv.reader(stream, strict=True, delimiter=self.separator, quoting=quoting)
+        reader = csv.reader(
+            _lines(self.text), strict=True, delimiter=self.separator, quoting=quoting
+        )
         line = 1
         with _long_cells():
             try:
@@ -107,12 +109,14 @@ def open_csv(path: Path, options: TableOptions) -> Table:
     file = _File(path, text, stated[1] if stated else _find_separator(path, text))
     (header, *rows), is_quoted = _read(file, options.quoting)
     columns, repeated = number_repeated([name.strip() for name in header.cells])
+    sample = [dict(zip(columns, row.cells, strict=True)) for row in spread(rows)]
     return Table(
         columns,
-        lambda: [dict(zip(columns, row.cells, strict=True)) for row in spread(rows)],
-        lambda _: _rows(columns, rows, path),
+        lambda: sample,
+        lambda _: _rows(columns, file, csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE),
         _layout(file, codec, is_quoted, rows),
         repeated,
+        len(rows),
     )
 
 
@@ -158,15 +162,22 @@ def _layout(file: _File, codec: str, is_quoted: bool, rows: Sequence[_Record]) -
     return ", ".join(notes)
 
 
-def _rows(columns: Sequence[str], records: Sequence[_Record], path: Path) -> Iterator[Row]:
-    for number, record in enumerate(records, start=1):
-        where = f"{path}, row {number} (line {record.first_line})"
-        yield Row(dict(zip(columns, record.cells, strict=True)), number, where)
+def _rows(columns: Sequence[str], file: _File, quoting: QuotingConstant) -> Iterator[Row]:
+    """Yield the rows of a table, read again: all at once they take several times its memory."""
+    for number, record in enumerate(islice(file.records(quoting), 1, None), start=1):
+        where = f"{file.path}, row {number} (line {record.first_line})"
+        cells = _without_empty_ends(record.cells, len(columns))
+        yield Row(dict(zip(columns, cells, strict=True)), number, where)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text as `StringIO` does, which would hold it in four bytes a letter."""
+    return (line[0] for line in LINE.finditer(text))
 
 
 def _find_separator(path: Path, text: str) -> str:
     """Return the separator of the header, preferring one that yields known names."""
-    first_line = next((line for line in StringIO(text, newline="") if line.strip()), "")
+    first_line = next((line for line in _lines(text) if line.strip()), "")
     if not any(separator in first_line for separator in SEPARATORS):
         return NO_SEPARATOR
     usual = "\t" if path.suffix.lower() in TAB_SUFFIXES else ","
@@ -234,9 +245,7 @@ def _why_ragged(records: list[_Record], file: _File) -> str:
     width = len(records[0].cells)
     ragged = []
     for number, record in enumerate(records):
-        while len(record.cells) > width > 1 and not record.cells[-1].strip():
-            record.cells.pop()
-        if len(record.cells) != width:
+        if len(_without_empty_ends(record.cells, width)) != width:
             ragged.append((number, record))
     if not ragged:
         return ""
@@ -249,6 +258,13 @@ def _why_ragged(records: list[_Record], file: _File) -> str:
         f"{file.path}, row {number} (line {record.first_line}) has "
         f"{count_of(len(record.cells), 'cell')}, but the header has {width}{more}: {advice}."
     )
+
+
+def _without_empty_ends(cells: list[str], width: int) -> list[str]:
+    """Remove empty cells beyond the header, and return the others."""
+    while len(cells) > width > 1 and not cells[-1].strip():
+        cells.pop()
+    return cells
 
 
 def _require_no_joined_rows(records: Sequence[_Record], file: _File) -> None:
@@ -274,7 +290,7 @@ def _find_joined_rows(records: Sequence[_Record], file: _File) -> Iterator[int]:
     long = [n for n, r in enumerate(records) if n > 0 and r.last_line > r.first_line]
     if width == 1 or not long:
         return
-    lines = list(StringIO(file.text, newline=""))
+    lines = list(_lines(file.text))
     columns = _Columns.of([record.cells for record in records[1:]])
     for number in long:
         record = records[number]

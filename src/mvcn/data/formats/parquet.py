@@ -60,11 +60,13 @@ def open_parquet(path: Path, _: TableOptions) -> Table:
     """
     require_file(path, "Parquet")
     with closing(_open(path)) as file:
-        names = file.schema.names
+        names, num_rows = file.schema.names, sum(file.rows_of_groups)
     repeated = repeated_name(names)
     if repeated is not None:
         raise DataError(f"{path} has the column {repeated!r} twice: rename one of them.")
-    return Table(tuple(names), partial(_sample, path), partial(_table_rows, path))
+    return Table(
+        tuple(names), partial(_sample, path), partial(_table_rows, path), num_rows=num_rows
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -112,6 +113,8 @@ class Table:
     """Description of the detected format, such as the separator."""
     repeated: Collection[str] = ()
     """Names that several columns share; see `number_repeated`."""
+    num_rows: int | None = None
+    """Number of rows, where it is known."""
 
 
 def repeated_name(names: Iterable[str]) -> str | None:
@@ -221,7 +224,8 @@ def label_of_cell(cell: Any, column: str, row: Row, *, normalize: bool) -> str |
     if value is None or isinstance(value, str):
         name = unicodedata.normalize("NFC", value or "").strip()
         _require_name(name, column, row)
-        return (" ".join(name.split()).lower() if normalize else name) or None
+        name = " ".join(name.split()).lower() if normalize else name
+        return sys.intern(name) or None  # many posts have the same one
     raise DataError(
         f"{row.where}: '{column}' is {kind_of_cell(cell)}, but must be text or a whole number."
     )
@@ -236,9 +240,9 @@ def kind_of_cell(cell: Any) -> str:
 def words_of_cell(cell: Any, row: Row) -> tuple[str, ...]:
     """Return the words in a cell with text or a list; raises a DataError for another type."""
     if isinstance(cell, str):
-        return tuple(cell.split())
+        return tuple(map(sys.intern, cell.split()))
     if cell is None or (isinstance(cell, list) and all(isinstance(w, str) for w in cell)):
-        return tuple(cell or ())
+        return tuple(map(sys.intern, cell or ()))
     raise DataError(f"{row.where}: 'attributes' must be words.")
 
 

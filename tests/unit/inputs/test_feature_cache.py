@@ -3,15 +3,13 @@
 import os
 import resource
 import threading
-from io import BytesIO
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from mvcn.encoders.loading import load_image_encoder, load_image_processor
-from mvcn.inputs.images import FeatureCache, default_cache_root, encoder_fingerprint
+from mvcn.errors import RunError
+from mvcn.inputs import feature_cache
+from mvcn.inputs.feature_cache import FeatureCache, default_cache_root
 
 NAMELESS = 54321
 """Number of a user whom the system does not know."""
@@ -32,6 +30,10 @@ def assert_holds(cache, digests, expected):
         np.testing.assert_array_equal(cache[digest], row)
 
 
+def assert_lacks(cache, digests):
+    assert not any(digest in cache for digest in digests)
+
+
 def test_what_was_added_comes_back_exactly_also_in_another_process(tmp_path):
     first = FeatureCache(tmp_path / "new" / "folder")
     first.add(names(4), features(4))
@@ -50,10 +52,31 @@ def test_features_are_mapped_not_loaded_and_cannot_be_changed(tmp_path):
         row[0] = 0
 
 
-def test_missing_gives_distinct_unknown_digests_in_order(tmp_path):
+def test_more_files_than_are_open_at_a_time_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "MOST_OPEN_FILES", 2)
+    FeatureCache(tmp_path).add(names(1), features(1))
     cache = FeatureCache(tmp_path)
-    cache.add(["b"], features(1))
-    assert cache.missing(["c", "a", "b", "c", "a"]) == ["c", "a"]
+    for number in range(1, 4):
+        cache.add(names(2, start=2 * number), features(2, seed=number))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors + 3, limits[1]))
+    try:
+        for _ in range(2):
+            assert_holds(cache, names(1), features(1))
+            for number in range(1, 4):
+                assert_holds(cache, names(2, start=2 * number), features(2, seed=number))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_file_that_was_deleted_is_an_error_with_advice(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.add(names(1), features(1))
+    (array,) = tmp_path.glob("*.npy")
+    array.unlink()
+    with pytest.raises(RunError, match=rf"^{array} of the cache .* by --resume\.$"):
+        cache[names(1)[0]]
 
 
 def test_an_unknown_digest_is_a_key_error(tmp_path):
@@ -93,7 +116,7 @@ def test_what_a_killed_process_left_is_ignored(tmp_path, shard):
     array.with_suffix(".partial").write_bytes(array.read_bytes()[:50])
     digests.unlink()  # killed between the two renames
     cache = FeatureCache(tmp_path)
-    assert cache.missing(names(3)) == names(3)
+    assert_lacks(cache, names(3))
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 20, 150, -1])
@@ -101,26 +124,26 @@ def test_a_truncated_array_is_ignored_and_computed_anew(tmp_path, shard, kept_by
     array, _ = shard
     array.write_bytes(array.read_bytes()[:kept_bytes])
     cache = FeatureCache(tmp_path)
-    assert cache.missing(names(3)) == names(3)
+    assert_lacks(cache, names(3))
     cache.add(names(3), features(3))
     assert_holds(FeatureCache(tmp_path), names(3), features(3))
 
 
 def test_an_array_that_does_not_fit_its_digests_is_ignored(tmp_path, shard):
     np.save(shard[0], features(2))
-    assert FeatureCache(tmp_path).missing(names(3)) == names(3)
+    assert_lacks(FeatureCache(tmp_path), names(3))
 
 
 def test_digests_that_are_not_text_are_ignored(tmp_path):
     FeatureCache(tmp_path).add(names(2), features(2))
     (written,) = tmp_path.glob("*.txt")
     written.write_bytes(b"\xb3\x00\xff\n" * 2)
-    assert FeatureCache(tmp_path).missing(names(2)) == names(2)
+    assert_lacks(FeatureCache(tmp_path), names(2))
 
 
 def test_an_array_of_pickled_objects_is_ignored(tmp_path, shard):
     np.save(shard[0], np.array([{}, {}, {}], dtype=object), allow_pickle=True)
-    assert FeatureCache(tmp_path).missing(names(3)) == names(3)
+    assert_lacks(FeatureCache(tmp_path), names(3))
 
 
 def test_the_root_is_set_by_the_environment(monkeypatch, tmp_path):
@@ -129,41 +152,6 @@ def test_the_root_is_set_by_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("MVCN_CACHE", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_root() == tmp_path / ".cache" / "mvcn"
-
-
-class TestFingerprint:
-    @pytest.fixture
-    def parts(self, tiny_image_encoder):
-        name = str(tiny_image_encoder)
-        return load_image_encoder(name), load_image_processor(name)
-
-    def test_is_the_same_for_the_same_files(self, parts, tiny_image_encoder):
-        again = load_image_encoder(str(tiny_image_encoder))
-        assert encoder_fingerprint(*parts) == encoder_fingerprint(again, parts[1])
-
-    def test_changes_with_any_weight(self, parts):
-        encoder, processor = parts
-        before = encoder_fingerprint(encoder, processor)
-        with torch.no_grad():
-            list(encoder.parameters())[-1].view(-1)[0] += 1e-6
-        assert encoder_fingerprint(encoder, processor) != before
-
-    @pytest.mark.parametrize(
-        ("setting", "value"), [("size", {"height": 40, "width": 32}), ("image_mean", [0.5, 0.5, 0])]
-    )
-    def test_changes_with_the_preprocessing(self, parts, setting, value):
-        encoder, processor = parts
-        before = encoder_fingerprint(encoder, processor)
-        setattr(processor, setting, value)
-        assert encoder_fingerprint(encoder, processor) != before
-
-
-def picture(seed):
-    """Return the bytes of a PNG file of noise."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), dtype="uint8")
-    stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 @pytest.fixture(params=["file in its place", "file above", "read-only", "full disk"])
@@ -201,7 +189,7 @@ def test_what_a_read_only_cache_has_is_used(place, forbid):
     FeatureCache(place).add(names(2), features(2))
     forbid(place, 0o555)
     cache = FeatureCache(place)
-    assert cache.missing(names(3)) == names(3)[2:]
+    assert_lacks(cache, names(1, start=2))
     cache.add(names(1, start=2), features(1, seed=1))
     assert_holds(cache, names(3), [*features(2), *features(1, seed=1)])
 
@@ -210,7 +198,7 @@ def test_files_of_a_cache_that_may_not_be_read_are_reported(place, forbid, caplo
     FeatureCache(place).add(names(2), features(2))
     (array,) = place.glob("*.npy")
     forbid(array)
-    assert FeatureCache(place).missing(names(2)) == names(2)
+    assert_lacks(FeatureCache(place), names(2))
     (message,) = caplog.messages
     assert "1 file " in message
     assert "permission denied" in message

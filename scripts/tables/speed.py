@@ -1,0 +1,157 @@
+"""Tables of speed and size: compared with plain code, of large datasets, and how both grow."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from scripts.tables.markdown import table
+
+MEGABYTE, GIGABYTE = 1e6, 1e9
+SCALE_ROWS = {
+    "prepare": "`mvcn prepare` of a CSV with image files",
+    "audit": "`mvcn audit` of what it wrote",
+    "audit_of_files": "`mvcn audit` of the CSV itself",
+}
+LARGE_COLUMNS = {
+    "reading": "reading",
+    "encoding": "encoding",
+    "training": "epoch",
+    "evaluation": "evaluation",
+}
+
+
+def _bench(content: Sequence[Mapping[str, Any]]) -> str:
+    """Speed compared with plain code."""
+    rows = [
+        [one["name"], f"{one['ours']:.1f}", f"{one['reference']:.1f}", one["unit"], one["reads"]]
+        for one in content
+    ]
+    return table(["benchmark", "ours", "reference", "unit", "ours is"], rows)
+
+
+def _scale(content: Mapping[str, Any]) -> str:
+    """Time and memory of the commands that read a complete dataset."""
+    rows = [
+        [
+            words,
+            f"{content[name]['seconds']:.0f}",
+            f"{content[name]['posts_per_second']:.0f}",
+            f"{content[name]['peak_memory_mb'] / 1000:.2f}",
+        ]
+        for name, words in SCALE_ROWS.items()
+    ]
+    header = [f"{content['posts']:,} generated posts", "seconds", "posts/s", "GB of memory"]
+    return table(header, rows, "Memory is the largest process's peak, on two cores.")
+
+
+def _large(content: Mapping[str, Any]) -> str:
+    """Time and memory of one epoch on many posts; the last row is extrapolated."""
+    rows = [_training_of(f"{size['posts']:,}", _flat(size)) for size in content["sizes"]]
+    beyond = content["extrapolated"]
+    rows.append(_training_of(f"{beyond['posts']:,} (extrapolated)", beyond))
+    header = ["posts", *(f"{words}, s" for words in LARGE_COLUMNS.values())]
+    header += ["memory, MB", "feature cache, MB"]
+    grown = content["bytes_per_post"]["anonymous"]
+    note = f"{content['note']} Each post adds {grown:,} bytes of memory."
+    return table(header, rows, note)
+
+
+def _flat(size: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured in the form of what is extrapolated."""
+    phases = size["phases"]
+    return {
+        "processor_seconds": {name: phase["processor_seconds"] for name, phase in phases.items()},
+        "peak_anonymous_mb": max(phase["peak_anonymous_mb"] for phase in phases.values()),
+        "feature_cache_mb": size["feature_cache_mb"],
+    }
+
+
+def _training_of(posts: str, found: Mapping[str, Any]) -> list[str]:
+    seconds = (f"{found['processor_seconds'][phase]:,.0f}" for phase in LARGE_COLUMNS)
+    return [
+        posts,
+        *seconds,
+        f"{found['peak_anonymous_mb']:,.0f}",
+        f"{found['feature_cache_mb']:,.0f}",
+    ]
+
+
+def _bulk(content: Mapping[str, Any]) -> str:
+    """How fast each way to run a bulk job is."""
+    rows = [
+        [
+            way,
+            backend,
+            f"{one['posts_per_second']:.1f}",
+            f"{one['processor_ms_per_post']:.1f}",
+            f"{one['worker_memory_mb']:,}",
+            f"{one['core_hours_per_billion']:,}",
+        ]
+        for backend, ways in content["ways"].items()
+        for way, one in ways.items()
+    ]
+    header = ("workers", "backend", "posts/s", "processor ms a post", "MB a worker")
+    note = (
+        f"{content['posts']:,} generated posts with images a way, on {content['cores']} cores with "
+        f"a load of {content['load']:.0f} from others. The last column is computed."
+    )
+    return table((*header, "core-hours a billion"), rows, note)
+
+
+def _scaling_steps(content: Mapping[str, Any]) -> str:
+    """Time and memory of the constraint in a step."""
+    rows = [
+        [
+            *(f"{step[size]:,}" for size in ("queue", "classes", "dim")),
+            f"{step['microseconds']:,.0f}" if "microseconds" in step else "computed alone",
+            _megabytes(step["queue_bytes"]),
+            _megabytes(step["distances_bytes"]),
+        ]
+        for step in content["steps"]
+    ]
+    header = ("queue N", "classes K", "width d", "microseconds", "MB of queue", "MB in passing")
+    return table(header, rows)
+
+
+def _scaling_devices(content: Mapping[str, Any]) -> str:
+    """What each device receives in a step."""
+    rows = [
+        [
+            f"{one['devices']:,}",
+            f"{one['devices'] * content['batch']:,}",
+            _megabytes(one["queue"]),
+            _megabytes(one["gradients"]),
+        ]
+        for one in content["devices"]
+    ]
+    return table(("devices", "posts a step", "MB for the queue", "MB for the gradients"), rows)
+
+
+def _scaling_posts(content: Mapping[str, Any]) -> str:
+    """What grows with the posts of a training."""
+    rows = [
+        [
+            f"{one['posts']:,}",
+            f"{one['order_seconds']:.2f}",
+            f"{one['posts'] * content['image_feature_bytes'] / GIGABYTE:,.1f}",
+        ]
+        for one in content["posts"]
+    ]
+    header = ("training posts", "seconds to order an epoch", "GB of image features on disk")
+    return table(header, rows)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / MEGABYTE:,.3g}" if count < MEGABYTE else f"{count / MEGABYTE:,.1f}"
+
+
+TABLES: dict[str, Callable[[Any], str]] = {
+    "bench": _bench,
+    "bulk": _bulk,
+    "large": _large,
+    "scale": _scale,
+    "scaling-devices": _scaling_devices,
+    "scaling-posts": _scaling_posts,
+    "scaling-steps": _scaling_steps,
+}
+FILES = dict.fromkeys(("scaling-devices", "scaling-posts", "scaling-steps"), "scaling")
+"""Name of a table -> the file of results that it is of, where that has another name."""
