@@ -6,13 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
-<<<<<<< HEAD
-.PHONY: bench model-speed scale scaling bulk ray
-.PHONY: attention audit explanations missing reliability tasks whitespace pictures
-=======
 .PHONY: bench model-speed scale large scaling bulk ray
-.PHONY: attention audit explanations missing reliability whitespace pictures
->>>>>>> large
+.PHONY: attention audit explanations missing reliability tasks whitespace pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -60,7 +60,7 @@ def prepare(folder: Path, count: int) -> None:
 def ours(folder: Path) -> float:
     """Return images/s through `ImageFeatures`."""
     set_up_process()
-    config = read_recipe("default").model
+    config = read_recipe("single").model
     model = build_model(config, ("negative", "neutral", "positive"))
     images = ImageFeatures(model, build_processor(config), folder / f"cache-{time.time_ns()}")
     warm_up, timed = (

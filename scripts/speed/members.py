@@ -18,7 +18,7 @@ from mvcn.config import read_recipe
 from mvcn.inference import Backend, Classifier
 from mvcn.inference.onnx import FILES, write_graph
 from mvcn.inputs import build_processor
-from mvcn.models import MvcnForClassification, build_model
+from mvcn.models import build_model, join_members
 from scripts.speed import image_features, prediction
 
 COUNTS = (1, 5)
@@ -36,7 +36,7 @@ def prepare(folder: Path, count: int, backend: Backend) -> None:
         model, run = build_model(config, prediction.CLASSES).eval(), folder / str(members)
         if members > 1:
             weights = [_moved(model.trained_weights()) for _ in range(members)]
-            model = MvcnForClassification.from_members(model, weights)
+            model = join_members(model, weights)
         model.save_pretrained(run)
         processor.save_pretrained(run)
         if backend == "onnx":

@@ -24,7 +24,7 @@ from mvcn.models import MODELS, build_model
 from scripts import results
 from scripts.speed.prediction import CLASSES, rate
 
-RECIPES = ("default", "best")
+RECIPES = ("single", "best")
 """Shown next to the models, which have recipes of their names."""
 
 

@@ -45,7 +45,7 @@ MAX_TOKENS = 64
 def prepare(folder: Path, count: int, backend: Backend) -> None:
     """Write the image files, and a model with its graph if the backend needs one."""
     image_features.prepare(folder, count)
-    config, run = read_recipe("default").model, folder / RUN
+    config, run = read_recipe("single").model, folder / RUN
     torch.manual_seed(0)
     model, processor = build_model(config, CLASSES).eval(), build_processor(config)
     model.save_pretrained(run)

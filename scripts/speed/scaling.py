@@ -130,8 +130,8 @@ def _image_feature_bytes() -> int:
 
 
 def _trained_parameters() -> int:
-    """Return how many numbers the default recipe trains, each of which has a gradient."""
-    model = build_model(read_recipe("default").model, tuple("abc"))
+    """Return how many numbers the recipe single trains, each of which has a gradient."""
+    model = build_model(read_recipe("single").model, tuple("abc"))
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 

@@ -9,7 +9,7 @@ on. The time of a post is multiplied by `EPOCH_POSTS`. No evaluation and no
 checkpoint is in it, nor what happens once in a run: reading weights, tokens, running the frozen
 text layers, filling the queue.
 
-Ours is the default recipe through `build_trainer`, in a process with the allocator setting of the
+Ours is the recipe single through `build_trainer`, in a process with the allocator setting of the
 command line. The recipe trains the upper two of six text layers, and has a unimodal-label head.
 The reference is the plain script of `scripts.speed.plain_training`, which trains all parameters.
 """
@@ -56,7 +56,7 @@ FILLER_TEXT = (
 
 def prepare(folder: Path, count: int) -> None:
     """Write the posts and compute their image features."""
-    _, processor = _model_and_processor(read_recipe("default"), ("positive",))
+    _, processor = _model_and_processor(read_recipe("single"), ("positive",))
     generated = generate_posts(count, seed=0)
     texts = lengthened_texts([g.post.text for g in generated], processor)
     longer = [
@@ -64,7 +64,7 @@ def prepare(folder: Path, count: int) -> None:
         for g, text in zip(generated, texts, strict=True)
     ]
     write_table(longer, folder)
-    _read(folder, read_recipe("default"))
+    _read(folder, read_recipe("single"))
 
 
 def lengthened_texts(texts: Sequence[str], processor: MvcnProcessor) -> list[str]:
@@ -82,7 +82,7 @@ def lengthened_texts(texts: Sequence[str], processor: MvcnProcessor) -> list[str
 def ours(folder: Path) -> float:
     """Return the seconds of an epoch through our Trainer."""
     set_up_process()
-    config = read_recipe("default")
+    config = read_recipe("single")
     config.update({"training": {"epochs": 1}})
     set_seed(config.training.seed)
     corpus, model, processor, images = _read(folder, config)
@@ -103,7 +103,7 @@ def ours(folder: Path) -> float:
 
 def reference(folder: Path) -> float:
     """Return the seconds of an epoch of the plain script."""
-    config = read_recipe("default")
+    config = read_recipe("single")
     corpus, model, processor, images = _read(folder, config)
     token_ids = processor.tokenize([post.text for post in corpus.posts])
     rows = [
@@ -121,7 +121,7 @@ def warm_up_steps(posts: int) -> int:
 
 def limit(folder: Path, rate: float) -> float:
     """Return the seconds of an epoch if it were the matrix products of real tokens at `rate`."""
-    config = read_recipe("default")
+    config = read_recipe("single")
     corpus, model, processor, images = _read(folder, config)
     patches = images[corpus.posts[0].image].shape[0]
     token_ids = processor.tokenize([post.text for post in corpus.posts])

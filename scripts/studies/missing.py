@@ -50,7 +50,7 @@ def main(
 ) -> None:
     """Train all models with each seed and evaluate them on the dev posts, by what those have."""
     set_up_process()
-    config = read_recipe("default")
+    config = read_recipe("single")
     config.update({"data": {"name": "mvsa-single", "root": root, "splits": root / "splits"}})
     rows: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for seed in seeds or [0, 1, 2]:
@@ -88,7 +88,7 @@ def _run(
     tables = {
         name: _write(posts, runs / f"{way}-{name}.csv", way) for name, posts in splits.items()
     }
-    config = read_recipe("default")
+    config = read_recipe("single")
     config.update({"data": {**tables, "images": images}, "training": {"seed": seed}})
     config.update(WAYS[way])
     run = Run(output)

@@ -26,7 +26,7 @@ NUMBERS_ALONE = "-numbers"
 MVSA_ROWS = (
     *("text-cnn", "bilstm", "bert", "resnet", "vit", "multisentinet", "hsan", "co-mn-hop6"),
     *("mgnns", "clmlf", "clmlf-faithful", "concat2", "concat3", "mmsd", "dr-net"),
-    *("logreg", "late-fusion", "mfs", "tgf", "mvcn", "default", "best"),
+    *("logreg", "late-fusion", "mfs", "tgf", "mvcn", "single", "best"),
 )
 HFM_ROWS = ("text-cnn", "bilstm", "bert", "concat3", "mmsd")
 
@@ -45,7 +45,7 @@ def _compared(folder: Any) -> Results:
 
 def _ideas_on_folds() -> str:
     """Return the variants of one experiment compared with one variant of another."""
-    baseline = "default"
+    baseline = "single"
     known = [cell for cell in read_cells(RESULTS / "best-folds") if cell.variant == baseline]
     (found,) = compare([*known, *read_cells(RESULTS / "ideas-folds")], baseline)
     return _scores_and_differences(found)

@@ -64,6 +64,9 @@ Tokens = Annotated[
     Annotated[int, Field(gt=NUM_SPECIAL_TOKENS)] | Literal["auto"],
     "a whole number of at least 3, or auto",
 ]
+FrozenLayers = Annotated[
+    Annotated[int, Field(ge=0)] | Literal["all"], "a whole number of at least 0, or all"
+]
 ClassWeights = Annotated[
     Literal["none", "auto"] | dict[Name, Number], "one of none, auto or names, each with a number"
 ]
@@ -82,7 +85,8 @@ class DataConfig(Settings):
     train: FilePath | None = None
     """Training posts, in place of a split of `root`."""
     dev: FilePath | None = None
-    """Dev posts, which choose the best epoch; by default a seeded tenth of `train`."""
+    """Dev posts, which choose the epoch of a single model; by default it takes a tenth of `train`,
+    by the seed, and an ensemble takes none."""
     split_seed: OwnSeed = None
     """Seed by which a tenth of the posts becomes dev where no split names dev posts; by default
     that of the training, and only if dev posts are needed."""
@@ -116,12 +120,11 @@ class NetworkConfig(Settings):
     """One of `mvcn models`, each of which has a recipe of its name."""
     options: Values = Field(default_factory=dict)
     """Options of this network alone; see its class in `mvcn.models`."""
-    frozen_text_layers: CountOrZero = 0
-    """Lowest layers of the text encoder to freeze; above 0 freezes the embeddings too. Ours."""
-    freeze_text_encoder: bool = False
-    """Freeze the text encoder; its token features are then computed once per text. Ours."""
+    frozen_text_layers: FrozenLayers = 0
+    """Lowest layers of the text encoder to freeze; above 0 freezes the embeddings too, and all the
+    complete encoder. What frozen layers make of a text is computed once. Ours."""
     lower_text_layers: CountOrZero = 0
-    """Layers below the last whose token features are read, too, next to those of the last. Ours."""
+    """Layers below the last whose token features are read, too, or all if there are fewer. Ours."""
     freeze_text_embeddings: bool = False
     """Freeze the token embeddings. Ours."""
     freeze_image_encoder: bool = True
@@ -183,6 +186,9 @@ class ModelConfig(NetworkConfig):
     """Mark leading, trailing and repeated whitespace, which BERT's tokenizer would ignore. Ours."""
     name_emoji: bool = True
     """Replace emoji that the tokenizer does not know by their names in words. Ours."""
+    stack_linear: bool = False
+    """Add the logits of linear models of n-grams, mean text token and mean image token to each
+    member of an ensemble, as far as that is better out of fold; a single model has none. Ours."""
     max_tokens: Tokens = 64
     """Word pieces kept of a text; 99 % of the MVSA-Single posts have no more than 67. `auto` keeps
     99 % of the training texts completely: it is 64 to 512, as far as the encoder reads. CLMLF: 200.

@@ -15,20 +15,26 @@ from mvcn.inference import Classifier
 from mvcn.inference.onnx import OnnxModel, write_graph
 from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import MODELS, MvcnForClassification, build_model
+from mvcn.models import MODELS, build_model, join_members
+from mvcn.training.members import assign_folds
+from mvcn.training.stacking import fit_linear_stack
 
 CLASSES = ("negative", "neutral", "positive")
 MEMBERS = 2
-GRAPHS = ("late-fusion", "resnet", "mvcn")
+STACKED = "mvcn with linear models"
+GRAPHS = ("late-fusion", "resnet", "mvcn", STACKED)
 NO_GRAPH = ("text-cnn", "concat3")
 """Networks that cannot become one graph, with members or without."""
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[*MODELS, STACKED])
 def saved(request, tiny_settings, generated_posts, tmp_path_factory):
     """A folder with an ensemble whose members took a step each, on different posts."""
-    config = ModelConfig(**tiny_settings, network=request.param, frozen_text_layers=1)
-    processor, folder = build_processor(config), tmp_path_factory.mktemp(request.param)
+    is_stacked = request.param == STACKED
+    frozen = {"frozen_text_layers": "all" if is_stacked else 1, "stack_linear": is_stacked}
+    name = request.param.split()[0]
+    config = ModelConfig(**tiny_settings, network=name, **frozen)
+    processor, folder = build_processor(config), tmp_path_factory.mktemp(name)
     members = []
     for seed in range(MEMBERS):
         torch.manual_seed(seed)
@@ -38,9 +44,18 @@ def saved(request, tiny_settings, generated_posts, tmp_path_factory):
         learn(member, encoded)
         members.append(member)
     weights = [member.trained_weights() for member in members]
-    MvcnForClassification.from_members(members[0], weights).save_pretrained(folder)
+    linear = stack(members[0], encoder.encode(generated_posts, "blank", CLASSES), is_stacked)
+    join_members(members[0], weights, linear).save_pretrained(folder)
     processor.save_pretrained(folder)
     return SimpleNamespace(name=request.param, folder=folder, processor=processor)
+
+
+def stack(model, encoded, is_stacked):
+    if not is_stacked:
+        return None
+    logits = np.eye(3)[encoded.labels] + np.random.default_rng(0).normal(size=(len(encoded), 3))
+    linear, _ = fit_linear_stack(model, encoded, assign_folds(encoded, 3, 0), logits)
+    return linear
 
 
 def learn(model, encoded):

@@ -33,6 +33,7 @@ EVERY_MODEL = {
     "usual": {},
     "trained image encoder": {"freeze_image_encoder": False, "freeze_text_embeddings": True},
     "frozen text layers": {"frozen_text_layers": 1},
+    "frozen text encoder": {"frozen_text_layers": "all"},
 }
 WORDS_ALONE = {"vectors of words": {"text_layers": 0}}
 SPECIAL = {
@@ -186,7 +187,10 @@ def test_frozen_parts_get_no_gradient_and_no_dropout(model, settings, batch):
     if "text" in model.reads:
         if model.config.freeze_text_embeddings or model.config.frozen_text_layers:
             frozen.append(model.text_encoder.embeddings)
-        frozen += model.text_encoder.encoder.layer[: model.config.frozen_text_layers]
+        is_frozen = model.config.text_encoder_is_frozen
+        count = None if is_frozen else model.config.frozen_text_layers
+        frozen += model.text_encoder.encoder.layer[:count]
+        frozen += [model.text_encoder] if is_frozen else []
     assert not any(m.training for part in frozen for m in part.modules())
     model(**batch).logits.sum().backward()
     still = [p for part in frozen for p in part.parameters()]
@@ -204,8 +208,11 @@ def test_no_part_drops_by_torchs_own_dropout(model):
 def test_evaluation_is_deterministic(model, batch):
     once, again = without_grad(model, batch), without_grad(model, batch)
     assert torch.equal(once.logits, again.logits)
-    model.train()
-    assert not torch.equal(without_grad(model, batch).logits, once.logits)  # dropout
+    has_dropout = not (
+        MODELS[model.config.network].is_linear and model.config.text_encoder_is_frozen
+    )
+    trained = without_grad(model.train(), batch)
+    assert torch.equal(trained.logits, once.logits) != has_dropout
 
 
 def test_logits_do_not_depend_on_batch_mates(model, batch):
@@ -245,7 +252,8 @@ def test_words_for_images_make_a_difference_to_those_who_read_them(model, batch)
     before = without_grad(model, batch).logits
     ids = torch.randint(5, 70, (4, 3, 2), generator=torch.Generator().manual_seed(4))
     ids[2] = -1  # the third post has none: they are found in its image
-    changes = (without_grad(model, batch | {"attribute_ids": ids}).logits != before).any(1)
+    after = without_grad(model, batch | {"attribute_ids": ids}).logits
+    changes = ((after - before).abs() > 1e-6).any(1)  # more than an LSTM rounds
     reads_words = bool({"attributes", "pairs"} & set(model.reads))
     assert changes.tolist() == [reads_words, reads_words, False, reads_words]
 
@@ -401,7 +409,9 @@ def test_the_trainer_predicts_one_array(model, batch, tmp_path):
     )
 
 
-def test_eight_posts_can_be_learned_by_heart(model):
+def test_eight_posts_can_be_learned_by_heart(model, settings):
+    if settings == {"network": "bert", "frozen_text_layers": "all"}:
+        pytest.skip("a linear layer on the first token of an encoder that was never trained")
     generator = torch.Generator().manual_seed(3)
     posts = {
         "input_ids": torch.randint(5, 70, (8, 6), generator=generator),
@@ -433,7 +443,8 @@ def test_each_model_has_a_recipe():
 def test_each_recipe_builds_with_tiny_encoders(recipe, tiny_settings, batch):
     config = read_recipe(recipe)
     encoders = {key: tiny_settings[key] for key in ("text_encoder", "image_encoder")}
-    layers = {"frozen_text_layers": min(config.model.frozen_text_layers, 2)}
+    given = config.model.frozen_text_layers
+    layers = {"frozen_text_layers": given if given == "all" else min(given, 2)}
     config.update({"model": encoders | layers | {"max_tokens": 64}})
     head = config.objective.unimodal_label_weight > 0
     model = build_model(config.model, CLASSES, unimodal_label_head=head).eval()

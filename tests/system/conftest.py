@@ -49,6 +49,7 @@ def tiny_options(tiny_settings):
     """Options of ``mvcn train`` for one epoch of a tiny model."""
     settings = {f"model.{key}": value for key, value in tiny_settings.items()}
     settings |= {"training.epochs": 1, "training.batch_size": 8, "model.frozen_text_layers": 1}
+    settings |= {"training.members": 1, "training.min_steps": 0}
     return [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
 
 

@@ -84,7 +84,7 @@ def test_a_quick_run_measures_both_sides_of_every_benchmark(in_this_process, tmp
 def test_both_sides_compute_the_same_image_features(tmp_path):
     image_features.prepare(tmp_path, 2)
     paths = image_features.image_files(tmp_path, "timed")
-    config = read_recipe("default").model
+    config = read_recipe("single").model
     model = image_features.build_model(config, ("a", "b"))
     images = ImageFeatures(model, image_features.build_processor(config), tmp_path / "cache")
     images.encode([Post(path.stem, "", path) for path in paths])
@@ -146,7 +146,7 @@ def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path):
 
 
 def test_texts_are_as_long_as_those_of_mvsa_single(tmp_path):
-    config = read_recipe("default")
+    config = read_recipe("single")
     _, processor = training_epoch._model_and_processor(config, ("a",))
     texts = training_epoch.lengthened_texts(["so it is"] * 300, processor)
     lengths = torch.tensor([len(ids) for ids in processor.tokenize(texts)], dtype=torch.float)
@@ -157,7 +157,7 @@ def test_texts_are_as_long_as_those_of_mvsa_single(tmp_path):
 
 def test_the_counted_operations_are_those_of_the_model():
     """Against torch's own counter, whose backward pass of attention is left out on a CPU."""
-    config = read_recipe("default")
+    config = read_recipe("single")
     config.update({"model": {"frozen_text_layers": 0}})
     model, _ = training_epoch._model_and_processor(config, ("a", "b", "c"))
     ids = torch.ones(1, 20, dtype=torch.long)

@@ -104,7 +104,7 @@ def test_a_wrong_type_is_refused_with_the_right_one(section, key, value, expecte
 @pytest.mark.parametrize(
     ("section", "key", "values", "words"),
     [
-        ("model", "frozen_text_layers", [-1], "at least 0"),
+        ("model", "frozen_text_layers", [-1, "some"], "a whole number of at least 0, or all"),
         ("model", "hidden_size", [0, -6], "at least 1"),
         ("model", "feedforward_size", [0], "at least 1"),
         ("model", "num_heads", [0], "at least 1"),
@@ -153,6 +153,7 @@ def test_every_number_has_a_range():
         ("training", "warmup_fraction", 1.0),
         ("training", "seed", 2**32 - 1),
         ("model", "frozen_text_layers", 0),
+        ("model", "frozen_text_layers", "all"),
         ("model", "max_tokens", 3),
         ("model", "max_tokens", "auto"),
     ],

@@ -52,7 +52,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a model, select its best epoch on dev, and write a run folder."""
+    """Train a model, evaluate it on posts that it did not learn, and write a run folder."""
     from mvcn.training.run import train as run_training
 
     set_up_process(shares_work=True)
@@ -92,6 +92,8 @@ def _scores(run: "Run") -> str:
     scores, epochs, posts = run.evaluation, run.metrics["epochs"], run.metrics["posts"]
     if run.held_out == "dev":
         how = f"best on {count_of(posts['dev'], 'dev post')} after epoch {epochs['best']}"
+    elif run.metrics["members"] == 1:
+        how = "evaluated by cross-validation"
     else:
         how = f"{run.metrics['members']} members, each evaluated on the posts that it did not learn"
     return (

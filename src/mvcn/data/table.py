@@ -70,6 +70,8 @@ OTHER_SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 NAMED_ROWS = 10
 
 logger = logging.getLogger(__name__)
+QUICK_ROWS = 1_000
+"""Rows of a table up to which no progress is shown."""
 
 
 def open_table(path: Path, options: TableOptions) -> Table:
@@ -257,7 +259,8 @@ def corpus_of_rows(
     """
     read = _ReadPosts(where)
     found = {ours: theirs for ours, theirs in names.items() if theirs}
-    for row in tqdm(rows, "Posts", num_rows, unit="post", delay=SECONDS_UNSEEN):
+    is_quick = num_rows is not None and num_rows <= QUICK_ROWS
+    for row in tqdm(rows, "Posts", num_rows, unit="post", delay=SECONDS_UNSEEN, disable=is_quick):
         try:
             complete, replaced = without_surrogates(row, found)
             post = post_of_row(complete, found, folder, normalize=normalize)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from mvcn.errors import ConfigError
+from mvcn.nn.ngrams import WORD_NUMBERS
 
 # Feature maps of four images of 224 pixels fit into the cache of the CPU: without gradients, larger
 # batches were measured to be slower.
@@ -40,7 +41,9 @@ def text_tokens(
 ) -> Float[Tensor, "batch token layers_dim"]:
     """Return the text's token features of the last layer, and of layers below it before them."""
     output = encoder(
-        input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=lower_layers > 0
+        input_ids=input_ids % WORD_NUMBERS,
+        attention_mask=attention_mask,
+        output_hidden_states=lower_layers > 0,
     )
     last: Tensor = output.last_hidden_state
     if not lower_layers:
@@ -184,6 +187,8 @@ class FrozenTextEncoder:
 
     are_constant = True
     """Outputs never change, as those of `FrozenTextLayers` may."""
+    dtype = torch.float16
+    """In which `states` can be held."""
 
     def __init__(self, encoder: PreTrainedModel, lower_layers: int) -> None:
         self._encoder = encoder
@@ -195,7 +200,7 @@ class FrozenTextEncoder:
     ) -> Float[Tensor, "batch token dim"]:
         """Return the token features, rounded to half precision as they may be held."""
         tokens = text_tokens(self._encoder, input_ids, attention_mask, self._lower_layers)
-        return tokens.half().float()
+        return tokens.to(self.dtype).float()
 
     def tokens(
         self,
@@ -220,6 +225,9 @@ class FrozenTextLayers:
     Raises:
         ConfigError: The encoder has no stack of `count` layers.
     """
+
+    dtype = torch.float32
+    """In which `states` can be held: trained layers amplify what rounding changes."""
 
     def __init__(self, encoder: PreTrainedModel, count: int, lower_layers: int = 0) -> None:
         self._encoder = encoder
@@ -283,20 +291,14 @@ def _returning(layers: Sequence[nn.Module], output: Callable[[], Any]) -> Iterat
             del layer.forward
 
 
-def require_text_layers(encoder: PreTrainedModel, lower_layers: int, frozen_layers: int) -> None:
-    """Raise a ConfigError unless `text_tokens` can read so many layers below the last.
+def most_lower_layers(encoder: PreTrainedModel, frozen_layers: int = 0) -> int:
+    """Return how many layers below the last `text_tokens` can read.
 
     Args:
         encoder: Text encoder.
-        lower_layers: See `text_tokens`.
-        frozen_layers: Lowest layers whose outputs are held, but not those of each of them.
+        frozen_layers: Lowest layers of which only the output of the highest is held.
     """
-    most = len(_layers(encoder)) - max(1, frozen_layers)
-    if lower_layers > max(0, most):
-        raise ConfigError(
-            f"Setting 'model.lower_text_layers' is {lower_layers}, but with {frozen_layers} frozen "
-            f"layers text encoder type '{encoder.config.model_type}' has at most {max(0, most)}."
-        )
+    return max(0, len(_layers(encoder)) - max(1, frozen_layers))
 
 
 def _layers(encoder: PreTrainedModel) -> nn.ModuleList:

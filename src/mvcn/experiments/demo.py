@@ -54,7 +54,7 @@ from mvcn.training.run import train
 from mvcn.types import AttentionKind, Post
 
 ATTENTIONS: tuple[AttentionKind, ...] = get_args(AttentionKind)
-RECIPE = "default"
+RECIPE = "single"
 MARKER = "demo.json"
 POSTS, FIGURE, NUMBERS, PAGE = "posts", "attention.png", "report.json", "report.html"
 FORMER_REPORT = "report.md"
@@ -96,7 +96,7 @@ def run_demo(
     overwrite: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Train the default recipe with sparsemax and with softmax attention, and compare both.
+    """Train the recipe `single` with sparsemax and with softmax attention, and compare both.
 
     Args:
         output: Folder for posts, run folders, figure and page; new, empty, or with `overwrite`

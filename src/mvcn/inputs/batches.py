@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -234,6 +234,19 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         for start in range(0, len(order), size):
             positions = order[start : start + size]
             yield positions, self.inputs(positions)
+
+    @property
+    def present(self) -> dict[str, Bool[np.ndarray, " batch"]]:
+        """Which posts have a ``text``, an ``image``, and one of ``both``."""
+        text = np.array([has_text(post.text) for post in self.posts])
+        image = np.array([post.image is not None for post in self.posts])
+        return {"text": text, "image": image, "both": text | image}
+
+    @property
+    def texts(self) -> list[list[int]]:
+        """Word pieces of each post; none where it has no text."""
+        each = zip(self.posts, self.token_ids, strict=True)
+        return [ids if has_text(post.text) else [] for post, ids in each]
 
     @property
     def labels(self) -> Int[np.ndarray, " batch"]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from tokenizers import Encoding
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import (
@@ -35,6 +37,7 @@ from mvcn.inputs.visible_text import (
     name_emoji,
 )
 from mvcn.models import MvcnConfig, require_tokens
+from mvcn.nn.ngrams import WORD_NUMBERS
 from mvcn.types import ImageReference
 
 LOG = logging.getLogger(__name__)
@@ -64,6 +67,8 @@ class MvcnProcessor(ProcessorMixin):
         name_emoji: Replace emoji that the tokenizer does not know by their names; see `name_emoji`
             of `mvcn.inputs.visible_text`. Without it, BERT's tokenizer drops the word before them,
             too.
+        number_words: Number the words of a text in its word pieces, for n-grams; see
+            `WORD_NUMBERS`. The number is a hash, also of words that the vocabulary lacks.
     """
 
     def __init__(
@@ -73,11 +78,13 @@ class MvcnProcessor(ProcessorMixin):
         max_tokens: int = 64,
         mark_whitespace: bool = True,
         name_emoji: bool = False,
+        number_words: bool = False,
     ) -> None:
         super().__init__(image_processor, tokenizer)
         self.max_tokens = max_tokens
         self.mark_whitespace = mark_whitespace
         self.name_emoji = name_emoji
+        self.number_words = number_words
         self._known_emoji: dict[str, bool] = {}
 
     @classmethod
@@ -92,6 +99,7 @@ class MvcnProcessor(ProcessorMixin):
             max_tokens=settings["max_tokens"],
             mark_whitespace=settings["mark_whitespace"],
             name_emoji=settings.get("name_emoji", False),  # earlier versions had none
+            number_words=settings.get("number_words", False),
         )
 
     def __call__(self, text: Sequence[str], images: Sequence[Image.Image | None]) -> BatchFeature:
@@ -171,12 +179,14 @@ class MvcnProcessor(ProcessorMixin):
     def _tokenize(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         if not texts:
             return []
-        ids: list[list[int]] = self.tokenizer(
-            [self._visible(text).text for text in texts],
-            truncation=True,
-            max_length=max_tokens,
-            return_attention_mask=False,
-        )["input_ids"]
+        shown = [self._visible(text).text for text in texts]
+        found = self.tokenizer(
+            shown, truncation=True, max_length=max_tokens, return_attention_mask=False
+        )
+        ids: list[list[int]] = found["input_ids"]
+        if self.number_words:
+            for text, row, encoding in zip(shown, ids, found.encodings, strict=True):
+                _number_words(text, row, encoding)
         return ids
 
     def count(self, texts: Sequence[str], token_ids: Sequence[list[int]]) -> list[TextCounts]:
@@ -190,7 +200,7 @@ class MvcnProcessor(ProcessorMixin):
                 int(has_text(text)),
                 int(i in truncated),
                 len(ids) - len(marks),
-                0 if unknown in marks else ids.count(unknown),
+                0 if unknown in marks else sum(one % WORD_NUMBERS == unknown for one in ids),
                 self.max_tokens,
             )
             for i, (text, ids) in enumerate(zip(texts, token_ids, strict=True))
@@ -314,6 +324,28 @@ class ResizedPixels:
         return np.stack([table.take(channel) for table, channel in channels])
 
 
+def _number_words(text: str, ids: list[int], encoding: Encoding) -> None:
+    """Add the number of its word to each first piece, and its own number to each other piece.
+
+    Args:
+        text: The text.
+        ids: Its word pieces, which are changed; the tokenizer's marks have no number.
+        encoding: The text as the tokenizer encodes it.
+    """
+    previous = None
+    for position, word in enumerate(encoding.word_ids):
+        if word is None:
+            continue
+        written = encoding.tokens[position] if word == previous else _word(text, encoding, word)
+        ids[position] += WORD_NUMBERS * (1 + zlib.crc32(written.encode()) % (WORD_NUMBERS - 1))
+        previous = word
+
+
+def _word(text: str, encoding: Encoding, word: int) -> str:
+    start, end = encoding.word_to_chars(word) or (0, 0)
+    return text[start:end].strip().lower()
+
+
 def build_processor(config: ModelConfig) -> MvcnProcessor:
     """Build the processor that belongs to the model's encoders.
 
@@ -331,6 +363,7 @@ def build_processor(config: ModelConfig) -> MvcnProcessor:
         max_tokens=auto if config.max_tokens == "auto" else config.max_tokens,
         mark_whitespace=config.mark_whitespace,
         name_emoji=config.name_emoji,
+        number_words=config.stack_linear,
     )
 
 

@@ -15,14 +15,13 @@ from mvcn.models.classification import MvcnForClassification
 
 TEXTS_AT_ONCE = 32
 MOST_BYTES = 2**30
-FLOAT_BYTES = 4
 
 
 class FrozenTexts:
     """States of texts below the first trained layer, found by their word pieces.
 
-    They stay in memory for one training, which reads each text several times. Unlike features of
-    images they are not rounded: what is trained on them gives the same scores on texts.
+    They stay in memory for one training, which reads each text several times, in the precision of
+    the frozen layers: what is trained on them gives the same scores on texts.
 
     Args:
         layers: The model's frozen text layers.
@@ -43,7 +42,7 @@ class FrozenTexts:
         # The longest first, and one piece of memory for all: thousands of small ones between what
         # comes and goes would leave gaps, more than twice their own size.
         order = sorted({tuple(text) for text in texts} - self._states.keys(), key=len, reverse=True)
-        memory = torch.empty(sum(map(len, order)), self._width)
+        memory = torch.empty(sum(map(len, order)), self._width, dtype=self._layers.dtype)
         places = iter(torch.split(memory, [len(text) for text in order]))
         with tqdm(total=len(order), desc="Text features", unit="text") as progress:
             for start in range(0, len(order), TEXTS_AT_ONCE):
@@ -54,7 +53,8 @@ class FrozenTexts:
 
     def pad(self, texts: Iterable[Sequence[int]]) -> Float[Tensor, "batch token width"]:
         """Return the states of texts that were encoded, padded to the longest."""
-        return pad_sequence([self._states[tuple(text)] for text in texts], batch_first=True)
+        states = [self._states[tuple(text)] for text in texts]
+        return pad_sequence(states, batch_first=True).float()
 
     def _compute(self, texts: Sequence[tuple[int, ...]]) -> Float[Tensor, "batch token width"]:
         batch = self._processor.pad([list(text) for text in texts])
@@ -74,11 +74,11 @@ def frozen_texts(
         splits: The texts of each split as word pieces, read twice.
     """
     layers = model.frozen_text_layers
+    config = model.config
+    width = config.text_width if config.text_encoder_is_frozen else token_width(config.text_config)
     if layers is None or not layers.are_constant:
         return None
-    config = model.config
-    width = config.text_width if config.freeze_text_encoder else token_width(config.text_config)
-    if sum(len(ids) for ids in chain(*splits)) * width * FLOAT_BYTES > MOST_BYTES:
+    if sum(len(ids) for ids in chain(*splits)) * width * layers.dtype.itemsize > MOST_BYTES:
         return None
     found = FrozenTexts(layers, processor, width)
     found.encode(chain(*splits))

@@ -107,7 +107,7 @@ class SemanticCongruityLoss(nn.Module):
             counts: Samples in the queue of each class that takes part.
             is_full: Whether the queue was full.
         """
-        if self._silent_batches is None:
+        if self._silent_batches is None or len(counts) == 1:  # a single class has no others
             return
         if bool(losses.any()):
             self._silent_batches = None

@@ -11,14 +11,15 @@ from mvcn.config import ModelConfig, NetworkConfig
 from mvcn.encoders.loading import load_image_encoder, load_text_encoder
 from mvcn.encoders.tokens import (
     keep_lowest_layers,
+    most_lower_layers,
     most_tokens,
     reads_text_of,
-    require_text_layers,
 )
 from mvcn.errors import ConfigError
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.ensemble import Ensemble
 from mvcn.models.image_attributes import PublishedAttributes
+from mvcn.models.linear_stack import LinearStack
 from mvcn.models.registry import system
 from mvcn.settings import with_values
 
@@ -40,9 +41,11 @@ def build_model(
     about = system(config.network)
     options = with_values(about.options(), config.options, "model.options")
     attributes = PublishedAttributes.load(config.image_encoder, config.text_encoder, about.reads)
+    text_encoder = _load_text_encoder(config)
     settings = {name: getattr(config, name) for name in NetworkConfig.model_fields}
+    settings["lower_text_layers"] = _lower_text_layers(config, text_encoder)
     model = MvcnForClassification.from_encoders(
-        _load_text_encoder(config),
+        text_encoder,
         load_image_encoder(config.image_encoder),
         **settings | {"options": options.model_dump()},
         unimodal_label_head=unimodal_label_head,
@@ -56,20 +59,28 @@ def build_model(
 
 
 def join_members(
-    model: MvcnForClassification, weights: Sequence[Mapping[str, Tensor]]
+    model: MvcnForClassification,
+    weights: Sequence[Mapping[str, Tensor]],
+    linear: LinearStack | None = None,
 ) -> MvcnForClassification:
     """Return one model of several that were trained from the same encoders.
 
     Args:
         model: One of them, which gives its encoders, and whose weights are replaced.
         weights: `trained_weights` of each.
+        linear: Linear models, whose logits are added to those of each.
     """
     config = deepcopy(model.config)
     config.members = len(weights)
+    if linear is not None:
+        config.linear_inputs = [*linear.means]
+        config.ngram_buckets = 0 if linear.ngrams is None else len(linear.ngrams.idf)
     ensemble = MvcnForClassification(config, model.text_encoder, model.image_encoder)
     ensemble.image_attributes = model.image_attributes
     for number, one in enumerate(weights):
         _set_member(ensemble, number, one)
+    assert isinstance(ensemble.network, Ensemble)
+    ensemble.network.linear = linear
     ensemble.eval()
     return ensemble
 
@@ -94,8 +105,12 @@ def _load_text_encoder(config: ModelConfig) -> PreTrainedModel:
         keep_lowest_layers(encoder, config.text_layers)
     if "text" in system(config.network).reads and config.max_tokens != "auto":
         require_tokens(config, most_tokens(partial(reads_text_of, encoder), config.max_tokens))
-        require_text_layers(encoder, config.lower_text_layers, config.frozen_text_layers)
     return encoder
+
+
+def _lower_text_layers(config: ModelConfig, encoder: PreTrainedModel) -> int:
+    frozen = 0 if config.frozen_text_layers == "all" else config.frozen_text_layers
+    return min(config.lower_text_layers, most_lower_layers(encoder, frozen))
 
 
 def require_tokens(config: ModelConfig, most: int) -> None:

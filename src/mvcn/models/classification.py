@@ -184,7 +184,7 @@ class MvcnForClassification(PreTrainedModel):
         pixel_values = _without_missing(pixel_values, image_mask)
         image_features = _without_missing(image_features, image_mask)
         image = self._encode_images(pixel_values, image_features, input_ids)
-        text = self._encode_texts(input_ids, attention_mask, text_states)
+        text = self.encode_texts(input_ids, attention_mask, text_states)
         none = image.new_zeros(image.shape[0], 0)
         tokens = Tokens(
             text,
@@ -248,7 +248,7 @@ class MvcnForClassification(PreTrainedModel):
     @cached_property
     def _frozen_text_layers(self) -> Sequence[FrozenTextEncoder | FrozenTextLayers]:
         count, lower = self.config.frozen_text_layers, self.config.lower_text_layers
-        if self.config.freeze_text_encoder:
+        if self.config.text_encoder_is_frozen:
             return [FrozenTextEncoder(encoder, lower) for encoder in self.text_encoders]
         return [FrozenTextLayers(encoder, count, lower) for encoder in self.text_encoders if count]
 
@@ -288,7 +288,7 @@ class MvcnForClassification(PreTrainedModel):
                 freeze(part)
 
     def _frozen_text_parts(self, encoder: PreTrainedModel) -> list[nn.Module]:
-        if self.config.freeze_text_encoder:
+        if self.config.text_encoder_is_frozen:
             return [encoder]
         count = self.config.frozen_text_layers
         has_embeddings = self.config.freeze_text_embeddings or count > 0
@@ -354,14 +354,20 @@ class MvcnForClassification(PreTrainedModel):
             "attribute_mask": (pieces != NO_PIECE).any(-1),
         }
 
-    def _encode_texts(
-        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None
+    def encode_texts(
+        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None
     ) -> Float[Tensor, "batch token text_width"]:
-        """Return the tokens of texts, those of all members next to each other."""
+        """Return the tokens of texts, those of all members next to each other.
+
+        Args:
+            input_ids: Word pieces.
+            attention_mask: 1 for a word piece, 0 for padding.
+            states: As `text_states` of `forward`.
+        """
         if self.text_encoder is None:
             return torch.zeros(*input_ids.shape, 0, device=input_ids.device)
         held = self.frozen_text_layers
-        is_shared = self.config.members > 1 or self.config.freeze_text_encoder
+        is_shared = self.config.members > 1 or self.config.text_encoder_is_frozen
         if states is None and held is not None and is_shared and held.are_constant:
             states = held.states(input_ids, attention_mask)
         if states is None or held is None:

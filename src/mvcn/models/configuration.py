@@ -37,6 +37,10 @@ class MvcnConfig(PreTrainedConfig):
     unimodal_label_head: bool = False
     members: int = 1
     """Networks, each with its own trained encoder layers, whose probabilities are averaged."""
+    linear_inputs: list[str] | None = None
+    """What an ensemble's `LinearStack` reads, of ``text`` and ``image``; None without one."""
+    ngram_buckets: int = 0
+    """Values of the hash of n-grams that it reads; 0 if none."""
     temperature: float = 1.0
     """Divides the logits before the softmax; fitted on held-out posts at the end of training."""
     logit_offsets: list[float] | None = None
@@ -51,6 +55,11 @@ class MvcnConfig(PreTrainedConfig):
                 setattr(self, name, settings.pop(earlier))
         settings |= EARLIER_NETWORKS.get(str(settings.get("network")), {})
         super().__post_init__(**{**dict(NetworkConfig()), **settings})
+
+    @property
+    def text_encoder_is_frozen(self) -> bool:
+        """Whether no layer of the text encoder is trained."""
+        return bool(self.frozen_text_layers == "all")
 
     @property
     def text_width(self) -> int:

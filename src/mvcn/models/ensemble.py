@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mvcn.models.linear_stack import LinearStack
 from mvcn.models.network import MvcnOutput, Network, Tokens
 
 Encoder = TypeVar("Encoder", bound=nn.Module)
@@ -18,26 +19,34 @@ class Ensemble(Network):
     r"""The mean of the probabilities of several networks, each of which reads its own tokens.
 
     .. math::
-        p(k) = \frac{1}{M} \sum_m \mathrm{softmax}(l^{(m)})_k
+        p(k) = \frac{1}{M} \sum_m \mathrm{softmax}(l^{(m)} + g)_k
 
-    The logits are the logarithms of p. The fused feature is the concatenation of those of the
-    members, attention weights are those of all heads of all members, and token weights are means.
+    The logits are the logarithms of p; g are those of linear models, which all members share. The
+    fused feature is the concatenation of those of the members, attention weights are those of all
+    heads of all members, and token weights are means.
 
     Args:
         members: Networks of one kind, M of them.
         own_fields: Fields of `Tokens` in which each has its own range of the last axis; all
             members read the same others.
+        linear: Linear models; by default g is 0.
 
     Source:
         Not in Wei et al., ACL 2023; ours. Averaging: Breiman, Machine Learning 1996 (bagging);
         Lakshminarayanan et al., NeurIPS 2017 (deep ensembles).
     """
 
-    def __init__(self, members: Sequence[Network], own_fields: Sequence[str]) -> None:
+    def __init__(
+        self,
+        members: Sequence[Network],
+        own_fields: Sequence[str],
+        linear: LinearStack | None = None,
+    ) -> None:
         super().__init__()
         self.feature_size = sum(member.feature_size for member in members)
         self.members = nn.ModuleList(members)
         self.own_fields = own_fields
+        self.linear = linear
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts; `tokens` are those of all members, as `join_tokens` returns them."""
@@ -47,6 +56,8 @@ class Ensemble(Network):
             for member, part in zip(self.members, parts, strict=True)
         ]
         logs = _stacked(outputs, "logits").log_softmax(-1)
+        if self.linear is not None:
+            logs = (logs + self.linear(tokens)).log_softmax(-1)
         logits = logs.logsumexp(0) - math.log(len(outputs))
         feature = torch.cat(list(_stacked(outputs, "fused_feature")), -1)
         weights = _attention(outputs) if output_attentions else {}

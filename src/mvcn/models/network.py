@@ -19,7 +19,7 @@ class Tokens(NamedTuple):
     image_mask: Bool[Tensor, "batch patch"]
     """False for all patches of a post without an image."""
     word_ids: Int[Tensor, "batch token"]
-    """Word pieces of the text, as numbers."""
+    """Word pieces of the text, as numbers; numbered by `WORD_NUMBERS` for n-grams."""
     objects: Float[Tensor, "batch object"]
     """Probability of each class of the published image encoder; zeros without an image."""
     object_names: Float[Tensor, "object text_width"]

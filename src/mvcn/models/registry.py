@@ -13,6 +13,7 @@ from mvcn.config import EARLIER_NETWORKS
 from mvcn.errors import ConfigError
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.ensemble import Ensemble
+from mvcn.models.linear_stack import LinearStack
 from mvcn.models.network import Network
 from mvcn.settings import Settings
 
@@ -32,6 +33,8 @@ class System:
     """Its name in `published.yaml`, if it has published results."""
     objective_weights: tuple[str, ...] = ()
     """Settings of the objective that weigh what its network alone computes."""
+    is_linear: bool = False
+    """Whether its network is a `LinearNetwork`, which is fitted and not trained step by step."""
 
     @property
     def network(self) -> type[Network]:
@@ -50,7 +53,7 @@ class System:
 
     def own_fields(self, config: MvcnConfig) -> tuple[str, ...]:
         """Return the fields of `Tokens` that differ between members: what trained encoders make."""
-        of_text = () if config.freeze_text_encoder else ("text", "object_names")
+        of_text = () if config.text_encoder_is_frozen else ("text", "object_names")
         of_image = () if self.freezes_image_encoder(config) else ("image", "objects")
         own = (*of_text, *of_image)
         return (*own, "attributes") if own else ()
@@ -72,7 +75,13 @@ class System:
         if config.members == 1:
             return self._build_one(config)
         members = [self._build_one(config) for _ in range(config.members)]
-        return Ensemble(members, self.own_fields(config))
+        return Ensemble(members, self.own_fields(config), self._build_linear(config))
+
+    def _build_linear(self, config: MvcnConfig) -> LinearStack | None:
+        if config.linear_inputs is None:
+            return None
+        widths = {name: getattr(config, f"{name}_width") for name in config.linear_inputs}
+        return LinearStack(config.ngram_buckets, widths, config.num_labels)
 
     def _build_one(self, config: MvcnConfig) -> Network:
         """Build a network; its required arguments are named like fields of the configuration."""
@@ -113,8 +122,8 @@ MODELS: dict[str, System] = {
         "D&R Net",
         PENALTY,
     ),
-    "logreg": System("baselines:LogisticRegression", BOTH, "a baseline, ours"),
-    "late-fusion": System("baselines:LateFusion", BOTH, "a baseline, ours"),
+    "logreg": System("baselines:LogisticRegression", BOTH, "a baseline, ours", is_linear=True),
+    "late-fusion": System("baselines:LateFusion", BOTH, "a baseline, ours", is_linear=True),
     "mvcn": System("mvcn:MultiViewNetwork", BOTH, "Wei et al., ACL 2023", "MVCN", UNIMODAL_LABELS),
 }
 """Name -> system; each has a recipe of the same name."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from transformers import EarlyStoppingCallback, TrainingArguments
 
-from mvcn.config import RunConfig, TrainingConfig
+from mvcn.config import ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.errors import ConfigError, DataError
 from mvcn.inputs.batches import LABEL_FIELDS
 from mvcn.models import MODELS, system
@@ -35,7 +35,7 @@ def check_compatibility(config: RunConfig) -> None:
     """Raise a ConfigError if settings contradict each other or the network."""
     about, name = system(config.model.network), config.model.network
     possible = {*about.objective_weights}
-    if {"text", "image"} <= set(about.reads):
+    if {"text", "image"} <= set(about.reads) and not about.is_linear:
         possible.add("distillation_weight")
     for setting in sorted(SPECIAL_WEIGHTS - possible):
         if getattr(config.objective, setting) > 0:
@@ -48,10 +48,30 @@ def check_compatibility(config: RunConfig) -> None:
             f"Setting 'model.lower_text_layers' is above 0, but model '{name}' compares words with "
             "the text encoder's embeddings, which are those of a single layer: set it to 0."
         )
+    _check_linear(config)
     if config.model.attribute_model is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
             f"Model '{name}' reads no image attributes: leave model.attribute_model out."
         )
+
+
+def _check_linear(config: RunConfig) -> None:
+    """Raise a ConfigError for what a network that is fitted, and not trained, cannot do."""
+    model = config.model
+    if not system(model.network).is_linear:
+        return
+    if model.frozen_text_layers != "all" or not model.freeze_image_encoder:
+        raise ConfigError(
+            f"Model '{model.network}' is fitted on frozen encoders: set model.frozen_text_layers "
+            "to all, and model.freeze_image_encoder to true."
+        )
+    without = {**ObjectiveConfig().model_dump(), "congruity_weight": 0.0}
+    for name, value in config.objective.model_dump().items():
+        if value != without[name]:
+            raise ConfigError(
+                f"Model '{model.network}' is a logistic regression, so setting 'objective.{name}' "
+                f"has no effect: set it to {without[name]}."
+            )
 
 
 def check_modality(network: str, posts: Sequence[Post]) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mvcn.data.text import has_text
 from mvcn.evaluation.baselines import LINEAR, MAJORITY, compare_with_baselines
 from mvcn.evaluation.learning_curve import LearningCurve
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.features import pooled_features
-from mvcn.training.linear import fit_cross_validated, predict_out_of_fold
+from mvcn.training.linear import cross_validate, predict_out_of_fold
 from mvcn.training.members import cross_validation_folds
 
 MOST_POSTS, MOST_DEV_POSTS = 4_000, 1_000
@@ -106,7 +105,7 @@ def _on_dev(
     labels, folds = learned.labels, cross_validation_folds(learned, FOLDS, seed)
     count = len(model.class_names)
     found = {
-        name: fit_cross_validated(one, labels, folds, count).probabilities(seen[name])
+        name: cross_validate(one, labels, folds, count).model.probabilities(seen[name])
         for name, one in _features(model, learned, learned).items()
     }
     return Baselines(positions, found, len(learned))
@@ -141,8 +140,8 @@ def _features(
     """Return the features of posts for each of `LINEAR` that training posts and model have."""
     pooled = pooled_features(model, posts, range(len(posts)))
     has = {
-        "text": any(has_text(post.text) for post in train.posts) and pooled.text.shape[1] > 0,
-        "image": any(post.image is not None for post in train.posts) and pooled.image.shape[1] > 0,
+        name: train.present[name].any() and getattr(pooled, name).shape[1] > 0
+        for name in ("text", "image")
     }
     has["both"] = all(has.values())
     return {name: getattr(pooled, name) for name in LINEAR if has[name]}

@@ -35,7 +35,10 @@ class PooledFeatures:
 
 @torch.no_grad()
 def pooled_features(
-    model: MvcnForClassification, posts: EncodedPosts, positions: Sequence[int]
+    model: MvcnForClassification,
+    posts: EncodedPosts,
+    positions: Sequence[int],
+    text_layers: int = TEXT_LAYERS,
 ) -> PooledFeatures:
     """Return each post's mean text token, of several layers, and its mean image token.
 
@@ -43,6 +46,7 @@ def pooled_features(
         model: Its encoders are used without dropout.
         posts: Encoded posts.
         positions: Positions of the posts to pool, in the order of the result.
+        text_layers: Uppermost layers of the text encoder to read, or all if there are fewer.
     """
     was_training = model.training
     model.eval()
@@ -54,7 +58,7 @@ def pooled_features(
             chosen = order[start : start + BATCH_SIZE]
             batch = posts.collate([posts[positions[i]] for i in chosen])
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-            words, patches = _pool_text(model, batch), _pool_image(model, batch)
+            words, patches = _pool_text(model, batch, text_layers), _pool_image(model, batch)
             if not start:
                 text, image = (
                     np.zeros((len(positions), one.shape[1]), np.float32) for one in (words, patches)
@@ -66,12 +70,15 @@ def pooled_features(
 
 
 def _pool_text(
-    model: MvcnForClassification, batch: dict[str, Tensor]
+    model: MvcnForClassification, batch: dict[str, Tensor], layers: int
 ) -> Float[Tensor, "batch text_dim"]:
-    mask = batch["attention_mask"]
+    mask, config = batch["attention_mask"], model.config
     if model.text_encoder is None:
         return torch.zeros(len(mask), 0)
-    tokens = text_tokens(model.text_encoder, batch["input_ids"], mask, TEXT_LAYERS - 1)
+    if config.text_encoder_is_frozen and config.lower_text_layers == layers - 1:
+        tokens = model.encode_texts(batch["input_ids"], mask, batch.get("text_states"))
+    else:
+        tokens = text_tokens(model.text_encoder, batch["input_ids"], mask, layers - 1)
     return masked_mean(tokens, mask.bool() & batch["text_mask"].unsqueeze(1))
 
 

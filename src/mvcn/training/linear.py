@@ -2,7 +2,9 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from mvcn.evaluation.metrics import accuracy, f1_weighted
 
@@ -20,6 +23,15 @@ INVERSE_PENALTY = 1e-3
 """C where there are too few posts to choose it."""
 MAX_ITERATIONS = 300
 MIN_FOLDS = 2
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Return a context for many small products, whose threads would mostly wait for each other.
+
+    On two cores that are busy, these take up to forty times as long by two threads as by one.
+    """
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,41 +81,33 @@ def fit_linear(
     classifier = LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True)
     found = []
     for inverse_penalty in inverse_penalties:
-        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        with one_thread(), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             classifier.set_params(C=inverse_penalty).fit(scaled, labels)
         weight, bias = weight.copy(), bias.copy()
-        weight[classes] = _for_each_class(_out_of_span(classifier.coef_, basis)) / scaler.scale_
-        bias[classes] = _for_each_class(classifier.intercept_[:, None])[:, 0]
+        weight[classes] = for_each_class(_out_of_span(classifier.coef_, basis)) / scaler.scale_
+        bias[classes] = for_each_class(classifier.intercept_[:, None])[:, 0]
         bias[classes] -= weight[classes] @ scaler.mean_
         found.append(LinearModel(weight, bias))
     return found
 
 
-def fit_cross_validated(
+@dataclass(frozen=True, slots=True)
+class CrossValidated:
+    """A logistic regression on all posts, with the penalty that is best out of fold."""
+
+    model: LinearModel
+    out_of_fold: Float[np.ndarray, "posts classes"] | None
+    """Class probabilities of each post as `predict_out_of_fold` returns them; None if there is
+    only one fold, and `INVERSE_PENALTY` is used."""
+
+
+def cross_validate(
     features: Float[np.ndarray, "posts dim"],
     labels: Int[np.ndarray, " posts"],
     folds: Int[np.ndarray, " posts"],
     num_classes: int,
-) -> LinearModel:
-    """Return a logistic regression on all posts, with the penalty that is best out of fold.
-
-    Args:
-        features: As for `fit_linear`.
-        labels: As for `fit_linear`.
-        folds: Fold number of each post.
-        num_classes: As for `fit_linear`.
-    """
-    chosen = choose_penalty(features, labels, folds, num_classes)
-    return fit_linear(features, labels, num_classes, [chosen])[0]
-
-
-def choose_penalty(
-    features: Float[np.ndarray, "posts dim"],
-    labels: Int[np.ndarray, " posts"],
-    folds: Int[np.ndarray, " posts"],
-    num_classes: int,
-) -> float:
-    """Return the value of C that is best out of fold; `INVERSE_PENALTY` if there is one fold.
+) -> CrossValidated:
+    """Choose the penalty of a logistic regression by cross-validation, and fit it on all posts.
 
     Args:
         features: As for `fit_linear`.
@@ -112,9 +116,11 @@ def choose_penalty(
         num_classes: As for `fit_linear`.
     """
     if len(np.unique(folds)) < MIN_FOLDS:
-        return INVERSE_PENALTY
+        return CrossValidated(fit_linear(features, labels, num_classes)[0], None)
     logits = _out_of_fold_logits(features, labels, folds, num_classes)
-    return INVERSE_PENALTIES[_best(logits, labels)]
+    chosen = INVERSE_PENALTIES[best_penalty(logits, labels)]
+    model = fit_linear(features, labels, num_classes, [chosen])[0]
+    return CrossValidated(model, choose_per_fold(logits, labels, folds))
 
 
 def predict_out_of_fold(
@@ -139,10 +145,23 @@ def predict_out_of_fold(
         seed: Of the choice of these posts.
     """
     logits = _out_of_fold_logits(features, labels, folds, num_classes, share, seed)
+    return choose_per_fold(logits, labels, folds)
+
+
+def choose_per_fold(
+    logits: Float[np.ndarray, "penalties posts classes"], labels: np.ndarray, folds: np.ndarray
+) -> Float[np.ndarray, "posts classes"]:
+    """Return the probabilities of each fold by the penalty that is best for the other folds.
+
+    Args:
+        logits: Of each post, from models that were fitted on other folds.
+        labels: Classes of the posts.
+        folds: Fold number of each post.
+    """
     found = np.empty(logits.shape[1:])
     for fold in np.unique(folds):
         others = folds != fold
-        found[~others] = logits[_best(logits[:, others], labels[others])][~others]
+        found[~others] = logits[best_penalty(logits[:, others], labels[others])][~others]
     return np.asarray(softmax(found, axis=1))
 
 
@@ -165,7 +184,9 @@ def _out_of_fold_logits(
     return logits
 
 
-def _best(logits: Float[np.ndarray, "penalties posts classes"], labels: np.ndarray) -> int:
+def best_penalty(
+    logits: Float[np.ndarray, "penalties posts classes"], labels: Int[np.ndarray, " posts"]
+) -> int:
     """Return the position of the penalty with the largest sum of accuracy and weighted F1."""
     classes = range(logits.shape[2])
     confusions = np.stack(
@@ -196,6 +217,6 @@ def _out_of_span(
     return weight if basis is None else weight @ basis.T
 
 
-def _for_each_class(rows: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "classes dim"]:
+def for_each_class(rows: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "classes dim"]:
     """Return one row per class: scikit-learn gives one, of the second, where there are two."""
     return np.concatenate([-rows / 2, rows / 2]) if len(rows) == 1 else rows

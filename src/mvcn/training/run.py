@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import PartialState
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from transformers import TrainerCallback, set_seed
 
@@ -36,11 +35,18 @@ from mvcn.training.arguments import (
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
 from mvcn.training.fit import fit
-from mvcn.training.members import assign_folds, drop_members, fit_members
+from mvcn.training.held_out import HeldOutEvaluation, evaluate_dev, evaluate_logits
+from mvcn.training.members import (
+    assign_folds,
+    cross_validation_folds,
+    drop_members,
+    fit_members,
+)
 from mvcn.training.run_folder import Run
-from mvcn.training.trainer import HeldOutEvaluation, evaluate_held_out
 
 LOG = logging.getLogger(__name__)
+FOLDS = 5
+"""Folds that choose the penalty of a linear network where there are none of members."""
 NOTHING_TO_READ = "without anything that the model reads"
 
 
@@ -103,17 +109,20 @@ def _train(
         run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
     processes.wait_for_everyone()
     folds = _folds(config, run.posts, encoded["train"])
+    _precompute(config, model, encoder, encoded)
+    precomputed = time.monotonic()
     baselines = fit_baselines(model, encoded["train"], encoded["dev"], folds, config.training.seed)
     baselines_ready = time.monotonic()
-    _precompute(config, model, encoder, encoded)
-    if folds is None:
+    if system(config.model.network).is_linear:
+        trained = _fit_linear(run, model, encoded, folds)
+    elif folds is None:
         trained = _train_one(run, model, encoded, resume, callbacks)
     else:
         trained = _train_members(run, model, encoded, folds, resume, callbacks)
     seconds = {
         "image_features": round(features_ready - started, 1),
-        "baselines": round(baselines_ready - features_ready, 1),
-        "training": round(time.monotonic() - baselines_ready, 1),
+        "baselines": round(baselines_ready - precomputed, 1),
+        "training": round(time.monotonic() - baselines_ready + precomputed - features_ready, 1),
     }
     compared = _compare(run, trained, encoded, baselines.describe)
     _finish(run, trained, compared, encoder, encoded, seconds)
@@ -157,7 +166,7 @@ def _train_one(
         trainer.model,
         trainer.state.log_history,
         trainer.epochs(),
-        {"dev": evaluate_held_out(logits, encoded["dev"], model.class_names, target)},
+        {"dev": evaluate_logits(logits, encoded["dev"], model.class_names, target)},
         weights=trainer.full_state_dict(),
     )
 
@@ -171,6 +180,8 @@ def _train_members(
     callbacks: Sequence[TrainerCallback],
 ) -> Trained:
     """Train an ensemble; dev posts, if a split names some, select nothing."""
+    from mvcn.training.stacking import fit_linear_stack  # as above
+
     config, train, names = run.config, encoded["train"], model.class_names
     target = config.training.target
 
@@ -188,25 +199,37 @@ def _train_members(
         resume=resume,
         callbacks=callbacks,
     )
-    ensemble = join_members(model, [one.weights for one in found.members])
-    held_out = {"out_of_fold": evaluate_held_out(found.logits, train, names, target)}
-    if len(encoded["dev"]):
-        logits = _logits(ensemble, encoded["dev"], config.training.eval_batch_size)
-        fitted = held_out["out_of_fold"]
-        held_out["dev"] = evaluate_held_out(logits, encoded["dev"], names, target, fitted)
+    logits, linear = found.logits, None
+    if config.model.stack_linear and (fitted := fit_linear_stack(model, train, folds, logits)):
+        linear, logits = fitted[0], logits + fitted[1]
+    ensemble = join_members(model, [one.weights for one in found.members], linear)
+    held_out = {"out_of_fold": evaluate_logits(logits, train, names, target)}
+    held_out |= evaluate_dev(ensemble, encoded["dev"], target, held_out["out_of_fold"])
     epochs = num_epochs(config.training, len(train))
     counts = {"trained": epochs, "best": epochs}
     return Trained(ensemble, found.log, counts, held_out, len(found.members))
 
 
-@torch.inference_mode()
-def _logits(
-    model: MvcnForClassification, posts: EncodedPosts, batch_size: int
-) -> Float[np.ndarray, "batch classes"]:
-    rows = np.empty((len(posts), len(model.class_names)))
-    for chosen, inputs in posts.batches(batch_size):
-        rows[chosen] = model(**inputs).logits.double().numpy()
-    return rows
+def _fit_linear(
+    run: Run,
+    model: MvcnForClassification,
+    encoded: Mapping[str, EncodedPosts],
+    folds: Int[np.ndarray, " train"] | None,
+) -> Trained:
+    """Fit a linear network on all training posts; the folds evaluate others of its kind."""
+    from mvcn.training.linear_networks import fit_linear_network  # as above
+
+    training, train = run.config.training, encoded["train"]
+    chosen = cross_validation_folds(train, FOLDS, training.seed) if folds is None else folds
+    out_of_fold = fit_linear_network(model, train, chosen)
+    model.eval()
+    held_out: dict[str, HeldOutEvaluation] = {}
+    if folds is not None and out_of_fold is not None:
+        held_out["out_of_fold"] = evaluate_logits(
+            out_of_fold, train, model.class_names, training.target
+        )
+    held_out |= evaluate_dev(model, encoded["dev"], training.target, held_out.get("out_of_fold"))
+    return Trained(model, [], {"trained": 1, "best": 1}, held_out)
 
 
 def _read_posts(config: RunConfig) -> TrainingPosts:
@@ -318,7 +341,7 @@ def _compare(
         held_out.probabilities,
         encoded["dev" if name == "dev" else "train"].labels,
         trained.model.class_names,
-        is_linear=run.config.model.network == "logreg",
+        is_linear=system(run.config.model.network).is_linear,
     )
 
 

@@ -184,7 +184,8 @@ class Run:
             raise self._damaged(_first_sentence(error)) from error
         if not isinstance(model, MvcnForClassification) or any(info.values()):
             raise RunError(
-                f"The run in {self.folder} is damaged: its weights do not fit its config.json."
+                f"The run in {self.folder} is damaged, or of an earlier version that had another "
+                f"{self.config.model.network}: its weights do not fit its config.json."
             )
         model.eval()
         processor.limit_tokens(model.reads_text_of)

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,8 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
-from mvcn.config import TargetScore
 from mvcn.errors import ConfigError, MvcnError, RunError
-from mvcn.evaluation import (
-    Calibration,
-    ClassBalance,
-    Evaluation,
-    balance_classes,
-    calibrate,
-    evaluate_groups,
-    evaluate_predictions,
-)
+from mvcn.evaluation import evaluate_predictions
 from mvcn.files import save_tensors
 from mvcn.inputs.batches import EncodedPosts, LengthBuckets
 from mvcn.losses.distributed import num_processes
@@ -42,52 +32,6 @@ OBJECTIVE_FILE = "objective.safetensors"
 RUNNING_WEIGHTS_FILE = "running.safetensors"
 KEPT_CHECKPOINTS = 2
 HEADLINE_METRICS = ("accuracy", BEST_METRIC, "f1_macro", "expected_calibration_error")
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutEvaluation:
-    """Predictions for labelled posts that the model was not trained on, and their evaluation."""
-
-    probabilities: Float[np.ndarray, "batch classes"]
-    """At the temperature of `calibration`, as the saved model returns them."""
-    calibration: Calibration
-    balance: ClassBalance
-    """Offsets for macro F1, with which `probabilities` are where that is the target."""
-    evaluation: Evaluation
-    by_modality: Mapping[str, Evaluation]
-    """Evaluation per group of `MODALITIES`; empty if all posts are in one group."""
-
-
-def evaluate_held_out(
-    logits: Float[np.ndarray, "batch classes"],
-    posts: EncodedPosts,
-    class_names: tuple[str, ...],
-    target: TargetScore,
-    fitted: HeldOutEvaluation | None = None,
-) -> HeldOutEvaluation:
-    """Evaluate the logits of held-out posts.
-
-    Args:
-        logits: One row per post.
-        posts: The posts.
-        class_names: Classes in the order of the logits.
-        target: Score for which classes are predicted.
-        fitted: Whose temperature and offsets are used; by default they are fitted on these posts.
-    """
-    if fitted is None:
-        calibration = calibrate(logits.astype(np.float64), posts.labels)
-        balance = balance_classes(logits / calibration.temperature, posts.labels)
-    else:
-        calibration, balance = fitted.calibration, fitted.balance
-    offsets = balance.offsets if target == "macro-f1" else None
-    rows = probabilities(torch.from_numpy(logits), calibration.temperature, offsets).numpy()
-    return HeldOutEvaluation(
-        rows,
-        calibration,
-        balance,
-        evaluate_predictions(rows, posts.labels, class_names),
-        evaluate_groups(rows, posts.labels, posts.modalities, class_names),
-    )
 
 
 class TermTrainer(Trainer):

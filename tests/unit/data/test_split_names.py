@@ -346,8 +346,8 @@ def test_two_lists_of_ids_for_one_part_are_refused(tmp_path):
             read()
 
 
-def test_the_test_tenth_of_a_split_by_the_seed_is_counted(tmp_path):
+def test_posts_that_no_split_puts_aside_are_all_used(tmp_path):
     rows = "".join(f"words,{'xy'[n % 2]}\n" for n in range(40))
     write(tmp_path, {"posts.csv": "text,label\n" + rows})
     posts = read_training_posts(config("table", tmp_path / "posts.csv"), seed=0)
-    assert (len(posts.train), len(posts.dev), posts.unused_splits) == (32, 4, {"test": 4})
+    assert (len(posts.train), len(posts.dev), posts.unused_splits) == (36, 4, {})

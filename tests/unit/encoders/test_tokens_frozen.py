@@ -9,7 +9,7 @@ from mvcn.encoders.tokens import (
     FrozenTextLayers,
     freeze,
     lowest_layers,
-    require_text_layers,
+    most_lower_layers,
     text_embeddings,
     text_tokens,
 )
@@ -133,8 +133,10 @@ def test_lower_layers_stand_before_the_last(kind):
 
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize(("frozen", "most"), [(0, 2), (1, 2), (2, 1), (3, 0)])
-def test_layers_that_there_are_not_are_refused(kind, frozen, most):
+def test_layers_below_the_last_are_known(kind, frozen, most):
     encoder = build(kind, 1)
-    require_text_layers(encoder, most, frozen)
-    with pytest.raises(ConfigError, match=f"has at most {most}"):
-        require_text_layers(encoder, most + 1, frozen)
+    assert most_lower_layers(encoder, frozen) == most
+    layers = FrozenTextLayers(encoder, max(1, frozen), most)
+    states = layers.states(IDS, MASK)
+    found = layers.tokens(states, IDS, MASK)
+    torch.testing.assert_close(found, text_tokens(encoder, IDS, MASK, most), rtol=0, atol=1e-6)

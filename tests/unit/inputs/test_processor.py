@@ -27,6 +27,7 @@ from mvcn.inputs import build_processor
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.text_counts import TextCounts
 from mvcn.models import build_model
+from mvcn.nn.ngrams import WORD_NUMBERS
 
 CLS, SEP, PAD, UNKNOWN = 2, 3, 0, 1
 
@@ -354,3 +355,32 @@ def test_more_tokens_than_the_encoder_has_positions_are_refused_at_once(tiny_set
 def test_a_network_that_reads_no_text_has_no_limit(tiny_settings, roberta):
     settings = {**tiny_settings, "text_encoder": roberta, "network": "vit"}
     assert build_model(ModelConfig(**settings, max_tokens=64), ("a", "b")).text_encoder is None
+
+
+def test_words_are_numbered_alike_wherever_they_stand(tiny_settings):
+    plain, numbered = (
+        build_processor(ModelConfig(**tiny_settings, stack_linear=given)) for given in (False, True)
+    )
+    texts = ["Good bread good", "my 猫 x", ""]
+    for ids, found in zip(plain.tokenize(texts), numbered.tokenize(texts), strict=True):
+        assert [one % WORD_NUMBERS for one in found] == ids
+        marks = [i for i, one in enumerate(ids) if one in plain.tokenizer.all_special_ids]
+        unknown = plain.tokenizer.unk_token_id
+        assert [i for i, one in enumerate(found) if one < WORD_NUMBERS] == [
+            i for i in marks if ids[i] != unknown
+        ]
+    words = [
+        [found[positions[0]] // WORD_NUMBERS for _, positions in numbered.words(text)]
+        for text, found in zip(texts, numbered.tokenize(texts), strict=True)
+    ]
+    assert words[0][0] == words[0][2] != words[0][1]
+    assert plain.count(texts, plain.tokenize(texts)) == numbered.count(
+        texts, numbered.tokenize(texts)
+    )
+
+
+def test_words_that_the_vocabulary_lacks_have_numbers_of_their_own(tiny_settings):
+    processor = build_processor(ModelConfig(**tiny_settings, stack_linear=True))
+    one, other, same = processor.tokenize(["猫", "犬", "猫"])
+    assert one == same != other
+    assert [a % WORD_NUMBERS for a in one] == [a % WORD_NUMBERS for a in other]

@@ -28,8 +28,8 @@ def build(tiny_settings):
     [
         {"frozen_text_layers": 1},
         {"frozen_text_layers": 2},
-        {"freeze_text_encoder": True},
-        {"freeze_text_encoder": True, "lower_text_layers": 1},
+        {"frozen_text_layers": "all"},
+        {"frozen_text_layers": "all", "lower_text_layers": 1},
     ],
 )
 def test_a_batch_with_states_gives_the_same_scores(build, frozen, generated_posts):

@@ -59,8 +59,8 @@ def test_every_network_gives_the_mean_of_its_members(build, network):
         {"freeze_image_encoder": False, "frozen_text_layers": 1},
         {"freeze_image_encoder": False, "network": "concat3"},
         {"fusion": "equal"},
-        {"freeze_text_encoder": True, "lower_text_layers": 1},
-        {"freeze_text_encoder": True, "freeze_image_encoder": False, "network": "concat3"},
+        {"frozen_text_layers": "all", "lower_text_layers": 1},
+        {"frozen_text_layers": "all", "freeze_image_encoder": False, "network": "concat3"},
         {"frozen_text_layers": 1},
     ],
 )

@@ -15,7 +15,7 @@ from mvcn.models import build_model
 from mvcn.training import baselines
 from mvcn.training.baselines import fit_baselines
 from mvcn.training.features import pooled_features
-from mvcn.training.linear import fit_cross_validated, predict_out_of_fold
+from mvcn.training.linear import cross_validate, predict_out_of_fold
 from mvcn.training.members import assign_folds
 
 CLASSES = ("negative", "neutral", "positive")
@@ -57,7 +57,7 @@ def test_without_folds_the_dev_posts_are_predicted(read, generated_posts):
     assert found.curve is None
     features, seen = (pooled_features(model, one, range(len(one))).text for one in (train, dev))
     folds = assign_folds(train, 5, 0)
-    expected = fit_cross_validated(features, train.labels, folds, 3).probabilities(seen)
+    expected = cross_validate(features, train.labels, folds, 3).model.probabilities(seen)
     np.testing.assert_array_equal(found.probabilities["text"], expected)
 
 

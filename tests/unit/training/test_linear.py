@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mvcn.training.linear import (
     INVERSE_PENALTIES,
-    fit_cross_validated,
+    cross_validate,
     fit_linear,
     predict_out_of_fold,
 )
@@ -48,7 +48,7 @@ def test_the_chosen_model_is_that_of_the_plain_script():
 
     best = max(INVERSE_PENALTIES, key=score)
     expected = script(best).fit(features, labels).predict_proba(features)
-    found = fit_cross_validated(features, labels, folds, 3).probabilities(features)
+    found = cross_validate(features, labels, folds, 3).model.probabilities(features)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
@@ -98,5 +98,5 @@ def test_a_class_without_posts_is_never_predicted_and_a_single_one_always():
 
 def test_without_folds_the_usual_penalty_is_used():
     features, labels, _ = draw()
-    found = fit_cross_validated(features, labels, np.zeros(90, np.int64), 3)
+    found = cross_validate(features, labels, np.zeros(90, np.int64), 3).model
     np.testing.assert_array_equal(found.weight, fit_linear(features, labels, 3)[0].weight)
