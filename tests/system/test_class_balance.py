@@ -1,12 +1,15 @@
 """A run for macro F1: its offsets are saved with the model, and every way to predict has them."""
 
+import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from mvcn.data.synthetic import generate_posts, write_table
+from mvcn.errors import RunError
 from mvcn.inference import Classifier
 from mvcn.models.network import probabilities
 from mvcn.training.run import train
@@ -81,3 +84,50 @@ def test_the_command_and_the_card_say_both_scores(unbalanced, tiny_options, tmp_
     assert "Classes are predicted for macro F1" in card
     before = Run(tmp_path / "run").metrics["class_balance"]["f1_macro_before"]
     assert f"macro F1 {before:.3f} without" in card
+
+
+def test_a_run_predicts_for_another_score_without_training(runs, unbalanced, tmp_path, mvcn, fails):
+    posts = unbalanced / "dev/posts.csv"
+
+    def predicted(run, *options):
+        table = tmp_path / f"{run}{len(options)}.csv"
+        code, _, errors = mvcn("predict", runs[run].folder, posts, *options, "--output", table)
+        assert code == 0, errors
+        return [
+            [float(value) for name, value in row.items() if name.startswith("probability_")]
+            for row in csv.DictReader(table.read_text("utf-8").splitlines())
+        ]
+
+    plain, balanced = predicted("accuracy"), predicted("accuracy", "--for", "macro-f1")
+    assert predicted("macro-f1", "--for", "accuracy") == plain
+    offsets = runs["accuracy"].metrics["class_balance"]["offsets"]
+    for before, after in zip(plain, balanced, strict=True):
+        expected = np.array(before) * np.exp(offsets)
+        assert after == pytest.approx(expected / expected.sum())
+    sentence = fails(
+        *("predict", runs["accuracy"].folder, posts, "--for", "macro-f1"),
+        *("--precision", "0.9", "--output", tmp_path / "out.csv"),
+    )
+    assert "Give either --precision or --for" in sentence
+
+
+def test_a_run_is_evaluated_for_another_score(runs, unbalanced, tmp_path, mvcn):
+    found = []
+    for run, option in (("accuracy", ()), ("macro-f1", ("--for", "accuracy"))):
+        scores = tmp_path / f"{run}.json"
+        command = ("evaluate", runs[run].folder, "--root", unbalanced / "dev/posts.csv")
+        code, _, errors = mvcn(*command, *option, "--json", scores)
+        assert code == 0, errors
+        found.append(json.loads(scores.read_text("utf-8")))
+    assert found[0] == found[1]
+
+
+def test_a_run_without_offsets_says_so(runs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs["accuracy"].folder, folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["class_balance"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    Classifier.from_pretrained(folder, target="accuracy")
+    with pytest.raises(RunError, match="has no offsets for macro F1"):
+        Classifier.from_pretrained(folder, target="macro-f1")

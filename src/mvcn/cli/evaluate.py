@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mvcn.cli.options import Dataset, OnBadImage, Root, Run, Split, Splits, data_config, reads_posts
+from mvcn.cli.options import (
+    Dataset,
+    OnBadImage,
+    Root,
+    Run,
+    Split,
+    Splits,
+    Target,
+    data_config,
+    reads_posts,
+)
 from mvcn.cli.process import print_problems, set_up_process
 from mvcn.data.reading import read_posts
 from mvcn.data.splits import read_ids, select_posts
@@ -36,6 +46,7 @@ def evaluate(
         Path | None, typer.Option(help="JSON file for the scores; replaces earlier ones.")
     ] = None,
     on_bad_image: OnBadImage = "error",
+    target: Target = None,
 ) -> None:
     """Evaluate a run on labelled posts: scores with intervals, per class, confusion matrix."""
     from mvcn.evaluation import format_evaluation, format_groups
@@ -47,7 +58,7 @@ def evaluate(
         kind = "file of scores by mvcn evaluate"
         require_own_file(json, kind, is_own=begins_with(json, MARK))
     config = data_config(dataset, root=root, splits=splits)
-    classifier = Classifier.from_pretrained(run)
+    classifier = Classifier.from_pretrained(run, target=target)
     corpus = read_posts(config, split, remembered=run_folder.Run(run).columns)
     if corpus.columns and "label" not in corpus.columns:
         raise DataError(f"{root} has no column of labels: name it by --columns label=...")

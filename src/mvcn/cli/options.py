@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from mvcn.config import DataConfig, RunConfig
+from mvcn.config import DataConfig, RunConfig, TargetScore
 from mvcn.data.datasets import DATASETS
 from mvcn.errors import ConfigError
 from mvcn.types import BadImagePolicy, Quoting
@@ -71,6 +71,14 @@ TrainPosts = Annotated[
     Path | None, typer.Option("--train", help="Training posts, instead of a split of --root.")
 ]
 DevPosts = Annotated[Path | None, typer.Option("--dev", help="Dev posts, with --train.")]
+Target = Annotated[
+    TargetScore | None,
+    typer.Option(
+        "--for",
+        help="Score for which classes are predicted; macro-f1: rare ones more often. By default "
+        "that of the training, which is accuracy by default.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier output.")]
 Run = Annotated[Path, typer.Argument(help="Run folder written by mvcn train.")]
 OnBadImage = Annotated[
@@ -169,21 +177,29 @@ def parse_pairs(text: str, option: str, example: str) -> dict[str, str]:
     return pairs
 
 
-def least_probability(run: Path, precision: float | None) -> float:
-    """Return the probability that labels need to reach a precision on dev, and print their share.
+def least_probability(
+    run: Path, precision: float | None, target: TargetScore | None = None
+) -> float:
+    """Return the probability that labels need to reach a precision, and print their share.
 
     Args:
         run: Run folder.
-        precision: Target precision; None gives every post a label.
+        precision: Target precision on held-out posts; None gives every post a label.
+        target: Another score than that of the training, for which there is no such probability.
     """
     if precision is None:
         return 0.0
+    if target is not None:
+        raise ConfigError(
+            "Give either --precision or --for: the probability that a label needs was chosen for "
+            "the score of the training."
+        )
     from mvcn.training import run_folder
 
     threshold = run_folder.Run(run).threshold(precision)
     typer.echo(
-        f"Labels need a probability of {threshold.confidence:.3f}: on dev, "
-        f"{threshold.coverage:.0%} of the posts get one, {threshold.precision:.1%} correctly.",
+        f"Labels need a probability of {threshold.confidence:.3f}: on held-out posts, "
+        f"{threshold.coverage:.0%} get one, {threshold.precision:.1%} correctly.",
         err=True,
     )
     return threshold.confidence

@@ -20,6 +20,7 @@ from mvcn.cli.options import (
     Run,
     Split,
     Splits,
+    Target,
     data_config,
     least_probability,
     reads_posts,
@@ -216,16 +217,14 @@ def predict(
     splits: Splits = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            help="Table to write, one row per post; its suffix decides the format: .csv, .tsv, "
-            ".jsonl, .parquet or .xlsx."
-        ),
+        typer.Option(help="Table to write, as .csv, .tsv, .jsonl, .parquet or .xlsx."),
     ] = None,
     text: Annotated[str, typer.Option(help="Text of a single post.")] = "",
     image: Annotated[Path | None, typer.Option(help="Image of a single post.")] = None,
     on_bad_image: OnBadImage = "error",
     precision: Precision = None,
     backend: BackendName = "torch",
+    target: Target = None,
     keep_columns: Annotated[
         bool | None,
         typer.Option(
@@ -244,11 +243,11 @@ def predict(
     from mvcn.training import run_folder
 
     set_up_process()
-    least = least_probability(run, precision)
+    least = least_probability(run, precision, target)
     if not posts:
         _require_for_one(image, bool(dataset.get("text_only")), keep_columns)
         _require_no_options_for_files(output, overwrite, split, splits)
-        classifier = Classifier.from_pretrained(run, backend)
+        classifier = Classifier.from_pretrained(run, backend, target=target)
         _print(classifier.predict_one(text, image, on_bad_image, least))
         return
     root = _only(posts, text, image)
@@ -258,7 +257,7 @@ def predict(
     keeps_columns = _keeps_columns(dataset, keep_columns)
     require_place_for_predictions(output, overwrite=overwrite)
     corpus = read_posts(config, split, labels=False, remembered=run_folder.Run(run).columns)
-    classifier = Classifier.from_pretrained(run, backend)
+    classifier = Classifier.from_pretrained(run, backend, target=target)
     options, ids = table_options(config, labels=False), corpus.columns.get("id", "")
     kept = KeptCells(root, options, ids) if keeps_columns else None
     table = PredictionTable(output, classifier, kept, on_bad_image == "drop")

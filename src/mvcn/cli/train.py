@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvcn.cli.options import Dataset, DevPosts, Overwrite, Splits, TrainPosts, given, reads_posts
+from mvcn.cli.options import (
+    Dataset,
+    DevPosts,
+    Overwrite,
+    Splits,
+    Target,
+    TrainPosts,
+    given,
+    reads_posts,
+)
 from mvcn.cli.process import RANK, print_problems, set_up_process
-from mvcn.config import TargetScore, read_recipe
+from mvcn.config import read_recipe
 from mvcn.errors import ConfigError, count_of
 from mvcn.types import BadImagePolicy
 
@@ -37,12 +46,7 @@ def train(
         str | None, typer.Option(help="Recipe by name, or a YAML file; by default 'default'.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.")] = None,
-    target: Annotated[
-        TargetScore | None,
-        typer.Option(
-            "--for", help="Score for which classes are predicted; macro-f1: rare ones more often."
-        ),
-    ] = None,
+    target: Target = None,
     on_bad_image: Annotated[
         BadImagePolicy | None, typer.Option(help="For unreadable images; see mvcn predict.")
     ] = None,

@@ -17,15 +17,12 @@ from huggingface_hub.errors import (
 )
 from jaxtyping import Float
 
+from mvcn.config import TargetScore
 from mvcn.data.bad_images import REMEDIES, require_content, require_images, require_policy
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.posts import check_posts, check_text, each_post, label_ids
 from mvcn.errors import BadImageError, DataError, RunError, reason_of
-from mvcn.evaluation import (
-    Evaluation,
-    evaluate_groups,
-    evaluate_predictions,
-)
+from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.evaluation.risk_coverage import risk_coverage
 from mvcn.files import require_allowed
 from mvcn.inference.onnx import Backend, OnnxModel
@@ -163,7 +160,11 @@ class Classifier:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, backend: Backend = "torch", revision: str | None = None
+        cls,
+        source: str | Path,
+        backend: Backend = "torch",
+        revision: str | None = None,
+        target: TargetScore | None = None,
     ) -> "Classifier":
         """Load a run folder, any folder that model and processor were saved to, or a hub name.
 
@@ -171,9 +172,11 @@ class Classifier:
             source: As for `find_model`.
             backend: torch, or onnxruntime with a graph of `mvcn export`.
             revision: As for `find_model`.
+            target: Score for which classes are predicted; by default that of the training.
 
         Raises:
-            RunError: There is no such model, the run is not finished, or a file of it is damaged.
+            RunError: There is no such model, the run is not finished, a file of it is damaged, or
+                it has no offsets for macro F1.
         """
         run = Run(find_model(source, revision))
         if backend == "torch":
@@ -181,6 +184,8 @@ class Classifier:
         else:
             model = OnnxModel.of_run(run.folder, backend)
             run.processor.limit_tokens(model.reads_text_of)
+        if target is not None:
+            model.config.logit_offsets = run.logit_offsets(target)
         return cls(model, run.processor, run.attribute_model, text_only=run.is_text_only)
 
     @property

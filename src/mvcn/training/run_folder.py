@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-from mvcn.config import RunConfig, read_config
+from mvcn.config import RunConfig, TargetScore, read_config
 from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_posts
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, RunError, reason_of
@@ -190,6 +190,21 @@ class Run:
         model.eval()
         processor.limit_tokens(model.reads_text_of)
         return model
+
+    def logit_offsets(self, target: TargetScore) -> list[float] | None:
+        """Return what is added to the logits for a score: nothing for accuracy.
+
+        Raises:
+            RunError: The training chose none, as in an earlier version.
+        """
+        if target == "accuracy":
+            return None
+        if "class_balance" not in self.metrics:
+            raise RunError(
+                f"The run in {self.folder} has no offsets for macro F1: train it again, or leave "
+                "--for out."
+            )
+        return list(self.metrics["class_balance"]["offsets"])
 
     @cached_property
     def attribute_model(self) -> AttributeModel | None:
