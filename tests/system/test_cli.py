@@ -128,6 +128,12 @@ def test_posts_that_a_model_cannot_read_are_refused(mvcn, tmp_path, model, heade
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("option", ["--root", "--train"])
+def test_posts_that_are_named_twice_are_refused(fails, tmp_path, option):
+    message = fails("train", "a.csv", option, "b.csv", "--output", tmp_path / "run")
+    assert f"Both a.csv and {option} b.csv name posts to train on" in message
+
+
 def test_the_package_is_the_command():
     command = [sys.executable, "-m", "mvcn", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -136,7 +142,7 @@ def test_the_package_is_the_command():
 
 def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_path):
     run, dev = tmp_path / "run", posts_table / "dev/posts.csv"
-    code, output, _ = mvcn("train", *train_options, "--output", run)
+    code, output, _ = mvcn("train", *train_options[1:], "--output", run)  # without --train
     assert code == 0
     assert "weighted F1" in output
     assert output.endswith(f"mvcn predict {run} {dev} --output out.csv\n")
@@ -518,7 +524,7 @@ def test_training_names_what_it_does_not_use(mvcn, train_options, posts_table, t
     rows += [[f"extra-{n}", "words", "", "positive", "unlabeled"] for n in range(2)]
     rows += [[f"test-{n}", "words", "", "positive", "test_seen"] for n in range(3)]
     table = write_csv(tmp_path / "all.csv", rows, header=("id", "text", "image", "label", "split"))
-    options = ["--root", table, *train_options[4:]]
+    options = [table, *train_options[4:]]
     code, output, _ = mvcn("train", *options, "--output", tmp_path / "run")
     assert code == 0
     assert "Left out: 2 posts, in 'unlabeled', which is none of train, dev and test." in output

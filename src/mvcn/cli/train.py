@@ -33,6 +33,10 @@ NOT_REMEMBERED = {"name", "images", "encoding", "quoting", "sheet"}
 def train(
     dataset: Dataset,
     output: Annotated[Path, typer.Option(help="Run folder, new or empty.")],
+    posts: Annotated[
+        Path | None,
+        typer.Argument(help="File of the posts, short for --root, or --train if --dev is given."),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Folder or file of the posts; its train and dev splits.")
     ] = None,
@@ -61,12 +65,26 @@ def train(
 
     set_up_process(shares_work=True)
     config = read_recipe(_recipe_for(model, recipe))
+    if posts is not None:
+        root, train = _place(posts, root, train, is_split=dev is not None)
     places = given(root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image)
     config.update({"data": {**dataset, **places}, "training": given(seed=seed, target=target)})
     config.set(assignments or [])
     run = run_training(config, output, resume=resume, overwrite=overwrite)
     if RANK == 0:
         _print_summary(run)
+
+
+def _place(
+    posts: Path, root: Path | None, train: Path | None, *, is_split: bool
+) -> tuple[Path | None, Path | None]:
+    """Return `root` and `train` for posts that are named without an option."""
+    for option, other in (("--root", root), ("--train", train)):
+        if other is not None:
+            raise ConfigError(
+                f"Both {posts} and {option} {other} name posts to train on: leave out one of them."
+            )
+    return (None, posts) if is_split else (posts, None)
 
 
 def _recipe_for(model: str | None, recipe: str | None) -> str:
