@@ -16,7 +16,6 @@ from mvcn.data.reading import read_training_posts
 from mvcn.explain.run import TrainedRun
 from mvcn.inference import Classifier
 from mvcn.models.network import probabilities
-from mvcn.training.members import assign_folds
 from mvcn.training.run import train
 
 MEMBERS = 3
@@ -84,16 +83,42 @@ def test_the_saved_model_is_the_mean_of_its_members(run):
     assert found == [model.class_names[k] for k in rows.argmax(1)]
 
 
-def test_folds_keep_near_duplicates_together_and_share_classes(run):
-    posts = TrainedRun(run.folder)
-    encoded = posts.encoder.encode(posts.posts.train, class_names=posts.model.class_names)
-    folds = assign_folds(encoded, MEMBERS, 0)
-    by_text = {}
-    for post, fold in zip(encoded.posts, folds.tolist(), strict=True):
-        by_text.setdefault(post.text, set()).add(fold)
-    assert all(len(found) == 1 for found in by_text.values())
-    counts = np.array([np.bincount(encoded.labels[folds == k], minlength=3) for k in range(3)])
-    assert (np.ptp(counts, axis=0) <= 2).all()
+@pytest.mark.parametrize("weights", [{"distillation_weight": 0.5}, {"unimodal_label_weight": 1.0}])
+def test_labels_of_a_fold_do_not_reach_the_member_that_predicts_it(
+    config, posts_table, tmp_path, monkeypatch, weights
+):
+    config = config.model_copy()
+    config.update({"objective": weights, "training": {"epochs": 1}, "data": {"train": None}})
+    table = posts_table / "train" / "posts.csv"
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    folds = np.arange(len(rows)) % MEMBERS
+    monkeypatch.setattr("mvcn.training.run.assign_folds", lambda *_: folds)
+    first = [row for row, fold in zip(rows, folds, strict=True) if not fold]
+    found = []
+    for name in ("true", "other"):
+        if name == "other":
+            for row in first:
+                other = "negative" if row["label"] != "negative" else "positive"
+                row["label"] = row["text_label"] = other
+        with (tmp_path / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        config.update({"data": {"train": tmp_path / f"{name}.csv", "images": table.parent}})
+        found.append(_logits(train(config, tmp_path / name).folder)[folds == 0])
+    assert len(np.unique(found[0].round(6), axis=0)) > 1
+    np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def _logits(folder):
+    """Return the out-of-fold logits of a run, of mean 0 and of the same length for all posts."""
+    with (folder / "out_of_fold_predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name.startswith("probability_")]
+    logits = np.log([[float(row[name]) for name in names] for row in rows])
+    centred = logits - logits.mean(1, keepdims=True)
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
 
 def test_a_run_killed_within_a_member_resumes_to_the_same_weights(config, run, tmp_path):

@@ -348,13 +348,19 @@ def describe_images(
     yield from tqdm(facts, total=len(images), desc=label, unit="image")
 
 
-def describe_images_of(posts: Sequence[Post]) -> list[ImageFacts | None]:
-    """Return the facts of each post's image, good or bad; None for a post without one."""
+def describe_images_of(posts: Sequence[Post], *, warn: bool = True) -> list[ImageFacts | None]:
+    """Return the facts of each post's image, good or bad; None for a post without one.
+
+    Args:
+        posts: Posts.
+        warn: Log a warning for truncated images, unless another reader of them does.
+    """
     images = {i: post.image for i, post in enumerate(posts) if post.image is not None}
     facts: list[ImageFacts | None] = [None] * len(posts)
     for i, fact in zip(images, describe_images(list(images.values())), strict=True):
         facts[i] = fact
-    warn_of_truncated_images([fact.truncation for fact in facts if fact and fact.truncation])
+    if warn:
+        warn_of_truncated_images([fact.truncation for fact in facts if fact and fact.truncation])
     return facts
 
 

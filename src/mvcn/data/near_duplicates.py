@@ -100,7 +100,9 @@ def exact_groups(keys: Sequence[Hashable | None]) -> list[list[int]]:
 
 
 def duplicate_groups(
-    texts: Sequence[str], facts: Sequence[ImageFacts | None] | None = None
+    texts: Sequence[str],
+    facts: Sequence[ImageFacts | None] | None = None,
+    most: int | None = None,
 ) -> list[int]:
     """Return the number of each post's group; near-duplicates in text or image share one.
 
@@ -110,13 +112,30 @@ def duplicate_groups(
     Args:
         texts: Text of each post.
         facts: Facts of each post's image; None to compare the texts alone.
+        most: A text that more posts have tells nothing about posts with images, such as one
+            caption for all, nor an image about posts with texts. None: there is no such number.
     """
-    groups = DisjointSet(range(len(texts)))
-    for group in [*near_duplicate_texts(texts), *near_duplicate_images(facts or [])]:
+    groups, facts = DisjointSet(range(len(texts))), facts or [None] * len(texts)
+    telling = [
+        *_telling(near_duplicate_texts(texts), [fact is not None for fact in facts], most),
+        *_telling(near_duplicate_images(facts), [bool(text.strip()) for text in texts], most),
+    ]
+    for group in telling:
         for i in group:
             groups.merge(group[0], i)
     number_of: dict[int, int] = {}
     return [number_of.setdefault(groups[i], len(number_of)) for i in range(len(texts))]
+
+
+def _telling(
+    groups: Sequence[list[int]], has_other: Sequence[bool], most: int | None
+) -> list[list[int]]:
+    """Return the groups but those of more than `most` posts, some of which have the other input."""
+    return [
+        group
+        for group in groups
+        if most is None or len(group) <= most or not any(has_other[i] for i in group)
+    ]
 
 
 def _join_equal(groups: DisjointSet, keys: Sequence[Key | None]) -> dict[Key, int]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import TrainerCallback, set_seed
 
 from mvcn.config import RunConfig
+from mvcn.data.images import describe_images_of
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.errors import ConfigError, DataError
 from mvcn.files import atomic_replace, save_tensors
@@ -69,8 +70,9 @@ class Members:
 def assign_folds(posts: EncodedPosts, members: int, seed: int) -> Int[np.ndarray, " batch"]:
     """Return the fold of each post, from 0: classes in equal shares, near-duplicates together.
 
-    There are fewer folds where every class has fewer posts than there are members, or there are
-    fewer different texts.
+    Near-duplicates are those of text or image, but not a text of more posts than a fold has, if
+    they have images, nor such an image. There are fewer folds where every class has fewer posts
+    than there are members, or there are fewer different posts.
 
     Args:
         posts: Labelled posts.
@@ -82,7 +84,9 @@ def assign_folds(posts: EncodedPosts, members: int, seed: int) -> Int[np.ndarray
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
-    labels, groups = posts.labels, duplicate_groups([post.text for post in posts.posts])
+    texts = [post.text for post in posts.posts]
+    facts = describe_images_of(posts.posts, warn=False)  # they were read for the features
+    labels, groups = posts.labels, duplicate_groups(texts, facts, most=len(texts) // members)
     members = min(members, int(np.bincount(labels).max()), len(set(groups)))
     if members < MIN_MEMBERS:
         raise DataError(

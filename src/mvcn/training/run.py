@@ -160,6 +160,7 @@ def _train_one(
     callbacks: Sequence[TrainerCallback],
 ) -> Trained:
     """Train one model; the dev posts select its epoch and fit its temperature."""
+    _add_teacher_targets(run.config, model, encoded["train"])
     trainer = fit(run.config, run.folder, model, encoded, resume=resume, callbacks=callbacks)
     logits, target = trainer.logits(encoded["dev"]), run.config.training.target
     return Trained(
@@ -188,6 +189,7 @@ def _train_members(
     def build(learned: EncodedPosts) -> MvcnForClassification:
         member = _build_model(config, run.posts)
         _set_merge_table(member, learned)
+        _add_teacher_targets(config, member, learned)
         return member
 
     found = fit_members(
@@ -288,14 +290,19 @@ def _precompute(
     encoder: PostEncoder,
     encoded: Mapping[str, EncodedPosts],
 ) -> None:
-    """Compute what does not change in training: outputs of frozen layers, teacher targets."""
+    """Compute what does not change in training: the outputs of frozen layers."""
     if not config.training.compile:  # the compiler cannot follow how states replace the texts
         token_ids = (split.token_ids for split in encoded.values())
         encoder.texts = frozen_texts(model, encoder.processor, *token_ids)
+
+
+def _add_teacher_targets(
+    config: RunConfig, model: MvcnForClassification, train: EncodedPosts
+) -> None:
     if config.objective.distillation_weight > 0:
         from mvcn.training.teacher import add_teacher_targets  # few runs have a teacher
 
-        add_teacher_targets(encoded["train"], model, config.training.seed)
+        add_teacher_targets(train, model, config.training.seed)
 
 
 def _finish(

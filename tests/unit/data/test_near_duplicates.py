@@ -189,6 +189,21 @@ def test_a_group_is_connected_over_texts_and_images():
     assert duplicate_groups(texts) == [0, 1, 1, 2, 3, 0]
 
 
+def test_a_caption_of_many_posts_says_nothing_about_those_with_images():
+    texts = ["photo"] * 4 + ["one", "one"]
+    facts = [*(facts_of(0x0F0F << 12 * n) for n in range(3)), None, None, None]
+    assert duplicate_groups(texts, facts) == [0, 0, 0, 0, 1, 1]
+    assert duplicate_groups(texts, facts, most=4) == [0, 0, 0, 0, 1, 1]
+    assert duplicate_groups(texts, facts, most=3) == [0, 1, 2, 3, 4, 4]
+
+
+def test_an_image_of_many_posts_says_nothing_about_those_with_texts():
+    facts = [facts_of(7)] * 4
+    assert duplicate_groups(["one", "two", "three", "four"], facts, most=3) == [0, 1, 2, 3]
+    assert duplicate_groups([""] * 4, facts, most=3) == [0, 0, 0, 0]
+    assert duplicate_groups(["one"] * 4, most=3) == [0, 0, 0, 0]
+
+
 def test_does_not_depend_on_the_hash_seed():
     program = (
         "from mvcn.data.near_duplicates import duplicate_groups;"
