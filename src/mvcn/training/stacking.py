@@ -21,6 +21,8 @@ from mvcn.training.ngrams import fit_ngrams
 
 NGRAMS = "ngrams"
 MIN_FOLDS = 2
+STANDARD_ERRORS = 2.0
+"""Of the mean log-likelihood of a post, by which linear models must improve it."""
 LEAST_SCALE = 0.05
 """Of the networks' log-probabilities, where linear models alone decide."""
 LEAST_SHARE = 1e-6
@@ -54,7 +56,7 @@ def fit_linear_stack(
         logits: Out-of-fold logits of the networks.
 
     Returns:
-        The models, and what they add to the out-of-fold logits; None if that is nothing.
+        The models, and what they add to the out-of-fold logits; None if they do not improve them.
     """
     each = _fit_each(model, posts, folds)
     counts = np.bincount(posts.labels, minlength=logits.shape[1])
@@ -77,12 +79,28 @@ def choose_scales(
 ) -> Float[np.ndarray, " models"]:
     """Return the factors, 0 or more, with which the sum is likeliest at any temperature.
 
+    They are 0 unless the sum is likelier than the networks alone, at their best temperature, by
+    `STANDARD_ERRORS`: less may be chance, or what the mean of the members gains without them, whose
+    logits here are those of one member each.
+
     Args:
         logits: Of the networks.
         gains: Of each linear model.
         labels: Classes of the posts.
     """
-    rows, terms = np.arange(len(labels)), np.stack([log_softmax(logits, axis=1), *gains])
+    terms = np.stack([log_softmax(logits, axis=1), *gains])
+    (_, alone), (scales, joint) = (_likeliest(terms[:some], labels) for some in (1, len(terms)))
+    gain = joint - alone
+    if gain.mean() <= STANDARD_ERRORS * gain.std() / np.sqrt(len(gain)):
+        return np.zeros(len(gains))
+    return np.asarray(scales[1:] / scales[0])
+
+
+def _likeliest(
+    terms: Float[np.ndarray, "terms posts classes"], labels: Int[np.ndarray, " posts"]
+) -> tuple[Float[np.ndarray, " terms"], Float[np.ndarray, " posts"]]:
+    """Return the factors of the likeliest sum, and the log-likelihood of each post."""
+    rows = np.arange(len(labels))
     correct = terms[:, rows, labels]
 
     def cost(scales: Float[np.ndarray, " terms"]) -> tuple[float, Float[np.ndarray, " terms"]]:
@@ -90,10 +108,10 @@ def choose_scales(
         slopes = (np.exp(joint) * terms).sum(2) - correct
         return -float(joint[rows, labels].mean()), slopes.mean(1)
 
-    start, bounds = np.full(len(terms), 0.5), [(LEAST_SCALE, None), *[(0, None)] * len(gains)]
+    start, bounds = np.full(len(terms), 0.5), [(LEAST_SCALE, None), *[(0, None)] * (len(terms) - 1)]
     with one_thread():
-        found = minimize(cost, start, jac=True, bounds=bounds).x
-    return np.asarray(found[1:] / found[0])
+        scales = minimize(cost, start, jac=True, bounds=bounds).x
+    return scales, log_softmax(np.tensordot(scales, terms, 1), axis=1)[rows, labels]
 
 
 def _fit_each(
