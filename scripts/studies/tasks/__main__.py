@@ -1,8 +1,8 @@
 """Train on tasks unlike MVSA, compared with plain linear models; writes results/tasks.json.
 
 Run from the repository's root: ``python -m scripts.studies.tasks [--tasks emoji,long]
-[--recipe NAME] [--output FILE]``. The file is written after each draw of posts. Those that it
-holds, of the same posts and with the same settings, are not repeated.
+[--recipe NAME] [--output FILE]``. The first draw of all tasks comes first, and the file is written
+after each. Those that it holds, of the same posts and with the same settings, are not repeated.
 """
 
 import hashlib
@@ -45,17 +45,24 @@ def main(
     set_up_process()
     content = json.loads(output.read_text("utf-8")) if output.is_file() else {"tasks": {}}
     settings = _settings(recipe)
-    for name in _chosen(tasks):
-        before = [] if overwrite else content["tasks"].get(name, {}).get("draws", [])
-        draws = {one["draw"]: one for one in before}
-        for number in range(TASKS[name].draws):
-            known = draws.get(number, {})
-            draws[number] = _evaluate_draw(name, {"draw": number, **settings}, known)
-            typer.echo(_progress(name, draws[number], is_known=draws[number] is known))
-            content["tasks"][name] = _describe(TASKS[name], draws, settings)
-            content["environment"] = describe_environment()
-            output.parent.mkdir(parents=True, exist_ok=True)
-            write_json(output, content)
+    chosen = _chosen(tasks)
+    known = {name: {} if overwrite else _known_draws(content, name) for name in chosen}
+    most = max(TASKS[name].draws for name in chosen)
+    for number, name in ((n, name) for n in range(most) for name in chosen):
+        if number >= TASKS[name].draws:
+            continue
+        before = known[name].get(number, {})
+        found = _evaluate_draw(name, {"draw": number, **settings}, before)
+        known[name][number] = found
+        typer.echo(_progress(name, found, is_known=found is before))
+        content["tasks"][name] = _describe(TASKS[name], known[name], settings)
+        content["environment"] = describe_environment()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(output, content)
+
+
+def _known_draws(content: Mapping[str, Any], name: str) -> dict[int, Mapping[str, Any]]:
+    return {one["draw"]: one for one in content["tasks"].get(name, {}).get("draws", [])}
 
 
 def _chosen(tasks: str) -> list[str]:

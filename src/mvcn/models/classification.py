@@ -274,8 +274,9 @@ class MvcnForClassification(PreTrainedModel):
 
     def train(self, mode: bool = True) -> "MvcnForClassification":
         """Set the training mode; frozen parts stay in evaluation mode."""
-        super().train(mode)
-        self._freeze()
+        if mode != self.training:  # the Trainer sets it before each step, and there are many parts
+            super().train(mode)
+            self._freeze()
         return self
 
     def _freeze(self) -> None:
