@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
 .PHONY: bench model-speed scale large scaling bulk ray
-.PHONY: attention audit explanations missing reliability tasks whitespace pictures
+.PHONY: attention audit explanations learning-curve missing reliability tasks whitespace pictures
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Install the package and its tools into .venv
 
@@ -76,6 +76,12 @@ audit: setup  ## Audit MVSA-Single in DATA=folder; writes results/mvsa-single-fa
 
 explanations: setup  ## Explanations of WITH=run and WITHOUT=run, with and without the constraint
 	$(BIN)/python -m scripts.studies.explanations $(WITH) $(WITHOUT)
+
+learning-curve: setup  ## Scores by the number of training posts of MVSA-Single in DATA=folder
+	$(BIN)/mvcn experiment learning-curve --root $(DATA) --splits $(DATA)/splits
+	$(BIN)/python -m scripts.studies.linear_script $(DATA)
+	$(BIN)/mvcn compare results/learning-curve --baseline 'linear script' \
+		--figure docs/figures/learning-curve.png --overwrite
 
 missing: setup  ## Train on MVSA-Single in DATA=folder without some images and texts
 	$(BIN)/python -m scripts.studies.missing $(DATA)

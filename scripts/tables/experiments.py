@@ -7,12 +7,15 @@ from typing import Any
 from mvcn.evaluation.metrics import METRIC_TITLES, METRICS
 from mvcn.experiments.compare import Results, compare
 from mvcn.experiments.comparison_tables import (
+    curve_differences_table,
+    curve_table,
     differences_table,
     published_results,
     scores_table,
     sentences,
 )
 from mvcn.experiments.grid import read_cells
+from mvcn.experiments.learning_curve import learning_curves
 from mvcn.models import MODELS
 from scripts import results
 from scripts.results import RESULTS
@@ -60,6 +63,25 @@ def _scores_and_differences(found: Results, *, in_words: bool = True) -> str:
         "\n".join(f"- {sentence}" for sentence in sentences(found)) if in_words else "",
     ]
     return "\n".join([*(f"{block.rstrip()}\n" for block in blocks if block)])
+
+
+def _learning_curve() -> str:
+    """Return the scores by the number of training posts, and the differences to the script."""
+    (curve,) = learning_curves(compare(read_cells(RESULTS / "learning-curve"), "linear script"))
+    scores, differences = curve_table(curve), curve_differences_table(curve)
+    note = (
+        f"Accuracy / weighted F1 on {curve.points[0].num_posts} dev posts of mvsa-single, mean ± "
+        "deviation over three draws of training posts (with all posts: three seeds), in percent. "
+        "The linear script is a logistic regression of scikit-learn on the mean tokens of the "
+        "packaged encoders, with a cross-validated penalty."
+    )
+    below = "Differences to the linear script in points, with 95 % intervals over posts and draws."
+    return "\n".join(
+        (
+            table(scores.header, scores.rows, note),
+            table(differences.header, differences.rows, below),
+        )
+    )
 
 
 def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
@@ -117,6 +139,7 @@ def _published(name: str, data: str) -> list[str]:
 
 TABLES = {
     "ideas-folds": _ideas_on_folds,
+    "learning-curve": _learning_curve,
     "systems": partial(_systems, "mvsa-single", ("published-table", "ablation", "best"), MVSA_ROWS),
     "systems-hfm": partial(_systems, "hfm", ("published-hfm",), HFM_ROWS),
 }

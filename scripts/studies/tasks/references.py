@@ -59,14 +59,25 @@ def evaluate_references(draw: Draw) -> dict[str, dict[str, float]]:
                 "logisticregression__C": TEXT_PENALTIES,
             }
             found[name] = _evaluate(steps, grid, texts, labels)
-    for name, features in _features(train, fresh).items():
-        steps = make_pipeline(StandardScaler(), _logistic_regression())
-        grid = {"logisticregression__C": FEATURE_PENALTIES}
-        found[name] = _evaluate(steps, grid, features, labels)
+    for name, features in mean_features(train, fresh).items():
+        started = time.monotonic()
+        predicted = predict_from_features(features, labels[0])
+        found[name] = scores(labels[1], predicted) | {"seconds": time.monotonic() - started}
     return found
 
 
-def _features(train: Sequence[Post], fresh: Sequence[Post]) -> dict[str, list[np.ndarray]]:
+def predict_from_features(features: Sequence[np.ndarray], labels: Sequence[str]) -> list[str]:
+    """Return the classes of fresh posts by a logistic regression on those of `mean_features`.
+
+    Args:
+        features: Of the train posts, and of the fresh ones.
+        labels: Of the train posts.
+    """
+    steps = make_pipeline(StandardScaler(), _logistic_regression())
+    return _predict(steps, {"logisticregression__C": FEATURE_PENALTIES}, features, labels)
+
+
+def mean_features(train: Sequence[Post], fresh: Sequence[Post]) -> dict[str, list[np.ndarray]]:
     """Return the mean tokens of the packaged encoders, for what the posts have.
 
     Those of texts are of the upper layers, of all word pieces up to the encoder's positions.
@@ -100,6 +111,17 @@ def _evaluate(
 ) -> dict[str, float]:
     """Fit on train inputs, and return the scores on fresh ones, and the seconds of both."""
     started = time.monotonic()
+    predicted = _predict(steps, grid, inputs, labels[0])
+    return {**scores(labels[1], predicted), "seconds": time.monotonic() - started}
+
+
+def _predict(
+    steps: Pipeline,
+    grid: Mapping[str, Sequence[Any]],
+    inputs: Sequence[Any],
+    labels: Sequence[str],
+) -> list[str]:
+    """Return the classes of fresh inputs by what train inputs and cross-validation choose."""
     search = GridSearchCV(
         steps,
         grid,
@@ -107,6 +129,5 @@ def _evaluate(
         cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0),
     )
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        search.fit(inputs[0], labels[0])
-    predicted = search.predict(inputs[1]).tolist()
-    return {**scores(labels[1], predicted), "seconds": time.monotonic() - started}
+        search.fit(inputs[0], labels)
+    return list(search.predict(inputs[1]).tolist())

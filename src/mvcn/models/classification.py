@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers import initialization as init
 
 from mvcn.encoders.loading import build_encoder
 from mvcn.encoders.tokens import (
@@ -271,6 +272,19 @@ class MvcnForClassification(PreTrainedModel):
     def reads_text_of(self, length: int) -> bool:
         """Return whether texts of `length` word pieces can be read."""
         return self.text_encoder is None or reads_text_of(self.text_encoder, length)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Draw the weights of a linear layer by its width, as PyTorch does.
+
+        Transformers has one deviation for all, 0.02, which is half of it at a width of 192: a
+        narrow network then learns less in as many steps.
+        """
+        if isinstance(module, nn.Linear):
+            init.kaiming_uniform_(module.weight, a=5**0.5)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
 
     def train(self, mode: bool = True) -> "MvcnForClassification":
         """Set the training mode; frozen parts stay in evaluation mode."""
