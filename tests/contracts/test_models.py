@@ -58,6 +58,8 @@ CASES = {
     for name in MODELS
     for what, settings in (EVERY_MODEL | SPECIAL.get(name, {})).items()
 }
+ENOUGH_WEIGHTS = 200
+"""Of a layer, for its deviation to be near that of what they are drawn from."""
 FREE_OF_LOSS = ("pair_logits", "views", "penalty")
 """Outputs that an objective may leave out of the loss."""
 
@@ -113,6 +115,16 @@ def batch():
 
 def rows(batch, *numbers):
     return {key: tensor[list(numbers)] for key, tensor in batch.items()}
+
+
+def test_linear_layers_start_with_weights_drawn_by_their_width(model):
+    layers = [m for m in model.network.modules() if isinstance(m, torch.nn.Linear)]
+    ratios = [
+        float(layer.weight.detach().std()) * (3 * layer.in_features) ** 0.5
+        for layer in layers
+        if layer.weight.numel() >= ENOUGH_WEIGHTS
+    ]
+    assert all(0.8 < ratio < 1.2 for ratio in ratios)
 
 
 def without_grad(model, batch):
