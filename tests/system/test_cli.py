@@ -128,6 +128,25 @@ def test_posts_that_a_model_cannot_read_are_refused(mvcn, tmp_path, model, heade
     assert not (tmp_path / "run").exists()
 
 
+def test_an_ensemble_with_dev_posts_says_both_scores(mvcn, train_options, posts_table, tmp_path):
+    chosen = [*train_options, "--set", "training.members=2"]
+    code, output, _ = mvcn("train", *chosen, "--output", tmp_path / "run")
+    assert code == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for name, start in (
+        ("out_of_fold", "Trained on 32 posts; 2 members, each evaluated on the posts that it did"),
+        ("dev", "On 16 dev posts, which no member learned: "),
+    ):
+        (line,) = [line for line in output.splitlines() if line.startswith(start)]
+        assert f"accuracy {100 * metrics[name]['accuracy']:.1f}" in line
+
+    posts = posts_table / "train" / "posts.csv"
+    _, _, told = mvcn("evaluate", tmp_path / "run", "--root", posts)
+    assert "These are the posts that" in told
+    _, _, told = mvcn("evaluate", tmp_path / "run", "--root", posts_table / "dev/posts.csv")
+    assert "These are the posts" not in told
+
+
 @pytest.mark.parametrize("option", ["--root", "--train"])
 def test_posts_that_are_named_twice_are_refused(fails, tmp_path, option):
     message = fails("train", "a.csv", option, "b.csv", "--output", tmp_path / "run")
@@ -145,7 +164,8 @@ def test_train_evaluate_and_predict_agree(mvcn, train_options, posts_table, tmp_
     code, output, _ = mvcn("train", *train_options[1:], "--output", run)  # without --train
     assert code == 0
     assert "weighted F1" in output
-    assert output.endswith(f"mvcn predict {run} {dev} --output out.csv\n")
+    new = posts_table / "train" / "new.csv"
+    assert output.endswith(f"mvcn predict {run} {new} --output out.csv\n")
     trained = json.loads((run / "metrics.json").read_text())["dev"]
 
     code, output, _ = mvcn("evaluate", run, "--root", dev, "--json", tmp_path / "scores.json")
@@ -188,7 +208,7 @@ def test_a_target_precision_leaves_unsure_posts_without_a_label(
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
-        (0.999, "No threshold reaches a precision of 0.999 on 16 held-out posts"),
+        (0.999, "On 16 held-out posts, no threshold is sure to reach a precision of 0.999"),
         (1.5, "must be above 0 and below 1"),
     ],
 )

@@ -157,7 +157,7 @@ def test_baselines_are_evaluated_on_the_same_posts_and_come_first_in_the_card(ru
     assert found["scores"]["majority"]["accuracy"] == pytest.approx(most / len(rows))
     for one in found["scores"].values():
         assert one["gain"] == pytest.approx(run.evaluation["accuracy"] - one["accuracy"])
-    assert found["conclusion"][-1].startswith("With twice the posts, expect about ")
+    assert found["conclusion"][-1].startswith("What more posts give, by the learning curve of a")
     card = (run.folder / "README.md").read_text()
     assert 0 < card.index("always saying") < card.index("## Compared with baselines")
     assert card.index("| linear model on text alone |") < card.index("## Data")

@@ -52,6 +52,19 @@ def test_the_page_has_everything_and_asks_no_host(page, run):
         assert part in text
 
 
+def test_a_fitted_model_has_a_report_without_curves_of_training(
+    mvcn, tiny_options, posts_table, tmp_path
+):
+    chosen = [*tiny_options, "--set", "model.frozen_text_layers=all"]
+    posts, run = posts_table / "train" / "posts.csv", tmp_path / "run"
+    code, _, _ = mvcn("train", posts, *chosen, "--model", "logreg", "--output", run)
+    assert code == 0
+    assert mvcn("report", run, "--output", tmp_path / "report.html")[0] == 0
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "Compared with baselines" in text
+    assert "Losses over the epochs" not in text
+
+
 @pytest.mark.parametrize(
     ("title", "shown", "hidden"),
     [

@@ -94,8 +94,9 @@ def test_long_texts_are_read_as_far_as_is_worth_while(one_epoch, tmp_path, caplo
     assert told == [
         "Texts are read up to 82 word pieces (99 % of them completely), which makes 1.3 times as "
         "many in all as up to 64.",
-        "2 texts are longer than 82 word pieces, and what follows these is not read: train with "
-        "--set model.max_tokens=auto or a larger number to read more.",
+        "2 texts are longer than 82 word pieces, and what follows these is not read: a model "
+        "trained with --set model.max_tokens=auto reads as much as its training texts need, up to "
+        "what the text encoder can.",
     ]
     counts = metrics(tmp_path / "run")["texts"]
     assert {name: (one["texts"], one["truncated"]) for name, one in counts.items()} == {
@@ -382,4 +383,6 @@ def test_states_of_frozen_layers_change_nothing_but_the_time(tmp_path, one_epoch
         weights.append(load_file(tmp_path / name / "model.safetensors"))
     held, run = weights
     for name in held:
+        if name.endswith("image_attention.key.bias"):
+            continue  # adds the same to all scores of a query: its gradient is rounding alone
         torch.testing.assert_close(held[name], run[name], rtol=0, atol=1e-4, msg=name)

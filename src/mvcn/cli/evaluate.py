@@ -52,6 +52,7 @@ def evaluate(
     from mvcn.evaluation import format_evaluation, format_groups
     from mvcn.inference import Classifier
     from mvcn.training import run_folder
+    from mvcn.training.run_folder import CARD_FILE
 
     set_up_process()
     if json is not None:
@@ -65,6 +66,12 @@ def evaluate(
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
     evaluated = classifier.evaluate(posts, on_bad_image)
     print_problems(evaluated.bad_images, evaluated.left_out, on_bad_image)
+    if run_folder.Run(run).has_learned(posts):
+        typer.echo(
+            f"These are the posts that {run} was trained on: scores on them say nothing about new "
+            f"posts. Those of posts that were not learned are in its model card, {CARD_FILE}.",
+            err=True,
+        )
     typer.echo(format_evaluation(evaluated.evaluation))
     if evaluated.by_modality:
         typer.echo("\n" + format_groups(evaluated.by_modality))

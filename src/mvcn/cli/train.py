@@ -1,8 +1,9 @@
 """``mvcn train``."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 NOT_REMEMBERED = {"name", "images", "encoding", "quoting", "sheet"}
 """Settings of posts that a run does not keep for mvcn predict, unlike the names of columns."""
+NEW_POSTS = "new"
+"""Name, in the next command, of a table of other posts than those that were learned."""
 
 
 @reads_posts()
@@ -118,10 +121,17 @@ def _scores(run: "Run") -> str:
         how = "evaluated by cross-validation"
     else:
         how = f"{run.metrics['members']} members, each evaluated on the posts that it did not learn"
+    lines = [f"Trained on {count_of(posts['train'], 'post')}; {how}: {_in_percent(scores)}."]
+    if run.held_out != "dev" and posts["dev"]:
+        dev = f"On {count_of(posts['dev'], 'dev post')}, which no member learned"
+        lines.append(f"{dev}: {_in_percent(run.metrics['dev'])}.")
+    return "\n".join(lines)
+
+
+def _in_percent(scores: Mapping[str, Any]) -> str:
     return (
-        f"Trained on {count_of(posts['train'], 'post')}; {how}: "
         f"accuracy {100 * scores['accuracy']:.1f}, "
-        f"weighted F1 {100 * scores['f1_weighted']:.1f}, macro F1 {100 * scores['f1_macro']:.1f}."
+        f"weighted F1 {100 * scores['f1_weighted']:.1f}, macro F1 {100 * scores['f1_macro']:.1f}"
     )
 
 
@@ -153,10 +163,12 @@ def _class_balance(run: "Run") -> str:
 
 
 def _next_command(run: "Run") -> str:
-    """Return the command that classifies the posts that were given, read in the same way."""
+    """Return the command that classifies other posts, read in the same way as those given."""
     data = run.config.data
     options = data.model_dump(include=NOT_REMEMBERED, exclude_defaults=True)
-    words = ["mvcn", "predict", run.folder, data.root or data.dev or data.train]
+    given = data.root or data.train
+    new = given.with_stem(NEW_POSTS) if given is not None and given.is_file() else given
+    words = ["mvcn", "predict", run.folder, new]
     for name, value in options.items():
         words += ["--data" if name == "name" else f"--{name}", value]
     return shlex.join(map(str, [*words, "--output", "out.csv"]))

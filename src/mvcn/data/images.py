@@ -345,7 +345,7 @@ def describe_images(
         label: Text of the progress bar.
     """
     facts = prefetch(describe_image, images)
-    yield from tqdm(facts, total=len(images), desc=label, unit="image")
+    yield from tqdm(facts, total=len(images), desc=label, unit="image", disable=not images)
 
 
 def describe_images_of(posts: Sequence[Post], *, warn: bool = True) -> list[ImageFacts | None]:

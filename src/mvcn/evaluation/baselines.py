@@ -81,7 +81,20 @@ class Comparison:
         if self._is_useful:
             return f"Better than {always} by {_points(gain, 'accuracy')}"
         worse = ", but worse" if gain.interval[1] < 0 else ""
-        return f"Not measurably better than {always}{worse}: do not use it; label more posts."
+        return f"Not measurably better than {always}{worse} ({_range(gain)}){self._instead}"
+
+    @property
+    def _instead(self) -> str:
+        """Return what to do where the model has no gain in accuracy."""
+        if self._tells_classes_apart:
+            return "."
+        name = self.best_linear
+        is_linear_better = name is not None and self.gains[name].interval[1] < 0
+        return ": do not use it." if is_linear_better else ": do not use it; label more posts."
+
+    @property
+    def _tells_classes_apart(self) -> bool:
+        return self.recall_gain is not None and self.recall_gain.interval[0] > 0
 
     def _against_linear(self, advice: str) -> str:
         name = self.best_linear
@@ -99,11 +112,11 @@ class Comparison:
 
     def _rare_classes(self) -> list[str]:
         """Return a sentence if a model without gain in accuracy does tell classes apart."""
-        if self.recall_gain is None or self.recall_gain.interval[0] <= 0:
+        if self.recall_gain is None or not self._tells_classes_apart:
             return []
         return [
-            f"Its mean recall of the classes is higher than by chance, by "
-            f"{_points(self.recall_gain)}: it may help to find posts of rare classes."
+            f"But it tells the classes apart: their mean recall is higher than by chance, by "
+            f"{_points(self.recall_gain)}. Label more posts, or use it to find rare classes."
         ]
 
     def _missed_classes(self) -> list[str]:
@@ -191,6 +204,12 @@ def _points(difference: Difference, score: str | None = None) -> str:
         f"{100 * difference.mean:.1f} points {f'of {score} ' if score else ''}"
         f"({INTERVAL_PERCENT} % interval {low:.1f} to {high:.1f})"
     )
+
+
+def _range(difference: Difference) -> str:
+    low, high = (100 * end for end in difference.interval)
+    mean = f"{100 * difference.mean:.1f} points"
+    return f"by {mean}, {INTERVAL_PERCENT} % interval {low:.1f} to {high:.1f}"
 
 
 def _short(difference: Difference, sign: int = 1) -> str:

@@ -131,9 +131,11 @@ def choose_threshold(
     bounds = beta.ppf(RISK / NUM_THRESHOLDS, np.maximum(hits, TINY), counts - hits + 1)
     accepted = np.flatnonzero(bounds >= target_precision)
     if len(accepted) == 0:
+        most = np.floor(100 * bounds.max()) / 100
+        less = f"ask for at most {most:g}, or " if most > 0 else ""
         raise MvcnError(
-            f"No threshold reaches a precision of {target_precision:g} on {len(confidence)} "
-            "held-out posts: ask for less, or label more posts."
+            f"On {len(confidence)} held-out posts, no threshold is sure to reach a precision of "
+            f"{target_precision:g} (with {1 - RISK:.0%} confidence): {less}label more posts."
         )
     best = accepted[-1]
     coverage, precision = counts[best] / len(confidence), hits[best] / counts[best]

@@ -61,13 +61,13 @@ class LearningCurve:
         """Return what the curve predicts for more posts.
 
         Args:
-            about: The model whose curve it is, such as ``the linear model on text``.
+            about: The model whose curve it is, such as ``a linear model on text``.
         """
         twice, four = (_percents(self.expected(factor)) for factor in FACTORS)
         now = 100 * self.accuracy[:, -1].mean()
         return (
-            f"With twice the posts, expect about {twice} % accuracy, with four times {four} "
-            f"(now {now:.1f}): the learning curve of {about}, extrapolated."
+            f"What more posts give, by the learning curve of {about}: {now:.1f} % accuracy now, "
+            f"about {twice} with twice the posts, {four} with four times."
         )
 
 

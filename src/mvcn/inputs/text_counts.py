@@ -58,8 +58,9 @@ class TextCounts:
         if self.truncated:
             LOG.log(
                 logging.WARNING if self.truncated > NOTABLE * self.texts else logging.INFO,
-                "%s longer than %d word pieces, and what follows these is not read: train with "
-                "--set model.max_tokens=auto or a larger number to read more.",
+                "%s longer than %d word pieces, and what follows these is not read: a model "
+                "trained with --set model.max_tokens=auto reads as much as its training texts "
+                "need, up to what the text encoder can.",
                 count_of(self.truncated, "text is", "texts are"),
                 self.max_tokens,
             )

@@ -70,8 +70,10 @@ def training_curves(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
         rows: The log, one row an epoch; of an ensemble, with the number of the ``member``.
 
     Returns:
-        Title -> SVG.
+        Title -> SVG; nothing without rows.
     """
+    if not rows:
+        return {}
     curves = {"Losses over the epochs": _loss_curves(rows)}
     if any(row.get("eval_loss") for row in rows):
         curves["Dev scores over the epochs"] = _score_curves(rows)

@@ -65,7 +65,7 @@ class Baselines:
         if self.curve is not None:
             found["learning_curve"] = self.curve.to_mapping()
             linear = LINEAR[[*self.probabilities][-1]]
-            found["conclusion"].append(self.curve.sentence(f"the {linear}"))
+            found["conclusion"].append(self.curve.sentence(f"a {linear}"))
         return found
 
 

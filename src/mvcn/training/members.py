@@ -19,7 +19,7 @@ from transformers import TrainerCallback, set_seed
 from mvcn.config import RunConfig
 from mvcn.data.images import describe_images_of
 from mvcn.data.near_duplicates import duplicate_groups
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.files import atomic_replace, save_tensors
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
@@ -93,6 +93,11 @@ def assign_folds(posts: EncodedPosts, members: int, seed: int) -> Int[np.ndarray
             f"The {len(posts)} training posts are too few or too alike to train several "
             "members: give more, or give --set training.members=1."
         )
+    if alike := len(posts) - len(set(groups)):
+        LOG.info(
+            "%s to an earlier one in text or image; near-duplicates stay in one fold.",
+            count_of(alike, "post is nearly equal", "posts are nearly equal"),
+        )
     folds = np.zeros(len(posts), dtype=np.int64)
     splitter = StratifiedGroupKFold(members, shuffle=True, random_state=seed)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of rare classes
@@ -131,6 +136,12 @@ def fit_members(
         callbacks: Further callbacks of the Trainer.
     """
     count = int(folds.max()) + 1
+    if isinstance(config.training.members, int) and count < config.training.members:
+        LOG.warning(
+            "%d members are trained, not %d: all classes have fewer posts, or too many are alike.",
+            count,
+            config.training.members,
+        )
     logits = np.empty((len(posts), 0))
     found = []
     for number in range(count):

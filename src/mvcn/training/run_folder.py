@@ -16,6 +16,7 @@ from jaxtyping import Float
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mvcn.config import RunConfig, TargetScore, read_config
+from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_posts
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, RunError, reason_of
@@ -33,6 +34,8 @@ KIND = "run"
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
+NO_HISTORY = "\n"
+"""Content of that file for a model that is fitted and not trained: a header without columns."""
 ENVIRONMENT_FILE = "environment.json"
 CARD_FILE = "README.md"
 PREDICTION_FILES = {
@@ -86,8 +89,9 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, str]]:
-        """Rows of the history file, by column."""
-        return _read_rows(self.folder / HISTORY_FILE)
+        """Rows of the history file, by column; none where a model is fitted and not trained."""
+        path = self.folder / HISTORY_FILE
+        return _read_rows(path) if _read_text(path) != NO_HISTORY else []
 
     @property
     def held_out(self) -> str:
@@ -98,6 +102,10 @@ class Run:
     def evaluation(self) -> dict[str, Any]:
         """Scores on the held-out posts, as `Evaluation.to_mapping` returns them."""
         return dict(self.metrics[self.held_out])
+
+    def has_learned(self, posts: Sequence[Post]) -> bool:
+        """Return whether these are the train posts of the run, all of them in their order."""
+        return self.environment["data_fingerprint"].get("train") == fingerprint(posts)
 
     def predictions(self, held_out: str | None = None) -> list[dict[str, str]]:
         """Return the rows of a file of predictions, by column; by default for `held_out`."""
