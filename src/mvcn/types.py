@@ -19,6 +19,9 @@ PROBABILITY = "probability_"
 """Prefix of the columns of class probabilities in files of predictions."""
 DISAGREEMENT = "disagreement"
 """Column of the disagreement between members, in files of predictions by an ensemble."""
+WORD_NUMBERS = 2**20
+"""A word piece plus this times the number of its word is a numbered one; every vocabulary is
+smaller. The encoder reads the word piece, n-grams read the number, and 0 is none."""
 
 
 def probability_columns(class_names: Iterable[str]) -> list[str]:

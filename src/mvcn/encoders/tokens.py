@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from mvcn.errors import ConfigError
-from mvcn.nn.ngrams import WORD_NUMBERS
+from mvcn.types import WORD_NUMBERS
 
 # Feature maps of four images of 224 pixels fit into the cache of the CPU: without gradients, larger
 # batches were measured to be slower.

@@ -37,8 +37,7 @@ from mvcn.inputs.visible_text import (
     name_emoji,
 )
 from mvcn.models import MvcnConfig, require_tokens
-from mvcn.nn.ngrams import WORD_NUMBERS
-from mvcn.types import ImageReference
+from mvcn.types import WORD_NUMBERS, ImageReference
 
 LOG = logging.getLogger(__name__)
 GREY_LEVELS = 256

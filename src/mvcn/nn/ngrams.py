@@ -4,13 +4,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from mvcn.types import WORD_NUMBERS
+
 FACTORS = (1_000_003, 999_983)
 """Of the first and the second word of a pair."""
 PAIR_WEIGHT = 0.5
 """Of all pairs of a text, where its words have 1: chosen on generated tasks in seven languages."""
-WORD_NUMBERS = 2**20
-"""A word piece plus this times the number of its word is a numbered one; every vocabulary is
-smaller. The encoder reads the word piece, n-grams read the number, and 0 is none."""
 
 
 def split_ngrams(

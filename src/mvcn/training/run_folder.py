@@ -105,7 +105,7 @@ class Run:
 
     def has_learned(self, posts: Sequence[Post]) -> bool:
         """Return whether these are the train posts of the run, all of them in their order."""
-        return self.environment["data_fingerprint"].get("train") == fingerprint(posts)
+        return bool(self.environment["data_fingerprint"].get("train") == fingerprint(posts))
 
     def predictions(self, held_out: str | None = None) -> list[dict[str, str]]:
         """Return the rows of a file of predictions, by column; by default for `held_out`."""

@@ -27,7 +27,7 @@ from mvcn.inputs import build_processor
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.text_counts import TextCounts
 from mvcn.models import build_model
-from mvcn.nn.ngrams import WORD_NUMBERS
+from mvcn.types import WORD_NUMBERS
 
 CLS, SEP, PAD, UNKNOWN = 2, 3, 0, 1
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mvcn.nn.ngrams import PAIR_WEIGHT, WORD_NUMBERS, NgramClassifier, split_ngrams
+from mvcn.nn.ngrams import PAIR_WEIGHT, NgramClassifier, split_ngrams
+from mvcn.types import WORD_NUMBERS
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from mvcn.nn.ngrams import PAIR_WEIGHT, WORD_NUMBERS, split_ngrams
+from mvcn.nn.ngrams import PAIR_WEIGHT, split_ngrams
 from mvcn.training import ngrams
 from mvcn.training.ngrams import fit_ngrams
+from mvcn.types import WORD_NUMBERS
 
 
 def make_posts(count, classes=3, seed=0, decide=True):
