@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Bytecode is written at the first import: to compile all packages in advance takes two minutes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
 .PHONY: bench model-speed scale large scaling bulk ray

@@ -30,14 +30,14 @@ def log_probability(logits, predicted):
 def test_occlusion_is_what_the_model_says_without_the_token(trained, inputs):
     model, _ = trained
     with torch.no_grad():
-        whole = model(**inputs).logits
+        whole = model(**inputs).logits / model.config.temperature
     predicted = int(whole.argmax())
     found = image_saliency(model, inputs, "occlusion")
     features = inputs["image_features"]
     for patch in range(features.shape[1]):
         rest = torch.cat([features[:, :patch], features[:, patch + 1 :]], 1)
         with torch.no_grad():
-            without = model(**{**inputs, "image_features": rest}).logits
+            without = model(**{**inputs, "image_features": rest}).logits / model.config.temperature
         expected = log_probability(whole, predicted) - log_probability(without, predicted)
         assert found[patch].item() == pytest.approx(expected, abs=1e-6)
 
