@@ -81,7 +81,8 @@ class Comparison:
         if self._is_useful:
             return f"Better than {always} by {_points(gain, 'accuracy')}"
         worse = ", but worse" if gain.interval[1] < 0 else ""
-        return f"Not measurably better than {always}{worse} ({_range(gain)}){self._instead}"
+        points = _points(gain, "accuracy")
+        return f"Not measurably better than {always}{worse}, with a gain of {points}{self._instead}"
 
     @property
     def _instead(self) -> str:
@@ -204,12 +205,6 @@ def _points(difference: Difference, score: str | None = None) -> str:
         f"{100 * difference.mean:.1f} points {f'of {score} ' if score else ''}"
         f"({INTERVAL_PERCENT} % interval {low:.1f} to {high:.1f})"
     )
-
-
-def _range(difference: Difference) -> str:
-    low, high = (100 * end for end in difference.interval)
-    mean = f"{100 * difference.mean:.1f} points"
-    return f"by {mean}, {INTERVAL_PERCENT} % interval {low:.1f} to {high:.1f}"
 
 
 def _short(difference: Difference, sign: int = 1) -> str:

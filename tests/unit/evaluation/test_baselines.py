@@ -85,11 +85,13 @@ def test_a_useful_model_that_a_linear_one_beats():
 def test_a_useless_model_is_not_to_be_used():
     sentences = compare(always(2), text=always(2)).conclusion()
     assert sentences[0].startswith(
-        "Not measurably better than always saying 'positive' (by 0.0 points"
+        "Not measurably better than always saying 'positive', with a gain of 0.0 points"
     )
     assert sentences[0].endswith("): do not use it; label more posts.")
     worse = compare(predictions(0.3), text=predictions(0.9)).conclusion()[0]
-    assert worse.startswith("Not measurably better than always saying 'positive', but worse (by -")
+    assert worse.startswith(
+        "Not measurably better than always saying 'positive', but worse, with a gain of -"
+    )
     assert "): do not use it. It is worse" in worse  # more posts help less than another model
     assert "It is worse than a linear model on text alone by" in worse
 
@@ -103,7 +105,7 @@ def test_a_model_that_finds_rare_classes_is_said_to_do_so():
         np.eye(2)[predicted], {MAJORITY: always(0, 410, 2)}, labels, ("no", "yes")
     )
     useless, rare = found.conclusion()
-    assert useless.startswith("Not measurably better than always saying 'no' (by ")
+    assert useless.startswith("Not measurably better than always saying 'no', with a gain of ")
     assert "do not use it" not in useless
     assert rare.startswith(
         "But it tells the classes apart: their mean recall is higher than by chance, by 29.0 points"
