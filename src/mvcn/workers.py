@@ -1,13 +1,22 @@
 """Pools of worker processes."""
 
 import os
+import signal
+import sys
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_all_start_methods, get_context, parent_process
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partialmethod
+from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
 from typing import Any
 
 import torch
+from tqdm import tqdm
+
+_tasks: Sequence[Callable[[], Any]] = ()
+"""Of a copy; see `in_copies`."""
 
 
 def worker_pool(
@@ -31,6 +40,57 @@ def worker_pool(
         context.set_forkserver_preload([module])
     start = (dict(os.environ), max(1, (os.cpu_count() or 1) // workers), initializer)
     return ProcessPoolExecutor(workers, context, _initialize, start, **options)
+
+
+def hide_progress_bars() -> None:
+    """Have this process, of several, show none."""
+    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # type: ignore[assignment, method-assign]
+
+
+def can_compute_in_copies() -> bool:
+    """Return whether a copy of this process can compute: on Linux, without a GPU."""
+    return sys.platform == "linux" and not torch.accelerator.is_available()
+
+
+@contextmanager
+def in_copies(tasks: Sequence[Callable[[], Any]], workers: int) -> Iterator[list[Future[Any]]]:
+    """Yield the results of tasks, as copies of this process compute them.
+
+    A copy shares the memory of what this process has now, so that nothing large has to be sent to
+    it. It computes in one thread, since it lacks PyTorch's others. If the block raises an error,
+    the copies end at once.
+
+    Args:
+        tasks: Any functions, closures too. Their results hold no tensor, which would be lost with
+            the memory of the copy.
+        workers: Number of copies, each of which takes up one task after the other.
+    """
+    others = set(active_children())
+    with (
+        warnings.catch_warnings(action="ignore", category=DeprecationWarning),  # of the threads
+        ProcessPoolExecutor(workers, get_context("fork"), _become_copy, (tasks,)) as pool,
+    ):
+        try:
+            yield [pool.submit(_call, number) for number in range(len(tasks))]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(active_children()) - others:
+                process.kill()
+                process.join()
+            raise
+
+
+def _become_copy(tasks: Sequence[Callable[[], Any]]) -> None:
+    global _tasks
+    _tasks = tasks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    hide_progress_bars()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+
+
+def _call(number: int) -> Any:
+    return _tasks[number]()
 
 
 def _initialize(

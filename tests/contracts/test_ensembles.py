@@ -17,7 +17,7 @@ from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models import MODELS, build_model, join_members
 from mvcn.training.members import assign_folds
-from mvcn.training.stacking import fit_linear_stack
+from mvcn.training.stacking import fit_linear_models, stack_linear_models
 
 CLASSES = ("negative", "neutral", "positive")
 MEMBERS = 2
@@ -56,7 +56,8 @@ def stack(model, encoded, is_stacked):
     logits = np.eye(3)[encoded.labels] + np.random.default_rng(0).normal(size=(len(encoded), 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mvcn.training.stacking.STANDARD_ERRORS", -np.inf)  # posts are few
-        linear, _ = fit_linear_stack(model, encoded, assign_folds(encoded, 3, 0), logits)
+        models = fit_linear_models(model, encoded, assign_folds(encoded, 3, 0))
+        linear, _ = stack_linear_models(models, encoded.labels, logits)
     return linear
 
 

@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import numpy as np
@@ -13,23 +16,26 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 
 from mvcn.data.reading import read_training_posts
+from mvcn.errors import ConfigError, RunError
 from mvcn.explain.run import TrainedRun
 from mvcn.inference import Classifier
 from mvcn.models.network import probabilities
 from mvcn.training.run import train
 
 MEMBERS = 3
-KILLED_IN_THE_SECOND = """
+KILLED_IN_THE_LAST = """
 import os, signal, sys
 from pathlib import Path
 from mvcn.config import read_recipe
 from mvcn.training.run import train
 from mvcn.training.trainer import MvcnTrainer
 
+STARTED = os.getpid()
+
 class Killed(MvcnTrainer):
     def training_step(self, *arguments, **options):
-        if "member-2" in self.args.output_dir and self.state.global_step == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if "member-3" in self.args.output_dir and self.state.global_step == 2:
+            os.kill(STARTED, signal.SIGKILL)
         return super().training_step(*arguments, **options)
 
 import mvcn.training.fit
@@ -38,11 +44,20 @@ train(read_recipe(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_threads():
+    """So that two members are trained at a time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def config(tiny_config):
     return tiny_config(
         data={"dev": None},
-        model={"frozen_text_layers": 1},
+        model={"frozen_text_layers": "all"},
         training={"members": MEMBERS, "epochs": 2, "weight_average_decay": 0.9},
     )
 
@@ -121,19 +136,66 @@ def _logits(folder):
     return centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
 
+def assert_same_run(one, other):
+    weights = [load_file(run.folder / "model.safetensors") for run in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    for name in ("out_of_fold", "calibration", "baselines"):
+        assert one.metrics[name] == other.metrics[name]
+
+
+def test_members_trained_at_once_are_those_trained_one_by_one(config, run, tmp_path):
+    torch.set_num_threads(1)
+    try:
+        assert_same_run(train(config, tmp_path / "run"), run)
+    finally:
+        torch.set_num_threads(2)
+
+
 def test_a_run_killed_within_a_member_resumes_to_the_same_weights(config, run, tmp_path):
     (tmp_path / "recipe.yaml").write_text(config.to_yaml())
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED_IN_THE_SECOND, tmp_path / "recipe.yaml", folder]
-    assert subprocess.run(command, check=False, capture_output=True).returncode == -9
-    assert (folder / "members" / "member-1" / "member.safetensors").is_file()
-    assert not (folder / "members" / "member-2" / "member.safetensors").exists()
-    resumed = train(config, folder, resume=True)
-    one, other = (load_file(path / "model.safetensors") for path in (run.folder, folder))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    for name in ("out_of_fold", "calibration"):
-        assert resumed.metrics[name] == run.metrics[name]
+    command = [sys.executable, "-c", KILLED_IN_THE_LAST, tmp_path / "recipe.yaml", folder]
+    two = {**os.environ, "OMP_NUM_THREADS": "2"}
+    killed = subprocess.run(command, check=False, capture_output=True, env=two)
+    assert killed.returncode == -9
+    wait_for_the_end_of(folder)
+    finished = {path.parent.name for path in folder.glob("members/*/member.safetensors")}
+    assert finished
+    assert "member-3" not in finished
+    assert_same_run(train(config, folder, resume=True), run)
+
+
+def wait_for_the_end_of(folder):
+    """Wait until no copy of a killed process trains into a folder."""
+    command = ["pgrep", "-f", str(folder)]
+    until = time.monotonic() + 30
+    while subprocess.run(command, check=False, capture_output=True).returncode == 0:
+        assert time.monotonic() < until, "copies of the killed process live on"
+        time.sleep(0.1)
+
+
+def test_a_member_that_is_killed_is_named_and_resumed(config, run, tmp_path, monkeypatch):
+    started = os.getpid()
+
+    def die(self, *arguments, **options):
+        assert os.getpid() != started
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mvcn.training.trainer.MvcnTrainer.training_step", die)
+        with pytest.raises(RunError, match="trains a member was killed"):
+            train(config, tmp_path / "run")
+    assert_same_run(train(config, tmp_path / "run", resume=True), run)
+
+
+def test_an_error_in_a_member_is_the_error_of_the_training(config, tmp_path, monkeypatch):
+    def fail(self, *arguments, **options):
+        raise ConfigError("what is wrong with member 1")
+
+    monkeypatch.setattr("mvcn.training.trainer.MvcnTrainer.training_step", fail)
+    with pytest.raises(ConfigError, match="what is wrong with member 1"):
+        train(config, tmp_path / "run")
 
 
 def test_a_dev_split_is_scored_and_selects_nothing(config, run, posts_table, tmp_path):

@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from functools import partialmethod
 
 import typer
 from tqdm import tqdm
@@ -61,12 +60,14 @@ def set_up_process(*, shares_work: bool = False) -> None:
         )
     from transformers.utils import logging  # takes seconds; --help must not wait for it
 
+    from mvcn.workers import hide_progress_bars  # so does torch
+
     _keep_freed_memory()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
     if RANK > 0:  # rank 0 shows the progress of all
-        tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # type: ignore[assignment, method-assign]
+        hide_progress_bars()
 
 
 def _keep_freed_memory() -> None:

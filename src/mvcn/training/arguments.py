@@ -103,8 +103,18 @@ def num_members(setting: int | Literal["auto"], num_posts: int) -> int:
 
 def num_epochs(config: TrainingConfig, num_posts: int) -> int:
     """Return `epochs`, or more where there are too few posts for `min_steps` optimizer steps."""
-    per_epoch = math.ceil(num_posts / (config.batch_size * config.gradient_accumulation))
+    per_epoch = steps_per_epoch(config, num_posts)
     return max(config.epochs, math.ceil(config.min_steps / max(1, per_epoch)))
+
+
+def num_steps(config: TrainingConfig, num_posts: int) -> int:
+    """Return the number of optimizer steps of a training."""
+    return num_epochs(config, num_posts) * steps_per_epoch(config, num_posts)
+
+
+def steps_per_epoch(config: TrainingConfig, num_posts: int) -> int:
+    """Return the number of optimizer steps for each post once."""
+    return math.ceil(num_posts / (config.batch_size * config.gradient_accumulation))
 
 
 def training_arguments(
@@ -168,7 +178,7 @@ def _strategies(
     if selects_epoch:
         best = {"load_best_model_at_end": True, "metric_for_best_model": BEST_METRIC}
         return {"eval_strategy": "epoch", "save_strategy": "epoch", **best}
-    per_epoch = math.ceil(num_posts / (config.batch_size * config.gradient_accumulation))
+    per_epoch = steps_per_epoch(config, num_posts)
     if per_epoch * epochs <= STEPS_PER_CHECKPOINT:
         return {"eval_strategy": "no", "save_strategy": "no"}
     steps = per_epoch * math.ceil(STEPS_PER_CHECKPOINT / per_epoch)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.files import atomic_replace, save_tensors
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
+from mvcn.training.arguments import num_steps
+from mvcn.training.at_once import fit_at_once, num_at_once
 from mvcn.training.checkpoints import CHECKPOINTS, advice_after_failed_write, writing
 from mvcn.training.fit import fit
 from mvcn.training.trainer import MvcnTrainer
@@ -32,6 +34,7 @@ MEMBERS_FOLDER = "members"
 """Folder in a run folder for finished members and checkpoints, until all are trained."""
 WEIGHT, LOGITS, LOG_KEY = "weight.", "logits", "log"
 MIN_MEMBERS = 2
+T = TypeVar("T")
 
 Build = Callable[[EncodedPosts], MvcnForClassification]
 """Returns a new model for training posts; torch's generator draws its weights."""
@@ -121,10 +124,11 @@ def fit_members(
     posts: EncodedPosts,
     folds: Int[np.ndarray, " batch"],
     *,
+    beside: Callable[[], T],
     resume: bool,
     callbacks: Sequence[TrainerCallback] = (),
-) -> Members:
-    """Train all members that are not finished yet.
+) -> tuple[Members, T]:
+    """Train all members that are not finished yet, at the same time where that is faster.
 
     Args:
         config: All settings; each member derives a seed from that of the training.
@@ -132,38 +136,47 @@ def fit_members(
         build: Makes a new model.
         posts: Training posts.
         folds: Fold of each post, as `assign_folds` returns it.
+        beside: What else is computed, and returned: on a core that has no member left to train.
         resume: Continue where an interrupted training has stopped.
-        callbacks: Further callbacks of the Trainer.
+        callbacks: Further callbacks of the Trainer, for which members are trained in this process.
     """
     count = int(folds.max()) + 1
+    places = [folder / MEMBERS_FOLDER / f"member-{number + 1}" for number in range(count)]
+
+    def fit_one(number: int, *callbacks: TrainerCallback) -> None:
+        learned, left_out = (np.flatnonzero(folds != number), np.flatnonzero(folds == number))
+        _fit_member(
+            _with_seed(config, number),
+            places[number],
+            build,
+            posts.select(learned.tolist()),
+            posts.select(left_out.tolist()),
+            resume=resume,
+            callbacks=callbacks,
+        )
+
     if isinstance(config.training.members, int) and count < config.training.members:
         LOG.warning(
             "%d members are trained, not %d: all classes have fewer posts, or too many are alike.",
             count,
             config.training.members,
         )
-    logits = np.empty((len(posts), 0))
-    found = []
-    for number in range(count):
-        LOG.info("Member %d of %d", number + 1, count)
-        place = folder / MEMBERS_FOLDER / f"member-{number + 1}"
-        left_out = np.flatnonzero(folds == number)
-        if not _file(place).is_file():
-            learned = np.flatnonzero(folds != number)
-            _fit_member(
-                _with_seed(config, number),
-                place,
-                build,
-                posts.select(learned.tolist()),
-                posts.select(left_out.tolist()),
-                resume=resume,
-                callbacks=callbacks,
-            )
-        found.append(_read(place))
-        if not number:
-            logits = np.empty((len(posts), found[0].logits.shape[1]))
-        logits[left_out] = found[-1].logits
-    return Members(found, logits)
+    pending = [number for number in range(count) if not _file(places[number]).is_file()]
+    at_once = 1 if callbacks else min(count, num_at_once(config.model))
+    if pending and at_once > 1:
+        sizes = [int((folds != number).sum()) for number in pending]
+        steps = sum(num_steps(config.training, size) for size in sizes)
+        result = fit_at_once(fit_one, pending, beside, at_once, steps)
+    else:
+        for number in pending:
+            LOG.info("Member %d of %d", number + 1, count)
+            fit_one(number, *callbacks)
+        result = beside()
+    found = [_read(place) for place in places]
+    logits = np.empty((len(posts), found[0].logits.shape[1]))
+    for number, member in enumerate(found):
+        logits[folds == number] = member.logits
+    return Members(found, logits), result
 
 
 def drop_members(folder: Path) -> None:

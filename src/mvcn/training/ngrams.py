@@ -31,8 +31,8 @@ def fit_ngrams(
     labels: Int[np.ndarray, " posts"],
     folds: Int[np.ndarray, " posts"],
     num_classes: int,
-) -> tuple[NgramClassifier, Float[np.ndarray, "posts classes"]]:
-    """Return a classifier of n-grams, and the class probabilities of each post out of fold.
+) -> tuple["NgramModel", Float[np.ndarray, "posts classes"]]:
+    """Return a model of n-grams, and the class probabilities of each post out of fold.
 
     Args:
         texts: Word pieces of the posts; none where a post has no text.
@@ -43,8 +43,8 @@ def fit_ngrams(
     counts = _count_ngrams(texts, num_classes)
     logits = _out_of_fold_logits(counts, labels, folds, num_classes)
     penalty = INVERSE_PENALTIES[best_penalty(logits, labels)]
-    model = _Model.fit(counts, labels, num_classes, penalty)
-    return model.classifier(), choose_per_fold(logits, labels, folds)
+    model = NgramModel.fit(counts, labels, num_classes, penalty)
+    return model, choose_per_fold(logits, labels, folds)
 
 
 class _Counts(NamedTuple):
@@ -84,7 +84,7 @@ def _count(grams: Sequence[np.ndarray], buckets: int) -> csr_array:
 
 
 @dataclass(frozen=True, slots=True)
-class _Model:
+class NgramModel:
     """A logistic regression on n-grams."""
 
     weight: Float[np.ndarray, "classes bucket"]
@@ -94,7 +94,7 @@ class _Model:
     @classmethod
     def fit(
         cls, counts: _Counts, labels: Int[np.ndarray, " posts"], num_classes: int, penalty: float
-    ) -> "_Model":
+    ) -> "NgramModel":
         """Fit on posts; a class without one has `LEAST_LOGIT`."""
         frequency = np.add(*(np.bincount(one.indices, minlength=one.shape[1]) for one in counts))
         seen, classes = np.flatnonzero(frequency), np.unique(labels)
@@ -140,6 +140,6 @@ def _out_of_fold_logits(
     for fold in np.unique(folds):
         own, others = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         for number, penalty in enumerate(INVERSE_PENALTIES):
-            model = _Model.fit(counts.of(others), labels[others], num_classes, penalty)
+            model = NgramModel.fit(counts.of(others), labels[others], num_classes, penalty)
             logits[number, own] = model.logits(counts.of(own))
     return logits

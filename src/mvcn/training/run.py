@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ from mvcn.training.arguments import (
     num_epochs,
     num_members,
 )
+from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
 from mvcn.training.fit import fit
 from mvcn.training.held_out import HeldOutEvaluation, evaluate_dev, evaluate_logits
+from mvcn.training.linear_networks import fit_linear_network
 from mvcn.training.members import (
     assign_folds,
     cross_validation_folds,
@@ -43,6 +46,8 @@ from mvcn.training.members import (
     fit_members,
 )
 from mvcn.training.run_folder import Run
+from mvcn.training.stacking import Fitted, fit_linear_models, stack_linear_models
+from mvcn.training.teacher import add_teacher_targets
 
 LOG = logging.getLogger(__name__)
 FOLDS = 5
@@ -94,8 +99,6 @@ def _train(
     overwrite: bool,
     callbacks: Sequence[TrainerCallback],
 ) -> Run:
-    from mvcn.training.baselines import fit_baselines  # scikit-learn takes a second to load
-
     run = Run(output)  # what is known is set here, so that it is not read again
     run.config, run.posts = config, _read_posts(config)
     run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
@@ -110,19 +113,24 @@ def _train(
     processes.wait_for_everyone()
     folds = _folds(config, run.posts, encoded["train"])
     _precompute(config, model, encoder, encoded)
-    precomputed = time.monotonic()
-    baselines = fit_baselines(model, encoded["train"], encoded["dev"], folds, config.training.seed)
-    baselines_ready = time.monotonic()
-    if system(config.model.network).is_linear:
-        trained = _fit_linear(run, model, encoded, folds)
-    elif folds is None:
-        trained = _train_one(run, model, encoded, resume, callbacks)
+    compute_baselines = partial(
+        fit_baselines, model, encoded["train"], encoded["dev"], folds, config.training.seed
+    )
+    is_linear = system(config.model.network).is_linear
+    if folds is None or is_linear:
+        baselines = compute_baselines()
+        trained = (
+            _fit_linear(run, model, encoded, folds)
+            if is_linear
+            else _train_one(run, model, encoded, resume, callbacks)
+        )
     else:
-        trained = _train_members(run, model, encoded, folds, resume, callbacks)
+        trained, baselines = _train_members(
+            run, model, encoded, folds, compute_baselines, resume, callbacks
+        )
     seconds = {
         "image_features": round(features_ready - started, 1),
-        "baselines": round(baselines_ready - precomputed, 1),
-        "training": round(time.monotonic() - baselines_ready + precomputed - features_ready, 1),
+        "training": round(time.monotonic() - features_ready, 1),
     }
     compared = _compare(run, trained, encoded, baselines.describe)
     _finish(run, trained, compared, encoder, encoded, seconds)
@@ -177,12 +185,11 @@ def _train_members(
     model: MvcnForClassification,
     encoded: Mapping[str, EncodedPosts],
     folds: Int[np.ndarray, " train"],
+    compute_baselines: Callable[[], Baselines],
     resume: bool,
     callbacks: Sequence[TrainerCallback],
-) -> Trained:
+) -> tuple[Trained, Baselines]:
     """Train an ensemble; dev posts, if a split names some, select nothing."""
-    from mvcn.training.stacking import fit_linear_stack  # as above
-
     config, train, names = run.config, encoded["train"], model.class_names
     target = config.training.target
 
@@ -192,24 +199,30 @@ def _train_members(
         _add_teacher_targets(config, member, learned)
         return member
 
-    found = fit_members(
+    def fit_linear() -> tuple[Baselines, Mapping[str, Fitted]]:
+        return compute_baselines(), (
+            fit_linear_models(model, train, folds) if config.model.stack_linear else {}
+        )
+
+    found, (baselines, models) = fit_members(
         config,
         run.folder,
         build,
         train,
         folds,
+        beside=fit_linear,
         resume=resume,
         callbacks=callbacks,
     )
     logits, linear = found.logits, None
-    if config.model.stack_linear and (fitted := fit_linear_stack(model, train, folds, logits)):
-        linear, logits = fitted[0], logits + fitted[1]
+    if models and (stacked := stack_linear_models(models, train.labels, logits)):
+        linear, logits = stacked[0], logits + stacked[1]
     ensemble = join_members(model, [one.weights for one in found.members], linear)
     held_out = {"out_of_fold": evaluate_logits(logits, train, names, target)}
     held_out |= evaluate_dev(ensemble, encoded["dev"], target, held_out["out_of_fold"])
     epochs = num_epochs(config.training, len(train))
     counts = {"trained": epochs, "best": epochs}
-    return Trained(ensemble, found.log, counts, held_out, len(found.members))
+    return Trained(ensemble, found.log, counts, held_out, len(found.members)), baselines
 
 
 def _fit_linear(
@@ -219,8 +232,6 @@ def _fit_linear(
     folds: Int[np.ndarray, " train"] | None,
 ) -> Trained:
     """Fit a linear network on all training posts; the folds evaluate others of its kind."""
-    from mvcn.training.linear_networks import fit_linear_network  # as above
-
     training, train = run.config.training, encoded["train"]
     chosen = cross_validation_folds(train, FOLDS, training.seed) if folds is None else folds
     out_of_fold = fit_linear_network(model, train, chosen)
@@ -300,8 +311,6 @@ def _add_teacher_targets(
     config: RunConfig, model: MvcnForClassification, train: EncodedPosts
 ) -> None:
     if config.objective.distillation_weight > 0:
-        from mvcn.training.teacher import add_teacher_targets  # few runs have a teacher
-
         add_teacher_targets(train, model, config.training.seed)
 
 

@@ -15,13 +15,13 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.models.linear_stack import LinearStack
 from mvcn.nn.ngrams import NgramClassifier
 from mvcn.training.features import pooled_features
-from mvcn.training.linear import cross_validate, one_thread
+from mvcn.training.linear import LinearModel, cross_validate, one_thread
 from mvcn.training.linear_networks import LEAST_LOGIT, set_weights
-from mvcn.training.ngrams import fit_ngrams
+from mvcn.training.ngrams import NgramModel, fit_ngrams
 
 NGRAMS = "ngrams"
 MIN_FOLDS = 2
-STANDARD_ERRORS = 2.0
+STANDARD_ERRORS = 3.0
 """Of the mean log-likelihood of a post, by which linear models must improve it."""
 LEAST_SCALE = 0.05
 """Of the networks' log-probabilities, where linear models alone decide."""
@@ -32,43 +32,68 @@ LEAST_SHARE = 1e-6
 class Fitted(NamedTuple):
     """A linear model, and the log-probabilities of others of its kind for the other folds."""
 
-    model: NgramClassifier | nn.Linear
+    model: NgramModel | LinearModel
     out_of_fold: Float[np.ndarray, "posts classes"]
     has: Bool[np.ndarray, " posts"]
     """Which posts have what it reads."""
 
 
-def fit_linear_stack(
-    model: MvcnForClassification,
-    posts: EncodedPosts,
-    folds: Int[np.ndarray, " posts"],
-    logits: Float[np.ndarray, "posts classes"],
-) -> tuple[LinearStack, Float[np.ndarray, "posts classes"]] | None:
-    """Fit linear models, and scale them to what they add to the networks.
-
-    Their logits say how much likelier a class is than by its share of the posts: the networks know
-    these shares as well, and they do not count twice.
+def fit_linear_models(
+    model: MvcnForClassification, posts: EncodedPosts, folds: Int[np.ndarray, " posts"]
+) -> dict[str, Fitted]:
+    """Return a linear model of each frozen input that posts of two folds have, and of n-grams.
 
     Args:
         model: Its frozen encoders give the features.
         posts: Training posts.
         folds: Fold of each post, two or more.
+    """
+    classes, found, has = len(model.class_names), {}, posts.present
+    pooled = pooled_features(model, posts, range(len(posts)), model.config.lower_text_layers + 1)
+    for name in ("text", "image"):
+        features, some = getattr(pooled, name), has[name]
+        if name in model.own_fields or not features.shape[1] or _num_folds(folds[some]) < MIN_FOLDS:
+            continue
+        fitted = cross_validate(features[some], posts.labels[some], folds[some], classes)
+        assert fitted.out_of_fold is not None  # there are two folds
+        rows = np.zeros((len(posts), classes))
+        rows[some] = _log(fitted.out_of_fold)
+        found[name] = Fitted(fitted.model, rows, some)
+    if has["text"].any():
+        ngrams, probabilities = fit_ngrams(posts.texts, posts.labels, folds, classes)
+        found[NGRAMS] = Fitted(ngrams, _log(probabilities), has["text"])
+    return found
+
+
+def stack_linear_models(
+    models: Mapping[str, Fitted],
+    labels: Int[np.ndarray, " posts"],
+    logits: Float[np.ndarray, "posts classes"],
+) -> tuple[LinearStack, Float[np.ndarray, "posts classes"]] | None:
+    """Scale linear models to what they add to the networks.
+
+    Their logits say how much likelier a class is than by its share of the posts: the networks know
+    these shares as well, and they do not count twice.
+
+    Args:
+        models: As `fit_linear_models` returns them.
+        labels: Classes of the training posts.
         logits: Out-of-fold logits of the networks.
 
     Returns:
         The models, and what they add to the out-of-fold logits; None if they do not improve them.
     """
-    each = _fit_each(model, posts, folds)
-    counts = np.bincount(posts.labels, minlength=logits.shape[1])
-    shares = np.log((counts / len(posts)).clip(LEAST_SHARE))
-    gains = [(one.out_of_fold - shares) * one.has[:, None] for one in each.values()]
-    scales = choose_scales(logits, gains, posts.labels)
-    chosen = {name: scale for name, scale in zip(each, scales, strict=True) if scale > 0}
+    counts = np.bincount(labels, minlength=logits.shape[1])
+    shares = np.log((counts / len(labels)).clip(LEAST_SHARE))
+    gains = [(one.out_of_fold - shares) * one.has[:, None] for one in models.values()]
+    scales = choose_scales(logits, gains, labels)
+    chosen = {name: scale for name, scale in zip(models, scales, strict=True) if scale > 0}
     if not chosen:
         return None
-    stack = _build({name: each[name].model for name in chosen}, logits.shape[1])
+    modules = {name: _module(models[name].model) for name in chosen}
     for name, scale in chosen.items():
-        _scale(each[name].model, scale, shares)
+        _scale(modules[name], scale, shares)
+    stack = _build(modules, logits.shape[1])
     return stack, np.sum([scale * gain for scale, gain in zip(scales, gains, strict=True)], axis=0)
 
 
@@ -114,35 +139,21 @@ def _likeliest(
     return scales, log_softmax(np.tensordot(scales, terms, 1), axis=1)[rows, labels]
 
 
-def _fit_each(
-    model: MvcnForClassification, posts: EncodedPosts, folds: Int[np.ndarray, " posts"]
-) -> dict[str, Fitted]:
-    """Return a linear model of each frozen input that posts of two folds have, and of n-grams."""
-    classes, found, has = len(model.class_names), {}, posts.present
-    pooled = pooled_features(model, posts, range(len(posts)), model.config.lower_text_layers + 1)
-    for name in ("text", "image"):
-        features, some = getattr(pooled, name), has[name]
-        if name in model.own_fields or not features.shape[1] or _num_folds(folds[some]) < MIN_FOLDS:
-            continue
-        fitted = cross_validate(features[some], posts.labels[some], folds[some], classes)
-        assert fitted.out_of_fold is not None  # there are two folds
-        linear = nn.Linear(features.shape[1], classes)
-        set_weights(linear, fitted.model)
-        rows = np.zeros((len(posts), classes))
-        rows[some] = _log(fitted.out_of_fold)
-        found[name] = Fitted(linear, rows, some)
-    if has["text"].any():
-        ngrams, probabilities = fit_ngrams(posts.texts, posts.labels, folds, classes)
-        found[NGRAMS] = Fitted(ngrams, _log(probabilities), has["text"])
-    return found
-
-
 def _num_folds(folds: Int[np.ndarray, " posts"]) -> int:
     return len(np.unique(folds))
 
 
 def _log(probabilities: Float[np.ndarray, "posts classes"]) -> Float[np.ndarray, "posts classes"]:
     return np.asarray(np.log(probabilities.clip(min=np.exp(LEAST_LOGIT))))
+
+
+def _module(model: NgramModel | LinearModel) -> NgramClassifier | nn.Linear:
+    if isinstance(model, NgramModel):
+        return model.classifier()
+    classes, features = model.weight.shape
+    linear = nn.Linear(features, classes)
+    set_weights(linear, model)
+    return linear
 
 
 def _build(models: Mapping[str, NgramClassifier | nn.Linear], num_classes: int) -> LinearStack:

@@ -44,7 +44,8 @@ def folds(posts):
 
 
 def fit(posts, classes=3):
-    return fit_ngrams(posts.texts, posts.labels, folds(posts), classes)
+    model, out_of_fold = fit_ngrams(posts.texts, posts.labels, folds(posts), classes)
+    return model.classifier(), out_of_fold
 
 
 def scores(classifier, posts):

@@ -12,7 +12,7 @@ from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.models import MvcnForClassification, build_model, join_members
 from mvcn.training.members import assign_folds
-from mvcn.training.stacking import choose_scales, fit_linear_stack
+from mvcn.training.stacking import choose_scales, fit_linear_models, stack_linear_models
 
 NAMES = ("negative", "neutral", "positive")
 
@@ -84,7 +84,8 @@ def fitted(tiny_settings, generated_posts, monkeypatch):
     ]
     posts = PostEncoder.for_model(members[0], build_processor(config)).encode(shown, "blank", NAMES)
     logits = draw(posts.labels, 0, 3)
-    stack, added = fit_linear_stack(members[0], posts, assign_folds(posts, 5, 0), logits)
+    models = fit_linear_models(members[0], posts, assign_folds(posts, 5, 0))
+    stack, added = stack_linear_models(models, posts.labels, logits)
     weights = [member.trained_weights() for member in members]
     return join_members(members[0], weights), join_members(members[0], weights, stack), posts, added
 
