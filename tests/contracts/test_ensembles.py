@@ -39,7 +39,7 @@ def saved(request, tiny_settings, generated_posts, tmp_path_factory):
     for seed in range(MEMBERS):
         torch.manual_seed(seed)
         member = build_model(config, CLASSES)
-        encoder = PostEncoder.for_prediction(config.network, processor)
+        encoder = PostEncoder.for_prediction(member.config, processor)
         encoded = encoder.encode(generated_posts[8 * seed :][:8], "blank", CLASSES)
         learn(member, encoded)
         members.append(member)
@@ -87,7 +87,7 @@ def test_a_prediction_says_how_much_the_members_disagree(classifier, generated_p
 
 def test_posts_are_explained(classifier, generated_posts):
     model, processor = classifier.model, classifier.processor
-    posts = PostEncoder.for_prediction(model.config.network, processor).encode(generated_posts[:1])
+    posts = PostEncoder.for_prediction(model.config, processor).encode(generated_posts[:1])
     (predicted,) = rows(classifier.predict(generated_posts[:1]))
     for method in methods_for(model):
         (found,) = explain(model, processor, posts, method)

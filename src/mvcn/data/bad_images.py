@@ -99,12 +99,12 @@ def missing_input(post: Post, reads: Sequence[str] = BOTH) -> str | None:
         post: The post.
         reads: What the model reads, as in `mvcn.models.registry`.
     """
-    if not has_text(post.text) and post.image is None:
-        return "There is nothing to classify: give a text, an image, or both."
     if tuple(reads) == ("text",) and not has_text(post.text):
         return "This model reads texts alone: give a text."
     if "text" not in reads and post.image is None:
         return "This model reads images alone: give an image."
+    if not has_text(post.text) and post.image is None:
+        return "There is nothing to classify: give a text, an image, or both."
     return None
 
 

@@ -21,6 +21,7 @@ from mvcn.config import TargetScore
 from mvcn.data.bad_images import REMEDIES, require_content, require_images, require_policy
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.posts import check_posts, check_text, each_post, label_ids
+from mvcn.data.text import has_text
 from mvcn.errors import BadImageError, DataError, RunError, reason_of
 from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.evaluation.risk_coverage import risk_coverage
@@ -135,8 +136,6 @@ class Classifier:
         model: The model, or its graph.
         processor: Saved with it.
         attribute_model: Finds attributes of images, where the model reads them.
-        text_only: Whether the model was trained on texts alone, though it can read images: the
-            first image then gives a warning.
 
     >>> classifier = Classifier.from_pretrained("runs/demo")  # doctest: +SKIP
     >>> classifier.predict_one("what a lovely day", "beach.jpg").label  # doctest: +SKIP
@@ -148,15 +147,12 @@ class Classifier:
         model: MvcnForClassification | OnnxModel,
         processor: MvcnProcessor,
         attribute_model: AttributeModel | None = None,
-        *,
-        text_only: bool = False,
     ) -> None:
-        self._warns_of_images = text_only and system(model.config.network).reads_image
         self.model = model.eval() if isinstance(model, MvcnForClassification) else model
-        self.reads = system(model.config.network).reads
+        self.reads = system(model.config.network).learned(model.config)
         self.processor = processor
         self.attribute_model = attribute_model
-        self._has_logged_texts = False
+        self._has_logged_texts = self._has_warned = False
 
     @classmethod
     def from_pretrained(
@@ -186,7 +182,7 @@ class Classifier:
             run.processor.limit_tokens(model.reads_text_of)
         if target is not None:
             model.config.logit_offsets = run.logit_offsets(target)
-        return cls(model, run.processor, run.attribute_model, text_only=run.is_text_only)
+        return cls(model, run.processor, run.attribute_model)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -276,11 +272,12 @@ class Classifier:
         if isinstance(posts, Sequence):
             posts = check_posts(posts)
             self._require_images(posts, on_bad_image)
-        network = self.model.config.network
-        encoder = PostEncoder.for_prediction(network, self.processor, self.attribute_model)
+        encoder = PostEncoder.for_prediction(
+            self.model.config, self.processor, self.attribute_model
+        )
         waiting = each_post(posts)
         while chunk := check_posts(islice(waiting, POSTS_AT_ONCE)):
-            self._warn_of_images(chunk)
+            self._warn_of_ignored(chunk)
             encoded = encoder.encode(chunk, on_bad_image)
             outputs = zip(encoded.positions, *self._run(encoded), strict=True)
             rows = {i: (row, spread) for i, row, spread in outputs}
@@ -309,7 +306,7 @@ class Classifier:
         require_policy(on_bad_image)
         posts = check_posts(posts)
         self._require_labels(posts)
-        self._warn_of_images(posts)
+        self._warn_of_ignored(posts)
         self._require_images(posts, on_bad_image)
         encoded = self._encoder().encode(posts, on_bad_image, self.class_names)
         self._require_labels(encoded.posts)
@@ -329,17 +326,25 @@ class Classifier:
             {name: risk_coverage(one, is_right).area for name, one in certainties.items()},
         )
 
-    def _warn_of_images(self, posts: Sequence[Post]) -> None:
-        """Warn once of images that the model was not trained to read."""
-        if self._warns_of_images and any(post.image is not None for post in posts):
-            self._warns_of_images = False
+    def _warn_of_ignored(self, posts: Sequence[Post]) -> None:
+        """Warn once of what the model ignores, since no training post had it."""
+        if self._has_warned or self.reads == system(self.model.config.network).reads:
+            return
+        missing = "image" if "text" in self.reads else "text"
+        has = {
+            "image": (post.image is not None for post in posts),
+            "text": (has_text(post.text) for post in posts),
+        }
+        if any(has[missing]):
+            self._has_warned = True
             LOG.warning(
-                "The model was trained on texts alone, so its use of images is arbitrary: ignore "
-                "them by --text-only, or train with images."
+                "The %ss are ignored, since no post that the model was trained on had one: train "
+                "with them if they matter.",
+                missing,
             )
 
     def _require_images(self, posts: Sequence[Post], on_bad_image: BadImagePolicy) -> None:
-        if system(self.model.config.network).reads_image:
+        if set(self.reads) != {"text"}:
             require_images(posts, on_bad_image)
 
     def _encoder(self) -> PostEncoder:
@@ -348,7 +353,8 @@ class Classifier:
             return PostEncoder.for_model(self.model, self.processor, self.attribute_model)
         images = pixel_inputs(self.model.config.network, self.processor, keep=False)
         cache = None if self.attribute_model is None else self.attribute_model.disk_cache()
-        return PostEncoder(self.processor, images, self.reads, self.attribute_model, cache)
+        ignored = system(self.model.config.network).ignored(self.model.config)
+        return PostEncoder(self.processor, images, self.reads, self.attribute_model, cache, ignored)
 
     def _require_labels(self, posts: Sequence[Post]) -> None:
         """Raise a DataError unless there are posts, all with labels that the model knows."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mvcn.inputs.texts import FrozenTexts
 from mvcn.inputs.token_ids import TokenIds
 from mvcn.losses.objective import split_targets
 from mvcn.models.classification import MvcnForClassification
+from mvcn.models.configuration import MvcnConfig
 from mvcn.models.image_attributes import pad_pieces, word_pieces
 from mvcn.models.registry import system
 from mvcn.nn.unimodal_labels import estimate_merge_table
@@ -51,6 +53,8 @@ class PostEncoder:
         reads: What the model reads, as in `mvcn.models.registry`.
         attribute_model: Finds attributes of images, where the model reads them.
         attribute_cache: Where attributes are kept from one call to the next.
+        ignored: Which of ``text`` and ``image`` is taken away from posts: the model reads it, but
+            has never learned from one.
     """
 
     def __init__(
@@ -60,12 +64,14 @@ class PostEncoder:
         reads: Sequence[str] = BOTH,
         attribute_model: AttributeModel | None = None,
         attribute_cache: AttributeCache | None = None,
+        ignored: Sequence[str] = (),
     ) -> None:
         self.processor = processor
         self.images = images
         self.reads = reads
         self.attribute_model = attribute_model
         self.attribute_cache = attribute_cache
+        self.ignored = ignored
         self.texts: FrozenTexts | None = None
         """What frozen layers make of all texts that batches are made of, where that is known."""
 
@@ -79,15 +85,21 @@ class PostEncoder:
         """Return one that keeps features of frozen encoders, and attributes, in caches on disk."""
         cache = None if attribute_model is None else attribute_model.disk_cache()
         images = image_inputs(model, processor)
-        return cls(processor, images, model.reads, attribute_model, cache)
+        about = system(model.config.network)
+        reads, ignored = about.learned(model.config), about.ignored(model.config)
+        return cls(processor, images, reads, attribute_model, cache, ignored)
 
     @classmethod
     def for_prediction(
-        cls, network: str, processor: MvcnProcessor, attribute_model: AttributeModel | None = None
+        cls,
+        config: MvcnConfig,
+        processor: MvcnProcessor,
+        attribute_model: AttributeModel | None = None,
     ) -> "PostEncoder":
         """Return one that reads each image once, and keeps nothing but the latest posts' pixels."""
-        images = pixel_inputs(network, processor)
-        return cls(processor, images, system(network).reads, attribute_model)
+        about, images = system(config.network), pixel_inputs(config.network, processor)
+        reads, ignored = about.learned(config), about.ignored(config)
+        return cls(processor, images, reads, attribute_model, ignored=ignored)
 
     def encode(
         self,
@@ -106,12 +118,20 @@ class PostEncoder:
             BadImageError: An image cannot be read and the policy is ``error``.
             DataError: A label that is not among the classes.
         """
+        posts = self._without_ignored(posts)
         bad = {} if self.images is None else self.images.encode(posts)
         usable = usable_posts(posts, bad, on_bad_image, self.reads)
         shown = list(usable.posts)
         if self.attribute_model is not None:
             shown = self.attribute_model.add_attributes(shown, self.attribute_cache)
         return EncodedPosts(self, posts, usable, shown, class_names)
+
+    def _without_ignored(self, posts: Sequence[Post]) -> Sequence[Post]:
+        if "image" in self.ignored:
+            posts = [replace(post, image=None) for post in posts]
+        if "text" in self.ignored:
+            posts = [replace(post, text="") for post in posts]
+        return posts
 
     def save(self, folder: Path) -> None:
         """Write what encodes posts the same way to the folder of a saved model."""

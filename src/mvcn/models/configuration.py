@@ -41,6 +41,9 @@ class MvcnConfig(PreTrainedConfig):
     """What an ensemble's `LinearStack` reads, of ``text`` and ``image``; None without one."""
     ngram_buckets: int = 0
     """Values of the hash of n-grams that it reads; 0 if none."""
+    learned_inputs: list[str] | None = None
+    """What training posts had, of ``text`` and ``image``: the model ignores what none of them had.
+    None if that is not known, as of an earlier version: it ignores nothing."""
     temperature: float = 1.0
     """Divides the logits before the softmax; fitted on held-out posts at the end of training."""
     logit_offsets: list[float] | None = None

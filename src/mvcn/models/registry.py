@@ -47,6 +47,19 @@ class System:
         """Whether it reads the image, or at least what is found in it."""
         return set(self.reads) != {"text"}
 
+    def ignored(self, config: MvcnConfig) -> tuple[str, ...]:
+        """Return which of text and image a trained model ignores: no training post had one."""
+        if config.learned_inputs is None or not (self.reads_image and "text" in self.reads):
+            return ()
+        return tuple(name for name in ("text", "image") if name not in config.learned_inputs)
+
+    def learned(self, config: MvcnConfig) -> tuple[str, ...]:
+        """Return the inputs of a trained model, without those that it ignores."""
+        ignored = self.ignored(config)
+        if "image" in ignored:
+            return ("text",)
+        return tuple(name for name in self.reads if name not in ignored)
+
     def freezes_image_encoder(self, config: MvcnConfig) -> bool:
         """Return whether the image encoder is not trained."""
         return config.freeze_image_encoder or "image" not in self.reads

@@ -110,7 +110,7 @@ class ServedRun:
             return ExplainedPost(prediction, None, None)
         processor = self.classifier.processor
         encoder = PostEncoder.for_prediction(
-            self._model.config.network, processor, self.classifier.attribute_model
+            self._model.config, processor, self.classifier.attribute_model
         )
         (found,) = explain(self._model, processor, encoder.encode([post]), DEFAULT_METHOD)
         return ExplainedPost(prediction, found, draw_heat_map(found))

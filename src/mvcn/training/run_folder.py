@@ -145,14 +145,6 @@ class Run:
         columns = self.metrics.get("columns", {}) if self.is_finished else {}
         return {str(ours): str(theirs) for ours, theirs in dict(columns).items()}
 
-    @property
-    def is_text_only(self) -> bool:
-        """Whether the run ignores images; false if its settings cannot be read."""
-        try:
-            return self.is_finished and self.config.data.text_only
-        except (ConfigError, RunError):
-            return False
-
     @cached_property
     def posts(self) -> TrainingPosts:
         """Train and dev posts; raises a DataError if they cannot be found any more."""

@@ -1,5 +1,6 @@
 """One path from posts to predictions: order, policies, flat memory."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -378,25 +379,59 @@ def test_a_post_of_which_the_model_reads_nothing_is_an_error(
     assert re.search(message, found[0].problem)
 
 
-def test_images_are_warned_of_once_where_the_model_learned_without(
-    tiny_run, generated_posts, tmp_path, caplog
+@pytest.fixture
+def taught_without(tiny_run, tmp_path):
+    """Return a function that copies a run as if no post had had a text, or an image."""
+
+    def taught_without(missing):
+        run = shutil.copytree(tiny_run, tmp_path / missing)
+        config = json.loads((run / "config.json").read_text())
+        assert config["learned_inputs"] == ["text", "image"]
+        config["learned_inputs"].remove(missing)
+        (run / "config.json").write_text(json.dumps(config))
+        return run
+
+    return taught_without
+
+
+@pytest.mark.parametrize("missing", ["text", "image"])
+def test_what_no_training_post_had_is_ignored_and_warned_of_once(
+    taught_without, generated_posts, caplog, missing
 ):
-    run = shutil.copytree(tiny_run, tmp_path / "run")
-    settings = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(settings.replace("text_only: false", "text_only: true"))
-    texts = [replace(post, image=None) for post in generated_posts[:6]]
-    for ask in (lambda one, posts: list(one.predict(posts)), Classifier.evaluate):
+    run, posts = taught_without(missing), generated_posts[:6]
+    without = [replace(post, **{missing: "" if missing == "text" else None}) for post in posts]
+    for ask in (lambda one, posts: shares(one.predict(posts)), evaluated):
         taught = Classifier.from_pretrained(run)
-        ask(taught, texts)
+        expected = ask(taught, without)
         assert caplog.messages == []
-        ask(taught, [*texts, replace(generated_posts[0], text="")])
-        ask(taught, generated_posts[:7])
+        for _ in range(2):
+            np.testing.assert_array_equal(ask(taught, posts), expected)
         (message,) = caplog.messages
-        assert message.startswith("The model was trained on texts alone")
+        assert message.startswith(f"The {missing}s are ignored, since no post")
         caplog.clear()
-    list(Classifier.from_pretrained(tiny_run).predict(generated_posts[:2]))
-    (run / "config.yaml").write_text("setting: of another version")
-    list(Classifier.from_pretrained(run).predict(generated_posts[:2]))
+    other = "an image" if missing == "text" else "a text"
+    alone = Post("1", "so good", None) if missing == "text" else replace(posts[0], text="")
+    (found,) = taught.predict([alone])
+    assert found.label is None
+    assert found.problem.endswith(f"alone: give {other}.")
+
+
+def evaluated(classifier, posts):
+    found = classifier.evaluate(posts).evaluation
+    return [found.accuracy, found.f1_weighted]
+
+
+def test_a_model_of_an_earlier_version_ignores_nothing(
+    taught_without, tiny_run, generated_posts, caplog
+):
+    run = taught_without("image")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"learned_inputs": None}))
+    found, expected = (
+        shares(Classifier.from_pretrained(one).predict(generated_posts[:3]))
+        for one in (run, tiny_run)
+    )
+    np.testing.assert_array_equal(found, expected)
     assert caplog.messages == []
 
 
@@ -461,7 +496,7 @@ class TestTexts:
         (ids,) = processor.tokenize([same])
         encoders = (
             PostEncoder.for_model(trained.model, processor),
-            PostEncoder.for_prediction("mvcn", processor),
+            PostEncoder.for_prediction(trained.model.config, processor),
             PostEncoder(MvcnProcessor.from_pretrained(tmp_path), None),
         )
         assert [[*one.encode([Post("1", text, None)]).token_ids] for one in encoders] == [[ids]] * 3

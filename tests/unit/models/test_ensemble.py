@@ -28,7 +28,7 @@ def build(tiny_settings, generated_posts):
                     if weight.requires_grad:
                         weight.add_(0.05 * torch.randn_like(weight))
             members.append(member)
-        encoder = PostEncoder.for_prediction(config.network, build_processor(config))
+        encoder = PostEncoder.for_prediction(members[0].config, build_processor(config))
         inputs = encoder.encode(generated_posts[:6], "blank").inputs(range(6))
         weights = [member.trained_weights() for member in members]
         return members, join_members(members[0], weights), inputs
