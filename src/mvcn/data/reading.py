@@ -20,6 +20,8 @@ LOGGER = logging.getLogger(__name__)
 
 TWO_WAY = {"train": 0.9, "dev": 0.1}
 MIN_CLASSES = 2
+FEW_CLASSES = 10
+"""Classes that may have few posts each; of more, most have two at least."""
 UNLABELLED = "without a label"
 NO_LIST = "in none of the lists of ids"
 NOT_DRAWN = "not drawn (data.limit)"
@@ -340,6 +342,14 @@ def _require_learnable(posts: TrainingPosts, needs_dev: NeedsDev) -> None:
         hint = ": name the column of the labels by --columns label=..." if is_unknown else ""
         raise DataError(
             f"A classifier needs at least two classes; the training posts have {found}{hint}."
+        )
+    several = Counter(post.label for post in posts.train)
+    if len(several) > FEW_CLASSES and 2 * len(several) > len(posts.train):
+        some = ", ".join(f"'{name}'" for name in sorted(map(str, several))[:3])
+        raise DataError(
+            f"The {len(posts.train)} training posts have {len(several)} different labels, such as "
+            f"{some}, so that most classes would have one post: name the column of the classes by "
+            "--columns label=..., or replace numbers by classes, such as low and high."
         )
     if not posts.dev and needs_dev(len(posts.train)):
         raise DataError(

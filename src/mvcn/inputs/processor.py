@@ -144,10 +144,10 @@ class MvcnProcessor(ProcessorMixin):
                 lengths.clip(max=limit).sum() for limit in (MIN_AUTO_TOKENS, self.max_tokens)
             )
             LOG.info(
-                "Texts are read up to %d word pieces (%.0f %% of them completely), which makes "
-                "%.1f times as many in all as up to %d.",
+                "Texts are read up to %d word pieces, %.0f %% of them completely: that is %.1f "
+                "times the work of %d (--set model.max_tokens=%d).",
                 *(self.max_tokens, 100 * (lengths <= self.max_tokens).mean()),
-                *(more / fewer, MIN_AUTO_TOKENS),
+                *(more / fewer, MIN_AUTO_TOKENS, MIN_AUTO_TOKENS),
             )
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:

@@ -157,3 +157,17 @@ def test_without_a_limit_or_with_fewer_posts_all_are_kept(tmp_path):
     posts = read_training_posts(settings(train=str(write(tmp_path / "train.csv", 40))), seed=0)
     assert draw_training_posts(posts, None, 0) is posts
     assert draw_training_posts(posts, 36, 0) is posts
+
+
+@pytest.mark.parametrize(("classes", "refused"), [(21, True), (20, False), (10, False)])
+def test_numbers_that_are_no_classes_are_refused(tmp_path, classes, refused):
+    path = write(tmp_path / "train.csv", 40, lambda n: f"0.{n % classes:02}")
+    if not refused:
+        assert len(read_training_posts(settings(train=str(path)), 0, no_dev).class_names) == classes
+        return
+    with pytest.raises(DataError, match=r"21 different labels, such as '0', '0\.01'"):
+        read_training_posts(settings(train=str(path)), 0, no_dev)
+
+
+def no_dev(_):
+    return False

@@ -229,17 +229,17 @@ class TestAutoTokens:
         ("length", "expected"),
         [
             (30, ""),  # nothing changes
-            (94, "96 word pieces (100 % of them completely), which makes 1.3 times as many"),
-            (126, "128 word pieces (100 % of them completely), which makes 1.7 times as many"),
-            (127, "128 word pieces (50 % of them completely), which makes 1.7 times as many"),
+            (94, "96 word pieces, 100 % of them completely: that is 1.3 times the work"),
+            (126, "128 word pieces, 100 % of them completely: that is 1.7 times the work"),
+            (127, "128 word pieces, 50 % of them completely: that is 1.7 times the work"),
         ],
     )
     def test_are_told_with_their_cost(self, processor, length, expected, caplog):
         with caplog.at_level(logging.INFO, "mvcn"):
             texts = [" ".join("a" * length), " ".join("a" * 30)]
             processor.choose_max_tokens(texts, lambda _: True)
-        told = [f"Texts are read up to {expected} in all as up to 64."] if expected else []
-        assert caplog.messages == told
+        rest = " of 64 (--set model.max_tokens=64)."
+        assert caplog.messages == ([f"Texts are read up to {expected}{rest}"] if expected else [])
 
     def test_of_a_model_that_nobody_trains_are_the_most_possible(self, tiny_settings):
         config = ModelConfig(**tiny_settings, max_tokens="auto")
