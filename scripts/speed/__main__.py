@@ -16,6 +16,7 @@ from scripts.speed import (
     congruity_step,
     image_features,
     members,
+    members_at_once,
     prediction,
     sparse_attention,
     training_epoch,
@@ -128,6 +129,15 @@ BENCHMARKS = {
         for name, backend in prediction.BACKENDS.items()
         if name in {"eager", "onnx"}
     },
+    "train_members_at_once_vs_one_by_one": Benchmark(
+        unit="s for all members",
+        higher_is_better=False,
+        count=300,
+        quick_count=20,
+        prepare=members_at_once.prepare,
+        ours=members_at_once.at_once,
+        reference=members_at_once.one_by_one,
+    ),
 }
 
 OUTPUT = RESULTS / "bench.json"
