@@ -1,5 +1,6 @@
 """Settings of all tests: no network, reproducible examples, tiny encoders, generated posts."""
 
+import gc
 import os
 import socket
 import string
@@ -15,6 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, on tiny
 
 settings.register_profile("mvcn", deadline=None, derandomize=True)
 settings.load_profile("mvcn")
+
+
+# What libraries and tests consist of is never garbage, and to look it through takes seconds.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
