@@ -57,6 +57,24 @@ def _own_cache(tmp_path_factory):
         yield
 
 
+PENALTIES = "mvcn.training.linear.INVERSE_PENALTIES", (1e-3, 1e-2)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_penalties():
+    """Let linear models choose among two penalties; tests of the choice restore all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*PENALTIES)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def all_penalties(few_penalties):
+    few_penalties.undo()
+    yield
+    few_penalties.setattr(*PENALTIES)
+
+
 NOBODY = 65534
 """Number of a user who owns nothing."""
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
