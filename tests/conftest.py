@@ -1,5 +1,6 @@
 """Settings of all tests: no network, reproducible examples, tiny encoders, generated posts."""
 
+import gc
 import os
 import socket
 import string
@@ -15,6 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, on tiny
 
 settings.register_profile("mvcn", deadline=None, derandomize=True)
 settings.load_profile("mvcn")
+
+
+# What libraries and tests consist of is never garbage, and to look it through takes seconds.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -44,6 +55,24 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MVCN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+PENALTIES = "mvcn.training.linear.INVERSE_PENALTIES", (1e-3, 1e-2)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_penalties():
+    """Let linear models choose among two penalties; tests of the choice restore all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*PENALTIES)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def all_penalties(few_penalties):
+    few_penalties.undo()
+    yield
+    few_penalties.setattr(*PENALTIES)
 
 
 NOBODY = 65534

@@ -22,8 +22,8 @@ from mvcn.training.stacking import fit_linear_models, stack_linear_models
 CLASSES = ("negative", "neutral", "positive")
 MEMBERS = 2
 STACKED = "mvcn with linear models"
-GRAPHS = ("late-fusion", "resnet", "mvcn", STACKED)
-NO_GRAPH = ("text-cnn", "concat3")
+GRAPHS = ("late-fusion", "resnet", STACKED)
+NO_GRAPH = ("concat3",)
 """Networks that cannot become one graph, with members or without."""
 
 

@@ -1,7 +1,6 @@
 """What a classifier with any of `MODELS` must keep to: a new one needs no tests of its own."""
 
 import copy
-import functools
 import inspect
 import json
 from importlib import resources
@@ -64,9 +63,18 @@ FREE_OF_LOSS = ("pair_logits", "views", "penalty")
 """Outputs that an objective may leave out of the loss."""
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(scope="module", params=CASES)
 def settings(request):
     return dict(CASES[request.param])
+
+
+once_a_network = pytest.mark.parametrize(
+    "settings",
+    [case for case in CASES if not case.endswith(tuple(EVERY_MODEL)[1:])],
+    indirect=True,
+    scope="module",
+)
+"""For laws that take long, and that neither frozen nor trained encoders can break."""
 
 
 @pytest.fixture
@@ -74,28 +82,39 @@ def name(settings):
     return settings["network"]
 
 
-@pytest.fixture(scope="session")
-def build(tiny_settings):
-    """Return a function from settings to a model of them, which is built once."""
+@pytest.fixture(scope="module")
+def built(settings, tiny_settings):
+    return build(settings, tiny_settings)
 
-    @functools.cache
-    def build_once(items):
-        torch.manual_seed(0)
-        settings = json.loads(items)
-        head = settings.pop("unimodal_label_head", False)
-        built = build_model(
-            ModelConfig(**tiny_settings | settings), CLASSES, unimodal_label_head=head
-        )
-        if head:  # a rule that says something
-            built.unimodal_label_head.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
-        return built.eval()
 
-    return lambda settings: copy.deepcopy(build_once(json.dumps(settings)))
+def build(settings, tiny_settings):
+    torch.manual_seed(0)
+    settings = dict(settings)
+    head = settings.pop("unimodal_label_head", False)
+    model = build_model(ModelConfig(**tiny_settings | settings), CLASSES, unimodal_label_head=head)
+    if head:  # a rule that says something
+        model.unimodal_label_head.merge_table.copy_(torch.eye(3).expand(3, 3, 3))
+    return model.eval()
 
 
 @pytest.fixture
-def model(settings, build):
-    return build(settings)
+def model(built):
+    """A model that all tests share: none changes its weights, and its gradients are forgotten."""
+    yield built
+    built.eval().zero_grad()
+
+
+@pytest.fixture(scope="module")
+def saved(built, tmp_path_factory):
+    """Folder of the saved model."""
+    folder = tmp_path_factory.mktemp("saved")
+    built.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(saved):
+    return MvcnForClassification.from_pretrained(saved)
 
 
 @pytest.fixture
@@ -160,8 +179,8 @@ def test_no_label_is_read(model):
 
 
 @pytest.mark.parametrize("name", ["clmlf", "mgnns", "mmsd"])
-def test_options_that_a_saved_model_does_not_know_have_their_defaults(build, name):
-    model = build({"network": name})
+def test_options_that_a_saved_model_does_not_know_have_their_defaults(tiny_settings, name):
+    model = build({"network": name}, tiny_settings)
     config = copy.deepcopy(model.config)
     config.options = {}
     assert_same_shapes(MvcnForClassification(config).state_dict(), model.state_dict())
@@ -276,16 +295,16 @@ def test_a_model_has_no_encoder_that_it_does_not_read(model):
     assert model.text_encoder is not None or model.image_encoder is not None
 
 
-@pytest.mark.parametrize("factor", [1000, float("inf"), float("nan")])
-def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch, factor):
+def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch):
     before = without_grad(model, batch)
     pixels = batch["pixel_values"].clone()
-    pixels[3] = factor * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
-    after = model(**batch | {"pixel_values": pixels})
-    assert torch.equal(after.logits, before.logits)
-    assert torch.equal(after.fused_feature, before.fused_feature)
-    after.logits.sum().backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    for factor in (1000, float("inf"), float("nan")):
+        pixels[3] = factor * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
+        after = model(**batch | {"pixel_values": pixels})
+        assert torch.equal(after.logits, before.logits)
+        assert torch.equal(after.fused_feature, before.fused_feature)
+        after.logits.sum().backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_the_words_of_a_post_without_text_are_ignored_exactly(model, batch):
@@ -312,9 +331,9 @@ def test_without_masks_each_post_has_a_text_and_an_image(model, batch):
     assert torch.equal(without_grad(model, batch).logits, masked.logits)
 
 
-def test_modality_dropout_hides_one_modality_of_a_post_that_has_both(model, batch):
+def test_modality_dropout_hides_one_modality_of_a_post_that_has_both(model, batch, monkeypatch):
     """Many copies of the batch at once, so that shares are known to a percent or two."""
-    model.config.modality_dropout = 0.6
+    monkeypatch.setattr(model.config, "modality_dropout", 0.6)
     many = {key: tensor.repeat(1000, *[1] * (tensor.ndim - 1)) for key, tensor in batch.items()}
     masks = many["text_mask"], many["image_mask"]
     with torch.random.fork_rng():
@@ -339,55 +358,56 @@ def test_neither_pixels_nor_features_is_an_error_of_the_caller(model, batch):
         assert without_grad(model, batch).logits.isfinite().all()
 
 
-def test_saving_and_loading_is_exact(name, model, batch, tmp_path):
-    model.save_pretrained(tmp_path)
+@once_a_network
+def test_each_loader_loads_exactly_what_was_saved(model, batch, saved):
     expected = without_grad(model, batch)
     for loader in (MvcnForClassification, AutoModelForSequenceClassification):
-        loaded, info = loader.from_pretrained(tmp_path, output_loading_info=True)
+        loaded, info = loader.from_pretrained(saved, output_loading_info=True)
         assert not any(info.values())
-        assert type(loaded) is MvcnForClassification
-        assert not loaded.training
-        assert_same_weights(loaded.state_dict(), model.state_dict())
-        assert [p.requires_grad for p in loaded.parameters()] == [
-            p.requires_grad for p in model.parameters()
-        ]
-        output = without_grad(loaded, batch)
-        assert torch.equal(output.logits, expected.logits)
-        assert torch.equal(output.fused_feature, expected.fused_feature)
+        assert_same(loaded, model)
+        assert torch.equal(without_grad(loaded, batch).logits, expected.logits)
 
 
-def test_nothing_that_is_not_in_the_file_is_garbage_after_loading(name, model, tmp_path):
+def test_saving_and_loading_is_exact(model, batch, loaded):
     """Loading builds on the meta device: a buffer that nobody sets holds random memory."""
-    model.save_pretrained(tmp_path)
-    loaded = MvcnForClassification.from_pretrained(tmp_path)
-    for kind in ("named_buffers", "named_parameters"):
-        expected, found = (dict(getattr(m, kind)()) for m in (model, loaded))
-        assert_same_weights(expected, found)
+    assert_same(loaded, model)
+    for kind in ("named_buffers", "named_parameters"):  # also those that are not in the file
+        assert_same_weights(*(dict(getattr(m, kind)()) for m in (model, loaded)))
+    output, expected = without_grad(loaded, batch), without_grad(model, batch)
+    assert torch.equal(output.logits, expected.logits)
+    assert torch.equal(output.fused_feature, expected.fused_feature)
 
 
-def test_configuration_is_loaded_with_its_encoders(name, model, tmp_path):
-    model.save_pretrained(tmp_path)
-    config = AutoConfig.from_pretrained(tmp_path)
+def assert_same(loaded, model):
+    assert type(loaded) is MvcnForClassification
+    assert not loaded.training
+    assert_same_weights(loaded.state_dict(), model.state_dict())
+    assert [p.requires_grad for p in loaded.parameters()] == [
+        p.requires_grad for p in model.parameters()
+    ]
+
+
+def test_configuration_is_loaded_with_its_encoders(name, model, saved):
+    config = AutoConfig.from_pretrained(saved)
     assert type(config) is MvcnConfig
     assert config.id2label == dict(enumerate(CLASSES))
     assert config.text_config.to_dict() == model.config.text_config.to_dict()
     assert config.image_config.to_dict() == model.config.image_config.to_dict()
-    assert json.loads((tmp_path / "config.json").read_text())["network"] == name
+    assert json.loads((saved / "config.json").read_text())["network"] == name
 
 
-def test_encoders_keep_their_attention_kernels(name, model, tmp_path):
-    model.save_pretrained(tmp_path)
-    for one in (model, MvcnForClassification.from_pretrained(tmp_path)):
+def test_encoders_keep_their_attention_kernels(model, loaded):
+    for one in (model, loaded):
         for encoder in filter(None, (one.text_encoder, one.image_encoder)):
             assert encoder.config._attn_implementation == "sdpa"
 
 
-def test_no_queue_and_no_loss_is_in_the_file(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    names = set(load_file(tmp_path / "model.safetensors"))
+def test_no_queue_and_no_loss_is_in_the_file(saved):
+    names = set(load_file(saved / "model.safetensors"))
     assert not any("queue" in key or "objective" in key for key in names)
 
 
+@once_a_network
 def test_a_folder_of_model_and_processor_is_all_that_is_needed(
     model, tiny_settings, batch, tmp_path, monkeypatch
 ):
@@ -403,12 +423,14 @@ def test_a_folder_of_model_and_processor_is_all_that_is_needed(
     assert processor.tokenize(texts) == build_processor(config).tokenize(texts)
 
 
+@once_a_network
 def test_the_trainer_divides_the_loss_itself(model, tmp_path):
     assert model.accepts_loss_kwargs is False
     arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none")
     assert not Trainer(model, arguments).model_accepts_loss_kwargs
 
 
+@once_a_network
 def test_the_trainer_predicts_one_array(model, batch, tmp_path):
     arguments = TrainingArguments(
         output_dir=str(tmp_path), report_to="none", disable_tqdm=True, dataloader_pin_memory=False
@@ -421,9 +443,8 @@ def test_the_trainer_predicts_one_array(model, batch, tmp_path):
     )
 
 
-def test_eight_posts_can_be_learned_by_heart(model, settings):
-    if settings == {"network": "bert", "frozen_text_layers": "all"}:
-        pytest.skip("a linear layer on the first token of an encoder that was never trained")
+@once_a_network
+def test_eight_posts_can_be_learned_by_heart(model):
     generator = torch.Generator().manual_seed(3)
     posts = {
         "input_ids": torch.randint(5, 70, (8, 6), generator=generator),

@@ -180,14 +180,8 @@ def lost(posts_table, tmp_path):
     return tmp_path / "posts.csv"
 
 
-def test_training_without_any_image_must_be_asked_for(mvcn, fails, tiny_settings, lost, tmp_path):
-    settings = [f"model.{name}={value}" for name, value in tiny_settings.items()]
-    options = [
-        word
-        for one in (*settings, "model.frozen_text_layers=1", "training.epochs=1")
-        for word in ("--set", one)
-    ]
-    command = ("train", "--train", lost, *options, "--output", tmp_path / "run")
+def test_training_without_any_image_must_be_asked_for(mvcn, fails, tiny_options, lost, tmp_path):
+    command = ("train", "--train", lost, *tiny_options, "--output", tmp_path / "run")
     sentence = fails(*command)
     assert "--text-only" in sentence
     assert "--images FOLDER" in sentence

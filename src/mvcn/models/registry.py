@@ -1,6 +1,7 @@
 """The systems that can be trained, by name: MVCN, and those it is compared with."""
 
 import difflib
+import functools
 import inspect
 import typing
 from dataclasses import dataclass
@@ -74,14 +75,7 @@ class System:
     @property
     def options(self) -> type[Settings]:
         """Settings of this network alone, with their defaults."""
-        hints = typing.get_type_hints(self.network.__init__, include_extras=True)
-        parameters = inspect.signature(self.network).parameters.values()
-        fields: dict[str, Any] = {
-            one.name: (hints[one.name], one.default)
-            for one in parameters
-            if one.default is not one.empty
-        }
-        return create_model("Options", __base__=Settings, **fields)
+        return _options_of(self.network)
 
     def build(self, config: MvcnConfig) -> Network:
         """Build the network, or the ensemble of as many as the configuration has members."""
@@ -102,6 +96,17 @@ class System:
         required = [one.name for one in parameters if one.default is one.empty]
         values = {name: getattr(config, name) for name in required}
         return self.network(**values, **(config.options or {}))
+
+
+@functools.cache
+def _options_of(network: type[Network]) -> type[Settings]:
+    hints = typing.get_type_hints(network.__init__, include_extras=True)
+    fields: dict[str, Any] = {
+        one.name: (hints[one.name], one.default)
+        for one in inspect.signature(network).parameters.values()
+        if one.default is not one.empty
+    }
+    return create_model("Options", __base__=Settings, **fields)
 
 
 TEXT, IMAGE, BOTH = ("text",), ("image",), ("text", "image")

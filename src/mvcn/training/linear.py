@@ -80,14 +80,15 @@ def fit_linear(
     scaled, basis = _span(scaler.transform(features))
     classifier = LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True)
     found = []
-    for inverse_penalty in inverse_penalties:
-        with one_thread(), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+    # Once for all penalties: to find the libraries takes as long as a small fit.
+    with one_thread(), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        for inverse_penalty in inverse_penalties:
             classifier.set_params(C=inverse_penalty).fit(scaled, labels)
-        weight, bias = weight.copy(), bias.copy()
-        weight[classes] = for_each_class(_out_of_span(classifier.coef_, basis)) / scaler.scale_
-        bias[classes] = for_each_class(classifier.intercept_[:, None])[:, 0]
-        bias[classes] -= weight[classes] @ scaler.mean_
-        found.append(LinearModel(weight, bias))
+            weight, bias = weight.copy(), bias.copy()
+            weight[classes] = for_each_class(_out_of_span(classifier.coef_, basis)) / scaler.scale_
+            bias[classes] = for_each_class(classifier.intercept_[:, None])[:, 0]
+            bias[classes] -= weight[classes] @ scaler.mean_
+            found.append(LinearModel(weight, bias))
     return found
 
 

@@ -13,7 +13,7 @@ from mvcn.data.formats.rows import TableOptions
 from mvcn.data.table import read_table
 from mvcn.errors import MvcnError
 
-EXAMPLES = int(os.environ.get("MVCN_FUZZ_EXAMPLES", "2000")) // 2
+EXAMPLES = int(os.environ.get("MVCN_FUZZ_EXAMPLES", "400")) // 2
 """Of each of the two tests."""
 CODECS = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252", "gb18030")
 SEPARATORS = {",": ".csv", "\t": ".tsv", ";": ".csv", "|": ".txt"}

@@ -20,6 +20,8 @@ from mvcn.training.members import assign_folds
 
 CLASSES = ("negative", "neutral", "positive")
 
+pytestmark = pytest.mark.usefixtures("all_penalties")
+
 
 @pytest.fixture
 def read(tiny_config):

@@ -15,6 +15,8 @@ from mvcn.training.linear import (
     predict_out_of_fold,
 )
 
+pytestmark = pytest.mark.usefixtures("all_penalties")
+
 
 def draw(posts=90, dim=7, classes=3, seed=0):
     generator = np.random.default_rng(seed)

@@ -20,6 +20,8 @@ from mvcn.training.members import assign_folds
 
 NAMES = ("negative", "neutral", "positive")
 
+pytestmark = pytest.mark.usefixtures("all_penalties")
+
 
 @pytest.fixture
 def build(tiny_settings):
