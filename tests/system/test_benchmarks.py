@@ -34,11 +34,14 @@ ALIKE = {name for name in command.BENCHMARKS if name.startswith("predict_")} - {
 
 
 @pytest.fixture
-def in_this_process(monkeypatch):
-    """Save the seconds that fresh processes need, and leave this one's settings alone."""
+def in_this_process(monkeypatch, tiny_settings):
+    """Save the seconds of fresh processes and of a large graph; leave this process's settings."""
     monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
     for module in (image_features, members, prediction, training_epoch):
         monkeypatch.setattr(module, "set_up_process", lambda: None)
+    small = read_recipe("single")
+    small.update({"model": {**tiny_settings, "network": "late-fusion", "frozen_text_layers": 1}})
+    monkeypatch.setattr(prediction, "read_recipe", lambda _: small)
     monkeypatch.setattr(comparison, "MATRIX_SECONDS", 0.1)
     for size in ("LARGE", "MEMORY"):
         monkeypatch.setattr(congruity_step, size, 5000)

@@ -1,10 +1,4 @@
-"""What an experiment refuses, and what becomes of its processes and folds."""
-
-import os
-import signal
-import subprocess
-import sys
-import time
+"""What an experiment refuses, and what becomes of its folds."""
 
 import pytest
 import yaml
@@ -15,8 +9,6 @@ from mvcn.errors import MvcnError
 from mvcn.experiments.grid import read_cells, read_experiment
 from mvcn.experiments.runner import Places, run_experiment
 
-COMMAND = [sys.executable, "-m", "mvcn", "experiment"]
-
 
 def places(folder):
     return Places(folder / "results" / "tiny", folder / "runs" / "tiny")
@@ -24,38 +16,6 @@ def places(folder):
 
 def options(folder):
     return ["--results", str(folder / "results"), "--runs", str(folder / "runs")]
-
-
-def test_workers_end_when_their_parent_is_killed(experiment_file, tmp_path):
-    command = [*COMMAND, str(experiment_file), *options(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    log = tmp_path / "runs/tiny/mine/sparse/seed-4.log"
-    wait_until(log.exists)
-    worker = max(pid for child in children(process.pid) for pid in children(child))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    wait_until(lambda: not is_alive(worker))
-
-
-def children(pid):
-    command = ["ps", "-o", "pid=", "--ppid", str(pid)]
-    return map(int, subprocess.run(command, capture_output=True, text=True).stdout.split())
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_until(condition, seconds=300):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
 
 
 def test_two_processes_cannot_run_one_experiment(experiment_file, tmp_path):

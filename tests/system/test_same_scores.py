@@ -16,7 +16,6 @@ from tests.system.ray_engine import needs_ray
 from tests.system.service_process import start, stop
 
 TOLERANCE = 1e-5
-GRAPH_TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +49,10 @@ def expected(classifier, posts):
     return [dict(classifier.predict_one(p.text, p.image).probabilities) for p in posts]
 
 
-def agree(found, expected, tolerance=TOLERANCE):
+def agree(found, expected):
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, abs=tolerance)
+        assert one == pytest.approx(other, abs=TOLERANCE)
 
 
 def named(rows, classes):
@@ -118,14 +117,3 @@ def test_a_job_over_parquet_gives_the_same(mvcn, tiny_run, posts, expected, tmp_
     rows = pq.read_table(tmp_path / "scores" / "predictions").to_pylist()
     assert [row["id"] for row in rows] == columns["id"]
     agree(named(rows, expected[0]), expected)
-
-
-def test_the_graph_gives_nearly_the_same(tiny_run, posts, expected, tmp_path):
-    run = shutil.copytree(tiny_run, tmp_path / "run")
-    mvcn.inference.export_run(run)
-    graph = mvcn.inference.Classifier.from_pretrained(run, "onnx")
-    agree(
-        [dict(one.probabilities) for one in graph.predict(posts)],
-        expected,
-        tolerance=GRAPH_TOLERANCE,
-    )

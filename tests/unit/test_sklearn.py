@@ -12,7 +12,9 @@ from mvcn.sklearn import CongruityClassifier
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks([CongruityClassifier(max_iter=40, random_state=0)])
+@parametrize_with_checks(
+    [CongruityClassifier(max_iter=10, learning_rate_init=0.01, random_state=0)]
+)
 def test_keeps_the_contract_of_scikit_learn(estimator, check):
     check(estimator)
 

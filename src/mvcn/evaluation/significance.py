@@ -64,11 +64,31 @@ def paired_bootstrap(
         Efron & Tibshirani 1993, chapter 13 (percentile interval) and 16 (p-value), with 1 added
         to both counts. Deviation: seeds are resampled, too; ours.
     """
+    (found,) = paired_bootstraps(labels, first, second, num_classes, [metric], resamples)
+    return found
+
+
+def paired_bootstraps(
+    labels: Int[np.ndarray, " batch"],
+    first: Int[np.ndarray, "seeds batch"],
+    second: Int[np.ndarray, "others batch"],
+    num_classes: int,
+    metrics: Sequence[Metric],
+    resamples: int = RESAMPLES,
+) -> list[Difference]:
+    """Return what `paired_bootstrap` does for each metric, from resamples that are drawn once."""
     cells = [labels * num_classes + predicted for predicted in (first, second)]
-    once = np.ones((1, len(labels)))
-    observed = [metric(_confusions(of_one, once, num_classes)).mean() for of_one in cells]
-    drawn = [metric(matrices).mean(-1) for matrices in _resampled(cells, num_classes, resamples)]
-    differences = drawn[1] - drawn[0]
+    once = [_confusions(one, np.ones((1, len(labels))), num_classes) for one in cells]
+    drawn = _resampled(cells, num_classes, resamples)
+    return [_difference(metric, once, drawn, resamples) for metric in metrics]
+
+
+def _difference(
+    metric: Metric, once: Sequence[np.ndarray], drawn: Sequence[np.ndarray], resamples: int
+) -> Difference:
+    """Return the difference of two systems from confusion matrices of all posts and of draws."""
+    observed = [metric(matrices).mean() for matrices in once]
+    differences = metric(drawn[1]).mean(-1) - metric(drawn[0]).mean(-1)
     tail = (100 - INTERVAL_PERCENT) / 2
     low, high = np.percentile(differences, [tail, 100 - tail])
     turned = min((differences <= 0).sum(), (differences >= 0).sum())
@@ -199,6 +219,6 @@ def _confusions(
         counts: How often each post counts.
         num_classes: Classes K.
     """
-    places = np.arange(num_classes**2)
-    found = np.stack([counts @ (row[:, None] == places).astype(float) for row in cells], axis=1)
-    return found.reshape(*found.shape[:2], num_classes, num_classes)
+    is_there = cells.T[:, :, None] == np.arange(num_classes**2)
+    found = counts @ is_there.reshape(len(is_there), -1).astype(float)  # of all seeds at once
+    return np.asarray(found).reshape(len(counts), len(cells), num_classes, num_classes)

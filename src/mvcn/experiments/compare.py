@@ -16,7 +16,7 @@ from mvcn.evaluation.significance import (
     Difference,
     holm,
     mcnemar_test,
-    paired_bootstrap,
+    paired_bootstraps,
     sign_flip_test,
     two_sample_test,
 )
@@ -274,27 +274,30 @@ def _require_complete_baseline(
 def _comparisons(variants: Sequence[Variant], baseline: str | None) -> list[Comparison]:
     first = next(variant for variant in variants if baseline in (None, variant.name))
     others = [variant for variant in variants if variant is not first]
-    differences = [_difference(first, variant, HEADLINE) for variant in others]
-    corrected = holm([difference.p_value for difference in differences])
+    differences = [_differences(first, variant) for variant in others]
+    corrected = holm([headline.p_value for headline, _ in differences])
     return [
         Comparison(
             variant.name,
             first.name,
-            difference,
-            _difference(first, variant, "accuracy"),
+            headline,
+            accuracy,
             corrected_p,
             _seeds_p(first, variant),
             mcnemar_test(first.labels, first.ensemble(), variant.ensemble()),
             shared_seeds=len(set(first.seeds) & set(variant.seeds)),
             fewest_seeds=min(len(first.seeds), len(variant.seeds)),
         )
-        for variant, difference, corrected_p in zip(others, differences, corrected, strict=True)
+        for variant, (headline, accuracy), corrected_p in zip(
+            others, differences, corrected, strict=True
+        )
     ]
 
 
-def _difference(first: Variant, second: Variant, metric: str) -> Difference:
-    return paired_bootstrap(
-        first.labels, first.predicted, second.predicted, first.num_classes, METRICS[metric]
+def _differences(first: Variant, second: Variant) -> list[Difference]:
+    metrics = [METRICS[name] for name in (HEADLINE, "accuracy")]
+    return paired_bootstraps(
+        first.labels, first.predicted, second.predicted, first.num_classes, metrics
     )
 
 

@@ -75,7 +75,7 @@ class System:
     @property
     def options(self) -> type[Settings]:
         """Settings of this network alone, with their defaults."""
-        return _options_of(self.network)
+        return _options_of(self.location)
 
     def build(self, config: MvcnConfig) -> Network:
         """Build the network, or the ensemble of as many as the configuration has members."""
@@ -99,7 +99,8 @@ class System:
 
 
 @functools.cache
-def _options_of(network: type[Network]) -> type[Settings]:
+def _options_of(location: str) -> type[Settings]:
+    network = resolve_name(f"mvcn.models.{location}")
     hints = typing.get_type_hints(network.__init__, include_extras=True)
     fields: dict[str, Any] = {
         one.name: (hints[one.name], one.default)
