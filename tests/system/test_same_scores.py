@@ -2,18 +2,20 @@
 
 import csv
 import shutil
-from contextlib import closing
+import time
 
-import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import transformers
+from starlette.testclient import TestClient
 
 import mvcn.inference
 from mvcn.data.table import read_table
+from mvcn.serve.answering import ServedRun
+from mvcn.serve.application import create_app
+from mvcn.serve.limits import Limits
 from tests.system.ray_engine import needs_ray
-from tests.system.service_process import start, stop
 
 TOLERANCE = 1e-5
 
@@ -83,10 +85,11 @@ def test_the_pipeline_gives_the_same(tiny_run, posts, expected, batch_size):
     agree([{one["label"]: one["score"] for one in answer} for answer in answers], expected)
 
 
-def test_the_service_gives_the_same(tiny_run, posts, expected, tmp_path):
-    process, port = start(tiny_run, tmp_path / "log.jsonl")
+def test_the_service_gives_the_same(tiny_run, posts, expected):
     answers = []
-    with closing(httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)) as client:
+    with TestClient(create_app(ServedRun(tiny_run), Limits())) as client:
+        while client.get("/ready").status_code != 200:
+            time.sleep(0.02)
         for post in posts:
             if post.image is None:
                 asked = {"json": {"posts": [{"text": post.text}]}}
@@ -94,7 +97,6 @@ def test_the_service_gives_the_same(tiny_run, posts, expected, tmp_path):
                 image = {"image": post.image.read_bytes()}
                 asked = {"data": {"text": post.text}, "files": image}
             answers += client.post("/predict", **asked).json()["predictions"]
-    assert stop(process) == 0
     agree([answer["probabilities"] for answer in answers], expected)
 
 

@@ -17,18 +17,23 @@ from mvcn.config import DataConfig
 from mvcn.data.images import open_image
 from mvcn.data.reading import read_posts
 from scripts.studies.tasks import __main__ as command
-from scripts.studies.tasks import words
+from scripts.studies.tasks import references, words
 from scripts.studies.tasks.posts import TASKS, generate, write
 from scripts.studies.tasks.references import evaluate_references
 from scripts.tables.tasks import tasks_table
 
 SMALL = {name: 60 if task.image else 300 for name, task in TASKS.items()} | {"intents": 720}
 
+FEW = {"FOLDS": 3, "TEXT_PENALTIES": (1.0, 10.0), "FEATURE_PENALTIES": (1e-3, 1e-2)}
+"""Choices of the linear models."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def small_tasks():
-    """All tasks with fewer posts, so that few images are drawn."""
+    """All tasks with fewer posts, so that few images are drawn, and fewer choices."""
     with pytest.MonkeyPatch.context() as patch:
+        for name, few in FEW.items():
+            patch.setattr(references, name, few)
         for name, task in TASKS.items():
             patch.setitem(TASKS, name, replace(task, train=SMALL[name], fresh=60))
         yield
