@@ -190,7 +190,7 @@ def test_many_images_in_few_folders_are_checked_quickly(tmp_path):
     begin = time.process_time()
     for number in range(20_000):
         folder.path(f"{number % 10}/{number}.jpg", "here")
-    assert time.process_time() - begin < 3  # 0.4 on a computer that is not busy
+    assert time.process_time() - begin < 6  # 0.4 on a computer that is not busy
 
 
 def test_a_folder_of_images_must_be_there(tmp_path, read):
