@@ -149,7 +149,8 @@ class Classifier:
         attribute_model: AttributeModel | None = None,
     ) -> None:
         self.model = model.eval() if isinstance(model, MvcnForClassification) else model
-        self.reads = system(model.config.network).learned(model.config)
+        about = system(model.config.network)
+        self.reads, self._ignored = about.learned(model.config), about.ignored(model.config)
         self.processor = processor
         self.attribute_model = attribute_model
         self._has_logged_texts = self._has_warned = False
@@ -328,20 +329,15 @@ class Classifier:
 
     def _warn_of_ignored(self, posts: Sequence[Post]) -> None:
         """Warn once of what the model ignores, since no training post had it."""
-        if self._has_warned or self.reads == system(self.model.config.network).reads:
-            return
-        missing = "image" if "text" in self.reads else "text"
-        has = {
-            "image": (post.image is not None for post in posts),
-            "text": (has_text(post.text) for post in posts),
-        }
-        if any(has[missing]):
-            self._has_warned = True
-            LOG.warning(
-                "The %ss are ignored, since no post that the model was trained on had one: train "
-                "with them if they matter.",
-                missing,
-            )
+        for name in () if self._has_warned else self._ignored:
+            has = {"image": lambda post: post.image is not None, "text": lambda p: has_text(p.text)}
+            if any(map(has[name], posts)):
+                self._has_warned = True
+                LOG.warning(
+                    "The %ss are ignored, since no post that the model was trained on had one: "
+                    "train with them if they matter.",
+                    name,
+                )
 
     def _require_images(self, posts: Sequence[Post], on_bad_image: BadImagePolicy) -> None:
         if set(self.reads) != {"text"}:

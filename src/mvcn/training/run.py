@@ -284,15 +284,11 @@ def _encode(
         name: encoder.encode(split, config.data.on_bad_image, model.class_names)
         for name, split in (("train", posts.train), ("dev", posts.dev))
     }
-    _set_learned_inputs(model, encoded["train"])
+    present = encoded["train"].present
+    model.config.learned_inputs = [name for name in ("text", "image") if present[name].any()]
     sum((counts for split in encoded.values() for counts in split.text_counts), TextCounts()).log()
     _set_merge_table(model, encoded["train"])
     return encoder, encoded
-
-
-def _set_learned_inputs(model: MvcnForClassification, posts: EncodedPosts) -> None:
-    present = posts.present
-    model.config.learned_inputs = [name for name in ("text", "image") if present[name].any()]
 
 
 def _set_merge_table(model: MvcnForClassification, posts: EncodedPosts) -> None:
