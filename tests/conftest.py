@@ -1,6 +1,7 @@
 """Settings of all tests: no network, reproducible examples, tiny encoders, generated posts."""
 
 import gc
+import logging
 import os
 import socket
 import string
@@ -55,6 +56,15 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MVCN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _log_as_imported():
+    """Take back what a command of an earlier test has set for its whole process."""
+    logger = logging.getLogger("mvcn")
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 PENALTIES = "mvcn.training.linear.INVERSE_PENALTIES", (1e-3, 1e-2)

@@ -1,6 +1,5 @@
 """Running the command line as a person does."""
 
-import logging
 import sys
 
 import pytest
@@ -21,11 +20,7 @@ def mvcn(monkeypatch, capsys):
         captured = capsys.readouterr()
         return stopped.value.code or 0, captured.out, captured.err
 
-    yield run
-    logger = logging.getLogger("mvcn")  # which a command sets for its whole process
-    logger.handlers.clear()
-    logger.propagate = True
-    logger.setLevel(logging.NOTSET)
+    return run
 
 
 @pytest.fixture
