@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
 .PHONY: bench model-speed scale large scaling bulk ray
-.PHONY: attention audit explanations learning-curve missing reliability tasks whitespace pictures
+.PHONY: attention audit explanations learning-curve members missing reliability tasks whitespace pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ learning-curve: setup  ## Scores by the number of training posts of MVSA-Single 
 	$(BIN)/python -m scripts.studies.linear_script $(DATA)
 	$(BIN)/mvcn compare results/learning-curve --baseline 'linear script' \
 		--figure docs/figures/learning-curve.png --overwrite
+
+members: setup  ## Out-of-fold scores and disagreement, held against unseen posts of DATA=folder
+	$(BIN)/python -m scripts.studies.members $(DATA)
 
 missing: setup  ## Train on MVSA-Single in DATA=folder without some images and texts
 	$(BIN)/python -m scripts.studies.missing $(DATA)

@@ -264,6 +264,50 @@ def _reliability(content: Mapping[str, Any]) -> str:
     return table(header, rows, note)
 
 
+def _out_of_fold(content: Mapping[str, Any]) -> str:
+    """Out-of-fold scores of a run next to its scores on posts that took no part in it."""
+    kinds = {
+        "out_of_fold": "out of fold",
+        "unseen": "unseen posts",
+        "above_out_of_fold": "difference",
+        "script": "plain script, unseen posts",
+        "above_script": "above the script",
+    }
+    rows = [
+        [
+            f"{int(posts):,}",
+            *(" / ".join(percent_of(found[kind][name]) for name in TWO_METRICS) for kind in kinds),
+        ]
+        for posts, found in content["summary"].items()
+    ]
+    note = (
+        f"Recipe `default`, accuracy / weighted F1 in percent, mean ± deviation over "
+        f"{_num_draws(content)} draws of training posts. Unseen: {content['data']}. "
+        "Script: a logistic regression on the encoders' mean tokens."
+    )
+    return table(["training posts", *kinds.values()], rows, note)
+
+
+def _disagreement(content: Mapping[str, Any]) -> str:
+    """Areas under the risk-coverage curves of two reasons to give no label."""
+    header = ["training posts", "by probability", "by disagreement", "difference"]
+    names = ("probability", "disagreement", "difference")
+    rows = [
+        [f"{int(posts):,}", *(percent_of(areas[name]) for name in names)]
+        for posts, areas in content["summary"].items()
+    ]
+    note = (
+        "Area under the risk-coverage curve, the mean error over all shares of posts that get a "
+        f"label, in percent; lower is better. Recipe `default` on {content['data']}; mean ± "
+        f"deviation over {_num_draws(content)} draws of training posts."
+    )
+    return table(header, rows, note)
+
+
+def _num_draws(content: Mapping[str, Any]) -> int:
+    return len(next(iter(content["draws"].values())))
+
+
 TABLES: dict[str, Callable[[Any], str]] = {
     **speed.TABLES,
     "agreement": _agreement,
@@ -272,12 +316,14 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "bulk-faults": _bulk_faults,
     "clusters": _clusters,
     "constraints": _constraints,
+    "disagreement": _disagreement,
     "faithfulness": _faithfulness,
     "feature-ideas": _feature_ideas,
     "hfm-whitespace": _whitespace,
     "ideas": _ideas,
     "missing-modality": _missing,
     "mvsa-single-faults": _faults,
+    "out-of-fold": _out_of_fold,
     "pointing": _pointing,
     "reliability": _reliability,
     "tasks": tasks_table,
@@ -285,7 +331,9 @@ TABLES: dict[str, Callable[[Any], str]] = {
 FILES = {
     "agreement": "mvsa-single-faults",
     "clusters": "explanations",
+    "disagreement": "members",
     "faithfulness": "explanations",
+    "out-of-fold": "members",
     "pointing": "attention-generated-posts",
     **speed.FILES,
 }

@@ -159,7 +159,7 @@ def test_the_command_trains_once_and_writes_what_the_table_shows(tmp_path, monke
     best = max(one["accuracy"]["mean"] for one in [*found["summary"].values()][1:])
     difference = 100 * (found["summary"]["mvcn train"]["accuracy"]["mean"] - best)
     assert f"| emoji decide | 3 | 60 | {_cell(found, 'mvcn train')} |" in table
-    assert f"| {difference:+.1f} ± 0.0 |" in table
+    assert f"| {difference:+.1f} |" in table
 
 
 def _cell(found, model):
@@ -226,10 +226,8 @@ def test_a_table_leaves_empty_what_a_model_cannot_read():
         }.items()
     }
     one, other = tasks_table({"tasks": tasks}).splitlines()[2:4]
-    assert one == (
-        "| one | 2 | 1,000 | 90.0 / 90.0 | 80.0 / 80.0 | 85.0 / 85.0 |  | +5.0 ± 1.0 | 1 |"
-    )
-    assert other == "| other | 2 | 1,000 | 50.0 / 50.0 |  |  | 75.0 / 75.0 | -25.0 ± 1.0 | 0 |"
+    assert one == "| one | 2 | 1,000 | 90.0 / 90.0 | 80.0 / 80.0 | 85.0 / 85.0 |  | +5.0 |"
+    assert other == "| other | 2 | 1,000 | 50.0 / 50.0 |  |  | 75.0 / 75.0 | -25.0 |"
 
 
 def _spreads(mean):
