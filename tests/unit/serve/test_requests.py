@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -199,13 +200,16 @@ def test_what_the_router_refuses_has_the_same_shape(ask):
 class TestLimits:
     @pytest.fixture
     def held(self, monkeypatch):
-        """While this event is clear, the model computes nothing."""
-        gate, predict = threading.Event(), ServedRun.predict
+        """While the first event is clear, the model waits with its posts, and sets the second."""
+        gate, waits, predict = threading.Event(), threading.Event(), ServedRun.predict
+
+        def predict_later(run, posts):
+            waits.set()
+            return gate.wait(30) and predict(run, posts)
+
         gate.set()
-        monkeypatch.setattr(
-            ServedRun, "predict", lambda run, posts: gate.wait(30) and predict(run, posts)
-        )
-        return gate
+        monkeypatch.setattr(ServedRun, "predict", predict_later)
+        return gate, waits
 
     def test_bodies_are_bounded_declared_or_not(self, service):
         with service(body_bytes=1000) as client:
@@ -216,19 +220,23 @@ class TestLimits:
             assert client.post("/predict", content=posts({"text": "a"}), headers=JSON).is_success
 
     def test_a_full_queue_says_when_to_come_back(self, service, held):
-        fine = {"json": {"posts": [{"text": "fine"}]}}
+        (gate, waits), fine = held, {"json": {"posts": [{"text": "fine"}]}}
         with (
             service(queue_posts=2, posts=2, batch_posts=1) as client,
             ThreadPoolExecutor(3) as pool,
         ):
-            held.clear()
-            accepted = [pool.submit(client.post, "/predict", **fine) for _ in range(3)]
+            gate.clear()
+            waits.clear()  # which the warm-up has set
+            accepted = [pool.submit(client.post, "/predict", **fine)]
+            assert waits.wait(30)  # else two others could fill the queue first
+            accepted += [pool.submit(client.post, "/predict", **fine) for _ in range(2)]
+            deadline = time.monotonic() + 30
             while "mvcn_queue_posts 2.0" not in client.get("/metrics").text:
-                pass
+                assert time.monotonic() < deadline
             answer = client.post("/predict", **fine)
             assert "full" in refused(answer, 429)
             assert int(answer.headers["retry-after"]) >= 1
-            held.set()
+            gate.set()
             assert [one.result().status_code for one in accepted] == [200] * 3
             assert client.post("/predict", **fine).is_success
             assert "mvcn_posts_rejected_total 1.0" in client.get("/metrics").text
