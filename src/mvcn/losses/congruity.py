@@ -1,15 +1,15 @@
 """Semantic congruity constraint (SCC): pull features to the centroid of their class."""
 
 import warnings
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, MvcnError
 from mvcn.losses.distributed import gather_batch, global_mean, local_mean
-from mvcn.losses.queue import CentroidQueue
+from mvcn.losses.queue import CentroidQueue, Comparison, compare
 from mvcn.types import CongruityForm
 
 PATIENCE = 100
@@ -68,13 +68,8 @@ class SemanticCongruityLoss(nn.Module):
         """Create an empty queue; the arguments are described with the class."""
         super().__init__()
         require_form(form)
-        if min_samples_per_class < 1:
-            raise ConfigError(
-                f"min_samples_per_class is {min_samples_per_class}, but must be at least 1."
-            )
-        self.queue = CentroidQueue(queue_size, dim, num_classes)
+        self.queue = CentroidQueue(queue_size, dim, num_classes, min_samples_per_class)
         self.form: CongruityForm = form
-        self.min_samples_per_class = min_samples_per_class
         self._silent_batches: int | None = 0
         """Batches without any loss since training began; None after the first with one."""
 
@@ -82,43 +77,36 @@ class SemanticCongruityLoss(nn.Module):
         """Return the loss in at least float32; arguments are as for `CentroidQueue.enqueue`."""
         self.queue.require_batch(features, labels)
         labels = labels.long()
-        centroids, counts = self.queue.centroids()
-        is_full = self.queue.is_full()
-        if not is_full:
-            counts *= counts >= self.min_samples_per_class
-        losses, contributes = congruity_losses(features, labels, centroids, counts, self.form)
+        losses, contributes = congruity_losses(features, self.queue.compare(labels), self.form)
         if not self.training:
             return local_mean(losses, contributes)
-        self._warn_once_if_silent(losses[contributes], counts, is_full=is_full)
+        if self._silent_batches is not None:
+            self._warn_once_if_silent(losses[contributes])
         self.queue.enqueue(*gather_batch(features, labels))
         return global_mean(losses, contributes)
 
     def extra_repr(self) -> str:
         """Return the settings, for `repr`."""
-        return f"form={self.form!r}, min_samples_per_class={self.min_samples_per_class}"
+        return f"form={self.form!r}, min_samples_per_class={self.queue.min_samples_per_class}"
 
-    def _warn_once_if_silent(
-        self, losses: Float[Tensor, " samples"], counts: Int[Tensor, " classes"], *, is_full: bool
-    ) -> None:
+    def _warn_once_if_silent(self, losses: Float[Tensor, " samples"]) -> None:
         """Warn if no batch has had a loss although there was time enough.
 
         Args:
             losses: Of the samples that contribute.
-            counts: Samples in the queue of each class that takes part.
-            is_full: Whether the queue was full.
         """
-        if self._silent_batches is None or len(counts) == 1:  # a single class has no others
-            return
-        if bool(losses.any()):
+        queue = self.queue
+        assert self._silent_batches is not None  # or this is not called
+        if bool(losses.any()) or queue.num_classes == 1:  # a single class has no others
             self._silent_batches = None
             return
         self._silent_batches += 1
-        if not is_full and self._silent_batches < PATIENCE:
+        if not queue.is_full() and self._silent_batches < PATIENCE:
             return
         warnings.warn(
             f"The semantic congruity loss was 0 in all {self._silent_batches} batches so far: "
-            f"{int((counts > 0).sum())} of {len(counts)} classes have the "
-            f"{self.min_samples_per_class} samples in the queue with which a class takes part. "
+            f"{int(queue.num_known)} of {queue.num_classes} classes have the "
+            f"{queue.min_samples_per_class} samples in the queue with which a class takes part. "
             "Shuffle the samples, so that batches have several classes, or give a smaller "
             "min_samples_per_class.",
             stacklevel=3,
@@ -164,34 +152,108 @@ def congruity_loss(
         public; ratio is our reading of "relative L2 distance", share a bounded variant of it;
         absolute is the ablation that the paper reports not to generalise.
     """
-    return local_mean(*congruity_losses(features, labels, centroids, counts, form))
+    return local_mean(*congruity_losses(features, compare(labels, centroids, counts), form))
 
 
 def congruity_losses(
-    features: Float[Tensor, "batch dim"],
-    labels: Int[Tensor, " batch"],
-    centroids: Float[Tensor, "classes dim"],
-    counts: Int[Tensor, " classes"],
-    form: CongruityForm = "ratio",
+    features: Float[Tensor, "batch dim"], comparison: Comparison, form: CongruityForm = "ratio"
 ) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
-    """Return the loss of each post as in `congruity_loss`, and the mask of contributing posts."""
-    distances = squared_distances(features, centroids)
-    is_known = counts.to(labels.device) > 0
-    is_own = torch.arange(len(counts), device=labels.device) == labels.unsqueeze(1)
-    own = (distances * is_own).sum(1)
-    has_own = (is_own & is_known).any(1)
-    if form == "absolute":
-        return own, has_own
-    is_other = is_known & ~is_own
-    others, count = (distances * is_other).sum(1), is_other.sum(1)
-    info = torch.finfo(own.dtype)
+    r"""Return the loss of each post as in `congruity_loss`, and the mask of contributing posts.
+
+    The K - 1 other centroids enter by their mean :math:`m_{-y}` and their variance
+    :math:`v_{-y}`, which follow from mean and scatter :math:`s = \sum_k \lVert c_k - m \rVert^2`
+    of all K, so that a post costs O(dim) whatever the number of classes:
+
+    .. math::
+        \frac{1}{K-1} \sum_{k \ne y} \lVert z - c_k \rVert^2
+            = \lVert z - m_{-y} \rVert^2 + v_{-y}, \qquad
+        m_{-y} = m + \frac{m - c_y}{K-1}, \qquad
+        v_{-y} = \frac{1}{K-1} \Bigl(s - \frac{K}{K-1} \lVert c_y - m \rVert^2\Bigr)
+
+    Computed in float64, since the last difference cancels where c_y alone lies far from all others.
+    Gradients are computed with the losses, and cannot be differentiated again.
+
+    Args:
+        features: Fused features z.
+        comparison: What the posts are compared with.
+        form: Form of the loss.
+    """
+    comparison = _on_device(comparison, features.device)
+    to_own = features.detach().double() - comparison.own
+    losses, contributes = torch.linalg.vecdot(to_own, to_own), comparison.has_own
+    gradients = 2 * to_own
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    if form != "absolute":
+        losses, gradients = _relative(losses, to_own, comparison, form, torch.finfo(dtype))
+        contributes = contributes & (comparison.num_known > 1)
+    losses = _WithGradients.apply(features, losses.to(dtype), gradients.to(dtype))  # type: ignore[no-untyped-call]
+    return losses, contributes
+
+
+def _on_device(comparison: Comparison, device: torch.device) -> Comparison:
+    own, has_own, num_known, mean, scatter = comparison
+    return Comparison(own.to(device), has_own.to(device), num_known, mean.to(device), scatter)
+
+
+def _relative(
+    own: Float[Tensor, " batch"],
+    to_own: Float[Tensor, "batch dim"],
+    comparison: Comparison,
+    form: CongruityForm,
+    precision: torch.finfo,
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
+    """Return the losses of a relative form, and their gradients in the features.
+
+    Args:
+        own: Squared distance to the own centroid.
+        to_own: The difference to it.
+        comparison: What the posts are compared with.
+        form: Ratio or share.
+        precision: Of the result.
+    """
+    others, to_others, count = _others(to_own, comparison)
     if form == "ratio":
-        reference = torch.maximum(others / count.clamp(min=1), info.eps * own)
+        floor = precision.eps * own
+        reference, slope = torch.maximum(others, floor), 2.0 * (others > floor)
     else:
-        reference = own + others
+        to_others = to_own.add(to_others, alpha=count)
+        reference = own.add(others, alpha=count)
+        slope = torch.full_like(reference, 2)
     # The gradient divides by the reference again, which must not overflow.
-    losses = own / torch.where(reference > info.tiny / info.eps, reference, 1)
-    return losses, has_own & (count > 0)
+    reference = torch.where(reference > precision.tiny / precision.eps, reference, 1)
+    losses = own / reference
+    gradients = to_own - losses.unsqueeze(1) * to_others
+    return losses, gradients.mul_((slope / reference).unsqueeze(1))
+
+
+def _others(
+    to_own: Float[Tensor, "batch dim"], comparison: Comparison
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"], int]:
+    """Return the mean squared distance to the other centroids, half its gradient, their number."""
+    count = max(comparison.num_known - 1, 1)
+    factor = (count + 1) / count
+    from_own = comparison.mean - comparison.own
+    to_others = to_own.sub(from_own, alpha=factor)
+    variance = torch.linalg.vecdot(from_own, from_own).mul_(-factor / count)
+    variance.add_(comparison.scatter / count).clamp_(min=0)
+    return torch.linalg.vecdot(to_others, to_others).add_(variance), to_others, count
+
+
+class _WithGradients(torch.autograd.Function):
+    """Let losses pass on the gradients in the features that were computed with them."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, losses: Tensor, gradients: Tensor) -> Tensor:
+        ctx.save_for_backward(gradients)
+        ctx.dtype = features.dtype
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        if torch.is_grad_enabled():
+            raise MvcnError("The congruity loss has no second derivatives: use no create_graph.")
+        (gradients,) = ctx.saved_tensors
+        return (gradient.unsqueeze(1) * gradients).to(ctx.dtype), None, None
 
 
 def squared_distances(
@@ -199,12 +261,19 @@ def squared_distances(
 ) -> Float[Tensor, "batch classes"]:
     """Return D(z, c) = ||z - c||^2 of each feature to each centroid, in at least float32.
 
+    As ||z||^2 - 2 z.c + ||c||^2, in float64 and with the mean of the centroids as the origin, so
+    that no batch x classes x dim numbers are held and features far from 0 lose nothing.
+
     Args:
         features: Fused features z.
         centroids: Class means c.
     """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    return (features.unsqueeze(1) - centroids.to(features)).square().sum(-1)
+    centroids = centroids.to(features.device, torch.float64)
+    origin = centroids.mean(0)
+    z, c = features.double() - origin, centroids - origin
+    squares = z.square().sum(1, keepdim=True) + c.square().sum(1)
+    distances = torch.addmm(squares, z, c.T, alpha=-2).clamp(min=0)
+    return distances.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def require_form(form: str) -> None:
