@@ -12,6 +12,9 @@ from mvcn.losses.distributed import gather_batch, global_mean, local_mean
 from mvcn.losses.queue import CentroidQueue, Comparison, compare
 from mvcn.types import CongruityForm
 
+_EPS = torch.finfo(torch.float32).eps
+_SMALLEST = {torch.float32: 1e-50, torch.float64: 1e-290}
+"""Sum of squared distances below which the gradient of a ratio might overflow, by its dtype."""
 PATIENCE = 100
 """Batches without any loss after which a warning is given, if the queue is not full before."""
 
@@ -81,8 +84,8 @@ class SemanticCongruityLoss(nn.Module):
         if not self.training:
             return local_mean(losses, contributes)
         if self._silent_batches is not None:
-            self._warn_once_if_silent(losses[contributes])
-        self.queue.enqueue(*gather_batch(features, labels))
+            self._warn_once_if_silent(losses if contributes is None else losses[contributes])
+        self.queue.enqueue_checked(*gather_batch(features, labels))
         return global_mean(losses, contributes)
 
     def extra_repr(self) -> str:
@@ -131,10 +134,10 @@ def congruity_loss(
 
     Ratio and share are dimensionless: they do not change when features and centroids are scaled
     together. Share is at most 1. Ratio is unbounded in the formula and infinite for a feature that
-    lies on all other centroids; here it is clamped to 1 / eps of the precision, 8.4e6 in float32,
-    with no gradient beyond. Both are 0 with zero gradients on the own centroid, even if all other
-    centroids lie there, too, and the quotient would be 0 / 0. Distances below 1e-15, whose squares
-    underflow in float32, count as 0.
+    lies on all other centroids; here it is clamped to 1 / eps of float32, 8.4e6, with no gradient
+    beyond. Both are 0 with zero gradients on the own centroid, even if all other
+    centroids lie there, too, and the quotient would be 0 / 0. Distances below 1e-25 (of float64
+    features: 1e-145) count as 0.
 
     Classes without a centroid are left out, also from K. A post whose own class has no centroid
     does not contribute, nor, for ratio and share, does one if no other class has a centroid. The
@@ -157,86 +160,84 @@ def congruity_loss(
 
 def congruity_losses(
     features: Float[Tensor, "batch dim"], comparison: Comparison, form: CongruityForm = "ratio"
-) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
+) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"] | None]:
     r"""Return the loss of each post as in `congruity_loss`, and the mask of contributing posts.
 
-    The K - 1 other centroids enter by their mean :math:`m_{-y}` and their variance
-    :math:`v_{-y}`, which follow from mean and scatter :math:`s = \sum_k \lVert c_k - m \rVert^2`
-    of all K, so that a post costs O(dim) whatever the number of classes:
+    A post costs O(dim) whatever the number of classes, since all centroids together enter by their
+    mean m and their scatter :math:`s = \sum_k \lVert c_k - m \rVert^2`, two terms that are never
+    negative:
 
     .. math::
-        \frac{1}{K-1} \sum_{k \ne y} \lVert z - c_k \rVert^2
-            = \lVert z - m_{-y} \rVert^2 + v_{-y}, \qquad
-        m_{-y} = m + \frac{m - c_y}{K-1}, \qquad
-        v_{-y} = \frac{1}{K-1} \Bigl(s - \frac{K}{K-1} \lVert c_y - m \rVert^2\Bigr)
+        \sum_k \lVert z - c_k \rVert^2 = K \lVert z - m \rVert^2 + s
 
-    Computed in float64, since the last difference cancels where c_y alone lies far from all others.
-    Gradients are computed with the losses, and cannot be differentiated again.
+    Share is the distance to the own centroid over this sum, and ratio = (K - 1) share / (1 -
+    share). Computed in float64, in which the last difference has the digits that a ratio of up to
+    1 / eps of float32 needs. Gradients are computed with the losses, and cannot be differentiated
+    again.
 
     Args:
         features: Fused features z.
         comparison: What the posts are compared with.
         form: Form of the loss.
+
+    Returns:
+        Losses in at least float32, and False for each post that does not contribute; None if all
+        contribute.
     """
     comparison = _on_device(comparison, features.device)
-    to_own = features.detach().double() - comparison.own
-    losses, contributes = torch.linalg.vecdot(to_own, to_own), comparison.has_own
-    gradients = 2 * to_own
-    dtype = torch.promote_types(features.dtype, torch.float32)
-    if form != "absolute":
-        losses, gradients = _relative(losses, to_own, comparison, form, torch.finfo(dtype))
-        contributes = contributes & (comparison.num_known > 1)
-    losses = _WithGradients.apply(features, losses.to(dtype), gradients.to(dtype))  # type: ignore[no-untyped-call]
-    return losses, contributes
+    z, contributes = features.detach().double(), comparison.has_own
+    to_own = z - comparison.own
+    losses = torch.linalg.vecdot(to_own, to_own)
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    if form == "absolute":
+        gradients = 2 * to_own
+    else:
+        to_mean = z - comparison.mean
+        losses, gradients = _relative(losses, to_own, to_mean, comparison, form == "ratio", dtype)
+        if comparison.num_known <= 1:
+            contributes = torch.zeros_like(losses, dtype=torch.bool)
+    losses = losses.to(dtype)
+    return _WithGradients.apply(features, losses, gradients), contributes  # type: ignore[no-untyped-call]
 
 
 def _on_device(comparison: Comparison, device: torch.device) -> Comparison:
     own, has_own, num_known, mean, scatter = comparison
-    return Comparison(own.to(device), has_own.to(device), num_known, mean.to(device), scatter)
+    if own.device == device:
+        return comparison
+    has_own = None if has_own is None else has_own.to(device)
+    return Comparison(own.to(device), has_own, num_known, mean.to(device), scatter.to(device))
 
 
 def _relative(
     own: Float[Tensor, " batch"],
     to_own: Float[Tensor, "batch dim"],
+    to_mean: Float[Tensor, "batch dim"],
     comparison: Comparison,
-    form: CongruityForm,
-    precision: torch.finfo,
+    is_ratio: bool,
+    dtype: torch.dtype,
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
     """Return the losses of a relative form, and their gradients in the features.
 
     Args:
         own: Squared distance to the own centroid.
         to_own: The difference to it.
+        to_mean: The difference to the mean of all centroids.
         comparison: What the posts are compared with.
-        form: Ratio or share.
-        precision: Of the result.
+        is_ratio: Whether the form is ratio, not share.
+        dtype: Of the gradients.
     """
-    others, to_others, count = _others(to_own, comparison)
-    if form == "ratio":
-        floor = precision.eps * own
-        reference, slope = torch.maximum(others, floor), 2.0 * (others > floor)
-    else:
-        to_others = to_own.add(to_others, alpha=count)
-        reference = own.add(others, alpha=count)
-        slope = torch.full_like(reference, 2)
-    # The gradient divides by the reference again, which must not overflow.
-    reference = torch.where(reference > precision.tiny / precision.eps, reference, 1)
-    losses = own / reference
-    gradients = to_own - losses.unsqueeze(1) * to_others
-    return losses, gradients.mul_((slope / reference).unsqueeze(1))
-
-
-def _others(
-    to_own: Float[Tensor, "batch dim"], comparison: Comparison
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"], int]:
-    """Return the mean squared distance to the other centroids, half its gradient, their number."""
-    count = max(comparison.num_known - 1, 1)
-    factor = (count + 1) / count
-    from_own = comparison.mean - comparison.own
-    to_others = to_own.sub(from_own, alpha=factor)
-    variance = torch.linalg.vecdot(from_own, from_own).mul_(-factor / count)
-    variance.add_(comparison.scatter / count).clamp_(min=0)
-    return torch.linalg.vecdot(to_others, to_others).add_(variance), to_others, count
+    count = max(comparison.num_known, 2)  # of fewer, no post contributes
+    total = torch.linalg.vecdot(to_mean, to_mean)
+    total = torch.add(comparison.scatter, total, alpha=count).clamp_(min=_SMALLEST[dtype])
+    share = own / total
+    gradients = torch.addcmul(to_own, share.unsqueeze(1), to_mean, value=-count)
+    if not is_ratio:
+        return share, gradients.div_(total.div_(2).unsqueeze(1))
+    others, bound = count - 1, (count - 1) * _EPS
+    rest = torch.rsub(share, 1).clamp_(min=bound)
+    losses = share.div_(rest).mul_(others)
+    slopes = (rest > bound).div(total.mul_(rest).mul_(rest)).mul_(2 * others)
+    return losses, gradients.mul_(slopes.unsqueeze(1))
 
 
 class _WithGradients(torch.autograd.Function):

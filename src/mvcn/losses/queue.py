@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from mvcn.errors import ConfigError, DataError, MvcnError
 
+FEW_CLASSES = 32
+"""Up to as many, all centroids are summarised anew in each step, which is then the fastest."""
+
 
 class Comparison(NamedTuple):
     """What posts are compared with: each one's own centroid, and a summary of all centroids.
@@ -19,13 +22,13 @@ class Comparison(NamedTuple):
 
     own: Float[Tensor, "batch dim"]
     """Centroid of the class of each post, in float64."""
-    has_own: Bool[Tensor, " batch"]
-    """False for a post whose class has no centroid."""
+    has_own: Bool[Tensor, " batch"] | None
+    """False for a post whose class has no centroid; None if every class has one."""
     num_known: int
     """Number of classes with a centroid."""
     mean: Float[Tensor, " dim"]
     """Mean of these centroids, each of which counts once, in float64."""
-    scatter: float
+    scatter: Float[Tensor, ""]
     """Sum of their squared distances to the mean."""
 
 
@@ -62,6 +65,7 @@ class CentroidQueue(nn.Module):
     class_sums: Tensor
     lap_sums: Tensor
     counts: Tensor
+    class_means: Tensor
     num_known: Tensor
     mean: Tensor
     scatter: Tensor
@@ -88,6 +92,8 @@ class CentroidQueue(nn.Module):
         self.register_buffer("class_sums", torch.zeros(num_classes, dim, dtype=torch.float64))
         self.register_buffer("lap_sums", torch.zeros(num_classes, dim, dtype=torch.float64))
         self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
+        means = torch.zeros(num_classes, dim, dtype=torch.float64)
+        self.register_buffer("class_means", means, persistent=False)
         self.register_buffer("num_known", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
         self.register_buffer("scatter", torch.zeros((), dtype=torch.float64))
@@ -112,7 +118,7 @@ class CentroidQueue(nn.Module):
 
     def centroids(self) -> tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]:
         """Return the class means (zeros for an empty class) and the number of posts in each."""
-        return _means(self.class_sums, self.counts).to(self.features), self.counts.clone()
+        return self.class_means.to(self.features), self.counts.clone()
 
     def compare(self, labels: Int[Tensor, " batch"]) -> Comparison:
         """Return what posts of these classes are compared with, for `congruity_losses`.
@@ -121,10 +127,11 @@ class CentroidQueue(nn.Module):
             labels: From 0 to the number of classes - 1.
         """
         labels = labels.to(self.labels)
-        counts = self.counts.index_select(0, labels)
-        own = _means(self.class_sums.index_select(0, labels), counts)
-        has_own = counts >= self._min_samples()
-        return Comparison(own, has_own, int(self.num_known), self.mean, float(self.scatter))
+        num_known, has_own = int(self.num_known), None
+        if num_known < self.num_classes:
+            has_own = self.counts.index_select(0, labels) >= self._min_samples()
+        own = self.class_means.index_select(0, labels)
+        return Comparison(own, has_own, num_known, self.mean, self.scatter)
 
     @torch.no_grad()
     def enqueue(self, features: Tensor, labels: Tensor) -> None:
@@ -139,17 +146,25 @@ class CentroidQueue(nn.Module):
             MvcnError: A feature is not finite in float32.
         """
         self.require_batch(features, labels)
-        features = features.detach()[-self.size :].to(self.features)
-        labels = labels[-self.size :].to(self.labels)
+        self.enqueue_checked(features.detach(), labels)
+
+    def enqueue_checked(self, features: Tensor, labels: Tensor) -> None:
+        """Do as `enqueue` with constants that `require_batch` has checked."""
+        if len(labels) > self.size:
+            features, labels = features[-self.size :], labels[-self.size :]
+        features, labels = features.to(self.features), labels.to(self.labels)
         if not math.isfinite(features.sum(dtype=torch.float64)):  # as a sum of float32 always is
             raise MvcnError(
                 "The fused features are not finite numbers, so training has diverged: "
                 "lower the learning rate."
             )
-        rows_to_end = self.size - int(self.next_slot)
-        self._write(features[:rows_to_end], labels[:rows_to_end])
-        if len(labels) > rows_to_end:
-            self._write(features[rows_to_end:], labels[rows_to_end:])
+        start = int(self.next_slot)
+        rows_to_end = self.size - start
+        if len(labels) <= rows_to_end:
+            self._write(features, labels, start)
+        else:
+            self._write(features[:rows_to_end], labels[:rows_to_end], start)
+            self._write(features[rows_to_end:], labels[rows_to_end:], 0)
 
     def require_batch(self, features: Tensor, labels: Tensor) -> None:
         """Raise a DataError unless each feature has the queue's width and a class as its label."""
@@ -168,49 +183,78 @@ class CentroidQueue(nn.Module):
         is_one = self.min_samples_per_class == 1 or self.is_full()
         return 1 if is_one else self.min_samples_per_class
 
-    def _write(self, features: Tensor, labels: Tensor) -> None:
-        """Overwrite the next slots, which must not extend past the end of the queue."""
-        start = int(self.next_slot)
+    def _write(self, features: Tensor, labels: Tensor, start: int) -> None:
+        """Overwrite the slots from `start`, which must not extend past the end of the queue."""
         end = start + len(labels)
-        stop = end if self.is_full() else start
-        old_features, old_labels = self.features[start:stop], self.labels[start:stop]
-        classes = torch.unique(torch.cat([labels, old_labels]))
-        before = self._sums_of(classes)
-        self._count(old_features.double(), old_labels, sign=-1)
-        new_features = features.double()
-        self._count(new_features, labels, sign=1)
-        self.lap_sums.index_add_(0, labels, new_features)
-        self.features[start:end] = features
-        self.labels[start:end] = labels
+        slots, slot_labels = self.features[start:end], self.labels[start:end]
+        old_labels = slot_labels if self.is_full() else slot_labels[:0]
+        has_few = self.num_classes <= FEW_CLASSES
+        classes = None if has_few else torch.unique(torch.cat([labels, old_labels]))
+        before = None if classes is None else self._centroids_of(classes)
+        self._exchange_posts(slots, old_labels, features.double(), labels)
+        slots.copy_(features)
+        slot_labels.copy_(labels)
         self.next_slot.fill_(end % self.size)
         if end == self.size:
             self._end_lap()
+        elif classes is None or before is None:
+            self._summarise()
         else:
-            self._exchange(before, self._sums_of(classes))
+            self._exchange_centroids(classes, *before)
 
-    def _sums_of(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        return self.class_sums.index_select(0, classes), self.counts.index_select(0, classes)
+    def _exchange_posts(self, old: Tensor, old_labels: Tensor, new: Tensor, labels: Tensor) -> None:
+        """Exchange posts in the sums of their classes; without old labels, none leaves."""
+        ones = torch.ones_like(labels)
+        self.class_sums.index_add_(0, labels, new)
+        self.lap_sums.index_add_(0, labels, new)
+        self.counts.index_add_(0, labels, ones)
+        if len(old_labels):
+            self.class_sums.index_add_(0, old_labels, old.double(), alpha=-1)
+            self.counts.index_add_(0, old_labels, ones, alpha=-1)
 
-    def _count(self, features: Tensor, labels: Tensor, sign: int) -> None:
-        """Add posts to the sums of their classes, or subtract them."""
-        self.class_sums.index_add_(0, labels, features, alpha=sign)
-        self.counts.index_add_(0, labels, torch.ones_like(labels), alpha=sign)
+    def _centroids_of(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means of some classes, and which of them take part."""
+        counts = self.counts.index_select(0, classes)
+        return self.class_means.index_select(0, classes), counts >= self._min_samples()
 
     def _end_lap(self) -> None:
-        """Replace sums and summary by those that were summed in this lap alone."""
-        self.class_sums.copy_(self.lap_sums)
-        self.lap_sums.zero_()
-        self._summarise()
+        """Replace the sums by those of this lap alone, and summarise all centroids anew."""
+        if self.num_classes <= FEW_CLASSES:
+            self.class_sums.copy_(self.lap_sums)
+            self.lap_sums.zero_()
+            self._summarise()
+            return
+        present = self.counts.nonzero().squeeze(1)
+        self.class_sums.index_copy_(0, present, self.lap_sums.index_select(0, present))
+        self.lap_sums.index_fill_(0, present, 0)
+        self._update_means(present)
+        self._set_summary(self.class_means.index_select(0, present))
+
+    def _update_means(self, classes: Tensor) -> None:
+        """Compute the means of some classes, and 0 for those that have left."""
+        counts = self.counts.index_select(0, classes)
+        if not bool(counts.all()):
+            self.class_sums.index_fill_(0, classes[counts == 0], 0)
+        means = _means(self.class_sums.index_select(0, classes), counts)
+        self.class_means.index_copy_(0, classes, means)
 
     def _summarise(self) -> None:
-        """Compute mean and scatter of the centroids from all of them."""
-        known = (self.counts >= self._min_samples()).nonzero().squeeze(1)
-        num_known, mean, scatter = summarise(_means(*self._sums_of(known)))
-        self.num_known.fill_(num_known)
-        self.mean.copy_(mean)
-        self.scatter.copy_(scatter)
+        """Compute means, number, mean and scatter of the centroids from the sums of all classes."""
+        counts = self.counts
+        torch.div(self.class_sums, counts.clamp(min=1).unsqueeze(1), out=self.class_means)
+        if int(counts.min()) >= self.min_samples_per_class:
+            self._set_summary(self.class_means)
+        else:
+            self._set_summary(self.class_means[counts >= self._min_samples()])
 
-    def _exchange(self, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> None:
+    def _set_summary(self, centroids: Tensor) -> None:
+        """Set number, mean and scatter of the centroids that take part."""
+        self.num_known.fill_(len(centroids))
+        torch.sum(centroids, 0, out=self.mean).div_(max(len(centroids), 1))
+        away = (centroids - self.mean).view(-1)
+        torch.dot(away, away, out=self.scatter)
+
+    def _exchange_centroids(self, classes: Tensor, old: Tensor, was_known: Tensor) -> None:
         r"""Exchange the centroids of some classes in mean and scatter.
 
         With :math:`x_j = c_j - m` of all old and new centroids, signs :math:`s_j` of -1 and 1, and
@@ -218,21 +262,24 @@ class CentroidQueue(nn.Module):
         :math:`\sum_j s_j \lVert x_j \rVert^2 - \lVert t \rVert^2 / K`.
 
         Args:
-            before: Sums and numbers of posts of the classes.
-            after: The same, after posts have come and gone.
+            classes: Those of posts that have come or gone.
+            old: Their centroids before that.
+            was_known: Which of these took part.
         """
-        if not int(self.num_known):
-            self._summarise()
+        self._update_means(classes)
+        new, is_known = self._centroids_of(classes)
+        signs = torch.cat([is_known, was_known]).double()
+        signs[len(classes) :].neg_()
+        num_known = int(self.num_known) + int(signs.sum())
+        if not num_known:
             return
-        sums, counts = (torch.cat(pair) for pair in zip(before, after, strict=True))
-        signs = (counts >= self._min_samples()).double()
-        signs[: len(signs) // 2].neg_()
-        away = _means(sums, counts).sub_(self.mean)
+        if not int(self.num_known):
+            self.mean.copy_(new[is_known][0])  # any point will do, and one of them is near
+        away = torch.cat([new, old]).sub_(self.mean)
         moved = signs @ away
-        self.num_known.add_(signs.sum().long())
-        num_known = int(self.num_known)
-        self.mean.add_(moved, alpha=1 / num_known)
         change = signs.dot(torch.linalg.vecdot(away, away))
+        self.num_known.fill_(num_known)
+        self.mean.add_(moved, alpha=1 / num_known)
         self.scatter.add_(change).sub_(moved.dot(moved), alpha=1 / num_known).clamp_(min=0)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
@@ -247,6 +294,7 @@ class CentroidQueue(nn.Module):
             own = (self.num_known, self.mean, self.scatter)
             state.update(zip(names, own, strict=True))
         super()._load_from_state_dict(state, prefix, *rest)
+        self.class_means.copy_(_means(self.class_sums, self.counts))
         if is_earlier or int(self.num_known) != int((self.counts >= self._min_samples()).sum()):
             self._summarise()
 
@@ -296,16 +344,10 @@ def compare(
     """
     centroids = centroids.detach().double()
     labels, is_known = labels.to(centroids.device), counts.to(centroids.device) > 0
-    num_known, mean, scatter = summarise(centroids[is_known])
-    return Comparison(centroids[labels], is_known[labels], num_known, mean, float(scatter))
-
-
-def summarise(
-    centroids: Float[Tensor, "classes dim"],
-) -> tuple[int, Float[Tensor, " dim"], Float[Tensor, ""]]:
-    """Return the number of centroids, their mean, and the sum of squared distances to it."""
-    mean = centroids.sum(0) / max(len(centroids), 1)
-    return len(centroids), mean, (centroids - mean).square().sum()
+    known = centroids[is_known]
+    mean = known.sum(0) / max(len(known), 1)
+    scatter = (known - mean).square().sum()
+    return Comparison(centroids[labels], is_known[labels], len(known), mean, scatter)
 
 
 def require_labels(labels: Int[Tensor, " batch"], num_classes: int) -> None:
