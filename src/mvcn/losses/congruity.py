@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvcn.errors import ConfigError, MvcnError
+from mvcn.losses.compiled import addresses, library
 from mvcn.losses.distributed import gather_batch, global_mean, local_mean
 from mvcn.losses.queue import CentroidQueue, Comparison, compare
 from mvcn.types import CongruityForm
@@ -185,15 +186,14 @@ def congruity_losses(
         contribute.
     """
     comparison = _on_device(comparison, features.device)
-    z, contributes = features.detach().double(), comparison.has_own
-    to_own = z - comparison.own
-    losses = torch.linalg.vecdot(to_own, to_own)
+    z, contributes = features.detach().double().contiguous(), comparison.has_own
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     if form == "absolute":
-        gradients = 2 * to_own
+        gradients = z - comparison.own
+        losses, gradients = torch.linalg.vecdot(gradients, gradients), gradients.mul_(2)
     else:
-        to_mean = z - comparison.mean
-        losses, gradients = _relative(losses, to_own, to_mean, comparison, form == "ratio", dtype)
+        compute = _relative_by_torch if library(z.device) is None else _relative_by_c
+        losses, gradients = compute(z, comparison, form == "ratio", _SMALLEST[dtype])
         if comparison.num_known <= 1:
             contributes = torch.zeros_like(losses, dtype=torch.bool)
     losses = losses.to(dtype)
@@ -208,36 +208,41 @@ def _on_device(comparison: Comparison, device: torch.device) -> Comparison:
     return Comparison(own.to(device), has_own, num_known, mean.to(device), scatter.to(device))
 
 
-def _relative(
-    own: Float[Tensor, " batch"],
-    to_own: Float[Tensor, "batch dim"],
-    to_mean: Float[Tensor, "batch dim"],
-    comparison: Comparison,
-    is_ratio: bool,
-    dtype: torch.dtype,
+def _relative_by_torch(
+    z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool, smallest: float
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
     """Return the losses of a relative form, and their gradients in the features.
 
     Args:
-        own: Squared distance to the own centroid.
-        to_own: The difference to it.
-        to_mean: The difference to the mean of all centroids.
+        z: Features in float64.
         comparison: What the posts are compared with.
         is_ratio: Whether the form is ratio, not share.
-        dtype: Of the gradients.
+        smallest: Sum of squared distances that counts for any smaller one.
     """
     count = max(comparison.num_known, 2)  # of fewer, no post contributes
-    total = torch.linalg.vecdot(to_mean, to_mean)
-    total = torch.add(comparison.scatter, total, alpha=count).clamp_(min=_SMALLEST[dtype])
-    share = own / total
-    gradients = torch.addcmul(to_own, share.unsqueeze(1), to_mean, value=-count)
-    if not is_ratio:
-        return share, gradients.div_(total.div_(2).unsqueeze(1))
-    others, bound = count - 1, (count - 1) * _EPS
-    rest = torch.rsub(share, 1).clamp_(min=bound)
-    losses = share.div_(rest).mul_(others)
-    slopes = (rest > bound).div(total.mul_(rest).mul_(rest)).mul_(2 * others)
-    return losses, gradients.mul_(slopes.unsqueeze(1))
+    to_own, to_mean = z - comparison.own, z - comparison.mean
+    total = comparison.scatter + count * torch.linalg.vecdot(to_mean, to_mean)
+    total = total.clamp(min=smallest)
+    share = torch.linalg.vecdot(to_own, to_own) / total
+    losses, slopes = share, 2 / total
+    if is_ratio:
+        others, bound = count - 1, (count - 1) * _EPS
+        rest = (1 - share).clamp(min=bound)
+        losses, slopes = others * share / rest, (rest > bound) * slopes * others / rest.square()
+    gradients = to_own - (share * count).unsqueeze(1) * to_mean
+    return losses, slopes.unsqueeze(1) * gradients
+
+
+def _relative_by_c(
+    z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool, smallest: float
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
+    """Do as `_relative_by_torch`."""
+    losses, gradients = z.new_empty(len(z)), torch.empty_like(z)
+    code, count = library(z.device), max(comparison.num_known, 2)
+    given = (z, comparison.own, comparison.mean, comparison.scatter)
+    assert code is not None  # or this is not called
+    code.relative(*z.shape, count, is_ratio, _EPS, smallest, *addresses(*given, losses, gradients))
+    return losses, gradients
 
 
 class _WithGradients(torch.autograd.Function):

@@ -9,9 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvcn.errors import ConfigError, DataError, MvcnError
-
-FEW_CLASSES = 32
-"""Up to as many, all centroids are summarised anew in each step, which is then the fastest."""
+from mvcn.losses.compiled import addresses, library
 
 
 class Comparison(NamedTuple):
@@ -187,20 +185,32 @@ class CentroidQueue(nn.Module):
         """Overwrite the slots from `start`, which must not extend past the end of the queue."""
         end = start + len(labels)
         slots, slot_labels = self.features[start:end], self.labels[start:end]
-        old_labels = slot_labels if self.is_full() else slot_labels[:0]
-        has_few = self.num_classes <= FEW_CLASSES
-        classes = None if has_few else torch.unique(torch.cat([labels, old_labels]))
-        before = None if classes is None else self._centroids_of(classes)
-        self._exchange_posts(slots, old_labels, features.double(), labels)
-        slots.copy_(features)
-        slot_labels.copy_(labels)
+        code = library(self.labels.device)
+        if code is None:
+            self._write_by_torch(slots, slot_labels, features, labels)
+        else:
+            rows = (features.contiguous(), labels.contiguous(), slots, slot_labels)
+            sums = (self.class_sums, self.lap_sums, self.class_means)
+            summary = (self.mean, self.scatter, self.counts, self.num_known)
+            is_full, dim = self.is_full(), features.shape[1]
+            code.exchange(
+                len(labels), dim, self._min_samples(), is_full, *addresses(*rows, *sums, *summary)
+            )
         self.next_slot.fill_(end % self.size)
         if end == self.size:
             self._end_lap()
-        elif classes is None or before is None:
-            self._summarise()
-        else:
-            self._exchange_centroids(classes, *before)
+
+    def _write_by_torch(
+        self, slots: Tensor, slot_labels: Tensor, features: Tensor, labels: Tensor
+    ) -> None:
+        """Write slots and their labels, and what follows from them."""
+        old_labels = slot_labels if self.is_full() else slot_labels[:0]
+        classes = torch.unique(torch.cat([labels, old_labels]))
+        before = self._centroids_of(classes)
+        self._exchange_posts(slots, old_labels, features.double(), labels)
+        slots.copy_(features)
+        slot_labels.copy_(labels)
+        self._exchange_centroids(classes, *before)
 
     def _exchange_posts(self, old: Tensor, old_labels: Tensor, new: Tensor, labels: Tensor) -> None:
         """Exchange posts in the sums of their classes; without old labels, none leaves."""
@@ -219,11 +229,6 @@ class CentroidQueue(nn.Module):
 
     def _end_lap(self) -> None:
         """Replace the sums by those of this lap alone, and summarise all centroids anew."""
-        if self.num_classes <= FEW_CLASSES:
-            self.class_sums.copy_(self.lap_sums)
-            self.lap_sums.zero_()
-            self._summarise()
-            return
         present = self.counts.nonzero().squeeze(1)
         self.class_sums.index_copy_(0, present, self.lap_sums.index_select(0, present))
         self.lap_sums.index_fill_(0, present, 0)
@@ -240,12 +245,8 @@ class CentroidQueue(nn.Module):
 
     def _summarise(self) -> None:
         """Compute means, number, mean and scatter of the centroids from the sums of all classes."""
-        counts = self.counts
-        torch.div(self.class_sums, counts.clamp(min=1).unsqueeze(1), out=self.class_means)
-        if int(counts.min()) >= self.min_samples_per_class:
-            self._set_summary(self.class_means)
-        else:
-            self._set_summary(self.class_means[counts >= self._min_samples()])
+        self.class_means.copy_(_means(self.class_sums, self.counts))
+        self._set_summary(self.class_means[self.counts >= self._min_samples()])
 
     def _set_summary(self, centroids: Tensor) -> None:
         """Set number, mean and scatter of the centroids that take part."""

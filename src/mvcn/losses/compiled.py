@@ -1,0 +1,37 @@
+"""The C code of ``congruity.c``; where it cannot be compiled, torch computes the same."""
+
+import ctypes
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mvcn.nn.compiling import load_library
+
+SOURCE = Path(__file__).with_name("congruity.c")
+_INTEGER, _DOUBLE, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+ARGUMENTS = {
+    "relative": (*[_INTEGER] * 4, *[_DOUBLE] * 2, *[_ADDRESS] * 6),
+    "exchange": (*[_INTEGER] * 4, *[_ADDRESS] * 11),
+}
+
+
+def library(device: torch.device) -> ctypes.CDLL | None:
+    """Return the functions `relative` and `exchange` for tensors on a device; None without."""
+    return _load() if device.type == "cpu" else None
+
+
+def addresses(*tensors: Tensor) -> Iterator[int]:
+    """Return where the numbers of contiguous tensors lie."""
+    return (tensor.data_ptr() for tensor in tensors)
+
+
+@cache
+def _load() -> ctypes.CDLL | None:
+    code = load_library(SOURCE)
+    for name, types in ARGUMENTS.items() if code is not None else ():
+        function = getattr(code, name)
+        function.argtypes, function.restype = types, None
+    return code
