@@ -1,7 +1,6 @@
 """The C code of ``congruity.c``; where it cannot be compiled, torch computes the same."""
 
 import ctypes
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +13,7 @@ SOURCE = Path(__file__).with_name("congruity.c")
 _INTEGER, _DOUBLE, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 ARGUMENTS = {
     "relative": (*[_INTEGER] * 4, *[_DOUBLE] * 2, *[_ADDRESS] * 6),
-    "exchange": (*[_INTEGER] * 4, *[_ADDRESS] * 11),
+    "exchange": (*[_INTEGER] * 5, *[_ADDRESS] * 12),
 }
 
 
@@ -23,9 +22,9 @@ def library(device: torch.device) -> ctypes.CDLL | None:
     return _load() if device.type == "cpu" else None
 
 
-def addresses(*tensors: Tensor) -> Iterator[int]:
+def addresses(*tensors: Tensor) -> list[int]:
     """Return where the numbers of contiguous tensors lie."""
-    return (tensor.data_ptr() for tensor in tensors)
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 @cache

@@ -4,6 +4,7 @@
    operations for them cost microseconds each, most of which is not arithmetic. */
 
 #include <stdint.h>
+#include <string.h>
 
 /* Losses of posts and their gradients, as in `_relative`; z, own and mean are rows of width d. */
 void relative(int64_t batch, int64_t d, int64_t count, int64_t is_ratio, double eps,
@@ -32,24 +33,35 @@ void relative(int64_t batch, int64_t d, int64_t count, int64_t is_ratio, double 
     }
 }
 
-/* The buffers of a queue that one more or one less post of a class changes. */
+/* The buffers of a queue that a post changes. `earlier` is 0 for each class whose centroid is up to
+   date, else one more than its number of posts when it last was. */
 typedef struct {
     int64_t d, least;
     double *sums, *means, *mean, *scatter;
-    int64_t *counts, *known;
-} summary;
+    int64_t *counts, *earlier, *known;
+} queue;
 
-/* Add a post to its class (sign 1) or remove it (-1), and exchange the centroid in the summary. */
-static void change(const summary *s, int64_t class, const float *row, int sign) {
-    double *sums = s->sums + class * s->d, *means = s->means + class * s->d, *mean = s->mean;
-    int was_known = s->counts[class] >= s->least;
-    int64_t number = s->counts[class] += sign;
-    int is_known = number >= s->least;
-    int64_t before = *s->known, known = *s->known += is_known - was_known;
+/* Add a post to its class (sign 1) or remove it (-1). */
+static void count(const queue *q, int64_t class, const float *row, int sign) {
+    double *restrict sums = q->sums + class * q->d;
+    if (!q->earlier[class]) q->earlier[class] = q->counts[class] + 1;
+    q->counts[class] += sign;
+    for (int64_t j = 0; j < q->d; j++) sums[j] += sign * row[j];
+}
+
+/* Bring the centroid of a class up to date, and exchange it in mean and scatter of all. */
+static void exchange_centroid(const queue *q, int64_t class) {
+    if (!q->earlier[class]) return;
+    double *restrict sums = q->sums + class * q->d, *restrict means = q->means + class * q->d;
+    double *restrict mean = q->mean;
+    int64_t number = q->counts[class], before = *q->known;
+    int was_known = q->earlier[class] > q->least, is_known = number >= q->least;
+    int64_t known = *q->known += is_known - was_known;
     double squares = 0, moved = 0, part = known ? 1.0 / known : 0;
-    for (int64_t j = 0; j < s->d; j++) {
+    q->earlier[class] = 0;
+    for (int64_t j = 0; j < q->d; j++) {
         double old = means[j];
-        sums[j] = number ? sums[j] + sign * row[j] : 0;
+        sums[j] = number ? sums[j] : 0;
         means[j] = number ? sums[j] / number : 0;
         double origin = before ? mean[j] : is_known ? means[j] : 0;
         double x = was_known ? old - origin : 0, y = is_known ? means[j] - origin : 0;
@@ -57,24 +69,29 @@ static void change(const summary *s, int64_t class, const float *row, int sign) 
         moved += (y - x) * (y - x);
         mean[j] = origin + part * (y - x);
     }
-    double scatter = known ? *s->scatter + squares - part * moved : 0;
-    *s->scatter = scatter > 0 ? scatter : 0;
+    double scatter = known ? *q->scatter + squares - part * moved : 0;
+    *q->scatter = scatter > 0 ? scatter : 0;
 }
 
-/* Overwrite slots of the queue, as in `_write`, but for the end of a lap. */
-void exchange(int64_t batch, int64_t d, int64_t least, int64_t is_full, const float *features,
-              const int64_t *labels, float *slots, int64_t *slot_labels, double *sums,
-              double *lap_sums, double *means, double *mean, double *scatter, int64_t *counts,
-              int64_t *known) {
-    summary s = {d, least, sums, means, mean, scatter, counts, known};
-    for (int64_t i = 0; i < batch; i++, features += d, slots += d) {
-        if (is_full) change(&s, slot_labels[i], slots, -1);
-        change(&s, labels[i], features, 1);
-        double *lap = lap_sums + labels[i] * d;
-        for (int64_t j = 0; j < d; j++) {
-            lap[j] += features[j];
-            slots[j] = features[j];
-        }
+/* Overwrite slots of the queue, as in `_write_by_torch`. */
+void exchange(int64_t batch, int64_t d, int64_t least, int64_t is_full, int64_t start,
+              const float *features, const int64_t *labels, float *slots, int64_t *slot_labels,
+              double *sums, double *lap_sums, double *means, double *mean, double *scatter,
+              int64_t *counts, int64_t *earlier, int64_t *known) {
+    queue q = {d, least, sums, means, mean, scatter, counts, earlier, known};
+    slots += start * d;
+    slot_labels += start;
+    for (int64_t i = 0; i < batch; i++) {
+        double *restrict lap = lap_sums + labels[i] * d;
+        const float *row = features + i * d;
+        if (is_full) count(&q, slot_labels[i], slots + i * d, -1);
+        count(&q, labels[i], row, 1);
+        for (int64_t j = 0; j < d; j++) lap[j] += row[j];
+    }
+    memcpy(slots, features, batch * d * sizeof(float));
+    for (int64_t i = 0; i < batch; i++) {
+        if (is_full) exchange_centroid(&q, slot_labels[i]);
+        exchange_centroid(&q, labels[i]);
         slot_labels[i] = labels[i];
     }
 }

@@ -64,6 +64,7 @@ class CentroidQueue(nn.Module):
     lap_sums: Tensor
     counts: Tensor
     class_means: Tensor
+    earlier_counts: Tensor
     num_known: Tensor
     mean: Tensor
     scatter: Tensor
@@ -92,6 +93,8 @@ class CentroidQueue(nn.Module):
         self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
         means = torch.zeros(num_classes, dim, dtype=torch.float64)
         self.register_buffer("class_means", means, persistent=False)
+        earlier_counts = torch.zeros(num_classes, dtype=torch.int64)
+        self.register_buffer("earlier_counts", earlier_counts, persistent=False)
         self.register_buffer("num_known", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
         self.register_buffer("scatter", torch.zeros((), dtype=torch.float64))
@@ -184,26 +187,29 @@ class CentroidQueue(nn.Module):
     def _write(self, features: Tensor, labels: Tensor, start: int) -> None:
         """Overwrite the slots from `start`, which must not extend past the end of the queue."""
         end = start + len(labels)
-        slots, slot_labels = self.features[start:end], self.labels[start:end]
         code = library(self.labels.device)
         if code is None:
-            self._write_by_torch(slots, slot_labels, features, labels)
+            self._write_by_torch(features, labels, start)
         else:
-            rows = (features.contiguous(), labels.contiguous(), slots, slot_labels)
-            sums = (self.class_sums, self.lap_sums, self.class_means)
-            summary = (self.mean, self.scatter, self.counts, self.num_known)
-            is_full, dim = self.is_full(), features.shape[1]
-            code.exchange(
-                len(labels), dim, self._min_samples(), is_full, *addresses(*rows, *sums, *summary)
-            )
+            self._write_by_c(code, features.contiguous(), labels.contiguous(), start)
         self.next_slot.fill_(end % self.size)
         if end == self.size:
             self._end_lap()
 
-    def _write_by_torch(
-        self, slots: Tensor, slot_labels: Tensor, features: Tensor, labels: Tensor
-    ) -> None:
+    def _write_by_c(self, code: Any, features: Tensor, labels: Tensor, start: int) -> None:
+        """Do as `_write_by_torch`."""
+        is_full = self.is_full()
+        least = 1 if is_full else self.min_samples_per_class
+        slots = (features, labels, self.features, self.labels)
+        sums = (self.class_sums, self.lap_sums, self.class_means)
+        summary = (self.mean, self.scatter, self.counts, self.earlier_counts, self.num_known)
+        code.exchange(*features.shape, least, is_full, start, *addresses(*slots, *sums, *summary))
+
+    def _write_by_torch(self, features: Tensor, labels: Tensor, start: int) -> None:
         """Write slots and their labels, and what follows from them."""
+        slots, slot_labels = (
+            stored[start : start + len(labels)] for stored in (self.features, self.labels)
+        )
         old_labels = slot_labels if self.is_full() else slot_labels[:0]
         classes = torch.unique(torch.cat([labels, old_labels]))
         before = self._centroids_of(classes)
