@@ -1,16 +1,18 @@
 /* The relative distance of posts to their centroids, and the queue's summary of all centroids.
 
    The same formulas as in congruity.py and queue.py, which explain them, in one pass each: torch's
-   operations for them cost microseconds each, most of which is not arithmetic. */
+   operations for them cost microseconds each, most of which is not arithmetic. `real` is float or
+   double, the type of the features of a batch; the queue stores float. */
 
 #include <stdint.h>
 #include <string.h>
 
-/* Losses of posts and their gradients, as in `_relative`; z, own and mean are rows of width d. */
+/* Losses of posts and their gradients, as in `_relative_by_torch`. */
 void relative(int64_t batch, int64_t d, int64_t count, int64_t is_ratio, double eps,
-              double smallest, const double *z, const double *own, const double *mean,
-              const double *scatter, double *losses, double *gradients) {
-    for (int64_t i = 0; i < batch; i++, z += d, own += d, gradients += d) {
+              double smallest, const real *z, const int64_t *labels, const double *means,
+              const double *mean, const double *scatter, real *losses, real *gradients) {
+    for (int64_t i = 0; i < batch; i++, z += d, gradients += d) {
+        const double *own = means + labels[i] * d;
         double near = 0, far = 0;
         for (int64_t j = 0; j < d; j++) {
             double to_own = z[j] - own[j], to_mean = z[j] - mean[j];

@@ -185,44 +185,46 @@ def congruity_losses(
         Losses in at least float32, and False for each post that does not contribute; None if all
         contribute.
     """
-    comparison = _on_device(comparison, features.device)
-    z, contributes = features.detach().double().contiguous(), comparison.has_own
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    z, contributes = features.detach().to(dtype), comparison.has_own
+    code = library(features.device, dtype)
     if form == "absolute":
-        gradients = z - comparison.own
-        losses, gradients = torch.linalg.vecdot(gradients, gradients), gradients.mul_(2)
+        losses, gradients = _absolute(z, comparison)
+    elif code is None or comparison.means.device != features.device:
+        losses, gradients = _relative_by_torch(z, comparison, form == "ratio")
     else:
-        compute = _relative_by_torch if library(z.device) is None else _relative_by_c
-        losses, gradients = compute(z, comparison, form == "ratio", _SMALLEST[dtype])
-        if comparison.num_known <= 1:
-            contributes = torch.zeros_like(losses, dtype=torch.bool)
-    losses = losses.to(dtype)
+        losses, gradients = _relative_by_c(code, z, comparison, form == "ratio")
+    if form != "absolute" and comparison.num_known <= 1:
+        contributes = torch.zeros_like(losses, dtype=torch.bool)
+    elif contributes is not None:
+        contributes = contributes.to(features.device)
     return _WithGradients.apply(features, losses, gradients), contributes  # type: ignore[no-untyped-call]
 
 
-def _on_device(comparison: Comparison, device: torch.device) -> Comparison:
-    own, has_own, num_known, mean, scatter = comparison
-    if own.device == device:
-        return comparison
-    has_own = None if has_own is None else has_own.to(device)
-    return Comparison(own.to(device), has_own, num_known, mean.to(device), scatter.to(device))
+def _absolute(
+    z: Float[Tensor, "batch dim"], comparison: Comparison
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
+    """Return the squared distances to the own centroids, and their gradients in the features."""
+    own = comparison.means.index_select(0, comparison.labels).to(z.device)
+    to_own = z - own
+    return torch.linalg.vecdot(to_own, to_own).to(z.dtype), 2 * to_own.to(z.dtype)
 
 
 def _relative_by_torch(
-    z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool, smallest: float
+    z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
     """Return the losses of a relative form, and their gradients in the features.
 
     Args:
-        z: Features in float64.
+        z: Features in float32 or float64.
         comparison: What the posts are compared with.
         is_ratio: Whether the form is ratio, not share.
-        smallest: Sum of squared distances that counts for any smaller one.
     """
     count = max(comparison.num_known, 2)  # of fewer, no post contributes
-    to_own, to_mean = z - comparison.own, z - comparison.mean
-    total = comparison.scatter + count * torch.linalg.vecdot(to_mean, to_mean)
-    total = total.clamp(min=smallest)
+    own = comparison.means.index_select(0, comparison.labels).to(z.device)
+    to_own, to_mean = z - own, z - comparison.mean.to(z.device)
+    total = comparison.scatter.to(z.device) + count * torch.linalg.vecdot(to_mean, to_mean)
+    total = total.clamp(min=_SMALLEST[z.dtype])
     share = torch.linalg.vecdot(to_own, to_own) / total
     losses, slopes = share, 2 / total
     if is_ratio:
@@ -230,18 +232,18 @@ def _relative_by_torch(
         rest = (1 - share).clamp(min=bound)
         losses, slopes = others * share / rest, (rest > bound) * slopes * others / rest.square()
     gradients = to_own - (share * count).unsqueeze(1) * to_mean
-    return losses, slopes.unsqueeze(1) * gradients
+    return losses.to(z.dtype), (slopes.unsqueeze(1) * gradients).to(z.dtype)
 
 
 def _relative_by_c(
-    z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool, smallest: float
+    code: Any, z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
     """Do as `_relative_by_torch`."""
+    labels, means, _, num_known, mean, scatter = comparison
+    z, labels, means = z.contiguous(), labels.contiguous(), means.contiguous()
     losses, gradients = z.new_empty(len(z)), torch.empty_like(z)
-    code, count = library(z.device), max(comparison.num_known, 2)
-    given = (z, comparison.own, comparison.mean, comparison.scatter)
-    assert code is not None  # or this is not called
-    code.relative(*z.shape, count, is_ratio, _EPS, smallest, *addresses(*given, losses, gradients))
+    pointers = addresses(z, labels, means, mean, scatter, losses, gradients)
+    code.relative(*z.shape, max(num_known, 2), is_ratio, _EPS, _SMALLEST[z.dtype], *pointers)
     return losses, gradients
 
 

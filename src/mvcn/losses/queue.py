@@ -11,15 +11,19 @@ from torch import Tensor, nn
 from mvcn.errors import ConfigError, DataError, MvcnError
 from mvcn.losses.compiled import addresses, library
 
+INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+
 
 class Comparison(NamedTuple):
-    """What posts are compared with: each one's own centroid, and a summary of all centroids.
+    """What posts are compared with: the centroids, and a summary of all of them.
 
-    The summary gives the mean squared distance of a feature to all centroids but one in O(dim).
+    The summary gives the sum of squared distances of a feature to all centroids in O(dim).
     """
 
-    own: Float[Tensor, "batch dim"]
-    """Centroid of the class of each post, in float64."""
+    labels: Int[Tensor, " batch"]
+    """Class of each post."""
+    means: Float[Tensor, "classes dim"]
+    """Centroid of each class, in float64."""
     has_own: Bool[Tensor, " batch"] | None
     """False for a post whose class has no centroid; None if every class has one."""
     num_known: int
@@ -131,8 +135,7 @@ class CentroidQueue(nn.Module):
         num_known, has_own = int(self.num_known), None
         if num_known < self.num_classes:
             has_own = self.counts.index_select(0, labels) >= self._min_samples()
-        own = self.class_means.index_select(0, labels)
-        return Comparison(own, has_own, num_known, self.mean, self.scatter)
+        return Comparison(labels, self.class_means, has_own, num_known, self.mean, self.scatter)
 
     @torch.no_grad()
     def enqueue(self, features: Tensor, labels: Tensor) -> None:
@@ -175,7 +178,7 @@ class CentroidQueue(nn.Module):
                 f"{tuple(labels.shape)} do not match: pass one class number per sample, and "
                 f"features of shape (batch, {self.features.shape[1]})."
             )
-        if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        if labels.dtype not in INTEGERS:
             raise DataError(f"Labels are {labels.dtype}, but must be integers: class numbers.")
         require_labels(labels.long(), self.num_classes)
 
@@ -354,7 +357,7 @@ def compare(
     known = centroids[is_known]
     mean = known.sum(0) / max(len(known), 1)
     scatter = (known - mean).square().sum()
-    return Comparison(centroids[labels], is_known[labels], len(known), mean, scatter)
+    return Comparison(labels, centroids, is_known[labels], len(known), mean, scatter)
 
 
 def require_labels(labels: Int[Tensor, " batch"], num_classes: int) -> None:
