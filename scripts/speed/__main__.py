@@ -159,9 +159,9 @@ ROUNDS = 3
 
 NOTE = (
     "ratio: times faster than the reference; of scc_step_n1e6_vs_n3600, scc_step_k1e4_vs_k3, "
-    "scc_added_vs_center_loss, scc_share_of_training_step and sparsemax_vs_softmax, how many times as long ours "
-    "takes. limit: our side if its floating point operations ran at the rate of this machine's "
-    "float32 matrix products. share: how much of that is reached."
+    "scc_added_vs_center_loss, scc_share_of_training_step and sparsemax_vs_softmax, how many times "
+    "as long ours takes. limit: our side if its floating point operations ran at the rate of this "
+    "machine's float32 matrix products. share: how much of that is reached."
 )
 
 

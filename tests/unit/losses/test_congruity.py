@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from mvcn.losses.congruity import congruity_loss, squared_distances
 from mvcn.losses.queue import batch_centroids
 
+pytestmark = pytest.mark.usefixtures("code")
+
 FORMS = ["ratio", "share", "absolute"]
 
 

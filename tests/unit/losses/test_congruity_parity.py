@@ -5,6 +5,9 @@ import torch
 
 from mvcn.errors import MvcnError
 from mvcn.losses import SemanticCongruityLoss, congruity_loss, squared_distances
+from tests.unit.losses.test_queue import LargestResult
+
+pytestmark = pytest.mark.usefixtures("code")
 
 BATCH, DIM, SIZE = 16, 24, 60
 FORMS = ["ratio", "share", "absolute"]
@@ -116,6 +119,28 @@ def test_distances_to_all_centroids(offset, scale):
     actual = squared_distances(features, centroids)
     assert actual.dtype == torch.float32
     torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_a_step_holds_nothing_of_the_length_of_the_classes():
+    constraint = SemanticCongruityLoss(5000, DIM, SIZE)
+    with LargestResult() as largest:
+        for seed in range(SIZE // BATCH):  # within a lap
+            features, labels = posts(BATCH, 60, 0.0, 1.0, seed)
+            constraint(features.requires_grad_(), labels).backward()
+    assert BATCH * DIM <= largest.elements <= 4 * BATCH * DIM
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_features_and_labels_may_be_slices_of_others(dtype):
+    features, labels = posts(BATCH, 3, 0.0, 1.0, seed=1)
+    wide = torch.stack([features.to(dtype)] * 2, 2)
+    losses = []
+    for rows, classes in ((features.to(dtype), labels), (wide[..., 1], labels.repeat(2)[::1])):
+        constraint = SemanticCongruityLoss(60, DIM, SIZE, min_samples_per_class=1)
+        for _ in range(2):
+            loss = constraint(rows, classes[:BATCH])
+        losses.append(loss.item())
+    assert losses[0] == losses[1] > 0
 
 
 def test_second_derivatives_are_refused():

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from mvcn.errors import DataError, MvcnError
 from mvcn.losses.queue import CentroidQueue
 
+pytestmark = pytest.mark.usefixtures("code")
+
 batch_sizes = st.lists(st.integers(0, 25), min_size=1, max_size=30)
 
 
@@ -261,12 +263,12 @@ def test_refuses_features_that_are_not_finite(value):
 
 def best_step_seconds(queue, steps=60):
     """Return the least time of one update, which a busy computer disturbs least."""
-    features, labels = draw(16, queue.features.shape[1])
+    features, labels = draw(16, queue.features.shape[1], queue.num_classes)
     times = []
     for _ in range(steps):
         start = time.perf_counter()
         queue.enqueue(features, labels)
-        queue.centroids()
+        queue.compare(labels)
         times.append(time.perf_counter() - start)
     return min(times)
 
@@ -276,6 +278,17 @@ def test_a_step_costs_the_same_whatever_the_size():
     dim = 64
     small, large = CentroidQueue(3600, dim, 3), CentroidQueue(1_000_000, dim, 3)
     ratios = [best_step_seconds(large) / best_step_seconds(small) for _ in range(3)]
+    assert min(ratios) < 1.5
+
+
+@pytest.mark.slow
+def test_three_thousand_times_as_many_classes_cost_a_few_cache_misses():
+    few, many = (CentroidQueue(3600, 64, classes) for classes in (3, 10_000))
+    generator = torch.Generator().manual_seed(0)
+    for queue in (few, many):
+        labels = torch.randint(queue.num_classes, (3600,), generator=generator)
+        queue.enqueue(torch.randn(3600, 64, generator=generator), labels)
+    ratios = [best_step_seconds(many) / best_step_seconds(few) for _ in range(3)]
     assert min(ratios) < 1.5
 
 
