@@ -24,7 +24,9 @@ def library(device: torch.device, dtype: torch.dtype = torch.float32) -> ctypes.
         device: Where the tensors are.
         dtype: Of the features that `relative` takes: float32 or float64.
     """
-    return _load(dtype) if device.type == "cpu" else None
+    if device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    return _load(dtype)
 
 
 def addresses(*tensors: Tensor) -> list[int]:

@@ -354,10 +354,12 @@ def compare(
     """
     centroids = centroids.detach().double()
     labels, is_known = labels.to(centroids.device), counts.to(centroids.device) > 0
+    possible = labels.clamp(0, len(centroids) - 1)  # what is no class has no centroid
+    has_own = is_known[possible] & (labels == possible)
     known = centroids[is_known]
     mean = known.sum(0) / max(len(known), 1)
     scatter = (known - mean).square().sum()
-    return Comparison(labels, centroids, is_known[labels], len(known), mean, scatter)
+    return Comparison(possible, centroids, has_own, len(known), mean, scatter)
 
 
 def require_labels(labels: Int[Tensor, " batch"], num_classes: int) -> None:

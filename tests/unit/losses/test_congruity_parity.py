@@ -130,6 +130,16 @@ def test_a_step_holds_nothing_of_the_length_of_the_classes():
     assert BATCH * DIM <= largest.elements <= 4 * BATCH * DIM
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("label", [-1, 60, 10**9])
+def test_a_post_of_no_class_does_not_contribute(form, label):
+    features, labels = posts(BATCH, 3, 0.0, 1.0, seed=1)
+    centroids, counts = posts(60, 60, 0.0, 1.0, seed=2)[0], torch.ones(60).long()
+    expected = congruity_loss(features[1:], labels[1:], centroids, counts, form)
+    labels[0] = label
+    assert congruity_loss(features, labels, centroids, counts, form) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_features_and_labels_may_be_slices_of_others(dtype):
     features, labels = posts(BATCH, 3, 0.0, 1.0, seed=1)
