@@ -239,10 +239,12 @@ class CentroidQueue(nn.Module):
     def _end_lap(self) -> None:
         """Replace the sums by those of this lap alone, and summarise all centroids anew."""
         present = self.counts.nonzero().squeeze(1)
-        self.class_sums.index_copy_(0, present, self.lap_sums.index_select(0, present))
+        rows = self.lap_sums.index_select(0, present)
+        self.class_sums.index_copy_(0, present, rows)
         self.lap_sums.index_fill_(0, present, 0)
-        self._update_means(present)
-        self._set_summary(self.class_means.index_select(0, present))
+        rows.div_(self.counts.index_select(0, present).unsqueeze(1))
+        self.class_means.index_copy_(0, present, rows)
+        self._set_summary(rows)
 
     def _update_means(self, classes: Tensor) -> None:
         """Compute the means of some classes, and 0 for those that have left."""
@@ -258,10 +260,10 @@ class CentroidQueue(nn.Module):
         self._set_summary(self.class_means[self.counts >= self._min_samples()])
 
     def _set_summary(self, centroids: Tensor) -> None:
-        """Set number, mean and scatter of the centroids that take part."""
+        """Set number, mean and scatter of the centroids that take part, which are overwritten."""
         self.num_known.fill_(len(centroids))
         torch.sum(centroids, 0, out=self.mean).div_(max(len(centroids), 1))
-        away = (centroids - self.mean).view(-1)
+        away = centroids.sub_(self.mean).view(-1)
         torch.dot(away, away, out=self.scatter)
 
     def _exchange_centroids(self, classes: Tensor, old: Tensor, was_known: Tensor) -> None:
