@@ -68,6 +68,20 @@ BENCHMARKS = {
     "scc_step_n1e6_vs_n3600": congruity(
         reads="times as long", count=2000, reference=congruity_step.ours_small
     ),
+    "scc_step_k1e4_vs_k3": congruity(
+        reads="times as long",
+        count=2000,
+        ours=congruity_step.ours_many_classes,
+        reference=congruity_step.ours_few_classes,
+    ),
+    "scc_added_vs_center_loss": congruity(
+        unit="us added to a step",
+        reads="times as long",
+        count=2000,
+        quick_count=100,
+        ours=congruity_step.added_by_ours,
+        reference=congruity_step.added_by_center_loss,
+    ),
     "scc_step_vs_reaverage_n1e6": congruity(count=20, reference=congruity_step.reaverage),
     "scc_step_vs_crossbatchmemory": congruity(
         unit=f"us per step, {congruity_step.MEMORY} posts remembered",
@@ -144,10 +158,10 @@ OUTPUT = RESULTS / "bench.json"
 ROUNDS = 3
 
 NOTE = (
-    "ratio: times faster than the reference; of scc_step_n1e6_vs_n3600, "
-    "scc_share_of_training_step and sparsemax_vs_softmax, how many times as long ours "
-    "takes. limit: our side if its floating point operations ran at the rate of this machine's "
-    "float32 matrix products. share: how much of that is reached."
+    "ratio: times faster than the reference; of scc_step_n1e6_vs_n3600, scc_step_k1e4_vs_k3, "
+    "scc_added_vs_center_loss, scc_share_of_training_step and sparsemax_vs_softmax, how many times "
+    "as long ours takes. limit: our side if its floating point operations ran at the rate of this "
+    "machine's float32 matrix products. share: how much of that is reached."
 )
 
 

@@ -71,14 +71,10 @@ def main() -> None:
 
 
 def queue_bytes(queue: int, classes: int, dim: int) -> int:
-    """Return the memory of the queue: features, labels, two sets of sums, counts, its place."""
+    """Return the memory of the queue: posts, sums, means and counts of classes, its summary."""
     rows = queue * (dim * FLOAT + INTEGER)
-    return rows + 2 * classes * dim * DOUBLE + classes * INTEGER + INTEGER
-
-
-def distances_bytes(batch: int, classes: int, dim: int) -> int:
-    """Return the largest piece of memory of a step: the differences to all centroids."""
-    return batch * classes * dim * FLOAT
+    per_class = 3 * dim * DOUBLE + 2 * INTEGER
+    return rows + classes * per_class + dim * DOUBLE + DOUBLE + 2 * INTEGER
 
 
 def gathered_bytes(devices: int, batch: int, dim: int) -> int:
@@ -110,7 +106,6 @@ def _memory(queue: int, classes: int, dim: int) -> dict[str, Any]:
         "classes": classes,
         "dim": dim,
         "queue_bytes": queue_bytes(queue, classes, dim),
-        "distances_bytes": distances_bytes(BATCH, classes, dim),
     }
 
 

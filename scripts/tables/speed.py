@@ -104,11 +104,10 @@ def _scaling_steps(content: Mapping[str, Any]) -> str:
             *(f"{step[size]:,}" for size in ("queue", "classes", "dim")),
             f"{step['microseconds']:,.0f}" if "microseconds" in step else "computed alone",
             _megabytes(step["queue_bytes"]),
-            _megabytes(step["distances_bytes"]),
         ]
         for step in content["steps"]
     ]
-    header = ("queue N", "classes K", "width d", "microseconds", "MB of queue", "MB in passing")
+    header = ("queue N", "classes K", "width d", "microseconds", "MB of queue")
     return table(header, rows)
 
 

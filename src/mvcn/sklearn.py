@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mvcn.errors import MvcnError
 from mvcn.losses.congruity import SemanticCongruityLoss
 from mvcn.types import CongruityForm
 
@@ -176,10 +177,13 @@ class CongruityClassifier(
         constraint: SemanticCongruityLoss,
         optimizer: torch.optim.Optimizer,
     ) -> float:
-        """Return the mean loss over the rows."""
+        """Return the mean loss over the rows, infinite if features are not finite."""
         total = 0.0
         for chosen in torch.split(torch.randperm(len(rows)), self.batch_size):
-            loss = self._loss(rows[chosen], labels[chosen], constraint)
+            try:
+                loss = self._loss(rows[chosen], labels[chosen], constraint)
+            except MvcnError:  # by the constraint, whose queue takes finite features alone
+                return math.inf
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

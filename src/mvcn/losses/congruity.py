@@ -1,17 +1,21 @@
 """Semantic congruity constraint (SCC): pull features to the centroid of their class."""
 
 import warnings
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, MvcnError
+from mvcn.losses.compiled import addresses, library
 from mvcn.losses.distributed import gather_batch, global_mean, local_mean
-from mvcn.losses.queue import CentroidQueue
+from mvcn.losses.queue import CentroidQueue, Comparison, compare
 from mvcn.types import CongruityForm
 
+_EPS = torch.finfo(torch.float32).eps
+_SMALLEST = {torch.float32: 1e-50, torch.float64: 1e-290}
+"""Sum of squared distances below which the gradient of a ratio might overflow, by its dtype."""
 PATIENCE = 100
 """Batches without any loss after which a warning is given, if the queue is not full before."""
 
@@ -68,13 +72,8 @@ class SemanticCongruityLoss(nn.Module):
         """Create an empty queue; the arguments are described with the class."""
         super().__init__()
         require_form(form)
-        if min_samples_per_class < 1:
-            raise ConfigError(
-                f"min_samples_per_class is {min_samples_per_class}, but must be at least 1."
-            )
-        self.queue = CentroidQueue(queue_size, dim, num_classes)
+        self.queue = CentroidQueue(queue_size, dim, num_classes, min_samples_per_class)
         self.form: CongruityForm = form
-        self.min_samples_per_class = min_samples_per_class
         self._silent_batches: int | None = 0
         """Batches without any loss since training began; None after the first with one."""
 
@@ -82,43 +81,36 @@ class SemanticCongruityLoss(nn.Module):
         """Return the loss in at least float32; arguments are as for `CentroidQueue.enqueue`."""
         self.queue.require_batch(features, labels)
         labels = labels.long()
-        centroids, counts = self.queue.centroids()
-        is_full = self.queue.is_full()
-        if not is_full:
-            counts *= counts >= self.min_samples_per_class
-        losses, contributes = congruity_losses(features, labels, centroids, counts, self.form)
+        losses, contributes = congruity_losses(features, self.queue.compare(labels), self.form)
         if not self.training:
             return local_mean(losses, contributes)
-        self._warn_once_if_silent(losses[contributes], counts, is_full=is_full)
-        self.queue.enqueue(*gather_batch(features, labels))
+        if self._silent_batches is not None:
+            self._warn_once_if_silent(losses if contributes is None else losses[contributes])
+        self.queue.enqueue_checked(*gather_batch(features, labels))
         return global_mean(losses, contributes)
 
     def extra_repr(self) -> str:
         """Return the settings, for `repr`."""
-        return f"form={self.form!r}, min_samples_per_class={self.min_samples_per_class}"
+        return f"form={self.form!r}, min_samples_per_class={self.queue.min_samples_per_class}"
 
-    def _warn_once_if_silent(
-        self, losses: Float[Tensor, " samples"], counts: Int[Tensor, " classes"], *, is_full: bool
-    ) -> None:
+    def _warn_once_if_silent(self, losses: Float[Tensor, " samples"]) -> None:
         """Warn if no batch has had a loss although there was time enough.
 
         Args:
             losses: Of the samples that contribute.
-            counts: Samples in the queue of each class that takes part.
-            is_full: Whether the queue was full.
         """
-        if self._silent_batches is None or len(counts) == 1:  # a single class has no others
-            return
-        if bool(losses.any()):
+        queue = self.queue
+        assert self._silent_batches is not None  # or this is not called
+        if bool(losses.any()) or queue.num_classes == 1:  # a single class has no others
             self._silent_batches = None
             return
         self._silent_batches += 1
-        if not is_full and self._silent_batches < PATIENCE:
+        if not queue.is_full() and self._silent_batches < PATIENCE:
             return
         warnings.warn(
             f"The semantic congruity loss was 0 in all {self._silent_batches} batches so far: "
-            f"{int((counts > 0).sum())} of {len(counts)} classes have the "
-            f"{self.min_samples_per_class} samples in the queue with which a class takes part. "
+            f"{int(queue.num_known)} of {queue.num_classes} classes have the "
+            f"{queue.min_samples_per_class} samples in the queue with which a class takes part. "
             "Shuffle the samples, so that batches have several classes, or give a smaller "
             "min_samples_per_class.",
             stacklevel=3,
@@ -143,10 +135,10 @@ def congruity_loss(
 
     Ratio and share are dimensionless: they do not change when features and centroids are scaled
     together. Share is at most 1. Ratio is unbounded in the formula and infinite for a feature that
-    lies on all other centroids; here it is clamped to 1 / eps of the precision, 8.4e6 in float32,
-    with no gradient beyond. Both are 0 with zero gradients on the own centroid, even if all other
-    centroids lie there, too, and the quotient would be 0 / 0. Distances below 1e-15, whose squares
-    underflow in float32, count as 0.
+    lies on all other centroids; here it is clamped to 1 / eps of float32, 8.4e6, with no gradient
+    beyond. Both are 0 with zero gradients on the own centroid, even if all other
+    centroids lie there, too, and the quotient would be 0 / 0. Distances below 1e-25 (of float64
+    features: 1e-145) count as 0.
 
     Classes without a centroid are left out, also from K. A post whose own class has no centroid
     does not contribute, nor, for ratio and share, does one if no other class has a centroid. The
@@ -164,34 +156,112 @@ def congruity_loss(
         public; ratio is our reading of "relative L2 distance", share a bounded variant of it;
         absolute is the ablation that the paper reports not to generalise.
     """
-    return local_mean(*congruity_losses(features, labels, centroids, counts, form))
+    return local_mean(*congruity_losses(features, compare(labels, centroids, counts), form))
 
 
 def congruity_losses(
-    features: Float[Tensor, "batch dim"],
-    labels: Int[Tensor, " batch"],
-    centroids: Float[Tensor, "classes dim"],
-    counts: Int[Tensor, " classes"],
-    form: CongruityForm = "ratio",
-) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
-    """Return the loss of each post as in `congruity_loss`, and the mask of contributing posts."""
-    distances = squared_distances(features, centroids)
-    is_known = counts.to(labels.device) > 0
-    is_own = torch.arange(len(counts), device=labels.device) == labels.unsqueeze(1)
-    own = (distances * is_own).sum(1)
-    has_own = (is_own & is_known).any(1)
+    features: Float[Tensor, "batch dim"], comparison: Comparison, form: CongruityForm = "ratio"
+) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"] | None]:
+    r"""Return the loss of each post as in `congruity_loss`, and the mask of contributing posts.
+
+    A post costs O(dim) whatever the number of classes, since all centroids together enter by their
+    mean m and their scatter :math:`s = \sum_k \lVert c_k - m \rVert^2`, two terms that are never
+    negative:
+
+    .. math::
+        \sum_k \lVert z - c_k \rVert^2 = K \lVert z - m \rVert^2 + s
+
+    Share is the distance to the own centroid over this sum, and ratio = (K - 1) share / (1 -
+    share). Computed in float64, in which the last difference has the digits that a ratio of up to
+    1 / eps of float32 needs. Gradients are computed with the losses, and cannot be differentiated
+    again.
+
+    Args:
+        features: Fused features z.
+        comparison: What the posts are compared with.
+        form: Form of the loss.
+
+    Returns:
+        Losses in at least float32, and False for each post that does not contribute; None if all
+        contribute.
+    """
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    z, contributes = features.detach().to(dtype), comparison.has_own
+    code = library(features.device, dtype)
     if form == "absolute":
-        return own, has_own
-    is_other = is_known & ~is_own
-    others, count = (distances * is_other).sum(1), is_other.sum(1)
-    info = torch.finfo(own.dtype)
-    if form == "ratio":
-        reference = torch.maximum(others / count.clamp(min=1), info.eps * own)
+        losses, gradients = _absolute(z, comparison)
+    elif code is None or comparison.means.device != features.device:
+        losses, gradients = _relative_by_torch(z, comparison, form == "ratio")
     else:
-        reference = own + others
-    # The gradient divides by the reference again, which must not overflow.
-    losses = own / torch.where(reference > info.tiny / info.eps, reference, 1)
-    return losses, has_own & (count > 0)
+        losses, gradients = _relative_by_c(code, z, comparison, form == "ratio")
+    if form != "absolute" and comparison.num_known <= 1:
+        contributes = torch.zeros_like(losses, dtype=torch.bool)
+    elif contributes is not None:
+        contributes = contributes.to(features.device)
+    return _WithGradients.apply(features, losses, gradients), contributes  # type: ignore[no-untyped-call]
+
+
+def _absolute(
+    z: Float[Tensor, "batch dim"], comparison: Comparison
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
+    """Return the squared distances to the own centroids, and their gradients in the features."""
+    own = comparison.means.index_select(0, comparison.labels).to(z.device)
+    to_own = z - own
+    return torch.linalg.vecdot(to_own, to_own).to(z.dtype), 2 * to_own.to(z.dtype)
+
+
+def _relative_by_torch(
+    z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
+    """Return the losses of a relative form, and their gradients in the features.
+
+    Args:
+        z: Features in float32 or float64.
+        comparison: What the posts are compared with.
+        is_ratio: Whether the form is ratio, not share.
+    """
+    count = max(comparison.num_known, 2)  # of fewer, no post contributes
+    own = comparison.means.index_select(0, comparison.labels).to(z.device)
+    to_own, to_mean = z - own, z - comparison.mean.to(z.device)
+    total = comparison.scatter.to(z.device) + count * torch.linalg.vecdot(to_mean, to_mean)
+    total = total.clamp(min=_SMALLEST[z.dtype])
+    share = torch.linalg.vecdot(to_own, to_own) / total
+    losses, slopes = share, 2 / total
+    if is_ratio:
+        others, bound = count - 1, (count - 1) * _EPS
+        rest = (1 - share).clamp(min=bound)
+        losses, slopes = others * share / rest, (rest > bound) * slopes * others / rest.square()
+    gradients = to_own - (share * count).unsqueeze(1) * to_mean
+    return losses.to(z.dtype), (slopes.unsqueeze(1) * gradients).to(z.dtype)
+
+
+def _relative_by_c(
+    code: Any, z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
+    """Do as `_relative_by_torch`."""
+    labels, means, _, num_known, mean, scatter = comparison
+    z, labels, means = z.contiguous(), labels.contiguous(), means.contiguous()
+    losses, gradients = z.new_empty(len(z)), torch.empty_like(z)
+    pointers = addresses(z, labels, means, mean, scatter, losses, gradients)
+    code.relative(*z.shape, max(num_known, 2), is_ratio, _EPS, _SMALLEST[z.dtype], *pointers)
+    return losses, gradients
+
+
+class _WithGradients(torch.autograd.Function):
+    """Let losses pass on the gradients in the features that were computed with them."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, losses: Tensor, gradients: Tensor) -> Tensor:
+        ctx.save_for_backward(gradients)
+        ctx.dtype = features.dtype
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        if torch.is_grad_enabled():
+            raise MvcnError("The congruity loss has no second derivatives: use no create_graph.")
+        (gradients,) = ctx.saved_tensors
+        return (gradient.unsqueeze(1) * gradients).to(ctx.dtype), None, None
 
 
 def squared_distances(
@@ -199,12 +269,19 @@ def squared_distances(
 ) -> Float[Tensor, "batch classes"]:
     """Return D(z, c) = ||z - c||^2 of each feature to each centroid, in at least float32.
 
+    As ||z||^2 - 2 z.c + ||c||^2, in float64 and with the mean of the centroids as the origin, so
+    that no batch x classes x dim numbers are held and features far from 0 lose nothing.
+
     Args:
         features: Fused features z.
         centroids: Class means c.
     """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    return (features.unsqueeze(1) - centroids.to(features)).square().sum(-1)
+    centroids = centroids.to(features.device, torch.float64)
+    origin = centroids.mean(0)
+    z, c = features.double() - origin, centroids - origin
+    squares = z.square().sum(1, keepdim=True) + c.square().sum(1)
+    distances = torch.addmm(squares, z, c.T, alpha=-2).clamp(min=0)
+    return distances.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def require_form(form: str) -> None:

@@ -16,7 +16,6 @@ def num_processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-@torch.no_grad()
 def gather_batch(
     features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, "all_posts dim"], Int[Tensor, " all_posts"]]:
@@ -31,8 +30,9 @@ def gather_batch(
     features = features.detach()
     if num_processes() == 1:
         return features, labels
-    sizes = _sizes(labels)
-    return torch.cat(_gather(features, sizes)), torch.cat(_gather(labels, sizes))
+    with torch.no_grad():
+        sizes = _sizes(labels)
+        return torch.cat(_gather(features, sizes)), torch.cat(_gather(labels, sizes))
 
 
 def gather_views(

@@ -1,7 +1,7 @@
 """The training objective: a weighted sum of named terms, and the centroids that they need."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,10 +15,22 @@ from mvcn.losses.calibration import soft_targets
 from mvcn.losses.congruity import congruity_losses, squared_distances
 from mvcn.losses.contrast import data_contrast, label_contrast
 from mvcn.losses.distributed import gather_batch, gather_views, global_mean, local_mean
-from mvcn.losses.queue import CentroidQueue, batch_centroids, require_labels
+from mvcn.losses.queue import CentroidQueue, Comparison, batch_centroids, compare, require_labels
 
-Centroids: TypeAlias = tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]
-"""Class means, and the number of posts in each."""
+
+class BatchCentroids(NamedTuple):
+    """Centroids over a batch, in place of those of a queue."""
+
+    means: Float[Tensor, "classes dim"]
+    counts: Int[Tensor, " classes"]
+
+    def centroids(self) -> tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]:
+        """Return the class means and the number of posts in each."""
+        return self.means, self.counts
+
+    def compare(self, labels: Int[Tensor, " batch"]) -> Comparison:
+        """Return what posts of these classes are compared with."""
+        return compare(labels, self.means, self.counts)
 
 
 class Targets(NamedTuple):
@@ -79,7 +91,7 @@ class Batch(NamedTuple):
     targets: Targets
     settings: ObjectiveConfig
     class_weights: Float[Tensor, " classes"] | None
-    centroids: Centroids | None
+    centroids: CentroidQueue | BatchCentroids | None
     """None until the objective is activated."""
     is_training: bool
 
@@ -200,14 +212,16 @@ class Objective(nn.Module):
         if self.training and self.queue is not None:
             self.queue.enqueue(*gather_batch(*_valid(output.fused_feature, targets)))
 
-    def _centroids(self, output: ClassifierOutput, targets: Targets) -> Centroids | None:
+    def _centroids(
+        self, output: ClassifierOutput, targets: Targets
+    ) -> CentroidQueue | BatchCentroids | None:
         if not (uses_centroids(self.settings) and bool(self.congruity_active)):
             return None
         if self.queue is not None:
-            return self.queue.centroids()
+            return self.queue
         posts = _valid(output.fused_feature, targets)
         posts = gather_batch(*posts) if self.training else posts
-        return batch_centroids(*posts, self.num_classes)
+        return BatchCentroids(*batch_centroids(*posts, self.num_classes))
 
 
 def uses_centroids(settings: ObjectiveConfig) -> bool:
@@ -245,8 +259,10 @@ def _cross_entropy(batch: Batch) -> Tensor:
 def _soften(batch: Batch, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
     """Return soft targets; distances are only used if each class has a centroid."""
     targets, distances = batch.targets, None
-    if batch.centroids is not None and bool((batch.centroids[1] > 0).all()):
-        distances = squared_distances(batch.output.fused_feature.detach(), batch.centroids[0])
+    if batch.centroids is not None:
+        centroids, counts = batch.centroids.centroids()
+        if bool((counts > 0).all()):
+            distances = squared_distances(batch.output.fused_feature.detach(), centroids)
     return soft_targets(
         targets.labels,
         logits.shape[1],
@@ -272,9 +288,9 @@ def _congruity(batch: Batch) -> Tensor:
     """Return the congruity loss, 0 until the objective is activated."""
     if batch.centroids is None:
         return _at_least_float32(batch.output.fused_logits).new_zeros(())
-    features, labels = batch.output.fused_feature, batch.targets.labels
-    form = batch.settings.congruity_form
-    return batch.mean(*congruity_losses(features, labels, *batch.centroids, form=form))
+    comparison = batch.centroids.compare(batch.targets.labels)
+    features, form = batch.output.fused_feature, batch.settings.congruity_form
+    return batch.mean(*congruity_losses(features, comparison, form))
 
 
 def _pair_cross_entropy(batch: Batch) -> Tensor:

@@ -1,23 +1,20 @@
 """Sparsemax: attention weights with exact zeros.
 
 On a CPU, large tensors are computed by the C code in ``sparsemax.c``, which each process compiles
-at first use in a quarter of a second; without a compiler, torch computes the same. The library is
-written to a private temporary folder and deleted once loaded, so that one built by another user,
-processor or version is never loaded.
+at first use; without a compiler, torch computes the same.
 """
 
 import ctypes
-import shutil
-import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from mvcn.nn.compiling import load_library
 
 # Scores processed at a time on a CPU: 1 MiB of float32, which fits into the cache.
 CHUNK = 2**18
@@ -25,10 +22,6 @@ CHUNK = 2**18
 WORTH_COMPILING = 2**16
 SOURCE = Path(__file__).with_name("sparsemax.c")
 TYPES = {torch.float32: "float", torch.float64: "double"}
-# Sums may be reordered, which lets the compiler vectorise them.
-VECTORS = ("-march=native", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")
-FLAGS = ("-std=c11", "-O3", *VECTORS, "-fopenmp", "-shared", "-fPIC", "-w")
-MOST_SECONDS = 60
 
 
 def sparsemax(
@@ -123,23 +116,7 @@ def _worthwhile_library(tensor: Tensor) -> ctypes.CDLL | None:
 @cache
 def row_library(dtype: torch.dtype) -> ctypes.CDLL | None:
     """Compile and load ``sparsemax.c`` for a dtype; return None if that fails."""
-    compiler = shutil.which("cc")
-    if compiler is None or dtype not in TYPES:
-        return None
-    try:
-        with TemporaryDirectory(prefix="mvcn-", ignore_cleanup_errors=True) as folder:
-            library = Path(folder) / "rows.so"
-            command = [compiler, *FLAGS, f"-Dreal={TYPES[dtype]}", str(SOURCE), "-o", str(library)]
-            subprocess.run(
-                command,
-                check=True,
-                timeout=MOST_SECONDS,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-            )
-            return ctypes.CDLL(str(library))
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return load_library(SOURCE, f"-Dreal={TYPES[dtype]}") if dtype in TYPES else None
 
 
 def for_each_row(function: Any, *tensors: Tensor) -> Tensor:

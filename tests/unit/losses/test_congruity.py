@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from mvcn.losses.congruity import congruity_loss, squared_distances
 from mvcn.losses.queue import batch_centroids
 
+pytestmark = pytest.mark.usefixtures("code")
+
 FORMS = ["ratio", "share", "absolute"]
 
 
@@ -154,7 +156,7 @@ def test_on_all_other_centroids_the_ratio_is_bounded_and_has_no_gradient(scale, 
     features = centroids[1:2].clone().requires_grad_()
     loss = congruity_loss(features, torch.tensor([0]), centroids, torch.ones(3).long())
     loss.backward()
-    assert loss.item() == pytest.approx(1 / torch.finfo(dtype).eps, rel=1e-6)
+    assert loss.item() == pytest.approx(1 / torch.finfo(torch.float32).eps, rel=1e-6)
     # Of 1 / eps, the steps of rounding are 1.
     assert (features.grad * scale).abs().max() <= 1
 

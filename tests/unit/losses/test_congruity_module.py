@@ -15,6 +15,8 @@ from mvcn.errors import ConfigError, DataError
 from mvcn.losses import CentroidQueue, SemanticCongruityLoss, batch_centroids, congruity_loss
 from mvcn.losses.distributed import gather_batch
 
+pytestmark = pytest.mark.usefixtures("code")
+
 DIM, CLASSES = 5, 3
 
 

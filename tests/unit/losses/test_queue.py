@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from mvcn.errors import DataError, MvcnError
 from mvcn.losses.queue import CentroidQueue
 
+pytestmark = pytest.mark.usefixtures("code")
+
 batch_sizes = st.lists(st.integers(0, 25), min_size=1, max_size=30)
 
 
@@ -67,6 +69,35 @@ def test_sums_agree_with_summing_the_stored_rows(size, sizes):
         assert queue.counts[k] == len(own)
 
 
+def assert_summarised(queue, min_samples=1, tolerance=1e-12):
+    """Number, mean and scatter are those of the rows that the queue stores."""
+    own = [queue.features[queue.labels == k].double() for k in range(queue.num_classes)]
+    least = 1 if queue.is_full() else min_samples
+    centroids = [rows.mean(0) for rows in own if len(rows) >= least]
+    known = torch.stack(centroids) if centroids else queue.mean.new_zeros(0, len(queue.mean))
+    mean = known.mean(0) if centroids else torch.zeros_like(queue.mean)
+    scatter = (known - mean).square().sum()
+    size = queue.features.abs().max().item()
+    assert queue.num_known == len(known)
+    torch.testing.assert_close(queue.mean, mean, rtol=0, atol=tolerance * size)
+    torch.testing.assert_close(queue.scatter, scatter, rtol=tolerance, atol=tolerance * size)
+
+
+@given(size=st.integers(1, 11), sizes=batch_sizes, min_samples=st.sampled_from([1, 2, 4]))
+def test_the_summary_is_that_of_the_stored_rows(size, sizes, min_samples):
+    queue = CentroidQueue(size, 3, 3, min_samples)
+    for index, batch in enumerate(sizes):
+        queue.enqueue(*draw(batch, seed=index))
+        assert_summarised(queue, min_samples)
+
+
+def test_the_summary_follows_many_classes_of_which_few_are_stored():
+    queue = CentroidQueue(40, 3, 500)
+    for index in range(60):
+        queue.enqueue(*draw(7, num_classes=500, seed=index))
+        assert_summarised(queue)
+
+
 def test_the_oldest_posts_leave_first():
     queue = CentroidQueue(3, 1, 2)
     for number in range(1, 6):
@@ -95,6 +126,23 @@ def test_rounding_does_not_survive_a_lap():
         queue.enqueue(one, torch.tensor([0]))
     assert queue.class_sums.item() == 4
     assert queue.centroids()[0].item() == 1
+
+
+def test_rounding_of_the_summary_does_not_survive_a_lap():
+    queue = CentroidQueue(4, 1, 2)
+    queue.enqueue(torch.full((1, 1), 1e16), torch.tensor([0]))
+    for index in range(3 + 4):
+        queue.enqueue(torch.tensor([[2.0 * (index % 2)]]), torch.tensor([index % 2]))
+    assert (queue.num_known.item(), queue.mean.item(), queue.scatter.item()) == (2, 1, 2)
+
+
+def test_nothing_of_a_class_that_has_left_survives():
+    queue, one = CentroidQueue(4, 1, 2), torch.ones(1, 1)
+    queue.enqueue(torch.full((1, 1), 1e16), torch.tensor([1]))
+    queue.enqueue(one, torch.tensor([1]))
+    for label in (0, 0, 0, 0, 0, 0, 0, 0, 1):
+        queue.enqueue(one, torch.tensor([label]))
+    assert queue.class_sums.flatten().tolist() == [3, 1]
 
 
 def test_no_drift_after_many_laps():
@@ -133,6 +181,35 @@ def test_a_restored_queue_continues_identically(done):
     for queue in (original, restored):
         fill(queue, [3, 5, 2, 6], seed=9)
     assert_same_state(original, restored)
+
+
+@pytest.mark.parametrize("done", [[], [2], [5, 5, 1], [3, 9, 4, 4]])
+def test_a_state_of_an_earlier_version_has_no_summary_and_is_loaded(done):
+    original = fill(CentroidQueue(7, 3, 3), done)
+    state = {name: tensor.clone() for name, tensor in original.state_dict().items()}
+    for name in ("num_known", "mean", "scatter"):
+        del state[name]
+    restored = torch.nn.ModuleDict({"queue": fill(CentroidQueue(7, 3, 3), [9])})
+    restored.load_state_dict({f"queue.{name}": tensor for name, tensor in state.items()})
+    assert_summarised(restored["queue"])
+    assert_same_state(fill(original, [7]), fill(restored["queue"], [7]))
+
+
+@pytest.mark.parametrize(("saved", "loaded"), [(1, 4), (4, 1), (4, 4)])
+def test_which_classes_count_is_decided_where_a_state_is_loaded(saved, loaded):
+    original = fill(CentroidQueue(20, 3, 3, min_samples_per_class=saved), [5, 6])
+    restored = CentroidQueue(20, 3, 3, min_samples_per_class=loaded)
+    restored.load_state_dict(original.state_dict())
+    assert restored.num_known == (restored.counts >= loaded).sum()
+    assert_summarised(restored, loaded)
+
+
+def test_a_state_without_sums_is_refused():
+    state = CentroidQueue(7, 3, 3).state_dict()
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"mean\""):
+        CentroidQueue(7, 3, 3).load_state_dict({k: v for k, v in state.items() if k != "mean"})
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict"):
+        CentroidQueue(7, 3, 3).load_state_dict({})
 
 
 def test_reset_forgets_everything():
@@ -186,12 +263,12 @@ def test_refuses_features_that_are_not_finite(value):
 
 def best_step_seconds(queue, steps=60):
     """Return the least time of one update, which a busy computer disturbs least."""
-    features, labels = draw(16, queue.features.shape[1])
+    features, labels = draw(16, queue.features.shape[1], queue.num_classes)
     times = []
     for _ in range(steps):
         start = time.perf_counter()
         queue.enqueue(features, labels)
-        queue.centroids()
+        queue.compare(labels)
         times.append(time.perf_counter() - start)
     return min(times)
 
@@ -204,22 +281,46 @@ def test_a_step_costs_the_same_whatever_the_size():
     assert min(ratios) < 1.5
 
 
+@pytest.mark.slow
+def test_three_thousand_times_as_many_classes_cost_a_few_cache_misses():
+    few, many = (CentroidQueue(3600, 64, classes) for classes in (3, 10_000))
+    generator = torch.Generator().manual_seed(0)
+    for queue in (few, many):
+        labels = torch.randint(queue.num_classes, (3600,), generator=generator)
+        queue.enqueue(torch.randn(3600, 64, generator=generator), labels)
+    ratios = [best_step_seconds(many) / best_step_seconds(few) for _ in range(3)]
+    assert min(ratios) < 1.5
+
+
+class LargestResult(torch.utils._python_dispatch.TorchDispatchMode):
+    """The size of the largest result of any operation; views do not count."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        changed = args[0] if func._schema.is_mutable and isinstance(result, torch.Tensor) else None
+        is_storage = isinstance(result, torch.Tensor) and (result._is_view() or result is changed)
+        if isinstance(result, torch.Tensor) and not is_storage:
+            self.elements = max(self.elements, result.numel())
+        return result
+
+
 def test_a_step_touches_no_tensor_as_long_as_the_queue():
     # Counted, not timed: sizes of all results of operations within two laps.
-    class LargestResult(torch.utils._python_dispatch.TorchDispatchMode):
-        elements = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            is_storage = isinstance(result, torch.Tensor) and result._is_view()
-            if isinstance(result, torch.Tensor) and not is_storage:
-                self.elements = max(self.elements, result.numel())
-            return result
-
     queue = CentroidQueue(1000, 2, 3)
     with LargestResult() as largest:
         for index in range(300):
             queue.enqueue(*draw(7, 2, seed=index))
             queue.centroids()
     assert queue.is_full()
-    assert largest.elements <= 7 * 2
+    assert largest.elements <= 7 * 2 * 2
+
+
+def test_a_step_within_a_lap_touches_no_tensor_as_long_as_the_classes():
+    queue = fill(CentroidQueue(1000, 2, 5000), [1000])
+    with LargestResult() as largest:
+        for index in range(100):
+            queue.enqueue(*draw(7, 2, num_classes=5000, seed=index))
+            queue.compare(draw(7, 2, num_classes=5000, seed=index + 1)[1])
+    assert largest.elements <= 4 * 7 * 2  # old and new centroids of the old and new posts' classes

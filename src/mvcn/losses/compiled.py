@@ -1,0 +1,43 @@
+"""The C code of ``congruity.c``; where it cannot be compiled, torch computes the same."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mvcn.nn.compiling import load_library
+
+SOURCE = Path(__file__).with_name("congruity.c")
+_INTEGER, _DOUBLE, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+ARGUMENTS = {
+    "relative": (*[_INTEGER] * 4, *[_DOUBLE] * 2, *[_ADDRESS] * 7),
+    "exchange": (*[_INTEGER] * 5, *[_ADDRESS] * 12),
+}
+
+
+def library(device: torch.device, dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
+    """Return the functions `relative` and `exchange` for a device; None if torch has to compute.
+
+    Args:
+        device: Where the tensors are.
+        dtype: Of the features that `relative` takes: float32 or float64.
+    """
+    if device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    return _load(dtype)
+
+
+def addresses(*tensors: Tensor) -> list[int]:
+    """Return where the numbers of contiguous tensors lie."""
+    return [tensor.data_ptr() for tensor in tensors]
+
+
+@cache
+def _load(dtype: torch.dtype) -> ctypes.CDLL | None:
+    code = load_library(SOURCE, f"-Dreal={'double' if dtype == torch.float64 else 'float'}")
+    for name, types in ARGUMENTS.items() if code is not None else ():
+        function = getattr(code, name)
+        function.argtypes, function.restype = types, None
+    return code
