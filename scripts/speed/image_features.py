@@ -26,9 +26,9 @@ from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.loading import PACKAGED, packaged_folder
-from mvcn.inputs import build_processor
 from mvcn.inputs.images import ImageFeatures
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.types import Post
 
 SIDE_PX = 384

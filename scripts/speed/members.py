@@ -15,10 +15,10 @@ from torch import Tensor
 
 from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
-from mvcn.inference import Backend, Classifier
-from mvcn.inference.onnx import FILES, write_graph
-from mvcn.inputs import build_processor
-from mvcn.models import build_model, join_members
+from mvcn.inference.classifier import Classifier
+from mvcn.inference.onnx import FILES, Backend, write_graph
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model, join_members
 from scripts.speed import image_features, prediction
 
 COUNTS = (1, 5)

@@ -18,9 +18,10 @@ from mvcn.cli.process import set_up_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.data.table import read_table
-from mvcn.inference import Classifier
-from mvcn.inputs import build_processor
-from mvcn.models import MODELS, build_model
+from mvcn.inference.classifier import Classifier
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
+from mvcn.models.registry import MODELS
 from scripts import results
 from scripts.speed.prediction import CLASSES, rate
 

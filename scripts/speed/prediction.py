@@ -22,10 +22,10 @@ from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.loading import packaged_folder
-from mvcn.inference import Backend, Classifier
-from mvcn.inference.onnx import FILES, quantize_graph, write_graph
-from mvcn.inputs import build_processor
-from mvcn.models import build_model
+from mvcn.inference.classifier import Classifier
+from mvcn.inference.onnx import FILES, Backend, quantize_graph, write_graph
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.types import Post
 from scripts.speed import image_features
 from scripts.speed.plain_training import PlainClassifier

@@ -28,7 +28,7 @@ from torch import Tensor
 from mvcn.config import ObjectiveConfig, read_recipe
 from mvcn.inputs.batches import LengthBuckets
 from mvcn.losses import Objective, Targets
-from mvcn.models import build_model
+from mvcn.models.build import build_model
 from scripts import results
 from scripts.speed.congruity_step import (
     BATCH,

@@ -29,12 +29,11 @@ from mvcn.cli.process import set_up_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.datasets import read_corpus
 from mvcn.data.synthetic import generate_posts, write_table
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImageFeatures
-from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.processor import MvcnProcessor, build_processor
 from mvcn.inputs.texts import frozen_texts
-from mvcn.models import build_model
+from mvcn.models.build import build_model
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.fit import build_trainer
 from mvcn.types import Corpus

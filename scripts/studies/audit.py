@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mvcn.audit import audit, summary_lines
-from mvcn.audit.findings import KINDS, read_audited_posts
+from mvcn.audit.audit import audit
+from mvcn.audit.findings import read_audited_posts, summary_lines
+from mvcn.audit.kinds import KINDS
 from mvcn.config import DataConfig
 from scripts import results
 

@@ -46,7 +46,7 @@ from mvcn.encoders.loading import (
     load_tokenizer,
 )
 from mvcn.encoders.tokens import frozen_image_tokens
-from mvcn.evaluation import evaluate_predictions
+from mvcn.evaluation.metrics import evaluate_predictions
 from mvcn.experiments.grid import assign_folds
 from mvcn.training.teacher import out_of_fold_probabilities
 from mvcn.types import Post

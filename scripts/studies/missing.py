@@ -21,8 +21,8 @@ from PIL import Image
 from mvcn.cli.process import set_up_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.reading import read_posts
-from mvcn.evaluation import evaluate_groups, evaluate_predictions
-from mvcn.inference import Classifier
+from mvcn.evaluation.metrics import evaluate_groups, evaluate_predictions
+from mvcn.inference.classifier import Classifier
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 from mvcn.types import Post

@@ -10,13 +10,13 @@ from mvcn.experiments.comparison_tables import (
     curve_differences_table,
     curve_table,
     differences_table,
-    published_results,
     scores_table,
     sentences,
 )
 from mvcn.experiments.grid import read_cells
 from mvcn.experiments.learning_curve import learning_curves
-from mvcn.models import MODELS
+from mvcn.experiments.published import published_results
+from mvcn.models.registry import MODELS
 from scripts import results
 from scripts.results import RESULTS
 from scripts.tables.markdown import percent, table

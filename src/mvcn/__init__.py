@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mvcn.inference import Classifier, ImageTextClassificationPipeline, Prediction
-    from mvcn.inputs import MvcnProcessor
+    from mvcn.inference.classifier import Classifier, Prediction
+    from mvcn.inference.pipeline import ImageTextClassificationPipeline
+    from mvcn.inputs.processor import MvcnProcessor
     from mvcn.losses import CentroidQueue, SemanticCongruityLoss
-    from mvcn.models import MvcnConfig, MvcnForClassification
+    from mvcn.models.classification import MvcnForClassification
+    from mvcn.models.configuration import MvcnConfig
     from mvcn.sklearn import CongruityClassifier
     from mvcn.training.congruity_trainer import SemanticCongruityTrainer
 
@@ -25,13 +27,13 @@ __all__ = [
 
 HOMES = {
     "CentroidQueue": "mvcn.losses",
-    "Classifier": "mvcn.inference",
+    "Classifier": "mvcn.inference.classifier",
     "CongruityClassifier": "mvcn.sklearn",
-    "ImageTextClassificationPipeline": "mvcn.inference",
-    "MvcnConfig": "mvcn.models",
-    "MvcnForClassification": "mvcn.models",
-    "MvcnProcessor": "mvcn.inputs",
-    "Prediction": "mvcn.inference",
+    "ImageTextClassificationPipeline": "mvcn.inference.pipeline",
+    "MvcnConfig": "mvcn.models.configuration",
+    "MvcnForClassification": "mvcn.models.classification",
+    "MvcnProcessor": "mvcn.inputs.processor",
+    "Prediction": "mvcn.inference.classifier",
     "SemanticCongruityLoss": "mvcn.losses",
     "SemanticCongruityTrainer": "mvcn.training.congruity_trainer",
 }

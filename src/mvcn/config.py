@@ -35,6 +35,7 @@ from mvcn.settings import (
     with_values,
 )
 from mvcn.types import (
+    EARLIER_NETWORKS,
     AttentionKind,
     BadImagePolicy,
     CentroidSource,
@@ -42,17 +43,14 @@ from mvcn.types import (
     ContrastForm,
     FusionKind,
     Quoting,
+    TargetScore,
 )
 
-TargetScore = Literal["accuracy", "macro-f1"]
 Prefill = Literal["none", "self", "auxiliary", "auxiliary-run"]
 MixedPrecision = Literal["none", "bf16", "fp16"]
 
 NUM_SPECIAL_TOKENS = 2
 """Tokens that text encoders add to each text; `max_tokens` includes them."""
-
-EARLIER_NETWORKS = {"tgf": {"network": "mvcn"}, "mfs": {"network": "mvcn", "fusion": "equal"}}
-"""Network of an earlier version -> settings of the same network today."""
 
 CountOrAll = Annotated[int | None, Field(ge=0), "at least 0"]
 Limit = Annotated[int | None, Field(ge=1), "at least 1"]

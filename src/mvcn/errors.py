@@ -1,7 +1,11 @@
-"""Errors that a user can act on, and the words of messages."""
+"""Errors that a user can act on, and the words and tables of messages."""
+
+from collections.abc import Sequence
 
 MAX_REASON_LENGTH = 200
 """Characters of a library's message that are quoted in a sentence."""
+REMEDIES = "on_bad_image='blank' (without image) or 'drop' (without post)"
+"""How to continue in spite of a bad image, in Python; the command line prints its own option."""
 
 
 class MvcnError(Exception):
@@ -46,3 +50,11 @@ def reason_of(error: BaseException) -> str:
     """Return an error's message on one line, without the system's codes and paths."""
     message = " ".join((getattr(error, "strerror", None) or str(error)).split())
     return message[:MAX_REASON_LENGTH].rstrip(".") or type(error).__name__
+
+
+def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:
+    """Return rows as aligned columns, the first to the left, and numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    justify = str.rjust if are_numbers else str.ljust
+    lines = ([row[0].ljust(widths[0]), *map(justify, row[1:], widths[1:])] for row in rows)
+    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from mvcn.errors import RunError
 from mvcn.files import is_special
 
@@ -93,6 +91,8 @@ def locked(folder: Path, kind: str) -> Iterator[None]:
     Raises:
         RunError: Another process holds the lock.
     """
+    from filelock import FileLock, Timeout  # takes a while, and few commands write
+
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, blocking=False)
     try:

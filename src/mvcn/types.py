@@ -8,17 +8,22 @@ from typing import Literal, TypeAlias
 
 BadImagePolicy = Literal["error", "blank", "drop"]
 Quoting = Literal["auto", "minimal", "none"]
+TargetScore = Literal["accuracy", "macro-f1"]
 FusionKind = Literal["text-guided", "equal"]
 AttentionKind = Literal["sparsemax", "softmax"]
 CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 ContrastForm = Literal["corrected", "faithful"]
+MAX_IMAGE_PIXELS = 89_478_485
+"""Of an image that is read: where Pillow starts to warn, a quarter of a gigabyte as RGB."""
 LABEL = "label"
 """Column of the predicted class in files of predictions."""
 PROBABILITY = "probability_"
 """Prefix of the columns of class probabilities in files of predictions."""
 DISAGREEMENT = "disagreement"
 """Column of the disagreement between members, in files of predictions by an ensemble."""
+EARLIER_NETWORKS = {"tgf": {"network": "mvcn"}, "mfs": {"network": "mvcn", "fusion": "equal"}}
+"""Network of an earlier version -> settings of the same network today."""
 WORD_NUMBERS = 2**20
 """A word piece plus this times the number of its word is a numbered one; every vocabulary is
 smaller. The encoder reads the word piece, n-grams read the number, and 0 is none."""

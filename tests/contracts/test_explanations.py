@@ -11,10 +11,11 @@ from mvcn.config import RunConfig, read_recipe
 from mvcn.explain.figures import draw_post
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for, word_saliency
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import image_inputs
-from mvcn.models import MODELS, build_model, system
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
+from mvcn.models.registry import MODELS, system
 
 CLASSES = ("negative", "neutral", "positive")
 READ_TEXT = [name for name in MODELS if "text" in system(name).reads]

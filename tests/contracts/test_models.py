@@ -17,9 +17,11 @@ from transformers import (
 )
 
 from mvcn.config import ModelConfig, read_recipe
-from mvcn.inputs import build_processor
-from mvcn.inputs.processor import MvcnProcessor
-from mvcn.models import MODELS, MvcnConfig, MvcnForClassification, build_model
+from mvcn.inputs.processor import MvcnProcessor, build_processor
+from mvcn.models.build import build_model
+from mvcn.models.classification import MvcnForClassification
+from mvcn.models.configuration import MvcnConfig
+from mvcn.models.registry import MODELS
 from mvcn.training.run_folder import Run
 
 CLASSES = ("bad", "fair", "good")

@@ -17,7 +17,7 @@ from mvcn.encoders.loading import (
 )
 from mvcn.encoders.tokens import image_tokens, text_tokens
 from mvcn.errors import ConfigError
-from mvcn.models import build_model
+from mvcn.models.build import build_model
 
 STAGES = {"hidden_sizes": [8, 16], "depths": [1, 1]}
 

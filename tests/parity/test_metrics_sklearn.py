@@ -10,8 +10,7 @@ from sklearn.metrics import (
     log_loss,
 )
 
-from mvcn.evaluation import evaluate_predictions
-from mvcn.evaluation.metrics import mean_recall
+from mvcn.evaluation.metrics import evaluate_predictions, mean_recall
 
 NAMES = ["positive", "neutral", "negative"]
 

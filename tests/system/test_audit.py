@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from mvcn.audit import KINDS
+from mvcn.audit.kinds import KINDS
 from mvcn.cli import app
 from mvcn.data.splits import write_splits
 from mvcn.data.synthetic import generate_posts

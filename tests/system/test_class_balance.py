@@ -10,7 +10,7 @@ import torch
 
 from mvcn.data.synthetic import generate_posts, write_table
 from mvcn.errors import RunError
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.models.network import probabilities
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas
@@ -15,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mvcn.cli.commands import COMMANDS
 from mvcn.data.table import read_table
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.training.run_folder import Run
 
 
@@ -51,23 +53,44 @@ def bad_images(tmp_path, posts_table):
     return write_csv(tmp_path / "bad.csv", [("good", "a fine day", good, "positive"), *rows])
 
 
-def test_help_explains_each_command(mvcn):
-    code, output, _ = mvcn("--help")
-    assert code == 0
-    assert all(command in output for command in ("demo", "train", "evaluate", "predict"))
-    for command in ("demo", "train", "evaluate", "predict"):
-        code, output, _ = mvcn(command, "--help")
-        assert code == 0
-        assert "--help" in output
+SLOW = ("torch", "transformers", "numpy", "scipy", "sklearn", "pandas", "pyarrow", "PIL", "rich")
 
 
-def test_help_waits_for_no_slow_library():
-    program = (
-        "import sys, mvcn.cli; "
-        "print(sorted({'torch', 'transformers', 'scipy', 'datasketch'} & sys.modules.keys()))"
-    )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert found.stdout.strip() == "[]"
+def imported_by(program):
+    """Return the slow libraries that a program imports in a process of its own."""
+    printed = f"import sys; {program}; print(sorted({{*{SLOW}}} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", printed], capture_output=True, text=True)
+    return done.stdout.splitlines()[-1], done.stderr
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import mvcn",
+        "from mvcn.cli.commands import COMMANDS, load; [load(name) for name in COMMANDS]",
+        "from mvcn.cli import app; app(['models'], standalone_mode=False)",
+        "from mvcn.cli import app; app(['--version'], standalone_mode=False)",
+    ],
+)
+def test_what_needs_no_model_waits_for_no_slow_library(program):
+    assert imported_by(program) == ("[]", "")
+
+
+def test_every_command_has_its_summary_and_help(mvcn):
+    _, overview, _ = mvcn("--help")
+    for name, (_, summary) in COMMANDS.items():
+        assert f"  {name:<10}  {summary}\n" in overview  # in full
+        assert mvcn(name, "-h")[0] == 0
+
+
+def test_a_mistyped_command_is_corrected(mvcn):
+    code, _, message = mvcn("predit")
+    assert code == 2
+    assert "No such command 'predit'. Did you mean 'predict'?" in message
+
+
+def test_the_version_is_that_of_the_package(mvcn):
+    assert mvcn("--version")[1].strip() == version("mvcn")
 
 
 def test_models_are_listed_and_trained_by_name(mvcn, train_options, tmp_path):

@@ -14,10 +14,10 @@ from mvcn.cli import main
 from mvcn.config import read_recipe
 from mvcn.data.table import read_table
 from mvcn.errors import RunError
-from mvcn.evaluation import evaluate_predictions
+from mvcn.evaluation.metrics import evaluate_predictions
 from mvcn.experiments.demo import DemoPlan, create_demo_folder, run_demo
 from mvcn.explain.run import TrainedRun
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.report.run_page import write_report
 
 POSTS, GROUPS = 24, ("all", "image_decides", "text_decides", "untrained")

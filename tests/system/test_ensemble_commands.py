@@ -14,7 +14,7 @@ import transformers
 from starlette.testclient import TestClient
 
 from mvcn.data.synthetic import generate_posts, write_table
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.inference.pipeline import TASK
 from mvcn.serve.answering import ServedRun
 from mvcn.serve.application import create_app

@@ -10,8 +10,10 @@ import pytest
 
 from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.table import read_table
-from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
-from mvcn.inference.bulk.workers import attempt
+from mvcn.inference.bulk import job
+from mvcn.inference.bulk.job import predict_in_bulk
+from mvcn.inference.bulk.workers import Scoring, attempt
+from mvcn.inference.classifier import Classifier
 
 ADDRESS = "https://example.org/pictures/1.jpg"
 BAD = {
@@ -138,7 +140,7 @@ def test_a_job_puts_them_into_its_table_of_errors(tiny_run, folder, tmp_path, mo
         for shard in shards:
             yield attempt(scoring, shard)
 
-    monkeypatch.setitem(bulk.ENGINES, "local", here)
+    monkeypatch.setitem(job.ENGINES, "local", here)
     place = str(folder / "posts.parquet")
     scoring = Scoring(tiny_run, tmp_path / "job")
     done = predict_in_bulk(scoring, [place], "local", initializer=lambda: None)

@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score
 from mvcn.data.reading import read_training_posts
 from mvcn.errors import ConfigError, RunError
 from mvcn.explain.run import TrainedRun
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.models.network import probabilities
 from mvcn.training.run import train
 

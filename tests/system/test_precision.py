@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from mvcn.data.table import read_table
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
 from mvcn.losses import Objective

@@ -10,7 +10,7 @@ import pytest
 import transformers
 from starlette.testclient import TestClient
 
-import mvcn.inference
+from mvcn import Classifier
 from mvcn.data.table import read_table
 from mvcn.serve.answering import ServedRun
 from mvcn.serve.application import create_app
@@ -42,7 +42,7 @@ def posts(table):
 
 @pytest.fixture(scope="module")
 def classifier(tiny_run):
-    return mvcn.inference.Classifier.from_pretrained(tiny_run)
+    return Classifier.from_pretrained(tiny_run)
 
 
 @pytest.fixture(scope="module")

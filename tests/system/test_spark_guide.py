@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.types import Post
 from scripts.studies.bulk_faults import write_posts
 

@@ -20,7 +20,7 @@ from mvcn.data.reading import read_training_posts
 from mvcn.data.table import read_table
 from mvcn.errors import BadImageError, RunError
 from mvcn.explain.run import TrainedRun
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.training import fit
 from mvcn.training.callbacks import QueuePrefill
 from mvcn.training.run import train

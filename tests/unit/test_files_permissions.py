@@ -24,10 +24,10 @@ from mvcn.data.table import read_table
 from mvcn.encoders.loading import load_text_encoder
 from mvcn.errors import BadImageError, ConfigError, DataError, RunError
 from mvcn.files import save_tensors, write_json
-from mvcn.inference import Classifier
-from mvcn.inputs import build_processor
+from mvcn.inference.classifier import Classifier
 from mvcn.inputs.attributes import AttributeModel
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.run_folder import Run
 from mvcn.types import Post
 

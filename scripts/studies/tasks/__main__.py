@@ -21,7 +21,7 @@ import typer
 from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.files import write_json
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.inputs.feature_cache import CACHE_VARIABLE
 from mvcn.training.run_folder import describe_environment
 from scripts.results import RESULTS, spread

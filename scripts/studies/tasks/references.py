@@ -15,9 +15,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mvcn.config import read_recipe
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.features import pooled_features
 from mvcn.types import Post
 from scripts.studies.tasks.posts import Draw

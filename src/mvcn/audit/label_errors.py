@@ -13,9 +13,9 @@ from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.posts import label_ids
 from mvcn.encoders.tokens import freeze
 from mvcn.errors import DataError, count_of
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.features import pooled_features
 from mvcn.training.teacher import FOLDS, out_of_fold_probabilities
 from mvcn.types import ImageFacts, Post

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mvcn.audit.findings import ALL, AuditedPosts, Example, Finding, Severity
+from mvcn.audit.findings import ALL, AuditedPosts, Example, Finding
+from mvcn.audit.kinds import Severity
 from mvcn.data.datasets.mvsa import CONTRADICTORY
 from mvcn.data.text import ODD_WHITESPACE
 

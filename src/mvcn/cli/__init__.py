@@ -3,20 +3,13 @@
 import os
 import sys
 import time
+from typing import Annotated
 
 import typer
 
-from mvcn.cli.dataset import audit, prepare, split
-from mvcn.cli.evaluate import evaluate
-from mvcn.cli.experiment import compare, demo, experiment, tune
-from mvcn.cli.explain import explain, report
-from mvcn.cli.models import export, models
-from mvcn.cli.predict import bulk, predict
+from mvcn.cli.commands import SETTINGS, Commands
 from mvcn.cli.process import RANK, log_to_terminal
-from mvcn.cli.serve import serve
-from mvcn.cli.train import train
-from mvcn.data.bad_images import REMEDIES
-from mvcn.errors import LostProcessError, MvcnError
+from mvcn.errors import REMEDIES, LostProcessError, MvcnError
 
 EXIT_CODE = 2
 OPTION = "--on-bad-image blank (without image) or drop (without post)"
@@ -28,19 +21,29 @@ SECONDS_FOR_FIRST = 5.0
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-app = typer.Typer(
-    help="Train, evaluate and use classifiers of posts made of text and image.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.callback()(log_to_terminal)
-for command in (
-    *(audit, bulk, compare, demo, evaluate, experiment, explain, export, models),
-    *(predict, prepare, report, serve, split, train, tune),
-):
-    app.command()(command)
+app = typer.Typer(cls=Commands, no_args_is_help=True, **SETTINGS)
+
+
+def _print_version(is_requested: bool) -> bool:
+    if is_requested:
+        from importlib.metadata import version
+
+        typer.echo(version("mvcn"))
+        raise typer.Exit
+    return is_requested
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Train, evaluate and use classifiers of posts made of text and image."""
+    log_to_terminal()
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvcn.audit.findings import KINDS
+from mvcn.audit.kinds import KINDS
 from mvcn.cli.options import (
     Dataset,
     DevPosts,
@@ -23,20 +23,7 @@ from mvcn.cli.options import (
     reads_posts,
 )
 from mvcn.cli.process import OUTCOME, print_posts, set_up_process
-from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input, require_images
-from mvcn.data.datasets.prepared import FOLDER
-from mvcn.data.prepare import prepare as prepare_posts
-from mvcn.data.reading import learnable_posts, read_all, read_dataset
-from mvcn.data.splits import (
-    count_labels,
-    k_folds,
-    remove_splits,
-    require_splits_folder,
-    require_writable,
-    stratified_split,
-    write_splits,
-)
-from mvcn.errors import ConfigError, DataError, count_of
+from mvcn.errors import ConfigError, DataError, count_of, format_table
 from mvcn.files import write_json
 from mvcn.outputs import begins_with, require_own_file
 from mvcn.types import Post
@@ -72,19 +59,20 @@ def audit(
     ] = None,
 ) -> None:
     """Find faults in a dataset: duplicates across splits, bad images, garbled texts, labels."""
-    from mvcn import audit as library
+    from mvcn.audit.audit import audit as find_all
+    from mvcn.audit.findings import MARK, read_audited_posts, summary_lines, to_mapping
     from mvcn.report.audit_page import write_audit
 
     kinds = _known_kinds(fail_on or [], label_errors)
-    _require_places([path for path in (json, html) if path is not None], library.MARK)
+    _require_places([path for path in (json, html) if path is not None], MARK)
     config = data_config(dataset, root=root, splits=splits, train=train, dev=dev)
     if label_errors:
         set_up_process()
-    audited = library.read_audited_posts(config)
-    findings = library.audit(audited, label_errors)
-    typer.echo("\n".join(library.summary_lines(audited, findings)))
+    audited = read_audited_posts(config)
+    findings = find_all(audited, label_errors)
+    typer.echo("\n".join(summary_lines(audited, findings)))
     if json is not None:
-        write_json(json, library.to_mapping(audited, findings))
+        write_json(json, to_mapping(audited, findings))
         typer.echo(f"All findings are in {json}.")
     if html is not None:
         write_audit(audited, findings, html)
@@ -126,6 +114,11 @@ def prepare(
 
     After an interruption, the same command resumes.
     """
+    from mvcn.data.bad_images import require_images
+    from mvcn.data.datasets.prepared import FOLDER
+    from mvcn.data.prepare import prepare as prepare_posts
+    from mvcn.data.reading import read_all
+
     started = time.monotonic()
     corpus = read_all(data_config(dataset, root=root, splits=splits))
     require_images(corpus.posts, on_bad_image)
@@ -142,6 +135,8 @@ def prepare(
 
 
 def _print_summary(index: Mapping[str, Any], on_bad_image: str) -> None:
+    from mvcn.data.bad_images import WITHOUT_CONTENT
+
     for reason, ids in index["removed"].items():
         typer.echo(f"Left out: {count_of(len(ids), 'post')}, {reason}.")
     empty = set(index["removed"].get(WITHOUT_CONTENT, ()))
@@ -179,32 +174,35 @@ def split(
     overwrite: Overwrite = False,
 ) -> None:
     """Split labelled posts into train, dev and test, or into folds, with classes in proportion."""
+    from mvcn.data import splits as library
+    from mvcn.data.reading import learnable_posts, read_dataset
+
     set_up_process()
     if folds is not None and shares is not None:
         raise ConfigError("Give either --shares or --folds, not both.")
     parsed = _parse_shares(SHARES if shares is None else shares)
     corpus = read_dataset(data_config(dataset, root=root), root)
-    require_splits_folder(output, overwrite=overwrite)
+    library.require_splits_folder(output, overwrite=overwrite)
     posts = learnable_posts(corpus.posts)
     if not posts:
         raise DataError(f"{root} has no labelled posts to split: give posts with labels.")
 
     def assign(groups: Sequence[int] | None) -> dict[Path, dict[str, list[Post]]]:
         if folds is None:
-            return {output: stratified_split(posts, parsed, seed, groups)}
-        in_order = enumerate(k_folds(posts, folds, seed, groups))
+            return {output: library.stratified_split(posts, parsed, seed, groups)}
+        in_order = enumerate(library.k_folds(posts, folds, seed, groups))
         return {output / f"fold-{k}": fold for k, fold in in_order}
 
     for splits in assign(None).values():  # fails before the slow comparison of images
-        require_writable(splits)
+        library.require_writable(splits)
     groups = _duplicate_groups(posts) if together else None
     how = {"shares": parsed} if folds is None else {"folds": folds}
     about = {"seed": seed, **how, **_about_groups(groups)}
     assigned = assign(groups)
     for folder in (output, *output.glob("fold-*")) if overwrite else ():
-        remove_splits(folder)
+        library.remove_splits(folder)
     for folder, splits in assigned.items():
-        write_splits(folder, splits, corpus.posts, about, overwrite=overwrite)
+        library.write_splits(folder, splits, corpus.posts, about, overwrite=overwrite)
         typer.echo(f"{folder}\n{_table(splits)}\n")
     _print_rest(corpus.posts, about)
 
@@ -245,7 +243,7 @@ def _about_groups(groups: Sequence[int] | None) -> dict[str, Any]:
 
 def _table(splits: Mapping[str, Sequence[Post]]) -> str:
     """Return the number of posts in each split, in total and per class."""
-    from mvcn.evaluation import format_table
+    from mvcn.data.splits import count_labels
 
     counts = {name: count_labels(posts) for name, posts in splits.items()}
     labels = sorted({label for of_split in counts.values() for label in of_split})
@@ -258,6 +256,8 @@ def _table(splits: Mapping[str, Sequence[Post]]) -> str:
 
 def _print_rest(posts: Sequence[Post], about: Mapping[str, Any]) -> None:
     """Print what the tables omit: duplicates, and posts in no split."""
+    from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input
+
     if "groups_of_duplicates" in about:
         groups = about["groups_of_duplicates"]
         typer.echo(

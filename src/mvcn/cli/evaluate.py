@@ -17,8 +17,6 @@ from mvcn.cli.options import (
     reads_posts,
 )
 from mvcn.cli.process import print_problems, set_up_process
-from mvcn.data.reading import read_posts
-from mvcn.data.splits import read_ids, select_posts
 from mvcn.errors import DataError
 from mvcn.files import write_json
 from mvcn.outputs import begins_with, require_own_file
@@ -49,8 +47,10 @@ def evaluate(
     target: Target = None,
 ) -> None:
     """Evaluate a run on labelled posts: scores with intervals, per class, confusion matrix."""
-    from mvcn.evaluation import format_evaluation, format_groups
-    from mvcn.inference import Classifier
+    from mvcn.data.reading import read_posts
+    from mvcn.data.splits import read_ids, select_posts
+    from mvcn.evaluation.metrics import format_evaluation, format_groups
+    from mvcn.inference.classifier import Classifier
     from mvcn.training import run_folder
     from mvcn.training.run_folder import CARD_FILE
 

@@ -9,7 +9,7 @@ import typer
 
 from mvcn.cli.options import Overwrite, given
 from mvcn.cli.process import set_up_process
-from mvcn.errors import ConfigError, count_of
+from mvcn.errors import ConfigError, count_of, format_table
 from mvcn.files import atomic_write
 from mvcn.outputs import require_new_file, require_own_file
 
@@ -164,8 +164,6 @@ def _print_summary(outcome: "Outcome", space: "SearchSpace", output: Path) -> No
 
 def _table(outcome: "Outcome") -> str:
     """Return the best settings, the most important first."""
-    from mvcn.evaluation import format_table
-
     shares = outcome.importance
     rows = [("setting", "best", "importance" if shares else "")]
     for name in sorted(outcome.best.settings, key=lambda name: -shares.get(name, 0.0)):

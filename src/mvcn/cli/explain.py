@@ -8,7 +8,6 @@ import typer
 
 from mvcn.cli.options import Dataset, OnBadImage, Overwrite, Run, Splits, data_config, reads_posts
 from mvcn.cli.process import print_problems, set_up_process
-from mvcn.data.reading import read_posts
 from mvcn.errors import ConfigError, DataError
 from mvcn.outputs import begins_with, require_own_file
 
@@ -56,6 +55,7 @@ def explain(
 
     An ensemble without dev posts is shown on the training posts, which it has learned.
     """
+    from mvcn.data.reading import read_posts
     from mvcn.explain import run as library
 
     set_up_process()

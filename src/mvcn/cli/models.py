@@ -8,6 +8,8 @@ import typer
 
 from mvcn.cli.options import Overwrite, Run
 from mvcn.cli.process import set_up_process
+from mvcn.errors import format_table
+from mvcn.types import EARLIER_NETWORKS
 
 MOST_CHANGED = 0.01
 
@@ -18,24 +20,22 @@ def models(
     ] = False,
 ) -> None:
     """List the models that --model trains, what they read, and where they were published."""
-    from mvcn.evaluation import format_table
-
     entries = _entries()
     if as_json:
-        typer.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        described = [entry | {"options": _options(entry["name"])} for entry in entries]
+        typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return
     heading = ("model", "reads", "accuracy / F1 on MVSA-Single", "source")
     typer.echo(format_table([heading, *map(_row, entries)]))
 
 
 def _entries() -> list[dict[str, Any]]:
-    """Return what is known of each name that ``--model`` takes, and the defaults of its options.
+    """Return what is known of each name that ``--model`` takes.
 
     The ablations of MVCN come last: recipes for its network.
     """
-    from mvcn.config import EARLIER_NETWORKS
-    from mvcn.experiments.comparison_tables import published_results
-    from mvcn.models import MODELS, system
+    from mvcn.experiments.published import published_results
+    from mvcn.models.registry import MODELS, system
 
     results = published_results()
     ablations = {
@@ -52,10 +52,16 @@ def _entries() -> list[dict[str, Any]]:
                 for data, systems in results.items()
                 if about.published in systems
             },
-            "options": about.options().model_dump(),
         }
         for name, about in (MODELS | ablations).items()
     ]
+
+
+def _options(name: str) -> dict[str, Any]:
+    """Return the default values of a network's options, which imports the network."""
+    from mvcn.models.registry import system
+
+    return system(name).options().model_dump()
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, str, str, str]:
@@ -73,7 +79,7 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write the model as one ONNX graph into its run folder, and compare both on its posts."""
-    from mvcn.inference import export_run
+    from mvcn.inference.export import export_run
 
     set_up_process()
     found = export_run(run, is_quantized=quantize is not None, overwrite=overwrite)

@@ -4,14 +4,16 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from mvcn.config import DataConfig, RunConfig, TargetScore
 from mvcn.data.datasets import DATASETS
 from mvcn.errors import ConfigError
-from mvcn.types import BadImagePolicy, Quoting
+from mvcn.types import BadImagePolicy, Quoting, TargetScore
+
+if TYPE_CHECKING:
+    from mvcn.config import DataConfig
 
 DataName = Annotated[
     str,
@@ -155,8 +157,10 @@ def _own_options(command: Callable[..., None]) -> list[inspect.Parameter]:
     ]
 
 
-def data_config(dataset: Mapping[str, Any], **values: Any) -> DataConfig:
+def data_config(dataset: Mapping[str, Any], **values: Any) -> "DataConfig":
     """Return the settings of a dataset from what was given on the command line."""
+    from mvcn.config import RunConfig
+
     config = RunConfig()
     config.update({"data": {**dataset, **given(**values)}})
     return config.data

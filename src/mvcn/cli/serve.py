@@ -14,7 +14,7 @@ from mvcn.errors import ConfigError
 from mvcn.serve.limits import MEBIBYTE, Limits
 
 if TYPE_CHECKING:
-    from mvcn.inference import Backend
+    from mvcn.inference.onnx import Backend
 
 KEY_VARIABLE = "MVCN_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

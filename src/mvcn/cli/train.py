@@ -18,7 +18,6 @@ from mvcn.cli.options import (
     reads_posts,
 )
 from mvcn.cli.process import RANK, print_problems, set_up_process
-from mvcn.config import read_recipe
 from mvcn.errors import ConfigError, count_of
 from mvcn.types import BadImagePolicy
 
@@ -64,6 +63,7 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model, evaluate it on posts that it did not learn, and write a run folder."""
+    from mvcn.config import read_recipe
     from mvcn.training.run import train as run_training
 
     set_up_process(shares_work=True)
@@ -91,7 +91,7 @@ def _place(
 
 
 def _recipe_for(model: str | None, recipe: str | None) -> str:
-    from mvcn.models import system
+    from mvcn.models.registry import system
 
     if model is None:
         return recipe or "default"

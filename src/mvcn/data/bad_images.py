@@ -12,7 +12,7 @@ from mvcn.data.formats.rows import why_no_file
 from mvcn.data.image_references import UnreadableImage
 from mvcn.data.images import SECONDS_UNSEEN, describe_image, prefetch
 from mvcn.data.text import has_text
-from mvcn.errors import BadImageError, ConfigError, DataError, count_of, reason_of
+from mvcn.errors import REMEDIES, BadImageError, ConfigError, DataError, count_of, reason_of
 from mvcn.types import BadImagePolicy, Corpus, ImageReference, Post
 
 LOGGER = logging.getLogger(__name__)
@@ -26,8 +26,6 @@ READ_AT_ONCE = 256
 BOTH = ("text", "image")
 WITHOUT_CONTENT = "without text and image"
 """Reason, in counts of posts that are left out, for those that have neither."""
-REMEDIES = "on_bad_image='blank' (without image) or 'drop' (without post)"
-"""How to continue, in Python; the command line prints its own option instead."""
 
 
 def require_policy(policy: object) -> None:

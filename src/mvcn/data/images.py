@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from typing import TypeAlias, TypeVar
 
-import imagehash
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from mvcn.data.formats.rows import why_no_file
 from mvcn.errors import BadImageError, count_of, reason_of
 from mvcn.files import NOT_ALLOWED, why_not_allowed
-from mvcn.types import ImageFacts, ImageReference, Post, StoredImage
+from mvcn.types import MAX_IMAGE_PIXELS, ImageFacts, ImageReference, Post, StoredImage
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,9 +25,6 @@ Found = TypeVar("Found")
 Item = TypeVar("Item")
 Stream: TypeAlias = BufferedReader | BytesIO
 Warn: TypeAlias = Callable[[str], None]
-
-# Where Pillow starts to warn: a quarter of a gigabyte at three bytes a pixel.
-MAX_IMAGE_PIXELS = 89_478_485
 
 # Left out on purpose: formats that run other programs, such as EPS, or that are decoded before
 # the number of their pixels can be checked, such as ICO.
@@ -317,6 +313,8 @@ def describe_image(image: ImageReference) -> ImageFacts:
 
 def read_and_describe(image: ImageReference) -> tuple[bytes, ImageFacts]:
     """Return the file of an image, empty if it cannot be read, and the facts of the image."""
+    import imagehash  # with scipy, which takes a while, and few commands need it
+
     try:
         content = read_image(image)
     except BadImageError as error:

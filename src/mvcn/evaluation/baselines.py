@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mvcn.errors import count_of
+from mvcn.errors import count_of, format_table
 from mvcn.evaluation.metrics import (
     BINARY,
     INTERVAL_PERCENT,
     Evaluation,
     accuracy,
     evaluate_predictions,
-    format_table,
     mean_recall,
 )
 from mvcn.evaluation.significance import Difference, paired_bootstrap

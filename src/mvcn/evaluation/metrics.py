@@ -14,7 +14,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from mvcn.errors import MvcnError, count_of
+from mvcn.errors import MvcnError, count_of, format_table
 
 CALIBRATION_BINS = 15
 BOOTSTRAP_RESAMPLES = 1000
@@ -330,11 +330,3 @@ def _class_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
     for name, scores in evaluation.per_class.items():
         shares = (scores.precision, scores.recall, scores.f1)
         yield name, *(f"{share:.4f}" for share in shares), str(scores.support)
-
-
-def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:
-    """Return rows as aligned columns, the first to the left, and numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    justify = str.rjust if are_numbers else str.ljust
-    lines = ([row[0].ljust(widths[0]), *map(justify, row[1:], widths[1:])] for row in rows)
-    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -2,19 +2,18 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mvcn.errors import count_of
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.evaluation.significance import Difference
 from mvcn.experiments.compare import Comparison, Results, Spread, Variant
 from mvcn.experiments.learning_curve import ALWAYS, LearningCurve, learning_curves
+from mvcn.experiments.published import published_results
 from mvcn.outputs import begins_with
-from mvcn.settings import parse_yaml
 
 Format = Literal["markdown", "latex", "csv"]
 PERCENT = 100
@@ -39,8 +38,6 @@ LATEX_SIGNS = str.maketrans(
         "|": r"\textbar{}",
     }
 )
-SHARED = ("which", "split")
-"""Keys of published results that a dataset gives for all systems that do not give their own."""
 HEADING = "posts; mean ± deviation over seeds."
 CSV_COLUMNS = ("data", "variant", "seed", "posts")
 CAUTION = (
@@ -159,18 +156,6 @@ def published_table(data: str) -> Table | None:
         for name, one in systems.items()
     ]
     return Table(["published", "accuracy", "F1", "which F1", "split"], rows)
-
-
-def published_results() -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Return dataset -> system -> accuracy and F1 in percent, which F1, and of which split."""
-    text = (resources.files("mvcn") / "experiments" / "published.yaml").read_text("utf-8")
-    return {
-        data: {
-            name: {key: about[key] for key in SHARED} | result
-            for name, result in about["systems"].items()
-        }
-        for data, about in parse_yaml(text, "published.yaml").items()
-    }
 
 
 def _curve_blocks(curve: LearningCurve, form: Format) -> Iterator[str]:

@@ -32,7 +32,7 @@ from mvcn.data.synthetic import (
     generate_posts,
     write_table,
 )
-from mvcn.evaluation import evaluate_predictions
+from mvcn.evaluation.metrics import evaluate_predictions
 from mvcn.explain.figures import cells, png, show_image, show_weights
 from mvcn.explain.observation import Observation, mean_attention, observe
 from mvcn.explain.run import TrainedRun
@@ -44,9 +44,10 @@ from mvcn.explain.saliency import (
     num_image_tokens,
 )
 from mvcn.files import write_json
-from mvcn.inputs import MvcnProcessor
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
-from mvcn.models import MvcnForClassification, build_model
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.models.build import build_model
+from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import remove_contents, require_output_folder
 from mvcn.report.run_page import write_report
 from mvcn.training import run_folder

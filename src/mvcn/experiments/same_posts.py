@@ -11,7 +11,7 @@ from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, read_training_posts
 from mvcn.errors import MvcnError, RunError, count_of
 from mvcn.experiments.grid import Cell, CellResult, Experiment, cells_of, naming
-from mvcn.models import system
+from mvcn.models.registry import system
 from mvcn.training.arguments import num_members
 from mvcn.training.run_folder import training_posts
 from mvcn.types import Post

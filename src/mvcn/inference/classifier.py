@@ -17,13 +17,12 @@ from huggingface_hub.errors import (
 )
 from jaxtyping import Float
 
-from mvcn.config import TargetScore
-from mvcn.data.bad_images import REMEDIES, require_content, require_images, require_policy
+from mvcn.data.bad_images import require_content, require_images, require_policy
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.posts import check_posts, check_text, each_post, label_ids
 from mvcn.data.text import has_text
-from mvcn.errors import BadImageError, DataError, RunError, reason_of
-from mvcn.evaluation import Evaluation, evaluate_groups, evaluate_predictions
+from mvcn.errors import REMEDIES, BadImageError, DataError, RunError, reason_of
+from mvcn.evaluation.metrics import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.evaluation.risk_coverage import risk_coverage
 from mvcn.files import require_allowed
 from mvcn.inference.onnx import Backend, OnnxModel
@@ -32,11 +31,11 @@ from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.images import pixel_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.text_counts import TextCounts
-from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import probabilities
+from mvcn.models.registry import system
 from mvcn.training.run_folder import Run
-from mvcn.types import DISAGREEMENT, BadImagePolicy, Post, probability_columns
+from mvcn.types import DISAGREEMENT, BadImagePolicy, Post, TargetScore, probability_columns
 
 ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx", "*.yaml"]
 """No pickles and no code: neither is ever read."""

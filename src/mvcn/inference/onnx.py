@@ -15,10 +15,10 @@ from mvcn.encoders.tokens import some_word
 from mvcn.errors import ConfigError, RunError
 from mvcn.files import require_allowed
 from mvcn.inputs.processor import MvcnProcessor
-from mvcn.models import system
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.network import MvcnOutput
+from mvcn.models.registry import system
 
 Backend = Literal["torch", "onnx", "onnx-int8"]
 FILES: dict[Backend, str] = {"onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}

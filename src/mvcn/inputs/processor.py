@@ -36,7 +36,8 @@ from mvcn.inputs.visible_text import (
     mark_whitespace,
     name_emoji,
 )
-from mvcn.models import MvcnConfig, require_tokens
+from mvcn.models.build import require_tokens
+from mvcn.models.configuration import MvcnConfig
 from mvcn.types import WORD_NUMBERS, ImageReference
 
 LOG = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
 
 from mvcn.encoders.loading import build_encoder
@@ -392,3 +392,7 @@ def _without_missing(images: Tensor | None, mask: Tensor | None) -> Tensor | Non
     if images is None or mask is None:
         return images
     return images.masked_fill(~mask.view(-1, *[1] * (images.dim() - 1)), 0)
+
+
+AutoConfig.register(MvcnConfig.model_type, MvcnConfig)
+AutoModelForSequenceClassification.register(MvcnConfig, MvcnForClassification)

@@ -5,8 +5,9 @@ from typing import Any, no_type_check
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from mvcn.config import EARLIER_NETWORKS, NetworkConfig
+from mvcn.config import NetworkConfig
 from mvcn.encoders.tokens import token_width
+from mvcn.types import EARLIER_NETWORKS
 
 EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image_attributes"}
 

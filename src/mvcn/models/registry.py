@@ -6,17 +6,16 @@ import inspect
 import typing
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import create_model
-
-from mvcn.config import EARLIER_NETWORKS
 from mvcn.errors import ConfigError
-from mvcn.models.configuration import MvcnConfig
-from mvcn.models.ensemble import Ensemble
-from mvcn.models.linear_stack import LinearStack
-from mvcn.models.network import Network
-from mvcn.settings import Settings
+from mvcn.types import EARLIER_NETWORKS
+
+if TYPE_CHECKING:
+    from mvcn.models.configuration import MvcnConfig
+    from mvcn.models.linear_stack import LinearStack
+    from mvcn.models.network import Network
+    from mvcn.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class System:
     """Whether its network is a `LinearNetwork`, which is fitted and not trained step by step."""
 
     @property
-    def network(self) -> type[Network]:
+    def network(self) -> "type[Network]":
         """The class; `MvcnConfig` gives its required arguments, the others are its options."""
         network: type[Network] = resolve_name(f"mvcn.models.{self.location}")
         return network
@@ -48,24 +47,24 @@ class System:
         """Whether it reads the image, or at least what is found in it."""
         return set(self.reads) != {"text"}
 
-    def ignored(self, config: MvcnConfig) -> tuple[str, ...]:
+    def ignored(self, config: "MvcnConfig") -> tuple[str, ...]:
         """Return which of text and image a trained model ignores: no training post had one."""
         if config.learned_inputs is None or not (self.reads_image and "text" in self.reads):
             return ()
         return tuple(name for name in ("text", "image") if name not in config.learned_inputs)
 
-    def learned(self, config: MvcnConfig) -> tuple[str, ...]:
+    def learned(self, config: "MvcnConfig") -> tuple[str, ...]:
         """Return the inputs of a trained model, without those that it ignores."""
         ignored = self.ignored(config)
         if "image" in ignored:
             return ("text",)
         return tuple(name for name in self.reads if name not in ignored)
 
-    def freezes_image_encoder(self, config: MvcnConfig) -> bool:
+    def freezes_image_encoder(self, config: "MvcnConfig") -> bool:
         """Return whether the image encoder is not trained."""
         return config.freeze_image_encoder or "image" not in self.reads
 
-    def own_fields(self, config: MvcnConfig) -> tuple[str, ...]:
+    def own_fields(self, config: "MvcnConfig") -> tuple[str, ...]:
         """Return the fields of `Tokens` that differ between members: what trained encoders make."""
         of_text = () if config.text_encoder_is_frozen else ("text", "object_names")
         of_image = () if self.freezes_image_encoder(config) else ("image", "objects")
@@ -73,24 +72,28 @@ class System:
         return (*own, "attributes") if own else ()
 
     @property
-    def options(self) -> type[Settings]:
+    def options(self) -> "type[Settings]":
         """Settings of this network alone, with their defaults."""
         return _options_of(self.location)
 
-    def build(self, config: MvcnConfig) -> Network:
+    def build(self, config: "MvcnConfig") -> "Network":
         """Build the network, or the ensemble of as many as the configuration has members."""
+        from mvcn.models.ensemble import Ensemble
+
         if config.members == 1:
             return self._build_one(config)
         members = [self._build_one(config) for _ in range(config.members)]
         return Ensemble(members, self.own_fields(config), self._build_linear(config))
 
-    def _build_linear(self, config: MvcnConfig) -> LinearStack | None:
+    def _build_linear(self, config: "MvcnConfig") -> "LinearStack | None":
+        from mvcn.models.linear_stack import LinearStack
+
         if config.linear_inputs is None:
             return None
         widths = {name: getattr(config, f"{name}_width") for name in config.linear_inputs}
         return LinearStack(config.ngram_buckets, widths, config.num_labels)
 
-    def _build_one(self, config: MvcnConfig) -> Network:
+    def _build_one(self, config: "MvcnConfig") -> "Network":
         """Build a network; its required arguments are named like fields of the configuration."""
         parameters = inspect.signature(self.network).parameters.values()
         required = [one.name for one in parameters if one.default is one.empty]
@@ -99,7 +102,11 @@ class System:
 
 
 @functools.cache
-def _options_of(location: str) -> type[Settings]:
+def _options_of(location: str) -> "type[Settings]":
+    from pydantic import create_model
+
+    from mvcn.settings import Settings
+
     network = resolve_name(f"mvcn.models.{location}")
     hints = typing.get_type_hints(network.__init__, include_extras=True)
     fields: dict[str, Any] = {

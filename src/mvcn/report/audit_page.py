@@ -5,8 +5,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mvcn.audit import MARK, AuditedPosts, Finding
-from mvcn.audit.findings import KINDS, Example, count_posts, headline, severity_of
+from mvcn.audit.findings import (
+    MARK,
+    AuditedPosts,
+    Example,
+    Finding,
+    count_posts,
+    headline,
+    severity_of,
+)
+from mvcn.audit.kinds import KINDS
 from mvcn.data.images import open_thumbnail
 from mvcn.errors import BadImageError
 from mvcn.report.html import jpeg_address, write_page

@@ -14,13 +14,8 @@ from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.data.posts import label_ids
 from mvcn.data.text import has_text
 from mvcn.errors import DataError
-from mvcn.evaluation import (
-    Evaluation,
-    evaluate_groups,
-    evaluate_predictions,
-)
 from mvcn.evaluation.baselines import COLUMNS, baseline_rows
-from mvcn.evaluation.metrics import metric_rows
+from mvcn.evaluation.metrics import Evaluation, evaluate_groups, evaluate_predictions, metric_rows
 from mvcn.evaluation.risk_coverage import risk_coverage
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import measure_clusters, observe, space_of

@@ -1,1 +1,1 @@
-"""Predictions of `mvcn.inference.Classifier` over HTTP, for many clients at once."""
+"""Predictions of `mvcn.Classifier` over HTTP, for many clients at once."""

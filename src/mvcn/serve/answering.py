@@ -20,7 +20,8 @@ from mvcn.errors import DataError
 from mvcn.explain.figures import draw_heat_map
 from mvcn.explain.post import Explanation, explain
 from mvcn.explain.saliency import DEFAULT_METHOD
-from mvcn.inference import Backend, Classifier, Prediction
+from mvcn.inference.classifier import Classifier, Prediction
+from mvcn.inference.onnx import Backend
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.text_counts import TextCounts
 from mvcn.models.classification import MvcnForClassification

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from mvcn.data.images import MAX_IMAGE_PIXELS
 from mvcn.errors import ConfigError
+from mvcn.types import MAX_IMAGE_PIXELS
 
 MEBIBYTE = 1 << 20
 

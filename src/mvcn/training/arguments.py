@@ -11,7 +11,7 @@ from transformers import EarlyStoppingCallback, TrainingArguments
 from mvcn.config import ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.errors import ConfigError, DataError
 from mvcn.inputs.batches import LABEL_FIELDS
-from mvcn.models import MODELS, system
+from mvcn.models.registry import MODELS, system
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.distributed import check_batch_size, join_processes, runs_on_cpu
 from mvcn.types import Post

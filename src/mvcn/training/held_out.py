@@ -7,19 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from mvcn.config import TargetScore
-from mvcn.evaluation import (
-    Calibration,
-    ClassBalance,
-    Evaluation,
-    balance_classes,
-    calibrate,
-    evaluate_groups,
-    evaluate_predictions,
-)
+from mvcn.evaluation.calibration import Calibration, calibrate
+from mvcn.evaluation.class_balance import ClassBalance, balance_classes
+from mvcn.evaluation.metrics import Evaluation, evaluate_groups, evaluate_predictions
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import probabilities
+from mvcn.types import TargetScore
 
 BATCH_SIZE = 64
 

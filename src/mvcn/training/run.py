@@ -19,20 +19,16 @@ from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts
 from mvcn.errors import ConfigError
-from mvcn.inputs import build_processor
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
+from mvcn.inputs.processor import build_processor
 from mvcn.inputs.text_counts import TextCounts
 from mvcn.inputs.texts import frozen_texts
-from mvcn.models import build_model, join_members, system
+from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
+from mvcn.models.registry import system
 from mvcn.training import run_folder
-from mvcn.training.arguments import (
-    check_compatibility,
-    check_modality,
-    num_epochs,
-    num_members,
-)
+from mvcn.training.arguments import check_compatibility, check_modality, num_epochs, num_members
 from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together

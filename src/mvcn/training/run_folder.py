@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import Float
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-from mvcn.config import RunConfig, TargetScore, read_config
+from mvcn.config import RunConfig, read_config
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_posts
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, RunError, reason_of
-from mvcn.evaluation import Threshold, choose_threshold
+from mvcn.evaluation.calibration import Threshold, choose_threshold
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
 from mvcn.inputs.processor import MvcnProcessor
@@ -28,7 +28,7 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.training.arguments import num_members
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
-from mvcn.types import PROBABILITY, Post, probability_columns
+from mvcn.types import PROBABILITY, Post, TargetScore, probability_columns
 
 KIND = "run"
 CONFIG_FILE = "config.yaml"

@@ -17,7 +17,7 @@ from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
 from mvcn.errors import ConfigError, MvcnError, RunError
-from mvcn.evaluation import evaluate_predictions
+from mvcn.evaluation.metrics import evaluate_predictions
 from mvcn.files import save_tensors
 from mvcn.inputs.batches import EncodedPosts, LengthBuckets
 from mvcn.losses.distributed import num_processes

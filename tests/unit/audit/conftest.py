@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from mvcn.audit import AuditedPosts
+from mvcn.audit.findings import AuditedPosts
 from mvcn.types import Post
 
 FIELDS = {field.name for field in dataclasses.fields(Post)}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mvcn.audit import audit
+from mvcn.audit.audit import audit
 from mvcn.audit.label_errors import likely_label_errors
 from mvcn.data.images import describe_image
 from mvcn.data.near_duplicates import duplicate_groups

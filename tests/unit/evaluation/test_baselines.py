@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from mvcn.evaluation import evaluate_predictions
 from mvcn.evaluation.baselines import (
     MAJORITY,
     baseline_rows,
     compare_with_baselines,
     format_baselines,
 )
-from mvcn.evaluation.metrics import accuracy
+from mvcn.evaluation.metrics import accuracy, evaluate_predictions
 from mvcn.evaluation.significance import Difference, paired_bootstrap
 
 NAMES = ("negative", "neutral", "positive")

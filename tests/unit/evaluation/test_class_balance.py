@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, f1_score
 
-from mvcn.evaluation import balance_classes
+from mvcn.evaluation.class_balance import balance_classes
 
 
 def drawn(shares, posts, seed=0, spread=1.0):

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from mvcn.errors import MvcnError
-from mvcn.evaluation import (
+from mvcn.errors import MvcnError, format_table
+from mvcn.evaluation.metrics import (
     evaluate_groups,
     evaluate_predictions,
     format_evaluation,
-    format_table,
 )
 
 POLARITIES = ["positive", "neutral", "negative"]

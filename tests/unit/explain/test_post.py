@@ -13,7 +13,7 @@ from PIL import Image
 from mvcn.explain.figures import draw_maps, draw_post
 from mvcn.explain.post import NEIGHBOURS, explain
 from mvcn.explain.run import FEATURES_FILE, TrainedRun
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import torch
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
 from mvcn.explain.saliency import METHODS, class_probabilities, image_saliency, word_saliency
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.run_folder import Run
 
 

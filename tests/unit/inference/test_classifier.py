@@ -14,12 +14,12 @@ from PIL import Image
 
 from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, ConfigError, DataError
-from mvcn.inference import Classifier, classifier
-from mvcn.inputs import build_processor
+from mvcn.inference import classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.processor import MvcnProcessor, build_processor
 from mvcn.inputs.text_counts import TextCounts
-from mvcn.models import build_model
+from mvcn.models.build import build_model
 from mvcn.types import Post
 
 

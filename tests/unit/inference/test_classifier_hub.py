@@ -11,7 +11,7 @@ from huggingface_hub import set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
 from mvcn.errors import RunError
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.inference.pipeline import TASK
 
 COMMIT = 40 * "a"

@@ -12,12 +12,12 @@ import transformers
 
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError, RunError
-from mvcn.inference import Classifier, export_run
-from mvcn.inference.export import TOLERANCE
+from mvcn.inference.classifier import Classifier
+from mvcn.inference.export import TOLERANCE, export_run
 from mvcn.inference.onnx import FILES, OnnxModel, write_graph
 from mvcn.inference.pipeline import TASK
-from mvcn.inputs import build_processor
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 
 CLASSES = ("a", "b", "c")
 

@@ -15,8 +15,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from mvcn.errors import BadImageError, ConfigError, DataError, RunError
-from mvcn.inference import Classifier, ImageTextClassificationPipeline
-from mvcn.inference.pipeline import TASK
+from mvcn.inference.classifier import Classifier
+from mvcn.inference.pipeline import TASK, ImageTextClassificationPipeline
 
 
 @pytest.fixture(scope="module")

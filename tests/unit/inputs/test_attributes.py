@@ -11,7 +11,7 @@ import transformers
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError
 from mvcn.explain.run import NUMBERS, TrainedRun, explain_posts
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.inputs.attributes import AttributeCache, AttributeModel
 from mvcn.training.run import train
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from mvcn.config import ModelConfig
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImageFeatures, ImagePixels
+from mvcn.inputs.processor import build_processor
 from mvcn.inputs.text_counts import TextCounts
-from mvcn.models import build_model
+from mvcn.models.build import build_model
 from mvcn.types import Post
 
 CLASSES = ("bad", "fair", "good")

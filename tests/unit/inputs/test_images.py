@@ -12,9 +12,10 @@ from PIL import Image
 
 from mvcn.config import ModelConfig
 from mvcn.encoders.loading import load_image_encoder, load_image_processor
-from mvcn.inputs import build_processor, images
+from mvcn.inputs import images
 from mvcn.inputs.images import ImageFeatures, ImagePixels, encoder_fingerprint
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.types import Post
 
 
@@ -68,8 +69,9 @@ def test_cached_features_are_what_the_model_computes_from_pixels(model_and_proce
 EXTRACTION = """
 import os, signal, sys
 from mvcn.config import ModelConfig
-from mvcn.inputs import build_processor, images
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.inputs import images
+from mvcn.models.build import build_model
 from mvcn.types import Post
 from pathlib import Path
 

@@ -23,10 +23,9 @@ from transformers.image_processing_backends import PilBackend
 
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
-from mvcn.inputs import build_processor
-from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.processor import MvcnProcessor, build_processor
 from mvcn.inputs.text_counts import TextCounts
-from mvcn.models import build_model
+from mvcn.models.build import build_model
 from mvcn.types import WORD_NUMBERS
 
 CLS, SEP, PAD, UNKNOWN = 2, 3, 0, 1

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from mvcn.config import ModelConfig
-from mvcn.inputs import build_processor, texts
+from mvcn.inputs import texts
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
+from mvcn.inputs.processor import build_processor
 from mvcn.inputs.texts import frozen_texts
-from mvcn.models import build_model
+from mvcn.models.build import build_model
 
 
 @pytest.fixture(scope="module")

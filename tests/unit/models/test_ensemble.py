@@ -5,11 +5,13 @@ import torch
 from safetensors import safe_open
 
 from mvcn.config import ModelConfig
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import MODELS, MvcnForClassification, build_model, join_members
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model, join_members
+from mvcn.models.classification import MvcnForClassification
 from mvcn.models.ensemble import disagreement, join_tokens, split_tokens
 from mvcn.models.network import probabilities
+from mvcn.models.registry import MODELS
 
 NAMES = ("negative", "neutral", "positive")
 MEMBERS = 3

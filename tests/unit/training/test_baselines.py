@@ -8,10 +8,10 @@ import torch
 
 from mvcn.errors import DataError
 from mvcn.evaluation.baselines import MAJORITY, compare_with_baselines
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training import baselines
 from mvcn.training.baselines import fit_baselines
 from mvcn.training.features import pooled_features

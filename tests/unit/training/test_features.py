@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.features import pooled_features
 
 CLASSES = ("negative", "neutral", "positive")

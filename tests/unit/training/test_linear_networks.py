@@ -10,9 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mvcn.config import ModelConfig
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.features import pooled_features
 from mvcn.training.linear import INVERSE_PENALTIES, predict_out_of_fold
 from mvcn.training.linear_networks import fit_linear_network

@@ -8,9 +8,9 @@ import torch
 
 from mvcn.config import ModelConfig
 from mvcn.errors import DataError
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.members import assign_folds
 
 NAMES = ("negative", "neutral", "positive")

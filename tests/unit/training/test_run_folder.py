@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from mvcn.config import read_recipe
 from mvcn.errors import RunError
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.training.checkpoints import last_checkpoint
 from mvcn.training.run_folder import (
     Run,

@@ -8,9 +8,10 @@ import torch
 from scipy.special import log_softmax
 
 from mvcn.config import ModelConfig
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
-from mvcn.models import MvcnForClassification, build_model, join_members
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model, join_members
+from mvcn.models.classification import MvcnForClassification
 from mvcn.training.members import assign_folds
 from mvcn.training.stacking import choose_scales, fit_linear_models, stack_linear_models
 

@@ -8,10 +8,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.teacher import (
     FOLDS,
     OutOfFoldTeacher,

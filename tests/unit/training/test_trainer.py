@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from mvcn.errors import MvcnError, RunError
-from mvcn.inputs import build_processor
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImagePixels
-from mvcn.models import build_model
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
 from mvcn.training.fit import build_trainer
 
 CLASSES = ("negative", "neutral", "positive")

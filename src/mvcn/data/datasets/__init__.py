@@ -5,11 +5,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mvcn.data.formats.rows import TableOptions
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus
+
+if TYPE_CHECKING:
+    from mvcn.data.formats.rows import TableOptions
 
 __all__ = ["DATASETS", "read_corpus"]
 
@@ -40,7 +42,7 @@ def read_corpus(
     splits: Collection[str] | None = None,
     columns: Mapping[str, str] | None = None,
     images: Path | None = None,
-    options: TableOptions | None = None,
+    options: "TableOptions | None" = None,
     text_only: bool = False,
 ) -> Corpus:
     """Read the posts of the dataset at `root` with the reader called `name`.

@@ -13,8 +13,10 @@ from filelock import FileLock
 
 from mvcn.data.datasets.webdataset import TarRows
 from mvcn.errors import ConfigError, DataError, RunError
-from mvcn.inference import Classifier, Scoring, bulk, predict_in_bulk
-from mvcn.inference.bulk.workers import attempt
+from mvcn.inference.bulk import job
+from mvcn.inference.bulk.job import predict_in_bulk
+from mvcn.inference.bulk.workers import Scoring, attempt
+from mvcn.inference.classifier import Classifier
 from mvcn.types import Post
 
 
@@ -26,7 +28,7 @@ def here(scoring, its, jobs, prepare):
 
 @pytest.fixture(autouse=True)
 def _engine(monkeypatch):
-    monkeypatch.setitem(bulk.ENGINES, "local", here)
+    monkeypatch.setitem(job.ENGINES, "local", here)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +232,7 @@ def test_a_file_that_changes_while_the_job_runs_is_named(predict, folder, tmp_pa
         shutil.copy(place / "two/two.parquet", place / "one.parquet")
         return here(scoring, its, jobs, prepare)
 
-    monkeypatch.setitem(bulk.ENGINES, "local", slow)
+    monkeypatch.setitem(job.ENGINES, "local", slow)
     with pytest.raises(DataError, match=r"2 of 5 shards .*one\.parquet was changed while"):
         predict(place)
 
