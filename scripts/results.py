@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from mvcn.files import write_json
-from mvcn.training.run_folder import describe_environment
+from mvcn.training.environment import describe_environment
 
 RESULTS = Path("results")
 

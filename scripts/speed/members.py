@@ -15,10 +15,11 @@ from torch import Tensor
 
 from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
-from mvcn.inference.classifier import Classifier
-from mvcn.inference.onnx import FILES, Backend, write_graph
+from mvcn.inference.classifier import Backend, Classifier
+from mvcn.inference.onnx import write_graphs
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model, join_members
+from mvcn.runtime.graphs import weights_digest
 from scripts.speed import image_features, prediction
 
 COUNTS = (1, 5)
@@ -40,7 +41,7 @@ def prepare(folder: Path, count: int, backend: Backend) -> None:
         model.save_pretrained(run)
         processor.save_pretrained(run)
         if backend == "onnx":
-            write_graph(model, processor, run / FILES[backend])
+            write_graphs(model, processor, run, weights_digest(run))
 
 
 def milliseconds(folder: Path, backend: Backend, members: int) -> float:

@@ -22,10 +22,11 @@ from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.loading import packaged_folder
-from mvcn.inference.classifier import Classifier
-from mvcn.inference.onnx import FILES, Backend, quantize_graph, write_graph
+from mvcn.inference.classifier import Backend, Classifier
+from mvcn.inference.onnx import quantize_graph, write_graphs
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.runtime.graphs import FILES, weights_digest
 from mvcn.types import Post
 from scripts.speed import image_features
 from scripts.speed.plain_training import PlainClassifier
@@ -51,7 +52,7 @@ def prepare(folder: Path, count: int, backend: Backend) -> None:
     model.save_pretrained(run)
     processor.save_pretrained(run)
     if backend != "torch":
-        write_graph(model, processor, run / FILES["onnx"])
+        write_graphs(model, processor, run, weights_digest(run))
     if backend == "onnx-int8":
         quantize_graph(run / FILES["onnx"], run / FILES[backend])
 

@@ -106,7 +106,11 @@ def reference(folder: Path) -> float:
     corpus, model, processor, images = _read(folder, config)
     token_ids = processor.tokenize([post.text for post in corpus.posts])
     rows = [
-        (torch.tensor(ids), images[post.image], model.config.label2id[post.label])
+        (
+            torch.tensor(ids),
+            torch.tensor(images[post.image]).float(),
+            model.config.label2id[post.label],
+        )
         for ids, post in zip(token_ids, corpus.posts, strict=True)
     ]
     seconds = plain_training.time_epoch(rows, warm_up_steps(len(rows)))

@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 BadImagePolicy = Literal["error", "blank", "drop"]
 Quoting = Literal["auto", "minimal", "none"]
 TargetScore = Literal["accuracy", "macro-f1"]
+SaliencyMethod = Literal["attention", "gradient", "occlusion"]
+DEFAULT_SALIENCY: SaliencyMethod = "occlusion"
 FusionKind = Literal["text-guided", "equal"]
 AttentionKind = Literal["sparsemax", "softmax"]
 CongruityForm = Literal["ratio", "share", "absolute"]
@@ -24,6 +26,8 @@ DISAGREEMENT = "disagreement"
 """Column of the disagreement between members, in files of predictions by an ensemble."""
 EARLIER_NETWORKS = {"tgf": {"network": "mvcn"}, "mfs": {"network": "mvcn", "fusion": "equal"}}
 """Network of an earlier version -> settings of the same network today."""
+NO_PIECE = -1
+"""In place of a word piece, where the words that name attributes have fewer than others."""
 WORD_NUMBERS = 2**20
 """A word piece plus this times the number of its word is a numbered one; every vocabulary is
 smaller. The encoder reads the word piece, n-grams read the number, and 0 is none."""

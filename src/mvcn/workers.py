@@ -12,9 +12,11 @@ from functools import partialmethod
 from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
+THREADS = "OMP_NUM_THREADS"
+CAN_COPY = sys.platform == "linux"
+"""Whether `in_copies` works on this system."""
 _tasks: Sequence[Callable[[], Any]] = ()
 """Of a copy; see `in_copies`."""
 
@@ -47,9 +49,16 @@ def hide_progress_bars() -> None:
     tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # type: ignore[assignment, method-assign]
 
 
-def can_compute_in_copies() -> bool:
-    """Return whether a copy of this process can compute: on Linux, without a GPU."""
-    return sys.platform == "linux" and not torch.accelerator.is_available()
+def num_threads() -> int:
+    """Return how many threads of this process compute at a time: by default one per core."""
+    return int(os.environ.get(THREADS) or os.cpu_count() or 1)
+
+
+def set_num_threads(threads: int) -> None:
+    """Set how many threads of this process compute at a time, in PyTorch, too."""
+    os.environ[THREADS] = str(threads)  # PyTorch reads it when it is imported
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 @contextmanager
@@ -86,7 +95,7 @@ def _become_copy(tasks: Sequence[Callable[[], Any]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     hide_progress_bars()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    set_num_threads(1)
 
 
 def _call(number: int) -> Any:
@@ -101,7 +110,7 @@ def _initialize(
     os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     initializer()
-    torch.set_num_threads(threads)
+    set_num_threads(threads)
 
 
 def _end_with_parent() -> None:

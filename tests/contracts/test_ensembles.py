@@ -12,11 +12,12 @@ from mvcn.errors import ConfigError
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for
 from mvcn.inference.classifier import Classifier
-from mvcn.inference.onnx import OnnxModel, write_graph
+from mvcn.inference.onnx import write_graphs
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model, join_members
 from mvcn.models.registry import MODELS
+from mvcn.runtime.graphs import GraphModel
 from mvcn.training.members import assign_folds
 from mvcn.training.stacking import fit_linear_models, stack_linear_models
 
@@ -104,9 +105,9 @@ def test_posts_are_explained(classifier, generated_posts):
 
 @pytest.mark.parametrize("saved", GRAPHS, indirect=True)
 def test_the_graph_returns_the_same(saved, classifier, generated_posts, tmp_path):
-    path = tmp_path / "any.onnx"
-    write_graph(classifier.model, saved.processor, path)
-    exported = Classifier(OnnxModel(saved.folder, path), saved.processor)
+    write_graphs(classifier.model, saved.processor, tmp_path, "")
+    graphs = GraphModel(saved.folder, saved.processor, graphs=tmp_path)
+    exported = Classifier(graphs, saved.processor)
     posts = generated_posts[:5]
     expected = rows(classifier.predict(posts))
     np.testing.assert_allclose(rows(exported.predict(posts)), expected, rtol=0, atol=1e-5)
@@ -115,4 +116,4 @@ def test_the_graph_returns_the_same(saved, classifier, generated_posts, tmp_path
 @pytest.mark.parametrize("saved", NO_GRAPH, indirect=True)
 def test_a_network_that_cannot_become_a_graph_says_so(saved, classifier, tmp_path):
     with pytest.raises(ConfigError, match="cannot become one ONNX graph"):
-        write_graph(classifier.model, saved.processor, tmp_path / "any.onnx")
+        write_graphs(classifier.model, saved.processor, tmp_path, "")

@@ -4,6 +4,7 @@ import json
 import math
 import os
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -92,7 +93,7 @@ def test_both_sides_compute_the_same_image_features(tmp_path):
     model = image_features.build_model(config, ("a", "b"))
     images = ImageFeatures(model, image_features.build_processor(config), tmp_path / "cache")
     images.encode([Post(path.stem, "", path) for path in paths])
-    ours = torch.stack([images[path] for path in paths])
+    ours = torch.from_numpy(np.stack([images[path] for path in paths])).float()
     (plain,) = image_features.plain_features(image_features.published_model(), paths)
     # Ours go through half precision, whose spacing below 6 (the ReLU6 bound) is at most 2^-8.
     torch.testing.assert_close(ours, plain, atol=2**-8, rtol=0)

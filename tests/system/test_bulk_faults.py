@@ -2,7 +2,7 @@
 
 import pytest
 
-from mvcn.inference.bulk.job import predict_in_bulk
+from mvcn.inference.bulk.job import ENGINES, predict_in_bulk
 from mvcn.inference.bulk.workers import Scoring, attempt
 from scripts.studies.bulk_faults import Job, count, kill_job, kill_worker, write_posts
 from tests.system.ray_engine import needs_ray
@@ -18,7 +18,7 @@ def undisturbed(tiny_run, posts, tmp_path_factory):
     """A job in this process, which nobody disturbs."""
     job = Job(tiny_run, posts, tmp_path_factory.mktemp("undisturbed") / "job", "local")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(job.ENGINES, "local", here)
+        patch.setitem(ENGINES, "local", here)
         scoring = Scoring(job.run, job.output)
         done = predict_in_bulk(scoring, [str(posts)], "local", initializer=lambda: None)
     assert (done.predictions, done.errors, done.rows) == (368, 16, 384)

@@ -151,12 +151,14 @@ def test_the_graph_has_the_shared_layers_once_and_the_same_answers(
 ):
     export(mvcn, without_dev)
     assert difference(without_dev, "onnx", generated_posts) < 1e-5
-    graph = without_dev / "model.onnx"
     image_layers, shared, own = 2, 1, 1  # and one text-guided unit a member
-    attentions = [node for node in onnx.load(graph).graph.node if node.op_type == "Attention"]
+    graphs = [without_dev / "model.onnx", without_dev / "image.onnx"]
+    nodes = [node for path in graphs for node in onnx.load(path).graph.node]
+    attentions = [node for node in nodes if node.op_type == "Attention"]
     assert len(attentions) == image_layers + shared + MEMBERS * (own + 1)
-    monkeypatch.setattr(  # to write the same graph again takes long
-        "mvcn.inference.export.write_graph", lambda *args: shutil.copy(graph, args[2])
+    monkeypatch.setattr(  # to write the same graphs again takes long
+        "mvcn.inference.export.write_graphs",
+        lambda *args: [shutil.copy(path, args[2]) for path in graphs],
     )
     export(mvcn, without_dev, "--quantize", "int8")
     assert 1e-5 < difference(without_dev, "onnx-int8", generated_posts) < 0.1

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from mvcn.data.table import read_table
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.images import ImagePixels
 from mvcn.losses import Objective
 from mvcn.nn import attention
+from mvcn.runtime.images import ImagePixels
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 

@@ -7,11 +7,9 @@ import time
 import pytest
 import torch
 
-from mvcn.workers import can_compute_in_copies, in_copies, worker_pool
+from mvcn.workers import CAN_COPY, in_copies, worker_pool
 
-in_copies_here = pytest.mark.skipif(
-    not can_compute_in_copies(), reason="copies cannot compute on this system"
-)
+in_copies_here = pytest.mark.skipif(not CAN_COPY, reason="copies cannot compute on this system")
 
 
 def nothing():

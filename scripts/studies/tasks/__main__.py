@@ -23,7 +23,7 @@ from mvcn.config import read_recipe
 from mvcn.files import write_json
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs.feature_cache import CACHE_VARIABLE
-from mvcn.training.run_folder import describe_environment
+from mvcn.training.environment import describe_environment
 from scripts.results import RESULTS, spread
 from scripts.studies.tasks import OURS
 from scripts.studies.tasks.posts import TASKS, Draw, Task, generate, write

@@ -19,6 +19,9 @@ SECONDS_FOR_FIRST = 5.0
 # OpenMP reads this when torch is loaded. By default, a waiting thread spins for milliseconds, which
 # slows down training and all other work on the same machine many times over.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Hugging Face's libraries read these when they are imported: their messages are for programmers.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, **SETTINGS)

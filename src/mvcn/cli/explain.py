@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from mvcn.cli.options import Dataset, OnBadImage, Overwrite, Run, Splits, data_c
 from mvcn.cli.process import print_problems, set_up_process
 from mvcn.errors import ConfigError, DataError
 from mvcn.outputs import begins_with, require_own_file
+from mvcn.types import DEFAULT_SALIENCY, SaliencyMethod
 
 if TYPE_CHECKING:
     from mvcn.explain.observation import Space
@@ -37,11 +38,11 @@ def explain(
     splits: Splits = None,
     on_bad_image: OnBadImage = "error",
     method: Annotated[
-        Literal["attention", "gradient", "occlusion"],
+        SaliencyMethod,
         typer.Option(
             help="How to find decisive parts of the image; occlusion is the most faithful."
         ),
-    ] = "occlusion",
+    ] = DEFAULT_SALIENCY,
     compare_with: Annotated[
         Path | None, typer.Option(help="A second run, such as one without the constraint.")
     ] = None,

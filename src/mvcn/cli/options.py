@@ -91,8 +91,11 @@ OnBadImage = Annotated[
     ),
 ]
 BackendName = Annotated[
-    Literal["torch", "onnx", "onnx-int8"],
-    typer.Option("--backend", help="Inference backend; onnx runs the file written by mvcn export."),
+    Literal["auto", "torch", "onnx", "onnx-int8"],
+    typer.Option(
+        "--backend",
+        help="What computes: PyTorch, or the graphs of mvcn export; auto takes graphs that fit.",
+    ),
 ]
 Precision = Annotated[
     float | None,

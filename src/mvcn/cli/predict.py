@@ -49,7 +49,7 @@ def predict(
     image: Annotated[Path | None, typer.Option(help="Image of a single post.")] = None,
     on_bad_image: OnBadImage = "error",
     precision: Precision = None,
-    backend: BackendName = "torch",
+    backend: BackendName = "auto",
     target: Target = None,
     keep_columns: Annotated[
         bool | None,
@@ -185,7 +185,7 @@ def bulk(
         str | None,
         typer.Option(help="Columns to copy to the predictions, as in --keep user,date."),
     ] = None,
-    backend: BackendName = "torch",
+    backend: BackendName = "auto",
     precision: Precision = None,
     overwrite: Overwrite = False,
 ) -> None:

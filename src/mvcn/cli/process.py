@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mvcn.errors import ConfigError, count_of
 from mvcn.types import BadImagePolicy
+from mvcn.workers import hide_progress_bars
 
 RANK = int(os.environ.get("RANK", "0"))
 """Rank of this process among those started by a launcher; 0 without one."""
@@ -58,13 +59,7 @@ def set_up_process(*, shares_work: bool = False) -> None:
             f"{PROCESSES} processes were started, but of all commands only mvcn train shares its "
             "work: start this one without a launcher."
         )
-    from transformers.utils import logging  # takes seconds; --help must not wait for it
-
-    from mvcn.workers import hide_progress_bars  # so does torch
-
     _keep_freed_memory()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
     if RANK > 0:  # rank 0 shows the progress of all
         hide_progress_bars()

@@ -12,9 +12,10 @@ from mvcn.cli.options import BackendName, Run
 from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError
 from mvcn.serve.limits import MEBIBYTE, Limits
+from mvcn.workers import set_num_threads
 
 if TYPE_CHECKING:
-    from mvcn.inference.onnx import Backend
+    from mvcn.inference.classifier import Backend
 
 KEY_VARIABLE = "MVCN_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -28,7 +29,7 @@ def serve(
         str, Option(help="Address to listen on; 0.0.0.0 for all of this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8000,
-    backend: BackendName = "torch",
+    backend: BackendName = "auto",
     threads: Annotated[
         int | None, Option(min=1, help="Compute threads; by default one per core.")
     ] = None,
@@ -83,8 +84,6 @@ def _answer(
     run: Path, backend: "Backend", host: str, port: int, threads: int | None, limits: "Limits"
 ) -> None:
     """Load a run, and serve it until the process is stopped."""
-    import torch
-
     from mvcn.serve.answering import ServedRun
     from mvcn.serve.application import create_app
     from mvcn.serve.server import listen, log_to_stdout
@@ -93,7 +92,7 @@ def _answer(
     set_up_process()
     key = os.environ.get(KEY_VARIABLE) or None
     if threads is not None:
-        torch.set_num_threads(threads)
+        set_num_threads(threads)
     with listen(host, port) as listener:
         served = ServedRun(run, backend)
         _announce(run, host, listener.getsockname()[1], key)

@@ -379,16 +379,17 @@ def _full_size(content: bytes, decoded: Image.Image) -> tuple[int, int]:
 
 
 def prefetch(
-    function: Callable[[Item], Found], items: Iterable[Item], ahead: int = 32
+    function: Callable[[Item], Found], items: Iterable[Item], ahead: int = 32, threads: int = 2
 ) -> Iterator[Found]:
-    """Yield ``function(item)`` for each item in order, computed by two threads.
+    """Yield ``function(item)`` for each item in order, computed by threads.
 
     Args:
         function: Called in a thread.
         items: Its arguments.
         ahead: Most results that are computed early, which bounds memory.
+        threads: Their number.
     """
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Found]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))

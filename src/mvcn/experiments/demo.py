@@ -50,7 +50,7 @@ from mvcn.models.build import build_model
 from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import remove_contents, require_output_folder
 from mvcn.report.run_page import write_report
-from mvcn.training import run_folder
+from mvcn.training.environment import describe_environment
 from mvcn.training.run import train
 from mvcn.types import AttentionKind, Post
 
@@ -131,7 +131,7 @@ def run_demo(
         "wall": round(time.monotonic() - started, 1),
         "processor": round(time.process_time() - cpu_started, 1),
     }
-    numbers["environment"] = run_folder.describe_environment()
+    numbers["environment"] = describe_environment()
     write_json(output / NUMBERS, numbers)
     write_report(TrainedRun(output / ATTENTIONS[0]), output / PAGE, numbers, figure)
     return numbers

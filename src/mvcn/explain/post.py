@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mvcn.data.text import has_text
 from mvcn.explain.observation import Observation, Space, each_normalizer, observe
-from mvcn.explain.saliency import Method, image_saliency, word_saliency
+from mvcn.explain.saliency import image_saliency, word_saliency
 from mvcn.inputs.batches import EncodedPosts
-from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.nn.attention import Normalizer
-from mvcn.types import Post
+from mvcn.runtime.processing import PostProcessing
+from mvcn.types import Post, SaliencyMethod
 
 NEIGHBOURS = 5
 
@@ -52,7 +52,7 @@ class Explanation:
     words: Sequence[Word]
     saliency: Float[Tensor, " patch"] | None
     """Of the image tokens, by `method`; None without an image."""
-    method: Method
+    method: SaliencyMethod
     attention: Mapping[Normalizer, Float[Tensor, " patch"]]
     """Normalizer -> weights of the last unit, mean over heads and text tokens: the model's own, and
     those of the other normalizer for the same scores. Empty without an image or text-guided
@@ -90,9 +90,9 @@ class Explanation:
 
 def explain(
     model: MvcnForClassification,
-    processor: MvcnProcessor,
+    processor: PostProcessing,
     posts: EncodedPosts,
-    method: Method,
+    method: SaliencyMethod,
     space: Space | None = None,
     train_posts: Sequence[Post] = (),
 ) -> Iterator[Explanation]:
@@ -102,7 +102,7 @@ def explain(
         model: Any classifier.
         processor: The processor of the model.
         posts: The posts; labels are only copied.
-        method: Method of the saliency of image tokens; see `image_saliency`.
+        method: SaliencyMethod of the saliency of image tokens; see `image_saliency`.
         space: Fused features of the training posts, for distances and neighbours.
         train_posts: The posts of the space, in the same order.
 
@@ -146,7 +146,7 @@ def _encoded(model: MvcnForClassification, inputs: dict[str, Tensor]) -> dict[st
 
 def _words(
     model: MvcnForClassification,
-    processor: MvcnProcessor,
+    processor: PostProcessing,
     post: Post,
     inputs: dict[str, Tensor],
     seen: Observation,

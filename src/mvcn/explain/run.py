@@ -25,13 +25,13 @@ from mvcn.explain.observation import (
     space_of,
 )
 from mvcn.explain.post import explain
-from mvcn.explain.saliency import Curve, Method, faithfulness, methods_for, most_faithful
+from mvcn.explain.saliency import Curve, faithfulness, methods_for, most_faithful
 from mvcn.files import save_tensors, write_json
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.nn.attention import Normalizer
 from mvcn.outputs import remove_contents, require_output_folder
 from mvcn.training.run_folder import Run
-from mvcn.types import BadImagePolicy, Post
+from mvcn.types import BadImagePolicy, Post, SaliencyMethod
 
 LOG = logging.getLogger(__name__)
 FEATURES_FILE = "train_features.safetensors"
@@ -130,7 +130,7 @@ def create_gallery_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def explain_posts(
-    run: TrainedRun, posts: EncodedPosts, folder: Path, method: Method, space: Space | None
+    run: TrainedRun, posts: EncodedPosts, folder: Path, method: SaliencyMethod, space: Space | None
 ) -> None:
     """Write a numbered picture for each post, and all numbers as JSON."""
     train = run.train.posts if space is not None else []

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,10 +19,9 @@ from mvcn.explain.observation import mean_attention, text_guided
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.network import Tokens, probabilities
+from mvcn.types import SaliencyMethod
 
-Method = Literal["attention", "gradient", "occlusion"]
-METHODS: tuple[Method, ...] = get_args(Method)
-DEFAULT_METHOD: Method = "occlusion"
+METHODS: tuple[SaliencyMethod, ...] = get_args(SaliencyMethod)
 
 VARIANTS_AT_ONCE = 64
 OF_ONE_TEXT = ("input_ids", "attention_mask", "text_mask", "text_states")
@@ -37,7 +36,7 @@ CONTROL = "random"
 HALF = 0.5
 
 
-def methods_for(model: MvcnForClassification) -> tuple[Method, ...]:
+def methods_for(model: MvcnForClassification) -> tuple[SaliencyMethod, ...]:
     """Return the methods that a model supports.
 
     ``attention`` needs text-guided units, ``gradient`` a network that reads image tokens and not
@@ -49,7 +48,7 @@ def methods_for(model: MvcnForClassification) -> tuple[Method, ...]:
 
 
 def image_saliency(
-    model: MvcnForClassification, inputs: dict[str, Tensor], method: Method
+    model: MvcnForClassification, inputs: dict[str, Tensor], method: SaliencyMethod
 ) -> Float[Tensor, " patch"]:
     """Return how much each image token of one post supports the predicted class.
 
@@ -216,7 +215,7 @@ class Curve:
 
 
 def faithfulness(
-    model: MvcnForClassification, posts: EncodedPosts, methods: Sequence[Method] = METHODS
+    model: MvcnForClassification, posts: EncodedPosts, methods: Sequence[SaliencyMethod] = METHODS
 ) -> dict[str, Curve]:
     """Return the curves of each method, and of random orders, over posts with an image.
 
@@ -334,7 +333,7 @@ def is_hit(saliency: Float[Tensor, " patch"], region: Float[Tensor, " patch"]) -
 
 def hit_rates(
     model: MvcnForClassification, posts: EncodedPosts, regions: Mapping[int, Tensor]
-) -> dict[Method, float]:
+) -> dict[SaliencyMethod, float]:
     """Return, by method, the share of posts whose most salient image token is in the region.
 
     Methods that the model does not support are left out; without regions, the result is empty.
@@ -347,7 +346,7 @@ def hit_rates(
     Source:
         The pointing game of Zhang et al., ECCV 2016. Deviation: no margin around the region.
     """
-    hits: dict[Method, list[bool]] = {method: [] for method in methods_for(model)}
+    hits: dict[SaliencyMethod, list[bool]] = {method: [] for method in methods_for(model)}
     for position, region in tqdm(regions.items(), desc="Pointing", unit="post"):
         inputs = posts.inputs([position])
         for method, found in hits.items():

@@ -3,51 +3,38 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
-import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from jaxtyping import Float
 
 from mvcn.data.bad_images import require_content, require_images, require_policy
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.posts import check_posts, check_text, each_post, label_ids
 from mvcn.data.text import has_text
-from mvcn.errors import REMEDIES, BadImageError, DataError, RunError, reason_of
-from mvcn.evaluation.metrics import Evaluation, evaluate_groups, evaluate_predictions
-from mvcn.evaluation.risk_coverage import risk_coverage
+from mvcn.errors import REMEDIES, BadImageError, DataError, RunError
 from mvcn.files import require_allowed
-from mvcn.inference.onnx import Backend, OnnxModel
-from mvcn.inputs.attributes import AttributeModel
-from mvcn.inputs.batches import EncodedPosts, PostEncoder
-from mvcn.inputs.images import pixel_inputs
-from mvcn.inputs.processor import MvcnProcessor
-from mvcn.inputs.text_counts import TextCounts
-from mvcn.models.classification import MvcnForClassification
-from mvcn.models.network import probabilities
 from mvcn.models.registry import system
+from mvcn.runtime.graphs import FILES, GraphModel, GraphName
+from mvcn.runtime.processing import PostProcessing
+from mvcn.runtime.saved_processor import SavedProcessor
+from mvcn.runtime.text_counts import TextCounts
 from mvcn.training.run_folder import Run
 from mvcn.types import DISAGREEMENT, BadImagePolicy, Post, TargetScore, probability_columns
 
-ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx", "*.yaml"]
-"""No pickles and no code: neither is ever read."""
-IGNORED_FILES = ["checkpoints/*"]
-REASONS: dict[type[Exception], str] = {
-    RepositoryNotFoundError: "it has none that you may read",
-    RevisionNotFoundError: "it has no such revision of it",
-    LocalEntryNotFoundError: "it cannot be reached, and its cache on this machine has none",
-}
+if TYPE_CHECKING:
+    from mvcn.evaluation.metrics import Evaluation
+    from mvcn.inference.torch_model import TorchModel
+    from mvcn.inputs.attributes import AttributeModel
+    from mvcn.inputs.processor import MvcnProcessor
+    from mvcn.models.classification import MvcnForClassification
+
+Backend: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
 LOG = logging.getLogger(__name__)
 POSTS_AT_ONCE = 256
-BATCH_SIZE = 64
 
 
 def find_model(source: str | Path, revision: str | None = None) -> Path:
@@ -64,31 +51,11 @@ def find_model(source: str | Path, revision: str | None = None) -> Path:
     """
     folder = Path(source)
     require_allowed(folder, RunError, "The model")
-    return folder if isinstance(source, Path) or folder.exists() else _download(source, revision)
+    if isinstance(source, Path) or folder.exists():
+        return folder
+    from mvcn.inference.hub import download  # its libraries take a while to load
 
-
-def _download(name: str, revision: str | None) -> Path:
-    try:
-        folder = snapshot_download(
-            name, revision=revision, allow_patterns=ALLOWED_FILES, ignore_patterns=IGNORED_FILES
-        )
-    except HFValidationError as error:
-        raise RunError(
-            f"'{name}' is neither a folder nor a name as the Hugging Face hub has them."
-        ) from error
-    except Exception as error:  # the hub's client lets errors of several libraries through
-        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-            raise RunError(
-                f"The model '{name}' cannot be kept in the cache ({reason_of(error)}: "
-                f"{error.filename}): set HF_HOME to a folder that can be written."
-            ) from error
-        kinds = (why for kind, why in REASONS.items() if isinstance(error, kind))
-        named = f"of that name at revision {revision}" if revision else "of that name"
-        raise RunError(
-            f"There is no folder {name}, and the Hugging Face hub gives no model {named} "
-            f"({next(kinds, type(error).__name__)}): correct the name, or go online."
-        ) from error
-    return Path(folder)
+    return download(source, revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +81,8 @@ class Prediction:
 class EvaluatedPosts:
     """Scores of labelled posts, and which of them were not read completely."""
 
-    evaluation: Evaluation
-    by_modality: Mapping[str, Evaluation]
+    evaluation: "Evaluation"
+    by_modality: "Mapping[str, Evaluation]"
     """What the posts have (as in `MODALITIES`) -> their scores; empty where all have the same."""
     bad_images: Mapping[str, str]
     """Post id -> why its image cannot be read."""
@@ -143,22 +110,23 @@ class Classifier:
 
     def __init__(
         self,
-        model: MvcnForClassification | OnnxModel,
-        processor: MvcnProcessor,
-        attribute_model: AttributeModel | None = None,
+        model: "MvcnForClassification | GraphModel",
+        processor: PostProcessing,
+        attribute_model: "AttributeModel | None" = None,
     ) -> None:
-        self.model = model.eval() if isinstance(model, MvcnForClassification) else model
-        about = system(model.config.network)
-        self.reads, self._ignored = about.learned(model.config), about.ignored(model.config)
+        self.model = model
         self.processor = processor
         self.attribute_model = attribute_model
+        self._backend = _backend(model, processor, attribute_model)
+        about = system(model.config.network)
+        self.reads, self._ignored = about.learned(model.config), about.ignored(model.config)
         self._has_logged_texts = self._has_warned = False
 
     @classmethod
     def from_pretrained(
         cls,
         source: str | Path,
-        backend: Backend = "torch",
+        backend: Backend = "auto",
         revision: str | None = None,
         target: TargetScore | None = None,
     ) -> "Classifier":
@@ -166,23 +134,25 @@ class Classifier:
 
         Args:
             source: As for `find_model`.
-            backend: torch, or onnxruntime with a graph of `mvcn export`.
+            backend: torch, or the graphs of `mvcn export`; auto takes the graphs if there are any,
+                they were made of the weights next to them, and onnxruntime is installed.
             revision: As for `find_model`.
             target: Score for which classes are predicted; by default that of the training.
 
         Raises:
-            RunError: There is no such model, the run is not finished, a file of it is damaged, or
-                it has no offsets for macro F1.
+            ConfigError: onnxruntime is needed and not installed.
+            RunError: There is no such model, the run is not finished, a file of it is missing or
+                damaged, or it has no offsets for macro F1.
         """
         run = Run(find_model(source, revision))
-        if backend == "torch":
-            model: MvcnForClassification | OnnxModel = run.model
+        graphs = load_graphs(run, backend)
+        if graphs is not None:
+            found = cls(graphs, graphs.processor)
         else:
-            model = OnnxModel.of_run(run.folder, backend)
-            run.processor.limit_tokens(model.reads_text_of)
+            found = cls(run.model, run.processor, run.attribute_model)
         if target is not None:
-            model.config.logit_offsets = run.logit_offsets(target)
-        return cls(model, run.processor, run.attribute_model)
+            found.model.config.logit_offsets = run.logit_offsets(target)
+        return found
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -272,14 +242,12 @@ class Classifier:
         if isinstance(posts, Sequence):
             posts = check_posts(posts)
             self._require_images(posts, on_bad_image)
-        encoder = PostEncoder.for_prediction(
-            self.model.config, self.processor, self.attribute_model
-        )
+        encoder = self._backend.encoder()
         waiting = each_post(posts)
         while chunk := check_posts(islice(waiting, POSTS_AT_ONCE)):
             self._warn_of_ignored(chunk)
             encoded = encoder.encode(chunk, on_bad_image)
-            outputs = zip(encoded.positions, *self._run(encoded), strict=True)
+            outputs = zip(encoded.positions, *self._backend.predict(encoded), strict=True)
             rows = {i: (row, spread) for i, row, spread in outputs}
             counts = dict(zip(encoded.positions, encoded.text_counts, strict=True))
             for i, post in enumerate(chunk):
@@ -303,14 +271,18 @@ class Classifier:
             BadImageError: An image cannot be read and the policy is ``error``.
             ConfigError: There is no such policy.
         """
+        from mvcn.evaluation.metrics import evaluate_groups, evaluate_predictions
+        from mvcn.evaluation.risk_coverage import risk_coverage
+
         require_policy(on_bad_image)
         posts = check_posts(posts)
         self._require_labels(posts)
         self._warn_of_ignored(posts)
         self._require_images(posts, on_bad_image)
-        encoded = self._encoder().encode(posts, on_bad_image, self.class_names)
+        encoded = self._backend.encoder(keeps=True).encode(posts, on_bad_image)
         self._require_labels(encoded.posts)
-        (rows, disagreement), labels = self._run(encoded), encoded.labels
+        rows, disagreement = self._backend.predict(encoded)
+        labels = np.array(label_ids(encoded.posts, self.class_names))
         certainties = {"probability": rows.max(1)}
         if self.has_members:
             certainties["disagreement"] = -disagreement
@@ -342,15 +314,6 @@ class Classifier:
         if set(self.reads) != {"text"}:
             require_images(posts, on_bad_image)
 
-    def _encoder(self) -> PostEncoder:
-        """Return the encoder for evaluation, with caches where the model allows them."""
-        if isinstance(self.model, MvcnForClassification):
-            return PostEncoder.for_model(self.model, self.processor, self.attribute_model)
-        images = pixel_inputs(self.model.config.network, self.processor, keep=False)
-        cache = None if self.attribute_model is None else self.attribute_model.disk_cache()
-        ignored = system(self.model.config.network).ignored(self.model.config)
-        return PostEncoder(self.processor, images, self.reads, self.attribute_model, cache, ignored)
-
     def _require_labels(self, posts: Sequence[Post]) -> None:
         """Raise a DataError unless there are posts, all with labels that the model knows."""
         if not posts:
@@ -361,28 +324,6 @@ class Classifier:
                     f"Post {post.id} has no label: only labelled posts can be evaluated."
                 )
         label_ids(posts, self.class_names)
-
-    @torch.inference_mode()
-    def _run(
-        self, posts: EncodedPosts
-    ) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, " batch"]]:
-        """Run the model on batches of similar length.
-
-        Returns:
-            Probabilities and disagreement in the order of the posts; NaN without members.
-        """
-        rows, config = np.empty((len(posts), len(self.class_names))), self.model.config
-        disagreement = np.full(len(posts), np.nan)
-        for chosen, batch in posts.batches(BATCH_SIZE):
-            output = self.model(
-                **{name: value.to(self.model.device) for name, value in batch.items()}
-            )
-            logits = output["logits"]
-            found = probabilities(logits, config.temperature, config.logit_offsets)
-            rows[chosen] = found.cpu().numpy()
-            if self.has_members:
-                disagreement[chosen] = output["disagreement"].cpu().numpy()
-        return rows, disagreement
 
     def _prediction(
         self,
@@ -397,3 +338,50 @@ class Classifier:
         label = best if by_class[best] >= min_probability else None
         spread = float(disagreement) if self.has_members else None
         return Prediction(post_id, label, by_class, problem, disagreement=spread)
+
+
+def load_graphs(run: Run, backend: Backend) -> GraphModel | None:
+    """Return the graphs of a run as its model, None if PyTorch is to be used.
+
+    Args:
+        run: The run.
+        backend: As for `Classifier.from_pretrained`.
+
+    Raises:
+        ConfigError: onnxruntime is needed and not installed.
+        RunError: Graphs are needed, but missing, damaged, or made of other weights.
+    """
+    if backend == "torch":
+        return None
+    if backend != "auto":
+        graphs = _open_graphs(run, backend)
+        graphs.require_weights_of(run.folder)
+        return graphs
+    if not (run.folder / FILES["onnx"]).is_file() or find_spec("onnxruntime") is None:
+        return None
+    why_not, found = SavedProcessor.why_not(run.folder), None
+    if why_not is None:
+        found = _open_graphs(run, "onnx")
+        if not found.are_of(run.folder):
+            why_not, found = "they were made of other weights", None
+    if why_not is not None:
+        LOG.warning("The graphs of %s are not used, since %s.", run.folder, why_not)
+    return found
+
+
+def _open_graphs(run: Run, name: GraphName) -> GraphModel:
+    is_plain = SavedProcessor.why_not(run.folder) is None
+    processor = SavedProcessor(run.folder) if is_plain else run.processor
+    return GraphModel(run.folder, processor, name)
+
+
+def _backend(
+    model: "MvcnForClassification | GraphModel",
+    processor: PostProcessing,
+    attribute_model: "AttributeModel | None",
+) -> "TorchModel | GraphModel":
+    if isinstance(model, GraphModel):
+        return model
+    from mvcn.inference.torch_model import TorchModel  # torch takes seconds to load
+
+    return TorchModel(model, cast("MvcnProcessor", processor), attribute_model)

@@ -10,12 +10,10 @@ from jaxtyping import Float
 
 from mvcn.data.synthetic import generate_posts
 from mvcn.errors import DataError, RunError
-from mvcn.files import atomic_replace
 from mvcn.inference.classifier import Classifier
-from mvcn.inference.onnx import FILES, Backend, OnnxModel, quantize_graph, write_graph
-from mvcn.inputs.processor import MvcnProcessor
-from mvcn.models.classification import MvcnForClassification
+from mvcn.inference.onnx import quantize_graph, write_graphs
 from mvcn.outputs import require_new_file
+from mvcn.runtime.graphs import FILES, IMAGE_FILE, GraphModel, GraphName, weights_digest
 from mvcn.training.run_folder import Run
 from mvcn.types import Post
 
@@ -52,37 +50,35 @@ def export_run(run: Path, *, is_quantized: bool = False, overwrite: bool = False
         ConfigError: The extra is missing, or the network cannot be expressed as a graph.
         RunError: The run is damaged, the file exists, or the graph gives other probabilities.
     """
-    backend: Backend = "onnx-int8" if is_quantized else "onnx"
-    target = run / FILES[backend]
+    name: GraphName = "onnx-int8" if is_quantized else "onnx"
     if run.is_dir():
-        require_new_file(target, overwrite=overwrite)
-    classifier = Classifier.from_pretrained(run)
-    processor = classifier.processor
-    with atomic_replace(target) as path:
-        _write(Run(run).model, processor, path, is_quantized=is_quantized)
-        exported = Classifier(OnnxModel(run, path), processor, classifier.attribute_model)
-        found = _compare(target, run, classifier, exported)
+        for file in (FILES[name], *([] if is_quantized else [IMAGE_FILE])):
+            require_new_file(run / file, overwrite=overwrite)
+    model = Classifier.from_pretrained(run, "torch")
+    with TemporaryDirectory(dir=run) as written:
+        folder = Path(written)
+        _write(run, folder, is_quantized=is_quantized)
+        graphs = GraphModel(run, Run(run).processor, name, graphs=folder)
+        found = _compare(run, run / FILES[name], model, Classifier(graphs, graphs.processor))
         if not is_quantized and found.difference > TOLERANCE:
             raise RunError(
                 f"The graph of {run} differs from its model by {found.difference:.1e} in a "
                 f"probability, more than {TOLERANCE:.0e}: it was not kept."
             )
+        for path in folder.glob("*.onnx"):
+            path.replace(run / path.name)
     return found
 
 
-def _write(
-    model: MvcnForClassification, processor: MvcnProcessor, path: Path, *, is_quantized: bool
-) -> None:
-    if not is_quantized:
-        write_graph(model, processor, path)
-        return
-    with TemporaryDirectory(dir=path.parent) as folder:
-        single_precision = Path(folder) / FILES["onnx"]
-        write_graph(model, processor, single_precision)
-        quantize_graph(single_precision, path)
+def _write(run: Path, folder: Path, *, is_quantized: bool) -> None:
+    opened, single_precision = Run(run), folder / FILES["onnx"]
+    write_graphs(opened.model, opened.processor, folder, weights_digest(run))
+    if is_quantized:
+        quantize_graph(single_precision, folder / FILES["onnx-int8"])
+        single_precision.unlink()
 
 
-def _compare(target: Path, run: Path, model: Classifier, exported: Classifier) -> Export:
+def _compare(run: Path, target: Path, model: Classifier, exported: Classifier) -> Export:
     posts, are_generated = _posts(run)
     ours = _probabilities(model, posts)
     if not len(ours):  # none of them can be read any more

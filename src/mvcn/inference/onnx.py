@@ -1,31 +1,22 @@
-"""Write and run a model, from word pieces and pixels to logits, as one ONNX graph."""
+"""Write a model as ONNX graphs: from pixels to features, and from word pieces to logits."""
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mvcn.encoders.tokens import some_word
-from mvcn.errors import ConfigError, RunError
-from mvcn.files import require_allowed
+from mvcn.errors import ConfigError
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.configuration import MvcnConfig
-from mvcn.models.network import MvcnOutput
-from mvcn.models.registry import system
+from mvcn.runtime.graphs import FEATURES, FILES, IMAGE_FILE, MAX_TOKENS, WEIGHTS
 
-Backend = Literal["torch", "onnx", "onnx-int8"]
-FILES: dict[Backend, str] = {"onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
-"""Name of each backend's graph in a run folder."""
-TYPES = {"tensor(int64)": torch.int64, "tensor(bool)": torch.bool, "tensor(float)": torch.float32}
 TEXT_INPUTS = ("input_ids", "attention_mask", "text_mask")
-IMAGE_INPUTS = ("pixel_values", "image_mask")
 OUTPUTS = ("logits", "disagreement")
 """Of an ensemble; a single model has the first alone."""
 OPSET = 23
@@ -33,6 +24,8 @@ OPSET = 23
 BLOCK = 128
 INT8_ACTIVATIONS = 4
 """Accuracy level of onnxruntime that also rounds activations to eight bits."""
+MOST_TOKENS = 512
+"""Longest text that is tried, unless the processor keeps longer ones."""
 EXAMPLE_TEXTS = ("one two three", "", "four")
 
 
@@ -45,38 +38,65 @@ def require_onnx() -> None:
         raise ConfigError("ONNX graphs need an extra: pip install 'mvcn[onnx]'.") from error
 
 
-def write_graph(model: MvcnForClassification, processor: MvcnProcessor, path: Path) -> None:
-    """Write a model as an ONNX graph that takes any number of posts, and texts of any length.
+def write_graphs(
+    model: MvcnForClassification, processor: MvcnProcessor, folder: Path, weights: str
+) -> None:
+    """Write a model as ONNX graphs that take any number of posts, and texts of any length.
+
+    The one of images makes features of pixels, for a model that reads them; the other makes logits
+    of word pieces and features.
 
     Args:
         model: In evaluation mode, on the CPU.
         processor: The model's own.
-        path: File to write.
+        folder: Where `IMAGE_FILE` and the file of the backend ``onnx`` are written.
+        weights: Digest of the model's weights.
 
     Raises:
         ConfigError: The network cannot be expressed as such a graph, or the extra is missing.
     """
     require_onnx()
-    graph = _Graph(model)
     batch = _example(processor)
-    shapes = tuple(_dynamic_axes(name) for name in graph.inputs)
+    metadata = {
+        WEIGHTS: weights,
+        MAX_TOKENS: str(model.most_tokens(max(processor.max_tokens, MOST_TOKENS))),
+    }
+    if model.image_encoder is not None:
+        pixels = batch.pop("pixel_values")
+        images = _ImageGraph(model)
+        _write(images, {"pixel_values": pixels}, folder / IMAGE_FILE, metadata)
+        with torch.inference_mode():
+            batch[FEATURES] = images(pixels).clone()
+    else:
+        batch = {name: batch[name] for name in TEXT_INPUTS}
+    _write(_Graph(model, tuple(batch)), batch, folder / FILES["onnx"], metadata)
+
+
+def _write(
+    graph: "_Graph | _ImageGraph",
+    inputs: Mapping[str, Tensor],
+    path: Path,
+    metadata: Mapping[str, str],
+) -> None:
+    shapes = tuple(_dynamic_axes(name) for name in inputs)
     try:
         with _quiet():
             program = torch.onnx.export(
                 graph,
-                tuple(batch[name] for name in graph.inputs),
+                tuple(inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
                 dynamic_shapes=(shapes,),
-                input_names=list(graph.inputs),
+                input_names=list(inputs),
                 output_names=list(graph.outputs),
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise _impossible(model) from error
+        raise _impossible(graph.model) from error
     assert program is not None  # of dynamo=True
     if any(_fixed_axes(given) for given in program.model.graph.inputs):
-        raise _impossible(model)
+        raise _impossible(graph.model)
+    program.model.metadata_props.update(metadata)
     program.save(path)
 
 
@@ -108,90 +128,27 @@ def quantize_graph(path: Path, output: Path) -> None:
         quantizer.model.save_model_to_file(str(output), use_external_data_format=False)
 
 
-class OnnxModel:
-    """An ONNX graph with the part of a model's interface that prediction needs.
+class _ImageGraph(nn.Module):
+    """The image encoder of a model, or those of all its members."""
 
-    Args:
-        folder: A run folder.
-        path: The graph.
-
-    Raises:
-        ConfigError: onnxruntime is not installed.
-        RunError: The file is damaged, or may not be read.
-    """
-
-    device = torch.device("cpu")
-
-    def __init__(self, folder: Path, path: Path) -> None:
-        require_onnx()
-        import onnxruntime
-
-        require_allowed(path, RunError)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        # Idle threads sleep, for the benefit of other programs: docs/performance.md.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime has a different class for each kind of damage
-            raise RunError(f"{path} is damaged: write it again by mvcn export.") from error
-        self.config: MvcnConfig = MvcnConfig.from_pretrained(folder)
-        self._inputs = self._session.get_inputs()
-
-    @classmethod
-    def of_run(cls, folder: Path, backend: Backend) -> "OnnxModel":
-        """Load the graph that `mvcn export` has written into a run folder.
-
-        Raises:
-            ConfigError: onnxruntime is not installed.
-            RunError: The file is missing or damaged.
-        """
-        path = folder / FILES[backend]
-        if not path.is_file():
-            quantize = " --quantize int8" if backend == "onnx-int8" else ""
-            raise RunError(f"There is no {path}: make it by mvcn export {folder}{quantize}.")
-        return cls(folder, path)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes in the order of the logits."""
-        return tuple(self.config.id2label[index] for index in range(self.config.num_labels))
-
-    def reads_text_of(self, length: int) -> bool:
-        """Return whether texts of this many word pieces can be read."""
-        free_axes = {"batch": 1, "token": length}
-        post = {
-            entry.name: torch.ones(
-                [free_axes.get(axis, axis) for axis in entry.shape], dtype=TYPES[entry.type]
-            )
-            for entry in self._inputs
-        }
-        if "input_ids" in post:
-            post["input_ids"].fill_(some_word(self.config.text_config))
-        try:
-            self(**post)
-        except Exception:  # onnxruntime has a different class for each operator that fails
-            return False
-        return True
-
-    def __call__(self, **inputs: Tensor) -> MvcnOutput:
-        """Classify posts; inputs as those of `MvcnForClassification.forward`."""
-        feed = {entry.name: inputs[entry.name].numpy() for entry in self._inputs}
-        names = [entry.name for entry in self._session.get_outputs()]
-        values = map(torch.from_numpy, self._session.run(names, feed))
-        return MvcnOutput(**dict(zip(names, values, strict=True)))
-
-
-class _Graph(nn.Module):
-    """A model with positional inputs, as the exporter needs it."""
+    outputs = (FEATURES,)
 
     def __init__(self, model: MvcnForClassification) -> None:
         super().__init__()
         self.model = model
-        reads_image = system(model.config.network).reads_image
-        self.inputs = (*TEXT_INPUTS, *(IMAGE_INPUTS if reads_image else ()))
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Return the features of images."""
+        return self.model.encode_images(*tensors)
+
+
+class _Graph(nn.Module):
+    """A model without its image encoder, with positional inputs, as the exporter needs it."""
+
+    def __init__(self, model: MvcnForClassification, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = inputs
         self.outputs = OUTPUTS if model.config.members > 1 else OUTPUTS[:1]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -24,8 +24,8 @@ from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, find_model
 from mvcn.inputs.attributes import SAVED_FOLDER
 from mvcn.inputs.processor import MvcnProcessor
-from mvcn.inputs.text_counts import TextCounts
 from mvcn.models.classification import MvcnForClassification
+from mvcn.runtime.text_counts import TextCounts
 from mvcn.training.model_card import TASK
 from mvcn.training.run_folder import Run
 from mvcn.types import BadImagePolicy, Post
@@ -81,7 +81,7 @@ class ImageTextClassificationPipeline(Pipeline):
             raise RunError(
                 f"The model {self.model.name_or_path} has no vocabulary: download it again."
             )
-        self.processor.limit_tokens(self.model.reads_text_of)
+        self.processor.limit_tokens(self.model.most_tokens(self.processor.max_tokens))
         source, attribute_model = self.model.name_or_path, None
         if READS_ATTRIBUTES & set(self.model.reads) and source:
             attribute_model = Run(find_model(source)).attribute_model

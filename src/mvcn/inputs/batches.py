@@ -1,41 +1,29 @@
 """From posts to batches of tensors, the same way for training, evaluation and prediction."""
 
-from collections.abc import Iterator, Sequence
-from copy import copy
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mvcn.data.bad_images import BOTH, UsablePosts, by_id, usable_posts
+from mvcn.data.bad_images import BOTH, UsablePosts
 from mvcn.data.posts import NO_LABEL, LabelField, label_ids
-from mvcn.data.text import has_text
 from mvcn.inputs.attributes import SAVED_FOLDER, AttributeCache, AttributeModel
-from mvcn.inputs.images import ImageInputs, image_inputs, pixel_inputs
+from mvcn.inputs.images import image_inputs
 from mvcn.inputs.processor import MvcnProcessor
-from mvcn.inputs.text_counts import TextCounts
 from mvcn.inputs.texts import FrozenTexts
-from mvcn.inputs.token_ids import TokenIds
-from mvcn.losses.objective import split_targets
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.image_attributes import pad_pieces, word_pieces
 from mvcn.models.registry import system
 from mvcn.nn.unimodal_labels import estimate_merge_table
-from mvcn.types import BadImagePolicy, ImageReference, Post
+from mvcn.runtime.batches import ArrayEncoder, PostArrays
+from mvcn.runtime.images import ImageInputs, ImagePixels
+from mvcn.types import BadImagePolicy, Post
 
-MODALITIES = {
-    (True, True): "text and image",
-    (True, False): "text alone",
-    (False, True): "image alone",
-    (False, False): "neither",
-}
-"""Whether a post has a text, and an image -> what that is called in reports."""
 LABEL_FIELDS: dict[str, LabelField] = {
     "labels": "label",
     "text_labels": "text_label",
@@ -44,8 +32,8 @@ LABEL_FIELDS: dict[str, LabelField] = {
 TEACHER_FIELDS = ("teacher", "teacher_pairs")
 
 
-class PostEncoder:
-    """Turns posts into batches for a model.
+class PostEncoder(ArrayEncoder):
+    """Turns posts into batches of tensors for a model.
 
     Args:
         processor: The model's own.
@@ -53,9 +41,10 @@ class PostEncoder:
         reads: What the model reads, as in `mvcn.models.registry`.
         attribute_model: Finds attributes of images, where the model reads them.
         attribute_cache: Where attributes are kept from one call to the next.
-        ignored: Which of ``text`` and ``image`` is taken away from posts: the model reads it, but
-            has never learned from one.
+        ignored: As in `ArrayEncoder`.
     """
+
+    processor: MvcnProcessor
 
     def __init__(
         self,
@@ -66,12 +55,9 @@ class PostEncoder:
         attribute_cache: AttributeCache | None = None,
         ignored: Sequence[str] = (),
     ) -> None:
-        self.processor = processor
-        self.images = images
-        self.reads = reads
+        super().__init__(processor, images, reads, ignored)
         self.attribute_model = attribute_model
         self.attribute_cache = attribute_cache
-        self.ignored = ignored
         self.texts: FrozenTexts | None = None
         """What frozen layers make of all texts that batches are made of, where that is known."""
 
@@ -97,7 +83,8 @@ class PostEncoder:
         attribute_model: AttributeModel | None = None,
     ) -> "PostEncoder":
         """Return one that reads each image once, and keeps nothing but the latest posts' pixels."""
-        about, images = system(config.network), pixel_inputs(config.network, processor)
+        about = system(config.network)
+        images = ImagePixels(processor, keep=True) if about.reads_image else None
         reads, ignored = about.learned(config), about.ignored(config)
         return cls(processor, images, reads, attribute_model, ignored=ignored)
 
@@ -118,20 +105,12 @@ class PostEncoder:
             BadImageError: An image cannot be read and the policy is ``error``.
             DataError: A label that is not among the classes.
         """
-        posts = self._without_ignored(posts)
-        bad = {} if self.images is None else self.images.encode(posts)
-        usable = usable_posts(posts, bad, on_bad_image, self.reads)
+        posts = self.without_ignored(posts)
+        usable = self.usable(posts, on_bad_image)
         shown = list(usable.posts)
         if self.attribute_model is not None:
             shown = self.attribute_model.add_attributes(shown, self.attribute_cache)
         return EncodedPosts(self, posts, usable, shown, class_names)
-
-    def _without_ignored(self, posts: Sequence[Post]) -> Sequence[Post]:
-        if "image" in self.ignored:
-            posts = [replace(post, image=None) for post in posts]
-        if "text" in self.ignored:
-            posts = [replace(post, text="") for post in posts]
-        return posts
 
     def save(self, folder: Path) -> None:
         """Write what encodes posts the same way to the folder of a saved model."""
@@ -144,36 +123,28 @@ class PostEncoder:
 
         It holds the model's inputs, and targets by the names of `Targets`.
         """
-        token_ids = [row["input_ids"] for row in rows]
-        texts = self.processor.pad(token_ids)
-        if self.texts is not None:
-            texts["text_states"] = self.texts.pad(token_ids)
-        texts["text_mask"] = torch.tensor([row["has_text"] for row in rows])
-        if any(row["attributes"] for row in rows):
-            texts["attribute_ids"] = _attribute_ids([row["attributes"] for row in rows])
         labels = {name: torch.tensor([row[name] for row in rows]) for name in LABEL_FIELDS}
         teacher = {
             name: torch.tensor(np.stack([row[name] for row in rows]), dtype=torch.float32)
             for name in TEACHER_FIELDS
             if name in rows[0]
         }
-        return {**texts, **self._images([row["image"] for row in rows]), **labels, **teacher}
+        return {**self.inputs(rows), **labels, **teacher}
 
-    def _images(self, images: Sequence[ImageReference | None]) -> dict[str, Tensor]:
-        if self.images is None:
-            return {}
-        found = [None if image is None else self.images[image] for image in images]
-        mask = torch.tensor([tensor is not None for tensor in found])
-        example = next((tensor for tensor in found if tensor is not None), None)
-        shape = self.images.blank().shape if example is None else example.shape
-        stacked = np.zeros((len(found), *shape), np.float32)  # by NumPy: docs/performance.md
-        for row, tensor in zip(stacked, found, strict=True):
-            if tensor is not None:
-                row[...] = tensor
-        return {self.images.input_name: torch.from_numpy(stacked), "image_mask": mask}
+    def inputs(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return a batch of encoded posts without targets: the model's inputs."""
+        inputs = as_tensors(self.arrays(rows))
+        if self.texts is not None:
+            inputs["text_states"] = self.texts.pad([row["input_ids"] for row in rows])
+        return inputs
 
 
-class EncodedPosts(Dataset[dict[str, Any]]):
+def as_tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Return arrays as tensors that share their memory."""
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+class EncodedPosts(PostArrays, Dataset[dict[str, Any]]):
     """Posts with texts as word pieces and labels as numbers, as `PostEncoder` makes them.
 
     Args:
@@ -192,22 +163,9 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         posts: Sequence[Post],
         class_names: Sequence[str] | None,
     ) -> None:
+        super().__init__(encoder, given, usable, posts)
         self.collate = encoder.collate
-        self.posts = posts
-        self.positions = usable.positions
-        """Where each post was among those given."""
-        self.problems = usable.problems
-        """Position among those given -> why a post is left out or without its image."""
-        self.bad_images = by_id(given, usable.bad_images)
-        """Post id -> what is wrong with its image."""
-        self.left_out = by_id(given, usable.left_out)
-        """Post id -> why there is nothing to read in it."""
-        self.token_ids = TokenIds()
-        self.text_counts: list[TextCounts] = []
-        """How much of each text is read."""
-        self._read_texts(encoder.processor, counted="text" in encoder.reads)
-        self.lengths = self.token_ids.lengths
-        self._pieces = self._attribute_pieces(encoder.processor.tokenizer)
+        self._inputs = encoder.inputs
         self._labels = {
             name: np.full(len(posts), NO_LABEL)
             if class_names is None
@@ -216,67 +174,23 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         }
         self._teacher: dict[str, np.ndarray] = {}
 
-    def _read_texts(self, processor: MvcnProcessor, counted: bool) -> None:
-        """Set word pieces and counts; equal counts of many posts are one object."""
-        known: dict[TextCounts, TextCounts] = {}
-        for texts, token_ids in processor.tokenize_some([post.text for post in self.posts]):
-            self.token_ids.extend(token_ids)
-            counts = (
-                processor.count(texts, token_ids) if counted else [TextCounts()] * len(token_ids)
-            )
-            self.text_counts += [known.setdefault(one, one) for one in counts]
-
-    def _attribute_pieces(self, tokenizer: Any) -> dict[str, list[int]]:
-        words = list({word for post in self.posts for word in post.attributes})
-        return dict(zip(words, word_pieces(tokenizer, words), strict=True))
-
     def inputs(self, positions: Sequence[int]) -> dict[str, Tensor]:
         """Return a batch of some posts without targets: the model's inputs."""
-        inputs, _ = split_targets(self.collate([self[position] for position in positions]))
-        return inputs
+        return self._inputs([self[position] for position in positions])
 
     def select(self, positions: Sequence[int]) -> "EncodedPosts":
         """Return some of the posts."""
-        chosen = copy(self)
-        for name in ("posts", "positions", "text_counts"):
-            values = getattr(self, name)
-            setattr(chosen, name, [values[position] for position in positions])
-        chosen.token_ids = TokenIds(self.token_ids[position] for position in positions)
-        chosen.lengths = self.lengths[positions]
+        chosen = super().select(positions)
+        assert isinstance(chosen, EncodedPosts)
         for name in ("_labels", "_teacher"):
             arrays = getattr(self, name).items()
             setattr(chosen, name, {key: values[positions] for key, values in arrays})
         return chosen
 
-    def batches(self, size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Yield the positions and inputs of up to `size` posts with texts of similar length."""
-        order = self.lengths.argsort(kind="stable").tolist()
-        for start in range(0, len(order), size):
-            positions = order[start : start + size]
-            yield positions, self.inputs(positions)
-
-    @property
-    def present(self) -> dict[str, Bool[np.ndarray, " batch"]]:
-        """Which posts have a ``text``, an ``image``, and one of ``both``."""
-        text = np.array([has_text(post.text) for post in self.posts])
-        image = np.array([post.image is not None for post in self.posts])
-        return {"text": text, "image": image, "both": text | image}
-
-    @property
-    def texts(self) -> list[list[int]]:
-        """Word pieces of each post; none where it has no text."""
-        each = zip(self.posts, self.token_ids, strict=True)
-        return [ids if has_text(post.text) else [] for post, ids in each]
-
     @property
     def labels(self) -> Int[np.ndarray, " batch"]:
         """The label of each post, -1 where it has none."""
         return self._labels["labels"]
-
-    @property
-    def modalities(self) -> list[str]:
-        """What each post has, by the names of `MODALITIES`."""
-        return [MODALITIES[has_text(post.text), post.image is not None] for post in self.posts]
 
     def pairs(self, num_classes: int) -> Int[np.ndarray, " batch"]:
         """Return ``text label * classes + image label`` of each post, -1 where one is absent."""
@@ -301,16 +215,9 @@ class EncodedPosts(Dataset[dict[str, Any]]):
         )
         return estimate_merge_table(text, image, post, num_classes)
 
-    def __len__(self) -> int:
-        return len(self.posts)
-
     def __getitem__(self, index: int) -> dict[str, Any]:
-        post = self.posts[index]
         return {
-            "input_ids": self.token_ids[index],
-            "has_text": has_text(post.text),
-            "image": post.image,
-            "attributes": [self._pieces[word] for word in post.attributes],
+            **super().__getitem__(index),
             **{name: numbers[index] for name, numbers in self._labels.items()},
             **{name: targets[index] for name, targets in self._teacher.items()},
         }
@@ -366,15 +273,6 @@ class LengthBuckets(Sampler[int]):
         full = [batch for batch in batches if len(batch) == self.batch_size]
         shuffled = [full[index] for index in random.permutation(len(full))]
         return map(int, np.concatenate(shuffled + short))
-
-
-def _attribute_ids(
-    posts: Sequence[Sequence[Sequence[int]]],
-) -> Int[Tensor, "batch attribute piece"]:
-    """Return the word pieces of each post's attributes, filled up with `NO_PIECE`."""
-    most = max(len(words) for words in posts)
-    rows = [word for words in posts for word in [*words, *[[]] * (most - len(words))]]
-    return pad_pieces(rows).view(len(posts), most, -1)
 
 
 def _balanced(

@@ -2,14 +2,14 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -25,59 +25,12 @@ from mvcn.errors import BadImageError
 from mvcn.inputs.feature_cache import FeatureCache, default_cache_root
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
-from mvcn.models.registry import system
+from mvcn.runtime.images import ImageInputs, ImagePixels
 from mvcn.types import ImageReference, Post
 
 LOG = logging.getLogger(__name__)
 CACHE_FORMAT = b"1"
 CACHE_FILE_IMAGES = 128
-
-
-class ImagePixels:
-    """Pixels of images, decoded when a batch needs them.
-
-    Args:
-        processor: Processor of the model.
-        keep: Hold the pixels of the posts encoded last, so that prediction reads each image once.
-    """
-
-    input_name = "pixel_values"
-
-    def __init__(self, processor: MvcnProcessor, keep: bool = False) -> None:
-        self._processor = processor
-        self._keep = keep
-        self._kept: dict[ImageReference, Tensor] = {}
-
-    def encode(self, posts: Iterable[Post]) -> dict[int, str]:
-        """Read each image once; return position of a post -> what is wrong with its image."""
-        shown = {i: post.image for i, post in enumerate(posts) if post.image is not None}
-        self._kept, bad = {}, {}
-        for (i, image), pixels in zip(shown.items(), self._read([*shown.values()]), strict=True):
-            if isinstance(pixels, str):
-                bad[i] = pixels
-            elif self._keep:
-                self._kept[image] = pixels
-        return bad
-
-    def __getitem__(self, image: ImageReference) -> Float[Tensor, "channel height width"]:
-        """Return the pixels of an image as the processor returns them."""
-        return self._kept[image] if self._keep else self._processor.read_image(image, None)
-
-    def blank(self) -> Float[Tensor, "channel height width"]:
-        """Return an image of zeros."""
-        return self._processor.encode_images([None])["pixel_values"][0]
-
-    def _read(self, images: Sequence[ImageReference]) -> Iterator[Tensor | str]:
-        remarks: list[str] = []
-
-        def read(image: ImageReference) -> Tensor | str:
-            return _pixels_or_reason(image, self._processor, remarks.append)
-
-        # threads would cost more than they gain for a single image
-        pixels = map(read, images) if len(images) == 1 else prefetch(read, images)
-        quiet = self._keep or not images
-        yield from tqdm(pixels, total=len(images), desc="Image check", unit="image", disable=quiet)
-        warn_of_truncated_images(remarks)
 
 
 class ImageFeatures:
@@ -126,13 +79,13 @@ class ImageFeatures:
             if post.image is not None and post.image in why
         }
 
-    def __getitem__(self, image: ImageReference) -> Float[Tensor, "patch dim"]:
-        """Return the token features of an image that was encoded."""
-        return torch.tensor(self._cache.at(self._places[image])).float()
+    def __getitem__(self, image: ImageReference) -> Float[np.ndarray, "patch dim"]:
+        """Return the token features of an image that was encoded, in the cache's precision."""
+        return self._cache.at(self._places[image])
 
-    def blank(self) -> Float[Tensor, "1 dim"]:
+    def blank(self) -> Float[np.ndarray, "1 dim"]:
         """Return one token of zeros."""
-        return torch.zeros(1, token_width(self._encoder.config))
+        return np.zeros((1, token_width(self._encoder.config)), np.float32)
 
     def _digests_of(
         self, posts: Sequence[Post]
@@ -169,30 +122,28 @@ class ImageFeatures:
         ) as progress:
             while chunk := list(islice(results, CACHE_FILE_IMAGES)):
                 unreadable |= {digest: why for digest, why in chunk if isinstance(why, str)}
-                self._add([(digest, found) for digest, found in chunk if isinstance(found, Tensor)])
+                self._add(
+                    [(digest, found) for digest, found in chunk if isinstance(found, np.ndarray)]
+                )
                 progress.update(len(chunk))
         warn_of_truncated_images(remarks)
         return unreadable
 
-    def _add(self, found: Sequence[tuple[str, Tensor]]) -> None:
+    def _add(self, found: Sequence[tuple[str, np.ndarray]]) -> None:
         if found:
-            pixels = torch.stack([image for _, image in found])
+            pixels = torch.from_numpy(np.stack([image for _, image in found]))
             features = frozen_image_tokens(self._encoder, pixels).half().numpy()
             self._cache.add([digest for digest, _ in found], features)
 
 
 def _pixels_or_reason(
     image: ImageReference, processor: MvcnProcessor, warn: Warn | None
-) -> Tensor | str:
+) -> np.ndarray | str:
     """Return the pixels of an image, or why it cannot be read."""
     try:
         return processor.read_image(image, warn)
     except BadImageError as error:
         return str(error)
-
-
-ImageInputs: TypeAlias = ImagePixels | ImageFeatures
-"""Returns one input of the model from images that were encoded before."""
 
 
 def encoder_fingerprint(encoder: PreTrainedModel, image_processor: Any) -> str:
@@ -216,8 +167,3 @@ def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> Imag
     if model.image_encoder_is_frozen:
         return ImageFeatures(model, processor, default_cache_root())
     return ImagePixels(processor)
-
-
-def pixel_inputs(network: str, processor: MvcnProcessor, keep: bool = True) -> ImagePixels | None:
-    """Return pixels for a network of `MODELS` that reads images; see `ImagePixels` for `keep`."""
-    return ImagePixels(processor, keep) if system(network).reads_image else None

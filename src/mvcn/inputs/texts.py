@@ -10,8 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from mvcn.encoders.tokens import FrozenTextEncoder, FrozenTextLayers, token_width
-from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
+from mvcn.runtime.processing import PostProcessing
 
 TEXTS_AT_ONCE = 32
 MOST_BYTES = 2**30
@@ -30,7 +30,7 @@ class FrozenTexts:
     """
 
     def __init__(
-        self, layers: FrozenTextEncoder | FrozenTextLayers, processor: MvcnProcessor, width: int
+        self, layers: FrozenTextEncoder | FrozenTextLayers, processor: PostProcessing, width: int
     ) -> None:
         self._layers = layers
         self._processor = processor
@@ -58,11 +58,11 @@ class FrozenTexts:
 
     def _compute(self, texts: Sequence[tuple[int, ...]]) -> Float[Tensor, "batch token width"]:
         batch = self._processor.pad([list(text) for text in texts])
-        return self._layers.states(**batch)
+        return self._layers.states(**{name: torch.from_numpy(ids) for name, ids in batch.items()})
 
 
 def frozen_texts(
-    model: MvcnForClassification, processor: MvcnProcessor, *splits: Iterable[Sequence[int]]
+    model: MvcnForClassification, processor: PostProcessing, *splits: Iterable[Sequence[int]]
 ) -> FrozenTexts | None:
     """Return the states of texts, or None where there are none or they would take too much memory.
 

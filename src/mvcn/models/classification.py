@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mvcn.encoders.tokens import (
     frozen_image_tokens,
     image_tokens,
     lowest_layers,
+    most_tokens,
     reads_text_of,
     text_embeddings,
     text_tokens,
@@ -28,22 +29,18 @@ from mvcn.encoders.tokens import (
 from mvcn.files import set_usual_permissions
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.ensemble import (
+    build_network,
     copies_sharing,
     drop_shared,
     join_tokens,
     split_tokens,
 )
-from mvcn.models.image_attributes import (
-    NO_PIECE,
-    ImageAttributes,
-    prefer_given,
-    with_nearest,
-    word_vectors,
-)
+from mvcn.models.image_attributes import ImageAttributes, prefer_given, with_nearest, word_vectors
 from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.registry import system
 from mvcn.nn.layers import replace_dropout
 from mvcn.nn.unimodal_labels import UnimodalLabelHead
+from mvcn.types import NO_PIECE
 
 ALIGNMENT_BYTES = 64
 EARLIER_WEIGHTS = {
@@ -80,7 +77,7 @@ class MvcnForClassification(PreTrainedModel):
         self.reads = about.reads
         self.image_encoder_is_frozen = about.freezes_image_encoder(config)
         self.own_fields = about.own_fields(config)
-        self.network = about.build(config)
+        self.network = build_network(about, config)
         self.post_init()
         self.text_encoder = (
             text_encoder or build_encoder(config.text_config) if "text" in self.reads else None
@@ -269,9 +266,10 @@ class MvcnForClassification(PreTrainedModel):
         each = [image_tokens(encoder, pixel_values) for encoder in self.image_encoders]
         return each[0] if len(each) == 1 else torch.cat(each, -1)
 
-    def reads_text_of(self, length: int) -> bool:
-        """Return whether texts of `length` word pieces can be read."""
-        return self.text_encoder is None or reads_text_of(self.text_encoder, length)
+    def most_tokens(self, limit: int) -> int:
+        """Return the word pieces of the longest text that can be read, up to `limit`."""
+        encoder = self.text_encoder
+        return limit if encoder is None else most_tokens(partial(reads_text_of, encoder), limit)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Draw linear layers by their width, as PyTorch does; Transformers draws all by 0.02."""

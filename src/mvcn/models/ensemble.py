@@ -1,5 +1,6 @@
 """Members of an ensemble in one model: networks and trained encoder parts of each."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -9,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mvcn.models.configuration import MvcnConfig
 from mvcn.models.linear_stack import LinearStack
 from mvcn.models.network import MvcnOutput, Network, Tokens
+from mvcn.models.registry import System
 
 Encoder = TypeVar("Encoder", bound=nn.Module)
 
@@ -62,6 +65,33 @@ class Ensemble(Network):
         feature = torch.cat(list(_stacked(outputs, "fused_feature")), -1)
         weights = _attention(outputs) if output_attentions else {}
         return MvcnOutput(logits, feature, disagreement=disagreement(logs.exp()), **weights)
+
+
+def build_network(about: System, config: MvcnConfig) -> Network:
+    """Build the network of a system, or the ensemble of as many as the configuration has members.
+
+    Args:
+        about: The system.
+        config: Its fields are the required arguments of the network.
+    """
+    if config.members == 1:
+        return _build_one(about, config)
+    members = [_build_one(about, config) for _ in range(config.members)]
+    return Ensemble(members, about.own_fields(config), _build_linear(config))
+
+
+def _build_linear(config: MvcnConfig) -> LinearStack | None:
+    if config.linear_inputs is None:
+        return None
+    widths = {name: getattr(config, f"{name}_width") for name in config.linear_inputs}
+    return LinearStack(config.ngram_buckets, widths, config.num_labels)
+
+
+def _build_one(about: System, config: MvcnConfig) -> Network:
+    parameters = inspect.signature(about.network).parameters.values()
+    required = [one.name for one in parameters if one.default is one.empty]
+    values = {name: getattr(config, name) for name in required}
+    return about.network(**values, **(config.options or {}))
 
 
 def disagreement(

@@ -15,8 +15,8 @@ from mvcn.encoders.loading import (
     sentiment_words,
 )
 from mvcn.nn.pooling import masked_mean
+from mvcn.types import NO_PIECE
 
-NO_PIECE = -1
 TOP = 5
 """Attributes found for an image, as many as HFM has."""
 

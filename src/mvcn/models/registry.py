@@ -13,8 +13,8 @@ from mvcn.types import EARLIER_NETWORKS
 
 if TYPE_CHECKING:
     from mvcn.models.configuration import MvcnConfig
-    from mvcn.models.linear_stack import LinearStack
     from mvcn.models.network import Network
+    from mvcn.runtime.graphs import ModelConfig
     from mvcn.settings import Settings
 
 
@@ -47,13 +47,13 @@ class System:
         """Whether it reads the image, or at least what is found in it."""
         return set(self.reads) != {"text"}
 
-    def ignored(self, config: "MvcnConfig") -> tuple[str, ...]:
+    def ignored(self, config: "MvcnConfig | ModelConfig") -> tuple[str, ...]:
         """Return which of text and image a trained model ignores: no training post had one."""
         if config.learned_inputs is None or not (self.reads_image and "text" in self.reads):
             return ()
         return tuple(name for name in ("text", "image") if name not in config.learned_inputs)
 
-    def learned(self, config: "MvcnConfig") -> tuple[str, ...]:
+    def learned(self, config: "MvcnConfig | ModelConfig") -> tuple[str, ...]:
         """Return the inputs of a trained model, without those that it ignores."""
         ignored = self.ignored(config)
         if "image" in ignored:
@@ -75,30 +75,6 @@ class System:
     def options(self) -> "type[Settings]":
         """Settings of this network alone, with their defaults."""
         return _options_of(self.location)
-
-    def build(self, config: "MvcnConfig") -> "Network":
-        """Build the network, or the ensemble of as many as the configuration has members."""
-        from mvcn.models.ensemble import Ensemble
-
-        if config.members == 1:
-            return self._build_one(config)
-        members = [self._build_one(config) for _ in range(config.members)]
-        return Ensemble(members, self.own_fields(config), self._build_linear(config))
-
-    def _build_linear(self, config: "MvcnConfig") -> "LinearStack | None":
-        from mvcn.models.linear_stack import LinearStack
-
-        if config.linear_inputs is None:
-            return None
-        widths = {name: getattr(config, f"{name}_width") for name in config.linear_inputs}
-        return LinearStack(config.ngram_buckets, widths, config.num_labels)
-
-    def _build_one(self, config: "MvcnConfig") -> "Network":
-        """Build a network; its required arguments are named like fields of the configuration."""
-        parameters = inspect.signature(self.network).parameters.values()
-        required = [one.name for one in parameters if one.default is one.empty]
-        values = {name: getattr(config, name) for name in required}
-        return self.network(**values, **(config.options or {}))
 
 
 @functools.cache

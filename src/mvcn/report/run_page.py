@@ -21,11 +21,11 @@ from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import measure_clusters, observe, space_of
 from mvcn.explain.post import Explanation, Word, explain
 from mvcn.explain.run import TrainedRun
-from mvcn.explain.saliency import DEFAULT_METHOD
-from mvcn.inputs.batches import MODALITIES, EncodedPosts
+from mvcn.inputs.batches import EncodedPosts
 from mvcn.report.curves import abstaining, reliability, training_curves
 from mvcn.report.html import jpeg_address, png_address, write_page
-from mvcn.types import Post, probability_columns
+from mvcn.runtime.batches import MODALITIES
+from mvcn.types import DEFAULT_SALIENCY, Post, probability_columns
 
 MARK = "mvcn report"
 SHOWN_POSTS = 6
@@ -173,7 +173,7 @@ def _cards(
     """Return position of a held-out post -> its card."""
     posts, names = held_out.posts.select(positions), run.model.class_names
     found = explain(
-        run.model, run.processor, posts, DEFAULT_METHOD, run.train_space, run.train.posts
+        run.model, run.processor, posts, DEFAULT_SALIENCY, run.train_space, run.train.posts
     )
     return {
         i: {

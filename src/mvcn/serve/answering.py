@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fastapi import Request
 from PIL import Image
@@ -17,20 +17,20 @@ from starlette.requests import ClientDisconnect
 from mvcn.data.bad_images import missing_input, require_content, usable_posts
 from mvcn.data.image_references import DecodedImage
 from mvcn.errors import DataError
-from mvcn.explain.figures import draw_heat_map
-from mvcn.explain.post import Explanation, explain
-from mvcn.explain.saliency import DEFAULT_METHOD
-from mvcn.inference.classifier import Classifier, Prediction
-from mvcn.inference.onnx import Backend
-from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.text_counts import TextCounts
-from mvcn.models.classification import MvcnForClassification
+from mvcn.inference.classifier import Backend, Classifier, Prediction
+from mvcn.runtime.graphs import GraphModel
+from mvcn.runtime.text_counts import TextCounts
 from mvcn.serve.batching import Work, WorkQueue
 from mvcn.serve.limits import MEBIBYTE, Limits, RequestError, TooManyRequestsError
 from mvcn.serve.monitoring import Metrics
 from mvcn.serve.requests import FORM, JSON, parse_json, parse_one
-from mvcn.training.run_folder import CARD_FILE, RECORDED_PACKAGES, Run
-from mvcn.types import BadImagePolicy, Post
+from mvcn.training.environment import RECORDED_PACKAGES
+from mvcn.training.run_folder import CARD_FILE, Run
+from mvcn.types import DEFAULT_SALIENCY, BadImagePolicy, Post
+
+if TYPE_CHECKING:
+    from mvcn.explain.post import Explanation
+    from mvcn.models.classification import MvcnForClassification
 
 WARM_UP = Post("warm-up", "warm-up", DecodedImage(Image.new("RGB", (8, 8))))
 LOG = logging.getLogger("mvcn.serve")
@@ -49,7 +49,7 @@ class ExplainedPost:
     """A prediction and its explanation."""
 
     prediction: Prediction
-    explanation: Explanation | None
+    explanation: "Explanation | None"
     """None where the image could not be read."""
     heat_map: bytes | None
     """A PNG; None for a post without an image, or a model that reads none."""
@@ -66,10 +66,11 @@ class ServedRun:
         RunError: The folder is not a finished run, or a file in it is damaged or missing.
     """
 
-    def __init__(self, folder: Path, backend: Backend = "torch") -> None:
+    def __init__(self, folder: Path, backend: Backend = "auto") -> None:
         self.run = Run(folder)
-        self.backend = backend
         self.classifier = Classifier.from_pretrained(folder, backend)
+        has_graphs = isinstance(self.classifier.model, GraphModel)
+        self.backend = backend if backend != "auto" else "onnx" if has_graphs else "torch"
         self.columns = self.run.columns
         """Our name of a column -> its name in the training table."""
 
@@ -100,20 +101,24 @@ class ServedRun:
         }
 
     @cached_property
-    def _model(self) -> MvcnForClassification:
-        """The torch model for explanations, loaded when it is first needed."""
+    def _model(self) -> "MvcnForClassification":
+        """The model for explanations, loaded when it is first needed."""
         model = self.classifier.model
-        return model if isinstance(model, MvcnForClassification) else self.run.model
+        return self.run.model if isinstance(model, GraphModel) else model
 
     def _explain(self, post: Post) -> ExplainedPost:
+        from mvcn.explain.figures import draw_heat_map  # by PyTorch, which takes seconds to load
+        from mvcn.explain.post import explain
+        from mvcn.inputs.batches import PostEncoder
+
         (prediction,) = self.predict([post])
         if prediction.problem is not None:
             return ExplainedPost(prediction, None, None)
-        processor = self.classifier.processor
+        processor = self.run.processor
         encoder = PostEncoder.for_prediction(
             self._model.config, processor, self.classifier.attribute_model
         )
-        (found,) = explain(self._model, processor, encoder.encode([post]), DEFAULT_METHOD)
+        (found,) = explain(self._model, processor, encoder.encode([post]), DEFAULT_SALIENCY)
         return ExplainedPost(prediction, found, draw_heat_map(found))
 
 

@@ -19,12 +19,11 @@ from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from mvcn.explain.saliency import DEFAULT_METHOD
 from mvcn.serve.answering import WHY_NOT, Answering, ExplainedPost, ServedRun
 from mvcn.serve.limits import Limits, RequestError
 from mvcn.serve.monitoring import STATIC, Monitored, error_answer
 from mvcn.serve.requests import FORM, JSON, PostsBody
-from mvcn.types import BadImagePolicy
+from mvcn.types import DEFAULT_SALIENCY, BadImagePolicy
 
 PAGE = Path(__file__).parent / "page"
 PNG = "image/png"
@@ -107,7 +106,7 @@ class ExplanationAnswer(BaseModel):
         description="Base64 of a PNG: the image with evidence for (red) and against (blue) "
         "the class; null without an image."
     )
-    method: str = Field(description="Method of the map.")
+    method: str = Field(description="SaliencyMethod of the map.")
 
 
 class StateAnswer(BaseModel):
@@ -301,7 +300,7 @@ def _explanation(found: ExplainedPost) -> ExplanationAnswer:
         prediction=PredictionAnswer.model_validate(found.prediction),
         words=[WordAnswer(word=word.text, weight=word.saliency) for word in words],
         image_map=None if found.heat_map is None else base64.b64encode(found.heat_map).decode(),
-        method=DEFAULT_METHOD,
+        method=DEFAULT_SALIENCY,
     )
 
 

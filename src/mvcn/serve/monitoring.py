@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mvcn.inputs.text_counts import TextCounts
+from mvcn.runtime.text_counts import TextCounts
 
 LOG = logging.getLogger("mvcn.serve")
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from mvcn.config import ModelConfig
 from mvcn.errors import RunError, count_of
 from mvcn.training.distributed import join_processes
-from mvcn.workers import can_compute_in_copies, in_copies
+from mvcn.workers import CAN_COPY, in_copies
 
 SECONDS_PER_LOOK = 0.2
 T = TypeVar("T")
@@ -40,11 +40,13 @@ class _Counter(TrainerCallback):
 def num_at_once(config: ModelConfig) -> int:
     """Return how many members to train at the same time: one on each core, or one on all.
 
-    The steps of networks on frozen encoders are too small to be shared by cores.
+    The steps of networks on frozen encoders are too small to be shared by cores. Copies of a
+    process cannot use a GPU.
     """
     frozen = config.frozen_text_layers == "all" and config.freeze_image_encoder
     alone = join_processes().num_processes == 1
-    return torch.get_num_threads() if frozen and alone and can_compute_in_copies() else 1
+    can_copy = CAN_COPY and not torch.accelerator.is_available()
+    return torch.get_num_threads() if frozen and alone and can_copy else 1
 
 
 def fit_at_once(

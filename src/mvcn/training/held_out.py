@@ -88,6 +88,6 @@ def _logits(
     model: MvcnForClassification, posts: EncodedPosts
 ) -> Float[np.ndarray, "batch classes"]:
     rows = np.empty((len(posts), len(model.class_names)))
-    for chosen, inputs in posts.batches(BATCH_SIZE):
-        rows[chosen] = model(**inputs).logits.double().numpy()
+    for chosen in posts.batches(BATCH_SIZE):
+        rows[chosen] = model(**posts.inputs(chosen)).logits.double().numpy()
     return rows

@@ -22,16 +22,17 @@ from mvcn.errors import ConfigError
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.processor import build_processor
-from mvcn.inputs.text_counts import TextCounts
 from mvcn.inputs.texts import frozen_texts
 from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
+from mvcn.runtime.text_counts import TextCounts
 from mvcn.training import run_folder
 from mvcn.training.arguments import check_compatibility, check_modality, num_epochs, num_members
 from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
+from mvcn.training.environment import describe_environment
 from mvcn.training.fit import fit
 from mvcn.training.held_out import HeldOutEvaluation, evaluate_dev, evaluate_logits
 from mvcn.training.linear_networks import fit_linear_network
@@ -272,7 +273,7 @@ def _encode(
     """
     named, processor = config.model.attribute_model, build_processor(config.model)
     if config.model.max_tokens == "auto":
-        processor.choose_max_tokens([post.text for post in posts.train], model.reads_text_of)
+        processor.choose_max_tokens([post.text for post in posts.train], model.most_tokens)
     encoder = PostEncoder.for_model(
         model, processor, None if named is None else AttributeModel.load(named)
     )
@@ -361,7 +362,7 @@ def _compare(
 
 def _environment(run: Run) -> dict[str, Any]:
     splits = {"train": run.posts.train, "dev": run.posts.dev}
-    return run_folder.describe_environment() | {
+    return describe_environment() | {
         "seed": run.config.training.seed,
         "processes": PartialState().num_processes,
         "data_fingerprint": {name: fingerprint(posts) for name, posts in splits.items() if posts},

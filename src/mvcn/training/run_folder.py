@@ -2,33 +2,29 @@
 
 import csv
 import json
-import platform
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
-from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mvcn.config import RunConfig, read_config
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_posts
-from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, RunError, reason_of
-from mvcn.evaluation.calibration import Threshold, choose_threshold
 from mvcn.files import atomic_write, require_allowed, write_json
-from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
-from mvcn.inputs.processor import MvcnProcessor
-from mvcn.models.classification import MvcnForClassification
 from mvcn.outputs import require_output_folder, require_same_settings
-from mvcn.training.arguments import num_members
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
 from mvcn.types import PROBABILITY, Post, TargetScore, probability_columns
+
+if TYPE_CHECKING:
+    from mvcn.evaluation.calibration import Threshold
+    from mvcn.inputs.attributes import AttributeModel
+    from mvcn.inputs.processor import MvcnProcessor
+    from mvcn.models.classification import MvcnForClassification
 
 KIND = "run"
 CONFIG_FILE = "config.yaml"
@@ -44,8 +40,6 @@ PREDICTION_FILES = {
 }
 """Held-out posts -> file of the predictions for them. Those of an ensemble for its training posts,
 each by the member that did not learn it, come first: they are more."""
-
-RECORDED_PACKAGES = ("mvcn", "torch", "transformers", "accelerate", "numpy", "pillow")
 
 
 class Run:
@@ -111,7 +105,7 @@ class Run:
         """Return the rows of a file of predictions, by column; by default for `held_out`."""
         return _read_rows(self.folder / PREDICTION_FILES[held_out or self.held_out])
 
-    def threshold(self, precision: float) -> Threshold:
+    def threshold(self, precision: float) -> "Threshold":
         """Return the confidence threshold above which a share of the labels is correct.
 
         It is chosen on held-out posts, which also chose the temperature, and, of a model without
@@ -124,6 +118,8 @@ class Run:
             ConfigError: `precision` is not between 0 and 1.
             MvcnError: No threshold reaches the precision on the held-out posts.
         """
+        from mvcn.evaluation.calibration import choose_threshold
+
         if not 0 < precision < 1:
             raise ConfigError(f"The precision is {precision:g}, but must be above 0 and below 1.")
         if not self.is_finished:
@@ -156,8 +152,13 @@ class Run:
         return self.posts.dev if self.held_out == "dev" else self.posts.train
 
     @cached_property
-    def processor(self) -> MvcnProcessor:
+    def processor(self) -> "MvcnProcessor":
         """Processor of the model."""
+        from transformers import AutoProcessor
+
+        from mvcn.encoders.loading import has_vocabulary
+        from mvcn.inputs.processor import MvcnProcessor
+
         self._require_model()
         try:
             processor = AutoProcessor.from_pretrained(self.folder, local_files_only=True)
@@ -170,11 +171,15 @@ class Run:
         return processor
 
     @cached_property
-    def model(self) -> MvcnForClassification:
+    def model(self) -> "MvcnForClassification":
         """The model in evaluation mode; the processor truncates texts to what it can read.
 
         Only the folder is read: no encoder package, no hub.
         """
+        from transformers import AutoModelForSequenceClassification
+
+        from mvcn.models.classification import MvcnForClassification
+
         processor = self.processor
         try:
             model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -188,7 +193,7 @@ class Run:
                 f"{self.config.model.network}: its weights do not fit its config.json."
             )
         model.eval()
-        processor.limit_tokens(model.reads_text_of)
+        processor.limit_tokens(model.most_tokens(processor.max_tokens))
         return model
 
     def logit_offsets(self, target: TargetScore) -> list[float] | None:
@@ -207,8 +212,10 @@ class Run:
         return list(self.metrics["class_balance"]["offsets"])
 
     @cached_property
-    def attribute_model(self) -> AttributeModel | None:
+    def attribute_model(self) -> "AttributeModel | None":
         """The attribute model, if one was saved with the model."""
+        from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
+
         place = self.folder / SAVED_FOLDER
         return AttributeModel.load(place) if place.is_dir() else None
 
@@ -239,6 +246,8 @@ def _first_sentence(error: Exception) -> str:
 
 def training_posts(config: RunConfig) -> TrainingPosts:
     """Read the train and dev posts of a run; an ensemble needs no dev posts."""
+    from mvcn.training.arguments import num_members
+
     data, training = config.data, config.training
     posts = read_training_posts(
         data,
@@ -351,28 +360,6 @@ def _read_text(path: Path) -> str:
 
 def _damaged(path: Path, why: str) -> RunError:
     return RunError(f"{path} is missing or damaged ({why}): train the run again.")
-
-
-def describe_environment() -> dict[str, Any]:
-    """Return versions and, for a git checkout, its commit."""
-    packages = {name: version(name) for name in RECORDED_PACKAGES}
-    return {"python": platform.python_version(), "packages": packages, "git_commit": _git_commit()}
-
-
-def _git_commit() -> str | None:
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-    ]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _check_resumable(folder: Path, config: RunConfig) -> None:

@@ -6,7 +6,7 @@ import torch
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
 from mvcn.explain.saliency import METHODS, class_probabilities, image_saliency, word_saliency
-from mvcn.inputs.batches import PostEncoder
+from mvcn.inputs.batches import PostEncoder, as_tensors
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
 from mvcn.training.run_folder import Run
@@ -79,7 +79,7 @@ def test_words_are_worth_what_the_model_loses_without_their_pieces(
     for number, pieces in enumerate(words):
         rest = [piece for place, piece in enumerate(text) if place not in pieces]
         with torch.no_grad():
-            without = model(**{**inputs, **processor.pad([rest])}).logits
+            without = model(**{**inputs, **as_tensors(processor.pad([rest]))}).logits
         expected = log_probability(whole, predicted) - log_probability(without, predicted)
         assert found[number].item() == pytest.approx(expected, abs=1e-5)
 

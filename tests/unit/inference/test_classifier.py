@@ -14,12 +14,12 @@ from PIL import Image
 
 from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, ConfigError, DataError
-from mvcn.inference import classifier
+from mvcn.inference import classifier, torch_model
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import MvcnProcessor, build_processor
-from mvcn.inputs.text_counts import TextCounts
 from mvcn.models.build import build_model
+from mvcn.runtime.text_counts import TextCounts
 from mvcn.types import Post
 
 
@@ -32,7 +32,7 @@ def trained(tiny_run):
 def _small_chunks(monkeypatch):
     """So that a few posts are many chunks and batches."""
     monkeypatch.setattr(classifier, "POSTS_AT_ONCE", 5)
-    monkeypatch.setattr(classifier, "BATCH_SIZE", 2)
+    monkeypatch.setattr(torch_model, "BATCH_SIZE", 2)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_order_is_kept_and_chunks_change_nothing(trained, generated_posts, monke
     in_chunks = list(trained.predict(iter(posts)))
     assert [p.id for p in in_chunks] == [post.id for post in posts]
     monkeypatch.setattr(classifier, "POSTS_AT_ONCE", 256)
-    monkeypatch.setattr(classifier, "BATCH_SIZE", 64)
+    monkeypatch.setattr(torch_model, "BATCH_SIZE", 64)
     np.testing.assert_allclose(shares(trained.predict(posts)), shares(in_chunks), atol=1e-6)
     alone = [trained.predict_one(post.text, post.image) for post in posts]
     np.testing.assert_allclose(shares(alone), shares(in_chunks), atol=1e-6)

@@ -14,10 +14,11 @@ from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError, RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.inference.export import TOLERANCE, export_run
-from mvcn.inference.onnx import FILES, OnnxModel, write_graph
+from mvcn.inference.onnx import write_graphs
 from mvcn.inference.pipeline import TASK
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.runtime.graphs import FILES, IMAGE_FILE, GraphModel
 
 CLASSES = ("a", "b", "c")
 
@@ -36,11 +37,13 @@ def exported(run):
 
 @pytest.fixture
 def written(run, exported, monkeypatch):
-    """Let other exports of the same weights take the graph that is written already."""
-    graph = exported.path.read_bytes()
-    monkeypatch.setattr(
-        "mvcn.inference.export.write_graph", lambda *args: args[2].write_bytes(graph)
-    )
+    """Let other exports of the same weights take the graphs that are written already."""
+
+    def write(model, processor, folder, weights):
+        for name in (FILES["onnx"], IMAGE_FILE):
+            shutil.copy(run / name, folder)
+
+    monkeypatch.setattr("mvcn.inference.export.write_graphs", write)
 
 
 @pytest.fixture
@@ -68,8 +71,9 @@ def test_the_graph_says_what_the_model_says(run, exported, odd_posts):
 
 
 def test_attention_is_one_operator(run, exported):
-    kinds = Counter(node.op_type for node in onnx.load(run / FILES["onnx"]).graph.node)
-    model = Classifier.from_pretrained(run).model
+    graphs = [onnx.load(run / name).graph for name in (FILES["onnx"], IMAGE_FILE)]
+    kinds = Counter(node.op_type for graph in graphs for node in graph.node)
+    model = Classifier.from_pretrained(run, "torch").model
     encoders = model.text_encoder.config, model.image_encoder.config
     fused_units = 1
     assert kinds["Attention"] == sum(one.num_hidden_layers for one in encoders) + fused_units
@@ -119,7 +123,7 @@ def test_a_graph_that_differs_is_not_kept(run, exported, written, monkeypatch):
     with pytest.raises(RunError, match="differs from its model"):
         export_run(run, overwrite=True)
     assert exported.path.read_bytes() == before
-    assert not list(run.glob("*.partial"))
+    assert not [path for path in run.iterdir() if path.name.startswith("tmp")]
 
 
 def test_a_file_that_is_not_there_or_damaged_is_refused(tmp_path, tiny_run):
@@ -136,8 +140,8 @@ def test_a_network_of_images_alone_exports_too(tmp_path, tiny_settings, odd_post
     config = ModelConfig(**{**tiny_settings, "network": "resnet"})
     model, processor = build_model(config, CLASSES).eval(), build_processor(config)
     model.save_pretrained(tmp_path)
-    write_graph(model, processor, tmp_path / "any.onnx")
-    by_onnx = Classifier(OnnxModel(tmp_path, tmp_path / "any.onnx"), processor)
+    write_graphs(model, processor, tmp_path, "")
+    by_onnx = Classifier(GraphModel(tmp_path, processor), processor)
     expected = shares(Classifier(model, processor), odd_posts)
     np.testing.assert_allclose(shares(by_onnx, odd_posts), expected, rtol=0, atol=1e-6)
 
@@ -148,7 +152,7 @@ def test_a_network_that_cannot_become_a_graph_says_so(network, tmp_path, tiny_se
     config = ModelConfig(**{**tiny_settings, "network": network})
     model, processor = build_model(config, CLASSES).eval(), build_processor(config)
     with pytest.raises(ConfigError, match=f"'{network}' cannot become one ONNX graph"):
-        write_graph(model, processor, tmp_path / "any.onnx")
+        write_graphs(model, processor, tmp_path, "")
     assert not list(tmp_path.iterdir())
 
 

@@ -13,9 +13,10 @@ from PIL import Image
 from mvcn.config import ModelConfig
 from mvcn.encoders.loading import load_image_encoder, load_image_processor
 from mvcn.inputs import images
-from mvcn.inputs.images import ImageFeatures, ImagePixels, encoder_fingerprint
+from mvcn.inputs.images import ImageFeatures, encoder_fingerprint
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.runtime.images import ImagePixels
 from mvcn.types import Post
 
 
@@ -40,8 +41,8 @@ def test_posts_with_the_same_picture_share_its_features(model_and_processor, tmp
     pictures = [tmp_path / "a.png", tmp_path / "b.png", picture(0), picture(1)]
     assert found.encode([Post(str(i), "", image) for i, image in enumerate(pictures)]) == {}
     assert sum(len(np.load(path)) for path in tmp_path.rglob("*.npy")) == 2
-    assert torch.equal(found[pictures[0]], found[pictures[2]])
-    assert not torch.equal(found[pictures[0]], found[pictures[3]])
+    assert np.array_equal(found[pictures[0]], found[pictures[2]])
+    assert not np.array_equal(found[pictures[0]], found[pictures[3]])
 
 
 def test_each_post_of_an_unreadable_picture_is_reported(model_and_processor, tmp_path):
@@ -58,11 +59,12 @@ def test_cached_features_are_what_the_model_computes_from_pixels(model_and_proce
     model, processor = model_and_processor
     found = ImageFeatures(model, processor, tmp_path)
     found.encode([Post("1", "", picture(0))])
-    pixels = processor.encode_images([Image.open(BytesIO(picture(0)))])["pixel_values"]
-    text = processor.pad(processor.tokenize(["two ways"]))
+    inputs = processor(["two ways"], [Image.open(BytesIO(picture(0)))])
     model.eval()
-    by_cache = model(**text, image_features=found[picture(0)].unsqueeze(0))
-    by_pixels = model(**text, pixel_values=pixels)
+    by_pixels = model(**inputs)
+    del inputs["pixel_values"]
+    features = torch.from_numpy(found[picture(0)][None].astype(np.float32))
+    by_cache = model(**inputs, image_features=features)
     assert torch.equal(by_cache.logits, by_pixels.logits)
 
 
@@ -117,7 +119,7 @@ def test_a_killed_extraction_is_resumed_and_gives_the_same(
     assert resumed.encode(posts) == whole.encode(posts) == {}
     assert len(computed) == 6  # the first cache file of 4 is not computed again
     for post in posts:
-        assert torch.equal(resumed[post.image], whole[post.image])
+        assert np.array_equal(resumed[post.image], whole[post.image])
 
 
 def test_images_are_seen_alike_without_a_cache(model_and_processor, tmp_path):
@@ -129,7 +131,7 @@ def test_images_are_seen_alike_without_a_cache(model_and_processor, tmp_path):
         assert found.encode(posts) == {}
         assert found.encode(posts) == {}
     for post in posts:
-        assert torch.equal(kept[post.image], held[post.image])
+        assert np.array_equal(kept[post.image], held[post.image])
 
 
 @pytest.mark.parametrize("kind", ["features", "kept pixels", "pixels"])

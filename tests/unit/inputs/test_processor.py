@@ -24,8 +24,8 @@ from transformers.image_processing_backends import PilBackend
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
 from mvcn.inputs.processor import MvcnProcessor, build_processor
-from mvcn.inputs.text_counts import TextCounts
 from mvcn.models.build import build_model
+from mvcn.runtime.text_counts import TextCounts
 from mvcn.types import WORD_NUMBERS
 
 CLS, SEP, PAD, UNKNOWN = 2, 3, 0, 1
@@ -78,7 +78,7 @@ def test_no_text_at_all_gives_no_ids(processor):
 
 
 def test_many_texts_are_tokenized_some_at_a_time(processor, monkeypatch):
-    monkeypatch.setattr("mvcn.inputs.processor.TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr("mvcn.runtime.processing.TEXTS_AT_ONCE", 2)
     texts = ["ab", "abcdefghijklmnop", "cd"]
     ids = processor.tokenize(texts)
     assert [*processor.tokenize_some(texts)] == [(texts[:2], ids[:2]), (texts[2:], ids[2:])]
@@ -210,17 +210,19 @@ class TestAutoTokens:
         ],
     )
     def test_are_what_nearly_all_texts_have(self, processor, lengths, expected):
-        processor.choose_max_tokens([" ".join("a" * length) for length in lengths], lambda _: True)
+        processor.choose_max_tokens(
+            [" ".join("a" * length) for length in lengths], lambda limit: limit
+        )
         assert processor.max_tokens == expected
 
     def test_are_no_more_than_the_encoder_reads(self, processor):
-        processor.choose_max_tokens([" ".join("a" * 120)] * 3, lambda length: length <= 70)
+        processor.choose_max_tokens([" ".join("a" * 120)] * 3, lambda limit: min(limit, 70))
         assert processor.max_tokens == 70
-        processor.choose_max_tokens([" ".join("a" * 120)] * 3, lambda length: length <= 20)
+        processor.choose_max_tokens([" ".join("a" * 120)] * 3, lambda limit: min(limit, 20))
         assert processor.max_tokens == 20
 
     def test_are_saved(self, processor, tmp_path):
-        processor.choose_max_tokens([" ".join("a" * 98)] * 3, lambda _: True)
+        processor.choose_max_tokens([" ".join("a" * 98)] * 3, lambda limit: limit)
         processor.save_pretrained(tmp_path)
         assert MvcnProcessor.from_pretrained(tmp_path).max_tokens == 100
 
@@ -236,14 +238,14 @@ class TestAutoTokens:
     def test_are_told_with_their_cost(self, processor, length, expected, caplog):
         with caplog.at_level(logging.INFO, "mvcn"):
             texts = [" ".join("a" * length), " ".join("a" * 30)]
-            processor.choose_max_tokens(texts, lambda _: True)
+            processor.choose_max_tokens(texts, lambda limit: limit)
         rest = " of 64 (--set model.max_tokens=64)."
         assert caplog.messages == ([f"Texts are read up to {expected}{rest}"] if expected else [])
 
     def test_of_a_model_that_nobody_trains_are_the_most_possible(self, tiny_settings):
         config = ModelConfig(**tiny_settings, max_tokens="auto")
         assert build_processor(config).max_tokens == 128
-        assert build_model(config, ("a", "b")).reads_text_of(128)
+        assert build_model(config, ("a", "b")).most_tokens(128) == 128
 
 
 def test_padding_goes_to_the_longest_and_is_masked(processor):
@@ -255,18 +257,17 @@ def test_padding_goes_to_the_longest_and_is_masked(processor):
 def test_pixels_are_scaled_as_the_image_processor_says(processor):
     # White is 1 after scaling by 1/255; less the mean 0.5, over the deviation 0.5, that is 1.
     white = Image.new("RGB", (40, 20), "white")
-    pixels = processor.encode_images([white])["pixel_values"]
-    assert pixels.shape == (1, 3, 32, 32)
-    torch.testing.assert_close(pixels, torch.ones_like(pixels))
+    pixels = processor.pixels(white)
+    assert pixels.shape == (3, 32, 32)
+    np.testing.assert_allclose(pixels, 1)
 
 
 def test_no_image_is_zeros_and_masked(processor):
-    encoded = processor.encode_images([None, picture(), None])
+    encoded = processor(["", "", ""], [None, picture(), None])
     assert encoded["image_mask"].tolist() == [False, True, False]
     assert not encoded["pixel_values"][[0, 2]].any()
-    alone = processor.encode_images([picture()])["pixel_values"]
-    assert torch.equal(encoded["pixel_values"][1], alone[0])
-    assert processor.encode_images([None])["pixel_values"].shape == (1, 3, 32, 32)
+    np.testing.assert_array_equal(encoded["pixel_values"][1], processor.pixels(picture()))
+    assert processor([""], [None])["pixel_values"].shape == (1, 3, 32, 32)
 
 
 def test_one_call_gives_all_inputs(processor):

@@ -6,10 +6,10 @@ import torch
 from mvcn.config import ModelConfig
 from mvcn.inputs import texts
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.images import ImagePixels
 from mvcn.inputs.processor import build_processor
 from mvcn.inputs.texts import frozen_texts
 from mvcn.models.build import build_model
+from mvcn.runtime.images import ImagePixels
 
 
 @pytest.fixture(scope="module")

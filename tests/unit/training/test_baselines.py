@@ -9,9 +9,9 @@ import torch
 from mvcn.errors import DataError
 from mvcn.evaluation.baselines import MAJORITY, compare_with_baselines
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.images import ImagePixels
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.runtime.images import ImagePixels
 from mvcn.training import baselines
 from mvcn.training.baselines import fit_baselines
 from mvcn.training.features import pooled_features

@@ -8,10 +8,10 @@ import torch
 from mvcn.config import ModelConfig, ObjectiveConfig
 from mvcn.errors import ConfigError, RunError
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.images import ImagePixels
 from mvcn.inputs.processor import build_processor
 from mvcn.losses import Objective
 from mvcn.models.build import build_model
+from mvcn.runtime.images import ImagePixels
 from mvcn.training.callbacks import QueuePrefill, load_auxiliary
 from mvcn.training.run_folder import Run
 

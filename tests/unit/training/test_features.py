@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.images import ImagePixels
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.runtime.images import ImagePixels
 from mvcn.training.features import pooled_features
 
 CLASSES = ("negative", "neutral", "positive")

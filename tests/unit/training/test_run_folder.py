@@ -11,10 +11,10 @@ from mvcn.config import read_recipe
 from mvcn.errors import RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.training.checkpoints import last_checkpoint
+from mvcn.training.environment import describe_environment
 from mvcn.training.run_folder import (
     Run,
     create_run_folder,
-    describe_environment,
     write_history,
 )
 

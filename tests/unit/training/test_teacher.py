@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.images import ImagePixels
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.runtime.images import ImagePixels
 from mvcn.training.teacher import (
     FOLDS,
     OutOfFoldTeacher,

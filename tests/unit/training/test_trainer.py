@@ -6,9 +6,9 @@ from torch import nn
 
 from mvcn.errors import MvcnError, RunError
 from mvcn.inputs.batches import PostEncoder
-from mvcn.inputs.images import ImagePixels
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.runtime.images import ImagePixels
 from mvcn.training.fit import build_trainer
 
 CLASSES = ("negative", "neutral", "positive")

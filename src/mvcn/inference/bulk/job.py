@@ -37,9 +37,7 @@ from mvcn.inference.bulk.workers import (
     score_by_ray,
     score_locally,
 )
-from mvcn.inference.onnx import FILES
 from mvcn.inputs.attributes import SAVED_FOLDER
-from mvcn.inputs.text_counts import TextCounts
 from mvcn.outputs import (
     LOCK,
     locked,
@@ -47,6 +45,8 @@ from mvcn.outputs import (
     require_output_folder,
     require_same_settings,
 )
+from mvcn.runtime.graphs import FILES
+from mvcn.runtime.text_counts import TextCounts
 from mvcn.training import run_folder
 from mvcn.types import DISAGREEMENT, LABEL, PROBABILITY
 

@@ -25,7 +25,7 @@ from mvcn.data.image_references import ImagePlace
 from mvcn.data.stored_files import StoredFile
 from mvcn.errors import DataError, RunError, reason_of
 from mvcn.files import atomic_replace
-from mvcn.inputs.text_counts import TextCounts
+from mvcn.runtime.text_counts import TextCounts
 
 ROWS_A_SHARD = 10_000
 """Default size, which limits what is lost when a worker is killed."""

@@ -25,9 +25,8 @@ from mvcn.inference.bulk.shards import (
     open_shard,
     output_paths,
 )
-from mvcn.inference.classifier import Classifier, Prediction
-from mvcn.inference.onnx import Backend
-from mvcn.inputs.text_counts import TextCounts
+from mvcn.inference.classifier import Backend, Classifier, Prediction
+from mvcn.runtime.text_counts import TextCounts
 from mvcn.types import LABEL, Post
 from mvcn.workers import worker_pool
 
@@ -57,7 +56,7 @@ class Scoring:
     run: Path
     output: Path
     """Folder of the job."""
-    backend: Backend = "torch"
+    backend: Backend = "auto"
     columns: tuple[tuple[str, str], ...] = ()
     """Our name of a column and its name in the files, "" for one that they do not have."""
     images: Path | None = None

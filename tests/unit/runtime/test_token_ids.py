@@ -2,7 +2,7 @@
 
 import pytest
 
-from mvcn.inputs.token_ids import TokenIds
+from mvcn.runtime.token_ids import TokenIds
 
 
 def test_what_was_added_comes_back_as_lists():

@@ -1,5 +1,7 @@
 """The short way to an image's pixels gives what the image processor gives, bit for bit."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from transformers.models.clip import CLIPImageProcessorPil
 from transformers.models.vit import ViTImageProcessorPil
 
 from mvcn.encoders.loading import load_image_processor
-from mvcn.inputs.processor import ResizedPixels
+from mvcn.runtime.pixels import Pixels
 
 PROCESSORS = {
     "efficientnet-lite0": load_image_processor("efficientnet-lite0"),
@@ -30,9 +32,10 @@ def picture(width, height):
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_gives_the_bits_of_the_image_processor(name, size):
     processor, image = PROCESSORS[name], picture(*size)
-    assert ResizedPixels.supports(processor)
+    settings = json.loads(processor.to_json_string())
+    assert Pixels.supports(settings)
     (expected,) = processor(image, return_tensors="np")["pixel_values"]
-    np.testing.assert_array_equal(ResizedPixels(processor)(image), expected, strict=True)
+    np.testing.assert_array_equal(Pixels(settings)(image), expected, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -45,4 +48,4 @@ def test_gives_the_bits_of_the_image_processor(name, size):
     ids=["crops", "does not resize", "keeps the proportions"],
 )
 def test_leaves_other_processors_alone(processor):
-    assert not ResizedPixels.supports(processor)
+    assert not Pixels.supports(json.loads(processor.to_json_string()))

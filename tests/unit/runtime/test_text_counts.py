@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mvcn.inputs.text_counts import TextCounts
+from mvcn.runtime.text_counts import TextCounts
 
 
 def test_counts_add_up():

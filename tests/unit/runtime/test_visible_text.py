@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.inputs.visible_text import MAX_REPEATS, mark_whitespace, name_emoji
+from mvcn.runtime.visible_text import MAX_REPEATS, mark_whitespace, name_emoji
 
 
 def every_emoji():

@@ -1,0 +1,1 @@
+"""Prediction without PyTorch: from posts to arrays, and graphs that read them."""

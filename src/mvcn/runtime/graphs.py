@@ -1,0 +1,219 @@
+"""A model as ONNX graphs: from pixels to image features, and from word pieces to logits."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from mvcn.data.images import Warn
+from mvcn.errors import ConfigError, RunError
+from mvcn.files import require_allowed
+from mvcn.models.registry import system
+from mvcn.runtime.batches import ArrayEncoder, PostArrays
+from mvcn.runtime.images import ImageArray, ImagePixels
+from mvcn.runtime.processing import PostProcessing
+from mvcn.types import ImageReference
+from mvcn.workers import num_threads
+
+GraphName = Literal["onnx", "onnx-int8"]
+FILES: dict[str, str] = {"onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
+"""Name of the graph of texts and image features, for each backend."""
+IMAGE_FILE = "image.onnx"
+"""Name of the graph of images, where the model reads them."""
+WEIGHTS_FILE = "model.safetensors"
+WEIGHTS, MAX_TOKENS = "weights", "max_tokens"
+"""Metadata of a graph: the digest of the weights it was made of, and the longest text it reads."""
+FEATURES = "image_features"
+LENGTH_BYTES = 8
+"""At the beginning of a file of safetensors: the length of its header."""
+SAMPLED_BYTES = 4096
+BATCH_SIZE = 16
+
+
+@dataclass(slots=True)
+class ModelConfig:
+    """What prediction needs of the configuration that is saved with a model."""
+
+    network: str
+    class_names: tuple[str, ...]
+    """The classes in the order of the logits."""
+    members: int = 1
+    temperature: float = 1.0
+    logit_offsets: Sequence[float] | None = None
+    learned_inputs: Sequence[str] | None = None
+
+    @classmethod
+    def load(cls, folder: Path) -> "ModelConfig":
+        """Read config.json of a saved model."""
+        saved = json.loads((folder / "config.json").read_text("utf-8"))
+        names = {int(index): str(name) for index, name in saved["id2label"].items()}
+        known = {name: saved[name] for name in cls.__slots__ if name in saved}
+        return cls(**known | {"class_names": tuple(names[i] for i in range(len(names)))})
+
+    def probabilities(
+        self, logits: Float[np.ndarray, "batch classes"]
+    ) -> Float[np.ndarray, "batch classes"]:
+        """Return class probabilities in double precision."""
+        scaled = logits.astype(np.float64) / self.temperature
+        if self.logit_offsets is not None:
+            scaled += self.logit_offsets
+        shares = np.exp(scaled - scaled.max(1, keepdims=True))
+        return np.asarray(shares / shares.sum(1, keepdims=True))
+
+
+def weights_digest(folder: Path) -> str:
+    """Return a digest of the weights in a run folder; "" where there are none.
+
+    It covers names and sizes of all tensors and the first bytes of each, which training changes in
+    every one that it changes at all: the whole file would take longer than a prediction.
+    """
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        header = file.read(size)
+        digest = hashlib.sha256(header)
+        for name, about in json.loads(header).items():
+            if name != "__metadata__":
+                start, end = about["data_offsets"]
+                file.seek(LENGTH_BYTES + size + start)
+                digest.update(file.read(min(end - start, SAMPLED_BYTES)))
+    return digest.hexdigest()
+
+
+class GraphModel:
+    """The graphs of a run, for prediction with onnxruntime.
+
+    Each run of a graph uses one core: posts are computed side by side, in as many threads as there
+    are cores, which wait without spinning, for the benefit of other programs.
+
+    Args:
+        folder: A run folder.
+        processor: The model's own.
+        name: Which graph of texts; by default that in single precision.
+        threads: Posts or batches that are computed at the same time; by default one per core.
+        graphs: Folder of the graphs, if it is another.
+
+    Raises:
+        ConfigError: onnxruntime is not installed.
+        RunError: A file is missing or damaged, or may not be read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        processor: PostProcessing,
+        name: GraphName = "onnx",
+        threads: int | None = None,
+        graphs: Path | None = None,
+    ) -> None:
+        self.processor = processor
+        self.config = ModelConfig.load(folder)
+        place = folder if graphs is None else graphs
+        self._graph = _open(place / FILES[name])
+        self._inputs = [entry.name for entry in self._graph.get_inputs()]
+        self._outputs = [entry.name for entry in self._graph.get_outputs()]
+        self._metadata = dict(self._graph.get_modelmeta().custom_metadata_map)
+        processor.limit_tokens(int(self._metadata.get(MAX_TOKENS, processor.max_tokens)))
+        reads_features = FEATURES in self._inputs
+        self._image_graph = _open(place / IMAGE_FILE) if reads_features else None
+        self.threads = threads or num_threads()
+        self._pool = ThreadPoolExecutor(self.threads)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the logits."""
+        return self.config.class_names
+
+    def are_of(self, folder: Path) -> bool:
+        """Return whether the graphs were made of the weights in a folder, or are there alone."""
+        digest = weights_digest(folder)
+        return digest in ("", self._metadata.get(WEIGHTS))
+
+    def require_weights_of(self, folder: Path) -> None:
+        """Raise a RunError unless the graphs were made of the weights in a folder."""
+        if not self.are_of(folder):
+            raise RunError(
+                f"The graphs in {folder} were made of other weights, or by an earlier version: "
+                f"make them again by mvcn export {folder} --overwrite."
+            )
+
+    def encoder(self, *, keeps: bool = False) -> ArrayEncoder:
+        """Return what makes arrays of posts; nothing is kept whatever `keeps` is."""
+        graph, about = self._image_graph, system(self.config.network)
+        images = None if graph is None else GraphImages(graph, self.processor, self.threads)
+        reads, ignored = about.learned(self.config), about.ignored(self.config)
+        return ArrayEncoder(self.processor, images, reads, ignored)
+
+    def predict(
+        self, posts: PostArrays
+    ) -> tuple[Float[np.ndarray, "posts classes"], Float[np.ndarray, " posts"]]:
+        """Return class probabilities, and the disagreement of members; NaN without members."""
+        rows = np.empty((len(posts), len(self.class_names)))
+        disagreement = np.full(len(posts), np.nan)
+        order = list(posts.batches(BATCH_SIZE))
+        outputs = self._pool.map(partial(self._run, posts), order)
+        for chosen, found in zip(order, outputs, strict=True):
+            rows[chosen] = self.config.probabilities(found["logits"])
+            if self.config.members > 1:
+                disagreement[chosen] = found["disagreement"]
+        return rows, disagreement
+
+    def _run(self, posts: PostArrays, chosen: Sequence[int]) -> dict[str, np.ndarray]:
+        batch = posts.arrays([posts[position] for position in chosen])
+        feed = {name: batch[name] for name in self._inputs}
+        return dict(zip(self._outputs, self._graph.run(self._outputs, feed), strict=True))
+
+
+class GraphImages(ImagePixels):
+    """Features of images: each is decoded and computed in one thread.
+
+    Args:
+        graph: From pixels to features.
+        processor: Of the model.
+        threads: Images at the same time.
+    """
+
+    input_name = FEATURES
+
+    def __init__(self, graph: Any, processor: PostProcessing, threads: int) -> None:
+        super().__init__(processor, keep=True, threads=threads)
+        self._graph = graph
+        shape = graph.get_outputs()[0].shape
+        self._shape = list(shape[1:])
+
+    def blank(self) -> ImageArray:
+        """Return features of zeros."""
+        return np.zeros(self._shape, np.float32)
+
+    def _read(self, image: ImageReference, warn: Warn | None) -> ImageArray:
+        pixels = super()._read(image, warn)
+        (features,) = self._graph.run(None, {"pixel_values": pixels[None]})
+        found: ImageArray = features[0]
+        return found
+
+
+def _open(path: Path) -> Any:
+    """Load a graph, whose runs use one core each."""
+    require_allowed(path, RunError)
+    if not path.is_file():
+        quantize = " --quantize int8" if path.name == FILES["onnx-int8"] else ""
+        raise RunError(f"There is no {path}: make it by mvcn export {path.parent}{quantize}.")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError("ONNX graphs need an extra: pip install 'mvcn[onnx]'.") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a different class for each kind of damage
+        raise RunError(f"{path} is damaged: write it again by mvcn export.") from error

@@ -1,0 +1,143 @@
+"""Graphs are taken where they belong to the weights, compute only what a post has, on any cores."""
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mvcn.errors import RunError
+from mvcn.inference.classifier import Classifier
+from mvcn.inference.export import export_run
+from mvcn.models.classification import MvcnForClassification
+from mvcn.runtime.graphs import WEIGHTS_FILE, GraphModel, ModelConfig, weights_digest
+from mvcn.runtime.saved_processor import SavedProcessor
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_run):
+    folder = tmp_path_factory.mktemp("graphs") / "run"
+    shutil.copytree(tiny_run, folder)
+    export_run(folder)
+    return folder
+
+
+@pytest.fixture
+def other_weights(run, tmp_path):
+    """Return a copy of the run in which one weight of one tensor is another."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    tensors = load_file(folder / WEIGHTS_FILE)
+    name = max(tensors)
+    tensors[name].flatten()[0] += 1
+    save_file(tensors, folder / WEIGHTS_FILE, {"format": "pt"})
+    return folder
+
+
+def rows(classifier, posts):
+    return np.array([list(one.probabilities.values()) for one in classifier.predict(posts)])
+
+
+def test_graphs_of_the_weights_are_taken_unasked(run):
+    assert isinstance(Classifier.from_pretrained(run).model, GraphModel)
+    assert isinstance(Classifier.from_pretrained(run, "torch").model, MvcnForClassification)
+
+
+def test_graphs_of_other_weights_are_not_taken(run, other_weights, caplog):
+    assert weights_digest(other_weights) != weights_digest(run)
+    assert isinstance(Classifier.from_pretrained(other_weights).model, MvcnForClassification)
+    assert "are not used, since they were made of other weights" in caplog.text
+    with pytest.raises(RunError, match=r"mvcn export .* --overwrite"):
+        Classifier.from_pretrained(other_weights, "onnx")
+
+
+def test_graphs_need_no_weights_beside_them(run, tmp_path, generated_posts):
+    folder = tmp_path / "light"
+    shutil.copytree(run, folder)
+    (folder / WEIGHTS_FILE).unlink()
+    classifier, posts = Classifier.from_pretrained(folder), generated_posts[:4]
+    np.testing.assert_array_equal(
+        rows(classifier, posts), rows(Classifier.from_pretrained(run), posts)
+    )
+
+
+def test_without_onnxruntime_pytorch_is_taken(run, monkeypatch):
+    monkeypatch.setattr("mvcn.inference.classifier.find_spec", lambda name: None)
+    assert isinstance(Classifier.from_pretrained(run).model, MvcnForClassification)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads_gives_the_same(run, generated_posts, threads):
+    posts = [*generated_posts[:40], replace(generated_posts[0], image=None)]
+    expected = rows(Classifier.from_pretrained(run, "torch"), posts)
+    graphs = GraphModel(run, SavedProcessor(run), threads=threads)
+    found = rows(Classifier(graphs, graphs.processor), posts)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_image_encoder_runs_once_for_each_image_and_no_other_post(
+    run, generated_posts, monkeypatch
+):
+    graphs, ran = GraphModel(run, SavedProcessor(run)), Counter()
+    for name in ("_graph", "_image_graph"):
+        monkeypatch.setattr(graphs, name, Counted(getattr(graphs, name), name, ran))
+    with_image, without = generated_posts[:3], [replace(p, image=None) for p in generated_posts]
+    list(Classifier(graphs, graphs.processor).predict([*without[:20], *with_image]))
+    assert ran == {"_image_graph": 3, "_graph": 2}  # a batch is of 16 posts
+
+
+class Counted:
+    """A graph whose runs are counted."""
+
+    def __init__(self, graph, name, ran):
+        self.graph, self.name, self.ran = graph, name, ran
+
+    def __getattr__(self, name):
+        return getattr(self.graph, name)
+
+    def run(self, *arguments):
+        self.ran[self.name] += 1
+        return self.graph.run(*arguments)
+
+
+def test_the_saved_configuration_gives_the_probabilities_of_the_model(run):
+    config = ModelConfig.load(run)
+    model = Classifier.from_pretrained(run, "torch").model
+    assert config.class_names == model.class_names
+    logits = np.random.default_rng(0).normal(size=(5, len(config.class_names))) * 30
+    for offsets in (None, [0.5] * (len(config.class_names) - 1) + [-3.0]):
+        config.logit_offsets = offsets
+        scaled = torch.from_numpy(logits) / config.temperature
+        expected = (scaled if offsets is None else scaled + torch.tensor(offsets)).softmax(-1)
+        np.testing.assert_allclose(config.probabilities(logits), expected, rtol=1e-12)
+
+
+PROGRAM = """
+import sys
+{work}
+slow = {{"torch", "transformers", "sklearn", "scipy", "pandas"}}
+print(*sorted(slow & sys.modules.keys()))
+"""
+WORK = {
+    "a prediction": "from mvcn import Classifier; "
+    "assert Classifier.from_pretrained(sys.argv[1]).predict_one('fine').label",
+    "a command": "from mvcn.cli import app; "
+    "app(['predict', sys.argv[1], '--text', 'fine'], standalone_mode=False)",
+    "a service": "from pathlib import Path; from mvcn.serve.answering import ServedRun; "
+    "from mvcn.serve.application import create_app; from mvcn.serve.limits import Limits; "
+    "create_app(ServedRun(Path(sys.argv[1])), Limits(), None)",
+    "a job": "from pathlib import Path; from mvcn.inference.bulk.workers import Scoring, _scorer; "
+    "_scorer(Scoring(Path(sys.argv[1]), Path('unused')))",
+}
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_what_graphs_compute_waits_for_no_slow_library(run, work):
+    program = [sys.executable, "-c", PROGRAM.format(work=WORK[work]), run]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
