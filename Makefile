@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
-.PHONY: bench model-speed scale large scaling bulk ray
+.PHONY: bench install-size model-speed scale large scaling bulk ray
 .PHONY: attention audit explanations learning-curve members missing reliability tasks whitespace pictures
 
 help:  ## Show this list
@@ -51,6 +51,9 @@ bench: setup  ## Compare speed with plain code; writes results/bench.json
 model-speed: setup  ## Size and speed of each model; writes results/model-speed.json
 	$(BIN)/python -m scripts.speed.models
 
+install-size: setup  ## Size and start of each installation, with RUN=run; writes results/install.json
+	$(BIN)/python -m scripts.speed.install $(RUN)
+
 scale: setup  ## Prepare and audit 100,000 generated posts; writes results/scale.json
 	$(BIN)/python -m scripts.speed.scale
 
@@ -61,7 +64,6 @@ scaling: setup  ## How a training step grows; writes results/scaling.json
 	$(BIN)/python -m scripts.speed.scaling
 
 bulk: ray  ## Measure and interrupt bulk jobs of WITH=run; writes results/bulk*.json
-	$(BIN)/mvcn export $(WITH) --quantize int8 --overwrite
 	$(BIN)/python -m scripts.speed.bulk $(WITH)
 	$(BIN)/python -m scripts.studies.bulk_faults $(WITH)
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import shutil
 import socket
 import string
 import tempfile
@@ -174,6 +175,7 @@ def tiny_config(tiny_settings, posts_table):
             "patience": 99,
             "fusion_learning_rate": 3e-3,
             "encoder_learning_rate": 1e-3,
+            "export": False,
         },
     }
 
@@ -192,6 +194,17 @@ def tiny_run(tmp_path_factory, tiny_config):
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(tiny_config(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_run(tmp_path_factory, tiny_run):
+    """The same with graphs; tests that change it work on a copy."""
+    from mvcn.training.export import export_run
+
+    folder = tmp_path_factory.mktemp("runs") / "exported"
+    shutil.copytree(tiny_run, folder)
+    export_run(folder)
     return folder
 
 

@@ -13,6 +13,7 @@ import typer
 
 from scripts.results import RESULTS
 from scripts.speed import (
+    commands,
     congruity_step,
     image_features,
     members,
@@ -47,8 +48,58 @@ sparsemax = partial(
     quick_count=1,
     prepare=sparse_attention.prepare,
 )
+start = partial(
+    Benchmark,
+    unit="s",
+    higher_is_better=False,
+    reads="times as long",
+    count=0,
+    quick_count=0,
+    prepare=commands.prepare_nothing,
+    reference=commands.seconds_of_typer,
+)
+predict = partial(
+    Benchmark, higher_is_better=True, count=450, quick_count=4, prepare=commands.prepare
+)
 
 BENCHMARKS = {
+    **{
+        f"mvcn_{name}_vs_import_typer": start(ours=partial(commands.seconds, command=command))
+        for name, command in {
+            "help": ("--help",),
+            "train_help": ("train", "--help"),
+            "version": ("--version",),
+            "models": ("models",),
+        }.items()
+    },
+    "mvcn_predict_one_vs_torch": predict(
+        unit="s",
+        higher_is_better=False,
+        ours=partial(commands.seconds_of_one, backend="auto"),
+        reference=partial(commands.seconds_of_one, backend="torch"),
+    ),
+    **{
+        f"mvcn_predict_{kind}_vs_torch": predict(
+            unit="posts/s, with the start of the process",
+            ours=partial(commands.rate, backend="auto", kind=kind),
+            reference=partial(commands.rate, backend="torch", kind=kind),
+            limit=commands.limit if kind == "both" else None,
+        )
+        for kind in commands.TABLES
+    },
+    "mvcn_predict_memory_vs_torch": predict(
+        unit="MB",
+        higher_is_better=False,
+        reads="times as much",
+        ours=partial(commands.megabytes, backend="auto"),
+        reference=partial(commands.megabytes, backend="torch"),
+    ),
+    "mvcn_predict_beside_four_processes": predict(
+        unit="posts/s, with the start of the process",
+        reads="of it alone",
+        ours=commands.rate_beside_others,
+        reference=partial(commands.rate, backend="auto", kind="both"),
+    ),
     "image_features_vs_eager": Benchmark(
         unit="images/s",
         higher_is_better=True,

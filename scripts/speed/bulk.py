@@ -1,7 +1,7 @@
 """Speed of bulk jobs, by engine, processes and backend; writes results/bulk.json.
 
-Run from the repository's root: ``python -m scripts.speed.bulk RUN``, where RUN has been exported by
-``mvcn export --quantize int8``. What is measured begins when each worker has finished a shard:
+Run from the repository's root: ``python -m scripts.speed.bulk RUN``, a finished run
+with graphs. What is measured begins when each worker has finished a shard:
 loading a model does not count. Processor time is that of the workers.
 """
 
@@ -9,6 +9,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ SECONDS_BETWEEN_LOOKS = 0.1
 BILLION = 1_000_000_000
 SECONDS_PER_HOUR = 3600
 WAYS = {"local, 1 process": ("local", 1), "local, 2": ("local", 2), "Ray, 2": ("ray", 2)}
-BACKENDS = ("torch", "onnx-int8")
+BACKENDS = ("torch", "onnx")
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,18 @@ class Look:
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="Run folder, exported with --quantize int8.")],
+    run: Annotated[Path, typer.Argument(help="Run folder with graphs.")],
     posts: Annotated[int, typer.Option(help="Posts a way, a multiple of 100.")] = 20_000,
 ) -> None:
-    """Measure each way with each backend, one after the other."""
+    """Measure each way with each backend, one after the other; Ray where it is installed."""
     ways: dict[str, dict[str, Any]] = {backend: {} for backend in BACKENDS}
+    engines = {"local"} if find_spec("ray") is None else {"local", "ray"}
     with TemporaryDirectory() as work:
         folder = write_posts(Path(work) / "posts", posts // ROWS_A_FILE, ROWS_A_FILE)
         for backend, found in ways.items():
             for way, (engine, jobs) in WAYS.items():
+                if engine not in engines:
+                    continue
                 options = ("--jobs", str(jobs), "--backend", backend)
                 output = Path(work) / f"{backend}-{engine}-{jobs}"
                 found[way] = _measure(Job(run, folder, output, engine, options), jobs)

@@ -22,7 +22,7 @@ COLUMNS = "{:<26} {:>8} {:>10} {:>7}  {:>8} {:>6}  {}"
 
 Entry = dict[str, Any]
 Tell = Callable[[str], None]
-Reading = Literal["times faster", "times as long", "of the limit"]
+Reading = Literal["times faster", "times as long", "times as much", "of the limit", "of it alone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class Benchmark:
     reference: Callable[[Path], float]
     """The same in plain code."""
     reads: Reading = "times faster"
-    """What the ratio says of ours; the reference of "of the limit" is what is possible."""
+    """What the ratio says of ours; the reference of "of the limit" is what is possible, and that of
+    "of it alone" the same work without other processes."""
     needs: str | None = None
     """A package of the extra ``bench`` without which it is left out."""
     limit: Callable[[Path, float], float] | None = None
@@ -93,9 +94,9 @@ def times_faster(benchmark: Benchmark, ours: float, reference: float) -> float:
 def _ratio(benchmark: Benchmark, ours: float, reference: float) -> dict[str, Any]:
     """Return the ratio as a number, and as it reads."""
     ratio = times_faster(benchmark, ours, reference)
-    if benchmark.reads == "of the limit":
+    if benchmark.reads.startswith("of "):
         return {"ratio": ratio, "reads": f"{ratio:.0%} {benchmark.reads}"}
-    if benchmark.reads == "times as long":
+    if benchmark.reads in {"times as long", "times as much"}:
         ratio = 1 / ratio
     return {"ratio": ratio, "reads": f"{ratio:.3g} {benchmark.reads}"}
 

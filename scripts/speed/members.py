@@ -16,10 +16,10 @@ from torch import Tensor
 from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.inference.classifier import Backend, Classifier
-from mvcn.inference.onnx import write_graphs
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model, join_members
 from mvcn.runtime.graphs import weights_digest
+from mvcn.training.export import write_graphs
 from scripts.speed import image_features, prediction
 
 COUNTS = (1, 5)

@@ -23,10 +23,10 @@ from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.loading import packaged_folder
 from mvcn.inference.classifier import Backend, Classifier
-from mvcn.inference.onnx import quantize_graph, write_graphs
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
-from mvcn.runtime.graphs import FILES, weights_digest
+from mvcn.runtime.graphs import weights_digest
+from mvcn.training.export import write_graphs
 from mvcn.types import Post
 from scripts.speed import image_features
 from scripts.speed.plain_training import PlainClassifier
@@ -37,7 +37,6 @@ BACKENDS: dict[str, Backend] = {
     "eager": "torch",
     "compiled": "torch",
     "onnx": "onnx",
-    "onnx_int8": "onnx-int8",
 }
 """Name of a benchmark -> backend that it runs on."""
 MAX_TOKENS = 64
@@ -53,8 +52,6 @@ def prepare(folder: Path, count: int, backend: Backend) -> None:
     processor.save_pretrained(run)
     if backend != "torch":
         write_graphs(model, processor, run, weights_digest(run))
-    if backend == "onnx-int8":
-        quantize_graph(run / FILES["onnx"], run / FILES[backend])
 
 
 def ours(folder: Path, backend: Backend, batch: int, *, is_compiled: bool = False) -> float:

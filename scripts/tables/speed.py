@@ -75,6 +75,20 @@ def _training_of(posts: str, found: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _install(content: Mapping[str, Any]) -> str:
+    """Size and start of each installation."""
+    rows = [
+        [
+            f"`{name}`",
+            f"{one['megabytes']:,}",
+            *(f"{one[f'{what}_seconds']:.1f}" for what in ("help", "import", "predict")),
+        ]
+        for name, one in content["installations"].items()
+    ]
+    header = ["", "MB on disk", "s for `mvcn --help`", "s for `from mvcn import Classifier`"]
+    return table([*header, "s for the class of one post"], rows)
+
+
 def _bulk(content: Mapping[str, Any]) -> str:
     """How fast each way to run a bulk job is."""
     rows = [
@@ -146,6 +160,7 @@ def _megabytes(count: int) -> str:
 TABLES: dict[str, Callable[[Any], str]] = {
     "bench": _bench,
     "bulk": _bulk,
+    "install": _install,
     "large": _large,
     "scale": _scale,
     "scaling-devices": _scaling_devices,

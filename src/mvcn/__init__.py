@@ -45,4 +45,9 @@ def __getattr__(name: str) -> Any:
 
     if name not in HOMES:
         raise AttributeError(f"module 'mvcn' has no attribute '{name}'")
-    return getattr(import_module(HOMES[name]), name)
+    try:
+        return getattr(import_module(HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from mvcn.errors import missing_extra
+
+        raise missing_extra(error, f"mvcn.{name}") from error

@@ -291,6 +291,8 @@ class TrainingConfig(Settings):
     """Compute the network in half precision; sparsemax, losses, queue and weights stay float32."""
     compile: bool = False
     """Compile the network by `torch.compile`, which takes a minute or more, to train faster."""
+    export: bool = True
+    """Write the model as ONNX graphs at the end, so that prediction needs no PyTorch."""
 
 
 class RunConfig(Settings):

@@ -6,6 +6,21 @@ MAX_REASON_LENGTH = 200
 """Characters of a library's message that are quoted in a sentence."""
 REMEDIES = "on_bad_image='blank' (without image) or 'drop' (without post)"
 """How to continue in spite of a bad image, in Python; the command line prints its own option."""
+TRAIN_EXTRA = (
+    "accelerate",
+    "datasketch",
+    "ftfy",
+    "imagehash",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "scipy",
+    "sklearn",
+    "threadpoolctl",
+    "torch",
+    "transformers",
+)
+"""Modules that the extra ``train`` installs: prediction with graphs needs none of them."""
 
 
 class MvcnError(Exception):
@@ -50,6 +65,22 @@ def reason_of(error: BaseException) -> str:
     """Return an error's message on one line, without the system's codes and paths."""
     message = " ".join((getattr(error, "strerror", None) or str(error)).split())
     return message[:MAX_REASON_LENGTH].rstrip(".") or type(error).__name__
+
+
+def missing_extra(error: ModuleNotFoundError, what: str = "This") -> ConfigError:
+    """Return an error that says how to install a missing library.
+
+    Args:
+        error: Of the import.
+        what: That needs it.
+
+    Raises:
+        ModuleNotFoundError: The same again, where the library is none of an extra.
+    """
+    library = (error.name or "").partition(".")[0]
+    if library not in TRAIN_EXTRA:
+        raise error
+    return ConfigError(f"{what} needs {library}, which is missing: pip install 'mvcn[train]'.")
 
 
 def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:

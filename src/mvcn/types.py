@@ -28,6 +28,8 @@ EARLIER_NETWORKS = {"tgf": {"network": "mvcn"}, "mfs": {"network": "mvcn", "fusi
 """Network of an earlier version -> settings of the same network today."""
 NO_PIECE = -1
 """In place of a word piece, where the words that name attributes have fewer than others."""
+ATTRIBUTE_MODEL_FOLDER = "describer"
+"""Its folder next to a saved model that reads attributes; earlier versions named it so."""
 WORD_NUMBERS = 2**20
 """A word piece plus this times the number of its word is a numbered one; every vocabulary is
 smaller. The encoder reads the word piece, n-grams read the number, and 0 is none."""

@@ -12,12 +12,12 @@ from mvcn.errors import ConfigError
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for
 from mvcn.inference.classifier import Classifier
-from mvcn.inference.onnx import write_graphs
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model, join_members
 from mvcn.models.registry import MODELS
 from mvcn.runtime.graphs import GraphModel
+from mvcn.training.export import write_graphs
 from mvcn.training.members import assign_folds
 from mvcn.training.stacking import fit_linear_models, stack_linear_models
 

@@ -309,6 +309,18 @@ def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch):
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("shown", [[True, True, True, False], [False] * 4])
+def test_no_time_is_spent_on_images_that_are_not_there(model, batch, monkeypatch, shown):
+    if model.image_encoder is None:
+        pytest.skip("reads no images")
+    encode, encoded = model.encode_images, []
+    monkeypatch.setattr(
+        model, "encode_images", lambda pixels: encoded.append(len(pixels)) or encode(pixels)
+    )
+    without_grad(model, batch | {"image_mask": torch.tensor(shown)})
+    assert encoded == [max(sum(shown), 1)]  # one says how many tokens there are
+
+
 def test_the_words_of_a_post_without_text_are_ignored_exactly(model, batch):
     before = without_grad(model, batch)
     ids = batch["input_ids"].clone()

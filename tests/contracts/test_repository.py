@@ -4,6 +4,7 @@ import ast
 import functools
 import re
 import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -164,3 +165,10 @@ def test_unit_tests_stand_where_the_module_stands(path):
     name = path.stem.removeprefix("test_")
     modules = [module.stem for module in (*folder.glob("*.py"), *folder.glob("*/"))]
     assert [m for m in modules if name == m or name.startswith(f"{m}_")], f"{folder} has no {name}"
+
+
+def test_the_dockerfile_has_no_fault_that_its_linter_knows():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile"], capture_output=True
+    )
+    assert (done.returncode, done.stdout) == (0, b"")

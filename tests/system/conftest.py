@@ -45,6 +45,7 @@ def tiny_options(tiny_settings):
     settings = {f"model.{key}": value for key, value in tiny_settings.items()}
     settings |= {"training.epochs": 1, "training.batch_size": 8, "model.frozen_text_layers": 1}
     settings |= {"training.members": 1, "training.min_steps": 0}
+    settings |= {"training.export": False}
     return [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
 
 

@@ -29,7 +29,7 @@ KEYS = {"name", "ours", "reference", "unit", "ratio"}
 WITH_OTHER_LIBRARIES = {"scc_step_vs_crossbatchmemory"}
 """Run where the extra ``bench`` is installed."""
 ALIKE = {name for name in command.BENCHMARKS if name.startswith("predict_")} - {
-    "predict_onnx_int8_b32_vs_hf"
+    "predict_onnx_b32_vs_hf"
 } | {"sparsemax_vs_softmax_197"}
 """All alike but for the backend, or a shape."""
 

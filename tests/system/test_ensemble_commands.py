@@ -147,27 +147,17 @@ def test_evaluate_says_which_reason_to_abstain_is_better(mvcn, without_dev, tabl
 
 
 def test_the_graph_has_the_shared_layers_once_and_the_same_answers(
-    mvcn, without_dev, generated_posts, monkeypatch
+    mvcn, without_dev, generated_posts
 ):
-    export(mvcn, without_dev)
+    code, output, _ = mvcn("export", without_dev)
+    assert code == 0
+    assert "posts of the run" in output
     assert difference(without_dev, "onnx", generated_posts) < 1e-5
     image_layers, shared, own = 2, 1, 1  # and one text-guided unit a member
     graphs = [without_dev / "model.onnx", without_dev / "image.onnx"]
     nodes = [node for path in graphs for node in onnx.load(path).graph.node]
     attentions = [node for node in nodes if node.op_type == "Attention"]
     assert len(attentions) == image_layers + shared + MEMBERS * (own + 1)
-    monkeypatch.setattr(  # to write the same graphs again takes long
-        "mvcn.inference.export.write_graphs",
-        lambda *args: [shutil.copy(path, args[2]) for path in graphs],
-    )
-    export(mvcn, without_dev, "--quantize", "int8")
-    assert 1e-5 < difference(without_dev, "onnx-int8", generated_posts) < 0.1
-
-
-def export(mvcn, run, *options):
-    code, output, _ = mvcn("export", run, *options, "--overwrite")
-    assert code == 0
-    assert "posts of the run" in output
 
 
 def difference(run, backend, posts):

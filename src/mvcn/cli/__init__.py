@@ -9,7 +9,7 @@ import typer
 
 from mvcn.cli.commands import SETTINGS, Commands
 from mvcn.cli.process import RANK, log_to_terminal
-from mvcn.errors import REMEDIES, LostProcessError, MvcnError
+from mvcn.errors import REMEDIES, LostProcessError, MvcnError, missing_extra
 
 EXIT_CODE = 2
 OPTION = "--on-bad-image blank (without image) or drop (without post)"
@@ -58,6 +58,8 @@ def main() -> None:
         _fail(str(error))
     except MvcnError as error:
         _fail(str(error).replace(REMEDIES, OPTION))
+    except ModuleNotFoundError as error:
+        _fail(str(missing_extra(error)))
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or 'a file'}.")
 

@@ -14,7 +14,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Evaluate a run on labelled posts."),
     "experiment": ("experiment", "Train a grid of settings, datasets and seeds."),
     "explain": ("explain", "Explain predictions of posts, or map a run's feature space."),
-    "export": ("models", "Write the model of a run as an ONNX graph."),
+    "export": ("models", "Write the model of a run as ONNX graphs."),
     "models": ("models", "List the models that can be trained, and their sources."),
     "predict": ("predict", "Classify a table of posts, or a single post."),
     "prepare": ("dataset", "Convert a dataset into Parquet files that hold the images."),

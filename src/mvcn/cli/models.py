@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -10,8 +10,6 @@ from mvcn.cli.options import Overwrite, Run
 from mvcn.cli.process import set_up_process
 from mvcn.errors import format_table
 from mvcn.types import EARLIER_NETWORKS
-
-MOST_CHANGED = 0.01
 
 
 def models(
@@ -70,24 +68,19 @@ def _row(entry: dict[str, Any]) -> tuple[str, str, str, str]:
     return entry["name"], " ".join(entry["inputs"]), published, entry["source"]
 
 
-def export(
-    run: Run,
-    format: Annotated[Literal["onnx"], typer.Option(help="Format of the file.")] = "onnx",
-    quantize: Annotated[
-        Literal["int8"] | None, typer.Option(help="Quantize linear layers to eight bits.")
-    ] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Write the model as one ONNX graph into its run folder, and compare both on its posts."""
-    from mvcn.inference.export import export_run
+def export(run: Run, overwrite: Overwrite = False) -> None:
+    """Write the model as ONNX graphs into its run folder, and compare both on its posts.
+
+    mvcn train does so at its end, unless training.export is false.
+    """
+    from mvcn.training.export import export_run
 
     set_up_process()
-    found = export_run(run, is_quantized=quantize is not None, overwrite=overwrite)
+    found = export_run(run, overwrite=overwrite)
     kind = "generated posts, since those of the run are gone"
     kind = kind if found.are_generated else "posts of the run"
     typer.echo(
-        f"Wrote {found.path}. On {found.posts} {kind}: {found.changed:.2%} get another class, no "
-        f"probability differs by more than {found.difference:.1e}."
+        f"Wrote graphs of {found.megabytes:.0f} MB into {run}. On {found.posts} {kind}: "
+        f"{found.changed:.2%} get another class, no probability differs by more than "
+        f"{found.difference:.1e}."
     )
-    if found.changed > MOST_CHANGED:
-        typer.echo("That is a lot: prefer the file without --quantize for this model.", err=True)

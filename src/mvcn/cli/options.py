@@ -91,7 +91,7 @@ OnBadImage = Annotated[
     ),
 ]
 BackendName = Annotated[
-    Literal["auto", "torch", "onnx", "onnx-int8"],
+    Literal["auto", "torch", "onnx"],
     typer.Option(
         "--backend",
         help="What computes: PyTorch, or the graphs of mvcn export; auto takes graphs that fit.",

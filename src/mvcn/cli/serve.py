@@ -1,7 +1,6 @@
 """``mvcn serve``."""
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ from typer import Option
 
 from mvcn.cli.options import BackendName, Run
 from mvcn.cli.process import set_up_process
-from mvcn.errors import ConfigError
 from mvcn.serve.limits import MEBIBYTE, Limits
 from mvcn.workers import set_num_threads
 
@@ -61,7 +59,6 @@ def serve(
 
     Clients must send the key in MVCN_API_KEY, where that is set, as Authorization: Bearer KEY.
     """
-    _require_extra()
     limits = Limits(
         body_bytes=int(max_body_mib * MEBIBYTE),
         held_bytes=int(max_held_mib * MEBIBYTE),
@@ -98,11 +95,6 @@ def _answer(
         _announce(run, host, listener.getsockname()[1], key)
         log_to_stdout()
         serve_forever(create_app(served, limits, key), limits, listener)
-
-
-def _require_extra() -> None:
-    if not all(map(find_spec, ("fastapi", "prometheus_client", "python_multipart", "uvicorn"))):
-        raise ConfigError("Serving needs an extra: pip install 'mvcn[serve]'.")
 
 
 def _announce(run: Path, host: str, port: int, key: str | None) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -305,3 +305,22 @@ def _layers(encoder: PreTrainedModel) -> nn.ModuleList:
     """Return the longest stack of layers of an encoder, empty if there is none."""
     stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
     return max(stacks, key=len, default=nn.ModuleList())
+
+
+def tokens_of_shown(
+    encode: Callable[[Tensor], Tensor],
+    pixel_values: Float[Tensor, "batch channel height width"],
+    shown: Bool[Tensor, " batch"],
+) -> Float[Tensor, "batch patch width"]:
+    """Return image tokens, and zeros for missing images, of which none but the first is encoded.
+
+    Args:
+        encode: From pixels to tokens.
+        pixel_values: Images; anything for missing ones.
+        shown: False for a missing image.
+    """
+    some = shown.nonzero().flatten()
+    if not len(some):  # one says how many tokens there are, and all trained weights take part
+        some = some.new_zeros(1)
+    tokens = encode(pixel_values[some])
+    return tokens.new_zeros(len(shown), *tokens.shape[1:]).index_copy(0, some, tokens)

@@ -163,7 +163,7 @@ def _config(posts: Path, plan: DemoPlan, attention: AttentionKind) -> RunConfig:
     config.update(plan.settings)
     tables = {split: posts / split / "posts.csv" for split in ("train", "dev")}
     config.update({"data": tables, "model": {"attention": attention}})
-    config.update({"training": {"seed": plan.seed}})
+    config.update({"training": {"seed": plan.seed, "export": False}})
     return config
 
 

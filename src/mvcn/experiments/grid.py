@@ -60,6 +60,13 @@ class Cell:
         name = f"seed-{self.seed}" if self.fold is None else f"seed-{self.seed}-fold-{self.fold}"
         return Path(self.data, self.variant, name)
 
+    @property
+    def without_export(self) -> RunConfig:
+        """Its settings for a run that only its scores are wanted of."""
+        config = self.config.model_copy(deep=True)
+        config.training.export = False
+        return config
+
 
 @contextmanager
 def naming(cell: Cell) -> Iterator[None]:

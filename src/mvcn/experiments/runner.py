@@ -174,7 +174,7 @@ def _run_cell(name: str, cell: Cell, places: Places) -> None:
         run = Run(folder)
         if not run.is_finished:
             callbacks = [EpochFile(epoch, folder)]
-            run = train(cell.config, folder, resume=run.is_started, callbacks=callbacks)
+            run = train(cell.without_export, folder, resume=run.is_started, callbacks=callbacks)
         write_cell(_result_path(cell, places), _result(name, cell, run))
     epoch.unlink()
     shutil.rmtree(folder)

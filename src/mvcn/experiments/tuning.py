@@ -213,7 +213,7 @@ def _train_run(cell: Cell, run: Path, scores: "DevScores") -> Mapping[str, Any]:
     resume = opened.is_started and (has_members or last_checkpoint(run) is not None)
     if run.exists() and not resume:
         shutil.rmtree(run)
-    return train(cell.config, run, resume=resume, callbacks=[scores]).metrics
+    return train(cell.without_export, run, resume=resume, callbacks=[scores]).metrics
 
 
 class DevScores(TrainerCallback):

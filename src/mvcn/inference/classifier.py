@@ -18,7 +18,7 @@ from mvcn.data.text import has_text
 from mvcn.errors import REMEDIES, BadImageError, DataError, RunError
 from mvcn.files import require_allowed
 from mvcn.models.registry import system
-from mvcn.runtime.graphs import FILES, GraphModel, GraphName
+from mvcn.runtime.graphs import MODEL_FILE, GraphModel
 from mvcn.runtime.processing import PostProcessing
 from mvcn.runtime.saved_processor import SavedProcessor
 from mvcn.runtime.text_counts import TextCounts
@@ -27,13 +27,14 @@ from mvcn.types import DISAGREEMENT, BadImagePolicy, Post, TargetScore, probabil
 
 if TYPE_CHECKING:
     from mvcn.evaluation.metrics import Evaluation
-    from mvcn.inference.torch_model import TorchModel
     from mvcn.inputs.attributes import AttributeModel
     from mvcn.inputs.processor import MvcnProcessor
+    from mvcn.inputs.torch_model import TorchModel
     from mvcn.models.classification import MvcnForClassification
 
-Backend: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
+Backend: TypeAlias = Literal["auto", "torch", "onnx"]
 LOG = logging.getLogger(__name__)
+NO_GRAPHS = "it has no graphs"
 POSTS_AT_ONCE = 256
 
 
@@ -134,13 +135,13 @@ class Classifier:
 
         Args:
             source: As for `find_model`.
-            backend: torch, or the graphs of `mvcn export`; auto takes the graphs if there are any,
-                they were made of the weights next to them, and onnxruntime is installed.
+            backend: torch, or the graphs that `mvcn train` and `mvcn export` write; auto takes the
+                graphs if there are any and they were made of the weights next to them.
             revision: As for `find_model`.
             target: Score for which classes are predicted; by default that of the training.
 
         Raises:
-            ConfigError: onnxruntime is needed and not installed.
+            ConfigError: PyTorch is needed and not installed.
             RunError: There is no such model, the run is not finished, a file of it is missing or
                 damaged, or it has no offsets for macro F1.
         """
@@ -348,31 +349,42 @@ def load_graphs(run: Run, backend: Backend) -> GraphModel | None:
         backend: As for `Classifier.from_pretrained`.
 
     Raises:
-        ConfigError: onnxruntime is needed and not installed.
         RunError: Graphs are needed, but missing, damaged, or made of other weights.
     """
     if backend == "torch":
         return None
-    if backend != "auto":
-        graphs = _open_graphs(run, backend)
+    if backend == "onnx":
+        graphs = _open_graphs(run)
         graphs.require_weights_of(run.folder)
         return graphs
-    if not (run.folder / FILES["onnx"]).is_file() or find_spec("onnxruntime") is None:
-        return None
-    why_not, found = SavedProcessor.why_not(run.folder), None
-    if why_not is None:
-        found = _open_graphs(run, "onnx")
-        if not found.are_of(run.folder):
-            why_not, found = "they were made of other weights", None
+    found = _usable_graphs(run)
+    if isinstance(found, GraphModel):
+        return found
+    if find_spec("torch") is None:
+        raise RunError(
+            f"{run.folder} cannot be used without PyTorch, since {found}: write graphs by mvcn "
+            "export where the run was trained, or install PyTorch by pip install 'mvcn[train]'."
+        )
+    if found != NO_GRAPHS:
+        LOG.warning("The graphs of %s are not used, since %s.", run.folder, found)
+    return None
+
+
+def _usable_graphs(run: Run) -> GraphModel | str:
+    """Return the graphs of a run, or why they are not used."""
+    if not (run.folder / MODEL_FILE).is_file():
+        return NO_GRAPHS
+    why_not = SavedProcessor.why_not(run.folder)
     if why_not is not None:
-        LOG.warning("The graphs of %s are not used, since %s.", run.folder, why_not)
-    return found
+        return why_not
+    graphs = _open_graphs(run)
+    return graphs if graphs.are_of(run.folder) else "they were made of other weights"
 
 
-def _open_graphs(run: Run, name: GraphName) -> GraphModel:
+def _open_graphs(run: Run) -> GraphModel:
     is_plain = SavedProcessor.why_not(run.folder) is None
     processor = SavedProcessor(run.folder) if is_plain else run.processor
-    return GraphModel(run.folder, processor, name)
+    return GraphModel(run.folder, processor)
 
 
 def _backend(
@@ -382,6 +394,6 @@ def _backend(
 ) -> "TorchModel | GraphModel":
     if isinstance(model, GraphModel):
         return model
-    from mvcn.inference.torch_model import TorchModel  # torch takes seconds to load
+    from mvcn.inputs.torch_model import TorchModel  # torch takes seconds to load
 
     return TorchModel(model, cast("MvcnProcessor", processor), attribute_model)

@@ -22,13 +22,12 @@ from mvcn.data.posts import check_text
 from mvcn.encoders.loading import has_vocabulary
 from mvcn.errors import ConfigError, DataError, RunError
 from mvcn.inference.classifier import Classifier, find_model
-from mvcn.inputs.attributes import SAVED_FOLDER
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.training.model_card import TASK
 from mvcn.training.run_folder import Run
-from mvcn.types import BadImagePolicy, Post
+from mvcn.types import ATTRIBUTE_MODEL_FOLDER, BadImagePolicy, Post
 
 LOG = logging.getLogger(__name__)
 
@@ -130,7 +129,7 @@ class ImageTextClassificationPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **options)
         self.processor.save_pretrained(save_directory)
         if self._classifier.attribute_model is not None:
-            self._classifier.attribute_model.save(Path(save_directory) / SAVED_FOLDER)
+            self._classifier.attribute_model.save(Path(save_directory) / ATTRIBUTE_MODEL_FOLDER)
 
     def postprocess(self, model_outputs: Any, top_k: int | None = None) -> list[dict[str, Any]]:
         """Return the classes with their probabilities, the most probable first."""

@@ -25,8 +25,6 @@ from mvcn.inputs.feature_cache import default_cache_root, warn_of_cache
 from mvcn.inputs.images import encoder_fingerprint
 from mvcn.types import Post
 
-SAVED_FOLDER = "describer"
-"""Its folder next to a saved model; earlier versions named it so."""
 KIND = "attribute model"
 IMAGES_AT_ONCE = 16
 TOP = 5

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from mvcn.data.bad_images import BOTH, UsablePosts
 from mvcn.data.posts import NO_LABEL, LabelField, label_ids
-from mvcn.inputs.attributes import SAVED_FOLDER, AttributeCache, AttributeModel
+from mvcn.inputs.attributes import AttributeCache, AttributeModel
 from mvcn.inputs.images import image_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
@@ -22,7 +22,7 @@ from mvcn.models.registry import system
 from mvcn.nn.unimodal_labels import estimate_merge_table
 from mvcn.runtime.batches import ArrayEncoder, PostArrays
 from mvcn.runtime.images import ImageInputs, ImagePixels
-from mvcn.types import BadImagePolicy, Post
+from mvcn.types import ATTRIBUTE_MODEL_FOLDER, BadImagePolicy, Post
 
 LABEL_FIELDS: dict[str, LabelField] = {
     "labels": "label",
@@ -116,7 +116,7 @@ class PostEncoder(ArrayEncoder):
         """Write what encodes posts the same way to the folder of a saved model."""
         self.processor.save_pretrained(folder)
         if self.attribute_model is not None:
-            self.attribute_model.save(folder / SAVED_FOLDER)
+            self.attribute_model.save(folder / ATTRIBUTE_MODEL_FOLDER)
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return a batch of encoded posts, texts padded to its longest.

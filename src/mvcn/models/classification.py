@@ -25,6 +25,7 @@ from mvcn.encoders.tokens import (
     reads_text_of,
     text_embeddings,
     text_tokens,
+    tokens_of_shown,
 )
 from mvcn.files import set_usual_permissions
 from mvcn.models.configuration import MvcnConfig
@@ -181,7 +182,8 @@ class MvcnForClassification(PreTrainedModel):
         has_text, has_image = self._present_modalities(text_mask, image_mask, input_ids)
         pixel_values = _without_missing(pixel_values, image_mask)
         image_features = _without_missing(image_features, image_mask)
-        image = self._encode_images(pixel_values, image_features, input_ids)
+        batch = input_ids.shape[0]
+        image = self._encode_images(pixel_values, image_features, image_mask, batch)
         text = self.encode_texts(input_ids, attention_mask, text_states)
         none = image.new_zeros(image.shape[0], 0)
         tokens = Tokens(
@@ -325,11 +327,13 @@ class MvcnForClassification(PreTrainedModel):
         return has_text & ~(hides_text & has_both), has_image & ~(hides_image & has_both)
 
     def _encode_images(
-        self, pixel_values: Tensor | None, image_features: Tensor | None, input_ids: Tensor
+        self, pixels: Tensor | None, features: Tensor | None, mask: Tensor | None, batch: int
     ) -> Float[Tensor, "batch patch image_width"]:
         if self.image_encoder is None:
-            return torch.zeros(input_ids.shape[0], 1, 0, device=self.device)
-        return self.encode_images(pixel_values, image_features)
+            return torch.zeros(batch, 1, 0, device=self.device)
+        if features is not None or pixels is None or mask is None or torch.compiler.is_compiling():
+            return self.encode_images(pixels, features)
+        return tokens_of_shown(self.encode_images, pixels, mask)
 
     def _with_attributes(self, tokens: Tokens, given: Tensor | None) -> Tokens:
         """Set objects, their names, and attributes: given ones, else the likeliest objects."""

@@ -159,8 +159,12 @@ class PostArrays:
         return chosen
 
     def batches(self, size: int) -> Iterator[list[int]]:
-        """Yield the positions of up to `size` posts with texts of similar length."""
-        order = self.lengths.argsort(kind="stable").tolist()
+        """Yield the positions of up to `size` posts with texts of similar length.
+
+        Posts with an image come last, so that few batches have images of some of their posts.
+        """
+        has_image = np.array([post.image is not None for post in self.posts], bool)
+        order = np.lexsort((self.lengths, has_image)).tolist()
         for start in range(0, len(order), size):
             yield order[start : start + size]
 

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from mvcn.data.images import Warn
-from mvcn.errors import ConfigError, RunError
+from mvcn.errors import RunError
 from mvcn.files import require_allowed
 from mvcn.models.registry import system
 from mvcn.runtime.batches import ArrayEncoder, PostArrays
@@ -22,11 +22,10 @@ from mvcn.runtime.processing import PostProcessing
 from mvcn.types import ImageReference
 from mvcn.workers import num_threads
 
-GraphName = Literal["onnx", "onnx-int8"]
-FILES: dict[str, str] = {"onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
-"""Name of the graph of texts and image features, for each backend."""
+MODEL_FILE = "model.onnx"
+"""The graph of texts and image features."""
 IMAGE_FILE = "image.onnx"
-"""Name of the graph of images, where the model reads them."""
+"""The graph of images, where the model reads them."""
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS, MAX_TOKENS = "weights", "max_tokens"
 """Metadata of a graph: the digest of the weights it was made of, and the longest text it reads."""
@@ -98,12 +97,10 @@ class GraphModel:
     Args:
         folder: A run folder.
         processor: The model's own.
-        name: Which graph of texts; by default that in single precision.
         threads: Posts or batches that are computed at the same time; by default one per core.
         graphs: Folder of the graphs, if it is another.
 
     Raises:
-        ConfigError: onnxruntime is not installed.
         RunError: A file is missing or damaged, or may not be read.
     """
 
@@ -111,20 +108,18 @@ class GraphModel:
         self,
         folder: Path,
         processor: PostProcessing,
-        name: GraphName = "onnx",
         threads: int | None = None,
         graphs: Path | None = None,
     ) -> None:
         self.processor = processor
         self.config = ModelConfig.load(folder)
         place = folder if graphs is None else graphs
-        self._graph = _open(place / FILES[name])
+        self._graph = _open(place / MODEL_FILE)
         self._inputs = [entry.name for entry in self._graph.get_inputs()]
         self._outputs = [entry.name for entry in self._graph.get_outputs()]
         self._metadata = dict(self._graph.get_modelmeta().custom_metadata_map)
         processor.limit_tokens(int(self._metadata.get(MAX_TOKENS, processor.max_tokens)))
-        reads_features = FEATURES in self._inputs
-        self._image_graph = _open(place / IMAGE_FILE) if reads_features else None
+        self._image_graph = _open(place / IMAGE_FILE) if FEATURES in self._inputs else None
         self.threads = threads or num_threads()
         self._pool = ThreadPoolExecutor(self.threads)
 
@@ -149,9 +144,17 @@ class GraphModel:
     def encoder(self, *, keeps: bool = False) -> ArrayEncoder:
         """Return what makes arrays of posts; nothing is kept whatever `keeps` is."""
         graph, about = self._image_graph, system(self.config.network)
-        images = None if graph is None else GraphImages(graph, self.processor, self.threads)
+        images = None
+        if graph is not None:
+            images = GraphImages(graph, self.processor, self.threads, self._blank)
         reads, ignored = about.learned(self.config), about.ignored(self.config)
         return ArrayEncoder(self.processor, images, reads, ignored)
+
+    @property
+    def _blank(self) -> ImageArray:
+        """Features of a missing image: one token of zeros, unless the graph needs all."""
+        (shape,) = [one.shape for one in self._graph.get_inputs() if one.name == FEATURES]
+        return np.zeros([size if isinstance(size, int) else 1 for size in shape[1:]], np.float32)
 
     def predict(
         self, posts: PostArrays
@@ -180,19 +183,21 @@ class GraphImages(ImagePixels):
         graph: From pixels to features.
         processor: Of the model.
         threads: Images at the same time.
+        blank: Features of a missing image.
     """
 
     input_name = FEATURES
 
-    def __init__(self, graph: Any, processor: PostProcessing, threads: int) -> None:
+    def __init__(
+        self, graph: Any, processor: PostProcessing, threads: int, blank: ImageArray
+    ) -> None:
         super().__init__(processor, keep=True, threads=threads)
         self._graph = graph
-        shape = graph.get_outputs()[0].shape
-        self._shape = list(shape[1:])
+        self._blank = blank
 
     def blank(self) -> ImageArray:
-        """Return features of zeros."""
-        return np.zeros(self._shape, np.float32)
+        """Return the features of a missing image."""
+        return self._blank
 
     def _read(self, image: ImageReference, warn: Warn | None) -> ImageArray:
         pixels = super()._read(image, warn)
@@ -205,12 +210,9 @@ def _open(path: Path) -> Any:
     """Load a graph, whose runs use one core each."""
     require_allowed(path, RunError)
     if not path.is_file():
-        quantize = " --quantize int8" if path.name == FILES["onnx-int8"] else ""
-        raise RunError(f"There is no {path}: make it by mvcn export {path.parent}{quantize}.")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError("ONNX graphs need an extra: pip install 'mvcn[onnx]'.") from error
+        raise RunError(f"There is no {path}: write it by mvcn export {path.parent}.")
+    import onnxruntime  # takes a while
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:

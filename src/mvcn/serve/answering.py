@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -24,7 +24,7 @@ from mvcn.serve.batching import Work, WorkQueue
 from mvcn.serve.limits import MEBIBYTE, Limits, RequestError, TooManyRequestsError
 from mvcn.serve.monitoring import Metrics
 from mvcn.serve.requests import FORM, JSON, parse_json, parse_one
-from mvcn.training.environment import RECORDED_PACKAGES
+from mvcn.training.environment import package_versions
 from mvcn.training.run_folder import CARD_FILE, Run
 from mvcn.types import DEFAULT_SALIENCY, BadImagePolicy, Post
 
@@ -95,7 +95,7 @@ class ServedRun:
             "backend": self.backend,
             "temperature": config.temperature,
             "members": config.members,
-            "versions": {name: version(name) for name in RECORDED_PACKAGES},
+            "versions": package_versions(),
             "trained_with": self.run.environment,
             "card": card.read_text("utf-8") if card.is_file() else None,
         }
@@ -186,6 +186,10 @@ class Answering:
         Raises:
             RequestError: The request is refused.
         """
+        if find_spec("torch") is None:
+            raise RequestError(
+                501, "Explanations need PyTorch: pip install 'mvcn[train]' where the service runs."
+            )
         async with self._posts(request, (FORM,)) as posts:
             (found,) = await self._compute(self._explain, posts)
         self._count_texts(request, [found.prediction])

@@ -38,6 +38,7 @@ PROBLEMS = {
     429: "The queue is full; Retry-After says when to try again.",
     500: "A fault of the service.",
     503: "The model is not loaded yet, or the service is stopping.",
+    501: "Explanations need PyTorch, which is not installed here.",
     504: "The answer took too long.",
 }
 ROUTER_PROBLEMS = {

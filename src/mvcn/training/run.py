@@ -33,6 +33,7 @@ from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
 from mvcn.training.environment import describe_environment
+from mvcn.training.export import export_after_training
 from mvcn.training.fit import fit
 from mvcn.training.held_out import HeldOutEvaluation, evaluate_dev, evaluate_logits
 from mvcn.training.linear_networks import fit_linear_network
@@ -131,6 +132,8 @@ def _train(
     }
     compared = _compare(run, trained, encoded, baselines.describe)
     _finish(run, trained, compared, encoder, encoded, seconds)
+    if config.training.export and processes.is_main_process:
+        export_after_training(run.folder)
     processes.wait_for_everyone()
     return run
 

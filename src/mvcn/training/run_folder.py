@@ -18,7 +18,7 @@ from mvcn.errors import ConfigError, RunError, reason_of
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
-from mvcn.types import PROBABILITY, Post, TargetScore, probability_columns
+from mvcn.types import ATTRIBUTE_MODEL_FOLDER, PROBABILITY, Post, TargetScore, probability_columns
 
 if TYPE_CHECKING:
     from mvcn.evaluation.calibration import Threshold
@@ -214,9 +214,9 @@ class Run:
     @cached_property
     def attribute_model(self) -> "AttributeModel | None":
         """The attribute model, if one was saved with the model."""
-        from mvcn.inputs.attributes import SAVED_FOLDER, AttributeModel
+        from mvcn.inputs.attributes import AttributeModel
 
-        place = self.folder / SAVED_FOLDER
+        place = self.folder / ATTRIBUTE_MODEL_FOLDER
         return AttributeModel.load(place) if place.is_dir() else None
 
     def _require_model(self) -> None:

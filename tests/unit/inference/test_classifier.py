@@ -14,8 +14,9 @@ from PIL import Image
 
 from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, ConfigError, DataError
-from mvcn.inference import classifier, torch_model
+from mvcn.inference import classifier
 from mvcn.inference.classifier import Classifier
+from mvcn.inputs import torch_model
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import MvcnProcessor, build_processor
 from mvcn.models.build import build_model

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+import mvcn.inference.pipeline  # noqa: F401 (registers the task)
 from mvcn.data.table import read_table
 from mvcn.errors import ConfigError
 from mvcn.explain.run import NUMBERS, TrainedRun, explain_posts

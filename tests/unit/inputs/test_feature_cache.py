@@ -60,7 +60,7 @@ def test_more_files_than_are_open_at_a_time_can_be_read(tmp_path, monkeypatch):
         cache.add(names(2, start=2 * number), features(2, seed=number))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     descriptors = len(os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors + 3, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors + 4, limits[1]))
     try:
         for _ in range(2):
             assert_holds(cache, names(1), features(1))

@@ -13,18 +13,14 @@ from safetensors.torch import load_file, save_file
 
 from mvcn.errors import RunError
 from mvcn.inference.classifier import Classifier
-from mvcn.inference.export import export_run
 from mvcn.models.classification import MvcnForClassification
 from mvcn.runtime.graphs import WEIGHTS_FILE, GraphModel, ModelConfig, weights_digest
 from mvcn.runtime.saved_processor import SavedProcessor
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, tiny_run):
-    folder = tmp_path_factory.mktemp("graphs") / "run"
-    shutil.copytree(tiny_run, folder)
-    export_run(folder)
-    return folder
+@pytest.fixture
+def run(exported_run):
+    return exported_run
 
 
 @pytest.fixture
@@ -66,9 +62,14 @@ def test_graphs_need_no_weights_beside_them(run, tmp_path, generated_posts):
     )
 
 
-def test_without_onnxruntime_pytorch_is_taken(run, monkeypatch):
+def test_without_pytorch_and_graphs_that_fit_a_run_says_what_to_do(
+    tiny_run, run, other_weights, monkeypatch
+):
     monkeypatch.setattr("mvcn.inference.classifier.find_spec", lambda name: None)
-    assert isinstance(Classifier.from_pretrained(run).model, MvcnForClassification)
+    assert isinstance(Classifier.from_pretrained(run).model, GraphModel)
+    for folder, why in ((tiny_run, "it has no graphs"), (other_weights, "made of other weights")):
+        with pytest.raises(RunError, match=rf"{why}.*pip install 'mvcn\[train\]'"):
+            Classifier.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

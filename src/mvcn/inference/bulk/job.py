@@ -37,7 +37,6 @@ from mvcn.inference.bulk.workers import (
     score_by_ray,
     score_locally,
 )
-from mvcn.inputs.attributes import SAVED_FOLDER
 from mvcn.outputs import (
     LOCK,
     locked,
@@ -45,10 +44,10 @@ from mvcn.outputs import (
     require_output_folder,
     require_same_settings,
 )
-from mvcn.runtime.graphs import FILES
+from mvcn.runtime.graphs import IMAGE_FILE, MODEL_FILE, WEIGHTS_FILE
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.training import run_folder
-from mvcn.types import DISAGREEMENT, LABEL, PROBABILITY
+from mvcn.types import ATTRIBUTE_MODEL_FOLDER, DISAGREEMENT, LABEL, PROBABILITY
 
 EngineName = Literal["local", "ray"]
 Engine: TypeAlias = Callable[
@@ -58,7 +57,6 @@ ENGINES: dict[EngineName, Engine] = {"local": score_locally, "ray": score_by_ray
 KIND = "job"
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
-WEIGHTS = "model.safetensors"
 SETTINGS_SUFFIXES = (".json", ".txt", ".model")
 """Suffixes of files next to the weights that determine how posts are read."""
 TRAINING_RECORDS = (run_folder.METRICS_FILE, run_folder.ENVIRONMENT_FILE)
@@ -201,7 +199,7 @@ def _fingerprint(scoring: Scoring) -> str:
     """Return a digest of the files of a run that determine its scores.
 
     Raises:
-        RunError: The run is not finished, or has no file for the backend.
+        RunError: The run is not finished, or has neither weights nor graphs.
     """
     run = scoring.run
     require_allowed(run, RunError)
@@ -209,16 +207,17 @@ def _fingerprint(scoring: Scoring) -> str:
         raise RunError(f"{run} is not a finished run: give a folder written by mvcn train.")
     settings = [path for path in run.iterdir() if path.suffix in SETTINGS_SUFFIXES]
     files = [path for path in settings if path.name not in TRAINING_RECORDS]
-    files += [path for path in (run / SAVED_FOLDER).rglob("*") if path.is_file()]
+    files += [path for path in (run / ATTRIBUTE_MODEL_FOLDER).rglob("*") if path.is_file()]
     digest = hashlib.blake2b(digest_size=16)
-    for path in [run / FILES.get(scoring.backend, WEIGHTS), *sorted(files)]:
+    weights = [run / name for name in (WEIGHTS_FILE, MODEL_FILE, IMAGE_FILE)]
+    needed = run / (MODEL_FILE if scoring.backend == "onnx" else WEIGHTS_FILE)
+    if not needed.is_file() and not (scoring.backend == "auto" and any(map(Path.is_file, weights))):
+        raise RunError(f"There is no {needed}: make it by mvcn train or mvcn export.")
+    for path in [*filter(Path.is_file, weights), *sorted(files)]:
         digest.update(f"{path.relative_to(run)}\n".encode())
         require_allowed(path, RunError)
-        try:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
-        except FileNotFoundError as error:
-            raise RunError(f"There is no {path}: make it by mvcn train or mvcn export.") from error
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
     return digest.hexdigest()
 
 

@@ -1,6 +1,7 @@
 """The ONNX graph of a run: what torch returns, for any number of posts, whatever is missing."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -13,37 +14,38 @@ import transformers
 from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError, RunError
 from mvcn.inference.classifier import Classifier
-from mvcn.inference.export import TOLERANCE, export_run
-from mvcn.inference.onnx import write_graphs
 from mvcn.inference.pipeline import TASK
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
-from mvcn.runtime.graphs import FILES, IMAGE_FILE, GraphModel
+from mvcn.runtime.graphs import IMAGE_FILE, MODEL_FILE, GraphModel
+from mvcn.training.export import TOLERANCE, export_run, write_graphs
+from mvcn.training.run import train
 
 CLASSES = ("a", "b", "c")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, tiny_run):
-    folder = tmp_path_factory.mktemp("exported") / "run"
-    shutil.copytree(tiny_run, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def exported(run):
-    return export_run(run)
+@pytest.fixture
+def run(exported_run):
+    return exported_run
 
 
 @pytest.fixture
-def written(run, exported, monkeypatch):
+def copy(run, tmp_path):
+    """A copy of the run, which a test may change."""
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    return folder
+
+
+@pytest.fixture
+def written(run, monkeypatch):
     """Let other exports of the same weights take the graphs that are written already."""
 
     def write(model, processor, folder, weights):
-        for name in (FILES["onnx"], IMAGE_FILE):
+        for name in (MODEL_FILE, IMAGE_FILE):
             shutil.copy(run / name, folder)
 
-    monkeypatch.setattr("mvcn.inference.export.write_graphs", write)
+    monkeypatch.setattr("mvcn.training.export.write_graphs", write)
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def shares(classifier, posts):
     return np.array([list(p.probabilities.values()) for p in found if p.probabilities])
 
 
-def test_the_graph_says_what_the_model_says(run, exported, odd_posts):
+def test_the_graph_says_what_the_model_says(run, odd_posts):
     by_torch, by_onnx = (Classifier.from_pretrained(run, backend) for backend in ("torch", "onnx"))
     expected = shares(by_torch, odd_posts)
     assert expected.std(0).min() > 5e-5, "posts that all look alike would prove nothing"
@@ -70,8 +72,8 @@ def test_the_graph_says_what_the_model_says(run, exported, odd_posts):
     assert by_onnx.class_names == by_torch.class_names
 
 
-def test_attention_is_one_operator(run, exported):
-    graphs = [onnx.load(run / name).graph for name in (FILES["onnx"], IMAGE_FILE)]
+def test_attention_is_one_operator(run):
+    graphs = [onnx.load(run / name).graph for name in (MODEL_FILE, IMAGE_FILE)]
     kinds = Counter(node.op_type for graph in graphs for node in graph.node)
     model = Classifier.from_pretrained(run, "torch").model
     encoders = model.text_encoder.config, model.image_encoder.config
@@ -79,7 +81,7 @@ def test_attention_is_one_operator(run, exported):
     assert kinds["Attention"] == sum(one.num_hidden_layers for one in encoders) + fused_units
 
 
-def test_the_graph_is_evaluated_like_the_model(run, exported, generated_posts):
+def test_the_graph_is_evaluated_like_the_model(run, generated_posts):
     scores = [
         Classifier.from_pretrained(run, backend).evaluate(generated_posts).evaluation.to_mapping()
         for backend in ("torch", "onnx")
@@ -87,53 +89,58 @@ def test_the_graph_is_evaluated_like_the_model(run, exported, generated_posts):
     assert scores[0]["confusion_matrix"] == scores[1]["confusion_matrix"]
 
 
-def test_the_check_is_on_the_dev_posts_of_the_run(exported):
-    assert (exported.posts, exported.are_generated) == (16, False)
-    assert exported.difference <= TOLERANCE
-    assert exported.changed == 0
+def test_the_comparison_is_on_the_dev_posts_of_the_run(copy, written):
+    found = export_run(copy, overwrite=True)
+    assert (found.posts, found.are_generated) == (16, False)
+    assert found.difference <= TOLERANCE
+    assert found.changed == 0
+    sizes = [(copy / name).stat().st_size for name in (MODEL_FILE, IMAGE_FILE)]
+    assert found.megabytes == pytest.approx(sum(sizes) / 1e6)
 
 
-def test_eight_bits_are_near_and_not_the_same(run, written, odd_posts):
-    found = export_run(run, is_quantized=True)
-    assert found.path == run / FILES["onnx-int8"]
-    assert 0 < found.difference < 0.1
-    quantized, whole = (Classifier.from_pretrained(run, kind) for kind in ("onnx-int8", "torch"))
-    difference = np.abs(shares(quantized, odd_posts) - shares(whole, odd_posts)).max()
-    assert 0 < difference < 0.1
-
-
-def test_an_earlier_file_stays_unless_it_may_be_replaced(run, exported):
-    before = exported.path.read_bytes()
+def test_earlier_graphs_stay_unless_they_may_be_replaced(copy):
+    before = (copy / MODEL_FILE).read_bytes()
     with pytest.raises(RunError, match="--overwrite"):
-        export_run(run)
-    assert exported.path.read_bytes() == before
+        export_run(copy)
+    assert (copy / MODEL_FILE).read_bytes() == before
 
 
-def test_without_its_dev_posts_a_run_is_checked_on_generated_ones(tmp_path, tiny_run, written):
-    folder = tmp_path / "run"
-    shutil.copytree(tiny_run, folder)
-    config = folder / "config.yaml"
+def test_without_its_dev_posts_a_run_is_compared_on_generated_ones(copy, written):
+    config = copy / "config.yaml"
     config.write_text(config.read_text("utf-8").replace("posts.csv", "gone.csv"), "utf-8")
-    assert export_run(folder).are_generated
+    assert export_run(copy, overwrite=True).are_generated
 
 
-def test_a_graph_that_differs_is_not_kept(run, exported, written, monkeypatch):
-    before = exported.path.read_bytes()
-    monkeypatch.setattr("mvcn.inference.export.TOLERANCE", -1.0)
-    with pytest.raises(RunError, match="differs from its model"):
-        export_run(run, overwrite=True)
-    assert exported.path.read_bytes() == before
-    assert not [path for path in run.iterdir() if path.name.startswith("tmp")]
+def test_graphs_that_differ_are_not_kept(copy, written, monkeypatch):
+    before = (copy / MODEL_FILE).read_bytes()
+    monkeypatch.setattr("mvcn.training.export.TOLERANCE", -1.0)
+    with pytest.raises(RunError, match="differ from its model"):
+        export_run(copy, overwrite=True)
+    assert (copy / MODEL_FILE).read_bytes() == before
+    assert not [path for path in copy.iterdir() if path.name.startswith("tmp")]
 
 
-def test_a_file_that_is_not_there_or_damaged_is_refused(tmp_path, tiny_run):
-    folder = tmp_path / "run"
-    shutil.copytree(tiny_run, folder)
-    with pytest.raises(RunError, match=r"mvcn export .* --quantize int8"):
-        Classifier.from_pretrained(folder, "onnx-int8")
-    (folder / FILES["onnx"]).write_bytes(b"half of a file")
+def test_a_graph_that_is_not_there_or_damaged_is_refused(copy):
+    (copy / MODEL_FILE).unlink()
+    with pytest.raises(RunError, match=r"write it by mvcn export .*copy\."):
+        Classifier.from_pretrained(copy, "onnx")
+    (copy / MODEL_FILE).write_bytes(b"half of a file")
     with pytest.raises(RunError, match="is damaged"):
-        Classifier.from_pretrained(folder, "onnx")
+        Classifier.from_pretrained(copy, "onnx")
+
+
+def test_a_training_ends_with_graphs(tiny_config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run = train(tiny_config(training={"epochs": 1, "export": True}), tmp_path / "run")
+    assert isinstance(Classifier.from_pretrained(run.folder).model, GraphModel)
+    assert re.search(r"Wrote graphs of \d+ MB in \d+ s\.", caplog.text)
+
+
+def test_a_training_whose_network_has_no_graphs_ends_well(tiny_config, tmp_path, caplog):
+    config = tiny_config(model={"network": "text-cnn"}, training={"epochs": 1, "export": True})
+    assert train(config, tmp_path / "run").is_finished
+    assert "There are no graphs: The network 'text-cnn' cannot become" in caplog.text
+    assert not list((tmp_path / "run").glob("*.onnx"))
 
 
 def test_a_network_of_images_alone_exports_too(tmp_path, tiny_settings, odd_posts):
@@ -165,7 +172,7 @@ def with_max_tokens(run, folder, max_tokens):
 
 
 def test_a_run_that_keeps_more_tokens_than_its_encoder_reads_cuts_texts_to_them(
-    run, exported, generated_posts, tmp_path, caplog
+    run, generated_posts, tmp_path, caplog
 ):
     """The tiny encoder has 128 positions."""
     post = replace(generated_posts[0], text=200 * "a ")

@@ -1,0 +1,289 @@
+"""Write the model of a run as ONNX graphs, and compare both on posts.
+
+One graph makes features of pixels, the other logits of word pieces and features.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from mvcn.data.synthetic import generate_posts
+from mvcn.errors import ConfigError, DataError, MvcnError, RunError
+from mvcn.inputs.processor import MvcnProcessor
+from mvcn.inputs.torch_model import TorchModel
+from mvcn.models.classification import MvcnForClassification
+from mvcn.outputs import require_new_file
+from mvcn.runtime.graphs import (
+    FEATURES,
+    IMAGE_FILE,
+    MAX_TOKENS,
+    MODEL_FILE,
+    WEIGHTS,
+    GraphModel,
+    weights_digest,
+)
+from mvcn.training.run_folder import Run
+from mvcn.types import Post
+
+LOG = logging.getLogger(__name__)
+TOLERANCE = 1e-4
+"""Largest difference of a probability, single precision against single precision."""
+MAX_COMPARED, COMPARED_AT_ONCE = 500, 64
+"""Posts of the comparison, when it is asked for and after a training."""
+GENERATED = 64
+MEGABYTE = 1e6
+
+TEXT_INPUTS = ("input_ids", "attention_mask", "text_mask")
+OUTPUTS = ("logits", "disagreement")
+"""Of an ensemble; a single model has the first alone."""
+OPSET = 23
+"""The first with attention as one operator, which avoids a reshaping for each head."""
+MOST_TOKENS = 512
+"""Longest text that is tried, unless the processor keeps longer ones."""
+MAY_BE_FIXED = torch.export.Dim.AUTO
+EXAMPLE_TEXTS = ("one two three", "", "four")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Graphs in the folder of a run, and how much they differ from the model."""
+
+    folder: Path
+    posts: int
+    """Number of posts on which both were compared."""
+    are_generated: bool
+    """Whether these were generated, since those of the run are gone."""
+    difference: float
+    """Largest difference of a probability."""
+    changed: float
+    """Share of the posts with another class."""
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the graphs."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.onnx")) / MEGABYTE
+
+
+def export_after_training(folder: Path) -> None:
+    """Write the graphs of a finished run, unless its network cannot be expressed as graphs.
+
+    The run is complete without them: what goes wrong is a warning.
+    """
+    started = time.monotonic()
+    LOG.info("Writing ONNX graphs of the model, with which prediction needs no PyTorch.")
+    try:
+        found = export_run(folder, COMPARED_AT_ONCE)
+    except (MvcnError, OSError) as error:
+        LOG.warning("There are no graphs: %s", error)
+        return
+    seconds = time.monotonic() - started
+    LOG.info("Wrote graphs of %.0f MB in %.0f s.", found.megabytes, seconds)
+
+
+def export_run(folder: Path, most: int = MAX_COMPARED, *, overwrite: bool = False) -> Export:
+    """Write the graphs of a run's model into its folder, if they give the same probabilities.
+
+    Args:
+        folder: A finished run.
+        most: Held-out posts on which model and graphs are compared.
+        overwrite: Replace earlier graphs.
+
+    Raises:
+        ConfigError: The network cannot be expressed as graphs.
+        RunError: The run is damaged, a file exists, or the graphs give other probabilities.
+    """
+    run = Run(folder)
+    for name in (MODEL_FILE, IMAGE_FILE) if folder.is_dir() else ():
+        require_new_file(folder / name, overwrite=overwrite)
+    model, processor = run.model, run.processor
+    with TemporaryDirectory(dir=folder) as written:
+        place = Path(written)
+        write_graphs(model, processor, place, weights_digest(folder))
+        found = _compare(run, GraphModel(folder, processor, graphs=place), most)
+        for path in place.iterdir():
+            path.replace(folder / path.name)
+    return found
+
+
+def _compare(run: Run, graphs: GraphModel, most: int) -> Export:
+    model = TorchModel(run.model, run.processor, run.attribute_model)
+    posts, are_generated = _posts(run, most)
+    ours = _probabilities(model, posts)
+    if not len(ours):  # none of them can be read any more
+        posts, are_generated = _generated_posts(), True
+        ours = _probabilities(model, posts)
+    theirs = _probabilities(graphs, posts)
+    difference = float(np.abs(ours - theirs).max())
+    if difference > TOLERANCE:
+        raise RunError(
+            f"The graphs of {run.folder} differ from its model by {difference:.1e} in a "
+            f"probability, more than {TOLERANCE:.0e}: they were not kept."
+        )
+    changed = float((ours.argmax(1) != theirs.argmax(1)).mean())
+    return Export(run.folder, len(ours), are_generated, difference, changed)
+
+
+def _posts(run: Run, most: int) -> tuple[Sequence[Post], bool]:
+    """Return the run's held-out posts, or generated ones if they are gone; and which of both."""
+    try:
+        return run.held_out_posts[:most], False
+    except DataError:
+        return _generated_posts(), True
+
+
+def _generated_posts() -> list[Post]:
+    return [one.post for one in generate_posts(GENERATED, seed=0)]
+
+
+def _probabilities(
+    model: TorchModel | GraphModel, posts: Sequence[Post]
+) -> Float[np.ndarray, "posts classes"]:
+    rows, _ = model.predict(model.encoder().encode(posts, "blank"))
+    return rows
+
+
+def write_graphs(
+    model: MvcnForClassification, processor: MvcnProcessor, folder: Path, weights: str
+) -> None:
+    """Write a model as ONNX graphs that take any number of posts, and texts of any length.
+
+    The one of images makes features of pixels, for a model that reads them; the other makes logits
+    of word pieces and features.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        processor: The model's own.
+        folder: Where `IMAGE_FILE` and `MODEL_FILE` are written.
+        weights: Digest of the model's weights.
+
+    Raises:
+        ConfigError: The network cannot be expressed as such a graph.
+    """
+    batch = _example(processor)
+    metadata = {
+        WEIGHTS: weights,
+        MAX_TOKENS: str(model.most_tokens(max(processor.max_tokens, MOST_TOKENS))),
+    }
+    if model.image_encoder is not None:
+        pixels = batch.pop("pixel_values")
+        images = _ImageGraph(model)
+        _write(images, {"pixel_values": pixels}, folder / IMAGE_FILE, metadata)
+        with torch.inference_mode():
+            batch[FEATURES] = images(pixels).clone()
+    else:
+        batch = {name: batch[name] for name in TEXT_INPUTS}
+    _write(_Graph(model, tuple(batch)), batch, folder / MODEL_FILE, metadata)
+
+
+def _write(
+    graph: "_Graph | _ImageGraph",
+    inputs: Mapping[str, Tensor],
+    path: Path,
+    metadata: Mapping[str, str],
+) -> None:
+    shapes = tuple(_dynamic_axes(name) for name in inputs)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph,
+                tuple(inputs.values()),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=(shapes,),
+                input_names=list(inputs),
+                output_names=list(graph.outputs),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise _impossible(graph.model) from error
+    assert program is not None  # of dynamo=True
+    if any(_fixed_axes(given) for given in program.model.graph.inputs):
+        raise _impossible(graph.model)
+    program.model.metadata_props.update(metadata)
+    program.save(path)
+
+
+class _ImageGraph(nn.Module):
+    """The image encoder of a model, or those of all its members."""
+
+    outputs = (FEATURES,)
+
+    def __init__(self, model: MvcnForClassification) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Return the features of images."""
+        return self.model.encode_images(*tensors)
+
+
+class _Graph(nn.Module):
+    """A model without its image encoder, with positional inputs, as the exporter needs it."""
+
+    def __init__(self, model: MvcnForClassification, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = inputs
+        self.outputs = OUTPUTS if model.config.members > 1 else OUTPUTS[:1]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return logits and, of an ensemble, disagreement."""
+        output = self.model(**dict(zip(self.inputs, tensors, strict=True)))
+        return tuple(output[name] for name in self.outputs)
+
+
+def _example(processor: MvcnProcessor) -> dict[str, Tensor]:
+    """Return a batch of posts with and without a text and an image."""
+    size = processor.image_size_px
+    shown = Image.new("RGB", (size, size), "white")
+    return dict(processor(EXAMPLE_TEXTS, [shown, shown, None]))
+
+
+def _dynamic_axes(name: str) -> dict[int, Any]:
+    axes = {0: torch.export.Dim("batch")}
+    if name in {"input_ids", "attention_mask"}:
+        axes[1] = torch.export.Dim("token")
+    if name == FEATURES:  # one token stands for those of a missing image, if the network allows it
+        axes[1] = MAY_BE_FIXED
+    return axes
+
+
+def _fixed_axes(given: Any) -> list[int]:
+    """Return the axes of a graph's input that must be dynamic but have the example's size."""
+    axes = [axis for axis, size in _dynamic_axes(given.name).items() if size != MAY_BE_FIXED]
+    return [axis for axis in axes if isinstance(given.shape[axis], int)]
+
+
+def _impossible(model: MvcnForClassification) -> ConfigError:
+    return ConfigError(
+        f"The network '{model.config.network}' cannot become one ONNX graph for all batches: use "
+        "it with the backend torch."
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporters' logs and warnings, which do not concern the model."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxruntime")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,133 @@
+"""What ``pip install .`` brings predicts and serves without PyTorch; the rest says what to type."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+
+from mvcn.inference.classifier import Classifier
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+NEEDS = r"needs \w+, which is missing: pip install 'mvcn\[train\]'\."
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """An environment with the package and what it depends on, and nothing of this one."""
+    folder = tmp_path_factory.mktemp("light") / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "--quiet"]
+    subprocess.run(
+        [*pip, "--no-compile", "--constraint", ROOT / "constraints.txt", ROOT], check=True
+    )
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def run_in(environment):
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*command):
+        program = [environment / command[0], *command[1:]]
+        return subprocess.run(program, capture_output=True, text=True, env=variables)
+
+    return run
+
+
+def test_there_is_no_pytorch(run_in):
+    for name in ("torch", "transformers", "sklearn", "scipy", "pandas", "onnx"):
+        assert "ModuleNotFoundError" in run_in("python", "-c", f"import {name}").stderr
+
+
+def test_a_table_gets_the_probabilities_of_pytorch(run_in, exported_run, posts_table, tmp_path):
+    output = tmp_path / "out.csv"
+    table = posts_table / "dev/posts.csv"
+    done = run_in("mvcn", "predict", exported_run, table, "--output", output)
+    assert done.returncode == 0, done.stderr
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    classifier = Classifier.from_pretrained(exported_run, "torch")
+    names = [f"probability_{name}" for name in classifier.class_names]
+    found = [[float(row[name]) for name in names] for row in rows]
+    posts = [(row["text"], posts_table / "dev" / row["image"]) for row in rows]
+    expected = [[*classifier.predict_one(*post).probabilities.values()] for post in posts]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_job_over_parquet_runs(run_in, exported_run, posts_table, tmp_path):
+    program = "import sys, pyarrow.csv as c, pyarrow.parquet as p; "
+    program += "p.write_table(c.read_csv(sys.argv[1]).select(['id', 'text']), sys.argv[2])"
+    posts = tmp_path / "posts.parquet"
+    assert run_in("python", "-c", program, posts_table / "dev/posts.csv", posts).returncode == 0
+    done = run_in("mvcn", "bulk", exported_run, posts, "--output", tmp_path / "job", "--jobs", "1")
+    assert "Wrote 16 predictions and 0 errors for 16 rows" in done.stdout, done.stderr
+
+
+@pytest.fixture
+def client(environment, exported_run):
+    command = [environment / "mvcn", "serve", exported_run, "--port", "0"]
+    process = subprocess.Popen(command, stdout=-3, stderr=-1, text=True)
+    try:
+        port = re.search(r":(\d+) \(", process.stderr.readline())[1]
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            while not client.get("/ready").is_success:
+                time.sleep(0.05)
+            yield client
+    finally:
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+
+
+def test_the_service_answers_and_shows_its_page(client):
+    assert client.get("/health").is_success
+    assert "<html" in client.get("/").text
+    answer = client.post("/predict", files={"text": (None, "what a lovely day")})
+    assert answer.json()["predictions"][0]["label"]
+    assert "torch" not in client.get("/model").json()["versions"]
+    refused = client.post("/explain", files={"text": (None, "what a lovely day")})
+    assert refused.status_code == 501
+    assert "pip install 'mvcn[train]'" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "posts.csv", "--output", "run"),
+        ("audit", "--root", "{posts}"),
+        ("evaluate", "{run}", "--root", "{posts}"),
+        ("explain", "{run}", "--output", "out"),
+        ("report", "{run}"),
+        ("export", "{run}", "--overwrite"),
+        ("predict", "{run}", "--text", "fine", "--backend", "torch"),
+        ("demo", "--output", "demo"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_needs_more_says_what_to_type(run_in, command, exported_run, posts_table):
+    given = [part.format(run=exported_run, posts=posts_table) for part in command]
+    done = run_in("mvcn", *given)
+    assert done.returncode == 2
+    assert re.fullmatch(f"Error: \\w+ {NEEDS}\n", done.stderr), done.stderr
+
+
+def test_in_python_too(run_in):
+    done = run_in("python", "-c", "from mvcn import MvcnForClassification")
+    assert re.search(f"mvcn.MvcnForClassification {NEEDS}", done.stderr)
+    assert "mvcn.errors.ConfigError" in done.stderr
+
+
+def test_a_run_without_graphs_says_where_to_write_them(run_in, tiny_run):
+    done = run_in("mvcn", "predict", tiny_run, "--text", "fine")
+    assert done.returncode == 2
+    assert "cannot be used without PyTorch, since it has no graphs: write graphs by mvcn" in (
+        done.stderr
+    )
