@@ -179,7 +179,7 @@ def _config(count: int, work: Path) -> RunConfig:
         {
             "data": {"root": str(_table(count, work / "posts"))},
             "model": {**MODEL, **encoders},
-            "training": {"epochs": 1, "batch_size": BATCH_SIZE},
+            "training": {"epochs": 1, "batch_size": BATCH_SIZE, "export": False},
         }
     )
     return config

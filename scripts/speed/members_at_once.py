@@ -40,7 +40,7 @@ def _seconds(
 ) -> float:
     set_up_process()
     config = read_recipe("default")
-    training = {"min_steps": 1} | ({} if epochs is None else {"epochs": epochs})
+    training = {"min_steps": 1, "export": False} | ({} if epochs is None else {"epochs": epochs})
     config.update({"data": {"train": str(folder / "posts.csv")}, "training": training})
     started = time.perf_counter()
     with TemporaryDirectory() as output:

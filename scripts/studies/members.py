@@ -69,7 +69,7 @@ def _evaluate(
     folder: Path,
 ) -> dict[str, Any]:
     """Train on a draw of posts unless that is done, and evaluate on all others."""
-    config.update({"data": {"limit": posts}, "training": {"seed": draw}})
+    config.update({"data": {"limit": posts}, "training": {"seed": draw, "export": False}})
     run = Run(folder)
     if not run.is_finished:
         run = train(config, folder, resume=run.is_started)

@@ -28,9 +28,10 @@ from scripts.speed.comparison import Benchmark, compare
 KEYS = {"name", "ours", "reference", "unit", "ratio"}
 WITH_OTHER_LIBRARIES = {"scc_step_vs_crossbatchmemory"}
 """Run where the extra ``bench`` is installed."""
-ALIKE = {name for name in command.BENCHMARKS if name.startswith("predict_")} - {
-    "predict_onnx_b32_vs_hf"
-} | {"sparsemax_vs_softmax_197"}
+ONE_OF_EACH = {"predict_onnx_b32_vs_hf", "mvcn_predict_beside_four_processes"}
+ALIKE = {
+    name for name in command.BENCHMARKS if name.startswith(("predict_", "mvcn_predict_"))
+} - ONE_OF_EACH | {"sparsemax_vs_softmax_197"}
 """All alike but for the backend, or a shape."""
 
 
@@ -42,7 +43,8 @@ def in_this_process(monkeypatch, tiny_settings):
         monkeypatch.setattr(module, "set_up_process", lambda: None)
     small = read_recipe("single")
     small.update({"model": {**tiny_settings, "network": "late-fusion", "frozen_text_layers": 1}})
-    monkeypatch.setattr(prediction, "read_recipe", lambda _: small)
+    for module in (members, prediction):
+        monkeypatch.setattr(module, "read_recipe", lambda _: small)
     monkeypatch.setattr(comparison, "MATRIX_SECONDS", 0.1)
     for size in ("LARGE", "MEMORY"):
         monkeypatch.setattr(congruity_step, size, 5000)
@@ -75,7 +77,11 @@ def test_a_quick_run_measures_both_sides_of_every_benchmark(in_this_process, tmp
     for entry in entries:
         assert entry.keys() >= KEYS
         assert min(entry["ours"], entry["reference"], entry["ratio"]) > 0
-    images, training, share, large, classes, added, averaged, *_ = entries
+    found = {entry["name"]: entry for entry in entries}
+    first = names.index("image_features_vs_eager")
+    images, training, share, large, classes, added, averaged, *_ = entries[first:]
+    alone = found["mvcn_predict_beside_four_processes"]
+    assert alone["reads"] == f"{alone['ours'] / alone['reference']:.0%} of it alone"
     assert min(images["limit"], training["limit"]) > 0
     assert share["ratio"] == pytest.approx(share["reference"] / share["ours"])
     assert share["reads"] == f"{share['ratio']:.0%} of the limit"

@@ -115,8 +115,12 @@ def _evaluate(draw: Draw, recipe: str | None) -> dict[str, float]:
 
 
 def _train(table: Path, place: Path, recipe: str | None) -> float:
-    """Train as a user does, without features that are known from before; return the seconds."""
+    """Train as a user does, without features that are known from before; return the seconds.
+
+    No graphs are written, which are for later predictions.
+    """
     command = [sys.executable, "-m", "mvcn", "train", "--train", table, "--output", place / "run"]
+    command += ["--set", "training.export=false"]
     command += ["--recipe", recipe] if recipe else []
     log, started = place / "log.txt", time.monotonic()
     with log.open("w", encoding="utf-8") as file:

@@ -311,7 +311,7 @@ def tokens_of_shown(
     encode: Callable[[Tensor], Tensor],
     pixel_values: Float[Tensor, "batch channel height width"],
     shown: Bool[Tensor, " batch"],
-) -> Float[Tensor, "batch patch width"]:
+) -> Float[Tensor, "batch patch dim"]:
     """Return image tokens, and zeros for missing images, of which none but the first is encoded.
 
     Args:

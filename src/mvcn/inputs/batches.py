@@ -67,10 +67,19 @@ class PostEncoder(ArrayEncoder):
         model: MvcnForClassification,
         processor: MvcnProcessor,
         attribute_model: AttributeModel | None = None,
+        *,
+        by_graph: bool = False,
     ) -> "PostEncoder":
-        """Return one that keeps features of frozen encoders, and attributes, in caches on disk."""
+        """Return one that keeps features of frozen encoders, and attributes, in caches on disk.
+
+        Args:
+            model: The model.
+            processor: Its own.
+            attribute_model: As for this class.
+            by_graph: As for `mvcn.inputs.images.ImageFeatures`.
+        """
         cache = None if attribute_model is None else attribute_model.disk_cache()
-        images = image_inputs(model, processor)
+        images = image_inputs(model, processor, by_graph=by_graph)
         about = system(model.config.network)
         reads, ignored = about.learned(model.config), about.ignored(model.config)
         return cls(processor, images, reads, attribute_model, cache, ignored)

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,19 @@ from mvcn.data.images import (
 from mvcn.encoders.tokens import frozen_image_tokens, token_width
 from mvcn.errors import BadImageError
 from mvcn.inputs.feature_cache import FeatureCache, default_cache_root
+from mvcn.inputs.image_graph import keep_image_graph
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.models.classification import MvcnForClassification
+from mvcn.runtime.graphs import PIXELS, open_graph
 from mvcn.runtime.images import ImageInputs, ImagePixels
 from mvcn.types import ImageReference, Post
+from mvcn.workers import num_threads
 
 LOG = logging.getLogger(__name__)
 CACHE_FORMAT = b"1"
 CACHE_FILE_IMAGES = 128
+IMAGE_THREADS = 2
+"""That read images, beside the threads of PyTorch, which encode them."""
 
 
 class ImageFeatures:
@@ -40,12 +46,19 @@ class ImageFeatures:
         model: A model with a frozen image encoder.
         processor: Processor of the model.
         root: Folder of all caches; without one features are held in memory.
+        by_graph: Compute them by an ONNX graph, which is written if the cache has none: this takes
+            seconds, and pays off for a thousand images.
     """
 
     input_name = "image_features"
 
     def __init__(
-        self, model: MvcnForClassification, processor: MvcnProcessor, root: Path | None
+        self,
+        model: MvcnForClassification,
+        processor: MvcnProcessor,
+        root: Path | None,
+        *,
+        by_graph: bool = False,
     ) -> None:
         assert model.image_encoder is not None  # else there are no features
         self._encoder = model.image_encoder
@@ -53,6 +66,9 @@ class ImageFeatures:
         fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)
         folder = None if root is None else root / "image-features" / fingerprint
         self._cache = FeatureCache(folder)
+        self.graph_file = None if root is None else root / "image-graphs" / f"{fingerprint}.onnx"
+        """The graph that `by_graph` writes."""
+        self._by_graph = by_graph
         self._places: dict[ImageReference, int] = {}
 
     def encode(self, posts: Sequence[Post]) -> dict[int, str]:
@@ -111,39 +127,47 @@ class ImageFeatures:
         """
         unreadable: dict[str, str] = {}
         remarks: list[str] = []
-        pixels = prefetch(
-            lambda image: _pixels_or_reason(image, self._processor, remarks.append),
-            files.values(),
-            ahead=CACHE_FILE_IMAGES,
-        )
-        results = zip(files, pixels, strict=True)
+        graph = self._graph() if files else None
+        read = partial(_read, self._processor, graph, remarks.append)
+        threads = IMAGE_THREADS if graph is None else num_threads()
+        found = prefetch(read, files.values(), ahead=CACHE_FILE_IMAGES, threads=threads)
+        results = zip(files, found, strict=True)
         with tqdm(
             total=len(files), desc="Image features", unit="image", disable=not files
         ) as progress:
             while chunk := list(islice(results, CACHE_FILE_IMAGES)):
                 unreadable |= {digest: why for digest, why in chunk if isinstance(why, str)}
-                self._add(
-                    [(digest, found) for digest, found in chunk if isinstance(found, np.ndarray)]
-                )
+                good = {digest: one for digest, one in chunk if isinstance(one, np.ndarray)}
+                if good:
+                    arrays = np.stack([*good.values()])
+                    features = self._encode(arrays) if graph is None else arrays
+                    self._cache.add([*good], features.astype(np.float16))
                 progress.update(len(chunk))
         warn_of_truncated_images(remarks)
         return unreadable
 
-    def _add(self, found: Sequence[tuple[str, np.ndarray]]) -> None:
-        if found:
-            pixels = torch.from_numpy(np.stack([image for _, image in found]))
-            features = frozen_image_tokens(self._encoder, pixels).half().numpy()
-            self._cache.add([digest for digest, _ in found], features)
+    def _graph(self) -> Any:
+        """Return the image encoder as a graph; None without `by_graph`, or where that fails."""
+        if not self._by_graph or self.graph_file is None:
+            return None
+        pixels = torch.from_numpy(np.stack([self._processor.blank] * 2))
+        is_kept = keep_image_graph(self._encoder, pixels, self.graph_file)
+        return open_graph(self.graph_file) if is_kept else None
+
+    def _encode(self, pixels: np.ndarray) -> np.ndarray:
+        features = frozen_image_tokens(self._encoder, torch.from_numpy(pixels))
+        return np.asarray(features.numpy())
 
 
-def _pixels_or_reason(
-    image: ImageReference, processor: MvcnProcessor, warn: Warn | None
+def _read(
+    processor: MvcnProcessor, graph: Any, warn: Warn | None, image: ImageReference
 ) -> np.ndarray | str:
-    """Return the pixels of an image, or why it cannot be read."""
+    """Return the pixels of an image, or its features by a graph, or why it cannot be read."""
     try:
-        return processor.read_image(image, warn)
+        pixels = processor.read_image(image, warn)
     except BadImageError as error:
         return str(error)
+    return pixels if graph is None else graph.run(None, {PIXELS: pixels[None]})[0][0]
 
 
 def encoder_fingerprint(encoder: PreTrainedModel, image_processor: Any) -> str:
@@ -157,13 +181,20 @@ def encoder_fingerprint(encoder: PreTrainedModel, image_processor: Any) -> str:
     return digest.hexdigest()
 
 
-def image_inputs(model: MvcnForClassification, processor: MvcnProcessor) -> ImageInputs | None:
+def image_inputs(
+    model: MvcnForClassification, processor: MvcnProcessor, *, by_graph: bool = False
+) -> ImageInputs | None:
     """Return cached features for a model with a frozen image encoder, else pixels.
 
     None for a model that reads no images: they are not opened, so none can be bad.
+
+    Args:
+        model: The model.
+        processor: Its own.
+        by_graph: As for `ImageFeatures`.
     """
     if model.image_encoder is None:
         return None
     if model.image_encoder_is_frozen:
-        return ImageFeatures(model, processor, default_cache_root())
+        return ImageFeatures(model, processor, default_cache_root(), by_graph=by_graph)
     return ImagePixels(processor)

@@ -182,8 +182,7 @@ class MvcnForClassification(PreTrainedModel):
         has_text, has_image = self._present_modalities(text_mask, image_mask, input_ids)
         pixel_values = _without_missing(pixel_values, image_mask)
         image_features = _without_missing(image_features, image_mask)
-        batch = input_ids.shape[0]
-        image = self._encode_images(pixel_values, image_features, image_mask, batch)
+        image = self._encode_images(pixel_values, image_features, image_mask, input_ids)
         text = self.encode_texts(input_ids, attention_mask, text_states)
         none = image.new_zeros(image.shape[0], 0)
         tokens = Tokens(
@@ -327,10 +326,10 @@ class MvcnForClassification(PreTrainedModel):
         return has_text & ~(hides_text & has_both), has_image & ~(hides_image & has_both)
 
     def _encode_images(
-        self, pixels: Tensor | None, features: Tensor | None, mask: Tensor | None, batch: int
+        self, pixels: Tensor | None, features: Tensor | None, mask: Tensor | None, ids: Tensor
     ) -> Float[Tensor, "batch patch image_width"]:
         if self.image_encoder is None:
-            return torch.zeros(batch, 1, 0, device=self.device)
+            return torch.zeros(ids.shape[0], 1, 0, device=self.device)
         if features is not None or pixels is None or mask is None or torch.compiler.is_compiling():
             return self.encode_images(pixels, features)
         return tokens_of_shown(self.encode_images, pixels, mask)

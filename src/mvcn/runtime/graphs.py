@@ -29,7 +29,8 @@ IMAGE_FILE = "image.onnx"
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS, MAX_TOKENS = "weights", "max_tokens"
 """Metadata of a graph: the digest of the weights it was made of, and the longest text it reads."""
-FEATURES = "image_features"
+PIXELS, FEATURES = "pixel_values", "image_features"
+"""Input and output of the graph of images."""
 LENGTH_BYTES = 8
 """At the beginning of a file of safetensors: the length of its header."""
 SAMPLED_BYTES = 4096
@@ -114,12 +115,12 @@ class GraphModel:
         self.processor = processor
         self.config = ModelConfig.load(folder)
         place = folder if graphs is None else graphs
-        self._graph = _open(place / MODEL_FILE)
+        self._graph = open_graph(place / MODEL_FILE)
         self._inputs = [entry.name for entry in self._graph.get_inputs()]
         self._outputs = [entry.name for entry in self._graph.get_outputs()]
         self._metadata = dict(self._graph.get_modelmeta().custom_metadata_map)
         processor.limit_tokens(int(self._metadata.get(MAX_TOKENS, processor.max_tokens)))
-        self._image_graph = _open(place / IMAGE_FILE) if FEATURES in self._inputs else None
+        self._image_graph = open_graph(place / IMAGE_FILE) if FEATURES in self._inputs else None
         self.threads = threads or num_threads()
         self._pool = ThreadPoolExecutor(self.threads)
 
@@ -201,12 +202,12 @@ class GraphImages(ImagePixels):
 
     def _read(self, image: ImageReference, warn: Warn | None) -> ImageArray:
         pixels = super()._read(image, warn)
-        (features,) = self._graph.run(None, {"pixel_values": pixels[None]})
+        (features,) = self._graph.run(None, {PIXELS: pixels[None]})
         found: ImageArray = features[0]
         return found
 
 
-def _open(path: Path) -> Any:
+def open_graph(path: Path) -> Any:
     """Load a graph, whose runs use one core each."""
     require_allowed(path, RunError)
     if not path.is_file():

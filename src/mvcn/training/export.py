@@ -4,10 +4,9 @@ One graph makes features of pixels, the other logits of word pieces and features
 """
 
 import logging
+import shutil
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mvcn.data.synthetic import generate_posts
+from mvcn.encoders.onnx import MAY_BE_FIXED, write_graph
 from mvcn.errors import ConfigError, DataError, MvcnError, RunError
+from mvcn.inputs.image_graph import write_image_graph
+from mvcn.inputs.images import ImageFeatures, image_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.torch_model import TorchModel
 from mvcn.models.classification import MvcnForClassification
@@ -30,6 +32,7 @@ from mvcn.runtime.graphs import (
     IMAGE_FILE,
     MAX_TOKENS,
     MODEL_FILE,
+    PIXELS,
     WEIGHTS,
     GraphModel,
     weights_digest,
@@ -48,11 +51,15 @@ MEGABYTE = 1e6
 TEXT_INPUTS = ("input_ids", "attention_mask", "text_mask")
 OUTPUTS = ("logits", "disagreement")
 """Of an ensemble; a single model has the first alone."""
-OPSET = 23
-"""The first with attention as one operator, which avoids a reshaping for each head."""
+TOKEN = torch.export.Dim("token")
+AXES: Mapping[str, Mapping[int, Any]] = {
+    "input_ids": {1: TOKEN},
+    "attention_mask": {1: TOKEN},
+    FEATURES: {1: MAY_BE_FIXED},
+}
+"""One token of zeros stands for those of a missing image, where the network allows it."""
 MOST_TOKENS = 512
 """Longest text that is tried, unless the processor keeps longer ones."""
-MAY_BE_FIXED = torch.export.Dim.AUTO
 EXAMPLE_TEXTS = ("one two three", "", "four")
 
 
@@ -176,49 +183,37 @@ def write_graphs(
         WEIGHTS: weights,
         MAX_TOKENS: str(model.most_tokens(max(processor.max_tokens, MOST_TOKENS))),
     }
-    if model.image_encoder is not None:
-        pixels = batch.pop("pixel_values")
-        images = _ImageGraph(model)
-        _write(images, {"pixel_values": pixels}, folder / IMAGE_FILE, metadata)
-        with torch.inference_mode():
-            batch[FEATURES] = images(pixels).clone()
-    else:
-        batch = {name: batch[name] for name in TEXT_INPUTS}
-    _write(_Graph(model, tuple(batch)), batch, folder / MODEL_FILE, metadata)
-
-
-def _write(
-    graph: "_Graph | _ImageGraph",
-    inputs: Mapping[str, Tensor],
-    path: Path,
-    metadata: Mapping[str, str],
-) -> None:
-    shapes = tuple(_dynamic_axes(name) for name in inputs)
     try:
-        with _quiet():
-            program = torch.onnx.export(
-                graph,
-                tuple(inputs.values()),
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=(shapes,),
-                input_names=list(inputs),
-                output_names=list(graph.outputs),
-                verbose=False,
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise _impossible(graph.model) from error
-    assert program is not None  # of dynamo=True
-    if any(_fixed_axes(given) for given in program.model.graph.inputs):
-        raise _impossible(graph.model)
-    program.model.metadata_props.update(metadata)
-    program.save(path)
+        if model.image_encoder is not None:
+            batch[FEATURES] = _write_image_graph(model, processor, batch.pop(PIXELS), folder)
+        else:
+            batch = {name: batch[name] for name in TEXT_INPUTS}
+        graph = _Graph(model, tuple(batch))
+        write_graph(graph, batch, graph.outputs, folder / MODEL_FILE, AXES, metadata)
+    except ConfigError as error:
+        raise ConfigError(
+            f"The network '{model.config.network}' cannot become one ONNX graph for all batches: "
+            "use it with the backend torch."
+        ) from error
+
+
+def _write_image_graph(
+    model: MvcnForClassification, processor: MvcnProcessor, pixels: Tensor, folder: Path
+) -> Tensor:
+    """Write the graph of images, or copy that of a frozen encoder; return features of images."""
+    images = image_inputs(model, processor)
+    path = images.graph_file if isinstance(images, ImageFeatures) else None
+    if path is not None and path.is_file():
+        shutil.copy(path, folder / IMAGE_FILE)
+    else:
+        write_image_graph(_ImageGraph(model), pixels, folder / IMAGE_FILE)
+    with torch.inference_mode():
+        features = model.encode_images(pixels)
+    return features.clone()
 
 
 class _ImageGraph(nn.Module):
     """The image encoder of a model, or those of all its members."""
-
-    outputs = (FEATURES,)
 
     def __init__(self, model: MvcnForClassification) -> None:
         super().__init__()
@@ -249,41 +244,3 @@ def _example(processor: MvcnProcessor) -> dict[str, Tensor]:
     size = processor.image_size_px
     shown = Image.new("RGB", (size, size), "white")
     return dict(processor(EXAMPLE_TEXTS, [shown, shown, None]))
-
-
-def _dynamic_axes(name: str) -> dict[int, Any]:
-    axes = {0: torch.export.Dim("batch")}
-    if name in {"input_ids", "attention_mask"}:
-        axes[1] = torch.export.Dim("token")
-    if name == FEATURES:  # one token stands for those of a missing image, if the network allows it
-        axes[1] = MAY_BE_FIXED
-    return axes
-
-
-def _fixed_axes(given: Any) -> list[int]:
-    """Return the axes of a graph's input that must be dynamic but have the example's size."""
-    axes = [axis for axis, size in _dynamic_axes(given.name).items() if size != MAY_BE_FIXED]
-    return [axis for axis in axes if isinstance(given.shape[axis], int)]
-
-
-def _impossible(model: MvcnForClassification) -> ConfigError:
-    return ConfigError(
-        f"The network '{model.config.network}' cannot become one ONNX graph for all batches: use "
-        "it with the backend torch."
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters' logs and warnings, which do not concern the model."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxruntime")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -278,7 +278,10 @@ def _encode(
     if config.model.max_tokens == "auto":
         processor.choose_max_tokens([post.text for post in posts.train], model.most_tokens)
     encoder = PostEncoder.for_model(
-        model, processor, None if named is None else AttributeModel.load(named)
+        model,
+        processor,
+        None if named is None else AttributeModel.load(named),
+        by_graph=config.training.export,
     )
     encoded = {
         name: encoder.encode(split, config.data.on_bad_image, model.class_names)

@@ -175,3 +175,22 @@ class TestFingerprint:
         before = encoder_fingerprint(encoder, processor)
         setattr(processor, setting, value)
         assert encoder_fingerprint(encoder, processor) != before
+
+
+def test_a_graph_computes_the_features_of_pytorch(model_and_processor, tmp_path):
+    posts = [Post(str(seed), "", picture(seed)) for seed in range(5)]
+    found = []
+    for by_graph in (False, True):
+        images = ImageFeatures(*model_and_processor, tmp_path / str(by_graph), by_graph=by_graph)
+        assert images.encode([*posts, Post("bad", "", b"no picture")]).keys() == {5}
+        assert images.graph_file.is_file() == by_graph
+        found.append(np.stack([images[post.image] for post in posts]).astype(np.float32))
+    assert np.ptp(found[0], 0).max() > 0.01, "features that are all alike would prove nothing"
+    np.testing.assert_allclose(found[1], found[0], rtol=2**-10, atol=1e-4)  # half precision
+
+
+def test_without_a_place_for_a_graph_pytorch_computes_the_features(model_and_processor, tmp_path):
+    (tmp_path / "image-graphs").touch()  # no folder
+    images = ImageFeatures(*model_and_processor, tmp_path, by_graph=True)
+    assert images.encode([Post("1", "", picture(0))]) == {}
+    assert np.isfinite(images[picture(0)]).all()
