@@ -201,10 +201,11 @@ def tiny_run(tmp_path_factory, tiny_config):
 def exported_run(tmp_path_factory, tiny_run):
     """The same with graphs; tests that change it work on a copy."""
     from mvcn.training.export import export_run
+    from mvcn.training.run_folder import Run
 
     folder = tmp_path_factory.mktemp("runs") / "exported"
     shutil.copytree(tiny_run, folder)
-    export_run(folder)
+    export_run(Run(folder))
     return folder
 
 

@@ -13,6 +13,7 @@ import typer
 
 from scripts.results import RESULTS
 from scripts.speed import (
+    classifier,
     commands,
     congruity_step,
     image_features,
@@ -194,6 +195,16 @@ BENCHMARKS = {
         for name, backend in prediction.BACKENDS.items()
         if name in {"eager", "onnx"}
     },
+    "congruity_classifier_vs_mlp": Benchmark(
+        unit="s for five folds of digits",
+        higher_is_better=False,
+        reads="times as long",
+        count=200,
+        quick_count=2,
+        prepare=classifier.prepare,
+        ours=classifier.ours,
+        reference=classifier.reference,
+    ),
     "train_members_at_once_vs_one_by_one": Benchmark(
         unit="s for all members",
         higher_is_better=False,

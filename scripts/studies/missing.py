@@ -89,7 +89,9 @@ def _run(
         name: _write(posts, runs / f"{way}-{name}.csv", way) for name, posts in splits.items()
     }
     config = read_recipe("single")
-    config.update({"data": {**tables, "images": images}, "training": {"seed": seed, "export": False}})
+    config.update(
+        {"data": {**tables, "images": images}, "training": {"seed": seed, "export": False}}
+    )
     config.update(WAYS[way])
     run = Run(output)
     if not run.is_finished:

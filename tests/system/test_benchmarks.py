@@ -16,6 +16,7 @@ from mvcn.inputs.images import ImageFeatures
 from mvcn.types import Post
 from scripts.speed import __main__ as command
 from scripts.speed import (
+    classifier,
     comparison,
     congruity_step,
     image_features,
@@ -39,7 +40,7 @@ ALIKE = {
 def in_this_process(monkeypatch, tiny_settings):
     """Save the seconds of fresh processes and of a large graph; leave this process's settings."""
     monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
-    for module in (image_features, members, prediction, training_epoch):
+    for module in (classifier, image_features, members, prediction, training_epoch):
         monkeypatch.setattr(module, "set_up_process", lambda: None)
     small = read_recipe("single")
     small.update({"model": {**tiny_settings, "network": "late-fusion", "frozen_text_layers": 1}})

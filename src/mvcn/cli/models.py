@@ -73,10 +73,11 @@ def export(run: Run, overwrite: Overwrite = False) -> None:
 
     mvcn train does so at its end, unless training.export is false.
     """
+    from mvcn.training import run_folder
     from mvcn.training.export import export_run
 
     set_up_process()
-    found = export_run(run, overwrite=overwrite)
+    found = export_run(run_folder.Run(run), overwrite=overwrite)
     kind = "generated posts, since those of the run are gone"
     kind = kind if found.are_generated else "posts of the run"
     typer.echo(

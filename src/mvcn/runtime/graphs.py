@@ -163,7 +163,8 @@ class GraphModel:
         """Return class probabilities, and the disagreement of members; NaN without members."""
         rows = np.empty((len(posts), len(self.class_names)))
         disagreement = np.full(len(posts), np.nan)
-        order = list(posts.batches(BATCH_SIZE))
+        share = -(-len(posts) // self.threads)  # so that a few posts occupy all threads, too
+        order = list(posts.batches(max(1, min(BATCH_SIZE, share))))
         outputs = self._pool.map(partial(self._run, posts), order)
         for chosen, found in zip(order, outputs, strict=True):
             rows[chosen] = self.config.probabilities(found["logits"])

@@ -83,15 +83,16 @@ class Export:
         return sum(path.stat().st_size for path in self.folder.glob("*.onnx")) / MEGABYTE
 
 
-def export_after_training(folder: Path) -> None:
+def export_after_training(run: Run) -> None:
     """Write the graphs of a finished run, unless its network cannot be expressed as graphs.
 
     The run is complete without them: what goes wrong is a warning.
     """
-    started = time.monotonic()
+    started, saved = time.monotonic(), Run(run.folder)
+    saved.posts = run.posts  # so that they are not read again
     LOG.info("Writing ONNX graphs of the model, with which prediction needs no PyTorch.")
     try:
-        found = export_run(folder, COMPARED_AT_ONCE)
+        found = export_run(saved, COMPARED_AT_ONCE)
     except (MvcnError, OSError) as error:
         LOG.warning("There are no graphs: %s", error)
         return
@@ -99,11 +100,11 @@ def export_after_training(folder: Path) -> None:
     LOG.info("Wrote graphs of %.0f MB in %.0f s.", found.megabytes, seconds)
 
 
-def export_run(folder: Path, most: int = MAX_COMPARED, *, overwrite: bool = False) -> Export:
+def export_run(run: Run, most: int = MAX_COMPARED, *, overwrite: bool = False) -> Export:
     """Write the graphs of a run's model into its folder, if they give the same probabilities.
 
     Args:
-        folder: A finished run.
+        run: A finished run.
         most: Held-out posts on which model and graphs are compared.
         overwrite: Replace earlier graphs.
 
@@ -111,13 +112,12 @@ def export_run(folder: Path, most: int = MAX_COMPARED, *, overwrite: bool = Fals
         ConfigError: The network cannot be expressed as graphs.
         RunError: The run is damaged, a file exists, or the graphs give other probabilities.
     """
-    run = Run(folder)
-    for name in (MODEL_FILE, IMAGE_FILE) if folder.is_dir() else ():
+    folder, processor = run.folder, run.processor
+    for name in (MODEL_FILE, IMAGE_FILE):
         require_new_file(folder / name, overwrite=overwrite)
-    model, processor = run.model, run.processor
     with TemporaryDirectory(dir=folder) as written:
         place = Path(written)
-        write_graphs(model, processor, place, weights_digest(folder))
+        write_graphs(run.model, processor, place, weights_digest(folder))
         found = _compare(run, GraphModel(folder, processor, graphs=place), most)
         for path in place.iterdir():
             path.replace(folder / path.name)

@@ -133,7 +133,7 @@ def _train(
     compared = _compare(run, trained, encoded, baselines.describe)
     _finish(run, trained, compared, encoder, encoded, seconds)
     if config.training.export and processes.is_main_process:
-        export_after_training(run.folder)
+        export_after_training(run)
     processes.wait_for_everyone()
     return run
 
@@ -277,12 +277,8 @@ def _encode(
     named, processor = config.model.attribute_model, build_processor(config.model)
     if config.model.max_tokens == "auto":
         processor.choose_max_tokens([post.text for post in posts.train], model.most_tokens)
-    encoder = PostEncoder.for_model(
-        model,
-        processor,
-        None if named is None else AttributeModel.load(named),
-        by_graph=config.training.export,
-    )
+    attributes = AttributeModel.load(named) if named else None
+    encoder = PostEncoder.for_model(model, processor, attributes, by_graph=config.training.export)
     encoded = {
         name: encoder.encode(split, config.data.on_bad_image, model.class_names)
         for name, split in (("train", posts.train), ("dev", posts.dev))

@@ -92,6 +92,14 @@ def test_the_image_encoder_runs_once_for_each_image_and_no_other_post(
     assert ran == {"_image_graph": 3, "_graph": 2}  # a batch is of 16 posts
 
 
+@pytest.mark.parametrize(("posts", "runs"), [(1, 1), (4, 2), (5, 2), (40, 3)])
+def test_a_few_posts_occupy_all_threads(run, generated_posts, monkeypatch, posts, runs):
+    graphs, ran = GraphModel(run, SavedProcessor(run), threads=2), Counter()
+    monkeypatch.setattr(graphs, "_graph", Counted(graphs._graph, "_graph", ran))
+    list(Classifier(graphs, graphs.processor).predict(generated_posts[:posts]))
+    assert ran["_graph"] == runs
+
+
 class Counted:
     """A graph whose runs are counted."""
 

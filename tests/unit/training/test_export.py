@@ -20,6 +20,7 @@ from mvcn.models.build import build_model
 from mvcn.runtime.graphs import IMAGE_FILE, MODEL_FILE, GraphModel
 from mvcn.training.export import TOLERANCE, export_run, write_graphs
 from mvcn.training.run import train
+from mvcn.training.run_folder import Run
 
 CLASSES = ("a", "b", "c")
 
@@ -90,7 +91,7 @@ def test_the_graph_is_evaluated_like_the_model(run, generated_posts):
 
 
 def test_the_comparison_is_on_the_dev_posts_of_the_run(copy, written):
-    found = export_run(copy, overwrite=True)
+    found = export_run(Run(copy), overwrite=True)
     assert (found.posts, found.are_generated) == (16, False)
     assert found.difference <= TOLERANCE
     assert found.changed == 0
@@ -101,21 +102,21 @@ def test_the_comparison_is_on_the_dev_posts_of_the_run(copy, written):
 def test_earlier_graphs_stay_unless_they_may_be_replaced(copy):
     before = (copy / MODEL_FILE).read_bytes()
     with pytest.raises(RunError, match="--overwrite"):
-        export_run(copy)
+        export_run(Run(copy))
     assert (copy / MODEL_FILE).read_bytes() == before
 
 
 def test_without_its_dev_posts_a_run_is_compared_on_generated_ones(copy, written):
     config = copy / "config.yaml"
     config.write_text(config.read_text("utf-8").replace("posts.csv", "gone.csv"), "utf-8")
-    assert export_run(copy, overwrite=True).are_generated
+    assert export_run(Run(copy), overwrite=True).are_generated
 
 
 def test_graphs_that_differ_are_not_kept(copy, written, monkeypatch):
     before = (copy / MODEL_FILE).read_bytes()
     monkeypatch.setattr("mvcn.training.export.TOLERANCE", -1.0)
     with pytest.raises(RunError, match="differ from its model"):
-        export_run(copy, overwrite=True)
+        export_run(Run(copy), overwrite=True)
     assert (copy / MODEL_FILE).read_bytes() == before
     assert not [path for path in copy.iterdir() if path.name.startswith("tmp")]
 
