@@ -1,7 +1,8 @@
 """A scikit-learn classifier of numeric features, trained with the semantic congruity constraint."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, get_args, no_type_check
 
@@ -27,6 +28,8 @@ from mvcn.types import CongruityForm
 MAX_SEED = 2**31 - 1
 ONE_OR_MORE = [Interval(Integral, 1, None, closed="left")]
 ZERO_OR_MORE = [Interval(Real, 0, None, closed="left")]
+SMALL_STEP = 2**15
+"""Outputs of the widest layer, for all rows of a step."""
 FLOATS = (np.float64, np.float32)
 """Data types of rows, in which the network computes."""
 
@@ -46,7 +49,7 @@ class CongruityClassifier(
         congruity_form: Distance to the centroid of a row's class; see `congruity_loss`.
         queue_size: Rows kept for the centroids, at most all.
         alpha: Weight decay of AdamW.
-        batch_size: Rows per step.
+        batch_size: Rows per step, at most all.
         learning_rate_init: Learning rate of AdamW, which decays to 0 along a cosine.
         max_iter: Epochs.
         random_state: Seed of weights and order.
@@ -88,8 +91,8 @@ class CongruityClassifier(
         congruity_form: CongruityForm = "ratio",
         queue_size: int = 3600,
         alpha: float = 1e-4,
-        batch_size: int = 64,
-        learning_rate_init: float = 1e-3,
+        batch_size: int = 200,
+        learning_rate_init: float = 3e-3,
         max_iter: int = 100,
         random_state: Any = None,
     ) -> None:
@@ -117,7 +120,7 @@ class CongruityClassifier(
         self.classes_, codes = np.unique(y, return_inverse=True)
         self._dtype = X.dtype
         seed = check_random_state(self.random_state).randint(MAX_SEED)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), self._few_threads():
             torch.manual_seed(seed)
             self._train(torch.tensor(X), torch.from_numpy(codes))
         self.n_iter_ = self.max_iter
@@ -148,6 +151,17 @@ class CongruityClassifier(
         X = validate_data(self, X, dtype=self._dtype, reset=False)  # noqa: N806
         features: Tensor = self._body(torch.tensor(X))
         return features
+
+    @contextmanager
+    def _few_threads(self) -> Iterator[None]:
+        """Compute small steps in one thread: several would wait for each other."""
+        threads = torch.get_num_threads()
+        if self.batch_size * max(self.hidden_layer_sizes) <= SMALL_STEP:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def _train(self, rows: Tensor, labels: Tensor) -> None:
         width = self.hidden_layer_sizes[-1]

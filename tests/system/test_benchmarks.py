@@ -21,6 +21,7 @@ from scripts.speed import (
     congruity_step,
     image_features,
     members,
+    members_at_once,
     prediction,
     training_epoch,
 )
@@ -40,12 +41,22 @@ ALIKE = {
 def in_this_process(monkeypatch, tiny_settings):
     """Save the seconds of fresh processes and of a large graph; leave this process's settings."""
     monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
-    for module in (classifier, image_features, members, prediction, training_epoch):
+    for module in (
+        classifier,
+        image_features,
+        members,
+        members_at_once,
+        prediction,
+        training_epoch,
+    ):
         monkeypatch.setattr(module, "set_up_process", lambda: None)
     small = read_recipe("single")
     small.update({"model": {**tiny_settings, "network": "late-fusion", "frozen_text_layers": 1}})
-    for module in (members, prediction):
+    for module in (image_features, members, prediction):
         monkeypatch.setattr(module, "read_recipe", lambda _: small)
+    two = read_recipe("single")
+    two.update({"model": {**tiny_settings, "frozen_text_layers": 1}, "training": {"members": 2}})
+    monkeypatch.setattr(members_at_once, "read_recipe", lambda _: two)
     monkeypatch.setattr(comparison, "MATRIX_SECONDS", 0.1)
     for size in ("LARGE", "MEMORY"):
         monkeypatch.setattr(congruity_step, size, 5000)

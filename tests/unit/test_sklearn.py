@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -94,3 +95,21 @@ def test_a_training_that_diverges_is_an_error():
     rows = 1e30 * np.random.default_rng(0).normal(size=(10, 4))
     with pytest.raises(ValueError, match="lower learning_rate_init"):
         CongruityClassifier(learning_rate_init=1e20, max_iter=5).fit(rows, [0, 1] * 5)
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(20, 1), (400, 3)])
+def test_small_steps_are_computed_in_one_thread(monkeypatch, digits, batch_size, expected):
+    threads, used, loss = torch.get_num_threads(), set(), CongruityClassifier._loss
+
+    def watched(*arguments):
+        used.add(torch.get_num_threads())
+        return loss(*arguments)
+
+    monkeypatch.setattr(CongruityClassifier, "_loss", watched)
+    torch.set_num_threads(3)
+    try:
+        CongruityClassifier(batch_size=batch_size, max_iter=1).fit(digits[0], digits[2])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert used == {expected}

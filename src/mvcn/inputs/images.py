@@ -66,9 +66,8 @@ class ImageFeatures:
         fingerprint = encoder_fingerprint(model.image_encoder, processor.image_processor)
         folder = None if root is None else root / "image-features" / fingerprint
         self._cache = FeatureCache(folder)
-        self.graph_file = None if root is None else root / "image-graphs" / f"{fingerprint}.onnx"
-        """The graph that `by_graph` writes."""
-        self._by_graph = by_graph
+        graphs = root / "image-graphs" if by_graph and root is not None else None
+        self._graph_file = None if graphs is None else graphs / f"{fingerprint}.onnx"
         self._places: dict[ImageReference, int] = {}
 
     def encode(self, posts: Sequence[Post]) -> dict[int, str]:
@@ -127,7 +126,8 @@ class ImageFeatures:
         """
         unreadable: dict[str, str] = {}
         remarks: list[str] = []
-        graph = self._graph() if files else None
+        kept = self.kept_graph() if files else None
+        graph = None if kept is None else open_graph(kept)
         read = partial(_read, self._processor, graph, remarks.append)
         threads = IMAGE_THREADS if graph is None else num_threads()
         found = prefetch(read, files.values(), ahead=CACHE_FILE_IMAGES, threads=threads)
@@ -146,13 +146,13 @@ class ImageFeatures:
         warn_of_truncated_images(remarks)
         return unreadable
 
-    def _graph(self) -> Any:
-        """Return the image encoder as a graph; None without `by_graph`, or where that fails."""
-        if not self._by_graph or self.graph_file is None:
+    def kept_graph(self) -> Path | None:
+        """Return the file of the graph in the cache; None without `by_graph` or if that fails."""
+        if self._graph_file is None:
             return None
         pixels = torch.from_numpy(np.stack([self._processor.blank] * 2))
-        is_kept = keep_image_graph(self._encoder, pixels, self.graph_file)
-        return open_graph(self.graph_file) if is_kept else None
+        is_kept = keep_image_graph(self._encoder, pixels, self._graph_file)
+        return self._graph_file if is_kept else None
 
     def _encode(self, pixels: np.ndarray) -> np.ndarray:
         features = frozen_image_tokens(self._encoder, torch.from_numpy(pixels))

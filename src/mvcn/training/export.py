@@ -200,11 +200,11 @@ def write_graphs(
 def _write_image_graph(
     model: MvcnForClassification, processor: MvcnProcessor, pixels: Tensor, folder: Path
 ) -> Tensor:
-    """Write the graph of images, or copy that of a frozen encoder; return features of images."""
-    images = image_inputs(model, processor)
-    path = images.graph_file if isinstance(images, ImageFeatures) else None
-    if path is not None and path.is_file():
-        shutil.copy(path, folder / IMAGE_FILE)
+    """Write the graph of images, that of a frozen encoder by way of the cache; return features."""
+    images = image_inputs(model, processor, by_graph=True)
+    kept = images.kept_graph() if isinstance(images, ImageFeatures) else None
+    if kept is not None:
+        shutil.copy(kept, folder / IMAGE_FILE)
     else:
         write_image_graph(_ImageGraph(model), pixels, folder / IMAGE_FILE)
     with torch.inference_mode():
