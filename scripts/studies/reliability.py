@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import httpx2
 import numpy as np
@@ -252,12 +252,14 @@ MEASUREMENTS: dict[str, Callable[[Path], Mapping[str, Any]]] = {
 def main(
     run: Annotated[Path, typer.Argument(help="Run folder to serve.")],
     only: Annotated[
-        list[Literal["load", "stop_under_load", "slow_clients"]] | None,
-        typer.Option(help="May be given several times; all by default."),
+        list[str] | None,
+        typer.Option(help=f"One of {', '.join(MEASUREMENTS)}, or several; all by default."),
     ] = None,
 ) -> None:
     """Measure, and write each number as soon as it is known."""
     content = results.read("reliability")
+    if unknown := {*(only or ())} - {*MEASUREMENTS}:
+        raise typer.BadParameter(f"There is no measurement {', '.join(sorted(unknown))}.")
     for name in only or MEASUREMENTS:
         content[name] = dict(MEASUREMENTS[name](run))
         typer.echo(f"{name}: {json.dumps(content[name])}")
