@@ -19,15 +19,10 @@ from mvcn.runtime.saved_processor import SavedProcessor
 
 
 @pytest.fixture
-def run(exported_run):
-    return exported_run
-
-
-@pytest.fixture
-def other_weights(run, tmp_path):
+def other_weights(exported_run, tmp_path):
     """Return a copy of the run in which one weight of one tensor is another."""
     folder = tmp_path / "run"
-    shutil.copytree(run, folder)
+    shutil.copytree(exported_run, folder)
     tensors = load_file(folder / WEIGHTS_FILE)
     name = max(tensors)
     tensors[name].flatten()[0] += 1
@@ -39,52 +34,54 @@ def rows(classifier, posts):
     return np.array([list(one.probabilities.values()) for one in classifier.predict(posts)])
 
 
-def test_graphs_of_the_weights_are_taken_unasked(run):
-    assert isinstance(Classifier.from_pretrained(run).model, GraphModel)
-    assert isinstance(Classifier.from_pretrained(run, "torch").model, MvcnForClassification)
+def test_graphs_of_the_weights_are_taken_unasked(exported_run):
+    assert isinstance(Classifier.from_pretrained(exported_run).model, GraphModel)
+    assert isinstance(
+        Classifier.from_pretrained(exported_run, "torch").model, MvcnForClassification
+    )
 
 
-def test_graphs_of_other_weights_are_not_taken(run, other_weights, caplog):
-    assert weights_digest(other_weights) != weights_digest(run)
+def test_graphs_of_other_weights_are_not_taken(exported_run, other_weights, caplog):
+    assert weights_digest(other_weights) != weights_digest(exported_run)
     assert isinstance(Classifier.from_pretrained(other_weights).model, MvcnForClassification)
     assert "are not used, since they were made of other weights" in caplog.text
     with pytest.raises(RunError, match=r"mvcn export .* --overwrite"):
         Classifier.from_pretrained(other_weights, "onnx")
 
 
-def test_graphs_need_no_weights_beside_them(run, tmp_path, generated_posts):
+def test_graphs_need_no_weights_beside_them(exported_run, tmp_path, generated_posts):
     folder = tmp_path / "light"
-    shutil.copytree(run, folder)
+    shutil.copytree(exported_run, folder)
     (folder / WEIGHTS_FILE).unlink()
     classifier, posts = Classifier.from_pretrained(folder), generated_posts[:4]
     np.testing.assert_array_equal(
-        rows(classifier, posts), rows(Classifier.from_pretrained(run), posts)
+        rows(classifier, posts), rows(Classifier.from_pretrained(exported_run), posts)
     )
 
 
 def test_without_pytorch_and_graphs_that_fit_a_run_says_what_to_do(
-    tiny_run, run, other_weights, monkeypatch
+    tiny_run, exported_run, other_weights, monkeypatch
 ):
     monkeypatch.setattr("mvcn.inference.classifier.find_spec", lambda name: None)
-    assert isinstance(Classifier.from_pretrained(run).model, GraphModel)
+    assert isinstance(Classifier.from_pretrained(exported_run).model, GraphModel)
     for folder, why in ((tiny_run, "it has no graphs"), (other_weights, "made of other weights")):
         with pytest.raises(RunError, match=rf"{why}.*pip install 'mvcn\[train\]'"):
             Classifier.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_any_number_of_threads_gives_the_same(run, generated_posts, threads):
+def test_any_number_of_threads_gives_the_same(exported_run, generated_posts, threads):
     posts = [*generated_posts[:40], replace(generated_posts[0], image=None)]
-    expected = rows(Classifier.from_pretrained(run, "torch"), posts)
-    graphs = GraphModel(run, SavedProcessor(run), threads=threads)
+    expected = rows(Classifier.from_pretrained(exported_run, "torch"), posts)
+    graphs = GraphModel(exported_run, SavedProcessor(exported_run), threads=threads)
     found = rows(Classifier(graphs, graphs.processor), posts)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_the_image_encoder_runs_once_for_each_image_and_no_other_post(
-    run, generated_posts, monkeypatch
+    exported_run, generated_posts, monkeypatch
 ):
-    graphs, ran = GraphModel(run, SavedProcessor(run)), Counter()
+    graphs, ran = GraphModel(exported_run, SavedProcessor(exported_run)), Counter()
     for name in ("_graph", "_image_graph"):
         monkeypatch.setattr(graphs, name, Counted(getattr(graphs, name), name, ran))
     with_image, without = generated_posts[:3], [replace(p, image=None) for p in generated_posts]
@@ -93,8 +90,8 @@ def test_the_image_encoder_runs_once_for_each_image_and_no_other_post(
 
 
 @pytest.mark.parametrize(("posts", "runs"), [(1, 1), (4, 2), (5, 2), (40, 3)])
-def test_a_few_posts_occupy_all_threads(run, generated_posts, monkeypatch, posts, runs):
-    graphs, ran = GraphModel(run, SavedProcessor(run), threads=2), Counter()
+def test_a_few_posts_occupy_all_threads(exported_run, generated_posts, monkeypatch, posts, runs):
+    graphs, ran = GraphModel(exported_run, SavedProcessor(exported_run), threads=2), Counter()
     monkeypatch.setattr(graphs, "_graph", Counted(graphs._graph, "_graph", ran))
     list(Classifier(graphs, graphs.processor).predict(generated_posts[:posts]))
     assert ran["_graph"] == runs
@@ -114,9 +111,9 @@ class Counted:
         return self.graph.run(*arguments)
 
 
-def test_the_saved_configuration_gives_the_probabilities_of_the_model(run):
-    config = ModelConfig.load(run)
-    model = Classifier.from_pretrained(run, "torch").model
+def test_the_saved_configuration_gives_the_probabilities_of_the_model(exported_run):
+    config = ModelConfig.load(exported_run)
+    model = Classifier.from_pretrained(exported_run, "torch").model
     assert config.class_names == model.class_names
     logits = np.random.default_rng(0).normal(size=(5, len(config.class_names))) * 30
     for offsets in (None, [0.5] * (len(config.class_names) - 1) + [-3.0]):
@@ -146,7 +143,7 @@ WORK = {
 
 
 @pytest.mark.parametrize("work", WORK)
-def test_what_graphs_compute_waits_for_no_slow_library(run, work):
-    program = [sys.executable, "-c", PROGRAM.format(work=WORK[work]), run]
+def test_what_graphs_compute_waits_for_no_slow_library(exported_run, work):
+    program = [sys.executable, "-c", PROGRAM.format(work=WORK[work]), exported_run]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""

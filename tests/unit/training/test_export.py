@@ -1,4 +1,4 @@
-"""The ONNX graph of a run: what torch returns, for any number of posts, whatever is missing."""
+"""The ONNX graphs of a run: what torch returns, for any number of posts, whatever is missing."""
 
 import json
 import re
@@ -26,25 +26,20 @@ CLASSES = ("a", "b", "c")
 
 
 @pytest.fixture
-def run(exported_run):
-    return exported_run
-
-
-@pytest.fixture
-def copy(run, tmp_path):
+def copy(exported_run, tmp_path):
     """A copy of the run, which a test may change."""
     folder = tmp_path / "copy"
-    shutil.copytree(run, folder)
+    shutil.copytree(exported_run, folder)
     return folder
 
 
 @pytest.fixture
-def written(run, monkeypatch):
+def written(exported_run, monkeypatch):
     """Let other exports of the same weights take the graphs that are written already."""
 
     def write(model, processor, folder, weights):
         for name in (MODEL_FILE, IMAGE_FILE):
-            shutil.copy(run / name, folder)
+            shutil.copy(exported_run / name, folder)
 
     monkeypatch.setattr("mvcn.training.export.write_graphs", write)
 
@@ -63,8 +58,10 @@ def shares(classifier, posts):
     return np.array([list(p.probabilities.values()) for p in found if p.probabilities])
 
 
-def test_the_graph_says_what_the_model_says(run, odd_posts):
-    by_torch, by_onnx = (Classifier.from_pretrained(run, backend) for backend in ("torch", "onnx"))
+def test_the_graph_says_what_the_model_says(exported_run, odd_posts):
+    by_torch, by_onnx = (
+        Classifier.from_pretrained(exported_run, backend) for backend in ("torch", "onnx")
+    )
     expected = shares(by_torch, odd_posts)
     assert expected.std(0).min() > 5e-5, "posts that all look alike would prove nothing"
     np.testing.assert_allclose(shares(by_onnx, odd_posts), expected, rtol=0, atol=1e-6)
@@ -73,18 +70,20 @@ def test_the_graph_says_what_the_model_says(run, odd_posts):
     assert by_onnx.class_names == by_torch.class_names
 
 
-def test_attention_is_one_operator(run):
-    graphs = [onnx.load(run / name).graph for name in (MODEL_FILE, IMAGE_FILE)]
+def test_attention_is_one_operator(exported_run):
+    graphs = [onnx.load(exported_run / name).graph for name in (MODEL_FILE, IMAGE_FILE)]
     kinds = Counter(node.op_type for graph in graphs for node in graph.node)
-    model = Classifier.from_pretrained(run, "torch").model
+    model = Classifier.from_pretrained(exported_run, "torch").model
     encoders = model.text_encoder.config, model.image_encoder.config
     fused_units = 1
     assert kinds["Attention"] == sum(one.num_hidden_layers for one in encoders) + fused_units
 
 
-def test_the_graph_is_evaluated_like_the_model(run, generated_posts):
+def test_the_graph_is_evaluated_like_the_model(exported_run, generated_posts):
     scores = [
-        Classifier.from_pretrained(run, backend).evaluate(generated_posts).evaluation.to_mapping()
+        Classifier.from_pretrained(exported_run, backend)
+        .evaluate(generated_posts)
+        .evaluation.to_mapping()
         for backend in ("torch", "onnx")
     ]
     assert scores[0]["confusion_matrix"] == scores[1]["confusion_matrix"]
@@ -173,11 +172,11 @@ def with_max_tokens(run, folder, max_tokens):
 
 
 def test_a_run_that_keeps_more_tokens_than_its_encoder_reads_cuts_texts_to_them(
-    run, generated_posts, tmp_path, caplog
+    exported_run, generated_posts, tmp_path, caplog
 ):
     """The tiny encoder has 128 positions."""
     post = replace(generated_posts[0], text=200 * "a ")
-    run_of = {n: with_max_tokens(run, tmp_path / str(n), n) for n in (127, 128, 300)}
+    run_of = {n: with_max_tokens(exported_run, tmp_path / str(n), n) for n in (127, 128, 300)}
     with pytest.raises(AssertionError):  # so that the 128th word makes a difference
         compare_backends(run_of[128], run_of[127], post)
     compare_backends(run_of[300], run_of[128], post)
