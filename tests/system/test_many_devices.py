@@ -199,7 +199,7 @@ def test_the_queue_is_that_of_one_process(runs, kind):
     one, other = state(runs, "one", last, "objective"), state(runs, kind, last, "objective")
     for name in ("queue.labels", "queue.counts", "queue.next_slot", "congruity_active"):
         assert torch.equal(one[name], other[name]), name
-    for name in ("queue.features", "queue.class_sums", "queue.lap_sums"):
+    for name in ("queue.features", "queue.class_sums"):
         torch.testing.assert_close(other[name], one[name], rtol=1e-4, atol=1e-5)
 
 

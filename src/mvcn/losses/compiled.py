@@ -3,6 +3,7 @@
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +12,18 @@ from mvcn.nn.compiling import load_library
 
 SOURCE = Path(__file__).with_name("congruity.c")
 _INTEGER, _DOUBLE, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
-ARGUMENTS = {
-    "relative": (*[_INTEGER] * 4, *[_DOUBLE] * 2, *[_ADDRESS] * 7),
-    "exchange": (*[_INTEGER] * 5, *[_ADDRESS] * 12),
+TYPES: dict[str, tuple[Any, ...]] = {
+    "congruity": (_INTEGER, *[_INTEGER] * 5, *[_DOUBLE] * 2, *[_ADDRESS] * 8),
+    "exchange": (None, *[_INTEGER] * 5, *[_ADDRESS] * 11),
 }
 
 
 def library(device: torch.device, dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
-    """Return the functions `relative` and `exchange` for a device; None if torch has to compute.
+    """Return the functions `congruity` and `exchange` for a device; None if torch has to compute.
 
     Args:
         device: Where the tensors are.
-        dtype: Of the features that `relative` takes: float32 or float64.
+        dtype: Of the features that `congruity` takes: float32 or float64.
     """
     if device.type != "cpu" or torch.compiler.is_compiling():
         return None
@@ -37,7 +38,7 @@ def addresses(*tensors: Tensor) -> list[int]:
 @cache
 def _load(dtype: torch.dtype) -> ctypes.CDLL | None:
     code = load_library(SOURCE, f"-Dreal={'double' if dtype == torch.float64 else 'float'}")
-    for name, types in ARGUMENTS.items() if code is not None else ():
+    for name, (result, *arguments) in TYPES.items() if code is not None else ():
         function = getattr(code, name)
-        function.argtypes, function.restype = types, None
+        function.argtypes, function.restype = arguments, result
     return code

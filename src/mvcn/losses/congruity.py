@@ -4,15 +4,16 @@ import warnings
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvcn.errors import ConfigError, MvcnError
 from mvcn.losses.compiled import addresses, library
-from mvcn.losses.distributed import gather_batch, global_mean, local_mean
+from mvcn.losses.distributed import gather_batch, global_mean_weight, num_processes
 from mvcn.losses.queue import CentroidQueue, Comparison, compare
 from mvcn.types import CongruityForm
 
+_FORMS = get_args(CongruityForm)
 _EPS = torch.finfo(torch.float32).eps
 _SMALLEST = {torch.float32: 1e-50, torch.float64: 1e-290}
 """Sum of squared distances below which the gradient of a ratio might overflow, by its dtype."""
@@ -81,27 +82,23 @@ class SemanticCongruityLoss(nn.Module):
         """Return the loss in at least float32; arguments are as for `CentroidQueue.enqueue`."""
         self.queue.require_batch(features, labels)
         labels = labels.long()
-        losses, contributes = congruity_losses(features, self.queue.compare(labels), self.form)
-        if not self.training:
-            return local_mean(losses, contributes)
-        if self._silent_batches is not None:
-            self._warn_once_if_silent(losses if contributes is None else losses[contributes])
-        self.queue.enqueue_checked(*gather_batch(features, labels))
-        return global_mean(losses, contributes)
+        comparison = self.queue.compare(labels)
+        loss = congruity_mean(features, comparison, self.form, over_processes=self.training)
+        if self.training:
+            if self._silent_batches is not None:
+                self._warn_once_if_silent(loss)
+            self.queue.enqueue_checked(*gather_batch(features, labels))
+        return loss
 
     def extra_repr(self) -> str:
         """Return the settings, for `repr`."""
         return f"form={self.form!r}, min_samples_per_class={self.queue.min_samples_per_class}"
 
-    def _warn_once_if_silent(self, losses: Float[Tensor, " samples"]) -> None:
-        """Warn if no batch has had a loss although there was time enough.
-
-        Args:
-            losses: Of the samples that contribute.
-        """
+    def _warn_once_if_silent(self, loss: Float[Tensor, ""]) -> None:
+        """Warn if no batch has had a loss although there was time enough."""
         queue = self.queue
         assert self._silent_batches is not None  # or this is not called
-        if bool(losses.any()) or queue.num_classes == 1:  # a single class has no others
+        if bool(loss) or queue.num_classes == 1:  # a single class has no others
             self._silent_batches = None
             return
         self._silent_batches += 1
@@ -156,13 +153,17 @@ def congruity_loss(
         public; ratio is our reading of "relative L2 distance", share a bounded variant of it;
         absolute is the ablation that the paper reports not to generalise.
     """
-    return local_mean(*congruity_losses(features, compare(labels, centroids, counts), form))
+    return congruity_mean(features, compare(labels, centroids, counts), form)
 
 
-def congruity_losses(
-    features: Float[Tensor, "batch dim"], comparison: Comparison, form: CongruityForm = "ratio"
-) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"] | None]:
-    r"""Return the loss of each post as in `congruity_loss`, and the mask of contributing posts.
+def congruity_mean(
+    features: Float[Tensor, "batch dim"],
+    comparison: Comparison,
+    form: CongruityForm = "ratio",
+    *,
+    over_processes: bool = False,
+) -> Float[Tensor, ""]:
+    r"""Return the loss of `congruity_loss`, in at least float32.
 
     A post costs O(dim) whatever the number of classes, since all centroids together enter by their
     mean m and their scatter :math:`s = \sum_k \lVert c_k - m \rVert^2`, two terms that are never
@@ -173,56 +174,63 @@ def congruity_losses(
 
     Share is the distance to the own centroid over this sum, and ratio = (K - 1) share / (1 -
     share). Computed in float64, in which the last difference has the digits that a ratio of up to
-    1 / eps of float32 needs. Gradients are computed with the losses, and cannot be differentiated
+    1 / eps of float32 needs. Gradients are computed with the loss, and cannot be differentiated
     again.
 
     Args:
         features: Fused features z.
         comparison: What the posts are compared with.
         form: Form of the loss.
-
-    Returns:
-        Losses in at least float32, and False for each post that does not contribute; None if all
-        contribute.
+        over_processes: Return this process's contribution to the mean over the posts of all
+            processes, as `global_mean` does.
     """
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    z, contributes = features.detach().to(dtype), comparison.has_own
-    code = library(features.device, dtype)
-    if form == "absolute":
-        losses, gradients = _absolute(z, comparison)
-    elif code is None or comparison.means.device != features.device:
-        losses, gradients = _relative_by_torch(z, comparison, form == "ratio")
-    else:
-        losses, gradients = _relative_by_c(code, z, comparison, form == "ratio")
-    if form != "absolute" and comparison.num_known <= 1:
-        contributes = torch.zeros_like(losses, dtype=torch.bool)
-    elif contributes is not None:
-        contributes = contributes.to(features.device)
-    return _WithGradients.apply(features, losses, gradients), contributes  # type: ignore[no-untyped-call]
+    z, code = features.detach().to(dtype), library(features.device, dtype)
+    is_elsewhere = code is None or comparison.sums.device != features.device
+    mean, gradients, count = (
+        _mean_by_torch(z, comparison, form)
+        if is_elsewhere
+        else _mean_by_c(code, z, comparison, form)
+    )
+    if over_processes and num_processes() > 1:
+        weight = global_mean_weight(count)
+        mean, gradients = mean * weight, gradients * weight
+    return _WithGradients.apply(features, mean, gradients)  # type: ignore[no-untyped-call,no-any-return]
 
 
-def _absolute(
-    z: Float[Tensor, "batch dim"], comparison: Comparison
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
-    """Return the squared distances to the own centroids, and their gradients in the features."""
-    own = comparison.means.index_select(0, comparison.labels).to(z.device)
-    to_own = z - own
-    return torch.linalg.vecdot(to_own, to_own).to(z.dtype), 2 * to_own.to(z.dtype)
-
-
-def _relative_by_torch(
-    z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
-    """Return the losses of a relative form, and their gradients in the features.
+def _mean_by_torch(
+    z: Float[Tensor, "batch dim"], comparison: Comparison, form: CongruityForm
+) -> tuple[Float[Tensor, ""], Float[Tensor, "batch dim"], Int[Tensor, ""]]:
+    """Return the mean loss, its gradients, and the number of posts that contribute.
 
     Args:
         z: Features in float32 or float64.
         comparison: What the posts are compared with.
-        is_ratio: Whether the form is ratio, not share.
+        form: Form of the loss.
     """
+    counts = comparison.counts.index_select(0, comparison.labels).unsqueeze(1)
+    own = comparison.sums.index_select(0, comparison.labels) / counts.clamp(min=1)
+    contributes = (counts >= comparison.min_samples).to(z.device)
+    to_own = z - own.to(z.device)
+    if form == "absolute":
+        losses, gradients = torch.linalg.vecdot(to_own, to_own), 2 * to_own
+    else:
+        losses, gradients = _relative(z, to_own, comparison, form == "ratio")
+        contributes = contributes & (comparison.num_known > 1)
+    weights = contributes / contributes.sum(dtype=torch.float64).clamp(min=1)
+    mean = losses.dot(weights.squeeze(1))
+    return mean.to(z.dtype), (gradients * weights).to(z.dtype), contributes.sum()
+
+
+def _relative(
+    z: Float[Tensor, "batch dim"],
+    to_own: Float[Tensor, "batch dim"],
+    comparison: Comparison,
+    is_ratio: bool,
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
+    """Return the losses of ratio or share, and their gradients, from z and its way to c_y."""
     count = max(comparison.num_known, 2)  # of fewer, no post contributes
-    own = comparison.means.index_select(0, comparison.labels).to(z.device)
-    to_own, to_mean = z - own, z - comparison.mean.to(z.device)
+    to_mean = z - comparison.mean.to(z.device)
     total = comparison.scatter.to(z.device) + count * torch.linalg.vecdot(to_mean, to_mean)
     total = total.clamp(min=_SMALLEST[z.dtype])
     share = torch.linalg.vecdot(to_own, to_own) / total
@@ -232,36 +240,36 @@ def _relative_by_torch(
         rest = (1 - share).clamp(min=bound)
         losses, slopes = others * share / rest, (rest > bound) * slopes * others / rest.square()
     gradients = to_own - (share * count).unsqueeze(1) * to_mean
-    return losses.to(z.dtype), (slopes.unsqueeze(1) * gradients).to(z.dtype)
+    return losses, slopes.unsqueeze(1) * gradients
 
 
-def _relative_by_c(
-    code: Any, z: Float[Tensor, "batch dim"], comparison: Comparison, is_ratio: bool
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch dim"]]:
-    """Do as `_relative_by_torch`."""
-    labels, means, _, num_known, mean, scatter = comparison
-    z, labels, means = z.contiguous(), labels.contiguous(), means.contiguous()
-    losses, gradients = z.new_empty(len(z)), torch.empty_like(z)
-    pointers = addresses(z, labels, means, mean, scatter, losses, gradients)
-    code.relative(*z.shape, max(num_known, 2), is_ratio, _EPS, _SMALLEST[z.dtype], *pointers)
-    return losses, gradients
+def _mean_by_c(
+    code: Any, z: Float[Tensor, "batch dim"], comparison: Comparison, form: CongruityForm
+) -> tuple[Float[Tensor, ""], Float[Tensor, "batch dim"], int]:
+    """Do as `_mean_by_torch`."""
+    labels, sums, counts, min_samples, num_known, mean, scatter = comparison
+    z, labels, sums = z.contiguous(), labels.contiguous(), sums.contiguous()
+    mean_loss, gradients = z.new_empty(()), torch.empty_like(z)
+    numbers = (*z.shape, min_samples, num_known, _FORMS.index(form), _EPS, _SMALLEST[z.dtype])
+    pointers = addresses(z, labels, sums, counts, mean, scatter, mean_loss, gradients)
+    return mean_loss, gradients, code.congruity(*numbers, *pointers)
 
 
 class _WithGradients(torch.autograd.Function):
-    """Let losses pass on the gradients in the features that were computed with them."""
+    """Let a loss pass on the gradients in the features that were computed with it."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, losses: Tensor, gradients: Tensor) -> Tensor:
+    def forward(ctx: Any, features: Tensor, loss: Tensor, gradients: Tensor) -> Tensor:
         ctx.save_for_backward(gradients)
         ctx.dtype = features.dtype
-        return losses
+        return loss
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         if torch.is_grad_enabled():
             raise MvcnError("The congruity loss has no second derivatives: use no create_graph.")
         (gradients,) = ctx.saved_tensors
-        return (gradient.unsqueeze(1) * gradients).to(ctx.dtype), None, None
+        return (gradient * gradients).to(ctx.dtype), None, None
 
 
 def squared_distances(
@@ -286,6 +294,5 @@ def squared_distances(
 
 def require_form(form: str) -> None:
     """Raise a ConfigError unless the form of the constraint exists."""
-    forms = get_args(CongruityForm)
-    if form not in forms:
-        raise ConfigError(f"There is no congruity form '{form}': choose {', '.join(forms)}.")
+    if form not in _FORMS:
+        raise ConfigError(f"There is no congruity form '{form}': choose {', '.join(_FORMS)}.")

@@ -84,6 +84,17 @@ def global_mean(
     return torch.where(valid_mask, losses, 0).sum() * num_processes() / total.clamp(min=1)
 
 
+def global_mean_weight(count: int | Int[Tensor, ""]) -> Float[Tensor, ""]:
+    """Return by what the mean of this process is multiplied to become its part of `global_mean`.
+
+    Args:
+        count: Number of losses in the mean of this process.
+    """
+    total = torch.as_tensor(count).clone()
+    dist.all_reduce(total)
+    return num_processes() * count / total.clamp(min=1)
+
+
 def _sizes(labels: Tensor) -> list[int]:
     """Return the number of posts of each process."""
     counts = [torch.zeros_like(labels[:1].sum()) for _ in range(num_processes())]

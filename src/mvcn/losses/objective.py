@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mvcn.config import ObjectiveConfig
 from mvcn.errors import ConfigError
 from mvcn.losses.calibration import soft_targets
-from mvcn.losses.congruity import congruity_losses, squared_distances
+from mvcn.losses.congruity import congruity_mean, squared_distances
 from mvcn.losses.contrast import data_contrast, label_contrast
 from mvcn.losses.distributed import gather_batch, gather_views, global_mean, local_mean
 from mvcn.losses.queue import CentroidQueue, Comparison, batch_centroids, compare, require_labels
@@ -288,9 +288,9 @@ def _congruity(batch: Batch) -> Tensor:
     """Return the congruity loss, 0 until the objective is activated."""
     if batch.centroids is None:
         return _at_least_float32(batch.output.fused_logits).new_zeros(())
-    comparison = batch.centroids.compare(batch.targets.labels)
-    features, form = batch.output.fused_feature, batch.settings.congruity_form
-    return batch.mean(*congruity_losses(features, comparison, form))
+    features, labels = _valid(batch.output.fused_feature, batch.targets)
+    comparison, form = batch.centroids.compare(labels), batch.settings.congruity_form
+    return congruity_mean(features, comparison, form, over_processes=batch.is_training)
 
 
 def _pair_cross_entropy(batch: Batch) -> Tensor:

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mvcn.errors import ConfigError, DataError, MvcnError
 from mvcn.losses.compiled import addresses, library
 
+ROWS_AT_ONCE = 1024
+"""Stored features that are summed at a time, so that no copy of all is held."""
 INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
@@ -22,10 +25,12 @@ class Comparison(NamedTuple):
 
     labels: Int[Tensor, " batch"]
     """Class of each post."""
-    means: Float[Tensor, "classes dim"]
-    """Centroid of each class, in float64."""
-    has_own: Bool[Tensor, " batch"] | None
-    """False for a post whose class has no centroid; None if every class has one."""
+    sums: Float[Tensor, "classes dim"]
+    """Sum of features of each class, in float64."""
+    counts: Int[Tensor, " classes"]
+    """Number of features in each sum; the centroid is the quotient."""
+    min_samples: int
+    """Number of features from which on a class has a centroid, 1 or more."""
     num_known: int
     """Number of classes with a centroid."""
     mean: Float[Tensor, " dim"]
@@ -44,8 +49,8 @@ class CentroidQueue(nn.Module):
     The cost of an update depends neither on the size nor on the number of classes: new features are
     added to the sums of their classes, overwritten ones are subtracted, and the centroids of these
     classes alone are exchanged in the mean and the scatter of all centroids. Rounding errors do not
-    accumulate: a second set of sums starts from zero with each lap around the queue, and replaces
-    the first at the end of the lap, when mean and scatter are computed anew, too.
+    accumulate: at the end of each lap around the queue the sums are computed anew from the stored
+    features, and so are mean and scatter, in about the time in which the same posts were added.
 
     Args:
         size: Number of posts in the queue, N.
@@ -65,10 +70,8 @@ class CentroidQueue(nn.Module):
     labels: Tensor
     next_slot: Tensor
     class_sums: Tensor
-    lap_sums: Tensor
     counts: Tensor
-    class_means: Tensor
-    earlier_counts: Tensor
+    changing: Tensor
     num_known: Tensor
     mean: Tensor
     scatter: Tensor
@@ -93,12 +96,9 @@ class CentroidQueue(nn.Module):
         self.register_buffer("labels", torch.full((size,), -1, dtype=torch.int64))
         self.register_buffer("next_slot", torch.zeros((), dtype=torch.int64))
         self.register_buffer("class_sums", torch.zeros(num_classes, dim, dtype=torch.float64))
-        self.register_buffer("lap_sums", torch.zeros(num_classes, dim, dtype=torch.float64))
         self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
-        means = torch.zeros(num_classes, dim, dtype=torch.float64)
-        self.register_buffer("class_means", means, persistent=False)
-        earlier_counts = torch.zeros(num_classes, dtype=torch.int64)
-        self.register_buffer("earlier_counts", earlier_counts, persistent=False)
+        changing = torch.zeros(num_classes, dtype=torch.bool)
+        self.register_buffer("changing", changing, persistent=False)
         self.register_buffer("num_known", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
         self.register_buffer("scatter", torch.zeros((), dtype=torch.float64))
@@ -123,19 +123,19 @@ class CentroidQueue(nn.Module):
 
     def centroids(self) -> tuple[Float[Tensor, "classes dim"], Int[Tensor, " classes"]]:
         """Return the class means (zeros for an empty class) and the number of posts in each."""
-        return self.class_means.to(self.features), self.counts.clone()
+        return _means(self.class_sums, self.counts).to(self.features), self.counts.clone()
 
     def compare(self, labels: Int[Tensor, " batch"]) -> Comparison:
-        """Return what posts of these classes are compared with, for `congruity_losses`.
+        """Return what posts of these classes are compared with, for `congruity_mean`.
 
         Args:
             labels: From 0 to the number of classes - 1.
         """
         labels = labels.to(self.labels)
-        num_known, has_own = int(self.num_known), None
-        if num_known < self.num_classes:
-            has_own = self.counts.index_select(0, labels) >= self._min_samples()
-        return Comparison(labels, self.class_means, has_own, num_known, self.mean, self.scatter)
+        num_known = int(self.num_known)
+        least = 1 if num_known == self.num_classes else self._min_samples()
+        sums = self.class_sums, self.counts
+        return Comparison(labels, *sums, least, num_known, self.mean, self.scatter)
 
     @torch.no_grad()
     def enqueue(self, features: Tensor, labels: Tensor) -> None:
@@ -201,12 +201,11 @@ class CentroidQueue(nn.Module):
 
     def _write_by_c(self, code: Any, features: Tensor, labels: Tensor, start: int) -> None:
         """Do as `_write_by_torch`."""
-        is_full = self.is_full()
-        least = 1 if is_full else self.min_samples_per_class
+        numbers = (*features.shape, self.size, self.min_samples_per_class, start)
         slots = (features, labels, self.features, self.labels)
-        sums = (self.class_sums, self.lap_sums, self.class_means)
-        summary = (self.mean, self.scatter, self.counts, self.earlier_counts, self.num_known)
-        code.exchange(*features.shape, least, is_full, start, *addresses(*slots, *sums, *summary))
+        summary = (self.mean, self.scatter, self.counts, self.changing, self.num_known)
+        moved = torch.zeros_like(self.mean)
+        code.exchange(*numbers, *addresses(*slots, self.class_sums, *summary, moved))
 
     def _write_by_torch(self, features: Tensor, labels: Tensor, start: int) -> None:
         """Write slots and their labels, and what follows from them."""
@@ -225,7 +224,6 @@ class CentroidQueue(nn.Module):
         """Exchange posts in the sums of their classes; without old labels, none leaves."""
         ones = torch.ones_like(labels)
         self.class_sums.index_add_(0, labels, new)
-        self.lap_sums.index_add_(0, labels, new)
         self.counts.index_add_(0, labels, ones)
         if len(old_labels):
             self.class_sums.index_add_(0, old_labels, old.double(), alpha=-1)
@@ -233,37 +231,27 @@ class CentroidQueue(nn.Module):
 
     def _centroids_of(self, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the means of some classes, and which of them take part."""
-        counts = self.counts.index_select(0, classes)
-        return self.class_means.index_select(0, classes), counts >= self._min_samples()
+        sums, counts = (
+            stored.index_select(0, classes) for stored in (self.class_sums, self.counts)
+        )
+        return _means(sums, counts), counts >= self._min_samples()
 
     def _end_lap(self) -> None:
-        """Replace the sums by those of this lap alone, and summarise all centroids anew."""
+        """Sum the stored features anew, and summarise all centroids."""
         present = self.counts.nonzero().squeeze(1)
-        rows = self.lap_sums.index_select(0, present)
-        self.class_sums.index_copy_(0, present, rows)
-        self.lap_sums.index_fill_(0, present, 0)
-        rows.div_(self.counts.index_select(0, present).unsqueeze(1))
-        self.class_means.index_copy_(0, present, rows)
-        self._set_summary(rows)
+        self.class_sums.index_fill_(0, present, 0)
+        for start in range(0, self.size, ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            self.class_sums.index_add_(0, self.labels[rows], self.features[rows].double())
+        self._summarise(present)
 
-    def _update_means(self, classes: Tensor) -> None:
-        """Compute the means of some classes, and 0 for those that have left."""
-        counts = self.counts.index_select(0, classes)
-        if not bool(counts.all()):
-            self.class_sums.index_fill_(0, classes[counts == 0], 0)
-        means = _means(self.class_sums.index_select(0, classes), counts)
-        self.class_means.index_copy_(0, classes, means)
-
-    def _summarise(self) -> None:
-        """Compute means, number, mean and scatter of the centroids from the sums of all classes."""
-        self.class_means.copy_(_means(self.class_sums, self.counts))
-        self._set_summary(self.class_means[self.counts >= self._min_samples()])
-
-    def _set_summary(self, centroids: Tensor) -> None:
-        """Set number, mean and scatter of the centroids that take part, which are overwritten."""
-        self.num_known.fill_(len(centroids))
-        torch.sum(centroids, 0, out=self.mean).div_(max(len(centroids), 1))
-        away = centroids.sub_(self.mean).view(-1)
+    def _summarise(self, classes: Tensor) -> None:
+        """Compute number, mean and scatter of the centroids of these classes, which are all."""
+        centroids, is_known = self._centroids_of(classes)
+        known = centroids[is_known]
+        self.num_known.fill_(len(known))
+        torch.sum(known, 0, out=self.mean).div_(max(len(known), 1))
+        away = known.sub_(self.mean).view(-1)
         torch.dot(away, away, out=self.scatter)
 
     def _exchange_centroids(self, classes: Tensor, old: Tensor, was_known: Tensor) -> None:
@@ -278,7 +266,7 @@ class CentroidQueue(nn.Module):
             old: Their centroids before that.
             was_known: Which of these took part.
         """
-        self._update_means(classes)
+        self.class_sums.index_fill_(0, classes[self.counts.index_select(0, classes) == 0], 0)
         new, is_known = self._centroids_of(classes)
         signs = torch.cat([is_known, was_known]).double()
         signs[len(classes) :].neg_()
@@ -295,20 +283,20 @@ class CentroidQueue(nn.Module):
         self.scatter.add_(change).sub_(moved.dot(moved), alpha=1 / num_known).clamp_(min=0)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Load a state, also one of an earlier version, which had no summary.
+        """Load a state, also one of an earlier version: without a summary, or with sums of a lap.
 
         A state from before the queue was full, saved with another `min_samples_per_class`, is
         summarised anew, too.
         """
+        state.pop(f"{prefix}lap_sums", None)
         names = [f"{prefix}{name}" for name in ("num_known", "mean", "scatter")]
         is_earlier = f"{prefix}counts" in state and not any(name in state for name in names)
         if is_earlier:
             own = (self.num_known, self.mean, self.scatter)
             state.update(zip(names, own, strict=True))
         super()._load_from_state_dict(state, prefix, *rest)
-        self.class_means.copy_(_means(self.class_sums, self.counts))
         if is_earlier or int(self.num_known) != int((self.counts >= self._min_samples()).sum()):
-            self._summarise()
+            self._summarise(torch.arange(self.num_classes, device=self.counts.device))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CentroidQueue":
         """Move to another device, but keep dtypes: `model.half()` must not round sums."""
@@ -347,21 +335,28 @@ def compare(
     centroids: Float[Tensor, "classes dim"],
     counts: Int[Tensor, " classes"],
 ) -> Comparison:
-    """Return what posts are compared with, for `congruity_losses`, in O(classes x dim).
+    """Return what posts are compared with, for `congruity_mean`, in O(classes x dim).
 
     Args:
         labels: Classes y.
         centroids: Class means c.
         counts: Posts averaged in each centroid; 0 if there is none.
     """
-    centroids = centroids.detach().double()
+    num_classes, centroids = len(centroids), centroids.detach().double()
     labels, is_known = labels.to(centroids.device), counts.to(centroids.device) > 0
-    possible = labels.clamp(0, len(centroids) - 1)  # what is no class has no centroid
-    has_own = is_known[possible] & (labels == possible)
+    is_class = (labels >= 0) & (labels < num_classes)
     known = centroids[is_known]
     mean = known.sum(0) / max(len(known), 1)
     scatter = (known - mean).square().sum()
-    return Comparison(possible, centroids, has_own, len(known), mean, scatter)
+    return Comparison(
+        torch.where(is_class, labels, num_classes),  # one more class, without a centroid
+        F.pad(centroids, (0, 0, 0, 1)),
+        F.pad(is_known.long(), (0, 1)),
+        min_samples=1,
+        num_known=len(known),
+        mean=mean,
+        scatter=scatter,
+    )
 
 
 def require_labels(labels: Int[Tensor, " batch"], num_classes: int) -> None:

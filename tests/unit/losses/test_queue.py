@@ -195,6 +195,14 @@ def test_a_state_of_an_earlier_version_has_no_summary_and_is_loaded(done):
     assert_same_state(fill(original, [7]), fill(restored["queue"], [7]))
 
 
+def test_a_state_with_sums_of_a_lap_is_loaded():
+    original = fill(CentroidQueue(7, 3, 3), [5, 5, 1])
+    state = {**original.state_dict(), "lap_sums": torch.ones(3, 3, dtype=torch.float64)}
+    restored = CentroidQueue(7, 3, 3)
+    restored.load_state_dict(state)
+    assert_same_state(original, restored)
+
+
 @pytest.mark.parametrize(("saved", "loaded"), [(1, 4), (4, 1), (4, 4)])
 def test_which_classes_count_is_decided_where_a_state_is_loaded(saved, loaded):
     original = fill(CentroidQueue(20, 3, 3, min_samples_per_class=saved), [5, 6])
@@ -306,8 +314,9 @@ class LargestResult(torch.utils._python_dispatch.TorchDispatchMode):
         return result
 
 
-def test_a_step_touches_no_tensor_as_long_as_the_queue():
+def test_a_step_touches_no_tensor_as_long_as_the_queue(monkeypatch):
     # Counted, not timed: sizes of all results of operations within two laps.
+    monkeypatch.setattr("mvcn.losses.queue.ROWS_AT_ONCE", 7)
     queue = CentroidQueue(1000, 2, 3)
     with LargestResult() as largest:
         for index in range(300):
