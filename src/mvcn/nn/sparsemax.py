@@ -21,7 +21,11 @@ CHUNK = 2**18
 # Scores per call above which C code pays off: about half of a training step's attention weights.
 WORTH_COMPILING = 2**16
 SOURCE = Path(__file__).with_name("sparsemax.c")
-TYPES = {torch.float32: "float", torch.float64: "double"}
+TYPES = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t")}
+"""In C, with the integer of the same width."""
+BLOCK_BYTES, BLOCK_ROOM = 32, 4
+"""Of the rows that C code holds side by side: bytes of all their scores at one position, and how
+many positions more than a row has."""
 
 
 def sparsemax(
@@ -98,7 +102,7 @@ def _project(scores: Tensor, mask: Tensor | None) -> Tensor:
     library = _worthwhile_library(scores)
     if library is None:
         return _project_in_chunks(scores)
-    return for_each_row(library.project_rows, scores)
+    return project_rows(library, scores)
 
 
 def _center(weights: Tensor, gradient: Tensor) -> Tensor:
@@ -116,16 +120,26 @@ def _worthwhile_library(tensor: Tensor) -> ctypes.CDLL | None:
 @cache
 def row_library(dtype: torch.dtype) -> ctypes.CDLL | None:
     """Compile and load ``sparsemax.c`` for a dtype; return None if that fails."""
-    return load_library(SOURCE, f"-Dreal={TYPES[dtype]}") if dtype in TYPES else None
+    if dtype not in TYPES:
+        return None
+    real, whole = TYPES[dtype]
+    return load_library(SOURCE, f"-Dreal={real}", f"-Dwhole={whole}")
 
 
-def for_each_row(function: Any, *tensors: Tensor) -> Tensor:
+def project_rows(library: ctypes.CDLL, scores: Tensor) -> Tensor:
+    """Return the sparsemax of each row by C code."""
+    positions = scores.shape[-1] + BLOCK_ROOM
+    blocks = torch.empty(torch.get_num_threads(), positions, BLOCK_BYTES, dtype=torch.uint8)
+    return for_each_row(library.project_rows, scores, workspace=[blocks])
+
+
+def for_each_row(function: Any, *tensors: Tensor, workspace: Sequence[Tensor] = ()) -> Tensor:
     """Call a C function on tensors, converted to the dtype of the first, and return its result."""
     inputs = [tensor.to(tensors[0].dtype).contiguous() for tensor in tensors]
     result = torch.empty_like(inputs[0])
     width = result.shape[-1]
     sizes = [ctypes.c_int64(size) for size in (result.numel() // width, width)]
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*inputs, result)]
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*inputs, result, *workspace)]
     function(torch.get_num_threads(), *sizes, *pointers)
     return result
 

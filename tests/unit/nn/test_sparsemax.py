@@ -13,7 +13,7 @@ from mvcn.nn.sparsemax import (
     CHUNK,
     _project_by_active_sets,
     _project_by_sorting,
-    for_each_row,
+    project_rows,
     row_library,
     sparsemax,
 )
@@ -53,7 +53,7 @@ def project_by_c_code(scores):
     library = row_library(scores.dtype)
     if library is None:
         pytest.skip("there is no C compiler")
-    return for_each_row(library.project_rows, scores)
+    return project_rows(library, scores)
 
 
 ALGORITHMS = [project_by_active_sets, _project_by_sorting, project_by_c_code, sparsemax]
