@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
-.PHONY: bench install-size model-speed scale large scaling bulk ray
+.PHONY: bench training-step install-size model-speed scale large scaling bulk ray
 .PHONY: attention audit explanations learning-curve members missing reliability tasks whitespace pictures
 
 help:  ## Show this list
@@ -50,6 +50,9 @@ bench: setup  ## Compare speed with plain code; writes results/bench.json
 
 model-speed: setup  ## Size and speed of each model; writes results/model-speed.json
 	$(BIN)/python -m scripts.speed.models
+
+training-step: setup  ## Where the time of a training step goes; writes results/training-step.json
+	$(BIN)/python -m scripts.speed.training_step
 
 install-size: setup  ## Size and start of each installation, with RUN=run; writes results/install.json
 	$(BIN)/python -m scripts.speed.install $(RUN)

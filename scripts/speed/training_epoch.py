@@ -80,6 +80,14 @@ def lengthened_texts(texts: Sequence[str], processor: MvcnProcessor) -> list[str
 
 def ours(folder: Path) -> float:
     """Return the seconds of an epoch through our Trainer."""
+    posts = read_corpus("table", folder / "posts.csv").posts
+    clock = EpochClock(warm_up_steps(len(posts)))
+    train(folder, clock)
+    return _per_epoch(clock.seconds, len(posts))
+
+
+def train(folder: Path, callback: TrainerCallback) -> None:
+    """Train one epoch on the posts of the folder."""
     set_up_process()
     config = read_recipe("single")
     config.update({"training": {"epochs": 1}})
@@ -90,14 +98,12 @@ def ours(folder: Path) -> float:
         name: encoder.encode(posts, class_names=model.class_names)
         for name, posts in (("train", corpus.posts), ("dev", corpus.posts[:DEV_POSTS]))
     }
-    clock = EpochClock(warm_up_steps(len(corpus.posts)))
     with TemporaryDirectory(dir=folder) as output:
         encoder.texts = frozen_texts(model, processor, encoded["train"].token_ids)
         trainer = build_trainer(config, Path(output), model, encoded)
-        trainer.add_callback(clock)
+        trainer.add_callback(callback)
         _fill_queue(trainer.objective)
         trainer.train()
-    return _per_epoch(clock.seconds, len(corpus.posts))
 
 
 def reference(folder: Path) -> float:

@@ -195,6 +195,17 @@ def _megabytes(count: int) -> str:
     return f"{count / MEGABYTE:,.3g}" if count < MEGABYTE else f"{count / MEGABYTE:,.1f}"
 
 
+def _training_step(content: Mapping[str, Any]) -> str:
+    """Where the time of a training step goes."""
+    step = content["step"]
+    rows = [[part, f"{share:.0%}"] for part, share in step["shares"].items()]
+    times = ", ".join(
+        f"{1e3 * seconds:.1f} ms ({name})" for name, seconds in content["optimizer_seconds"].items()
+    )
+    note = f"A step takes {1e3 * step['seconds']:.0f} ms. AdamW alone: {times}."
+    return f"{table(['part of a step', 'of its time'], rows)}\n\n{note}"
+
+
 TABLES: dict[str, Callable[[Any], str]] = {
     "bench": _bench,
     "bulk": _bulk,
@@ -205,6 +216,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "scaling-devices": _scaling_devices,
     "scaling-posts": _scaling_posts,
     "scaling-steps": _scaling_steps,
+    "training-step": _training_step,
 }
 FILES = {
     **dict.fromkeys(("scaling-devices", "scaling-posts", "scaling-steps"), "scaling"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import TrainerControl, TrainerState
 
 from mvcn.config import read_recipe
 from mvcn.errors import DataError
@@ -24,6 +25,7 @@ from scripts.speed import (
     members_at_once,
     prediction,
     training_epoch,
+    training_step,
 )
 from scripts.speed.comparison import Benchmark, compare
 
@@ -190,3 +192,23 @@ def test_the_counted_operations_are_those_of_the_model():
         nn.functional.cross_entropy(output.fused_logits, torch.tensor([0])).backward()
     counted = training_epoch.training_flops(model, tokens=20, patches=49)
     assert counter.get_total_flops() == pytest.approx(counted, rel=0.02)
+
+
+def test_the_parts_of_a_profiled_step_are_all_of_it(monkeypatch):
+    monkeypatch.setattr(training_step, "FIRST", 1)
+    monkeypatch.setattr(training_step, "STEPS", 3)
+    network, found = nn.Linear(300, 300), training_step.Profile()
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    for number in range(1, 6):
+        network(torch.randn(500, 300)).square().mean().backward()
+        optimizer.step()
+        found.on_step_end(
+            None, TrainerState(global_step=number), TrainerControl(), optimizer=optimizer
+        )
+    shares = found.shares()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert min(shares.values()) >= 0
+    assert shares["matrix products"] > shares["optimizer, norm of gradients and averaged weights"]
+    assert shares["optimizer, norm of gradients and averaged weights"] > 0 == shares["dropout"]
+    assert found.optimizers.keys() == training_step.OPTIMIZERS.keys()
+    assert min(found.optimizers.values()) > 0
