@@ -10,7 +10,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
+
+from tests import annotations
+
+annotations.check()
 
 # Before anything imports a library that reads them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,9 +30,19 @@ gc.disable()
 
 
 def pytest_collection_finish():
+    gc.enable()
+    _keep_what_is_there()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _keep_what_was_imported():
+    yield
+    _keep_what_is_there()
+
+
+def _keep_what_is_there():
     gc.collect()
     gc.freeze()
-    gc.enable()
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -92,10 +107,32 @@ TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
 @pytest.fixture(scope="session")
-def tiny_text_encoder(tmp_path_factory):
+def shared(tmp_path_factory):
+    """Return a function that makes a folder once for all processes of pytest-xdist."""
+    place = tmp_path_factory.getbasetemp()
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+
+    def folder_of(name, make):
+        folder, finished = place / "shared" / name, place / "shared" / f"{name}.finished"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if not finished.exists():
+                folder.mkdir()
+                make(folder)
+                finished.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def tiny_text_encoder(shared):
     """Folder of a random BERT of 2 layers whose word pieces are single characters."""
+    return shared("tiny-bert", _save_text_encoder)
+
+
+def _save_text_encoder(folder):
     torch, transformers = _libraries()
-    folder = tmp_path_factory.mktemp("tiny-bert")
     letters = string.ascii_lowercase + string.digits + string.punctuation
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = [*special, *letters, *(f"##{letter}" for letter in letters)]
@@ -106,23 +143,24 @@ def tiny_text_encoder(tmp_path_factory):
     torch.manual_seed(1)
     config = transformers.BertConfig(vocab_size=len(pieces), **sizes)
     transformers.BertModel(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_image_encoder(tmp_path_factory):
+def tiny_image_encoder(shared):
     """Folder of a random ViT of 2 layers, with 7 objects, that sees 4 x 4 patches of 8 pixels."""
+    return shared("tiny-vit", _save_image_encoder)
+
+
+def _save_image_encoder(folder):
     torch, transformers = _libraries()
     from transformers.models.vit import ViTImageProcessorPil
 
-    folder = tmp_path_factory.mktemp("tiny-vit")
     sizes = {**TINY, "intermediate_size": 48, "image_size": 32, "patch_size": 8}
     torch.manual_seed(2)
     names = {number: f"thing {number}" for number in range(7)}
     config = transformers.ViTConfig(**sizes, id2label=names)
     transformers.ViTForImageClassification(config).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -146,14 +184,16 @@ def generated_posts():
 
 
 @pytest.fixture(scope="session")
-def posts_table(tmp_path_factory):
+def posts_table(shared):
     """Folder with ``train/posts.csv`` (32 posts) and ``dev/posts.csv`` (16 posts), with images."""
     from mvcn.data.synthetic import generate_posts, write_table
 
-    folder, posts = tmp_path_factory.mktemp("posts"), generate_posts(48, seed=3)
-    write_table(posts[:32], folder / "train")
-    write_table(posts[32:], folder / "dev")
-    return folder
+    def write(folder):
+        posts = generate_posts(48, seed=3)
+        write_table(posts[:32], folder / "train")
+        write_table(posts[32:], folder / "dev")
+
+    return shared("posts", write)
 
 
 @pytest.fixture(scope="session")
@@ -188,29 +228,28 @@ def tiny_config(tiny_settings, posts_table):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory, tiny_config):
+def tiny_run(shared, tiny_config):
     """Run folder of a finished run; tests that change it work on a copy."""
     from mvcn.training.run import train
 
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train(tiny_config(), folder)
-    return folder
+    return shared("runs/tiny", lambda folder: train(tiny_config(), folder))
 
 
 @pytest.fixture(scope="session")
-def exported_run(tmp_path_factory, tiny_run):
+def exported_run(shared, tiny_run):
     """The same with graphs; tests that change it work on a copy."""
     from mvcn.training.export import export_run
     from mvcn.training.run_folder import Run
 
-    folder = tmp_path_factory.mktemp("runs") / "exported"
-    shutil.copytree(tiny_run, folder)
-    export_run(Run(folder))
-    return folder
+    def export(folder):
+        shutil.copytree(tiny_run, folder, dirs_exist_ok=True)
+        export_run(Run(folder))
+
+    return shared("runs/exported", export)
 
 
 @pytest.fixture(scope="session")
-def tiny_ensemble(tmp_path_factory, tiny_config):
+def tiny_ensemble(shared, tiny_config):
     """Run folder of two members without dev posts; tests that change it work on a copy."""
     from mvcn.training.run import train
 
@@ -219,9 +258,7 @@ def tiny_ensemble(tmp_path_factory, tiny_config):
         model={"frozen_text_layers": 1},
         training={"members": 2, "epochs": 1},
     )
-    folder = tmp_path_factory.mktemp("runs") / "ensemble"
-    train(config, folder)
-    return folder
+    return shared("runs/ensemble", lambda folder: train(config, folder))
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def _predict(folder: Path, backend: Backend, kind: Kind) -> list[str]:
 
 
 def _run(folder: Path) -> str:
-    return str(folder / "5")
+    return str(folder / str(members.COUNTS[-1]))
 
 
 def _seconds(command: Sequence[str]) -> float:

@@ -36,6 +36,7 @@ class Killed(MvcnTrainer):
     def training_step(self, *arguments, **options):
         if "member-3" in self.args.output_dir and self.state.global_step == 2:
             os.kill(STARTED, signal.SIGKILL)
+            signal.pause()  # until this process ends, too: it might finish the member before
         return super().training_step(*arguments, **options)
 
 import mvcn.training.fit

@@ -1,11 +1,13 @@
 """The tutorials run from their first to their last cell."""
 
 import json
-import subprocess
-import sys
+import os
+import warnings
 from pathlib import Path
 
 import pytest
+
+from tests.processes import run_copy
 
 NOTEBOOKS = sorted(Path("docs/notebooks").glob("*.ipynb"))
 
@@ -25,8 +27,10 @@ def test_there_are_three_and_none_keeps_its_output():
 @pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_without_a_warning(notebook, tmp_path):
-    script = tmp_path / "notebook.py"
-    script.write_text(code_of(notebook), "utf-8")
-    command = [sys.executable, "-W", "error", str(script)]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
+    assert run_copy(run_strictly, code_of(notebook), tmp_path) == 0
+
+
+def run_strictly(code, folder):
+    os.chdir(folder)
+    warnings.simplefilter("error")
+    exec(compile(code, "notebook", "exec"), {"__name__": "__main__"})

@@ -2,18 +2,20 @@
 
 import csv
 import json
+import os
 import shutil
-import subprocess
-import sys
+import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from mvcn.training import fit
+from mvcn.config import read_recipe
+from mvcn.training import callbacks, fit
 from mvcn.training.checkpoints import COMPLETE_FILE, last_checkpoint
 from mvcn.training.run import train
 from mvcn.training.trainer import OBJECTIVE_FILE, MvcnTrainer
+from tests.processes import run_copy
 
 SETTINGS = {
     "model": {"freeze_image_encoder": False, "frozen_text_layers": 1},
@@ -27,41 +29,38 @@ SETTINGS = {
 }
 """All that has state: trained image encoder, queue, heads, early stopping, averaged weights."""
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from mvcn.config import read_recipe
-from mvcn.training import callbacks
-from mvcn.training.run import train
-from mvcn.training.trainer import MvcnTrainer
 
-recipe, callbacks.STEPS_BETWEEN_CHECKPOINTS, *moments = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
-save, step = MvcnTrainer._save_checkpoint, MvcnTrainer.training_step
+def train_until(moment, recipe, steps):
+    """Train, and kill this process at a moment such as ``while saving 2``, an epoch's number.
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def save_and_die(self, model, trial):
-    if when == "while saving" and self.state.epoch == float(epoch):
-        self._save_optimizer_and_scheduler = lambda folder: die()
-    save(self, model, trial)
-    if when == "after saving" and self.state.epoch == float(epoch):
-        die()
-
-def step_and_die(self, *arguments, **options):
-    loss = step(self, *arguments, **options)
-    if when == "in the middle" and self.state.epoch and self.state.epoch > float(epoch) + 0.3:
-        die()
-    return loss
-
-MvcnTrainer._save_checkpoint, MvcnTrainer.training_step = save_and_die, step_and_die
-for moment in moments:
+    Args:
+        moment: When, and the name of the run's folder.
+        recipe: File with the settings, beside that folder.
+        steps: Between checkpoints within an epoch.
+    """
     when, epoch = moment.rsplit(" ", 1)
-    if os.fork() == 0:
-        train(read_recipe(recipe), Path(recipe).with_name(moment))
-    _, status = os.wait()
-    assert os.WTERMSIG(status) == signal.SIGKILL, moment
-"""
+    save, step = MvcnTrainer._save_checkpoint, MvcnTrainer.training_step
+    callbacks.STEPS_BETWEEN_CHECKPOINTS = steps
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def save_and_die(self, model, trial):
+        if when == "while saving" and self.state.epoch == float(epoch):
+            self._save_optimizer_and_scheduler = lambda folder: die()
+        save(self, model, trial)
+        if when == "after saving" and self.state.epoch == float(epoch):
+            die()
+
+    def step_and_die(self, *arguments, **options):
+        loss = step(self, *arguments, **options)
+        if when == "in the middle" and self.state.epoch and self.state.epoch > float(epoch) + 0.3:
+            die()
+        return loss
+
+    MvcnTrainer._save_checkpoint, MvcnTrainer.training_step = save_and_die, step_and_die
+    train(read_recipe(str(recipe)), recipe.with_name(moment))
+
 
 COMPLETE_EPOCHS = {
     "after saving 1": 1,
@@ -120,8 +119,8 @@ def trained_epochs(uninterrupted):
 def kill(config, folder, steps, *moments):
     """Kill a run at each moment, with so many steps between checkpoints within an epoch."""
     (folder / "recipe.yaml").write_text(config.to_yaml())
-    command = [sys.executable, "-c", KILLED, str(folder / "recipe.yaml"), str(steps), *moments]
-    subprocess.run(command, check=True)
+    for moment in moments:
+        assert run_copy(train_until, moment, folder / "recipe.yaml", steps) == -signal.SIGKILL
 
 
 def assert_same_tensors(one, other):

@@ -2,9 +2,6 @@
 
 import csv
 import itertools
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -18,8 +15,8 @@ from mvcn.experiments import tuning
 from mvcn.experiments.tuning import tune
 from mvcn.experiments.tuning_space import read_space
 from mvcn.training.run_folder import Run
+from tests.processes import start_copy
 
-COMMAND = [sys.executable, "-c", "from mvcn.cli import main; main()", "tune"]
 TRIALS = 3
 
 
@@ -70,7 +67,7 @@ def settings(folder):
 def wait_until(condition, process):
     end = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, "the search has ended"
+        assert process.is_alive(), "the search has ended"
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
 
@@ -113,12 +110,11 @@ def test_killed_in_the_middle_of_a_trial_it_ends_as_if_it_had_not_been(
     uninterrupted, space_file, tmp_path
 ):
     folder = tmp_path / "search"
-    command = [*COMMAND, str(space_file), "--trials", str(TRIALS), "--output", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = start_copy(tune, read_space(str(space_file)), folder, TRIALS)
     checkpoints = folder / "runs/trial-1/seed-0/checkpoints"
     wait_until(lambda: any(checkpoints.glob("*/complete")), process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert len(rows(folder)) == 1
     tune(read_space(str(space_file)), folder, TRIALS)
     assert_same(folder, uninterrupted)

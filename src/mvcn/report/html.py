@@ -12,6 +12,7 @@ from PIL import Image
 from mvcn.files import atomic_write
 
 JPEG_QUALITY = 75
+TEMPLATES = Environment(loader=PackageLoader("mvcn.report", ""), autoescape=True, trim_blocks=True)
 
 
 def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:
@@ -22,8 +23,7 @@ def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:
         template: Name of a template of this package, which extends ``base.html.jinja``.
         content: Variables of the template; the base template needs `mark` and `title`.
     """
-    loader = PackageLoader("mvcn.report", "")
-    page = Environment(loader=loader, autoescape=True, trim_blocks=True).get_template(template)
+    page = TEMPLATES.get_template(template)
     with atomic_write(path) as file:  # a lone surrogate, which JSON can hold, has no UTF-8
         file.write(page.render(content).encode("utf-8", "replace").decode("utf-8"))
 

@@ -1,6 +1,6 @@
 """The semantic congruity constraint for any Hugging Face classifier of texts or images."""
 
-from collections.abc import Sized
+from collections.abc import MutableMapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class SemanticCongruityTrainer(TermTrainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Any],
+        inputs: MutableMapping[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:

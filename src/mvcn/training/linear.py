@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from mvcn.evaluation.metrics import accuracy, f1_weighted
 
@@ -30,8 +31,14 @@ def one_thread() -> AbstractContextManager[Any]:
 
     On two cores that are busy, these take up to forty times as long by two threads as by one.
     """
-    limits: AbstractContextManager[Any] = threadpool_limits(limits=1, user_api="blas")
+    limits: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
     return limits
+
+
+@cache
+def _libraries() -> Any:
+    """Find the libraries that compute products: that takes as long as a small fit."""
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,6 @@ def fit_linear(
     scaled, basis = _span(scaler.transform(features))
     classifier = LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True)
     found = []
-    # Once for all penalties: to find the libraries takes as long as a small fit.
     with one_thread(), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         for inverse_penalty in inverse_penalties:
             classifier.set_params(C=inverse_penalty).fit(scaled, labels)

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from mvcn.data.reading import TWO_WAY
 from mvcn.evaluation.baselines import COLUMNS, baseline_rows
@@ -39,17 +40,9 @@ def model_card(
         metrics: Content of its ``metrics.json``.
         environment: Content of its ``environment.json``.
     """
-    template = Environment(
-        loader=PackageLoader("mvcn.training", ""),
-        undefined=StrictUndefined,
-        finalize=_plain,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    ).get_template(TEMPLATE)
     held_out = next(name for name in HELD_OUT if name in metrics)
     per_class, columns = metrics[held_out]["per_class"], metrics.get("columns", {})
-    body = template.render(
+    body = _template().render(
         name=name,
         dataset=_dataset(config["data"]),
         columns=", ".join(f"{ours} from {theirs}" for ours, theirs in columns.items()),
@@ -69,6 +62,19 @@ def model_card(
     )
     front_matter = _front_matter(name, config["data"], held_out, metrics[held_out])
     return f"---\n{front_matter}\n---\n\n{body}"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("mvcn.training", ""),
+        undefined=StrictUndefined,
+        finalize=_plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(TEMPLATE)
 
 
 def _baselines(metrics: Mapping[str, Any], held_out: str) -> list[tuple[str, ...]]:

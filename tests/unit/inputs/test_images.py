@@ -1,9 +1,9 @@
 """What models see of images: features of frozen encoders from a cache, and pixels."""
 
+import os
 import signal
-import subprocess
-import sys
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
 from mvcn.runtime.images import ImagePixels
 from mvcn.types import Post
+from tests.processes import run_copy
 
 
 def picture(seed):
@@ -68,34 +69,22 @@ def test_cached_features_are_what_the_model_computes_from_pixels(model_and_proce
     assert torch.equal(by_cache.logits, by_pixels.logits)
 
 
-EXTRACTION = """
-import os, signal, sys
-from mvcn.config import ModelConfig
-from mvcn.inputs.processor import build_processor
-from mvcn.inputs import images
-from mvcn.models.build import build_model
-from mvcn.types import Post
-from pathlib import Path
+def extract_until_killed(model, processor, root, posts):
+    """Kill this process in the second cache file: its array is there, its digests are not."""
+    rename, renames = Path.rename, []
 
-settings, root, pictures = eval(sys.argv[1]), Path(sys.argv[2]), sorted(Path(sys.argv[3]).iterdir())
-images.CACHE_FILE_IMAGES = 4
-rename, renames = Path.rename, []
+    def kill_or_rename(path, target):
+        renames.append(path)
+        if len(renames) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(path, target)
 
-def kill_in_the_second_cache_file(path, target):
-    renames.append(path)
-    if len(renames) == 4:  # its array is there, its digests are not
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(path, target)
-
-Path.rename = kill_in_the_second_cache_file
-config = ModelConfig(**settings)
-found = images.ImageFeatures(build_model(config, ("a", "b")), build_processor(config), root)
-found.encode([Post(path.name, "", path) for path in pictures])
-"""
+    images.CACHE_FILE_IMAGES, Path.rename = 4, kill_or_rename
+    ImageFeatures(model, processor, root).encode(posts)
 
 
 def test_a_killed_extraction_is_resumed_and_gives_the_same(
-    model_and_processor, tiny_settings, tmp_path, monkeypatch
+    model_and_processor, tmp_path, monkeypatch
 ):
     (tmp_path / "pictures").mkdir()
     posts = []
@@ -103,9 +92,8 @@ def test_a_killed_extraction_is_resumed_and_gives_the_same(
         path = tmp_path / "pictures" / f"{seed}.png"
         path.write_bytes(picture(seed))
         posts.append(Post(path.name, "", path))
-    arguments = [repr(tiny_settings), tmp_path / "killed", tmp_path / "pictures"]
-    killed = subprocess.run([sys.executable, "-c", EXTRACTION, *map(str, arguments)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    arguments = (*model_and_processor, tmp_path / "killed", posts)
+    assert run_copy(extract_until_killed, *arguments) == -signal.SIGKILL
     assert len(list((tmp_path / "killed").rglob("*.txt"))) == 1
 
     monkeypatch.setattr(images, "CACHE_FILE_IMAGES", 4)
