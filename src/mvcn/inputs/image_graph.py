@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from mvcn.encoders.onnx import write_graph
 from mvcn.encoders.tokens import frozen_image_tokens
-from mvcn.errors import ConfigError
-from mvcn.runtime.graphs import FEATURES, PIXELS
+from mvcn.errors import ConfigError, RunError
+from mvcn.runtime.graphs import FEATURES, PIXELS, open_graph
 
 
 def write_image_graph(module: nn.Module, pixels: Tensor, path: Path) -> None:
@@ -23,7 +23,7 @@ def write_image_graph(module: nn.Module, pixels: Tensor, path: Path) -> None:
 
 
 def keep_image_graph(encoder: PreTrainedModel, pixels: Tensor, path: Path) -> bool:
-    """Write the graph of a frozen image encoder into the cache, unless it is there.
+    """Write the graph of a frozen image encoder into the cache, unless it is there undamaged.
 
     Args:
         encoder: The encoder.
@@ -33,7 +33,7 @@ def keep_image_graph(encoder: PreTrainedModel, pixels: Tensor, path: Path) -> bo
     Returns:
         False where the encoder cannot be expressed as a graph, or the cache cannot be written.
     """
-    if path.is_file():
+    if _can_be_opened(path):
         return True
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,14 @@ def keep_image_graph(encoder: PreTrainedModel, pixels: Tensor, path: Path) -> bo
             write_image_graph(_FrozenEncoder(encoder), pixels, Path(folder, path.name))
             Path(folder, path.name).replace(path)
     except (ConfigError, OSError):
+        return False
+    return True
+
+
+def _can_be_opened(path: Path) -> bool:
+    try:
+        open_graph(path)
+    except RunError:
         return False
     return True
 

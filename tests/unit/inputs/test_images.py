@@ -176,6 +176,13 @@ def test_a_graph_computes_the_features_of_pytorch(model_and_processor, tmp_path)
     assert np.ptp(found[0], 0).max() > 0.01, "features that are all alike would prove nothing"
     np.testing.assert_allclose(found[1], found[0], rtol=2**-10, atol=1e-4)  # half precision
 
+    (graph,) = (tmp_path / "True").rglob("*.onnx")
+    graph.write_bytes(graph.read_bytes()[:100])
+    again = ImageFeatures(*model_and_processor, tmp_path / "True", by_graph=True)
+    again.encode([Post("new", "", picture(9))])
+    assert graph.stat().st_size > 100
+    assert np.isfinite(again[picture(9)]).all()
+
 
 def test_without_a_place_for_a_graph_pytorch_computes_the_features(model_and_processor, tmp_path):
     (tmp_path / "image-graphs").touch()  # no folder
