@@ -47,7 +47,7 @@ POSTS = (10_000, 100_000, 1_000_000)
 DEVICES = (2, 8, 64, 512)
 COUNTED_DEVICES = 2
 ROUNDS, STEPS = 7, 5
-FLOAT, DOUBLE, INTEGER = 4, 8, 8
+FLOAT, DOUBLE, INTEGER, BOOLEAN = 4, 8, 8, 1
 FEATURE_BYTES = 2
 
 
@@ -71,9 +71,9 @@ def main() -> None:
 
 
 def queue_bytes(queue: int, classes: int, dim: int) -> int:
-    """Return the memory of the queue: posts, sums, means and counts of classes, its summary."""
+    """Return the memory of the queue: posts, sums and counts of classes, its summary."""
     rows = queue * (dim * FLOAT + INTEGER)
-    per_class = 3 * dim * DOUBLE + 2 * INTEGER
+    per_class = dim * DOUBLE + INTEGER + BOOLEAN
     return rows + classes * per_class + dim * DOUBLE + DOUBLE + 2 * INTEGER
 
 
