@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup format check test tests demo docs tables sizes clean
-.PHONY: bench training-step install-size model-speed scale large scaling bulk ray
+.PHONY: bench training-step install-size model-speed scale large scaling bulk bulk-growth ray
 .PHONY: attention audit explanations learning-curve members missing reliability tasks whitespace pictures
 
 help:  ## Show this list
@@ -69,6 +69,9 @@ scaling: setup  ## How a training step grows; writes results/scaling.json
 bulk: ray  ## Measure and interrupt bulk jobs of WITH=run; writes results/bulk*.json
 	$(BIN)/python -m scripts.speed.bulk $(WITH)
 	$(BIN)/python -m scripts.studies.bulk_faults $(WITH)
+
+bulk-growth: setup  ## How bulk jobs of WITH=run grow with posts; writes results/bulk-growth.json
+	$(BIN)/python -m scripts.speed.bulk_growth $(WITH)
 
 ray: setup  ## Install Ray and test the jobs that it runs
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'

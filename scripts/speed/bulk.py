@@ -8,6 +8,8 @@ loading a model does not count. Processor time is that of the workers.
 import json
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +23,7 @@ from scripts.studies.bulk_faults import Job, workers_of, write_posts
 
 ROWS_A_FILE = 100
 SECONDS_BETWEEN_LOOKS = 0.1
+MOST_SECONDS = 7200
 BILLION = 1_000_000_000
 SECONDS_PER_HOUR = 3600
 WAYS = {"local, 1 process": ("local", 1), "local, 2": ("local", 2), "Ray, 2": ("ray", 2)}
@@ -62,14 +65,8 @@ def main(
 
 
 def _measure(job: Job, jobs: int) -> dict[str, float]:
-    looks = []
-    process = job.start()
-    while process.poll() is None:
-        looks.append(_look(job))
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    code, said = job.end(process)
-    if code:
-        raise SystemExit(said)
+    looks: list[Look] = []
+    follow(job, lambda _: looks.append(_look(job)))
     last = max(looks, key=lambda look: look.processor_seconds)
     first = next(look for look in looks if look.shards >= jobs)
     posts = (last.shards - first.shards) * ROWS_A_FILE
@@ -82,12 +79,34 @@ def _measure(job: Job, jobs: int) -> dict[str, float]:
     }
 
 
+def follow(job: Job, look: Callable[[int], None]) -> float:
+    """Run a job to its end; return its seconds.
+
+    Args:
+        job: The job.
+        look: Called again and again, with the process of the command.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    started, process = time.monotonic(), job.start()
+    with ThreadPoolExecutor(1) as reader:  # of what it prints, which fills a pipe otherwise
+        ended = reader.submit(job.end, process, MOST_SECONDS)
+        while not ended.done():
+            look(process.pid)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    code, said = ended.result()
+    if code:
+        raise SystemExit(said)
+    return time.monotonic() - started
+
+
 def _look(job: Job) -> Look:
     seconds, peak = 0.0, 0.0
     for worker in workers_of(job.engine):
         try:
             seconds += _processor_seconds(worker)
-            peak = max(peak, _peak_mb(worker))
+            peak = max(peak, peak_mb(worker))
         except OSError:
             continue  # it has just ended
     return Look(time.monotonic(), len(job.finished()), seconds, peak)
@@ -98,7 +117,8 @@ def _processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _peak_mb(process: int) -> float:
+def peak_mb(process: int) -> float:
+    """Return the most memory that a process has held, in MB; 0 if it does not say."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     kilobytes = [line.split()[1] for line in lines if line.startswith("VmHWM")]
     return int(kilobytes[0]) * 1024 / 1e6 if kilobytes else 0.0

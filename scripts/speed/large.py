@@ -160,7 +160,7 @@ def measure(count: int, work: Path) -> dict[str, Any]:
     watch, started = MemoryWatch(), time.monotonic()
     with watch.running(), _watched(watch):
         run.train(
-            _config(count, work), output, overwrite=output.is_dir(), callbacks=[EpochEnd(watch)]
+            config_of(count, work), output, overwrite=output.is_dir(), callbacks=[EpochEnd(watch)]
         )
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
@@ -172,7 +172,8 @@ def measure(count: int, work: Path) -> dict[str, Any]:
     }
 
 
-def _config(count: int, work: Path) -> RunConfig:
+def config_of(count: int, work: Path) -> RunConfig:
+    """Return the settings of a training on the posts of `write_table`."""
     config = read_recipe("default")
     encoders = {f"{kind}_encoder": str(work / f"{kind}-encoder") for kind in ("text", "image")}
     config.update(

@@ -53,9 +53,11 @@ class Job:
         environment = {**os.environ, **dict([MARK.split("=")])}
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
 
-    def end(self, process: "subprocess.Popen[str]") -> tuple[int, str]:
+    def end(
+        self, process: "subprocess.Popen[str]", seconds: float = WAIT_SECONDS
+    ) -> tuple[int, str]:
         """Wait for the end; return the exit code and the sentence that says how it was."""
-        output, errors = process.communicate(timeout=WAIT_SECONDS)
+        output, errors = process.communicate(timeout=seconds)
         said = [line for line in (output + errors).splitlines() if line.startswith(ENDINGS)]
         return process.returncode, said[-1]
 

@@ -195,6 +195,29 @@ def _megabytes(count: int) -> str:
     return f"{count / MEGABYTE:,.3g}" if count < MEGABYTE else f"{count / MEGABYTE:,.1f}"
 
 
+def _bulk_growth(content: Mapping[str, Any]) -> str:
+    """Time and memory of bulk jobs by their number of posts."""
+    rows = []
+    for run, jobs in content["jobs"].items():
+        for before, job in zip([{"posts": 0, "seconds": 0.0}, *jobs], jobs, strict=False):
+            posts, seconds = (job[name] - before[name] for name in ("posts", "seconds"))
+            rows.append(
+                [
+                    run,
+                    f"{job['posts']:,}",
+                    f"{job['seconds']:,.0f}",
+                    f"{job['posts'] / job['seconds']:,.0f}",
+                    f"{1e3 * seconds / posts:.2f}",
+                    f"{job['memory_mb']:,}",
+                ]
+            )
+    note = (
+        "Seconds of the whole command; milliseconds for each post more than in the row above. "
+        f"Memory is that of all processes, one for each of {content['cores']} cores and one more."
+    )
+    return table(("model", "posts", "s", "posts/s", "ms a further post", "MB"), rows, note)
+
+
 def _training_step(content: Mapping[str, Any]) -> str:
     """Where the time of a training step goes."""
     step = content["step"]
@@ -209,6 +232,7 @@ def _training_step(content: Mapping[str, Any]) -> str:
 TABLES: dict[str, Callable[[Any], str]] = {
     "bench": _bench,
     "bulk": _bulk,
+    "bulk-growth": _bulk_growth,
     "install": _install,
     "large": _large,
     "scale": _scale,
