@@ -12,22 +12,20 @@ from mvcn.nn.compiling import load_library
 
 SOURCE = Path(__file__).with_name("congruity.c")
 _INTEGER, _DOUBLE, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+_CONGRUITY = (_INTEGER, *[_INTEGER] * 5, *[_DOUBLE] * 2, *[_ADDRESS] * 8)
+CONGRUITY = {torch.float32: "congruity_of_float", torch.float64: "congruity_of_double"}
+"""Type of the features of a batch -> name of the function that takes them."""
 TYPES: dict[str, tuple[Any, ...]] = {
-    "congruity": (_INTEGER, *[_INTEGER] * 5, *[_DOUBLE] * 2, *[_ADDRESS] * 8),
+    **dict.fromkeys(CONGRUITY.values(), _CONGRUITY),
     "exchange": (None, *[_INTEGER] * 5, *[_ADDRESS] * 11),
 }
 
 
-def library(device: torch.device, dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
-    """Return the functions `congruity` and `exchange` for a device; None if torch has to compute.
-
-    Args:
-        device: Where the tensors are.
-        dtype: Of the features that `congruity` takes: float32 or float64.
-    """
+def library(device: torch.device) -> ctypes.CDLL | None:
+    """Return the functions of `TYPES` for tensors on a device; None if torch has to compute."""
     if device.type != "cpu" or torch.compiler.is_compiling():
         return None
-    return _load(dtype)
+    return _load()
 
 
 def addresses(*tensors: Tensor) -> list[int]:
@@ -36,8 +34,8 @@ def addresses(*tensors: Tensor) -> list[int]:
 
 
 @cache
-def _load(dtype: torch.dtype) -> ctypes.CDLL | None:
-    code = load_library(SOURCE, f"-Dreal={'double' if dtype == torch.float64 else 'float'}")
+def _load() -> ctypes.CDLL | None:
+    code = load_library(SOURCE)
     for name, (result, *arguments) in TYPES.items() if code is not None else ():
         function = getattr(code, name)
         function.argtypes, function.restype = arguments, result

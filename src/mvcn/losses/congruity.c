@@ -1,55 +1,27 @@
 /* The distance of posts to their centroids, and the queue's summary of all centroids.
 
    The same formulas as in congruity.py and queue.py, which explain them, in one pass each: torch's
-   operations for them cost microseconds each, most of which is not arithmetic. `real` is float or
-   double, the type of the features of a batch; the queue stores float. */
+   operations for them cost microseconds each, most of which is not arithmetic. This file includes
+   itself, once for each type of the features of a batch, `real`; the queue stores float. */
+
+#ifndef real
 
 #include <stdint.h>
 #include <string.h>
 
 enum { RATIO, SHARE, ABSOLUTE };
 
-/* Mean loss of posts and its gradients, as in `_mean_by_torch`; returns how many contribute. */
-int64_t congruity(int64_t batch, int64_t d, int64_t least, int64_t known, int64_t form, double eps,
-                  double smallest, const real *z, const int64_t *labels, const double *sums,
-                  const int64_t *counts, const double *mean, const double *scatter, real *loss,
-                  real *gradients) {
-    int64_t contributing = 0, is_possible = form == ABSOLUTE || known > 1;
-    for (int64_t i = 0; i < batch; i++) contributing += is_possible && counts[labels[i]] >= least;
-    double sum = 0, others = known - 1, weight = contributing ? 1.0 / contributing : 0;
-    for (int64_t i = 0; i < batch; i++, z += d, gradients += d) {
-        const double *own = sums + labels[i] * d;
-        int64_t number = counts[labels[i]];
-        double part = number ? 1.0 / number : 0, near = 0, far = 0;
-        if (!is_possible || number < least) {
-            memset(gradients, 0, d * sizeof(real));
-            continue;
-        }
-        for (int64_t j = 0; j < d; j++) {
-            double to_own = z[j] - part * own[j], to_mean = z[j] - mean[j];
-            near += to_own * to_own;
-            far += to_mean * to_mean;
-        }
-        double all = *scatter + known * far;
-        all = all > smallest ? all : smallest;
-        double share = near / all, value = share, slope = 2 / all, pull = share * known;
-        if (form == RATIO) {
-            double bound = others * eps, rest = 1 - share;
-            int is_free = rest > bound;
-            rest = is_free ? rest : bound;
-            value = others * share / rest;
-            slope = is_free ? slope * others / (rest * rest) : 0;
-        } else if (form == ABSOLUTE) {
-            value = near, slope = 2, pull = 0;
-        }
-        slope *= weight;
-        for (int64_t j = 0; j < d; j++)
-            gradients[j] = slope * ((z[j] - part * own[j]) - pull * (z[j] - mean[j]));
-        sum += value;
-    }
-    *loss = weight * sum;
-    return contributing;
-}
+#define real float
+#define congruity congruity_of_float
+#include "congruity.c"
+#undef real
+#undef congruity
+
+#define real double
+#define congruity congruity_of_double
+#include "congruity.c"
+#undef real
+#undef congruity
 
 /* What changes in a queue. `changing` says for each class whether its old centroid has been taken
    out of the summary and the new one not yet in. `moved` and `squares` are sums over old centroids (sign -1) and new ones
@@ -136,3 +108,49 @@ void exchange(int64_t batch, int64_t d, int64_t size, int64_t least, int64_t sta
     *scatter = q.known && changed > 0 ? changed : 0;
     *known = q.known;
 }
+
+#else
+
+/* Mean loss of posts and its gradients, as in `_mean_by_torch`; returns how many contribute. */
+int64_t congruity(int64_t batch, int64_t d, int64_t least, int64_t known, int64_t form, double eps,
+                  double smallest, const real *z, const int64_t *labels, const double *sums,
+                  const int64_t *counts, const double *mean, const double *scatter, real *loss,
+                  real *gradients) {
+    int64_t contributing = 0, is_possible = form == ABSOLUTE || known > 1;
+    for (int64_t i = 0; i < batch; i++) contributing += is_possible && counts[labels[i]] >= least;
+    double sum = 0, others = known - 1, weight = contributing ? 1.0 / contributing : 0;
+    for (int64_t i = 0; i < batch; i++, z += d, gradients += d) {
+        const double *own = sums + labels[i] * d;
+        int64_t number = counts[labels[i]];
+        double part = number ? 1.0 / number : 0, near = 0, far = 0;
+        if (!is_possible || number < least) {
+            memset(gradients, 0, d * sizeof(real));
+            continue;
+        }
+        for (int64_t j = 0; j < d; j++) {
+            double to_own = z[j] - part * own[j], to_mean = z[j] - mean[j];
+            near += to_own * to_own;
+            far += to_mean * to_mean;
+        }
+        double all = *scatter + known * far;
+        all = all > smallest ? all : smallest;
+        double share = near / all, value = share, slope = 2 / all, pull = share * known;
+        if (form == RATIO) {
+            double bound = others * eps, rest = 1 - share;
+            int is_free = rest > bound;
+            rest = is_free ? rest : bound;
+            value = others * share / rest;
+            slope = is_free ? slope * others / (rest * rest) : 0;
+        } else if (form == ABSOLUTE) {
+            value = near, slope = 2, pull = 0;
+        }
+        slope *= weight;
+        for (int64_t j = 0; j < d; j++)
+            gradients[j] = slope * ((z[j] - part * own[j]) - pull * (z[j] - mean[j]));
+        sum += value;
+    }
+    *loss = weight * sum;
+    return contributing;
+}
+
+#endif

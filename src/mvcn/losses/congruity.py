@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvcn.errors import ConfigError, MvcnError
-from mvcn.losses.compiled import addresses, library
+from mvcn.losses.compiled import CONGRUITY, addresses, library
 from mvcn.losses.distributed import gather_batch, global_mean_weight, num_processes
 from mvcn.losses.queue import CentroidQueue, Comparison, compare
 from mvcn.types import CongruityForm
@@ -185,7 +185,7 @@ def congruity_mean(
             processes, as `global_mean` does.
     """
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    z, code = features.detach().to(dtype), library(features.device, dtype)
+    z, code = features.detach().to(dtype), library(features.device)
     is_elsewhere = code is None or comparison.sums.device != features.device
     mean, gradients, count = (
         _mean_by_torch(z, comparison, form)
@@ -252,7 +252,7 @@ def _mean_by_c(
     mean_loss, gradients = z.new_empty(()), torch.empty_like(z)
     numbers = (*z.shape, min_samples, num_known, _FORMS.index(form), _EPS, _SMALLEST[z.dtype])
     pointers = addresses(z, labels, sums, counts, mean, scatter, mean_loss, gradients)
-    return mean_loss, gradients, code.congruity(*numbers, *pointers)
+    return mean_loss, gradients, getattr(code, CONGRUITY[z.dtype])(*numbers, *pointers)
 
 
 class _WithGradients(torch.autograd.Function):

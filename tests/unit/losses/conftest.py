@@ -11,7 +11,7 @@ def code(request):
     """Which of the two computes."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch":
-            patch.setattr(compiled, "_load", lambda _: None)
+            patch.setattr(compiled, "_load", lambda: None)
         elif compiled.library(torch.device("cpu")) is None:
             pytest.skip("there is no C compiler")
         yield request.param
