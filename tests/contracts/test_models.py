@@ -392,6 +392,42 @@ def test_saving_and_loading_is_exact(model, batch, loaded):
     assert torch.equal(output.fused_feature, expected.fused_feature)
 
 
+PRECISIONS = {torch.bfloat16: 2e-2, torch.float16: 1e-2, torch.float64: 1e-5}
+"""And by how much probabilities may differ from those in single precision."""
+
+
+@once_a_network
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_other_precisions_give_nearly_the_same_and_learn(model, batch, saved, dtype):
+    other = MvcnForClassification.from_pretrained(saved, dtype=dtype)
+    assert {weight.dtype for weight in other.parameters()} == {dtype}
+    expected = without_grad(model, batch).logits.softmax(-1)
+    for given in (batch, with_features(model, batch)):
+        found = without_grad(other, given).logits.float().softmax(-1)
+        torch.testing.assert_close(found, expected, atol=PRECISIONS[dtype], rtol=0)
+    other.train()(**batch).logits.sum().backward()
+    gradients = [weight.grad for weight in other.parameters() if weight.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@once_a_network
+def test_autocast_gives_nearly_the_same(model, batch):
+    expected = without_grad(model, batch).logits.softmax(-1)
+    for given in (batch, with_features(model, batch)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = without_grad(model, given).logits
+        torch.testing.assert_close(found.float().softmax(-1), expected, atol=2e-2, rtol=0)
+
+
+def with_features(model, batch):
+    """The same posts with features in place of pixels, where the model takes them."""
+    if model.image_encoder is None or not model.image_encoder_is_frozen:
+        return batch
+    features = model.encode_images(batch["pixel_values"])
+    return {**{k: v for k, v in batch.items() if k != "pixel_values"}, "image_features": features}
+
+
 def assert_same(loaded, model):
     assert type(loaded) is MvcnForClassification
     assert not loaded.training

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import AutoModelForSequenceClassification, TrainerCallback
+from transformers import AutoModel, AutoModelForSequenceClassification, TrainerCallback
 
 from mvcn.config import read_recipe
 from mvcn.data.reading import read_training_posts
@@ -327,6 +327,20 @@ def test_a_model_of_texts_needs_no_image(one_epoch, tmp_path, posts_table):
     shutil.copy(posts_table / "train" / "posts.csv", tmp_path)
     config = one_epoch(data={"train": str(tmp_path / "posts.csv")}, model={"network": "text-cnn"})
     assert train(config, tmp_path / "run").metrics["posts"]["train"] == 32
+
+
+def test_encoders_saved_in_half_precision_are_trained_in_single(one_epoch, dev, tmp_path):
+    model = one_epoch().model
+    folders = {}
+    for name in ("text_encoder", "image_encoder"):
+        folders[name] = shutil.copytree(getattr(model, name), tmp_path / name)
+        half = AutoModel.from_pretrained(folders[name]).to(torch.bfloat16)
+        half.save_pretrained(folders[name])
+    settings = {name: str(folder) for name, folder in folders.items()}
+    train(one_epoch(model=settings | {"freeze_image_encoder": False}), tmp_path / "run")
+    classifier = Classifier.from_pretrained(tmp_path / "run")
+    assert {weight.dtype for weight in classifier.model.parameters()} == {torch.float32}
+    assert classifier.evaluate(dev).evaluation.to_mapping() == metrics(tmp_path / "run")["dev"]
 
 
 def test_posts_with_nothing_to_read_are_not_learned_from(one_epoch, tmp_path, posts_table):

@@ -47,6 +47,13 @@ ENCODERS = ("minilm-l6", EFFICIENTNET_LITE0)
 # two machines; Pillow is on all of them.
 IMAGE_BACKEND = "pil"
 
+WEIGHTS: dict[str, Any] = {
+    "use_safetensors": True,
+    "output_loading_info": True,
+    "dtype": torch.float32,
+}
+"""Options of loading: most checkpoints of the hub are saved in 16 bits, too few to train in."""
+
 STRONG_VALENCE = 2.5
 """Absolute mean rating of ten raters, each from -4 to 4."""
 
@@ -238,9 +245,7 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
 
 def _load_encoder(name: str, kind: str, part: str) -> PreTrainedModel:
     """Load an encoder, or the submodule `part` of one that reads both text and images."""
-    both, found = _from_pretrained(
-        AutoModel, _source(name), kind, use_safetensors=True, output_loading_info=True
-    )
+    both, found = _from_pretrained(AutoModel, _source(name), kind, **WEIGHTS)
     encoder = getattr(both, part, both)
     if encoder.config.is_encoder_decoder or type(encoder.config) not in MODEL_MAPPING:
         raise ConfigError(
@@ -288,9 +293,7 @@ def load_pretrained(auto: Any, name: str, kind: str) -> Any:
     Raises:
         ConfigError: It cannot be loaded, or weights are missing.
     """
-    loaded, found = _from_pretrained(
-        auto, name, kind, choices="", use_safetensors=True, output_loading_info=True
-    )
+    loaded, found = _from_pretrained(auto, name, kind, choices="", **WEIGHTS)
     _require_all(found["missing_keys"], kind, name)
     return loaded
 

@@ -88,7 +88,7 @@ def image_tokens(
     encoder: PreTrainedModel, pixel_values: Float[Tensor, "batch channel height width"]
 ) -> Float[Tensor, "batch patch dim"]:
     """Return the image's token features; a feature map is read row by row."""
-    output: Tensor = encoder(pixel_values=pixel_values).last_hidden_state
+    output: Tensor = encoder(pixel_values=pixel_values.to(encoder.dtype)).last_hidden_state
     is_feature_map = output.ndim == pixel_values.ndim
     return output.flatten(2).transpose(1, 2) if is_feature_map else output
 
@@ -104,7 +104,7 @@ def frozen_image_tokens(
     if torch.compiler.is_exporting():  # an exported graph takes any number of images
         return image_tokens(encoder, pixel_values).half().float()
     chunks = torch.split(pixel_values, FROZEN_MICRO_BATCH)
-    return torch.cat([image_tokens(encoder, chunk).half() for chunk in chunks]).float()
+    return torch.cat([image_tokens(encoder, chunk).half().float() for chunk in chunks])
 
 
 def freeze(module: nn.Module) -> None:

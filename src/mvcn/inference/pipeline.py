@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import Dataset
 from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -72,8 +71,6 @@ class ImageTextClassificationPipeline(Pipeline):
         super().__init__(**options)
         if not isinstance(self.model, MvcnForClassification):
             raise ConfigError(f"The task {TASK} needs a model of mvcn, not a {_kind(self.model)}.")
-        if self.model.dtype != torch.float32:
-            raise ConfigError(f"The task {TASK} computes in float32: leave the option dtype away.")
         if not isinstance(self.processor, MvcnProcessor):
             raise ConfigError(f"The task {TASK} needs the processor that is saved with the model.")
         if not has_vocabulary(self.processor.tokenizer):

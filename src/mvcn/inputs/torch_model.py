@@ -70,5 +70,5 @@ class TorchModel:
             found = probabilities(output["logits"], config.temperature, config.logit_offsets)
             rows[chosen] = found.cpu().numpy()
             if config.members > 1:
-                disagreement[chosen] = output["disagreement"].cpu().numpy()
+                disagreement[chosen] = output["disagreement"].float().cpu().numpy()
         return rows, disagreement

@@ -184,6 +184,7 @@ class MvcnForClassification(PreTrainedModel):
         image_features = _without_missing(image_features, image_mask)
         image = self._encode_images(pixel_values, image_features, image_mask, input_ids)
         text = self.encode_texts(input_ids, attention_mask, text_states)
+        text, image = text.to(self.dtype), image.to(self.dtype)
         none = image.new_zeros(image.shape[0], 0)
         tokens = Tokens(
             text,

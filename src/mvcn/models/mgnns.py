@@ -201,7 +201,7 @@ class ObjectGraph(nn.Module):
         """Return one score per object; zeros for a post without an image."""
         if self.training:
             self._count(objects)
-        graph = self._graph()
+        graph = self._graph().to(names.dtype)
         nodes = F.leaky_relu(graph @ self.first(names), SLOPE)
         nodes = self.second(graph @ nodes)
         strongest = image.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(1)

@@ -52,6 +52,18 @@ def test_weights_are_those_of_the_folder_and_no_pooler_is_left(kind, folder):
 
 
 @kinds
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_saved_in_half_precision_are_read_in_single(kind, folder, dtype):
+    half = transformers.AutoModel.from_pretrained(folder).to(dtype)
+    half.save_pretrained(folder)
+    encoder = LOADERS[kind][0](str(folder))
+    for name, tensor in encoder.state_dict().items():
+        expected = half.state_dict()[name]
+        assert torch.equal(tensor, expected.float() if expected.is_floating_point() else expected)
+    assert encoder.dtype == build_encoder(encoder.config).dtype == torch.float32
+
+
+@kinds
 def test_what_is_rebuilt_from_its_configuration_takes_its_weights(kind, folder):
     encoder = LOADERS[kind][0](str(folder))
     rebuilt = build_encoder(encoder.config)

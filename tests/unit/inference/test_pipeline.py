@@ -251,9 +251,15 @@ def test_a_tokenizer_without_its_words_is_refused(tiny_run, tmp_path):
         transformers.pipeline(TASK, model=str(folder))
 
 
-def test_other_number_formats_are_refused(tiny_run):
-    with pytest.raises(ConfigError, match="computes in float32"):
-        transformers.pipeline(TASK, model=str(tiny_run), dtype=torch.bfloat16)
+@pytest.mark.parametrize("run", ["tiny_run", "tiny_ensemble"])
+def test_other_precisions_give_nearly_the_same(request, run, inputs):
+    folder = str(request.getfixturevalue(run))
+    expected = transformers.pipeline(TASK, model=folder)(inputs)
+    found = transformers.pipeline(TASK, model=folder, dtype=torch.bfloat16)(inputs)
+    for one, other in zip(expected, found, strict=True):
+        scores = {each["label"]: each["score"] for each in other}
+        for each in one:
+            assert scores[each["label"]] == pytest.approx(each["score"], abs=2e-2)
 
 
 def test_the_package_itself_stays_light():
