@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from mvcn.errors import MvcnError
+from mvcn.errors import MvcnError, RunError, reason_of
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """Start of the address of a file that is not on this machine."""
@@ -19,6 +19,19 @@ PARTIAL = ".partial"
 """Suffix of a file that is not complete yet."""
 NOT_ALLOWED = "cannot be read (permission denied): ask its owner to allow it."
 """End of an error about a file whose permission bits do not explain it."""
+
+
+@contextmanager
+def intact(path: Path) -> Iterator[Path]:
+    """Yield a file of a saved model, and raise a RunError if the block, which reads it, fails."""
+    require_allowed(path, RunError)
+    try:
+        yield path
+    except Exception as error:  # damaged files make libraries raise almost any type
+        why = f"it lacks {error}" if isinstance(error, KeyError) else reason_of(error)
+        raise RunError(
+            f"{path} is damaged ({why}): copy the model again, or train it again."
+        ) from error
 
 
 @contextmanager

@@ -119,6 +119,20 @@ def test_what_needs_more_says_what_to_type(run_in, command, exported_run, posts_
     assert re.fullmatch(f"Error: \\w+ {NEEDS}\n", done.stderr), done.stderr
 
 
+def test_what_is_no_run_is_named(run_in, tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        done = run_in("mvcn", "predict", place, "--text", "fine")
+        assert done.returncode == 2
+        assert f"{place} is not a run folder" in done.stderr
+
+
+def test_a_missing_image_is_named(run_in, exported_run, tmp_path):
+    (tmp_path / "posts.csv").write_text("text,image\nfine,a.png\nbad,\n", "utf-8")
+    done = run_in("mvcn", "predict", exported_run, tmp_path / "posts.csv", "--output", "out.csv")
+    assert done.returncode == 2
+    assert "a.png cannot be opened" in done.stderr
+
+
 def test_in_python_too(run_in):
     done = run_in("python", "-c", "from mvcn import MvcnForClassification")
     assert re.search(f"mvcn.MvcnForClassification {NEEDS}", done.stderr)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mvcn.data.formats.rows import why_no_file
 from mvcn.data.image_references import UnreadableImage
-from mvcn.data.images import SECONDS_UNSEEN, describe_image, prefetch
+from mvcn.data.images import DECODED_SIZE_PX, SECONDS_UNSEEN, open_image, prefetch
 from mvcn.data.text import has_text
 from mvcn.errors import REMEDIES, BadImageError, ConfigError, DataError, count_of, reason_of
 from mvcn.types import BadImagePolicy, Corpus, ImageReference, Post
@@ -173,9 +173,18 @@ def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
     if FEW * (len(shown) - len(bad)) < len(shown):
         remedies += "take the texts alone by --text-only, "
     if len(shown) <= READ_AT_ONCE:
-        facts = zip(shown, prefetch(describe_image, shown.values()), strict=True)
-        bad = {post_id: fact.problem for post_id, fact in facts if fact.problem is not None}
+        problems = zip(shown, prefetch(_problem, shown.values()), strict=True)
+        bad = {post_id: problem for post_id, problem in problems if problem is not None}
     raise bad_image_error(bad, remedies)
+
+
+def _problem(image: ImageReference) -> str | None:
+    """Return why an image cannot be used."""
+    try:
+        open_image(image, DECODED_SIZE_PX, warn=None)
+    except BadImageError as error:
+        return str(error)
+    return None
 
 
 def require_any_image(posts: Sequence[Post]) -> None:

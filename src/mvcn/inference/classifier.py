@@ -353,6 +353,7 @@ def load_graphs(run: Run, backend: Backend) -> GraphModel | None:
     """
     if backend == "torch":
         return None
+    run.require_model()
     if backend == "onnx":
         graphs = _open_graphs(run)
         graphs.require_weights_of(run.folder)
@@ -366,7 +367,7 @@ def load_graphs(run: Run, backend: Backend) -> GraphModel | None:
             "export where the run was trained, or install PyTorch by pip install 'mvcn[train]'."
         )
     if found != NO_GRAPHS:
-        LOG.warning("The graphs of %s are not used, since %s.", run.folder, found)
+        LOG.warning("%s is used by PyTorch, since %s.", run.folder, found)
     return None
 
 
@@ -378,7 +379,7 @@ def _usable_graphs(run: Run) -> GraphModel | str:
     if why_not is not None:
         return why_not
     graphs = _open_graphs(run)
-    return graphs if graphs.are_of(run.folder) else "they were made of other weights"
+    return graphs if graphs.are_of(run.folder) else "its graphs were made of other weights"
 
 
 def _open_graphs(run: Run) -> GraphModel:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from jaxtyping import Float
 
 from mvcn.data.images import Warn
 from mvcn.errors import RunError
-from mvcn.files import require_allowed
+from mvcn.files import intact, require_allowed
 from mvcn.models.registry import system
 from mvcn.runtime.batches import ArrayEncoder, PostArrays
 from mvcn.runtime.images import ImageArray, ImagePixels
@@ -34,6 +36,8 @@ PIXELS, FEATURES = "pixel_values", "image_features"
 LENGTH_BYTES = 8
 """At the beginning of a file of safetensors: the length of its header."""
 SAMPLED_BYTES = 4096
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Environment variable without which onnxruntime keeps an id of the machine, and sends events."""
 BATCH_SIZE = 16
 
 
@@ -52,10 +56,13 @@ class ModelConfig:
     @classmethod
     def load(cls, folder: Path) -> "ModelConfig":
         """Read config.json of a saved model."""
-        saved = json.loads((folder / "config.json").read_text("utf-8"))
-        names = {int(index): str(name) for index, name in saved["id2label"].items()}
-        known = {name: saved[name] for name in cls.__slots__ if name in saved}
-        return cls(**known | {"class_names": tuple(names[i] for i in range(len(names)))})
+        with intact(folder / "config.json") as path:
+            saved = json.loads(path.read_text("utf-8"))
+            names = {int(index): str(name) for index, name in saved["id2label"].items()}
+            known = {name: saved[name] for name in cls.__slots__ if name in saved}
+            if not 0 < known.get("temperature", 1.0) < math.inf:
+                raise ValueError("its temperature is not above 0")
+            return cls(**known | {"class_names": tuple(names[i] for i in range(len(names)))})
 
     def probabilities(
         self, logits: Float[np.ndarray, "batch classes"]
@@ -77,7 +84,7 @@ def weights_digest(folder: Path) -> str:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         return ""
-    with path.open("rb") as file:
+    with intact(path), path.open("rb") as file:
         size = int.from_bytes(file.read(LENGTH_BYTES), "little")
         header = file.read(size)
         digest = hashlib.sha256(header)
@@ -120,7 +127,7 @@ class GraphModel:
         self._outputs = [entry.name for entry in self._graph.get_outputs()]
         self._metadata = dict(self._graph.get_modelmeta().custom_metadata_map)
         processor.limit_tokens(int(self._metadata.get(MAX_TOKENS, processor.max_tokens)))
-        self._image_graph = open_graph(place / IMAGE_FILE) if FEATURES in self._inputs else None
+        self._image_graph = open_images(place / IMAGE_FILE) if FEATURES in self._inputs else None
         self.threads = threads or num_threads()
         self._pool = ThreadPoolExecutor(self.threads)
 
@@ -208,11 +215,20 @@ class GraphImages(ImagePixels):
         return found
 
 
+def open_images(path: Path) -> Any:
+    """Load a graph of images; raises a RunError if it is another one."""
+    graph = open_graph(path)
+    if [one.name for one in graph.get_inputs()] != [PIXELS]:
+        raise RunError(f"{path} is not the graph of images: write it again by mvcn export.")
+    return graph
+
+
 def open_graph(path: Path) -> Any:
     """Load a graph, whose runs use one core each."""
     require_allowed(path, RunError)
     if not path.is_file():
         raise RunError(f"There is no {path}: write it by mvcn export {path.parent}.")
+    os.environ.setdefault(NO_TELEMETRY, "1")
     import onnxruntime  # takes a while
 
     options = onnxruntime.SessionOptions()

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from tokenizers import Encoding, Tokenizer
 
+from mvcn.files import intact
 from mvcn.runtime.pixels import Pixels
 from mvcn.runtime.processing import PostProcessing
 
@@ -27,26 +28,30 @@ class SavedProcessor(PostProcessing):
     """
 
     def __init__(self, folder: Path) -> None:
-        settings = _read(folder / PROCESSOR_FILE)
-        for name in SETTINGS:
-            setattr(self, name, settings[name])
-        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+        with intact(folder / PROCESSOR_FILE) as path:
+            settings = _read(path)
+            for name in SETTINGS:
+                setattr(self, name, settings[name])
+            self._pixels = Pixels(settings["image_processor"])
+        with intact(folder / TOKENIZER_FILE) as path:
+            self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
-        tokens = _read(folder / TOKENIZER_SETTINGS)
-        self._side = tokens.get("truncation_side", "right")
-        self._pad_id, self._unknown_id = (
-            None if token is None else self._tokenizer.token_to_id(_content(token))
-            for token in (tokens.get("pad_token"), tokens.get("unk_token"))
-        )
-        self._pixels = Pixels(settings["image_processor"])
+        with intact(folder / TOKENIZER_SETTINGS) as path:
+            tokens = _read(path)
+            self._side = tokens.get("truncation_side", "right")
+            self._pad_id, self._unknown_id = (
+                None if token is None else self._tokenizer.token_to_id(_content(token))
+                for token in (tokens["pad_token"], tokens.get("unk_token"))
+            )
         self._lock = Lock()
 
     @staticmethod
     def why_not(folder: Path) -> str | None:
         """Return why a folder's processor cannot be read in this way, None if it can."""
-        if not all((folder / name).is_file() for name in (PROCESSOR_FILE, TOKENIZER_FILE)):
-            return "its tokenizer is not one of the library tokenizers"
-        settings = _read(folder / PROCESSOR_FILE)
+        if not (folder / TOKENIZER_FILE).is_file():
+            return f"it has no {TOKENIZER_FILE}, as with a tokenizer that is not of that library"
+        with intact(folder / PROCESSOR_FILE) as path:
+            settings = _read(path)
         if not all(name in settings for name in SETTINGS):
             return "its processor is of an earlier version"
         if not Pixels.supports(settings["image_processor"]):
@@ -86,7 +91,9 @@ class SavedProcessor(PostProcessing):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    found = json.loads(path.read_text("utf-8"))
+    if not isinstance(found, dict):
+        raise TypeError("it is no mapping")
     return found
 
 

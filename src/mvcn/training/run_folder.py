@@ -159,7 +159,7 @@ class Run:
         from mvcn.encoders.loading import has_vocabulary
         from mvcn.inputs.processor import MvcnProcessor
 
-        self._require_model()
+        self.require_model()
         try:
             processor = AutoProcessor.from_pretrained(self.folder, local_files_only=True)
         except Exception as error:  # damaged files make Hugging Face raise almost any type
@@ -219,7 +219,7 @@ class Run:
         place = self.folder / ATTRIBUTE_MODEL_FOLDER
         return AttributeModel.load(place) if place.is_dir() else None
 
-    def _require_model(self) -> None:
+    def require_model(self) -> None:
         """Raise a RunError if there is no model, or a file may not be read."""
         require_allowed(self.folder, RunError, "The run in")
         for path in self.folder.iterdir() if self.folder.is_dir() else ():

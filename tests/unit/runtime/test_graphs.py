@@ -1,5 +1,8 @@
 """Graphs are taken where they belong to the weights, compute only what a post has, on any cores."""
 
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,7 +47,7 @@ def test_graphs_of_the_weights_are_taken_unasked(exported_run):
 def test_graphs_of_other_weights_are_not_taken(exported_run, other_weights, caplog):
     assert weights_digest(other_weights) != weights_digest(exported_run)
     assert isinstance(Classifier.from_pretrained(other_weights).model, MvcnForClassification)
-    assert "are not used, since they were made of other weights" in caplog.text
+    assert "is used by PyTorch, since its graphs were made of other weights" in caplog.text
     with pytest.raises(RunError, match=r"mvcn export .* --overwrite"):
         Classifier.from_pretrained(other_weights, "onnx")
 
@@ -142,8 +145,47 @@ WORK = {
 }
 
 
+DAMAGE = {
+    "config.json": ['{"a":', "[]", "{}"],
+    "processor_config.json": ['{"a":', "[]"],
+    "tokenizer.json": ["", "[]", "{}"],
+    "tokenizer_config.json": ['{"a":', "[]", "{}"],
+    "model.safetensors": ["", "x" * 3000],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(n, c) for n, cs in DAMAGE.items() for c in cs])
+def test_a_damaged_file_is_named(exported_run, tmp_path, name, content):
+    folder = shutil.copytree(exported_run, tmp_path / "run")
+    (folder / name).write_text(content)
+    with pytest.raises(
+        RunError, match=rf"{re.escape(name)} is damaged \(.+\): copy the model again"
+    ):
+        Classifier.from_pretrained(folder).predict_one("fine")
+
+
+def test_a_graph_of_texts_is_not_taken_for_one_of_images(exported_run, tmp_path):
+    folder = shutil.copytree(exported_run, tmp_path / "run")
+    shutil.copy(folder / "model.onnx", folder / "image.onnx")
+    with pytest.raises(RunError, match=r"image.onnx is not the graph of images: write it again"):
+        Classifier.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, None, "x", float("inf")])
+def test_a_temperature_that_is_none_is_refused(exported_run, tmp_path, temperature):
+    folder = shutil.copytree(exported_run, tmp_path / "run")
+    saved = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(saved | {"temperature": temperature}))
+    with pytest.raises(RunError, match=r"config.json is damaged"):
+        Classifier.from_pretrained(folder)
+
+
 @pytest.mark.parametrize("work", WORK)
-def test_what_graphs_compute_waits_for_no_slow_library(exported_run, work):
+def test_what_graphs_compute_waits_for_no_slow_library_and_leaves_nothing_at_home(
+    exported_run, work, tmp_path
+):
     program = [sys.executable, "-c", PROGRAM.format(work=WORK[work]), exported_run]
-    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    home = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(program, capture_output=True, text=True, check=True, env=home)
     assert done.stdout.splitlines()[-1] == ""
+    assert list(tmp_path.iterdir()) == [], "such as what onnxruntime sends to its makers"
