@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from mvcn.inference.classifier import Backend
+from mvcn.inference.backends import Backend
 from scripts.speed import image_features, members, prediction
 
 TABLES = {"both": ("text", "image"), "texts": ("text",), "images": ("image",)}

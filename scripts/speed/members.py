@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
-from mvcn.inference.classifier import Backend, Classifier
+from mvcn.inference.backends import Backend
+from mvcn.inference.classifier import Classifier
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model, join_members
 from mvcn.runtime.graphs import weights_digest

@@ -22,7 +22,8 @@ from mvcn.cli.process import set_up_process
 from mvcn.config import read_recipe
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.loading import packaged_folder
-from mvcn.inference.classifier import Backend, Classifier
+from mvcn.inference.backends import Backend
+from mvcn.inference.classifier import Classifier
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
 from mvcn.runtime.graphs import weights_digest

@@ -1,6 +1,7 @@
 """Errors that a user can act on, and the words and tables of messages."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 MAX_REASON_LENGTH = 200
 """Characters of a library's message that are quoted in a sentence."""
@@ -67,7 +68,7 @@ def reason_of(error: BaseException) -> str:
     return message[:MAX_REASON_LENGTH].rstrip(".") or type(error).__name__
 
 
-def missing_extra(error: ModuleNotFoundError, what: str = "This") -> ConfigError:
+def missing_extra(error: ModuleNotFoundError, what: str) -> ConfigError:
     """Return an error that says how to install a missing library.
 
     Args:
@@ -80,7 +81,28 @@ def missing_extra(error: ModuleNotFoundError, what: str = "This") -> ConfigError
     library = (error.name or "").partition(".")[0]
     if library not in TRAIN_EXTRA:
         raise error
-    return ConfigError(f"{what} needs {library}, which is missing: pip install 'mvcn[train]'.")
+    return needs_extra(what, "train")
+
+
+def needs_extra(what: str, extra: str) -> ConfigError:
+    """Return an error that says how to install what something needs.
+
+    Args:
+        what: That needs it.
+        extra: Of the package.
+    """
+    return ConfigError(f"{what} needs the extra '{extra}': {how_to_install(extra)}.")
+
+
+def require_torch(what: str) -> None:
+    """Raise a ConfigError unless PyTorch, which something needs, is installed."""
+    if find_spec("torch") is None:
+        raise needs_extra(what, "train")
+
+
+def how_to_install(extra: str) -> str:
+    """Return what to type for an extra of the package, which is on no index yet."""
+    return f"pip install -c constraints.txt '.[{extra}]' in mvcn's source folder"
 
 
 def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:

@@ -16,6 +16,8 @@ AttentionKind = Literal["sparsemax", "softmax"]
 CongruityForm = Literal["ratio", "share", "absolute"]
 CentroidSource = Literal["queue", "batch"]
 ContrastForm = Literal["corrected", "faithful"]
+MODEL_TYPE = "mvcn"
+"""In the config.json of a saved model."""
 MAX_IMAGE_PIXELS = 89_478_485
 """Of an image that is read: where Pillow starts to warn, a quarter of a gigabyte as RGB."""
 LABEL = "label"

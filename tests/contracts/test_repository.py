@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import pkgutil
 import re
 import subprocess
 import sys
@@ -121,6 +122,12 @@ def test_public_names_exist_and_are_sorted():
     order = sorted(set(names), key=lambda n: (not n.isupper(), not n[0].isupper(), n))
     assert names == order
     assert [name for name in names if not hasattr(package, name)] == []
+
+
+def test_documented_names_exist():
+    for page in (ROOT / "docs").rglob("*.md"):
+        for name in re.findall(r"auto(?:function|class|module):: (\S+)", page.read_text("utf-8")):
+            pkgutil.resolve_name(name)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=inside)

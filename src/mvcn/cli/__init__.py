@@ -59,14 +59,15 @@ def main() -> None:
     except MvcnError as error:
         _fail(str(error).replace(REMEDIES, OPTION))
     except ModuleNotFoundError as error:
-        _fail(str(missing_extra(error)))
+        _fail(str(missing_extra(error, f"mvcn {sys.argv[1]}")))
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or 'a file'}.")
 
 
 def _arguments(given: list[str]) -> list[str]:
     """Return the arguments; ``predict --engine`` is another way to write ``bulk --engine``."""
-    is_bulk = any(argument.partition("=")[0] == "--engine" for argument in given)
+    names = {argument.partition("=")[0] for argument in given}
+    is_bulk = "--engine" in names and names.isdisjoint(("--text", "--image"))
     return ["bulk", *given[1:]] if is_bulk and given[0] == "predict" else given
 
 

@@ -1,6 +1,7 @@
 """``mvcn serve``."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +14,14 @@ from mvcn.serve.limits import MEBIBYTE, Limits
 from mvcn.workers import set_num_threads
 
 if TYPE_CHECKING:
-    from mvcn.inference.classifier import Backend
+    from mvcn.inference.backends import Backend
 
 KEY_VARIABLE = "MVCN_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MILLION = 1_000_000
 USUAL = Limits()
+Above0 = partial(Option, min=0.001)
+"""An option that is no whole number; 0 would refuse every request."""
 
 
 def serve(
@@ -31,29 +34,29 @@ def serve(
     threads: Annotated[
         int | None, Option(min=1, help="Compute threads; by default one per core.")
     ] = None,
-    batch_size: Annotated[int, Option(help="Largest batch of posts.")] = USUAL.batch_posts,
+    batch_size: Annotated[int, Option(min=1, help="Largest batch of posts.")] = USUAL.batch_posts,
     max_wait_ms: Annotated[
-        float, Option(help="How long a post waits for others to fill a batch.")
+        float, Above0(help="How long a post waits for others to fill a batch.")
     ] = 1000 * USUAL.batch_wait_seconds,
     queue: Annotated[
-        int, Option(help="Longest queue of posts; more are refused with status 429.")
+        int, Option(min=1, help="Longest queue of posts; more are refused with status 429.")
     ] = USUAL.queue_posts,
     queue_seconds: Annotated[
-        float, Option(help="Estimated wait from which posts are refused, too.")
+        float, Above0(help="Estimated wait from which posts are refused, too.")
     ] = USUAL.queue_seconds,
-    max_posts: Annotated[int, Option(help="Most posts in one request.")] = USUAL.posts,
-    max_body_mib: Annotated[float, Option(help="Largest body of a request.")] = (
+    max_posts: Annotated[int, Option(min=1, help="Most posts in one request.")] = USUAL.posts,
+    max_body_mib: Annotated[float, Above0(help="Largest body of a request.")] = (
         USUAL.body_bytes / MEBIBYTE
     ),
-    max_held_mib: Annotated[float, Option(help="Total size of unanswered bodies.")] = (
+    max_held_mib: Annotated[float, Above0(help="Total size of unanswered bodies.")] = (
         USUAL.held_bytes / MEBIBYTE
     ),
-    max_megapixels: Annotated[float, Option(help="Largest image.")] = USUAL.pixels / MILLION,
-    max_characters: Annotated[int, Option(help="Longest text.")] = USUAL.text_characters,
-    max_connections: Annotated[int, Option(help="Most connections.")] = USUAL.connections,
-    head_seconds: Annotated[float, Option(help="Time for a request's head.")] = USUAL.head_seconds,
-    body_seconds: Annotated[float, Option(help="Time for a request's body.")] = USUAL.body_seconds,
-    answer_seconds: Annotated[float, Option(help="Time for the answer.")] = USUAL.answer_seconds,
+    max_megapixels: Annotated[float, Above0(help="Largest image.")] = USUAL.pixels / MILLION,
+    max_characters: Annotated[int, Option(min=1, help="Longest text.")] = USUAL.text_characters,
+    max_connections: Annotated[int, Option(min=1, help="Most connections.")] = USUAL.connections,
+    head_seconds: Annotated[float, Above0(help="Time for a request's head.")] = USUAL.head_seconds,
+    body_seconds: Annotated[float, Above0(help="Time for a request's body.")] = USUAL.body_seconds,
+    answer_seconds: Annotated[float, Above0(help="Time for the answer.")] = USUAL.answer_seconds,
 ) -> None:
     """Answer requests over HTTP, with a page to try the run in a browser.
 

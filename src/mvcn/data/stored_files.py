@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from mvcn.errors import DataError, reason_of
+from mvcn.errors import DataError, needs_extra, reason_of
 from mvcn.files import ADDRESS
 
 SUFFIX = ".parquet"
@@ -107,11 +107,6 @@ def find_files(places: Sequence[str], suffixes: tuple[str, ...], kind: str) -> l
     ]
 
 
-def missing_webdataset() -> DataError:
-    """Return the error for a missing extra for tar files."""
-    return DataError("WebDataset shards need a further library: pip install 'mvcn[webdataset]'.")
-
-
 def _expand_braces(place: str) -> list[str]:
     """Expand the braces of a pattern as the library WebDataset does."""
     if "{" not in place or (ADDRESS.match(place) is None and Path(place).exists()):
@@ -119,7 +114,7 @@ def _expand_braces(place: str) -> list[str]:
     try:
         from webdataset.shardlists import expand_urls
     except ImportError as error:
-        raise missing_webdataset() from error
+        raise needs_extra("A WebDataset shard", "webdataset") from error
     try:
         return list(expand_urls(place))
     except ValueError as error:

@@ -1,26 +1,19 @@
-"""Calibration on dev posts: a temperature for all logits, and a threshold for a precision."""
+"""Calibration on dev posts: a temperature for all logits."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from scipy.stats import beta
 
-from mvcn.errors import MvcnError
 from mvcn.evaluation.metrics import calibration_error
 
 PRIOR_DEVIATION = 1.0
 """Of the logarithm of the temperature around 0, for few dev posts."""
 LARGEST_LOG = 5.0
 HALVES = 2
-RISK = 0.1
-"""Probability that the precision is not reached on other posts."""
-NUM_THRESHOLDS = 20
-TINY = 1e-9
-"""Replaces 0 hits, for which the bound is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,59 +80,6 @@ def calibrate(
         likelihood_before=float(_negative_log_likelihood(logits, labels, 1.0).mean()),
         likelihood_after=float(_negative_log_likelihood(logits, labels, after[:, None]).mean()),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """The smallest top probability with which a class is predicted."""
-
-    confidence: float
-    coverage: float
-    """Share of the posts with a predicted class, among those that it was chosen on."""
-    precision: float
-    """Share of correct predictions among those."""
-
-
-def choose_threshold(
-    confidence: Float[np.ndarray, " batch"],
-    is_right: Bool[np.ndarray, " batch"],
-    target_precision: float,
-) -> Threshold:
-    """Return the lowest threshold that, at 90 % confidence, reaches the target precision.
-
-    Twenty thresholds are tried, which predict a class for 5, 10, ... 100 % of the posts. One is
-    accepted if the exact lower bound (Clopper-Pearson) of its precision is at least the target;
-    each takes a twentieth of the risk, so that the confidence holds for the chosen one.
-
-    Source:
-        Geifman and El-Yaniv, NeurIPS 2017, "Selective Classification for Deep Neural Networks",
-        Section 3. Deviation: a fixed list of thresholds in place of a binary search.
-
-    Args:
-        confidence: Top probability of each post that the model was not trained on.
-        is_right: Whether the predicted class is correct.
-        target_precision: Above 0 and below 1.
-
-    Raises:
-        MvcnError: No threshold reaches the target on these posts.
-    """
-    falling = np.sort(confidence)[::-1]
-    shares = np.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS
-    thresholds = falling[np.ceil(shares * len(falling)).astype(int) - 1]
-    given = confidence >= thresholds[:, None]
-    counts, hits = given.sum(axis=1), (given & is_right).sum(axis=1)
-    bounds = beta.ppf(RISK / NUM_THRESHOLDS, np.maximum(hits, TINY), counts - hits + 1)
-    accepted = np.flatnonzero(bounds >= target_precision)
-    if len(accepted) == 0:
-        most = np.floor(100 * bounds.max()) / 100
-        less = f"ask for at most {most:g}, or " if most > 0 else ""
-        raise MvcnError(
-            f"On {len(confidence)} held-out posts, no threshold is sure to reach a precision of "
-            f"{target_precision:g} (with {1 - RISK:.0%} confidence): {less}label more posts."
-        )
-    best = accepted[-1]
-    coverage, precision = counts[best] / len(confidence), hits[best] / counts[best]
-    return Threshold(float(thresholds[best]), float(coverage), float(precision))
 
 
 def _negative_log_likelihood(

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mvcn.config import DataConfig, RunConfig, read_recipe
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, needs_extra
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.experiments.grid import (
     Cell,
@@ -95,7 +95,7 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError("mvcn tune needs optuna: pip install 'mvcn[tune]'.") from error
+        raise needs_extra("mvcn tune", "tune") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

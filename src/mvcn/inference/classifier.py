@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -17,10 +16,10 @@ from mvcn.data.posts import check_posts, check_text, each_post, label_ids
 from mvcn.data.text import has_text
 from mvcn.errors import REMEDIES, BadImageError, DataError, RunError
 from mvcn.files import require_allowed
+from mvcn.inference.backends import Backend, load_graphs
 from mvcn.models.registry import system
-from mvcn.runtime.graphs import MODEL_FILE, GraphModel
+from mvcn.runtime.graphs import GraphModel
 from mvcn.runtime.processing import PostProcessing
-from mvcn.runtime.saved_processor import SavedProcessor
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.training.run_folder import Run
 from mvcn.types import DISAGREEMENT, BadImagePolicy, Post, TargetScore, probability_columns
@@ -32,9 +31,7 @@ if TYPE_CHECKING:
     from mvcn.inputs.torch_model import TorchModel
     from mvcn.models.classification import MvcnForClassification
 
-Backend: TypeAlias = Literal["auto", "torch", "onnx"]
 LOG = logging.getLogger(__name__)
-NO_GRAPHS = "it has no graphs"
 POSTS_AT_ONCE = 256
 
 
@@ -273,7 +270,7 @@ class Classifier:
             ConfigError: There is no such policy.
         """
         from mvcn.evaluation.metrics import evaluate_groups, evaluate_predictions
-        from mvcn.evaluation.risk_coverage import risk_coverage
+        from mvcn.evaluation.selective_classification import risk_coverage
 
         require_policy(on_bad_image)
         posts = check_posts(posts)
@@ -339,53 +336,6 @@ class Classifier:
         label = best if by_class[best] >= min_probability else None
         spread = float(disagreement) if self.has_members else None
         return Prediction(post_id, label, by_class, problem, disagreement=spread)
-
-
-def load_graphs(run: Run, backend: Backend) -> GraphModel | None:
-    """Return the graphs of a run as its model, None if PyTorch is to be used.
-
-    Args:
-        run: The run.
-        backend: As for `Classifier.from_pretrained`.
-
-    Raises:
-        RunError: Graphs are needed, but missing, damaged, or made of other weights.
-    """
-    if backend == "torch":
-        return None
-    run.require_model()
-    if backend == "onnx":
-        graphs = _open_graphs(run)
-        graphs.require_weights_of(run.folder)
-        return graphs
-    found = _usable_graphs(run)
-    if isinstance(found, GraphModel):
-        return found
-    if find_spec("torch") is None:
-        raise RunError(
-            f"{run.folder} cannot be used without PyTorch, since {found}: write graphs by mvcn "
-            "export where the run was trained, or install PyTorch by pip install 'mvcn[train]'."
-        )
-    if found != NO_GRAPHS:
-        LOG.warning("%s is used by PyTorch, since %s.", run.folder, found)
-    return None
-
-
-def _usable_graphs(run: Run) -> GraphModel | str:
-    """Return the graphs of a run, or why they are not used."""
-    if not (run.folder / MODEL_FILE).is_file():
-        return NO_GRAPHS
-    why_not = SavedProcessor.why_not(run.folder)
-    if why_not is not None:
-        return why_not
-    graphs = _open_graphs(run)
-    return graphs if graphs.are_of(run.folder) else "its graphs were made of other weights"
-
-
-def _open_graphs(run: Run) -> GraphModel:
-    is_plain = SavedProcessor.why_not(run.folder) is None
-    processor = SavedProcessor(run.folder) if is_plain else run.processor
-    return GraphModel(run.folder, processor)
 
 
 def _backend(

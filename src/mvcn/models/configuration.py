@@ -7,7 +7,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from mvcn.config import NetworkConfig
 from mvcn.encoders.tokens import token_width
-from mvcn.types import EARLIER_NETWORKS
+from mvcn.types import EARLIER_NETWORKS, MODEL_TYPE
 
 EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image_attributes"}
 
@@ -16,7 +16,7 @@ EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image
 class MvcnConfig(PreTrainedConfig):
     """The encoders' configurations, classes, and the settings of `mvcn.config.NetworkConfig`."""
 
-    model_type = "mvcn"
+    model_type = MODEL_TYPE
     sub_configs_defaults = {  # noqa: RUF012 (a class variable of the base class)
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
         "image_config": SubConfigSpec(config_class=AutoConfig, model_type="vit"),

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from mvcn.evaluation.metrics import METRIC_TITLES
-from mvcn.evaluation.risk_coverage import RiskCoverage
+from mvcn.evaluation.selective_classification import RiskCoverage
 
 NUM_BINS = 10
 COLORS = ("#0b57a4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e")

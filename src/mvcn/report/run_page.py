@@ -16,7 +16,7 @@ from mvcn.data.text import has_text
 from mvcn.errors import DataError
 from mvcn.evaluation.baselines import COLUMNS, baseline_rows
 from mvcn.evaluation.metrics import Evaluation, evaluate_groups, evaluate_predictions, metric_rows
-from mvcn.evaluation.risk_coverage import risk_coverage
+from mvcn.evaluation.selective_classification import risk_coverage
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import measure_clusters, observe, space_of
 from mvcn.explain.post import Explanation, Word, explain

@@ -21,7 +21,7 @@ from mvcn.models.registry import system
 from mvcn.runtime.batches import ArrayEncoder, PostArrays
 from mvcn.runtime.images import ImageArray, ImagePixels
 from mvcn.runtime.processing import PostProcessing
-from mvcn.types import ImageReference
+from mvcn.types import MODEL_TYPE, ImageReference
 from mvcn.workers import num_threads
 
 MODEL_FILE = "model.onnx"
@@ -29,8 +29,9 @@ MODEL_FILE = "model.onnx"
 IMAGE_FILE = "image.onnx"
 """The graph of images, where the model reads them."""
 WEIGHTS_FILE = "model.safetensors"
-WEIGHTS, MAX_TOKENS = "weights", "max_tokens"
-"""Metadata of a graph: the digest of the weights it was made of, and the longest text it reads."""
+WEIGHTS, MAX_TOKENS, IMAGE_GRAPH = "weights", "max_tokens", "image_graph"
+"""Metadata of the graph of texts: digests of the weights it was made of and of the graph of images,
+and the longest text it reads."""
 PIXELS, FEATURES = "pixel_values", "image_features"
 """Input and output of the graph of images."""
 LENGTH_BYTES = 8
@@ -38,6 +39,8 @@ LENGTH_BYTES = 8
 SAMPLED_BYTES = 4096
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """Environment variable without which onnxruntime keeps an id of the machine, and sends events."""
+AGAIN = "write both graphs by mvcn export {} --overwrite, where PyTorch is installed"
+"""End of a sentence about a graph."""
 BATCH_SIZE = 16
 
 
@@ -58,6 +61,8 @@ class ModelConfig:
         """Read config.json of a saved model."""
         with intact(folder / "config.json") as path:
             saved = json.loads(path.read_text("utf-8"))
+            if saved["model_type"] != MODEL_TYPE:
+                raise ValueError(f"it is of a model of type {saved['model_type']}")
             names = {int(index): str(name) for index, name in saved["id2label"].items()}
             known = {name: saved[name] for name in cls.__slots__ if name in saved}
             if not 0 < known.get("temperature", 1.0) < math.inf:
@@ -96,6 +101,12 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """Return a digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.sha256).hexdigest()
+
+
 class GraphModel:
     """The graphs of a run, for prediction with onnxruntime.
 
@@ -127,7 +138,8 @@ class GraphModel:
         self._outputs = [entry.name for entry in self._graph.get_outputs()]
         self._metadata = dict(self._graph.get_modelmeta().custom_metadata_map)
         processor.limit_tokens(int(self._metadata.get(MAX_TOKENS, processor.max_tokens)))
-        self._image_graph = open_images(place / IMAGE_FILE) if FEATURES in self._inputs else None
+        self._require_classes(place)
+        self._image_graph = self._open_images(place) if FEATURES in self._inputs else None
         self.threads = threads or num_threads()
         self._pool = ThreadPoolExecutor(self.threads)
 
@@ -146,8 +158,26 @@ class GraphModel:
         if not self.are_of(folder):
             raise RunError(
                 f"The graphs in {folder} were made of other weights, or by an earlier version: "
-                f"make them again by mvcn export {folder} --overwrite."
+                f"{AGAIN.format(folder)}."
             )
+
+    def _require_classes(self, place: Path) -> None:
+        """Raise a RunError unless the graph has an output for each class of the configuration."""
+        _, outputs = self._graph.get_outputs()[0].shape
+        if outputs != len(self.class_names):
+            raise RunError(
+                f"{place / MODEL_FILE} has {outputs} classes, but config.json names "
+                f"{len(self.class_names)}: {AGAIN.format(place)}."
+            )
+
+    def _open_images(self, place: Path) -> Any:
+        graph = open_images(place / IMAGE_FILE)
+        if self._metadata.get(IMAGE_GRAPH) not in (None, file_digest(place / IMAGE_FILE)):
+            raise RunError(
+                f"{IMAGE_FILE} in {place} is not the one that {MODEL_FILE} was written with: "
+                f"{AGAIN.format(place)}."
+            )
+        return graph
 
     def encoder(self, *, keeps: bool = False) -> ArrayEncoder:
         """Return what makes arrays of posts; nothing is kept whatever `keeps` is."""
@@ -219,7 +249,7 @@ def open_images(path: Path) -> Any:
     """Load a graph of images; raises a RunError if it is another one."""
     graph = open_graph(path)
     if [one.name for one in graph.get_inputs()] != [PIXELS]:
-        raise RunError(f"{path} is not the graph of images: write it again by mvcn export.")
+        raise RunError(f"{path} is not the graph of images: {AGAIN.format(path.parent)}.")
     return graph
 
 
@@ -227,7 +257,7 @@ def open_graph(path: Path) -> Any:
     """Load a graph, whose runs use one core each."""
     require_allowed(path, RunError)
     if not path.is_file():
-        raise RunError(f"There is no {path}: write it by mvcn export {path.parent}.")
+        raise RunError(f"There is no {path}: {AGAIN.format(path.parent)}.")
     os.environ.setdefault(NO_TELEMETRY, "1")
     import onnxruntime  # takes a while
 
@@ -236,4 +266,4 @@ def open_graph(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a different class for each kind of damage
-        raise RunError(f"{path} is damaged: write it again by mvcn export.") from error
+        raise RunError(f"{path} is damaged: {AGAIN.format(path.parent)}.") from error

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -16,8 +15,9 @@ from starlette.requests import ClientDisconnect
 
 from mvcn.data.bad_images import missing_input, require_content, usable_posts
 from mvcn.data.image_references import DecodedImage
-from mvcn.errors import DataError
-from mvcn.inference.classifier import Backend, Classifier, Prediction
+from mvcn.errors import ConfigError, DataError, require_torch
+from mvcn.inference.backends import Backend
+from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.runtime.graphs import GraphModel
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.serve.batching import Work, WorkQueue
@@ -186,10 +186,10 @@ class Answering:
         Raises:
             RequestError: The request is refused.
         """
-        if find_spec("torch") is None:
-            raise RequestError(
-                501, "Explanations need PyTorch: pip install 'mvcn[train]' where the service runs."
-            )
+        try:
+            require_torch("An explanation")
+        except ConfigError as error:
+            raise RequestError(501, str(error)) from error
         async with self._posts(request, (FORM,)) as posts:
             (found,) = await self._compute(self._explain, posts)
         self._count_texts(request, [found.prediction])

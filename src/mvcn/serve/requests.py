@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationError,
 )
+from pydantic_core import PydanticCustomError
 from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field as FormField
@@ -43,14 +44,23 @@ FAULTS = {
     "too_short": "is empty",
     "model_type": "must be an object",
     "string_type": "must be text or null",
+    "id_type": "must be text, a whole number or null",
     "string_too_long": "is too long",
 }
 """Type of a pydantic error -> the end of a sentence that begins with its place."""
 
 
-def _id_text(given: Any) -> Any:
-    """Return an integer as text, as in tables, and everything else unchanged."""
-    return str(given) if type(given) is int else given
+def _id_text(given: Any) -> str | None:
+    """Return an id as text, as in tables.
+
+    Raises:
+        PydanticCustomError: It is neither text nor a whole number nor null.
+    """
+    if type(given) is int:
+        return str(given)
+    if given is None or isinstance(given, str):
+        return given
+    raise PydanticCustomError("id_type", "no id")
 
 
 class PostBody(BaseModel):

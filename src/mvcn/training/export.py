@@ -30,11 +30,13 @@ from mvcn.outputs import require_new_file
 from mvcn.runtime.graphs import (
     FEATURES,
     IMAGE_FILE,
+    IMAGE_GRAPH,
     MAX_TOKENS,
     MODEL_FILE,
     PIXELS,
     WEIGHTS,
     GraphModel,
+    file_digest,
     weights_digest,
 )
 from mvcn.training.run_folder import Run
@@ -186,6 +188,7 @@ def write_graphs(
     try:
         if model.image_encoder is not None:
             batch[FEATURES] = _write_image_graph(model, processor, batch.pop(PIXELS), folder)
+            metadata[IMAGE_GRAPH] = file_digest(folder / IMAGE_FILE)
         else:
             batch = {name: batch[name] for name in TEXT_INPUTS}
         graph = _Graph(model, tuple(batch))

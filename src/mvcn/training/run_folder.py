@@ -21,7 +21,7 @@ from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
 from mvcn.types import ATTRIBUTE_MODEL_FOLDER, PROBABILITY, Post, TargetScore, probability_columns
 
 if TYPE_CHECKING:
-    from mvcn.evaluation.calibration import Threshold
+    from mvcn.evaluation.selective_classification import Threshold
     from mvcn.inputs.attributes import AttributeModel
     from mvcn.inputs.processor import MvcnProcessor
     from mvcn.models.classification import MvcnForClassification
@@ -118,7 +118,7 @@ class Run:
             ConfigError: `precision` is not between 0 and 1.
             MvcnError: No threshold reaches the precision on the held-out posts.
         """
-        from mvcn.evaluation.calibration import choose_threshold
+        from mvcn.evaluation.selective_classification import choose_threshold
 
         if not 0 < precision < 1:
             raise ConfigError(f"The precision is {precision:g}, but must be above 0 and below 1.")

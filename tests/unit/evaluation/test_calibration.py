@@ -1,14 +1,12 @@
-"""Temperatures recover what is known; thresholds reach their precision on new posts."""
+"""Temperatures recover what is known."""
 
 import math
 
 import numpy as np
 import pytest
 from scipy.special import softmax
-from scipy.stats import binomtest
 
-from mvcn.errors import MvcnError
-from mvcn.evaluation.calibration import calibrate, choose_threshold, fit_temperature
+from mvcn.evaluation.calibration import calibrate, fit_temperature
 
 
 def drawn(temperature, n=20_000, seed=0):
@@ -66,54 +64,3 @@ def test_its_gain_is_measured_on_posts_that_it_was_not_fitted_on():
     labels = np.arange(400) % 2  # even posts all right, odd ones all wrong
     calibration = calibrate(logits, labels)
     assert calibration.likelihood_after > calibration.likelihood_before
-
-
-def calibrated(generator, n):
-    """Posts whose top probability, from 0.4 to 1, is the chance that they are right."""
-    confidence = generator.uniform(0.4, 1, n)
-    return confidence, generator.random(n) < confidence
-
-
-def test_the_precision_holds_on_new_posts():
-    """Above a threshold t the precision of such posts is (1 + t) / 2, whatever was drawn."""
-    generator, broken = np.random.default_rng(0), 0
-    for _ in range(500):
-        threshold = choose_threshold(*calibrated(generator, n=1000), target_precision=0.8)
-        broken += (1 + threshold.confidence) / 2 < 0.8
-    assert broken <= 0.1 * 500
-
-
-def test_more_posts_give_more_labels():
-    few, many = (calibrated(np.random.default_rng(1), n) for n in (1000, 30_000))
-    coverage = [choose_threshold(*posts, target_precision=0.8).coverage for posts in (few, many)]
-    assert 0 < coverage[0] < coverage[1] < 2 / 3  # of all posts, 2/3 are above the best threshold
-    assert coverage[1] >= 0.6
-
-
-def test_the_bound_is_the_exact_binomial_one():
-    """Of 20 thresholds each has a twentieth of a risk of 10 %."""
-    confidence = np.linspace(1, 0.5, 200)
-    is_right = np.arange(200) % 8 != 7
-    threshold = choose_threshold(confidence, is_right, target_precision=0.8)
-    accepted = []
-    for count in range(10, 201, 10):
-        hits = int(is_right[:count].sum())
-        bound = binomtest(hits, count, alternative="greater").proportion_ci(0.995).low
-        accepted += [count] if bound >= 0.8 else []
-    assert threshold.confidence == confidence[accepted[-1] - 1]
-    assert threshold.coverage == accepted[-1] / 200
-    assert threshold.precision == is_right[: accepted[-1]].mean()
-
-
-def test_equal_probabilities_are_given_together():
-    confidence = np.repeat([0.9, 0.6], 100)
-    is_right = np.repeat([True, False], 100)
-    threshold = choose_threshold(confidence, is_right, target_precision=0.9)
-    assert (threshold.confidence, threshold.coverage, threshold.precision) == (0.9, 0.5, 1.0)
-
-
-@pytest.mark.parametrize(("n", "share"), [(1, 1.0), (20, 1.0), (450, 0.5)])
-def test_a_precision_out_of_reach_is_refused(n, share):
-    is_right = np.arange(n) < share * n
-    with pytest.raises(MvcnError, match=rf"On {n} held-out posts, no .* of 0.9"):
-        choose_threshold(np.full(n, 0.7), is_right, target_precision=0.9)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from mvcn.evaluation.risk_coverage import RiskCoverage
+from mvcn.evaluation.selective_classification import RiskCoverage
 from mvcn.report.curves import abstaining, training_curves
 
 ROW = {"loss": "1", "cross_entropy": "0.9", "learning_rate": "1", "eval_loss": "", "member": ""}

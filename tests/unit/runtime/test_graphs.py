@@ -10,11 +10,12 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mvcn.errors import RunError
+from mvcn.errors import ConfigError, RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.models.classification import MvcnForClassification
 from mvcn.runtime.graphs import WEIGHTS_FILE, GraphModel, ModelConfig, weights_digest
@@ -65,10 +66,10 @@ def test_graphs_need_no_weights_beside_them(exported_run, tmp_path, generated_po
 def test_without_pytorch_and_graphs_that_fit_a_run_says_what_to_do(
     tiny_run, exported_run, other_weights, monkeypatch
 ):
-    monkeypatch.setattr("mvcn.inference.classifier.find_spec", lambda name: None)
+    monkeypatch.setattr("mvcn.errors.find_spec", lambda name: None)
     assert isinstance(Classifier.from_pretrained(exported_run).model, GraphModel)
     for folder, why in ((tiny_run, "it has no graphs"), (other_weights, "made of other weights")):
-        with pytest.raises(RunError, match=rf"{why}.*pip install 'mvcn\[train\]'"):
+        with pytest.raises(ConfigError, match=rf"{why} \(mvcn export .*pip install .*'.\[train\]'"):
             Classifier.from_pretrained(folder)
 
 
@@ -167,7 +168,31 @@ def test_a_damaged_file_is_named(exported_run, tmp_path, name, content):
 def test_a_graph_of_texts_is_not_taken_for_one_of_images(exported_run, tmp_path):
     folder = shutil.copytree(exported_run, tmp_path / "run")
     shutil.copy(folder / "model.onnx", folder / "image.onnx")
-    with pytest.raises(RunError, match=r"image.onnx is not the graph of images: write it again"):
+    with pytest.raises(RunError, match=r"image.onnx is not the graph of images: write both"):
+        Classifier.from_pretrained(folder)
+
+
+def test_a_graph_of_images_of_another_run_is_refused(exported_run, tmp_path):
+    folder = shutil.copytree(exported_run, tmp_path / "run")
+    graph = onnx.load(folder / "image.onnx")
+    graph.doc_string = "of another encoder"
+    onnx.save(graph, folder / "image.onnx")
+    with pytest.raises(RunError, match=r"image.onnx in .* is not the one that model.onnx was"):
+        Classifier.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"id2label": {"0": "a", "1": "b"}}, r"model.onnx has 3 classes, but config.json names 2"),
+        ({"model_type": "bert"}, r"config.json is damaged \(it is of a model of type bert\)"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(exported_run, tmp_path, changed, message):
+    folder = shutil.copytree(exported_run, tmp_path / "run")
+    saved = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(saved | changed))
+    with pytest.raises(RunError, match=message):
         Classifier.from_pretrained(folder)
 
 

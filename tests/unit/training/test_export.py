@@ -122,7 +122,7 @@ def test_graphs_that_differ_are_not_kept(copy, written, monkeypatch):
 
 def test_a_graph_that_is_not_there_or_damaged_is_refused(copy):
     (copy / MODEL_FILE).unlink()
-    with pytest.raises(RunError, match=r"write it by mvcn export .*copy\."):
+    with pytest.raises(RunError, match=r"write both graphs by mvcn export .*copy --overwrite"):
         Classifier.from_pretrained(copy, "onnx")
     (copy / MODEL_FILE).write_bytes(b"half of a file")
     with pytest.raises(RunError, match="is damaged"):

@@ -10,7 +10,7 @@ from mvcn.data.formats.rows import SAMPLE_ROWS, Row, Table, TableOptions
 from mvcn.data.image_files import ImageFolder
 from mvcn.data.split_names import group_by_split, left_out
 from mvcn.data.table import corpus_of_table
-from mvcn.errors import BadImageError, DataError, reason_of
+from mvcn.errors import BadImageError, DataError, needs_extra, reason_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, StoredImage
 
@@ -137,9 +137,7 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise DataError(
-            "Hugging Face datasets need a further library: pip install 'mvcn[datasets]'."
-        ) from error
+        raise needs_extra("--data hugging-face", "datasets") from error
     datasets.disable_progress_bars()
     return datasets
 

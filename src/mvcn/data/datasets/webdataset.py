@@ -15,10 +15,10 @@ from mvcn.data.formats.posts import RowFile, UnreadableCell
 from mvcn.data.formats.rows import SAMPLE_ROWS, Row, Table, TableOptions
 from mvcn.data.image_files import NOT_DATA, ImageFolder
 from mvcn.data.split_names import WORDS
-from mvcn.data.stored_files import TAR_SUFFIXES, StoredFile, find_files, missing_webdataset
+from mvcn.data.stored_files import TAR_SUFFIXES, StoredFile, find_files
 from mvcn.data.stored_images import TarMember, read_members, version_of
 from mvcn.data.table import corpus_of_table
-from mvcn.errors import BadImageError, DataError, count_of, reason_of
+from mvcn.errors import BadImageError, DataError, count_of, needs_extra, reason_of
 from mvcn.types import Corpus
 
 LOGGER = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ def _library() -> Any:
     try:
         from webdataset.tariterators import group_by_keys
     except ImportError as error:
-        raise missing_webdataset() from error
+        raise needs_extra("A WebDataset shard", "webdataset") from error
     return group_by_keys
 
 

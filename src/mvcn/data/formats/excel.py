@@ -25,7 +25,7 @@ from mvcn.data.formats.rows import (
     number_repeated,
     require_file,
 )
-from mvcn.errors import ConfigError, DataError, MvcnError, count_of, reason_of
+from mvcn.errors import DataError, MvcnError, count_of, needs_extra, reason_of
 from mvcn.files import atomic_replace
 
 ERROR_CELL = "e"
@@ -58,7 +58,7 @@ def require_openpyxl() -> None:
     try:
         import openpyxl  # noqa: F401
     except ImportError as error:
-        raise ConfigError("Excel files need an extra: pip install 'mvcn[excel]'.") from error
+        raise needs_extra("A file of Excel", "excel") from error
 
 
 def open_excel(path: Path, options: TableOptions) -> Table:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mvcn.data.formats.posts import columns_of_posts
 from mvcn.data.formats.rows import repeated_name
 from mvcn.data.stored_files import StoredFile, find_row_files
-from mvcn.errors import ConfigError, DataError, RunError
+from mvcn.errors import ConfigError, DataError, RunError, require_torch
 from mvcn.files import PARTIAL, require_allowed, write_json
 from mvcn.inference.bulk.shards import (
     ERRORS,
@@ -113,6 +113,8 @@ def predict_in_bulk(
     _require_keepable(scoring)
     if engine == "ray":
         require_ray()
+    if scoring.backend == "torch":
+        require_torch("The backend torch")
     output = scoring.output
     is_own = (output / MANIFEST).is_file()
     require_output_folder(output, KIND, is_own=is_own, overwrite=True, ignored=(LOCK,))

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from mvcn.data.formats.posts import RowBatch, RowFile
-from mvcn.errors import ConfigError, DataError, MvcnError, RunError
+from mvcn.errors import DataError, MvcnError, RunError, needs_extra
+from mvcn.inference.backends import Backend
 from mvcn.inference.bulk.shards import (
     ROWS_A_SHARD,
     Shard,
@@ -25,7 +26,7 @@ from mvcn.inference.bulk.shards import (
     open_shard,
     output_paths,
 )
-from mvcn.inference.classifier import Backend, Classifier, Prediction
+from mvcn.inference.classifier import Classifier, Prediction
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.types import LABEL, Post
 from mvcn.workers import worker_pool
@@ -254,7 +255,7 @@ def require_ray() -> None:
     try:
         import ray.data  # noqa: F401
     except ImportError as error:
-        raise ConfigError("The engine 'ray' needs an extra: pip install 'mvcn[ray]'.") from error
+        raise needs_extra("The engine 'ray'", "ray") from error
 
 
 class ShardWorker:

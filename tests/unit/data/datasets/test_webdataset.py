@@ -24,7 +24,7 @@ from mvcn.data.images import image_digest, open_image, read_image
 from mvcn.data.prepare import prepare
 from mvcn.data.stored_files import find_row_files
 from mvcn.data.stored_images import read_members
-from mvcn.errors import BadImageError, DataError, RunError
+from mvcn.errors import BadImageError, DataError, RunError, how_to_install
 
 
 def picture(seed=0, format="JPEG"):
@@ -415,11 +415,11 @@ import sys
 sys.modules["webdataset"] = None
 from pathlib import Path
 from mvcn.data.datasets import read_corpus
-from mvcn.errors import DataError
+from mvcn.errors import ConfigError
 for place in sys.argv[1:]:
     try:
         read_corpus("webdataset", Path(place))
-    except DataError as error:
+    except ConfigError as error:
         print(error)
 """
 
@@ -428,5 +428,5 @@ def test_without_the_library_the_extra_is_named(folder):
     places = [str(folder), str(folder / "{00000..00001}.tar")]
     command = [sys.executable, "-c", WITHOUT_LIBRARY, *places]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    sentence = "WebDataset shards need a further library: pip install 'mvcn[webdataset]'."
+    sentence = f"A WebDataset shard needs the extra 'webdataset': {how_to_install('webdataset')}."
     assert done.stdout.splitlines() == [sentence] * 2
