@@ -36,7 +36,9 @@ test: setup  ## Everything that CI runs
 	$(MAKE) --jobs 2 check tests
 
 # One worker more than cores: tests of services wait a lot. Files in their order, the longest first.
+# All tests are collected once before, so that the workers do not write the same bytecode each.
 tests: setup
+	$(BIN)/pytest --collect-only --quiet > /dev/null
 	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.html

@@ -3,8 +3,10 @@
 import copy
 import inspect
 import json
+from dataclasses import replace
 from importlib import resources
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,11 +19,15 @@ from transformers import (
 )
 
 from mvcn.config import ModelConfig, read_recipe
+from mvcn.errors import ConfigError
+from mvcn.inference.classifier import Classifier
 from mvcn.inputs.processor import MvcnProcessor, build_processor
 from mvcn.models.build import build_model
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.registry import MODELS
+from mvcn.runtime.graphs import MODEL_FILE, GraphModel
+from mvcn.training.export import write_graphs
 from mvcn.training.run_folder import Run
 
 CLASSES = ("bad", "fair", "good")
@@ -61,6 +67,11 @@ CASES = {
 }
 ENOUGH_WEIGHTS = 200
 """Of a layer, for its deviation to be near that of what they are drawn from."""
+GRAPHS = ("bert", "resnet", "vit", "clmlf", "logreg", "late-fusion")
+"""Networks that become ONNX graphs, besides MVCN, whose runs have some in other tests; the others
+have recurrent layers, or attributes of images."""
+NO_GRAPHS = ("text-cnn", "bilstm", "concat3")
+"""One for each reason."""
 FREE_OF_LOSS = ("pair_logits", "views", "penalty")
 """Outputs that an objective may leave out of the loss."""
 
@@ -138,6 +149,7 @@ def rows(batch, *numbers):
     return {key: tensor[list(numbers)] for key, tensor in batch.items()}
 
 
+@once_a_network
 def test_linear_layers_start_with_weights_drawn_by_their_width(model):
     layers = [m for m in model.network.modules() if isinstance(m, torch.nn.Linear)]
     ratios = [
@@ -471,6 +483,37 @@ def test_a_folder_of_model_and_processor_is_all_that_is_needed(
     assert isinstance(AutoProcessor.from_pretrained(tmp_path), MvcnProcessor)
     texts = ["", "two words"]
     assert processor.tokenize(texts) == build_processor(config).tokenize(texts)
+
+
+def of_networks(names):
+    cases = [f"{name}: usual" for name in names]
+    return pytest.mark.parametrize("settings", cases, indirect=True, scope="module")
+
+
+@of_networks(GRAPHS)
+def test_its_graphs_give_the_same_probabilities(
+    model, saved, tiny_settings, generated_posts, tmp_path
+):
+    processor = build_processor(ModelConfig(**tiny_settings))
+    write_graphs(model, processor, tmp_path, "")
+    graphs = GraphModel(saved, processor, graphs=tmp_path)
+    first, second, third, *more = generated_posts[:6]
+    posts = [first, replace(second, text=""), replace(third, image=None), *more]
+    found, expected = (
+        np.array(
+            [[*p.probabilities.values()] for p in classifier.predict(posts) if p.probabilities]
+        )
+        for classifier in (Classifier(graphs, processor), Classifier(model, processor))
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@of_networks(NO_GRAPHS)
+def test_what_cannot_become_a_graph_says_so(name, model, tiny_settings, tmp_path):
+    processor = build_processor(ModelConfig(**tiny_settings))
+    with pytest.raises(ConfigError, match=f"'{name}' cannot become one ONNX graph"):
+        write_graphs(model, processor, tmp_path, "")
+    assert not (tmp_path / MODEL_FILE).exists()
 
 
 @once_a_network

@@ -60,7 +60,7 @@ def in_this_process(monkeypatch, tiny_settings):
     two.update({"model": {**tiny_settings, "frozen_text_layers": 1}, "training": {"members": 2}})
     monkeypatch.setattr(members_at_once, "read_recipe", lambda _: two)
     monkeypatch.setattr(comparison, "MATRIX_SECONDS", 0.1)
-    monkeypatch.setattr(members, "COUNTS", (1, 2))
+    monkeypatch.setattr(members, "COUNTS", (1,))
     for size in ("LARGE", "MEMORY"):
         monkeypatch.setattr(congruity_step, size, 5000)
     threads = torch.get_num_threads()

@@ -1,6 +1,7 @@
 """What ``pip install .`` brings predicts and serves without PyTorch; the rest says what to type."""
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -99,26 +100,37 @@ def test_the_service_answers_and_shows_its_page(client):
     assert re.fullmatch(f"An explanation {NEEDS}", refused.json()["error"])
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("train", "posts.csv", "--output", "run"),
-        ("audit", "--root", "{posts}"),
-        ("evaluate", "{run}", "--root", "{posts}"),
-        ("explain", "{run}", "--output", "out"),
-        ("report", "{run}"),
-        ("export", "{run}", "--overwrite"),
-        ("predict", "{run}", "--text", "fine", "--backend", "torch"),
-        ("demo", "--output", "demo"),
-    ],
-    ids=lambda command: command[0],
-)
-def test_what_needs_more_says_what_to_type(run_in, command, exported_run, posts_table):
-    given = [part.format(run=exported_run, posts=posts_table) for part in command]
-    done = run_in("mvcn", *given)
-    assert done.returncode == 2
-    subject = "The backend torch" if "torch" in command else f"mvcn {command[0]}"
-    assert re.fullmatch(f"Error: {subject} {NEEDS}\n", done.stderr), done.stderr
+COMMANDS = [
+    ["train", "posts.csv", "--output", "run"],
+    ["audit", "--root", "{posts}"],
+    ["evaluate", "{run}", "--root", "{posts}"],
+    ["explain", "{run}", "--output", "out"],
+    ["report", "{run}"],
+    ["export", "{run}", "--overwrite"],
+    ["predict", "{run}", "--text", "fine", "--backend", "torch"],
+    ["demo", "--output", "demo"],
+]
+EACH_COMMAND = """
+import json, sys
+from mvcn.cli import main
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["mvcn", *command]
+    try:
+        main()
+    except SystemExit as stopped:
+        print(stopped.code)
+"""
+
+
+def test_what_needs_more_says_what_to_type(run_in, exported_run, posts_table):
+    places = {"run": str(exported_run), "posts": str(posts_table)}
+    given = [[part.format_map(places) for part in command] for command in COMMANDS]
+    done = run_in("python", "-c", EACH_COMMAND, json.dumps(given))
+    assert done.stdout.split() == ["2"] * len(COMMANDS)
+    subjects = [f"mvcn {name}" for name, *_ in COMMANDS]
+    subjects[-2] = "The backend torch"
+    for subject, line in zip(subjects, done.stderr.splitlines(), strict=True):
+        assert re.fullmatch(f"Error: {subject} {NEEDS}", line), line
 
 
 def test_a_job_by_pytorch_leaves_nothing(run_in, exported_run, tmp_path):

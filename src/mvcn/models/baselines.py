@@ -213,7 +213,7 @@ class VisionTransformer(Network):
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts by their images."""
         patches = self.projection(self.norm(tokens.image))
-        first = self.class_token.expand(len(patches), 1, -1)
+        first = self.class_token.expand(patches.shape[0], 1, -1)
         mask = nn.functional.pad(tokens.image_mask, (1, 0), value=True)
         states = torch.cat([first, patches], 1)
         for layer in self.layers:

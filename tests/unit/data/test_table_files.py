@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from mvcn.data.table import (
     require_writable_table,
     table_writer,
 )
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, how_to_install
 
 SUFFIXES = tuple(WRITERS)
 each_format = pytest.mark.parametrize("suffix", SUFFIXES)
@@ -348,7 +349,7 @@ def test_another_format_is_refused_with_the_known_ones(name, tmp_path):
 
 def test_excel_needs_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(ConfigError, match=r"pip install 'mvcn\[excel\]'"):
+    with pytest.raises(ConfigError, match=re.escape(how_to_install("excel"))):
         require_writable_table(tmp_path / "out.xlsx")
 
 

@@ -1,19 +1,20 @@
 """When a trial of a search is pruned."""
 
+import re
 import sys
 from types import SimpleNamespace
 
 import optuna
 import pytest
 
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, how_to_install
 from mvcn.experiments.tuning import DevScores, tune
 from mvcn.experiments.tuning_space import read_space
 
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"needs optuna: pip install 'mvcn\[tune\]'"):
+    with pytest.raises(ConfigError, match=re.escape(how_to_install("tune"))):
         tune(read_space("default"), tmp_path / "search", 1)
     assert not (tmp_path / "search").exists()
 

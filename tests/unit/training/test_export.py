@@ -11,14 +11,11 @@ import onnx
 import pytest
 import transformers
 
-from mvcn.config import ModelConfig
-from mvcn.errors import ConfigError, RunError
+from mvcn.errors import RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.inference.pipeline import TASK
-from mvcn.inputs.processor import build_processor
-from mvcn.models.build import build_model
 from mvcn.runtime.graphs import IMAGE_FILE, MODEL_FILE, GraphModel
-from mvcn.training.export import TOLERANCE, export_run, write_graphs
+from mvcn.training.export import TOLERANCE, export_run
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 
@@ -141,26 +138,6 @@ def test_a_training_whose_network_has_no_graphs_ends_well(tiny_config, tmp_path,
     assert train(config, tmp_path / "run").is_finished
     assert "There are no graphs: The network 'text-cnn' cannot become" in caplog.text
     assert not list((tmp_path / "run").glob("*.onnx"))
-
-
-def test_a_network_of_images_alone_exports_too(tmp_path, tiny_settings, odd_posts):
-    config = ModelConfig(**{**tiny_settings, "network": "resnet"})
-    model, processor = build_model(config, CLASSES).eval(), build_processor(config)
-    model.save_pretrained(tmp_path)
-    write_graphs(model, processor, tmp_path, "")
-    by_onnx = Classifier(GraphModel(tmp_path, processor), processor)
-    expected = shares(Classifier(model, processor), odd_posts)
-    np.testing.assert_allclose(shares(by_onnx, odd_posts), expected, rtol=0, atol=1e-6)
-
-
-# The one sorts posts by length, the other takes the length of the example for that of all texts.
-@pytest.mark.parametrize("network", ["bilstm", "text-cnn"])
-def test_a_network_that_cannot_become_a_graph_says_so(network, tmp_path, tiny_settings):
-    config = ModelConfig(**{**tiny_settings, "network": network})
-    model, processor = build_model(config, CLASSES).eval(), build_processor(config)
-    with pytest.raises(ConfigError, match=f"'{network}' cannot become one ONNX graph"):
-        write_graphs(model, processor, tmp_path, "")
-    assert not list(tmp_path.iterdir())
 
 
 def with_max_tokens(run, folder, max_tokens):
