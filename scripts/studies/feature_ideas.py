@@ -36,6 +36,7 @@ from mvcn.config import DataConfig
 from mvcn.data.datasets.mvsa import POLARITIES, merge_labels
 from mvcn.data.images import open_image, prefetch
 from mvcn.data.reading import read_training_posts
+from mvcn.encoders.images import frozen_image_tokens
 from mvcn.encoders.loading import (
     EFFICIENTNET_LITE0,
     ENCODERS,
@@ -45,7 +46,6 @@ from mvcn.encoders.loading import (
     load_text_encoder,
     load_tokenizer,
 )
-from mvcn.encoders.tokens import frozen_image_tokens
 from mvcn.evaluation.metrics import evaluate_predictions
 from mvcn.experiments.grid import assign_folds
 from mvcn.training.teacher import out_of_fold_probabilities

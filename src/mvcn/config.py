@@ -169,9 +169,11 @@ class ModelConfig(NetworkConfig):
         "mark_blanks": "mark_whitespace",
         "image_describer": "attribute_model",
     }
+    shorthands: ClassVar = {"encoder": ("text_encoder", "image_encoder")}
 
     text_encoder: str = "minilm-l6"
-    """Packaged name, folder, or Hugging Face hub name. Paper: bert-base-uncased."""
+    """Packaged name, folder, or Hugging Face hub name. `model.encoder` names it and the image
+    encoder at once, where one checkpoint has both, as those of CLIP. Paper: bert-base-uncased."""
     image_encoder: str = "efficientnet-lite0"
     """Packaged name, folder, or Hugging Face hub name. Not given, ours."""
     attribute_model: str | None = None

@@ -43,6 +43,8 @@ class Settings(BaseModel):
     )
     earlier_names: ClassVar[Mapping[str, str]] = {}
     """Name in an earlier version -> name."""
+    shorthands: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Name -> settings that it sets at once."""
 
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -54,7 +56,7 @@ def with_values(start: Kind, values: Mapping[Any, Any], where: str) -> Kind:
 
     Args:
         start: Settings, which may be the defaults.
-        values: Name of a setting, or its name in an earlier version -> its value.
+        values: Name of a setting, its name in an earlier version, or a shorthand -> its value.
         where: Section that precedes the names in errors.
 
     Raises:
@@ -76,9 +78,10 @@ def _with_current_names(
     named: dict[str, Any] = {}
     for key, value in values.items():
         name = kind.earlier_names.get(str(key), str(key))
-        if name in named:
-            raise ConfigError(f"Setting '{where}.{name}' is given twice, once by its earlier name.")
-        named[name] = value
+        for one in kind.shorthands.get(name, (name,)):
+            if one in named:
+                raise ConfigError(f"Setting '{where}.{one}' is given twice, once by another name.")
+            named[one] = value
     return named
 
 

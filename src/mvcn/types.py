@@ -11,6 +11,8 @@ Quoting = Literal["auto", "minimal", "none"]
 TargetScore = Literal["accuracy", "macro-f1"]
 SaliencyMethod = Literal["attention", "gradient", "occlusion"]
 DEFAULT_SALIENCY: SaliencyMethod = "occlusion"
+Summary = Literal["first", "last", "mean"]
+"""What stands for a sequence: its first token, the last one, or the mean of all."""
 FusionKind = Literal["text-guided", "equal"]
 AttentionKind = Literal["sparsemax", "softmax"]
 CongruityForm = Literal["ratio", "share", "absolute"]

@@ -6,6 +6,7 @@ import transformers
 
 from mvcn.config import ModelConfig
 from mvcn.encoders.efficientnet_lite import BATCH_NORM_EPS
+from mvcn.encoders.images import image_tokens
 from mvcn.encoders.loading import (
     PACKAGED,
     load_image_encoder,
@@ -15,7 +16,7 @@ from mvcn.encoders.loading import (
     packaged_folder,
     sentiment_words,
 )
-from mvcn.encoders.tokens import image_tokens, text_tokens
+from mvcn.encoders.tokens import text_tokens
 from mvcn.errors import ConfigError
 from mvcn.models.build import build_model
 

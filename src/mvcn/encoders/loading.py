@@ -5,7 +5,8 @@ hub name is looked up by Hugging Face, which reads its own cache first.
 """
 
 import hashlib
-import json
+import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -14,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+import transformers
+from torch import nn
 from transformers import (
     MODEL_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
-    AutoModelForImageClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -33,13 +33,15 @@ from mvcn.encoders.efficientnet_lite import (
     EfficientNetLiteModel,
     load_published_weights,
 )
-from mvcn.encoders.tokens import token_width
+from mvcn.encoders.families import family_of
+from mvcn.encoders.images import state_width
 from mvcn.errors import ConfigError
 from mvcn.files import require_allowed
 
 AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig)
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)
 
+LOG = logging.getLogger(__name__)
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
 ENCODERS = ("minilm-l6", EFFICIENTNET_LITE0)
 
@@ -53,6 +55,7 @@ WEIGHTS: dict[str, Any] = {
     "dtype": torch.float32,
 }
 """Options of loading: most checkpoints of the hub are saved in 16 bits, too few to train in."""
+
 
 STRONG_VALENCE = 2.5
 """Absolute mean rating of ten raters, each from -4 to 4."""
@@ -132,18 +135,6 @@ def packaged_folder(name: str) -> Path:
     return folder
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectClassifier:
-    """The output layer of a published image classifier: object scores from an encoder's tokens."""
-
-    weight: Float[Tensor, "object width"]
-    bias: Float[Tensor, " object"]
-    names: tuple[str, ...]
-    """Name of each object."""
-    reads_first_token: bool
-    """Whether it reads the encoder's first token or, if false, the mean of all tokens."""
-
-
 def load_text_encoder(name: str) -> PreTrainedModel:
     """Return a text encoder with its published weights, without pooler or head.
 
@@ -162,7 +153,9 @@ def load_image_encoder(name: str) -> PreTrainedModel:
     if name == EFFICIENTNET_LITE0:
         (file,) = PACKAGED[name].sha256
         return load_published_weights(packaged_folder(name) / file)
-    return _load_encoder(name, "image encoder", part="vision_model")
+    encoder = _load_encoder(name, "image encoder", part="vision_model")
+    state_width(encoder)
+    return encoder
 
 
 def load_tokenizer(name: str) -> Any:
@@ -172,6 +165,8 @@ def load_tokenizer(name: str) -> Any:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
     """
     tokenizer = _from_pretrained(AutoTokenizer, _source(name), "tokenizer")
+    if tokenizer.pad_token_id is None:  # of decoders; what pads is not read
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise ConfigError(f"The tokenizer of '{name}' has no padding token: choose another.")
     if not has_vocabulary(tokenizer):
@@ -192,29 +187,21 @@ def load_image_processor(name: str) -> Any:
     """
     if name == EFFICIENTNET_LITE0:
         return _efficientnet_lite0_processor()
-    return _from_pretrained(
+    found = _from_pretrained(
         AutoImageProcessor, _source(name), "image processor", backend=IMAGE_BACKEND
     )
+    return _of_squares(found) if hasattr(found, "max_num_patches") else found
 
 
-def load_object_classifier(name: str) -> ObjectClassifier:
-    """Return the published classifier of an image encoder.
-
-    Raises:
-        ConfigError: The encoder was published without one, or class names are not installed.
-    """
-    if name == EFFICIENTNET_LITE0:
-        return _lite0_classifier()
-    model = load_pretrained(AutoModelForImageClassification, name, "image classifier")
-    last = getattr(model, "classifier", None)
-    if not isinstance(last, nn.Linear) or last.in_features != token_width(model.config):
-        raise ConfigError(
-            f"'{name}' has no layer that classifies objects from its tokens: choose another image "
-            "encoder, or a model that needs no objects."
-        )
-    names = tuple(model.config.id2label[index] for index in range(last.out_features))
-    has_first = any("cls_token" in weight for weight, _ in model.named_parameters())
-    return ObjectClassifier(last.weight.detach(), last.bias.detach(), names, has_first)
+def _of_squares(processor: Any) -> Any:
+    """Return a processor that resizes to squares, for one that keeps the shape of images."""
+    side = math.isqrt(processor.max_num_patches) * processor.patch_size
+    return ViTImageProcessorPil(
+        size={"height": side, "width": side},
+        resample=processor.resample,
+        image_mean=processor.image_mean,
+        image_std=processor.image_std,
+    )
 
 
 def sentiment_words() -> list[str]:
@@ -232,7 +219,17 @@ def sentiment_words() -> list[str]:
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """Return a randomly initialised encoder, into which a saved model loads its weights."""
+    built_by = _class_of(config)
+    if built_by is not AutoModel:
+        return without_pooler(built_by._from_config(config))
     return without_pooler(AutoModel.from_config(config))
+
+
+def _class_of(config: PreTrainedConfig) -> Any:
+    """Return the class that an encoder is built and loaded by."""
+    family = family_of(config)
+    name = "" if family is None else family.built_by
+    return getattr(transformers, name) if name else AutoModel
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
@@ -245,23 +242,31 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
 
 def _load_encoder(name: str, kind: str, part: str) -> PreTrainedModel:
     """Load an encoder, or the submodule `part` of one that reads both text and images."""
-    both, found = _from_pretrained(AutoModel, _source(name), kind, **WEIGHTS)
+    built_by = _class_of(_from_pretrained(AutoConfig, _source(name), kind))
+    both, found = _from_pretrained(built_by, _source(name), kind, **WEIGHTS)
     encoder = getattr(both, part, both)
-    if encoder.config.is_encoder_decoder or type(encoder.config) not in MODEL_MAPPING:
-        raise ConfigError(
-            f"'{name}' cannot be the {kind}: type '{encoder.config.model_type}' is not an encoder "
-            "that can be rebuilt from a saved run."
-        )
+    _require_usable(encoder.config, kind, name)
     _require_all([weight for weight in found["missing_keys"] if "pooler" not in weight], kind, name)
     return without_pooler(encoder)
 
 
-def _lite0_classifier() -> ObjectClassifier:
-    (names_file,) = PACKAGED["imagenet-names"].sha256
-    names = json.loads((packaged_folder("imagenet-names") / names_file).read_text("utf-8"))
-    (file,) = PACKAGED[EFFICIENTNET_LITE0].sha256
-    published = torch.load(packaged_folder(EFFICIENTNET_LITE0) / file, weights_only=True)
-    return ObjectClassifier(published["_fc.weight"], published["_fc.bias"], tuple(names), False)
+def _require_usable(config: PreTrainedConfig, kind: str, name: str) -> None:
+    """Raise a ConfigError for what is not an encoder, or one that cannot be used."""
+    family = family_of(config)
+    if family is not None and family.why_not:
+        raise ConfigError(f"'{name}' cannot be the {kind}: {family.why_not}.")
+    is_built = family is not None and family.built_by
+    if not is_built and (config.is_encoder_decoder or type(config) not in MODEL_MAPPING):
+        raise ConfigError(
+            f"'{name}' cannot be the {kind}: type '{config.model_type}' is not an encoder that can "
+            "be rebuilt from a saved run."
+        )
+    if family is None:
+        LOG.info(
+            "The %s '%s' is of a type, '%s', that no test covers: its tokens are taken to be its "
+            "last hidden state.",
+            *(kind, name, config.model_type),
+        )
 
 
 def _efficientnet_lite0_processor() -> Any:

@@ -6,16 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from mvcn.encoders.families import family_of
 from mvcn.errors import ConfigError
 from mvcn.types import WORD_NUMBERS
-
-# Feature maps of four images of 224 pixels fit into the cache of the CPU: without gradients, larger
-# batches were measured to be slower.
-FROZEN_MICRO_BATCH = 4
 
 # Names of the width of the last feature map in configurations, the most specific first.
 WIDTH_SETTINGS = ("hidden_size", "neck_hidden_sizes", "hidden_sizes", "hidden_dim")
@@ -84,27 +81,17 @@ def some_word(config: PreTrainedConfig) -> int:
     return 1 if getattr(config, "pad_token_id", None) == 0 else 0
 
 
-def image_tokens(
-    encoder: PreTrainedModel, pixel_values: Float[Tensor, "batch channel height width"]
-) -> Float[Tensor, "batch patch dim"]:
-    """Return the image's token features; a feature map is read row by row."""
-    output: Tensor = encoder(pixel_values=pixel_values.to(encoder.dtype)).last_hidden_state
-    is_feature_map = output.ndim == pixel_values.ndim
-    return output.flatten(2).transpose(1, 2) if is_feature_map else output
+def freeze_unused(encoder: PreTrainedModel) -> None:
+    """Exclude weights from training that the tokens do not depend on.
 
-
-@torch.no_grad()
-def frozen_image_tokens(
-    encoder: PreTrainedModel, pixel_values: Float[Tensor, "batch channel height width"]
-) -> Float[Tensor, "batch patch dim"]:
-    """Return the features of a frozen encoder, rounded to half precision.
-
-    They are rounded with and without a cache, so that both give the same scores.
+    They would get no gradient, for which several processes would wait for each other in vain.
     """
-    if torch.compiler.is_exporting():  # an exported graph takes any number of images
-        return image_tokens(encoder, pixel_values).half().float()
-    chunks = torch.split(pixel_values, FROZEN_MICRO_BATCH)
-    return torch.cat([image_tokens(encoder, chunk).half().float() for chunk in chunks])
+    family = family_of(encoder.config)
+    if family is None:
+        return
+    for name, weight in encoder.named_parameters():
+        if not family.uses(name):
+            weight.requires_grad_(False)
 
 
 def freeze(module: nn.Module) -> None:
@@ -138,6 +125,12 @@ def lowest_layers(encoder: PreTrainedModel, count: int) -> list[nn.Module]:
         ConfigError: The encoder has no stack of `count` layers.
     """
     layers = _layers(encoder)
+    family = family_of(encoder.config)
+    if count and family is not None and family.shares_layers:
+        raise ConfigError(
+            f"Text encoder type '{encoder.config.model_type}' applies one layer again and again: "
+            f"frozen_text_layers can't be {count}, but 0 or all."
+        )
     if count > len(layers):
         raise ConfigError(
             f"The text encoder has {len(layers)} layers: frozen_text_layers can't be {count}."
@@ -305,22 +298,3 @@ def _layers(encoder: PreTrainedModel) -> nn.ModuleList:
     """Return the longest stack of layers of an encoder, empty if there is none."""
     stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
     return max(stacks, key=len, default=nn.ModuleList())
-
-
-def tokens_of_shown(
-    encode: Callable[[Tensor], Tensor],
-    pixel_values: Float[Tensor, "batch channel height width"],
-    shown: Bool[Tensor, " batch"],
-) -> Float[Tensor, "batch patch dim"]:
-    """Return image tokens, and zeros for missing images, of which none but the first is encoded.
-
-    Args:
-        encode: From pixels to tokens.
-        pixel_values: Images; anything for missing ones.
-        shown: False for a missing image.
-    """
-    some = shown.nonzero().flatten()
-    if not len(some):  # one says how many tokens there are, and all trained weights take part
-        some = some.new_zeros(1)
-    tokens = encode(pixel_values[some])
-    return tokens.new_zeros(len(shown), *tokens.shape[1:]).index_copy(0, some, tokens)

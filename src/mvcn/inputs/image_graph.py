@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mvcn.encoders.images import frozen_image_tokens
 from mvcn.encoders.onnx import write_graph
-from mvcn.encoders.tokens import frozen_image_tokens
 from mvcn.errors import ConfigError, RunError
 from mvcn.runtime.graphs import FEATURES, PIXELS, open_graph
 

@@ -21,7 +21,8 @@ from mvcn.data.images import (
     prefetch,
     warn_of_truncated_images,
 )
-from mvcn.encoders.tokens import frozen_image_tokens, token_width
+from mvcn.encoders.images import frozen_image_tokens
+from mvcn.encoders.tokens import token_width
 from mvcn.errors import BadImageError
 from mvcn.inputs.feature_cache import FeatureCache, default_cache_root
 from mvcn.inputs.image_graph import keep_image_graph

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from mvcn.models.network import MvcnOutput, Network, Tokens
 from mvcn.nn.fusion import EqualUnit
 from mvcn.nn.layers import MaskedLstm
-from mvcn.nn.pooling import masked_mean, weighted_sum
+from mvcn.nn.pooling import masked_mean, summary_token, weighted_sum
 from mvcn.settings import Count
+from mvcn.types import Summary
 
 FILTER_WIDTHS = (3, 4, 5)
 MAPS = 100
@@ -116,11 +117,12 @@ class BiLstm(Network):
         return MvcnOutput(logits, feature, logits)
 
 
-class FirstTextToken(Network):
-    """A linear classifier on the first token of a text; zeros without a text.
+class TextSummary(Network):
+    """A linear classifier on the token that stands for a text; zeros without a text.
 
     Args:
         text_width: Width of the text encoder's tokens.
+        text_summary: Which token that is: the first of most encoders, the last one of a decoder.
         num_classes: Classes K.
         dropout: Dropout before the classifier.
 
@@ -129,15 +131,18 @@ class FirstTextToken(Network):
         packaged encoder does not have.
     """
 
-    def __init__(self, text_width: int, num_classes: int, *, dropout: float) -> None:
+    def __init__(
+        self, text_width: int, text_summary: Summary, num_classes: int, *, dropout: float
+    ) -> None:
         super().__init__()
         self.feature_size = text_width
+        self.summary = text_summary
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(text_width, num_classes)
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts by their texts."""
-        feature = tokens.text[:, 0].masked_fill(~tokens.text_mask[:, :1], 0)
+        feature = summary_token(tokens.text, tokens.text_mask, self.summary)
         logits = self.classifier(self.dropout(feature))
         return MvcnOutput(logits, feature, logits)
 

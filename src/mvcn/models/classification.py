@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
+from mvcn.encoders.images import tokens_of_shown
 from mvcn.encoders.loading import build_encoder
-from mvcn.encoders.tokens import tokens_of_shown
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.ensemble import build_network, drop_shared, join_tokens, split_tokens
 from mvcn.models.image_attributes import ImageAttributes, prefer_given, with_nearest, word_vectors

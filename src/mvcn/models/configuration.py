@@ -6,8 +6,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from mvcn.config import NetworkConfig
+from mvcn.encoders.families import text_family
 from mvcn.encoders.tokens import token_width
-from mvcn.types import EARLIER_NETWORKS, MODEL_TYPE
+from mvcn.types import EARLIER_NETWORKS, MODEL_TYPE, Summary
 
 EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image_attributes"}
 
@@ -57,6 +58,8 @@ class MvcnConfig(PreTrainedConfig):
         for earlier, name in EARLIER_NAMES.items():
             if earlier in settings:
                 setattr(self, name, settings.pop(earlier))
+        if "reads_first_token" in (settings.get("image_attributes") or {}):
+            settings["image_attributes"] = _of_earlier_version(settings["image_attributes"])
         settings |= EARLIER_NETWORKS.get(str(settings.get("network")), {})
         super().__post_init__(**{**dict(NetworkConfig()), **settings})
 
@@ -71,6 +74,12 @@ class MvcnConfig(PreTrainedConfig):
         return token_width(self.text_config) * (1 + int(self.lower_text_layers))
 
     @property
+    def text_summary(self) -> Summary:
+        """Which token stands for a text."""
+        family = text_family(self.text_config)
+        return "first" if family is None else family.summary
+
+    @property
     def image_width(self) -> int:
         """Width of the image encoder's tokens."""
         return token_width(self.image_config)
@@ -80,3 +89,11 @@ class MvcnConfig(PreTrainedConfig):
         """Number of classes of the published image encoder, for a network that reads them."""
         assert self.image_attributes is not None  # it reads them
         return int(self.image_attributes["num_objects"])
+
+
+def _of_earlier_version(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `ImageAttributes` from those of earlier versions."""
+    kept = dict(attributes)
+    pooling = "first" if kept.pop("reads_first_token") else "mean"
+    width = kept.pop("image_width")
+    return kept | {"pooled_width": width, "pooling": pooling}

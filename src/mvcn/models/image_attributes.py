@@ -8,12 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvcn.encoders.loading import (
-    ObjectClassifier,
-    load_object_classifier,
-    load_tokenizer,
-    sentiment_words,
-)
+from mvcn.encoders.loading import load_tokenizer, sentiment_words
+from mvcn.models.objects import ObjectClassifier, Pooling, arguments_of, pool
 from mvcn.nn.pooling import masked_mean
 from mvcn.types import NO_PIECE
 
@@ -36,7 +32,7 @@ class PublishedAttributes:
         """Load what a network needs for what it `reads`; None if it reads no attributes."""
         if not {"objects", "attributes", "pairs"} & {*reads}:
             return None
-        classifier = load_object_classifier(image_encoder)
+        classifier = ObjectClassifier.load(image_encoder)
         tokenizer = load_tokenizer(text_encoder)
         words = (classifier.names, sentiment_words() if "pairs" in reads else [])
         return cls(classifier, *(pad_pieces(word_pieces(tokenizer, some)) for some in words))
@@ -45,12 +41,10 @@ class PublishedAttributes:
     def sizes(self) -> dict[str, Any]:
         """Arguments of `ImageAttributes`."""
         return {
-            "num_objects": len(self.names),
-            "image_width": self.classifier.weight.shape[1],
+            **arguments_of(self.classifier),
             "name_length": self.names.shape[1],
             "num_sentiments": len(self.sentiments),
             "sentiment_length": self.sentiments.shape[1],
-            "reads_first_token": self.classifier.reads_first_token,
         }
 
 
@@ -59,11 +53,13 @@ class ImageAttributes(nn.Module):
 
     Args:
         num_objects: Classes of that layer.
-        image_width: Width of the image encoder's tokens.
+        pooled_width: Width of what it reads of the image encoder's tokens.
         name_length: Word pieces of the longest name.
         num_sentiments: Words of sentiment.
         sentiment_length: Word pieces of the longest of them.
-        reads_first_token: Read the first image token, or else the mean of all.
+        pooling: What that is; see `mvcn.models.objects.pool`.
+        leading: Number of tokens before the patches.
+        norm_eps: Of the layer that normalises it; None if none does.
     """
 
     names: Tensor
@@ -72,15 +68,19 @@ class ImageAttributes(nn.Module):
     def __init__(
         self,
         num_objects: int,
-        image_width: int,
+        pooled_width: int,
         name_length: int,
         num_sentiments: int,
         sentiment_length: int,
-        reads_first_token: bool,
+        pooling: Pooling = "mean",
+        leading: int = 0,
+        norm_eps: float | None = None,
     ) -> None:
         super().__init__()
-        self.reads_first_token = reads_first_token
-        self.classifier = nn.Linear(image_width, num_objects)
+        self.pooling: Pooling = pooling
+        self.leading = leading
+        self.norm = None if norm_eps is None else nn.LayerNorm(pooled_width, norm_eps)
+        self.classifier = nn.Linear(pooled_width, num_objects)
         for name, shape in (
             ("names", (num_objects, name_length)),
             ("sentiments", (num_sentiments, sentiment_length)),
@@ -89,8 +89,9 @@ class ImageAttributes(nn.Module):
 
     def fill(self, published: PublishedAttributes) -> None:
         """Copy a published classifier, and the word pieces of all names."""
-        layer = published.classifier
-        self.classifier.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+        self.classifier.load_state_dict(published.classifier.layer.state_dict())
+        if self.norm is not None and published.classifier.norm is not None:
+            self.norm.load_state_dict(published.classifier.norm.state_dict())
         self.names.copy_(published.names)
         self.sentiments.copy_(published.sentiments)
 
@@ -98,9 +99,10 @@ class ImageAttributes(nn.Module):
         self, image: Float[Tensor, "batch patch dim"], mask: Bool[Tensor, "batch patch"]
     ) -> Float[Tensor, "batch object"]:
         """Return the probability of each object; zeros for a post without an image."""
-        pooled = image[:, 0] if self.reads_first_token else masked_mean(image, mask)
-        is_read = mask[:, :1] if self.reads_first_token else mask.any(1, keepdim=True)
-        found: Tensor = self.classifier(pooled).softmax(-1)
+        pooled = pool(image, mask, self.pooling, self.leading)
+        is_read = mask[:, :1] if self.pooling == "first" else mask.any(1, keepdim=True)
+        found: Tensor = self.classifier(pooled if self.norm is None else self.norm(pooled))
+        found = found.softmax(-1)
         return found.masked_fill(~is_read, 0)
 
     def name_pieces(self, objects: Float[Tensor, "batch object"]) -> Int[Tensor, "batch top piece"]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
+from mvcn.encoders.images import frozen_image_tokens, image_tokens
 from mvcn.encoders.tokens import (
     FrozenTextEncoder,
     FrozenTextLayers,
     freeze,
-    frozen_image_tokens,
-    image_tokens,
+    freeze_unused,
     lowest_layers,
     most_tokens,
     reads_text_of,
@@ -155,7 +155,7 @@ class MvcnPreTrainedModel(PreTrainedModel):
         if isinstance(module, nn.Linear):
             init.kaiming_uniform_(module.weight, a=5**0.5)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "MvcnPreTrainedModel":
         """Set the training mode; frozen parts stay in evaluation mode."""
         if mode != self.training:  # the Trainer sets it before each step, and there are many parts
             super().train(mode)
@@ -167,6 +167,8 @@ class MvcnPreTrainedModel(PreTrainedModel):
             freeze(self.image_encoder)
         if self.image_attributes is not None:
             freeze(self.image_attributes)
+        for encoder in (*self.text_encoders, *self.image_encoders):
+            freeze_unused(encoder)
         for encoder in self.text_encoders:
             for part in self._frozen_text_parts(encoder):
                 freeze(part)

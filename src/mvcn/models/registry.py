@@ -101,7 +101,7 @@ CAI = "Cai et al., ACL 2019"
 MODELS: dict[str, System] = {
     "text-cnn": System("baselines:TextCnn", TEXT, "Kim, EMNLP 2014", "CNN"),
     "bilstm": System("baselines:BiLstm", TEXT, "Zhou et al., ACL 2016", "Bi-LSTM"),
-    "bert": System("baselines:FirstTextToken", TEXT, "Devlin et al., NAACL 2019", "BERT"),
+    "bert": System("baselines:TextSummary", TEXT, "Devlin et al., NAACL 2019", "BERT"),
     "resnet": System("baselines:MeanImageToken", IMAGE, "He et al., CVPR 2016", "ResNet-50"),
     "vit": System("baselines:VisionTransformer", IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"),
     "multisentinet": System(

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mvcn.nn.attention import masked_softmax
+from mvcn.types import Summary
 
 
 class ReductionUnit(nn.Module):
@@ -61,6 +62,23 @@ def masked_mean(
     # A sum of float16 may exceed 65504 where the mean does not.
     total = real.sum(1, dtype=torch.promote_types(tokens.dtype, torch.float32))
     return (total / mask.sum(1, keepdim=True).clamp(min=1)).to(tokens.dtype)
+
+
+def summary_token(
+    tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"], summary: Summary
+) -> Float[Tensor, "batch dim"]:
+    """Return the token that stands for a sequence; zeros for one without real tokens.
+
+    Args:
+        tokens: Sequences that begin with their real tokens.
+        mask: Which tokens are real.
+        summary: The first token, the last real one, or the mean of all real ones.
+    """
+    if summary == "mean":
+        return masked_mean(tokens, mask)
+    places = mask.sum(1).clamp(min=1) - 1 if summary == "last" else mask.sum(1) * 0
+    chosen = tokens.gather(1, places[:, None, None].expand(-1, 1, tokens.shape[2])).squeeze(1)
+    return chosen.masked_fill(~mask.any(1, keepdim=True), 0)
 
 
 def weighted_sum(

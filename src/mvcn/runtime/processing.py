@@ -167,7 +167,8 @@ class PostProcessing(ABC):
     def pad(self, token_ids: Sequence[list[int]]) -> dict[str, Int[np.ndarray, "batch token"]]:
         """Return ``input_ids`` and ``attention_mask``, padded to the longest."""
         lengths = np.array([len(ids) for ids in token_ids])
-        mask = np.arange(lengths.max()) < lengths[:, None]
+        # Some tokenizers give nothing for an empty text; a batch is at least one word piece long.
+        mask = np.arange(max(1, lengths.max())) < lengths[:, None]
         ids = np.full(mask.shape, self.pad_id)
         ids[mask] = np.concatenate(token_ids)
         return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from mvcn.encoders.images import FROZEN_MICRO_BATCH, frozen_image_tokens, image_tokens
 from mvcn.encoders.tokens import (
-    FROZEN_MICRO_BATCH,
     freeze,
-    frozen_image_tokens,
-    image_tokens,
     keep_lowest_layers,
     lowest_layers,
     most_tokens,

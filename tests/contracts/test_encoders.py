@@ -1,0 +1,116 @@
+"""What a model around an encoder of any family must keep to."""
+
+import copy
+
+import pytest
+import torch
+
+from mvcn.config import ModelConfig
+from mvcn.data.images import open_image
+from mvcn.encoders.families import IMAGE_FAMILIES, TEXT_FAMILIES
+from mvcn.inputs.processor import build_processor
+from mvcn.models.build import build_model
+from mvcn.models.classification import MvcnForClassification
+from tests import tiny_encoders
+
+CLASSES = ("a", "b", "c")
+REFUSED = {name for name, family in TEXT_FAMILIES.items() if family.why_not}
+CASES = [
+    *((name, "text") for name in TEXT_FAMILIES if name not in REFUSED),
+    *((name, "image") for name in IMAGE_FAMILIES if name != "efficientnet-lite"),
+]
+NO_GRAPH: set[tuple[str, str]] = set()
+
+
+def test_every_family_has_a_tiny_configuration():
+    packaged = {"efficientnet-lite"}  # see tests/unit/encoders/test_efficientnet_lite.py
+    assert {*tiny_encoders.TEXTS} == {*TEXT_FAMILIES}
+    assert {*tiny_encoders.IMAGES} | packaged == {*IMAGE_FAMILIES}
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
+def case(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def encoder(case, tiny_text_encoder, tmp_path_factory):
+    """Folder of a tiny encoder."""
+    name, kind = case
+    folder = tmp_path_factory.mktemp(name)
+    config = (tiny_encoders.TEXTS if kind == "text" else tiny_encoders.IMAGES)[name]()
+    tiny_encoders.save(config, folder, tiny_text_encoder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(case, encoder, tiny_settings):
+    return tiny_settings | {f"{case[1]}_encoder": str(encoder)}
+
+
+def build(settings, **changes):
+    torch.manual_seed(0)
+    return build_model(ModelConfig(**settings | changes), CLASSES).eval()
+
+
+@pytest.fixture(scope="module")
+def frozen(settings):
+    return build(settings, frozen_text_layers="all")
+
+
+@pytest.fixture(scope="module")
+def trained(settings):
+    return build(settings, freeze_image_encoder=False)
+
+
+@pytest.fixture(scope="module")
+def processor(settings):
+    return build_processor(ModelConfig(**settings))
+
+
+@pytest.fixture(scope="module")
+def batch(processor, generated_posts):
+    """Posts with and without a text and an image, whose texts differ in length."""
+    texts = ["", "a word", "many more words are here", "good"]
+    images = [open_image(post.image, 32, None) for post in generated_posts[:3]]
+    return dict(processor(texts, [*images, None]))
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model(**batch).logits
+
+
+def test_each_trained_weight_takes_part_in_a_step(trained, batch):
+    model = copy.deepcopy(trained).train()
+    model(**batch).logits.square().sum().backward()
+    weights = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    assert [name for name, one in weights.items() if one.grad is None] == []
+    assert {name.partition(".")[0] for name in weights} >= {"text_encoder", "image_encoder"}
+    torch.optim.SGD(weights.values(), 0.01).step()
+    assert logits(model.eval(), batch).isfinite().all()
+
+
+def test_a_frozen_encoder_is_computed_apart_and_is_the_same(frozen, batch):
+    held = frozen.frozen_text_layers
+    states = held.states(batch["input_ids"], batch["attention_mask"])
+    features = frozen.encode_images(batch["pixel_values"])
+    apart = {n: t for n, t in batch.items() if n != "pixel_values"}
+    found = logits(frozen, apart | {"text_states": states, "image_features": features})
+    torch.testing.assert_close(found, logits(frozen, batch), atol=1e-4, rtol=0)
+
+
+def test_saved_and_loaded_it_is_the_same(trained, batch, tmp_path):
+    trained.save_pretrained(tmp_path)
+    loaded = MvcnForClassification.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(logits(loaded, batch), logits(trained, batch), atol=1e-6, rtol=0)
+
+
+def test_a_post_does_not_depend_on_its_batch(trained, batch):
+    together = logits(trained, batch)
+    for row in range(len(together)):
+        one = {name: value[row : row + 1] for name, value in batch.items()}
+        length = max(1, int(one["attention_mask"].sum()))
+        for name in ("input_ids", "attention_mask"):
+            one[name] = one[name][:, :length]
+        torch.testing.assert_close(logits(trained, one)[0], together[row], atol=1e-5, rtol=0)
