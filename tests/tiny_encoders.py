@@ -136,7 +136,9 @@ IMAGES = {
     "mobilevit": lambda: hf.MobileViTConfig(
         image_size=PIXELS, hidden_sizes=[16, 24, 32], neck_hidden_sizes=[8, 8, 8, 8, 8, 8, 24]
     ),
-    "mobilevitv2": lambda: hf.MobileViTV2Config(image_size=PIXELS, width_multiplier=0.25),
+    "mobilevitv2": lambda: hf.MobileViTV2Config(
+        image_size=PIXELS, width_multiplier=0.25, output_stride=16
+    ),
     "segformer": lambda: hf.SegformerConfig(**FOUR_STAGES, **HEADS),
     "pvt_v2": lambda: hf.PvtV2Config(**FOUR_STAGES, **HEADS),
     "poolformer": lambda: hf.PoolFormerConfig(**FOUR_STAGES),
@@ -164,7 +166,6 @@ IMAGE_CLASSIFIERS = (
     "mobilevit",
     "mobilevitv2",
     "pvt_v2",
-    "poolformer",
 )
 """Types whose published checkpoints may name objects."""
 
@@ -172,11 +173,42 @@ IMAGE_CLASSIFIERS = (
 def save(config, folder, tokenizer=None):
     """Save a random model, its tokenizer if it reads texts, and an image processor."""
     torch.manual_seed(1)
-    model = hf.AutoModel.from_config(config).eval()
-    for weight in model.parameters():  # so that every token differs from the others
-        torch.nn.init.normal_(weight, std=0.3) if weight.ndim > 1 else None
-    model.save_pretrained(folder)
+    randomized(hf.AutoModel.from_config(config)).save_pretrained(folder)
     if tokenizer is not None:
         hf.AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
     size = {"height": PIXELS, "width": PIXELS}
     ViTImageProcessorPil(size=size).save_pretrained(folder)
+
+
+def save_classifier(config, folder):
+    """Save and return a random classifier of images with 7 objects."""
+    torch.manual_seed(1)
+    config.id2label = {number: f"thing {number}" for number in range(7)}
+    config.label2id = {name: number for number, name in config.id2label.items()}
+    model = randomized(hf.AutoModelForImageClassification.from_config(config))
+    normalize(model)
+    model.save_pretrained(folder)
+    return model
+
+
+@torch.no_grad()
+def normalize(model):
+    """Let batch normalisation have the statistics of some images: values would vanish otherwise."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    pixels = torch.randn(8, 3, PIXELS, PIXELS) + torch.randn(8, 1, 1, 1)
+    model.train()(pixel_values=pixels)
+    model.eval()
+
+
+@torch.no_grad()
+def randomized(model):
+    """Return a model whose tokens differ from each other: usual weights are small for that."""
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            fan_in = weight[0].numel()
+            weight.normal_(std=(2 / fan_in) ** 0.5)
+        elif weight.requires_grad:
+            weight.add_(0.1 * torch.randn_like(weight))
+    return model.eval()

@@ -42,12 +42,12 @@ from mvcn.encoders.loading import (
     ENCODERS,
     load_image_encoder,
     load_image_processor,
-    load_object_classifier,
     load_text_encoder,
     load_tokenizer,
 )
 from mvcn.evaluation.metrics import evaluate_predictions
 from mvcn.experiments.grid import assign_folds
+from mvcn.models.objects import ObjectClassifier
 from mvcn.training.teacher import out_of_fold_probabilities
 from mvcn.types import Post
 from scripts import results
@@ -291,8 +291,8 @@ def _quarters(of: Features) -> Rows:
 
 def _objects(of: Features) -> Rows:
     """Return square roots of the probabilities of the image encoder's own classes."""
-    classifier = load_object_classifier(EFFICIENTNET_LITE0)
-    logits = of["image"] @ classifier.weight.numpy().T + classifier.bias.numpy()
+    classifier = ObjectClassifier.load(EFFICIENTNET_LITE0).layer
+    logits = of["image"] @ classifier.weight.detach().numpy().T + classifier.bias.detach().numpy()
     return np.sqrt(softmax(logits, axis=1))
 
 

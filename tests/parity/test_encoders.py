@@ -10,7 +10,6 @@ from mvcn.encoders.images import image_tokens
 from mvcn.encoders.loading import (
     PACKAGED,
     load_image_encoder,
-    load_object_classifier,
     load_text_encoder,
     load_tokenizer,
     packaged_folder,
@@ -19,8 +18,12 @@ from mvcn.encoders.loading import (
 from mvcn.encoders.tokens import text_tokens
 from mvcn.errors import ConfigError
 from mvcn.models.build import build_model
+from mvcn.models.image_attributes import ImageAttributes, PublishedAttributes
+from mvcn.models.objects import ObjectClassifier, arguments_of
+from tests import tiny_encoders
 
 STAGES = {"hidden_sizes": [8, 16], "depths": [1, 1]}
+NONE = torch.zeros(0, 0, dtype=torch.long)
 
 
 def test_efficientnet_lite0_agrees_with_the_package_that_published_it():
@@ -109,7 +112,7 @@ def test_objects_are_those_of_the_package_that_published_the_image_encoder():
 
 
 def test_names_of_objects_are_those_of_imagenet():
-    published = load_object_classifier("efficientnet-lite0")
+    published = ObjectClassifier.load("efficientnet-lite0")
     assert (published.names[1], published.names[207]) == ("goldfish", "Golden Retriever")
     assert len(set(sentiment_words())) == len(sentiment_words()) > 500
     assert "horrible" in sentiment_words()
@@ -129,8 +132,25 @@ def test_a_vision_transformer_names_objects_from_its_first_token(tiny_image_enco
         torch.testing.assert_close(objects, theirs(pixels).logits.softmax(-1), atol=1e-3, rtol=0)
 
 
-def test_an_image_encoder_that_names_nothing_is_refused(tiny_text_encoder, tmp_path):
-    config = transformers.ResNetConfig(**STAGES, num_labels=3)
-    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="has no layer that classifies objects"):
-        load_object_classifier(str(tmp_path))
+@pytest.mark.parametrize("name", tiny_encoders.IMAGE_CLASSIFIERS)
+def test_any_image_encoder_names_the_objects_that_hugging_face_names(name, tmp_path):
+    theirs = tiny_encoders.save_classifier(tiny_encoders.IMAGES[name](), tmp_path)
+    classifier = ObjectClassifier.load(str(tmp_path))
+    ours = ImageAttributes(**arguments_of(classifier), name_length=1).eval()
+    ours.fill(PublishedAttributes(classifier, torch.zeros(7, 1, dtype=torch.long), NONE))
+    pixels = torch.randn(3, 3, tiny_encoders.PIXELS, tiny_encoders.PIXELS)
+    pixels += torch.tensor([-2.0, 0.0, 2.0]).view(3, 1, 1, 1)
+    with torch.no_grad():
+        image = image_tokens(load_image_encoder(str(tmp_path)).eval(), pixels)
+        found = ours.objects(image, torch.ones(image.shape[:2], dtype=torch.bool))
+        expected = theirs(pixel_values=pixels).logits.softmax(-1)
+    assert expected.std(0).min() > 1e-4, "images that all look alike would prove nothing"
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert classifier.names == tuple(f"thing {number}" for number in range(7))
+
+
+def test_a_classifier_that_reads_more_than_the_tokens_is_refused(tmp_path):
+    """PoolFormer normalises its whole feature map before the mean."""
+    tiny_encoders.save_classifier(tiny_encoders.IMAGES["poolformer"](), tmp_path)
+    with pytest.raises(ConfigError, match="reads its tokens in a way that is not known"):
+        ObjectClassifier.load(str(tmp_path))

@@ -62,7 +62,12 @@ TEXT_FAMILIES: dict[str, Family] = {
     "modernbert": Family("ModernBERT", "answerdotai/ModernBERT-base"),
     "nomic_bert": Family("Nomic BERT", "nomic-ai/nomic-embed-text-v1.5"),
     "ernie": Family("ERNIE", "nghuyong/ernie-2.0-base-en", positions=512),
-    "roformer": Family("RoFormer", "junnyu/roformer_chinese_base", positions=1536),
+    "roformer": Family(
+        "RoFormer",
+        "junnyu/roformer_chinese_base",
+        positions=1536,
+        unused=("encoder.embed_positions.*",),
+    ),
     "convbert": Family("ConvBERT", "YituTech/conv-bert-base", why_not=PADDING),
     "xlnet": Family(
         "XLNet",

@@ -53,6 +53,8 @@ class MvcnForClassification(MvcnPreTrainedModel):
             ImageAttributes(**config.image_attributes) if config.image_attributes else None
         )
         self._copy_encoders()
+        # Encoders are attached when the network is initialised, so that their weights stay.
+        self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
         self.register_state_dict_post_hook(drop_shared)
         replace_dropout(self)
         self._freeze()

@@ -84,8 +84,9 @@ def pool(
 @torch.no_grad()
 def _matching(model: PreTrainedModel, names: tuple[str, ...]) -> Iterator[ObjectClassifier]:
     """Yield the ways to read tokens that give the model's own logits of random pixels."""
-    pixels = some_image(model.config)
-    tokens = image_tokens(getattr(model, model.base_model_prefix, model), pixels)
+    encoder = next(one for one in model.children() if isinstance(one, PreTrainedModel))
+    pixels = some_image(encoder.config)
+    tokens = image_tokens(encoder, pixels)
     expected, mask = model(pixel_values=pixels).logits, tokens.new_ones(tokens.shape[:2]).bool()
     scale = expected.abs().max().clamp(min=1)
     for candidate in _candidates(model, names):

@@ -165,16 +165,20 @@ def test_clip_gives_its_text_and_its_vision_part(tmp_path):
 
 
 def test_an_encoder_with_a_decoder_is_refused(tmp_path):
-    sizes = {"d_model": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 16}
-    transformers.T5Model(transformers.T5Config(vocab_size=30, **sizes)).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="cannot be the text encoder: type 't5'"):
+    sizes = {"d_model": 32, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    sizes |= {"encoder_layers": 1, "decoder_layers": 1}
+    config = transformers.BartConfig(
+        vocab_size=30, encoder_attention_heads=2, decoder_attention_heads=2, **sizes
+    )
+    transformers.BartModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be the text encoder: type 'bart'"):
         load_text_encoder(str(tmp_path))
 
 
 def test_what_could_not_be_rebuilt_from_a_saved_run_is_refused(tmp_path):
-    config = transformers.SiglipConfig(text_config=TEXT, vision_config=IMAGE)
-    transformers.SiglipModel(config).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="type 'siglip_text_model' is not an encoder that can"):
+    config = transformers.ChineseCLIPConfig(text_config=TEXT, vision_config=IMAGE)
+    transformers.ChineseCLIPModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="type 'chinese_clip_text_model' is not an encoder that"):
         load_text_encoder(str(tmp_path))
 
 

@@ -16,18 +16,18 @@ from mvcn.models.image_attributes import (
 MASK = torch.tensor([[True, True], [False, False]])
 
 
-def image_attributes(reads_first_token=False):
+def image_attributes(pooling="mean"):
     torch.manual_seed(0)
-    module = ImageAttributes(7, 4, 3, 0, 0, reads_first_token)
+    module = ImageAttributes(7, 4, 3, pooling=pooling, leading=1)
     module.names.copy_(torch.arange(21).view(7, 3))
     return module, torch.randn(2, 2, 4)
 
 
-@pytest.mark.parametrize("first", [False, True])
-def test_objects_are_probabilities_and_none_without_an_image(first):
-    module, image = image_attributes(first)
+@pytest.mark.parametrize("pooling", ["first", "mean", "patches"])
+def test_objects_are_probabilities_and_none_without_an_image(pooling):
+    module, image = image_attributes(pooling)
     objects = module.objects(image, MASK)
-    pooled = image[0, 0] if first else image[0].mean(0)
+    pooled = {"first": image[0, 0], "mean": image[0].mean(0), "patches": image[0, 1]}[pooling]
     torch.testing.assert_close(objects[0], module.classifier(pooled).softmax(-1))
     assert not objects[1].any()
 
