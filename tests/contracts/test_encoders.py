@@ -1,16 +1,25 @@
 """What a model around an encoder of any family must keep to."""
 
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from mvcn.config import ModelConfig
 from mvcn.data.images import open_image
 from mvcn.encoders.families import IMAGE_FAMILIES, TEXT_FAMILIES
+from mvcn.errors import ConfigError
+from mvcn.explain.post import explain
+from mvcn.explain.saliency import methods_for
+from mvcn.inference.classifier import Classifier
+from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
 from mvcn.models.classification import MvcnForClassification
+from mvcn.runtime.graphs import GraphModel
+from mvcn.training.export import write_graphs
 from tests import tiny_encoders
 
 CLASSES = ("a", "b", "c")
@@ -19,7 +28,8 @@ CASES = [
     *((name, "text") for name in TEXT_FAMILIES if name not in REFUSED),
     *((name, "image") for name in IMAGE_FAMILIES if name != "efficientnet-lite"),
 ]
-NO_GRAPH: set[tuple[str, str]] = set()
+READS_ALONE = {"text": "bert", "image": "resnet"}
+NO_GRAPHS: set[tuple[str, str]] = set()
 
 
 def test_every_family_has_a_tiny_configuration():
@@ -114,3 +124,35 @@ def test_a_post_does_not_depend_on_its_batch(trained, batch):
         for name in ("input_ids", "attention_mask"):
             one[name] = one[name][:, :length]
         torch.testing.assert_close(logits(trained, one)[0], together[row], atol=1e-5, rtol=0)
+
+
+def test_its_graphs_give_the_same_or_it_says_why_not(
+    case, settings, processor, generated_posts, tmp_path
+):
+    model = build(settings, network=READS_ALONE[case[1]], frozen_text_layers="all")
+    model.save_pretrained(tmp_path)
+    if case in NO_GRAPHS:
+        with pytest.raises(ConfigError, match="cannot become one ONNX graph"):
+            write_graphs(model, processor, tmp_path, "")
+        return
+    write_graphs(model, processor, tmp_path, "")
+    graphs = GraphModel(tmp_path, processor)
+    first, second, third = generated_posts[:3]
+    posts = [first, replace(second, text=""), replace(third, image=None)]
+    found, expected = (
+        np.array(
+            [[*p.probabilities.values()] for p in classifier.predict(posts) if p.probabilities]
+        )
+        for classifier in (Classifier(graphs, processor), Classifier(model, processor))
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_posts_are_explained(trained, processor, generated_posts):
+    encoder = PostEncoder.for_prediction(trained.config, processor)
+    posts = encoder.encode([replace(generated_posts[0], text="so good a day")])
+    for method in methods_for(trained):
+        (found,) = explain(trained, processor, posts, method)
+        assert found.saliency is not None
+        assert found.saliency.isfinite().all()
+        assert sum(found.probabilities.values()) == pytest.approx(1)

@@ -6,7 +6,7 @@ layers are the first n of its longest stack of layers.
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
@@ -33,7 +33,9 @@ class Family:
     """Patterns of the names of weights that the tokens do not depend on: they are not trained."""
     image_input: ImageInput = "pixels"
     """What it is given of images: ``patches`` of pixels that are cut out before, or ``pixels in
-    order``, for an encoder that would shuffle and hide patches by default."""
+    order``, for an encoder that would shuffle its patches by default."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """Names and values of its configuration that are set when it is loaded."""
     shares_layers: bool = False
     """Whether one layer is applied again and again, so that the lowest ones cannot be frozen."""
     why_not: str = ""
@@ -101,7 +103,12 @@ IMAGE_FAMILIES: dict[str, Family] = {
     "beit": Family("BEiT", "microsoft/beit-base-patch16-224"),
     "data2vec-vision": Family("Data2Vec", "facebook/data2vec-vision-base-ft1k"),
     "vit_msn": Family("ViT-MSN", "facebook/vit-msn-base"),
-    "vit_mae": Family("ViT-MAE", "facebook/vit-mae-base", image_input="pixels in order"),
+    "vit_mae": Family(
+        "ViT-MAE",
+        "facebook/vit-mae-base",
+        image_input="pixels in order",
+        settings=(("mask_ratio", 0.0),),
+    ),
     "ijepa": Family("I-JEPA", "facebook/ijepa_vith14_1k", "mean"),
     "dinov2": Family("DINOv2", "facebook/dinov2-base", unused=MASK),
     "dinov2_with_registers": Family(

@@ -246,6 +246,9 @@ def _load_encoder(name: str, kind: str, part: str) -> PreTrainedModel:
     both, found = _from_pretrained(built_by, _source(name), kind, **WEIGHTS)
     encoder = getattr(both, part, both)
     _require_usable(encoder.config, kind, name)
+    family = family_of(encoder.config)
+    for setting, value in () if family is None else family.settings:
+        setattr(encoder.config, setting, value)
     own = "" if encoder is both else f"{part}."
     missing = [weight for weight in found["missing_keys"] if weight.startswith(own)]
     _require_all([weight for weight in missing if "pooler" not in weight], kind, name)
