@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.tables import experiments, measurements
+from scripts.tables import encoders, experiments, measurements
 
 PAGES = (
     Path("README.md"),
@@ -37,7 +37,9 @@ def main(
 
 @cache
 def _table(name: str) -> str:
-    """Return a table of one file of results, of several experiments, or of one."""
+    """Return a table of the package, of a file of results, of several experiments, or of one."""
+    if name in encoders.TABLES:
+        return encoders.TABLES[name]()
     if name in measurements.TABLES:
         return measurements.measured(name)
     return (

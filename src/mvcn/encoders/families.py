@@ -38,6 +38,8 @@ class Family:
     """Names and values of its configuration that are set when it is loaded."""
     shares_layers: bool = False
     """Whether one layer is applied again and again, so that the lowest ones cannot be frozen."""
+    has_graph: bool = True
+    """Whether it can become an ONNX graph."""
     why_not: str = ""
     """Why it cannot be used, as the end of a sentence; empty if it can."""
 
@@ -76,6 +78,7 @@ TEXT_FAMILIES: dict[str, Family] = {
         "xlnet/xlnet-base-cased",
         "last",
         unused=("mask_emb", "*.r_s_bias", "*.seg_embed"),
+        has_graph=False,
     ),
     "t5": Family("T5", "google-t5/t5-base", "mean", built_by="T5EncoderModel"),
     "mt5": Family("mT5", "google/mt5-base", "mean", built_by="MT5EncoderModel"),
@@ -128,6 +131,7 @@ IMAGE_FAMILIES: dict[str, Family] = {
         "mean",
         unused=HEAD,
         image_input="patches",
+        has_graph=False,
     ),
     "swin": Family("Swin", "microsoft/swin-tiny-patch4-window7-224", "mean"),
     "swinv2": Family("Swin v2", "microsoft/swinv2-tiny-patch4-window8-256", "mean"),

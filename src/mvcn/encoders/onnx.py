@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from onnxscript import optimizer
 from torch import Tensor, nn
 
 from mvcn.errors import ConfigError
@@ -52,12 +53,15 @@ def write_graph(
                 input_names=list(inputs),
                 output_names=list(outputs),
                 verbose=False,
+                optimize=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ConfigError("It cannot become an ONNX graph.") from error
     assert program is not None  # of dynamo=True
     for given in program.model.graph.inputs:
         _require_dynamic(given, dynamic[str(given.name)])
+    # Torch's own optimization also fuses rotary embeddings, in a form that onnxruntime refuses.
+    optimizer.optimize(program.model)
     program.model.metadata_props.update(metadata)
     program.save(path)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mvcn.data.synthetic import generate_posts
 from mvcn.encoders.onnx import MAY_BE_FIXED, write_graph
-from mvcn.errors import ConfigError, DataError, MvcnError, RunError
+from mvcn.errors import ConfigError, DataError, MvcnError, RunError, reason_of
 from mvcn.inputs.image_graph import write_image_graph
 from mvcn.inputs.images import ImageFeatures, image_inputs
 from mvcn.inputs.processor import MvcnProcessor
@@ -133,7 +133,13 @@ def _compare(run: Run, graphs: GraphModel, most: int) -> Export:
     if not len(ours):  # none of them can be read any more
         posts, are_generated = _generated_posts(), True
         ours = _probabilities(model, posts)
-    theirs = _probabilities(graphs, posts)
+    try:
+        theirs = _probabilities(graphs, posts)
+    except Exception as error:  # onnxruntime has a different class for each fault
+        raise RunError(
+            f"The graphs of {run.folder} cannot be computed ({reason_of(error)}): they were not "
+            "kept."
+        ) from error
     difference = float(np.abs(ours - theirs).max())
     if difference > TOLERANCE:
         raise RunError(
