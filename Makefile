@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is written at the first import: to compile all packages in advance takes two minutes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup format check test tests demo docs tables sizes clean
+.PHONY: help setup format check test tests encoders demo docs tables sizes clean
 .PHONY: bench training-step install-size model-speed scale large scaling bulk bulk-growth ray
 .PHONY: attention audit explanations learning-curve members missing reliability tasks whitespace pictures
 
@@ -40,6 +40,9 @@ test: setup  ## Everything that CI runs
 tests: setup
 	$(BIN)/pytest --collect-only --quiet > /dev/null
 	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
+
+encoders: setup  ## Test all families of encoders, their ONNX graphs too
+	$(BIN)/pytest --numprocesses $$(nproc) -m "exports or not exports" tests/contracts/test_encoders.py
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.html
 	$(BIN)/mvcn demo --output runs/demo --overwrite

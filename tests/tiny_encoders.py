@@ -19,6 +19,15 @@ BERT = {**SIZES, **WORDS, **POSITIONS}
 ROBERTA = {**BERT, "max_position_embeddings": 65}
 ENDS = {"bos_token_id": 2, "eos_token_id": 3}
 DECODER = {**BERT, **ENDS, "num_key_value_heads": 2, "head_dim": 8}
+DECODER_OF_BYTES = {
+    "vocab_size": 257,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 200,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
 T5 = {**WORDS, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48, "d_kv": 8}
 TOWER = {**BERT, **ENDS}
 VIT = {**SIZES, "image_size": PIXELS, "patch_size": 8}

@@ -126,6 +126,7 @@ def test_a_post_does_not_depend_on_its_batch(trained, batch):
         torch.testing.assert_close(logits(trained, one)[0], together[row], atol=1e-5, rtol=0)
 
 
+@pytest.mark.exports
 def test_its_graphs_give_the_same_or_it_says_why_not(
     case, settings, processor, generated_posts, tmp_path
 ):

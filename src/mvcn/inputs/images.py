@@ -1,6 +1,7 @@
 """What a model reads of images: pixels, or features of a frozen encoder from a cache on disk."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -171,10 +172,16 @@ def _read(
     return pixels if graph is None else graph.run(None, {PIXELS: pixels[None]})[0][0]
 
 
+NOT_COMPUTED_WITH = {"_name_or_path", "architectures", "dtype", "transformers_version"}
+"""Settings of an encoder that say where it is from, and in which precision it was saved."""
+
+
 def encoder_fingerprint(encoder: PreTrainedModel, image_processor: Any) -> str:
-    """Return a digest of all that determines a feature: weights, sizes and preprocessing."""
+    """Return a digest of all that determines a feature: weights, settings and preprocessing."""
     digest = hashlib.blake2b(CACHE_FORMAT, digest_size=16)
-    digest.update(encoder.config.model_type.encode())
+    settings = encoder.config.to_dict().items()
+    read = {name: value for name, value in settings if name not in NOT_COMPUTED_WITH}
+    digest.update(json.dumps(read, sort_keys=True, default=str).encode())
     digest.update(image_processor.to_json_string().encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())

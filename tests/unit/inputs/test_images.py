@@ -16,6 +16,7 @@ from mvcn.inputs import images
 from mvcn.inputs.images import ImageFeatures, encoder_fingerprint
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.models.classification import MvcnForClassification
 from mvcn.runtime.images import ImagePixels
 from mvcn.types import Post
 from tests.processes import run_copy
@@ -154,6 +155,21 @@ class TestFingerprint:
         with torch.no_grad():
             list(encoder.parameters())[-1].view(-1)[0] += 1e-6
         assert encoder_fingerprint(encoder, processor) != before
+
+    def test_changes_with_a_setting_that_no_weight_shows(self, parts):
+        encoder, processor = parts
+        before = encoder_fingerprint(encoder, processor)
+        encoder.config.layer_norm_eps = 1e-3
+        assert encoder_fingerprint(encoder, processor) != before
+
+    def test_does_not_depend_on_where_the_encoder_was_saved(
+        self, parts, model_and_processor, tmp_path
+    ):
+        model, processor = model_and_processor
+        model.save_pretrained(tmp_path)
+        loaded = MvcnForClassification.from_pretrained(tmp_path)
+        before = encoder_fingerprint(model.image_encoder, processor.image_processor)
+        assert encoder_fingerprint(loaded.image_encoder, processor.image_processor) == before
 
     @pytest.mark.parametrize(
         ("setting", "value"), [("size", {"height": 40, "width": 32}), ("image_mean", [0.5, 0.5, 0])]
