@@ -26,9 +26,11 @@ class MvcnConfig(PreTrainedConfig):
         "fused_logits",
         "pair_logits",
         "fusion_attentions",
+        "token_weights",
         "views",
         "penalty",
         "disagreement",
+        "hidden_states",
     ]
 
     attribute_map = {"num_classes": "num_labels"}  # noqa: RUF012
@@ -80,3 +82,6 @@ class MvcnConfig(PreTrainedConfig):
         """Number of classes of the published image encoder, for a network that reads them."""
         assert self.image_attributes is not None  # it reads them
         return int(self.image_attributes["num_objects"])
+
+
+AutoConfig.register(MvcnConfig.model_type, MvcnConfig)
