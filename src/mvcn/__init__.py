@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from mvcn.auto_classes import register_when_imported
+
 if TYPE_CHECKING:
     from mvcn.inference.classifier import Classifier, Prediction
     from mvcn.inference.pipeline import ImageTextClassificationPipeline
@@ -51,3 +53,6 @@ def __getattr__(name: str) -> Any:
         from mvcn.errors import missing_extra
 
         raise missing_extra(error, f"mvcn.{name}") from error
+
+
+register_when_imported()

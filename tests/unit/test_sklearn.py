@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csc_array, csr_array, csr_matrix
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mvcn.sklearn import CongruityClassifier
+from mvcn.sklearn import CongruityClassifier, Rows
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
@@ -24,6 +25,131 @@ def test_keeps_the_contract_of_scikit_learn(estimator, check):
 def digits():
     rows, classes = load_digits(return_X_y=True)
     return train_test_split(rows / 16, classes, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """60 rows of three overlapping classes, and an integer weight from 0 to 3 for each."""
+    random = np.random.default_rng(0)
+    classes = np.arange(60) % 3
+    rows = random.normal(size=(60, 4)) + 1.5 * np.eye(4)[classes]
+    return rows, classes, random.integers(0, 4, 60)
+
+
+def probabilities(rows, classes, weights=None, **options):
+    model = CongruityClassifier(random_state=0, **{"max_iter": 20} | options)
+    return model.fit(rows, classes, sample_weight=weights).predict_proba(rows)
+
+
+@pytest.mark.parametrize("form", ["ratio", "share", "absolute"])
+@pytest.mark.parametrize("congruity_weight", [0, 0.5])
+def test_a_weight_is_a_number_of_repeated_rows(blobs, form, congruity_weight):
+    """All rows are in one batch, so that the order of batches makes no difference."""
+    rows, classes, weights = blobs
+    options = {"congruity_form": form, "congruity_weight": congruity_weight, "max_iter": 20}
+    weighted, repeated = (CongruityClassifier(random_state=0, **options) for _ in range(2))
+    weighted.fit(rows, classes, sample_weight=weights)
+    repeated.fit(np.repeat(rows, weights, 0), np.repeat(classes, weights))
+    found, expected = weighted.predict_proba(rows), repeated.predict_proba(rows)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert np.abs(found - probabilities(rows, classes, **options)).max() > 0.01
+
+
+def test_only_the_ratios_of_weights_count(blobs):
+    rows, classes, weights = blobs
+    expected = probabilities(rows, classes, weights)
+    for scaled in (weights / 1000, weights * 1000.0):
+        np.testing.assert_allclose(probabilities(rows, classes, scaled), expected, atol=1e-6)
+
+
+def test_a_weighted_step_of_few_rows_is_right_on_average(digits):
+    """With small batches, too, a class of large weight is predicted more often."""
+    rows, others, classes, _ = digits
+    weights = np.where(classes == 8, 20.0, 1.0)
+    options = {"max_iter": 3, "batch_size": 100, "random_state": 0}
+    shares = [
+        np.mean(
+            CongruityClassifier(**options).fit(rows, classes, given).predict_proba(others)[:, 8]
+        )
+        for given in (None, weights)
+    ]
+    assert shares[1] > 1.2 * shares[0]
+
+
+def test_class_weights_are_weights_of_the_rows_of_a_class(blobs):
+    rows, classes, weights = blobs
+    by_class = {0: 3.0, 1: 0.5}  # and 1 for the other
+    factors = np.array([3.0, 0.5, 1.0])[classes]
+    for given in (None, weights):
+        found = probabilities(rows, classes, given, class_weight=by_class)
+        expected = probabilities(rows, classes, factors * (1 if given is None else given))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_balanced_classes_have_the_same_share(blobs):
+    rows, classes, _ = blobs
+    few = np.flatnonzero((classes != 1) | (np.arange(60) < 15))
+    counts = np.bincount(classes[few])
+    found = probabilities(rows[few], classes[few], class_weight="balanced")
+    expected = probabilities(rows[few], classes[few], 1 / counts[classes[few]])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_row_of_weight_zero_is_not_read(blobs):
+    rows, classes, weights = blobs
+    other = np.where(weights[:, None] > 0, rows, 1e6)
+    expected = CongruityClassifier(random_state=0).fit(rows, classes, weights)
+    found = CongruityClassifier(random_state=0).fit(other, classes, weights)
+    assert np.array_equal(found.predict_proba(rows), expected.predict_proba(rows))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(np.full(60, -1.0), "[Nn]egative"), (np.zeros(60), "zero|weight of 0"), ([1.0], "shape")],
+)
+def test_weights_that_are_none_are_refused(blobs, weights, message):
+    rows, classes, _ = blobs
+    with pytest.raises(ValueError, match=message):
+        CongruityClassifier().fit(rows, classes, sample_weight=weights)
+
+
+def test_classes_without_any_weight_are_refused(blobs):
+    rows, classes, _ = blobs
+    with pytest.raises(ValueError, match="Every row has a weight of 0"):
+        CongruityClassifier(class_weight={0: 0, 1: 0, 2: 0}).fit(rows, classes)
+
+
+def test_logarithms_are_finite_where_probabilities_round_to_zero(blobs):
+    rows, classes, _ = blobs
+    model = CongruityClassifier(random_state=0).fit(rows.astype("float32"), classes)
+    logs = model.predict_log_proba(rows)
+    np.testing.assert_allclose(np.exp(logs), model.predict_proba(rows), atol=1e-6)
+    far = np.full((1, 4), -1e4)
+    assert model.predict_proba(far).min() == 0
+    assert np.isfinite(model.predict_log_proba(far)).all()
+
+
+@pytest.mark.parametrize("make", [csr_array, csr_matrix, csc_array])
+def test_sparse_rows_are_those_of_the_same_dense_array(digits, make, monkeypatch):
+    monkeypatch.setattr("mvcn.sklearn.SPARSE_ROWS_AT_ONCE", 100)
+    rows, others, classes, _ = digits
+    options = {"max_iter": 3, "random_state": 0}
+    dense = CongruityClassifier(**options).fit(rows, classes)
+    sparse = CongruityClassifier(**options).fit(make(rows), classes)
+    assert np.array_equal(sparse.predict_proba(others), dense.predict_proba(others))
+    for method in ("predict_proba", "predict_log_proba", "transform", "predict"):
+        found, expected = getattr(sparse, method)(make(others)), getattr(dense, method)(others)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert sparse.score(make(others), dense.predict(others)) == 1
+
+
+def test_sparse_rows_are_never_dense_all_at_once():
+    """Words of texts: a dense array of them would have 16 GB."""
+    columns = 20_000
+    where = np.arange(10**5)
+    rows = csr_array((np.ones(10**5), (where, where % 3)), shape=(10**5, columns))
+    parts = Rows(rows).parts()
+    assert next(parts).shape == (1000, columns)
 
 
 def spread_ratio(features, classes):

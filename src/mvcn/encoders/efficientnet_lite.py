@@ -97,6 +97,7 @@ class EfficientNetLiteModel(PreTrainedModel):
     config_class = EfficientNetLiteConfig
     main_input_name = "pixel_values"
     input_modalities = ("image",)
+    _no_split_modules = ("InvertedResidual",)
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)

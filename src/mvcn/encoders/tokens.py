@@ -1,7 +1,7 @@
 """Run an encoder, or some of its layers: from token ids or pixels to token features."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,12 +35,23 @@ def text_tokens(
     input_ids: Int[Tensor, "batch token"],
     attention_mask: Int[Tensor, "batch token"],
     lower_layers: int = 0,
+    others: Mapping[str, Tensor] | None = None,
 ) -> Float[Tensor, "batch token layers_dim"]:
-    """Return the text's token features of the last layer, and of layers below it before them."""
+    """Return the text's token features of the last layer, and of layers below it before them.
+
+    Args:
+        encoder: Text encoder.
+        input_ids: Word pieces, which ``inputs_embeds`` replace.
+        attention_mask: 1 for a word piece, 0 for padding.
+        lower_layers: Number of layers below the last that are read, too.
+        others: Further inputs of the encoder by name.
+    """
+    others = others or {}
     output = encoder(
-        input_ids=input_ids % WORD_NUMBERS,
+        input_ids=None if "inputs_embeds" in others else input_ids % WORD_NUMBERS,
         attention_mask=attention_mask,
         output_hidden_states=lower_layers > 0,
+        **others,
     )
     last: Tensor = output.last_hidden_state
     if not lower_layers:

@@ -1,6 +1,7 @@
 """The Hugging Face pipeline ``image-text-classification``, which calls the `Classifier`.
 
-Importing this module makes `transformers.pipeline` know the task.
+Importing this module makes `transformers.pipeline` know the task; `import mvcn` imports it when the
+pipelines are imported.
 """
 
 import logging
@@ -44,7 +45,7 @@ class ImageTextClassificationPipeline(Pipeline):
     gives a list of such lists; any other iterable of posts a lazy iterable, in order. Rows of a
     dataset (PyTorch, Hugging Face) may have other fields, which are not read.
 
-    >>> import mvcn.inference.pipeline, transformers  # doctest: +SKIP
+    >>> import mvcn, transformers  # doctest: +SKIP
     >>> ask = transformers.pipeline("image-text-classification", "runs/demo")  # doctest: +SKIP
     >>> ask({"text": "what a lovely day", "image": "beach.jpg"}, top_k=1)  # doctest: +SKIP
     [{'label': 'positive', 'score': 0.93}]

@@ -2,14 +2,13 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from transformers import (
     AutoImageProcessor,
@@ -20,14 +19,20 @@ from transformers import (
 )
 
 from mvcn.config import ModelConfig
+from mvcn.data.image_references import GivenImage, image_reference
+from mvcn.data.posts import check_text
 from mvcn.data.text import has_text
 from mvcn.encoders.loading import IMAGE_BACKEND, load_image_processor, load_tokenizer
+from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.models.build import require_tokens
 from mvcn.models.configuration import MvcnConfig
 from mvcn.runtime.pixels import Pixels
 from mvcn.runtime.processing import PostProcessing
+from mvcn.types import ImageReference
 
 LOG = logging.getLogger(__name__)
+NO_LIMIT = 2**31 - 1
+"""Word pieces of a text that is not truncated."""
 MIN_AUTO_TOKENS = 64
 """Texts of fewer word pieces are read anyway: a batch is only as long as its longest text."""
 MAX_AUTO_TOKENS = 512
@@ -81,21 +86,68 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
             number_words=settings.get("number_words", False),
         )
 
-    def __call__(self, text: Sequence[str], images: Sequence[Image.Image | None]) -> BatchFeature:
-        """Return all inputs of the model for a batch of posts, texts padded to the longest.
+    def __call__(
+        self,
+        text: str | Sequence[str | None] | None = None,
+        images: GivenImage | Sequence[GivenImage] = None,
+        *,
+        return_tensors: Literal["pt", "np"] = "pt",
+        padding: bool | Literal["longest", "max_length", "do_not_pad"] = True,
+        truncation: bool = True,
+        max_length: int | None = None,
+    ) -> BatchFeature:
+        """Return the inputs of the model for a post, or for a list of posts.
+
+        They hold word pieces if texts are given and pixels if images are, and always masks that
+        say which posts have a text and an image.
 
         Args:
-            text: One text a post, empty where it has none.
-            images: One RGB image a post, as `open_image` gives it; None where it has none.
+            text: The text of a post, or one a post, empty or None where it has none.
+            images: The image of a post, or one a post, as for `image_reference`; None where it has
+                none. A string is a path: as everywhere, web addresses are not fetched.
+            return_tensors: ``pt`` for tensors of PyTorch, ``np`` for arrays of NumPy.
+            padding: Pad texts to the longest (true or ``longest``), to `max_length`
+                (``max_length``), or not at all, which needs texts of one length.
+            truncation: Truncate texts to `max_length`.
+            max_length: Word pieces; by default `max_tokens`.
+
+        Raises:
+            BadImageError: An image cannot be read.
+            ConfigError: An option has another value.
+            DataError: There are no posts, or not as many images as texts; a text is no string, or
+                an image of another type; or texts without padding differ in length.
         """
-        pixels = [self.blank if image is None else self.pixels(image) for image in images]
-        inputs: dict[str, Any] = {
-            **self.pad(self.tokenize(text)),
-            "text_mask": [has_text(one) for one in text],
-            "pixel_values": np.stack(pixels),
-            "image_mask": [image is not None for image in images],
-        }
-        return BatchFeature({name: torch.as_tensor(value) for name, value in inputs.items()})
+        _require_choice("return_tensors", return_tensors, ("pt", "np"))
+        _require_choice("padding", padding, (True, False, "longest", "max_length", "do_not_pad"))
+        texts, references = _texts(text), _references(images)
+        count = _num_posts(texts, references)
+        inputs = {"text_mask": np.zeros(count, bool), "image_mask": np.zeros(count, bool)}
+        if texts is not None:
+            limit = self.max_tokens if max_length is None else max_length
+            ids = self._tokenize(texts, limit if truncation else NO_LIMIT)
+            inputs |= self._pad(ids, padding, limit)
+            inputs["text_mask"] = np.array([has_text(one) for one in texts])
+        if references is not None:
+            inputs["pixel_values"] = np.stack([self._pixels_or_blank(one) for one in references])
+            inputs["image_mask"] = np.array([one is not None for one in references])
+        return BatchFeature(inputs, tensor_type=return_tensors)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What a call gives for posts of text and image."""
+        return ["text_mask", "image_mask", "input_ids", "attention_mask", "pixel_values"]
+
+    def _pad(
+        self, token_ids: list[list[int]], padding: bool | str, limit: int
+    ) -> dict[str, Int[np.ndarray, "batch token"]]:
+        if padding in {False, "do_not_pad"} and len({len(ids) for ids in token_ids}) > 1:
+            raise DataError("The texts differ in their number of word pieces: give padding=True.")
+        return self.pad(token_ids, limit if padding == "max_length" else 0)
+
+    def _pixels_or_blank(
+        self, image: ImageReference | None
+    ) -> Float[np.ndarray, "channel height width"]:
+        return self.blank if image is None else self.read_image(image, LOG.warning)
 
     def encode_texts(
         self, texts: Sequence[str], max_tokens: int, add_special_tokens: bool = True
@@ -160,6 +212,49 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
                 *(self.max_tokens, 100 * (lengths <= self.max_tokens).mean()),
                 *(more / fewer, MIN_AUTO_TOKENS, MIN_AUTO_TOKENS),
             )
+
+
+def _texts(text: Any) -> list[str] | None:
+    """Return one text a post; None if none are given."""
+    if text is None:
+        return None
+    is_one = isinstance(text, str) or not isinstance(text, Iterable)
+    return [check_text(one) for one in ([text] if is_one else text)]
+
+
+def _references(
+    images: GivenImage | Sequence[GivenImage],
+) -> list[ImageReference | None] | None:
+    """Return one image a post; None if none are given."""
+    if images is None:
+        return None
+    return [
+        image_reference(one) for one in (images if isinstance(images, list | tuple) else [images])
+    ]
+
+
+def _num_posts(texts: Sequence[Any] | None, images: Sequence[Any] | None) -> int:
+    """Return the number of posts.
+
+    Raises:
+        DataError: There are none, or not as many images as texts.
+    """
+    counts = {len(given) for given in (texts, images) if given is not None}
+    if texts is not None and images is not None and len(counts) > 1:
+        raise DataError(
+            f"{count_of(len(texts), 'text')} and {count_of(len(images), 'image')} make no posts: "
+            "give one image, or None, for each text."
+        )
+    if not counts or 0 in counts:
+        raise DataError("There is no post: give a text, an image, or both.")
+    return counts.pop()
+
+
+def _require_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise a ConfigError unless an option has one of some values."""
+    if value not in choices:
+        shown = ", ".join(map(repr, choices))
+        raise ConfigError(f"{name} is {value!r}, but must be one of {shown}.")
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,7 @@ def congruity_mean(
     form: CongruityForm = "ratio",
     *,
     over_processes: bool = False,
+    weights: Float[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, ""]:
     r"""Return the loss of `congruity_loss`, in at least float32.
 
@@ -183,13 +184,14 @@ def congruity_mean(
         form: Form of the loss.
         over_processes: Return this process's contribution to the mean over the posts of all
             processes, as `global_mean` does.
+        weights: Weight of each post in the mean, above 0; by default all have the same.
     """
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     z, code = features.detach().to(dtype), library(features.device)
     is_elsewhere = code is None or comparison.sums.device != features.device
     mean, gradients, count = (
-        _mean_by_torch(z, comparison, form)
-        if is_elsewhere
+        _mean_by_torch(z, comparison, form, weights)
+        if is_elsewhere or weights is not None
         else _mean_by_c(code, z, comparison, form)
     )
     if over_processes and num_processes() > 1:
@@ -199,7 +201,10 @@ def congruity_mean(
 
 
 def _mean_by_torch(
-    z: Float[Tensor, "batch dim"], comparison: Comparison, form: CongruityForm
+    z: Float[Tensor, "batch dim"],
+    comparison: Comparison,
+    form: CongruityForm,
+    weights: Float[Tensor, " batch"] | None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch dim"], Int[Tensor, ""]]:
     """Return the mean loss, its gradients, and the number of posts that contribute.
 
@@ -207,6 +212,7 @@ def _mean_by_torch(
         z: Features in float32 or float64.
         comparison: What the posts are compared with.
         form: Form of the loss.
+        weights: As for `congruity_mean`.
     """
     counts = comparison.counts.index_select(0, comparison.labels).unsqueeze(1)
     own = comparison.sums.index_select(0, comparison.labels) / counts.clamp(min=1)
@@ -217,9 +223,13 @@ def _mean_by_torch(
     else:
         losses, gradients = _relative(z, to_own, comparison, form == "ratio")
         contributes = contributes & (comparison.num_known > 1)
-    weights = contributes / contributes.sum(dtype=torch.float64).clamp(min=1)
-    mean = losses.dot(weights.squeeze(1))
-    return mean.to(z.dtype), (gradients * weights).to(z.dtype), contributes.sum()
+    if weights is None:
+        shares = contributes / contributes.sum(dtype=torch.float64).clamp(min=1)
+    else:
+        given = contributes * weights.double().unsqueeze(1)
+        shares = given / given.sum().where(contributes.any(), 1)
+    mean = losses.dot(shares.squeeze(1))
+    return mean.to(z.dtype), (gradients * shares).to(z.dtype), contributes.sum()
 
 
 def _relative(

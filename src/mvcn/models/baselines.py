@@ -40,20 +40,25 @@ class TextCnn(Network):
             nn.Conv1d(text_width, MAPS, width, padding=width - 1) for width in FILTER_WIDTHS
         )
         self.dropout = nn.Dropout(FEATURE_DROPOUT)
-        self.classifier = nn.Linear(self.feature_size, num_classes)
+        self.classifier = NormBoundedLinear(self.feature_size, num_classes)
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts by their texts."""
         words = tokens.text.masked_fill(~tokens.text_mask.unsqueeze(-1), 0).transpose(1, 2)
         is_real = tokens.text_mask.to(words.dtype).unsqueeze(1)
         feature = torch.cat([_max_over_time(words, is_real, conv) for conv in self.filters], 1)
-        logits = F.linear(self.dropout(feature), self._bounded_weight(), self.classifier.bias)
+        logits = self.classifier(self.dropout(feature))
         return MvcnOutput(logits, feature, logits)
 
-    def _bounded_weight(self) -> Float[Tensor, "classes dim"]:
-        weight = self.classifier.weight
-        norms: Tensor = weight.norm(dim=1, keepdim=True)
-        return weight * (LARGEST_NORM / norms.clamp(min=LARGEST_NORM))
+
+class NormBoundedLinear(nn.Linear):
+    """A linear layer that scales each row of its weight to a norm of `LARGEST_NORM` at most."""
+
+    def forward(self, input: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
+        """Return the layer's outputs."""
+        norms: Tensor = self.weight.norm(dim=1, keepdim=True)
+        bounded = self.weight * (LARGEST_NORM / norms.clamp(min=LARGEST_NORM))
+        return F.linear(input, bounded, self.bias)
 
 
 def _max_over_time(
@@ -207,13 +212,18 @@ class VisionTransformer(Network):
         self.feature_size = hidden_size
         self.norm = nn.LayerNorm(image_width, elementwise_affine=False)
         self.projection = nn.Linear(image_width, hidden_size)
-        self.class_token = nn.Parameter(torch.empty(hidden_size).normal_(std=0.02))
+        self.class_token = nn.Parameter(torch.empty(hidden_size))
+        self.reset_parameters()
         self.layers = nn.ModuleList(
             EqualUnit(hidden_size, num_heads, feedforward_size, dropout)
             for _ in range(num_fusion_layers)
         )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(hidden_size, num_classes)
+
+    def reset_parameters(self) -> None:
+        """Draw the class token."""
+        nn.init.normal_(self.class_token, std=0.02)
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts by their images."""

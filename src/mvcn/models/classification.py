@@ -1,15 +1,19 @@
 """Classifiers of posts as Hugging Face models: encoders, and a network on their tokens."""
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from torch.nn import functional as F
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import can_return_tuple
 
 from mvcn.encoders.images import tokens_of_shown
 from mvcn.encoders.loading import build_encoder
+from mvcn.encoders.tokens import some_word
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.ensemble import build_network, drop_shared, join_tokens, split_tokens
 from mvcn.models.image_attributes import ImageAttributes, prefer_given, with_nearest, word_vectors
@@ -24,7 +28,7 @@ from mvcn.types import NO_PIECE
 class MvcnForClassification(MvcnPreTrainedModel):
     """The encoders that a system of `MODELS` reads, and its network on their tokens.
 
-    The model never sees a label; the objective computes losses from its output.
+    Networks never see a label; the objective of a training computes its loss from the output.
     """
 
     accepts_loss_kwargs = False
@@ -42,22 +46,22 @@ class MvcnForClassification(MvcnPreTrainedModel):
         self.image_encoder_is_frozen = about.freezes_image_encoder(config)
         self.own_fields = about.own_fields(config)
         self.network = build_network(about, config)
-        self.post_init()
+        self._no_split_modules = {type(self.network).__name__, ImageAttributes.__name__}
         self.text_encoder = (
             text_encoder or build_encoder(config.text_config) if "text" in self.reads else None
         )
         self.image_encoder = (
             image_encoder or build_encoder(config.image_config) if about.reads_image else None
         )
+        self._copy_encoders()
+        self.post_init()
         self.image_attributes = (
             ImageAttributes(**config.image_attributes) if config.image_attributes else None
         )
-        self._copy_encoders()
-        # Encoders are attached when the network is initialised, so that their weights stay.
-        self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
         self.register_state_dict_post_hook(drop_shared)
         replace_dropout(self)
         self._freeze()
+        self.is_built = True
 
     @classmethod
     def from_encoders(
@@ -72,24 +76,31 @@ class MvcnForClassification(MvcnPreTrainedModel):
         )
         return cls(config, text_encoder, image_encoder)
 
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # noqa: PLR0913, PLR0917 (one argument for each input)
         self,
-        input_ids: Int[Tensor, "batch token"],
-        attention_mask: Int[Tensor, "batch token"],
+        input_ids: Int[Tensor, "batch token"] | None = None,
+        attention_mask: Int[Tensor, "batch token"] | None = None,
         pixel_values: Float[Tensor, "batch channel height width"] | None = None,
         image_features: Float[Tensor, "batch patch width"] | None = None,
         text_mask: Bool[Tensor, " batch"] | None = None,
         image_mask: Bool[Tensor, " batch"] | None = None,
         text_states: Float[Tensor, "batch token text_width"] | None = None,
         attribute_ids: Int[Tensor, "batch attribute piece"] | None = None,
-        output_attentions: bool = False,
+        token_type_ids: Int[Tensor, "batch token"] | None = None,
+        inputs_embeds: Float[Tensor, "batch token embedding"] | None = None,
+        labels: Int[Tensor, " batch"] | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
     ) -> MvcnOutput:
         """Classify posts, from pixels or from cached features of the frozen image encoder.
 
+        With ``return_dict=False`` the output is a tuple of its parts in the order of `MvcnOutput`.
+
         Args:
-            input_ids: Word pieces.
-            attention_mask: 1 for a word piece, 0 for padding.
-            pixel_values: Images from the image processor.
+            input_ids: Word pieces; not needed if no post has a text.
+            attention_mask: 1 for a word piece, 0 for padding; by default there is no padding.
+            pixel_values: Images from the image processor; not needed if no post has an image.
             image_features: `frozen_image_tokens` of the images, in place of pixels.
             text_mask: False for a post without a text, whose word pieces are ignored.
             image_mask: False for a post without an image, whose pixels or features are ignored.
@@ -97,8 +108,18 @@ class MvcnForClassification(MvcnPreTrainedModel):
             text_states: `FrozenTextLayers.states` of the texts, which are not computed again.
             attribute_ids: Word pieces of the image attributes, -1 for padding; for posts without
                 any, the model finds them in the image. Ignored by networks that read none.
+            token_type_ids: Types of the word pieces; ignored by text encoders that know none.
+            inputs_embeds: Word embeddings in place of `input_ids`.
+            labels: Classes, -100 for none: the output then has a `loss`, their mean cross-entropy.
             output_attentions: Return the text-to-image attention weights and the text tokens'
-                shares in the fused feature; equal fusion has none.
+                shares in the fused feature; equal fusion has none. By default, as configured.
+            output_hidden_states: Return what the network reads: the last layer's states of the
+                text encoder, after those of `lower_text_layers`, and of the image encoder; each
+                from all members, and without an encoder that is not read. By default, as
+                configured.
+
+        Raises:
+            ValueError: Texts or images are missing, or texts are given twice.
         """
         tokens = self.encode(
             input_ids,
@@ -109,27 +130,41 @@ class MvcnForClassification(MvcnPreTrainedModel):
             image_mask,
             text_states,
             attribute_ids,
+            token_type_ids,
+            inputs_embeds,
         )
-        output: MvcnOutput = self.network(tokens, output_attentions)
-        return output
+        return self._classify(tokens, labels, output_attentions, output_hidden_states)
 
-    def encode(
+    def encode(  # noqa: PLR0913, PLR0917 (as for `forward`)
         self,
-        input_ids: Int[Tensor, "batch token"],
-        attention_mask: Int[Tensor, "batch token"],
+        input_ids: Int[Tensor, "batch token"] | None = None,
+        attention_mask: Int[Tensor, "batch token"] | None = None,
         pixel_values: Float[Tensor, "batch channel height width"] | None = None,
         image_features: Float[Tensor, "batch patch width"] | None = None,
         text_mask: Bool[Tensor, " batch"] | None = None,
         image_mask: Bool[Tensor, " batch"] | None = None,
         text_states: Float[Tensor, "batch token text_width"] | None = None,
         attribute_ids: Int[Tensor, "batch attribute piece"] | None = None,
+        token_type_ids: Int[Tensor, "batch token"] | None = None,
+        inputs_embeds: Float[Tensor, "batch token embedding"] | None = None,
     ) -> Tokens:
         """Return the input of the network; arguments are those of `forward`."""
+        if inputs_embeds is not None:
+            self._require_no_other_text(input_ids, text_states)
+            input_ids = inputs_embeds.new_zeros(inputs_embeds.shape[:2], dtype=torch.long)
+        elif input_ids is None:
+            images = pixel_values if image_features is None else image_features
+            input_ids = self._ids_without_texts(images, text_mask)
+            text_mask = torch.zeros_like(input_ids[:, 0], dtype=torch.bool)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
         has_text, has_image = self._present_modalities(text_mask, image_mask, input_ids)
         pixel_values = _without_missing(pixel_values, image_mask)
         image_features = _without_missing(image_features, image_mask)
         image = self._encode_images(pixel_values, image_features, image_mask, input_ids)
-        text = self.encode_texts(input_ids, attention_mask, text_states)
+        text = self.encode_texts(
+            input_ids, attention_mask, text_states, token_type_ids, inputs_embeds
+        )
         text, image = text.to(self.dtype), image.to(self.dtype)
         none = image.new_zeros(image.shape[0], 0)
         tokens = Tokens(
@@ -168,6 +203,48 @@ class MvcnForClassification(MvcnPreTrainedModel):
         """The head on pairs of text and image label, where the network has one."""
         return getattr(self.network, "unimodal_label_head", None)
 
+    def _classify(
+        self,
+        tokens: Tokens,
+        labels: Tensor | None,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
+    ) -> MvcnOutput:
+        """Return the output of the network with what is requested, by default as configured."""
+        if output_attentions is None:
+            output_attentions = bool(self.config.output_attentions)
+        if output_hidden_states is None:
+            output_hidden_states = bool(self.config.output_hidden_states)
+        output: MvcnOutput = self.network(tokens, output_attentions)
+        if output_hidden_states:
+            states = tuple(one for one in (tokens.text, tokens.image) if one.shape[-1])
+            output = replace(output, hidden_states=states)
+        if labels is not None:
+            assert output.logits is not None  # every network returns them
+            output = replace(output, loss=F.cross_entropy(output.logits, labels))
+        return output
+
+    def _require_no_other_text(self, input_ids: Tensor | None, states: Tensor | None) -> None:
+        """Raise a ValueError where word embeddings cannot be what the model reads of texts."""
+        if input_ids is not None or states is not None:
+            raise ValueError(
+                "Give one of input_ids, with or without text_states, or inputs_embeds."
+            )
+        if self.config.ngram_buckets:
+            raise ValueError(
+                "This model reads n-grams of words: give input_ids, not inputs_embeds."
+            )
+
+    def _ids_without_texts(
+        self, images: Tensor | None, text_mask: Tensor | None
+    ) -> Int[Tensor, "batch 1"]:
+        """Return one word piece, which is masked later, for each post; none of them has a text."""
+        needs_text = "text" in self.reads and (text_mask is None or bool(text_mask.any()))
+        if images is None or needs_text:
+            raise ValueError("Give input_ids or inputs_embeds; text_mask marks missing texts.")
+        piece = some_word(self.config.text_config)
+        return torch.full((images.shape[0], 1), piece, device=images.device)
+
     def _present_modalities(
         self, text_mask: Tensor | None, image_mask: Tensor | None, input_ids: Tensor
     ) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
@@ -186,7 +263,10 @@ class MvcnForClassification(MvcnPreTrainedModel):
         self, pixels: Tensor | None, features: Tensor | None, mask: Tensor | None, ids: Tensor
     ) -> Float[Tensor, "batch patch image_width"]:
         if self.image_encoder is None:
-            return torch.zeros(ids.shape[0], 1, 0, device=self.device)
+            return torch.zeros(ids.shape[0], 1, 0, device=ids.device)
+        if pixels is None and features is None and mask is not None and not mask.any():
+            encoders = 1 if self.image_encoder_is_frozen else len(self.image_encoders)
+            return torch.zeros(len(ids), 1, encoders * self.config.image_width, device=ids.device)
         if features is not None or pixels is None or mask is None or torch.compiler.is_compiling():
             return self.encode_images(pixels, features)
         return tokens_of_shown(self.encode_images, pixels, mask)
@@ -228,5 +308,5 @@ def _without_missing(images: Tensor | None, mask: Tensor | None) -> Tensor | Non
     return images.masked_fill(~mask.view(-1, *[1] * (images.dim() - 1)), 0)
 
 
-AutoConfig.register(MvcnConfig.model_type, MvcnConfig)
+AutoModel.register(MvcnConfig, MvcnForClassification)
 AutoModelForSequenceClassification.register(MvcnConfig, MvcnForClassification)

@@ -27,9 +27,11 @@ class MvcnConfig(PreTrainedConfig):
         "fused_logits",
         "pair_logits",
         "fusion_attentions",
+        "token_weights",
         "views",
         "penalty",
         "disagreement",
+        "hidden_states",
     ]
 
     attribute_map = {"num_classes": "num_labels"}  # noqa: RUF012
@@ -97,3 +99,6 @@ def _of_earlier_version(attributes: dict[str, Any]) -> dict[str, Any]:
     pooling = "first" if kept.pop("reads_first_token") else "mean"
     width = kept.pop("image_width")
     return kept | {"pooled_width": width, "pooling": pooling}
+
+
+AutoConfig.register(MvcnConfig.model_type, MvcnConfig)

@@ -132,6 +132,10 @@ class WordGraph(nn.Module):
         self.pair_weights = nn.Parameter(torch.ones(PAIRS))
         self.dropout = nn.Dropout(dropout)
 
+    def reset_parameters(self) -> None:
+        """Set the weight of each pair of words to 1."""
+        nn.init.ones_(self.pair_weights)
+
     def forward(
         self,
         words: Float[Tensor, "batch token dim"],
@@ -190,6 +194,10 @@ class ObjectGraph(nn.Module):
         self.register_buffer("seen_together", torch.zeros(num_objects, num_objects))
         self.first = nn.Linear(name_width, hidden_size)
         self.second = nn.Linear(hidden_size, image_width)
+
+    def reset_parameters(self) -> None:
+        """Forget which objects were seen together."""
+        nn.init.zeros_(self.seen_together)
 
     def forward(
         self,
@@ -250,9 +258,14 @@ class LabelAttention(nn.Module):
     def __init__(self, num_objects: int, num_classes: int) -> None:
         super().__init__()
         self.scores = nn.Sequential(nn.LayerNorm(num_objects), nn.Linear(num_objects, SIZE))
-        self.classes = nn.Parameter(torch.empty(num_classes, SIZE).normal_())
+        self.classes = nn.Parameter(torch.empty(num_classes, SIZE))
+        self.reset_parameters()
         self.hidden = nn.Linear(SIZE, self.HIDDEN)
         self.out = nn.Linear(num_classes * self.HIDDEN, SIZE)
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors of the classes from a standard normal distribution."""
+        nn.init.normal_(self.classes)
 
     def forward(self, scores: Float[Tensor, "batch object"]) -> Float[Tensor, "batch size"]:
         """Return one vector for each post."""
@@ -285,7 +298,8 @@ class PublishedLabelAttention(nn.Module):
 
     def __init__(self, num_objects: int, num_classes: int) -> None:
         super().__init__()
-        self.classes = nn.Parameter(torch.empty(num_classes, SIZE).normal_())
+        self.classes = nn.Parameter(torch.empty(num_classes, SIZE))
+        self.reset_parameters()
         self.query = nn.Linear(SIZE, SIZE)
         self.key = nn.Linear(num_objects, SIZE)
         self.value = nn.Linear(num_objects, SIZE)
@@ -293,6 +307,10 @@ class PublishedLabelAttention(nn.Module):
         self.collected = nn.Linear(SIZE, SIZE)
         self.hidden = nn.Linear(SIZE, self.HIDDEN)
         self.out = nn.Linear(num_classes * self.HIDDEN, SIZE)
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors of the classes from a standard normal distribution."""
+        nn.init.normal_(self.classes)
 
     def forward(self, scores: Float[Tensor, "batch object"]) -> Float[Tensor, "batch size"]:
         """Return one vector for each post."""

@@ -66,6 +66,10 @@ class MultiViewNetwork(Network):
         )
         self.missing_text = nn.Parameter(torch.zeros(hidden_size))
 
+    def reset_parameters(self) -> None:
+        """Set the token of a missing text to zeros."""
+        nn.init.zeros_(self.missing_text)
+
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts; `output_attentions` returns the weights of the text-guided units."""
         text, image = self.text_projection(tokens.text), self.image_projection(tokens.image)

@@ -1,7 +1,7 @@
 """Input and output of the networks, and their base class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
@@ -34,6 +34,8 @@ class Tokens(NamedTuple):
 class MvcnOutput(ModelOutput):
     """Output of a classifier for a batch of posts."""
 
+    loss: Float[Tensor, ""] | None = field(default=None, kw_only=True)
+    """Mean cross-entropy of the logits, if labels are given; not the objective of a training."""
     logits: Float[Tensor, "batch classes"] | None = None
     """Combined logits: those of the fused feature and of the unimodal-label head, if any."""
     fused_feature: Float[Tensor, "batch dim"] | None = None
@@ -52,6 +54,9 @@ class MvcnOutput(ModelOutput):
     """Penalty on the network's own weights, in training, from networks that have one."""
     disagreement: Float[Tensor, " batch"] | None = None
     """Standard deviation of the predicted class's probability over the members of an ensemble."""
+    hidden_states: tuple[Float[Tensor, "batch ..."], ...] | None = None
+    """What the network reads of the text encoder and of the image encoder, if requested, each
+    ``(batch, token, width)``."""
 
 
 class Network(nn.Module):

@@ -1,7 +1,8 @@
 """The encoders of a model as Hugging Face saves them: frozen or trained, one or one a member."""
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class MvcnPreTrainedModel(PreTrainedModel):
     image_encoder: PreTrainedModel | None
     image_attributes: ImageAttributes | None
     image_encoder_is_frozen: bool
+    is_built = False
+    """Whether the constructor has ended."""
     own_fields: Sequence[str]
     """Fields of `Tokens` that are not the same for all members."""
 
@@ -120,13 +123,56 @@ class MvcnPreTrainedModel(PreTrainedModel):
         each = [image_tokens(encoder, pixel_values) for encoder in self.image_encoders]
         return each[0] if len(each) == 1 else torch.cat(each, -1)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embeddings of the text encoder, with members those of the first.
+
+        Raises:
+            NotImplementedError: The network reads no text.
+        """
+        if self.text_encoder is None:
+            raise NotImplementedError(
+                f"The network '{self.config.network}' has no word embeddings: it reads no text."
+            )
+        embeddings: nn.Module = self.text_encoder.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Set the word embeddings of the text encoder, with members those of each."""
+        for encoder in self.text_encoders:
+            encoder.set_input_embeddings(value)
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Module:
+        """Change the vocabulary of the text encoder, with members that of each, and return it.
+
+        The arguments are those of Hugging Face's models. Each member keeps its own embeddings.
+
+        Raises:
+            NotImplementedError: The network reads no text.
+        """
+        embeddings = self.get_input_embeddings()
+        for encoder in self.text_encoders:
+            encoder.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        embeddings = self.get_input_embeddings()
+        self.config.text_config.vocab_size = embeddings.num_embeddings
+        return embeddings
+
     def most_tokens(self, limit: int) -> int:
         """Return the word pieces of the longest text that can be read, up to `limit`."""
         encoder = self.text_encoder
         return limit if encoder is None else most_tokens(partial(reads_text_of, encoder), limit)
 
     def encode_texts(
-        self, input_ids: Tensor, attention_mask: Tensor, states: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        states: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
     ) -> Float[Tensor, "batch token text_width"]:
         """Return the tokens of texts, those of all members next to each other.
 
@@ -134,9 +180,14 @@ class MvcnPreTrainedModel(PreTrainedModel):
             input_ids: Word pieces.
             attention_mask: 1 for a word piece, 0 for padding.
             states: As `text_states` of `forward`.
+            token_type_ids: As for `forward`.
+            inputs_embeds: As for `forward`.
         """
         if self.text_encoder is None:
             return torch.zeros(*input_ids.shape, 0, device=input_ids.device)
+        others = self._other_text_inputs(token_type_ids, inputs_embeds)
+        if states is None and others:
+            return self._encode_other_texts(input_ids, attention_mask, others)
         held = self.frozen_text_layers
         is_shared = self.config.members > 1 or self.config.text_encoder_is_frozen
         if states is None and held is not None and is_shared and held.are_constant:
@@ -149,11 +200,42 @@ class MvcnPreTrainedModel(PreTrainedModel):
             each = [one.tokens(states, input_ids, attention_mask) for one in upper]
         return each[0] if len(each) == 1 else torch.cat(each, -1)
 
+    def _other_text_inputs(
+        self, token_type_ids: Tensor | None, inputs_embeds: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Return what is given, without types of tokens where the text encoder knows none."""
+        others = {} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+        takes = inspect.signature(self.text_encoders[0].forward).parameters
+        if token_type_ids is not None and "token_type_ids" in takes:
+            others["token_type_ids"] = token_type_ids
+        return others
+
+    def _encode_other_texts(
+        self, input_ids: Tensor, attention_mask: Tensor, others: Mapping[str, Tensor]
+    ) -> Float[Tensor, "batch token text_width"]:
+        """Run all layers of each text encoder, with gradients of embeddings through frozen ones."""
+        below = self.config.lower_text_layers
+        each = [
+            text_tokens(one, input_ids, attention_mask, below, others) for one in self.text_encoders
+        ]
+        if self.config.text_encoder_is_frozen:
+            each = [one.to(FrozenTextEncoder.dtype).float() for one in each]
+        return torch.cat(each, -1)
+
     def _init_weights(self, module: nn.Module) -> None:
-        """Draw linear layers by their width, as PyTorch does; Transformers draws all by 0.02."""
+        """Draw linear layers by their width, as PyTorch does; Transformers draws all by 0.02.
+
+        Blocks that hold weights of their own draw them when they are built; they are drawn again
+        only where a file lacks them or has them in another size.
+        """
         super()._init_weights(module)
         if isinstance(module, nn.Linear):
             init.kaiming_uniform_(module.weight, a=5**0.5)
+            return
+        is_torchs = type(module).__module__.startswith("torch.")
+        reset: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+        if self.is_built and reset is not None and not is_torchs:
+            reset()
 
     def train(self, mode: bool = True) -> "MvcnPreTrainedModel":
         """Set the training mode; frozen parts stay in evaluation mode."""

@@ -56,6 +56,11 @@ class NgramClassifier(nn.Module):
         self.register_buffer("bias", torch.zeros(num_classes))
         self.register_buffer("idf", torch.zeros(num_buckets))
 
+    def reset_parameters(self) -> None:
+        """Forget all n-grams."""
+        for buffer in self.buffers():
+            nn.init.zeros_(buffer)
+
     def forward(
         self, word_ids: Int[Tensor, "batch token"], mask: Bool[Tensor, "batch token"]
     ) -> Float[Tensor, "batch classes"]:

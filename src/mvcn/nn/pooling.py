@@ -107,7 +107,12 @@ class ContextAttention(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(dim, dim)
-        self.question = nn.Parameter(torch.empty(dim).normal_(std=dim**-0.5))
+        self.question = nn.Parameter(torch.empty(dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the query with a norm of about 1."""
+        nn.init.normal_(self.question, std=len(self.question) ** -0.5)
 
     def forward(
         self, tokens: Float[Tensor, "batch token dim"], mask: Bool[Tensor, "batch token"]

@@ -41,6 +41,10 @@ class UnimodalLabelHead(nn.Module):
         )
         self.register_buffer("merge_table", torch.zeros(num_classes, num_classes, num_classes))
 
+    def reset_parameters(self) -> None:
+        """Forget the merge rule."""
+        nn.init.zeros_(self.merge_table)
+
     def forward(
         self,
         text: Float[Tensor, "batch token dim"],

@@ -164,11 +164,13 @@ class PostProcessing(ABC):
             for word, (start, end, positions) in found.items()
         ]
 
-    def pad(self, token_ids: Sequence[list[int]]) -> dict[str, Int[np.ndarray, "batch token"]]:
-        """Return ``input_ids`` and ``attention_mask``, padded to the longest."""
+    def pad(
+        self, token_ids: Sequence[list[int]], length: int = 0
+    ) -> dict[str, Int[np.ndarray, "batch token"]]:
+        """Return ``input_ids`` and ``attention_mask``, padded to the longest, or to `length`."""
         lengths = np.array([len(ids) for ids in token_ids])
         # Some tokenizers give nothing for an empty text; a batch is at least one word piece long.
-        mask = np.arange(max(1, lengths.max())) < lengths[:, None]
+        mask = np.arange(max(1, length, lengths.max())) < lengths[:, None]
         ids = np.full(mask.shape, self.pad_id)
         ids[mask] = np.concatenate(token_ids)
         return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.image_processing_backends import PilBackend
 
 from mvcn.config import ModelConfig
-from mvcn.errors import ConfigError
+from mvcn.errors import BadImageError, ConfigError, DataError
 from mvcn.inputs.processor import MvcnProcessor, build_processor
 from mvcn.models.build import build_model
 from mvcn.runtime.text_counts import TextCounts
@@ -276,6 +276,115 @@ def test_one_call_gives_all_inputs(processor):
     assert set(batch) == {"input_ids", "pixel_values"} | masks
     assert batch["text_mask"].tolist() == [True, False]
     assert {len(tensor) for tensor in batch.values()} == {2}
+
+
+class TestCall:
+    """What processors of Hugging Face accept."""
+
+    def test_takes_one_post_or_lists_of_them(self, processor, tmp_path):
+        path = tmp_path / "picture.png"
+        picture().save(path)
+        expected = processor(["two words"], [picture()])
+        for image in (picture(), str(path), path, path.read_bytes(), np.asarray(picture())):
+            for given in (image, [image], (image,)):
+                found = processor(text="two words", images=given)
+                assert found.keys() == expected.keys()
+                assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+    def test_gives_arrays_or_tensors(self, processor):
+        tensors = processor("ab", picture())
+        arrays = processor("ab", picture(), return_tensors="np")
+        assert all(isinstance(one, torch.Tensor) for one in tensors.values())
+        for name, array in arrays.items():
+            assert isinstance(array, np.ndarray)
+            np.testing.assert_array_equal(array, tensors[name].numpy())
+            assert array.dtype == tensors[name].numpy().dtype
+
+    def test_of_text_alone_holds_no_pixels(self, processor):
+        found = processor(["ab", ""])
+        assert found.keys() == {"input_ids", "attention_mask", "text_mask", "image_mask"}
+        assert found["text_mask"].tolist() == [True, False]
+        assert found["image_mask"].tolist() == [False, False]
+
+    def test_of_images_alone_holds_no_word_pieces(self, processor):
+        found = processor(images=[picture(), None])
+        assert found.keys() == {"pixel_values", "text_mask", "image_mask"}
+        assert found["text_mask"].tolist() == [False, False]
+        assert found["image_mask"].tolist() == [True, False]
+
+    def test_of_both_holds_what_the_model_reads(self, processor):
+        assert processor("ab", picture()).keys() == set(processor.model_input_names)
+
+    @pytest.mark.parametrize("network", ["mvcn", "bert", "vit", "hsan"])
+    @pytest.mark.parametrize("given", [("ab", True), ("ab", False), (None, True)])
+    def test_goes_into_the_model_as_it_is(self, processor, tiny_settings, network, given):
+        model = build_model(ModelConfig(**tiny_settings, network=network), ("a", "b")).eval()
+        text, has_image = given
+        image = picture() if has_image else None
+        with torch.no_grad():
+            found = model(**processor(text, image)).logits
+            expected = model(**processor([text], [image])).logits
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+    def test_a_missing_text_or_image_is_none_of_a_list(self, processor):
+        found = processor([None, "ab", "cd"], [picture(), None, float("nan")])
+        assert found["text_mask"].tolist() == [False, True, True]
+        assert found["image_mask"].tolist() == [True, False, False]
+
+    @pytest.mark.parametrize(
+        ("options", "lengths"),
+        [
+            ({}, (8, 3)),
+            ({"padding": "longest"}, (8, 3)),
+            ({"max_length": 5}, (5, 3)),
+            ({"max_length": 40}, (12, 3)),
+            ({"truncation": False}, (12, 3)),
+            ({"truncation": False, "max_length": 5}, (12, 3)),
+            ({"padding": "max_length"}, (8, 3)),
+            ({"padding": "max_length", "max_length": 20}, (12, 3)),
+        ],
+    )
+    def test_pads_and_truncates(self, processor, options, lengths):
+        found = processor(["abcdefghij", "a"], **options)
+        assert tuple(found["attention_mask"].sum(1).tolist()) == lengths
+        is_fixed = options.get("padding") == "max_length"
+        longest = options.get("max_length", 8) if is_fixed else lengths[0]
+        assert found["input_ids"].shape == (2, longest)
+        assert (found["input_ids"][found["attention_mask"] == 0] == PAD).all()
+
+    @pytest.mark.parametrize("padding", [False, "do_not_pad"])
+    def test_without_padding_texts_have_one_length(self, processor, padding):
+        assert processor(["ab", "cd"], padding=padding)["input_ids"].shape == (2, 4)
+        with pytest.raises(DataError, match=r"differ in their number .*: give padding=True\."):
+            processor(["ab", "c"], padding=padding)
+
+    @pytest.mark.parametrize(
+        ("text", "images", "message"),
+        [
+            (["a", "b"], [None], "2 texts and 1 image make no posts: give one image, or None"),
+            ("a", [None, None], "1 text and 2 images make no posts"),
+            (None, None, "There is no post"),
+            ([], [], "There is no post"),
+            ([5], None, "text of a post must be a string, but is of type int"),
+        ],
+    )
+    def test_says_what_is_no_post(self, processor, text, images, message):
+        with pytest.raises(DataError, match=message):
+            processor.__call__.__wrapped__(processor, text, images)
+
+    def test_reads_a_string_as_a_path_and_not_as_characters(self, processor):
+        with pytest.raises(BadImageError, match=r"nowhere\.png"):
+            processor("a", "nowhere.png")
+
+    def test_fetches_nothing(self, processor):
+        with pytest.raises(BadImageError, match="example"):
+            processor("a", "https://example.com/a.png")
+
+    @pytest.mark.parametrize("options", [{"return_tensors": "tf"}, {"padding": "right"}])
+    def test_names_an_option_that_it_lacks(self, processor, options):
+        (name,) = options
+        with pytest.raises(ConfigError, match=f"{name} is '.*', but must be one of "):
+            processor.__call__.__wrapped__(processor, "a", **options)
 
 
 def test_what_is_saved_loads_the_same(processor, tmp_path):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.losses.congruity import congruity_loss, squared_distances
-from mvcn.losses.queue import batch_centroids
+from mvcn.losses.congruity import congruity_loss, congruity_mean, squared_distances
+from mvcn.losses.queue import batch_centroids, compare
 
 pytestmark = pytest.mark.usefixtures("code")
 
@@ -182,6 +182,23 @@ def test_is_zero_on_the_own_centroid_and_falls_towards_it(form):
     ]
     assert losses[0] == 0
     assert losses == sorted(losses)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_weight_is_a_number_of_repeated_posts_in_the_mean(form):
+    features, labels, centroids = draw([1, 1, 0], batch=6)
+    times = torch.tensor([1, 2, 3, 1, 2, 4])
+
+    def loss_and_gradient(repeats, weights):
+        z, counts = features.clone().requires_grad_(), torch.tensor([1, 1, 0])
+        comparison = compare(labels.repeat_interleave(repeats), centroids, counts)
+        shown = z.repeat_interleave(repeats, 0)
+        loss = congruity_mean(shown, comparison, form, weights=weights)
+        return loss.detach(), *torch.autograd.grad(loss, z)
+
+    found = loss_and_gradient(torch.ones_like(times), times.double())
+    for one, other in zip(found, loss_and_gradient(times, None), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
 def test_share_is_at_most_one():
