@@ -162,6 +162,18 @@ class NetworkConfig(Settings):
         return self
 
 
+class AdapterConfig(Settings):
+    """Low-rank adapters (LoRA) of an encoder."""
+
+    rank: CountOrZero = 0
+    """Rank of the adapter of each linear layer, whose other weights are then not trained; 0 trains
+    them instead. Ours."""
+    alpha: Count = 16
+    """Scale of the adapters, which are multiplied by alpha / rank. Ours."""
+    dropout: Dropout = 0.0
+    """Of the inputs of the adapters. Ours."""
+
+
 class ModelConfig(NetworkConfig):
     """The encoders, what they read of a post, and the network."""
 
@@ -176,6 +188,10 @@ class ModelConfig(NetworkConfig):
     encoder at once, where one checkpoint has both, as those of CLIP. Paper: bert-base-uncased."""
     image_encoder: str = "efficientnet-lite0"
     """Packaged name, folder, or Hugging Face hub name. Not given, ours."""
+    text_adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    """Train low-rank adapters of the text encoder in place of its weights."""
+    image_adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    """Train low-rank adapters of the image encoder, which must not be frozen."""
     attribute_model: str | None = None
     """Folder or Hugging Face hub name of an image classifier or captioner, which finds attributes
     where the dataset has none; by default the image encoder's own classes do. Ours."""
@@ -341,14 +357,17 @@ class RunConfig(Settings):
         Raises:
             ConfigError: Not of the form ``section.key=value``, an unknown key, or a wrong value.
         """
-        mapping: dict[str, dict[str, Any]] = {}
+        mapping: dict[str, Any] = {}
         for assignment in assignments:
             path, equals, text = assignment.partition("=")
             section, dot, key = path.strip().partition(".")
             if not (equals and dot):
                 raise ConfigError(f"--set '{assignment}' must look like section.key=value.")
             value = parse_yaml(text, f"The value in --set '{assignment}'")
-            mapping.setdefault(section, {})[key] = value
+            place, (group, _, name) = mapping.setdefault(section, {}), key.partition(".")
+            if isinstance(getattr(getattr(self, section, None), group, None), Settings):
+                place, key = place.setdefault(group, {}), name
+            place[key] = value
         self.update(mapping)
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:

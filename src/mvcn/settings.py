@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 from mvcn.errors import ConfigError
 
 TYPE_WORDS = {
+    "model_type": "settings, each with a value",
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
@@ -63,8 +64,11 @@ def with_values(start: Kind, values: Mapping[Any, Any], where: str) -> Kind:
         ConfigError: A name that does not exist, or a value of the wrong type or range.
     """
     named = _with_current_names(type(start), values, where)
-    for name in named:
+    for name, value in named.items():
         require_known(name, type(start), f"{where}.")
+        before = getattr(start, name)
+        if isinstance(before, Settings) and isinstance(value, Mapping):
+            named[name] = with_values(before, value, f"{where}.{name}")
     named = dict(start) | named
     try:
         return type(start).model_validate(named)

@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mvcn.config import ModelConfig, NetworkConfig
+from mvcn.config import AdapterConfig, ModelConfig, NetworkConfig
 from mvcn.encoders.loading import load_image_encoder, load_text_encoder
 from mvcn.encoders.tokens import (
     keep_lowest_layers,
@@ -16,6 +16,7 @@ from mvcn.encoders.tokens import (
     reads_text_of,
 )
 from mvcn.errors import ConfigError
+from mvcn.models.adapters import add_adapters
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.ensemble import Ensemble
 from mvcn.models.image_attributes import PublishedAttributes
@@ -55,7 +56,42 @@ def build_model(
     )
     if model.image_attributes is not None and attributes is not None:
         model.image_attributes.fill(attributes)
+    _add_adapters(model, config)
     return model
+
+
+def _add_adapters(model: MvcnForClassification, config: ModelConfig) -> None:
+    """Give the encoders their adapters, if they have any.
+
+    Raises:
+        ConfigError: An encoder with adapters is frozen, or cannot have any.
+    """
+    kinds: Sequence[tuple[str, AdapterConfig, PreTrainedModel | None, bool, str]] = (
+        (
+            "text",
+            config.text_adapter,
+            model.text_encoder,
+            model.config.text_encoder_is_frozen,
+            "model.frozen_text_layers to 0",
+        ),
+        (
+            "image",
+            config.image_adapter,
+            model.image_encoder,
+            model.image_encoder_is_frozen,
+            "model.freeze_image_encoder to false",
+        ),
+    )
+    for kind, settings, encoder, is_frozen, remedy in kinds:
+        if encoder is None or not settings.rank:
+            continue
+        if is_frozen:
+            raise ConfigError(
+                f"Setting 'model.{kind}_adapter.rank' is {settings.rank}, but the {kind} encoder "
+                f"is frozen: set {remedy}, which then trains the adapters alone."
+            )
+        add_adapters(encoder, settings, kind)
+    model.freeze_parts()
 
 
 def join_members(

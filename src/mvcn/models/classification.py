@@ -60,7 +60,7 @@ class MvcnForClassification(MvcnPreTrainedModel):
         )
         self.register_state_dict_post_hook(drop_shared)
         replace_dropout(self)
-        self._freeze()
+        self.freeze_parts()
         self.is_built = True
 
     @classmethod

@@ -241,10 +241,11 @@ class MvcnPreTrainedModel(PreTrainedModel):
         """Set the training mode; frozen parts stay in evaluation mode."""
         if mode != self.training:  # the Trainer sets it before each step, and there are many parts
             super().train(mode)
-            self._freeze()
+            self.freeze_parts()
         return self
 
-    def _freeze(self) -> None:
+    def freeze_parts(self) -> None:
+        """Exclude from training what the settings freeze, and what no output depends on."""
         if self.image_encoder is not None and self.image_encoder_is_frozen:
             freeze(self.image_encoder)
         if self.image_attributes is not None:

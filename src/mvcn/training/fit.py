@@ -13,6 +13,7 @@ from mvcn.config import ObjectiveConfig, RunConfig
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.losses import Objective
 from mvcn.losses.objective import uses_queue
+from mvcn.models.adapters import merge_adapters
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.arguments import early_stopping, training_arguments
 from mvcn.training.callbacks import (
@@ -64,6 +65,7 @@ def fit(
         selects_epoch=selects_epoch,
     )
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    merge_adapters(trainer.model)
     return trainer
 
 

@@ -22,6 +22,7 @@ from mvcn.files import save_tensors
 from mvcn.inputs.batches import EncodedPosts, LengthBuckets
 from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective, Targets, split_targets
+from mvcn.models.adapters import has_adapters, without_frozen
 from mvcn.models.network import probabilities
 from mvcn.training.arguments import BEST_METRIC
 from mvcn.training.callbacks import WeightAverage
@@ -248,6 +249,8 @@ class MvcnTrainer(TermTrainer):
         """Save weights under the names of the model, which are the ones that the Trainer loads."""
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model)
+            if state_dict is None and has_adapters(model):
+                state_dict = without_frozen(model)
             model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
@@ -256,7 +259,9 @@ class MvcnTrainer(TermTrainer):
         Raises:
             RunError: A weight is missing or unknown.
         """
-        if load_result.missing_keys or load_result.unexpected_keys:
+        model = self.accelerator.unwrap_model(self.model)
+        kept = without_frozen(model) if has_adapters(model) else load_result.missing_keys
+        if load_result.unexpected_keys or set(load_result.missing_keys) & set(kept):
             raise RunError(
                 f"The checkpoints in {self.args.output_dir} do not fit the model, as those of an "
                 "earlier version may not: start the run again by --overwrite, or resume it with "
