@@ -4,8 +4,10 @@ import copy
 import shutil
 from types import SimpleNamespace
 
+import jaxtyping
 import pytest
 import torch
+from accelerate.utils.operations import convert_to_fp32
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
@@ -114,6 +116,28 @@ def test_a_tuple_has_the_same_parts_in_their_order(own, batch):
         assert isinstance(found, tuple)
         assert len(found) == len(expected)
         assert all(torch.equal(*pair) for pair in zip(found, expected.to_tuple(), strict=True))
+
+
+@pytest.fixture
+def no_shape_checks():
+    """They would take a mapping for logits."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_an_output_can_be_made_of_a_mapping_of_its_parts(model, batch):
+    """As accelerate does in mixed precision."""
+    labels = torch.tensor([2, 0, 1])
+    expected = without_grad(model, batch, labels=labels, output_hidden_states=True)
+    for found in (type(expected)(dict(expected)), convert_to_fp32(expected)):
+        assert type(found) is type(expected)
+        assert [*found] == [*expected]
+        assert found.logits is not None
+        assert all(
+            a is b for a, b in zip(found.to_tuple()[:3], expected.to_tuple()[:3], strict=True)
+        )
 
 
 def test_hidden_states_are_what_the_network_reads_of_its_encoders(model, batch):

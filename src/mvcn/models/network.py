@@ -1,8 +1,9 @@
 """Input and output of the networks, and their base class."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -57,6 +58,16 @@ class MvcnOutput(ModelOutput):
     hidden_states: tuple[Float[Tensor, "batch ..."], ...] | None = None
     """What the network reads of the text encoder and of the image encoder, if requested, each
     ``(batch, token, width)``."""
+
+    def __post_init__(self) -> None:
+        """Take the parts from a mapping in place of the first argument, as each `ModelOutput`."""
+        parts: Any = self.logits
+        if isinstance(parts, Mapping):
+            self.logits = None
+            OrderedDict.__delitem__(self, "logits")  # or it would be the first part
+            for name, value in parts.items():
+                setattr(self, name, value)
+        super().__post_init__()
 
 
 class Network(nn.Module):

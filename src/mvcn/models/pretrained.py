@@ -185,8 +185,8 @@ class MvcnPreTrainedModel(PreTrainedModel):
         """
         if self.text_encoder is None:
             return torch.zeros(*input_ids.shape, 0, device=input_ids.device)
-        others = self._other_text_inputs(token_type_ids, inputs_embeds)
-        if states is None and others:
+        if states is None and not (token_type_ids is None and inputs_embeds is None):
+            others = self._other_text_inputs(token_type_ids, inputs_embeds)
             return self._encode_other_texts(input_ids, attention_mask, others)
         held = self.frozen_text_layers
         is_shared = self.config.members > 1 or self.config.text_encoder_is_frozen
