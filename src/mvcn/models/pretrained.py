@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -155,7 +155,7 @@ class MvcnPreTrainedModel(PreTrainedModel):
         if isinstance(module, nn.Linear):
             init.kaiming_uniform_(module.weight, a=5**0.5)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "MvcnPreTrainedModel":
         """Set the training mode; frozen parts stay in evaluation mode."""
         if mode != self.training:  # the Trainer sets it before each step, and there are many parts
             super().train(mode)
