@@ -222,7 +222,7 @@ def _train(model, constraint, steps, share):
 def shared_trainings(tmp_path_factory):
     """What came of two processes, by how they shared each batch."""
     folder = tmp_path_factory.mktemp("shared")
-    torch.multiprocessing.spawn(_process, (folder,), nprocs=2)
+    torch.multiprocessing.start_processes(_process, (folder,), nprocs=2, start_method="fork")
     return {
         sizes: [torch.load(folder / f"{rank}-{number}.pt", weights_only=True) for rank in range(2)]
         for number, sizes in enumerate(SHARES)

@@ -80,7 +80,7 @@ def process(rank, folder):
 def ranks(tmp_path_factory):
     """What each of two processes has seen."""
     folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(process, (folder,), nprocs=2)
+    torch.multiprocessing.start_processes(process, (folder,), nprocs=2, start_method="fork")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
