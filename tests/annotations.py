@@ -26,7 +26,7 @@ def jaxtyped(*, typechecker):
 
 
 def _checked_when_called(typechecker, function):
-    """Let the type checker read the annotations at the first call: most tests call few functions."""
+    """Let the type checker read the annotations at the first call: many are never called."""
     checked = None
 
     @wraps(function)
