@@ -19,17 +19,23 @@ def jaxtyped(*, typechecker):
     def decorate(decorated):
         is_function = inspect.isfunction(decorated)
         if is_function and not any(map(names_array, decorated.__annotations__.values())):
-            return _unless_disabled(typechecker(decorated), decorated)
+            return _checked_when_called(typechecker, decorated)
         return _jaxtyped(typechecker=typechecker)(decorated)
 
     return decorate
 
 
-def _unless_disabled(checked, function):
+def _checked_when_called(typechecker, function):
+    """Let the type checker read the annotations at the first call: many are never called."""
+    checked = None
+
     @wraps(function)
     def call(*arguments, **options):
-        called = function if jaxtyping.config.jaxtyping_disable else checked
-        return called(*arguments, **options)
+        nonlocal checked
+        if jaxtyping.config.jaxtyping_disable:
+            return function(*arguments, **options)
+        checked = checked or typechecker(function)
+        return checked(*arguments, **options)
 
     return call
 

@@ -67,10 +67,10 @@ def _local_only(connect):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory):
+def _own_cache(shared):
     """Keep the features of frozen encoders out of the cache of the person who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MVCN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MVCN_CACHE", str(shared("cache", lambda _: None)))
         yield
 
 

@@ -1,8 +1,8 @@
-"""Copies of the process of the tests, which need not import anything, to be killed or left."""
+"""Processes that need not import anything: copies of that of the tests, or of one like it."""
 
 import sys
 import traceback
-from multiprocessing import get_context
+from multiprocessing import get_context, set_forkserver_preload
 
 
 def start_copy(function, *arguments):
@@ -20,6 +20,18 @@ def run_copy(function, *arguments):
     process = start_copy(function, *arguments)
     process.join()
     return process.exitcode
+
+
+def run_ranks(function, *arguments):
+    """Call a function of a module with 0 and 1 before the arguments, in two processes.
+
+    They are forked from one that has imported the module, and has computed nothing: gradients in
+    several processes need threads of PyTorch, which a copy of this process would be missing.
+    """
+    from torch.multiprocessing import start_processes  # takes seconds
+
+    set_forkserver_preload([function.__module__])
+    start_processes(function, arguments, nprocs=2, start_method="forkserver")
 
 
 def _call(function, arguments):

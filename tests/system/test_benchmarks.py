@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from transformers import TrainerControl, TrainerState
 from mvcn.config import read_recipe
 from mvcn.errors import DataError
 from mvcn.inputs.images import ImageFeatures
+from mvcn.training.export import write_graphs
 from mvcn.types import Post
 from scripts.speed import __main__ as command
 from scripts.speed import (
@@ -32,15 +34,33 @@ from scripts.speed.comparison import Benchmark, compare
 KEYS = {"name", "ours", "reference", "unit", "ratio"}
 WITH_OTHER_LIBRARIES = {"scc_step_vs_crossbatchmemory"}
 """Run where the extra ``bench`` is installed."""
-ONE_OF_EACH = {"predict_onnx_b32_vs_hf", "mvcn_predict_beside_four_processes"}
+ONE_OF_EACH = {
+    "mvcn_models_vs_import_typer",
+    "mvcn_predict_beside_four_processes",
+    "predict_onnx_b32_vs_hf",
+}
 ALIKE = {
-    name for name in command.BENCHMARKS if name.startswith(("predict_", "mvcn_predict_"))
+    name for name in command.BENCHMARKS if name.startswith(("predict_", "mvcn_"))
 } - ONE_OF_EACH | {"sparsemax_vs_softmax_197", "training_step_share_of_matmul_limit"}
-"""All alike but for the backend, a shape, or what they are held against."""
+"""All alike but for the backend, a shape, the command, or what they are held against."""
 
 
 @pytest.fixture
-def in_this_process(monkeypatch, tiny_settings):
+def once_a_model(tmp_path):
+    """`write_graphs`, which copies the graphs of weights that it has had before."""
+
+    def write(model, processor, folder, weights):
+        kept = tmp_path / "graphs" / weights
+        if not kept.exists():
+            kept.mkdir(parents=True)
+            write_graphs(model, processor, kept, weights)
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+
+    return write
+
+
+@pytest.fixture
+def in_this_process(monkeypatch, tiny_settings, once_a_model):
     """Save the seconds of fresh processes and of a large graph; leave this process's settings."""
     monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
     for module in (
@@ -56,6 +76,8 @@ def in_this_process(monkeypatch, tiny_settings):
     small.update({"model": {**tiny_settings, "network": "late-fusion", "frozen_text_layers": 1}})
     for module in (image_features, members, prediction):
         monkeypatch.setattr(module, "read_recipe", lambda _: small)
+    for module in (members, prediction):
+        monkeypatch.setattr(module, "write_graphs", once_a_model)
     two = read_recipe("single")
     two.update({"model": {**tiny_settings, "frozen_text_layers": 1}, "training": {"members": 2}})
     monkeypatch.setattr(members_at_once, "read_recipe", lambda _: two)

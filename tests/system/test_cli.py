@@ -58,7 +58,7 @@ SLOW = ("torch", "transformers", "numpy", "scipy", "sklearn", "pandas", "pyarrow
 
 def imported_by(program):
     """Return the slow libraries that a program imports in a process of its own."""
-    printed = f"import sys; {program}; print(sorted({{*{SLOW}}} & sys.modules.keys()))"
+    printed = f"import sys; {program}\nprint(sorted({{*{SLOW}}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", printed], capture_output=True, text=True)
     return done.stdout.splitlines()[-1], done.stderr
 
@@ -74,6 +74,16 @@ def imported_by(program):
 )
 def test_what_needs_no_model_waits_for_no_slow_library(program):
     assert imported_by(program) == ("[]", "")
+
+
+@pytest.mark.parametrize("mistake", [["--recipe", "best-of-all"], ["--set", "training.epochs=0"]])
+def test_a_mistake_in_the_settings_of_a_training_waits_for_no_slow_library(mistake):
+    program = f"sys.argv = {['mvcn', 'train', 'posts.csv', '--output', 'run', *mistake]}\n"
+    program += "from contextlib import suppress; from mvcn.cli import main\n"
+    program += "with suppress(SystemExit): main()"
+    imported, message = imported_by(program)
+    assert imported == "[]"
+    assert message.startswith("Error: ")
 
 
 def test_every_command_has_its_summary_and_help(mvcn):

@@ -21,11 +21,11 @@ WHOLE = HEAD % len(BODY) + b"Connection: close\r\n\r\n" + BODY
 
 
 @pytest.fixture(scope="module")
-def service(tiny_run, tmp_path_factory):
+def service(exported_run, tmp_path_factory):
     """Port of a service that is soon out of patience, and its log."""
     log = tmp_path_factory.mktemp("serve") / "log.jsonl"
     patience = ["--head-seconds", "1", "--body-seconds", "1", "--max-connections", "20"]
-    process, port = start(tiny_run, log, *patience, "--max-body-mib", "0.1")
+    process, port = start(exported_run, log, *patience, "--max-body-mib", "0.1")
     yield port, log
     assert stop(process) == 0
 
@@ -119,9 +119,9 @@ def test_too_many_connections_are_refused_and_then_closed(service):
     assert status(answer_to(port, WHOLE)) == 200
 
 
-def test_a_stop_under_load_loses_no_accepted_request(tiny_run, tmp_path):
+def test_a_stop_under_load_loses_no_accepted_request(exported_run, tmp_path):
     log = tmp_path / "log.jsonl"
-    process, port = start(tiny_run, log)
+    process, port = start(exported_run, log)
     outcomes = []
 
     def ask_on():

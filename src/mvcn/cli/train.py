@@ -64,7 +64,6 @@ def train(
 ) -> None:
     """Train a model, evaluate it on posts that it did not learn, and write a run folder."""
     from mvcn.config import read_recipe
-    from mvcn.training.run import train as run_training
 
     set_up_process(shares_work=True)
     config = read_recipe(_recipe_for(model, recipe))
@@ -73,6 +72,9 @@ def train(
     places = given(root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image)
     config.update({"data": {**dataset, **places}, "training": given(seed=seed, target=target)})
     config.set(assignments or [])
+
+    from mvcn.training.run import train as run_training  # takes seconds, which mistakes need not
+
     run = run_training(config, output, resume=resume, overwrite=overwrite)
     if RANK == 0:
         _print_summary(run)

@@ -15,6 +15,7 @@ from torch import nn
 from mvcn.errors import ConfigError, DataError
 from mvcn.losses import CentroidQueue, SemanticCongruityLoss, batch_centroids, congruity_loss
 from mvcn.losses.distributed import gather_batch
+from tests.processes import run_ranks
 
 pytestmark = pytest.mark.usefixtures("code")
 
@@ -222,7 +223,7 @@ def _train(model, constraint, steps, share):
 def shared_trainings(tmp_path_factory):
     """What came of two processes, by how they shared each batch."""
     folder = tmp_path_factory.mktemp("shared")
-    torch.multiprocessing.spawn(_process, (folder,), nprocs=2)
+    run_ranks(_process, folder)
     return {
         sizes: [torch.load(folder / f"{rank}-{number}.pt", weights_only=True) for rank in range(2)]
         for number, sizes in enumerate(SHARES)

@@ -6,6 +6,7 @@ import torch
 from mvcn.losses import Targets
 from mvcn.losses.distributed import gather_views, global_mean, local_mean
 from tests.contracts.test_objectives import BATCH, CONTRASTS, Output, draw, objective_of
+from tests.processes import run_ranks
 
 SETTINGS = {
     "queue": {"congruity_form": "ratio"},
@@ -80,7 +81,7 @@ def process(rank, folder):
 def ranks(tmp_path_factory):
     """What each of two processes has seen."""
     folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(process, (folder,), nprocs=2)
+    run_ranks(process, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -128,7 +128,10 @@ def test_a_graph_that_is_not_there_or_damaged_is_refused(copy):
 
 def test_a_training_ends_with_graphs(tiny_config, tmp_path, caplog):
     caplog.set_level("INFO")
-    run = train(tiny_config(training={"epochs": 1, "export": True}), tmp_path / "run")
+    run = train(
+        tiny_config(model={"network": "resnet"}, training={"epochs": 1, "export": True}),
+        tmp_path / "run",
+    )
     assert isinstance(Classifier.from_pretrained(run.folder).model, GraphModel)
     assert re.search(r"Wrote graphs of \d+ MB in \d+ s\.", caplog.text)
 
