@@ -16,7 +16,7 @@ from mvcn.explain.saliency import methods_for
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
-from mvcn.models.build import build_model
+from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.runtime.graphs import GraphModel
 from mvcn.training.export import write_graphs
@@ -114,6 +114,16 @@ def test_saved_and_loaded_it_is_the_same(trained, batch, tmp_path):
     trained.save_pretrained(tmp_path)
     loaded = MvcnForClassification.from_pretrained(tmp_path).eval()
     torch.testing.assert_close(logits(loaded, batch), logits(trained, batch), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("case", [("t5", "text"), ("albert", "text")], indirect=True)
+def test_members_are_the_same_when_loaded(settings, batch, tmp_path):
+    member = build(settings)
+    weights = [{n: w + 0.1 * k for n, w in member.trained_weights().items()} for k in range(2)]
+    ensemble = join_members(member, weights)
+    ensemble.save_pretrained(tmp_path)
+    loaded = MvcnForClassification.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(logits(loaded, batch), logits(ensemble, batch), atol=1e-6, rtol=0)
 
 
 def test_a_post_does_not_depend_on_its_batch(trained, batch):

@@ -55,6 +55,8 @@ class MvcnForClassification(MvcnPreTrainedModel):
         )
         self._copy_encoders()
         self.post_init()
+        # The above finds those of children alone, and not of members.
+        self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
         self.image_attributes = (
             ImageAttributes(**config.image_attributes) if config.image_attributes else None
         )
