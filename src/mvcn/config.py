@@ -48,6 +48,8 @@ from mvcn.types import (
 
 Prefill = Literal["none", "self", "auxiliary", "auxiliary-run"]
 MixedPrecision = Literal["none", "bf16", "fp16"]
+AttentionImplementation = Literal["sdpa", "eager", "flash_attention_2"]
+Tracker = Literal["none", "tensorboard", "wandb", "mlflow", "trackio"]
 
 NUM_SPECIAL_TOKENS = 2
 """Tokens that text encoders add to each text; `max_tokens` includes them."""
@@ -192,6 +194,9 @@ class ModelConfig(NetworkConfig):
     """Train low-rank adapters of the text encoder in place of its weights."""
     image_adapter: AdapterConfig = Field(default_factory=AdapterConfig)
     """Train low-rank adapters of the image encoder, which must not be frozen."""
+    attn_implementation: AttentionImplementation | None = None
+    """How the encoders compute attention while they are trained, as in transformers; by default as
+    each of them prefers. Ours."""
     attribute_model: str | None = None
     """Folder or Hugging Face hub name of an image classifier or captioner, which finds attributes
     where the dataset has none; by default the image encoder's own classes do. Ours."""
@@ -309,6 +314,12 @@ class TrainingConfig(Settings):
     """Compute the network in half precision; sparsemax, losses, queue and weights stay float32."""
     compile: bool = False
     """Compile the network by `torch.compile`, which takes a minute or more, to train faster."""
+    gradient_checkpointing: bool = False
+    """Keep only the inputs of the encoders' layers for the backward pass, which computes the layers
+    again: less memory for more time."""
+    report_to: Tracker = "none"
+    """Send losses and scores to a tracker, as they come in; the files of TensorBoard are in the
+    run folder."""
     export: bool = True
     """Write the model as ONNX graphs at the end, so that prediction needs no PyTorch."""
 

@@ -17,6 +17,8 @@ from mvcn.runtime.images import ImagePixels
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 
+FILE = "model.safetensors"
+
 
 def losses(run):
     with (run / "history.csv").open(newline="") as file:
@@ -81,3 +83,16 @@ def test_the_compiler_can_follow_the_network(tiny_run, generated_posts):
     tokens = model.encode(**inputs)
     traced = torch.compile(model.network, backend="aot_eager")
     torch.testing.assert_close(traced(tokens, False).logits, model.network(tokens, False).logits)
+
+
+def test_checkpoints_of_layers_change_nothing_but_memory_and_time(tiny_config, tmp_path):
+    model = {"freeze_image_encoder": False}
+    weights = [
+        load_file(train(tiny_config(model=model, training=one), tmp_path / name).folder / FILE)
+        for name, one in {
+            "all": {"epochs": 1},
+            "checkpoints": {"epochs": 1, "gradient_checkpointing": True},
+        }.items()
+    ]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=1e-6, rtol=0)

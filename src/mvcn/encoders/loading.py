@@ -135,17 +135,25 @@ def packaged_folder(name: str) -> Path:
     return folder
 
 
-def load_text_encoder(name: str) -> PreTrainedModel:
+def load_text_encoder(name: str, attn_implementation: str | None = None) -> PreTrainedModel:
     """Return a text encoder with its published weights, without pooler or head.
+
+    Args:
+        name: Packaged name, folder or hub name.
+        attn_implementation: As in transformers; None leaves the choice to it.
 
     Raises:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
     """
-    return _load_encoder(name, "text encoder", part="text_model")
+    return _load_encoder(name, "text encoder", "text_model", attn_implementation)
 
 
-def load_image_encoder(name: str) -> PreTrainedModel:
+def load_image_encoder(name: str, attn_implementation: str | None = None) -> PreTrainedModel:
     """Return an image encoder with its published weights, without pooler or head.
+
+    Args:
+        name: Packaged name, folder or hub name.
+        attn_implementation: As in transformers; None leaves the choice to it.
 
     Raises:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
@@ -153,7 +161,7 @@ def load_image_encoder(name: str) -> PreTrainedModel:
     if name == EFFICIENTNET_LITE0:
         (file,) = PACKAGED[name].sha256
         return load_published_weights(packaged_folder(name) / file)
-    encoder = _load_encoder(name, "image encoder", part="vision_model")
+    encoder = _load_encoder(name, "image encoder", "vision_model", attn_implementation)
     state_width(encoder)
     return encoder
 
@@ -240,10 +248,13 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
     return encoder
 
 
-def _load_encoder(name: str, kind: str, part: str) -> PreTrainedModel:
+def _load_encoder(
+    name: str, kind: str, part: str, attn_implementation: str | None
+) -> PreTrainedModel:
     """Load an encoder, or the submodule `part` of one that reads both text and images."""
     built_by = _class_of(_from_pretrained(AutoConfig, _source(name), kind))
-    both, found = _from_pretrained(built_by, _source(name), kind, **WEIGHTS)
+    chosen = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    both, found = _from_pretrained(built_by, _source(name), kind, **WEIGHTS, **chosen)
     encoder = getattr(both, part, both)
     _require_usable(encoder.config, kind, name)
     family = family_of(encoder.config)
@@ -319,7 +330,13 @@ def _from_pretrained(
     load: Callable[..., Any] = auto.from_pretrained
     try:
         return load(source, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
+        chosen = options.get("attn_implementation")
+        if chosen is not None and chosen.partition("_")[0] in str(error).lower():
+            raise ConfigError(
+                f"The {kind} '{source}' cannot compute attention by {chosen} here: leave "
+                "model.attn_implementation out, or set it to eager."
+            ) from error
         _require_allowed(kind, Path(source))
         raise ConfigError(
             f"No {kind} can be loaded from '{source}': give {choices}a folder saved by "

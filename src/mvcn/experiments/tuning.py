@@ -32,7 +32,7 @@ from mvcn.experiments.tuning_space import (
 )
 from mvcn.outputs import LOCK, locked, require_output_folder, require_same_settings
 from mvcn.training.checkpoints import drop_checkpoints, last_checkpoint
-from mvcn.training.members import MEMBERS_FOLDER
+from mvcn.training.fit import MEMBERS_FOLDER
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 

@@ -47,7 +47,7 @@ def build_model(
     settings["lower_text_layers"] = _lower_text_layers(config, text_encoder)
     model = MvcnForClassification.from_encoders(
         text_encoder,
-        load_image_encoder(config.image_encoder),
+        load_image_encoder(config.image_encoder, config.attn_implementation),
         **settings | {"options": options.model_dump()},
         unimodal_label_head=unimodal_label_head,
         id2label=dict(enumerate(class_names)),
@@ -136,7 +136,7 @@ def _set_member(
 
 
 def _load_text_encoder(config: ModelConfig) -> PreTrainedModel:
-    encoder = load_text_encoder(config.text_encoder)
+    encoder = load_text_encoder(config.text_encoder, config.attn_implementation)
     if config.text_layers is not None:
         keep_lowest_layers(encoder, config.text_layers)
     if "text" in system(config.network).reads and config.max_tokens != "auto":

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +50,12 @@ def check_compatibility(config: RunConfig) -> None:
             "the text encoder's embeddings, which are those of a single layer: set it to 0."
         )
     _check_linear(config)
+    tracker = config.training.report_to
+    if tracker != "none" and find_spec(tracker) is None:
+        raise ConfigError(
+            f"Setting 'training.report_to' is {tracker}, which is not installed: pip install "
+            f"{tracker}."
+        )
     if config.model.attribute_model is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
             f"Model '{name}' reads no image attributes: leave model.attribute_model out."
@@ -164,7 +171,8 @@ def training_arguments(
         dataloader_pin_memory=False,
         ddp_broadcast_buffers=False,  # would overwrite state that differs between processes
         ddp_find_unused_parameters=False,  # there are none, and searching takes time
-        report_to="none",
+        report_to=config.report_to,
+        activation_checkpointing=config.gradient_checkpointing,
         disable_tqdm=False,
     )
     use_one_device(arguments)

@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import ProgressCallback
 
 from mvcn.config import ObjectiveConfig, RunConfig
@@ -28,6 +29,9 @@ from mvcn.training.checkpoints import choose_checkpoint
 from mvcn.training.trainer import MvcnTrainer
 
 LOG = logging.getLogger(__name__)
+MEMBERS_FOLDER = "members"
+"""Folder in a run folder for finished members and checkpoints, until all are trained."""
+TRACKING = "tensorboard"
 
 
 def fit(
@@ -64,9 +68,27 @@ def fit(
         callbacks=callbacks,
         selects_epoch=selects_epoch,
     )
+    _keep_tracked(trainer, folder)
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     merge_adapters(trainer.model)
     return trainer
+
+
+def _keep_tracked(trainer: MvcnTrainer, folder: Path) -> None:
+    """Have TensorBoard write beside the checkpoints, which are deleted in the end."""
+    for one in trainer.callback_handler.callbacks:
+        if isinstance(one, TensorBoardCallback) and one.logging_dir is None:
+            one.logging_dir = str(tracking_folder(folder))
+
+
+def tracking_folder(folder: Path) -> Path:
+    """Return where TensorBoard's files are: in the run folder, also those of a member.
+
+    Args:
+        folder: Of a run, or of a member in it.
+    """
+    is_member = folder.parent.name == MEMBERS_FOLDER
+    return folder.parents[1] / TRACKING / folder.name if is_member else folder / TRACKING
 
 
 def _train_auxiliary(

@@ -26,12 +26,10 @@ from mvcn.models.classification import MvcnForClassification
 from mvcn.training.arguments import num_steps
 from mvcn.training.at_once import fit_at_once, num_at_once
 from mvcn.training.checkpoints import CHECKPOINTS, advice_after_failed_write, writing
-from mvcn.training.fit import fit
+from mvcn.training.fit import MEMBERS_FOLDER, fit
 from mvcn.training.trainer import MvcnTrainer
 
 LOG = logging.getLogger(__name__)
-MEMBERS_FOLDER = "members"
-"""Folder in a run folder for finished members and checkpoints, until all are trained."""
 WEIGHT, LOGITS, LOG_KEY = "weight.", "logits", "log"
 MIN_MEMBERS = 2
 T = TypeVar("T")

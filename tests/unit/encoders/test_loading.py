@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -222,3 +223,18 @@ def test_pillow_is_asked_for_even_where_there_is_a_choice(tiny_image_encoder, mo
     )
     load_image_processor(str(tiny_image_encoder))
     assert asked["backend"] == "pil"
+
+
+@pytest.mark.parametrize("chosen", ["eager", "sdpa"])
+def test_the_way_to_compute_attention_is_passed_on(chosen, tiny_text_encoder, tiny_image_encoder):
+    for encoder in (
+        load_text_encoder(str(tiny_text_encoder), chosen),
+        load_image_encoder(str(tiny_image_encoder), chosen),
+    ):
+        assert encoder.config._attn_implementation == chosen
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash attention is installed")
+def test_a_way_to_compute_attention_that_is_not_there_is_named(tiny_text_encoder):
+    with pytest.raises(ConfigError, match="cannot compute attention by flash_attention_2 here"):
+        load_text_encoder(str(tiny_text_encoder), "flash_attention_2")
