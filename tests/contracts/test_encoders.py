@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from mvcn.config import ModelConfig
 from mvcn.data.images import open_image
 from mvcn.encoders.families import IMAGE_FAMILIES, TEXT_FAMILIES
 from mvcn.errors import ConfigError
@@ -16,6 +15,7 @@ from mvcn.explain.saliency import methods_for
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.runtime.graphs import GraphModel

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mvcn.config import ModelConfig
 from mvcn.explain.post import explain
 from mvcn.explain.saliency import methods_for
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model, join_members
 from mvcn.models.registry import MODELS
 from mvcn.runtime.graphs import GraphModel

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForSequenceClassification, Trainer, TrainingArguments
 
-from mvcn.config import ModelConfig
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import MODELS

@@ -17,10 +17,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from mvcn.config import ModelConfig, read_recipe
+from mvcn.config import read_recipe
 from mvcn.errors import ConfigError
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs.processor import MvcnProcessor, build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig

@@ -4,7 +4,6 @@ import pytest
 import torch
 import transformers
 
-from mvcn.config import ModelConfig
 from mvcn.encoders.efficientnet_lite import BATCH_NORM_EPS
 from mvcn.encoders.images import image_tokens
 from mvcn.encoders.loading import (
@@ -17,6 +16,7 @@ from mvcn.encoders.loading import (
 )
 from mvcn.encoders.tokens import text_tokens
 from mvcn.errors import ConfigError
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.models.image_attributes import ImageAttributes, PublishedAttributes
 from mvcn.models.objects import ObjectClassifier, arguments_of

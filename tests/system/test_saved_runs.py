@@ -95,7 +95,7 @@ def test_a_saved_run_is_written_again_with_the_settings_of_today(run, tmp_path):
     ],
 )
 def test_weights_load_by_their_earlier_names(network, names, tiny_settings, tmp_path):
-    from mvcn.config import ModelConfig
+    from mvcn.model_config import ModelConfig
     from mvcn.models.build import build_model
     from mvcn.models.classification import MvcnForClassification
 

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mvcn.config import ModelConfig
 from mvcn.data.datasets import read_corpus
 from mvcn.data.datasets.prepared import read_prepared
 from mvcn.data.formats.parquet import ParquetRows
@@ -27,6 +26,7 @@ from mvcn.files import save_tensors, write_json
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.training.run_folder import Run
 from mvcn.types import Post

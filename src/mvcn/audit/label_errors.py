@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mvcn.audit.findings import AuditedPosts, Example, Finding
-from mvcn.config import ModelConfig
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.posts import label_ids
 from mvcn.encoders.tokens import freeze
 from mvcn.errors import DataError, count_of
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.training.features import pooled_features
 from mvcn.training.teacher import FOLDS, out_of_fold_probabilities

@@ -18,12 +18,12 @@ from transformers import (
     ProcessorMixin,
 )
 
-from mvcn.config import ModelConfig
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.posts import check_text
 from mvcn.data.text import has_text
 from mvcn.encoders.loading import IMAGE_BACKEND, load_image_processor, load_tokenizer
 from mvcn.errors import ConfigError, DataError, count_of
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import require_tokens
 from mvcn.models.configuration import MvcnConfig
 from mvcn.runtime.pixels import Pixels

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mvcn.config import AdapterConfig
 from mvcn.errors import ConfigError, needs_extra
+from mvcn.model_config import AdapterConfig
 from mvcn.models.pretrained import MvcnPreTrainedModel
 
 ADAPTER = "default"

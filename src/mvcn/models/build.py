@@ -7,7 +7,6 @@ from functools import partial
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mvcn.config import AdapterConfig, ModelConfig, NetworkConfig
 from mvcn.encoders.loading import load_image_encoder, load_text_encoder
 from mvcn.encoders.tokens import (
     keep_lowest_layers,
@@ -16,7 +15,8 @@ from mvcn.encoders.tokens import (
     reads_text_of,
 )
 from mvcn.errors import ConfigError
-from mvcn.models.adapters import add_adapters
+from mvcn.model_config import AdapterConfig, ModelConfig, NetworkConfig
+from mvcn.models.adapters import add_adapters, merge_adapters
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.ensemble import Ensemble
 from mvcn.models.image_attributes import PublishedAttributes
@@ -106,6 +106,7 @@ def join_members(
         weights: `trained_weights` of each.
         linear: Linear models, whose logits are added to those of each.
     """
+    merge_adapters(model)
     config = deepcopy(model.config)
     config.members = len(weights)
     if linear is not None:

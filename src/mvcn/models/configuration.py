@@ -5,9 +5,9 @@ from typing import Any, no_type_check
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from mvcn.config import NetworkConfig
 from mvcn.encoders.families import text_family
 from mvcn.encoders.tokens import token_width
+from mvcn.model_config import NetworkConfig
 from mvcn.types import EARLIER_NETWORKS, MODEL_TYPE, Summary
 
 EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image_attributes"}
@@ -15,7 +15,7 @@ EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image
 
 @no_type_check  # Hugging Face generates a constructor that takes more keywords
 class MvcnConfig(PreTrainedConfig):
-    """The encoders' configurations, classes, and the settings of `mvcn.config.NetworkConfig`."""
+    """The encoders' configurations, classes, and the settings of `mvcn.model_config.NetworkConfig`."""
 
     model_type = MODEL_TYPE
     sub_configs_defaults = {  # noqa: RUF012 (a class variable of the base class)

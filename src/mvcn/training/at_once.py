@@ -11,8 +11,8 @@ import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from mvcn.config import ModelConfig
 from mvcn.errors import RunError, count_of
+from mvcn.model_config import ModelConfig
 from mvcn.training.distributed import join_processes
 from mvcn.workers import CAN_COPY, in_copies
 

@@ -23,7 +23,6 @@ from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.processor import build_processor
 from mvcn.inputs.texts import frozen_texts
-from mvcn.models.adapters import merge_adapters
 from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
@@ -218,7 +217,6 @@ def _train_members(
     logits, linear = found.logits, None
     if models and (stacked := stack_linear_models(models, train.labels, logits)):
         linear, logits = stacked[0], logits + stacked[1]
-    merge_adapters(model)
     ensemble = join_members(model, [one.weights for one in found.members], linear)
     held_out = {"out_of_fold": evaluate_logits(logits, train, names, target)}
     held_out |= evaluate_dev(ensemble, encoded["dev"], target, held_out["out_of_fold"])

@@ -9,7 +9,7 @@ import torch
 import transformers as hf
 from PIL import Image
 
-from mvcn.config import ModelConfig, RunConfig
+from mvcn.config import RunConfig
 from mvcn.encoders.families import IMAGE_FAMILIES, TEXT_FAMILIES
 from mvcn.encoders.images import IMAGE_INPUTS, image_tokens
 from mvcn.encoders.loading import (
@@ -19,6 +19,7 @@ from mvcn.encoders.loading import (
     load_tokenizer,
 )
 from mvcn.errors import ConfigError
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from tests import tiny_encoders
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
 from mvcn.explain.saliency import METHODS, class_probabilities, image_saliency, word_saliency
 from mvcn.inputs.batches import PostEncoder, as_tensors
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.training.run_folder import Run
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, ConfigError, DataError
 from mvcn.inference import classifier
 from mvcn.inference.classifier import Classifier
 from mvcn.inputs import torch_model
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import MvcnProcessor, build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.types import Post

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mvcn.config import ModelConfig
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImageFeatures
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.runtime.images import ImagePixels
 from mvcn.runtime.text_counts import TextCounts

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from mvcn.config import ModelConfig
 from mvcn.encoders.loading import load_image_encoder, load_image_processor
 from mvcn.inputs import images
 from mvcn.inputs.images import ImageFeatures, encoder_fingerprint
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.models.classification import MvcnForClassification
 from mvcn.runtime.images import ImagePixels

@@ -21,9 +21,9 @@ from transformers import (
 )
 from transformers.image_processing_backends import PilBackend
 
-from mvcn.config import ModelConfig
 from mvcn.errors import BadImageError, ConfigError, DataError
 from mvcn.inputs.processor import MvcnProcessor, build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.types import WORD_NUMBERS

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mvcn.config import ModelConfig
 from mvcn.inputs import texts
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
 from mvcn.inputs.texts import frozen_texts
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.runtime.images import ImagePixels
 

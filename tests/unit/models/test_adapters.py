@@ -4,8 +4,8 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-from mvcn.config import ModelConfig
 from mvcn.errors import ConfigError
+from mvcn.model_config import ModelConfig
 from mvcn.models.adapters import has_adapters, merge_adapters, without_frozen
 from mvcn.models.build import build_model
 from tests import tiny_encoders

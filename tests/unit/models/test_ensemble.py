@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from mvcn.config import ModelConfig
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.ensemble import disagreement, join_tokens, split_tokens

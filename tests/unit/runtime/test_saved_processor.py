@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.clip import CLIPImageProcessorPil
 
-from mvcn.config import ModelConfig
 from mvcn.inputs.processor import MvcnProcessor, build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.runtime.saved_processor import SavedProcessor
 
 TEXTS = [

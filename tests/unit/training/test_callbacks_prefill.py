@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mvcn.config import ModelConfig, ObjectiveConfig
+from mvcn.config import ObjectiveConfig
 from mvcn.errors import ConfigError, RunError
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
 from mvcn.losses import Objective
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.runtime.images import ImagePixels
 from mvcn.training.callbacks import QueuePrefill, load_auxiliary

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mvcn.config import ModelConfig
 from mvcn.errors import DataError
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.training.members import assign_folds
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from mvcn.config import ModelConfig
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.training.members import assign_folds
