@@ -42,7 +42,7 @@ tests: setup
 	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 encoders: setup  ## Test all families of encoders, their ONNX graphs too
-	$(BIN)/pytest --numprocesses $$(nproc) -m "exports or not exports" tests/contracts/test_encoders.py
+	$(BIN)/pytest --numprocesses $$(nproc) -m "families or not families" tests/contracts/test_encoders.py
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.html
 	$(BIN)/mvcn demo --output runs/demo --overwrite

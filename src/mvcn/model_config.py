@@ -11,7 +11,7 @@ from mvcn.errors import ConfigError
 from mvcn.settings import Count, CountOrZero, Dropout, Settings, Values
 from mvcn.types import EARLIER_NETWORKS, AttentionKind, FusionKind
 
-AttentionImplementation = Literal["sdpa", "eager", "flash_attention_2"]
+AttentionImplementation = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 NUM_SPECIAL_TOKENS = 2
 """Tokens that text encoders add to each text; `max_tokens` includes them."""
@@ -107,9 +107,9 @@ class ModelConfig(NetworkConfig):
     """Train low-rank adapters of the text encoder in place of its weights."""
     image_adapter: AdapterConfig = Field(default_factory=AdapterConfig)
     """Train low-rank adapters of the image encoder, which must not be frozen."""
-    attn_implementation: AttentionImplementation | None = None
-    """How the encoders compute attention while they are trained, as in transformers; by default as
-    each of them prefers. Ours."""
+    attn_implementation: AttentionImplementation = "auto"
+    """How the encoders compute attention while they are trained, as in transformers; `auto` is as
+    each of them prefers."""
     attribute_model: str | None = None
     """Folder or Hugging Face hub name of an image classifier or captioner, which finds attributes
     where the dataset has none; by default the image encoder's own classes do. Ours."""

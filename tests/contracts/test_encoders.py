@@ -136,7 +136,7 @@ def test_a_post_does_not_depend_on_its_batch(trained, batch):
         torch.testing.assert_close(logits(trained, one)[0], together[row], atol=1e-5, rtol=0)
 
 
-@pytest.mark.exports
+@pytest.mark.families
 def test_its_graphs_give_the_same_or_it_says_why_not(
     case, settings, processor, generated_posts, tmp_path
 ):
@@ -159,6 +159,7 @@ def test_its_graphs_give_the_same_or_it_says_why_not(
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.families
 def test_posts_are_explained(trained, processor, generated_posts):
     encoder = PostEncoder.for_prediction(trained.config, processor)
     posts = encoder.encode([replace(generated_posts[0], text="so good a day")])

@@ -135,12 +135,12 @@ def packaged_folder(name: str) -> Path:
     return folder
 
 
-def load_text_encoder(name: str, attn_implementation: str | None = None) -> PreTrainedModel:
+def load_text_encoder(name: str, attn_implementation: str = "auto") -> PreTrainedModel:
     """Return a text encoder with its published weights, without pooler or head.
 
     Args:
         name: Packaged name, folder or hub name.
-        attn_implementation: As in transformers; None leaves the choice to it.
+        attn_implementation: As in transformers; ``auto`` leaves the choice to it.
 
     Raises:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
@@ -148,12 +148,12 @@ def load_text_encoder(name: str, attn_implementation: str | None = None) -> PreT
     return _load_encoder(name, "text encoder", "text_model", attn_implementation)
 
 
-def load_image_encoder(name: str, attn_implementation: str | None = None) -> PreTrainedModel:
+def load_image_encoder(name: str, attn_implementation: str = "auto") -> PreTrainedModel:
     """Return an image encoder with its published weights, without pooler or head.
 
     Args:
         name: Packaged name, folder or hub name.
-        attn_implementation: As in transformers; None leaves the choice to it.
+        attn_implementation: As in transformers; ``auto`` leaves the choice to it.
 
     Raises:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
@@ -248,12 +248,10 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
     return encoder
 
 
-def _load_encoder(
-    name: str, kind: str, part: str, attn_implementation: str | None
-) -> PreTrainedModel:
+def _load_encoder(name: str, kind: str, part: str, attn_implementation: str) -> PreTrainedModel:
     """Load an encoder, or the submodule `part` of one that reads both text and images."""
     built_by = _class_of(_from_pretrained(AutoConfig, _source(name), kind))
-    chosen = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    chosen = {"attn_implementation": attn_implementation} if attn_implementation != "auto" else {}
     both, found = _from_pretrained(built_by, _source(name), kind, **WEIGHTS, **chosen)
     encoder = getattr(both, part, both)
     _require_usable(encoder.config, kind, name)

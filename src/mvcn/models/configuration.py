@@ -15,7 +15,7 @@ EARLIER_NAMES = {"annotation_head": "unimodal_label_head", "image_words": "image
 
 @no_type_check  # Hugging Face generates a constructor that takes more keywords
 class MvcnConfig(PreTrainedConfig):
-    """The encoders' configurations, classes, and the settings of `mvcn.model_config.NetworkConfig`."""
+    """Configurations of the encoders, classes, and the settings of `NetworkConfig`."""
 
     model_type = MODEL_TYPE
     sub_configs_defaults = {  # noqa: RUF012 (a class variable of the base class)
