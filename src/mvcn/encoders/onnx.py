@@ -43,7 +43,7 @@ def write_graph(
     """
     dynamic = {name: {0: BATCH, **axes.get(name, {})} for name in inputs}
     try:
-        with _quiet():
+        with _quiet(), torch.no_grad():  # kernels for training lay tensors out in another way
             program = torch.onnx.export(
                 module,
                 tuple(inputs.values()),

@@ -160,7 +160,13 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
             add_special_tokens=add_special_tokens,
             return_attention_mask=False,
         )
-        return found.encodings or [WordlessEncoding(ids) for ids in found["input_ids"]]
+        return found.encodings or [self._without_words(ids) for ids in found["input_ids"]]
+
+    def _without_words(self, ids: list[int]) -> "WordlessEncoding":
+        """Return word pieces of a tokenizer in Python, which does not say where words begin."""
+        tokens = self.tokenizer.convert_ids_to_tokens(ids)
+        marks = self.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
+        return WordlessEncoding(ids, tokens, marks)
 
     @property
     def pad_id(self) -> int:
@@ -262,6 +268,10 @@ class WordlessEncoding:
     """Word pieces of a tokenizer that does not say which word each belongs to."""
 
     ids: list[int]
+    tokens: list[str]
+    """The characters of each piece, with the marks of the tokenizer."""
+    special_tokens_mask: list[int]
+    """1 for a mark that is not of the text."""
 
     @property
     def word_ids(self) -> list[None]:

@@ -5,6 +5,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -148,10 +149,13 @@ class PostProcessing(ABC):
     def words(self, text: str) -> list[tuple[str, list[int]]]:
         """Return each word of a text with the positions of its pieces in what `tokenize` gives.
 
-        An emoji is one word, whatever its name.
+        An emoji is one word, whatever its name. Each piece is a word of its own where the tokenizer
+        does not say where words begin.
         """
         visible = self._visible(text)
         (pieces,) = self.encode_texts([visible.text], self.max_tokens)
+        if all(number is None for number in pieces.word_ids):
+            return _each_piece(pieces)
         found: dict[int | EmojiName, tuple[int, int, list[int]]] = {}
         for position, number in enumerate(pieces.word_ids):
             if number is not None:
@@ -206,6 +210,15 @@ class PostProcessing(ABC):
     @cached_property
     def _known_emoji(self) -> dict[str, bool]:
         return {}
+
+
+def _each_piece(pieces: Any) -> list[tuple[str, list[int]]]:
+    """Return the word pieces of a text as words, without marks that are not of the text."""
+    marks = zip(pieces.tokens, pieces.special_tokens_mask, strict=True)
+    found = [(token, [place]) for place, (token, is_mark) in enumerate(marks) if not is_mark]
+    if found:
+        LOG.info("The tokenizer does not say where words begin: word pieces are shown for them.")
+    return found
 
 
 def _number_words(text: str, ids: list[int], encoding: Encoding) -> None:

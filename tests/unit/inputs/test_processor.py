@@ -15,6 +15,7 @@ from transformers import (
     AutoImageProcessor,
     AutoProcessor,
     AutoTokenizer,
+    BertweetTokenizer,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
@@ -133,6 +134,27 @@ class TestEmoji:
             (ids,) = one.tokenize([text])
             assert len(ids) == len(text.encode())
             assert one.count([text], [ids]) == [TextCounts(1, 0, len(ids), 0, 64)]
+
+    def test_word_pieces_stand_for_words_that_a_tokenizer_does_not_tell_apart(
+        self, processor, tmp_path, caplog
+    ):
+        """That of BERTweet is written in Python."""
+        caplog.set_level("INFO")
+        vocabulary, merges = tmp_path / "vocab.txt", tmp_path / "bpe.codes"
+        vocabulary.write_text("so 9\ngood 8\nd@@ 7\nay 6\n", "utf-8")
+        merges.write_text("g o 9\ngo o 8\ngoo d</w> 7\ns o</w> 6\na y</w> 5\n", "utf-8")
+        one = MvcnProcessor(
+            processor.image_processor, BertweetTokenizer(str(vocabulary), str(merges))
+        )
+        (ids,) = one.tokenize(["so good day"])
+        assert one.words("so good day") == [
+            ("so", [1]),
+            ("good", [2]),
+            ("d@@", [3]),
+            ("ay", [4]),
+        ]
+        assert len(ids) == 6
+        assert "does not say where words begin" in caplog.text
 
     def test_are_one_word_each_in_explanations(self, tiny_settings):
         processor = build_processor(ModelConfig(**tiny_settings, max_tokens=128))
