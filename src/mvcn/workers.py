@@ -82,10 +82,9 @@ def in_copies(tasks: Sequence[Callable[[], Any]], workers: int) -> Iterator[list
         try:
             yield [pool.submit(_call, number) for number in range(len(tasks))]
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # The pool itself waits for their end: to wait here, too, would race with it.
             for process in set(active_children()) - others:
                 process.kill()
-                process.join()
             raise
 
 
