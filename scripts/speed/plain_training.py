@@ -30,21 +30,26 @@ CONGRUITY_WEIGHT = 0.1
 LEARNING_RATE = 2e-5
 
 Row = tuple[Tensor, Tensor, int]
-"""Word pieces, image features, class."""
+"""Word pieces, image features or pixels, class."""
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Word pieces, their mask, images, classes."""
+Queue = tuple[Tensor, Tensor]
+"""Features and their classes."""
 
 
 class PlainSparseAttention(nn.Module):
     """Text tokens look at image tokens with sparsemax weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.query, self.key = nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
-        self.value, self.out = nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
+        self.heads = heads
+        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
         """Return what the tokens collect."""
         q, k, v = (
-            layer(tokens).unflatten(-1, (HEADS, -1))
+            layer(tokens).unflatten(-1, (self.heads, -1))
             for layer, tokens in ((self.query, text), (self.key, image), (self.value, image))
         )
         scores = torch.einsum("bthd,bphd->bhtp", q, k) / q.shape[-1] ** 0.5
@@ -52,23 +57,42 @@ class PlainSparseAttention(nn.Module):
 
 
 class PlainClassifier(nn.Module):
-    """MiniLM, one text-guided unit, attention pooling and a linear classifier."""
+    """Two encoders, one text-guided unit, attention pooling and a linear classifier.
 
-    def __init__(self) -> None:
+    Args:
+        text_encoder: Trained with the rest.
+        image_encoder: Trained, too; None if image features are given in place of pixels.
+        patch_dim: Width of image features.
+        dim: Width of the fusion, and of the text encoder.
+        heads: Attention heads of the fusion.
+        feedforward: Inner width of its feed-forward layers.
+    """
+
+    def __init__(
+        self,
+        text_encoder: nn.Module,
+        image_encoder: nn.Module | None = None,
+        patch_dim: int = PATCH_DIM,
+        dim: int = DIM,
+        heads: int = HEADS,
+        feedforward: int = FEEDFORWARD,
+    ) -> None:
         super().__init__()
-        self.text_encoder = AutoModel.from_pretrained(packaged_folder("minilm-l6"))
-        self.text_projection = nn.Sequential(nn.LayerNorm(DIM), nn.Linear(DIM, DIM))
-        self.image_projection = nn.Sequential(nn.LayerNorm(PATCH_DIM), nn.Linear(PATCH_DIM, DIM))
-        self.self_attention = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
-        self.image_attention = PlainSparseAttention()
-        self.feedforward = _two_layers(FEEDFORWARD, DIM)
-        self.norms = nn.ModuleList(nn.LayerNorm(DIM) for _ in range(3))
+        self.text_encoder, self.image_encoder = text_encoder, image_encoder
+        self.text_projection = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
+        self.image_projection = nn.Sequential(nn.LayerNorm(patch_dim), nn.Linear(patch_dim, dim))
+        self.self_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.image_attention = PlainSparseAttention(dim, heads)
+        self.feedforward = _two_layers(dim, feedforward, dim)
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
         self.dropout = nn.Dropout(DROPOUT)
-        self.score, self.mix = _two_layers(DIM, 1), _two_layers(DIM, DIM)
-        self.classifier = nn.Linear(DIM, CLASSES)
+        self.score, self.mix = _two_layers(dim, dim, 1), _two_layers(dim, dim, dim)
+        self.classifier = nn.Linear(dim, CLASSES)
 
     def forward(self, input_ids: Tensor, mask: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and fused features."""
+        if self.image_encoder is not None:
+            image = self.image_encoder(pixel_values=image).last_hidden_state
         hidden = self.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
         text, image = self.text_projection(hidden), self.image_projection(image)
         read, _ = self.self_attention(text, text, text, key_padding_mask=mask == 0)
@@ -82,38 +106,51 @@ class PlainClassifier(nn.Module):
 
 def time_epoch(rows: Sequence[Row], warm_up_steps: int) -> float:
     """Train for one epoch; return the seconds of the steps after the warm-up."""
-    model = PlainClassifier().train()
+    model = PlainClassifier(AutoModel.from_pretrained(packaged_folder("minilm-l6"))).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    queue = torch.randn(QUEUE_SIZE, DIM), torch.arange(QUEUE_SIZE) % CLASSES
-    loader: Any = DataLoader(rows, BATCH_SIZE, shuffle=True, collate_fn=_collate)
+    queue = random_queue(QUEUE_SIZE, DIM)
+    loader: Any = DataLoader(rows, BATCH_SIZE, shuffle=True, collate_fn=collate)
     started = time.perf_counter()
-    for step, (ids, mask, image, labels) in enumerate(loader, start=1):
-        logits, fused = model(ids, mask, image)
-        loss = F.cross_entropy(logits, labels)
-        loss = loss + CONGRUITY_WEIGHT * _congruity(fused, labels, queue)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        queue = _shift(queue, (fused.detach(), labels))
+    for step, batch in enumerate(loader, start=1):
+        queue = train_step(model, optimizer, batch, queue)
         if step == warm_up_steps:
             started = time.perf_counter()
     return time.perf_counter() - started
 
 
-def _two_layers(inner: int, out: int) -> nn.Sequential:
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, queue: Queue
+) -> Queue:
+    """Train on a batch; return the queue after it."""
+    ids, mask, image, labels = batch
+    logits, fused = model(ids, mask, image)
+    loss = F.cross_entropy(logits, labels) + CONGRUITY_WEIGHT * _congruity(fused, labels, queue)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return _shift(queue, (fused.detach(), labels))
+
+
+def random_queue(size: int, dim: int) -> Queue:
+    """Return a full queue of random features."""
+    return torch.randn(size, dim), torch.arange(size) % CLASSES
+
+
+def _two_layers(dim: int, inner: int, out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(DIM, inner), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(inner, out)
+        nn.Linear(dim, inner), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(inner, out)
     )
 
 
-def _collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def collate(rows: Sequence[Row]) -> Batch:
+    """Return word pieces, their mask, images and classes of some posts."""
     ids = pad_sequence([ids for ids, _, _ in rows], batch_first=True)
     mask = pad_sequence([torch.ones_like(ids) for ids, _, _ in rows], batch_first=True)
     images = torch.stack([image for _, image, _ in rows])
     return ids, mask, images, torch.tensor([label for _, _, label in rows])
 
 
-def _congruity(fused: Tensor, labels: Tensor, queue: tuple[Tensor, Tensor]) -> Tensor:
+def _congruity(fused: Tensor, labels: Tensor, queue: Queue) -> Tensor:
     features, classes = queue
     centroids = torch.stack([features[classes == k].mean(0) for k in range(CLASSES)])
     distances = (fused.unsqueeze(1) - centroids).square().sum(-1)
@@ -121,7 +158,7 @@ def _congruity(fused: Tensor, labels: Tensor, queue: tuple[Tensor, Tensor]) -> T
     return (own / ((distances.sum(1) - own) / (CLASSES - 1))).mean()
 
 
-def _shift(queue: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _shift(queue: Queue, new: Queue) -> Queue:
     size = len(queue[0])
     features, labels = (
         torch.cat([old, added])[-size:] for old, added in zip(queue, new, strict=True)

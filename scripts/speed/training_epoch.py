@@ -28,7 +28,7 @@ from transformers import TrainerCallback, set_seed
 from mvcn.cli.process import set_up_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.datasets import read_corpus
-from mvcn.data.synthetic import generate_posts, write_table
+from mvcn.data.synthetic import GeneratedPost, generate_posts, write_table
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.images import ImageFeatures
 from mvcn.inputs.processor import MvcnProcessor, build_processor
@@ -56,14 +56,17 @@ FILLER_TEXT = (
 def prepare(folder: Path, count: int) -> None:
     """Write the posts and compute their image features."""
     _, processor = _model_and_processor(read_recipe("single"), ("positive",))
-    generated = generate_posts(count, seed=0)
-    texts = lengthened_texts([g.post.text for g in generated], processor)
-    longer = [
-        replace(g, post=replace(g.post, text=text))
-        for g, text in zip(generated, texts, strict=True)
-    ]
-    write_table(longer, folder)
+    write_table(lengthened(generate_posts(count, seed=0), processor), folder)
     _read(folder, read_recipe("single"))
+
+
+def lengthened(generated: Sequence[GeneratedPost], processor: MvcnProcessor) -> list[GeneratedPost]:
+    """Return the posts with texts as long as those of MVSA-Single."""
+    texts = lengthened_texts([one.post.text for one in generated], processor)
+    return [
+        replace(one, post=replace(one.post, text=text))
+        for one, text in zip(generated, texts, strict=True)
+    ]
 
 
 def lengthened_texts(texts: Sequence[str], processor: MvcnProcessor) -> list[str]:
@@ -102,7 +105,7 @@ def train(folder: Path, callback: TrainerCallback) -> None:
         encoder.texts = frozen_texts(model, processor, encoded["train"].token_ids)
         trainer = build_trainer(config, Path(output), model, encoded)
         trainer.add_callback(callback)
-        _fill_queue(trainer.objective)
+        fill_queue(trainer.objective)
         trainer.train()
 
 
@@ -206,7 +209,7 @@ def _model_and_processor(
     return model, build_processor(config.model)
 
 
-def _fill_queue(objective: Any) -> None:
+def fill_queue(objective: Any) -> None:
     """Put random features into the queue and switch the constraint on."""
     queue = objective.queue
     labels = torch.arange(queue.size) % queue.num_classes

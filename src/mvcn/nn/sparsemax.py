@@ -1,12 +1,15 @@
 """Sparsemax: attention weights with exact zeros.
 
 On a CPU, large tensors are computed by the C code in ``sparsemax.c``, which each process compiles
-at first use; without a compiler, torch computes the same.
+at first use, and on a GPU all are by the kernels of `mvcn.nn.sparsemax_gpu`; without a compiler,
+torch computes the same.
 """
 
 import ctypes
+import logging
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mvcn.nn.compiling import load_library
+
+LOG = logging.getLogger(__name__)
 
 # Scores processed at a time on a CPU: 1 MiB of float32, which fits into the cache.
 CHUNK = 2**18
@@ -53,8 +58,8 @@ def sparsemax(
 
     Source:
         Martins & Astudillo, ICML 2016, Algorithm 1 (forward) and the Jacobian (backward).
-        Deviation: on a CPU the threshold is found without sorting, by the active-set steps of
-        Michelot, J. Optim. Theory Appl. 1986, which are exact, too; for large tensors in C.
+        Deviation: the threshold is found without sorting, by the active-set steps of Michelot, J.
+        Optim. Theory Appl. 1986, which are exact, too; for large tensors in C, on a GPU in Triton.
     """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if scores.dim() == 0:
@@ -88,8 +93,8 @@ class _Sparsemax(torch.autograd.Function):
 
 
 def _is_written_out(scores: Tensor) -> bool:
-    """Return whether torch's own operations are needed (export) or faster (compiled on a GPU)."""
-    is_fused = torch.compiler.is_compiling() and scores.device.type != "cpu"
+    """Return whether torch's own operations are needed (export) or faster (where none is ours)."""
+    is_fused = torch.compiler.is_compiling() and scores.device.type not in {"cpu", "cuda"}
     return torch.compiler.is_exporting() or is_fused
 
 
@@ -97,7 +102,9 @@ def _project(scores: Tensor, mask: Tensor | None) -> Tensor:
     scores = _masked(scores, mask)
     if scores.numel() == 0:
         return scores.new_empty(scores.shape)
-    if scores.device.type != "cpu":  # a data-dependent loop would synchronise the GPU
+    if (kernels := _kernels_for(scores)) is not None:
+        return kernels.project_rows(scores)  # type: ignore[no-any-return]
+    if scores.device.type != "cpu":  # a data-dependent loop would synchronise the device
         return _project_by_sorting(scores).contiguous()
     library = _worthwhile_library(scores)
     if library is None:
@@ -106,10 +113,36 @@ def _project(scores: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _center(weights: Tensor, gradient: Tensor) -> Tensor:
+    if weights.numel() and (kernels := _kernels_for(weights)) is not None:
+        return kernels.center_rows(weights, gradient)  # type: ignore[no-any-return]
     library = _worthwhile_library(weights)
     if library is None:
         return _center_by_torch(weights, gradient).contiguous()
     return for_each_row(library.center_rows, weights, gradient)
+
+
+def _kernels_for(tensor: Tensor) -> Any:
+    """Return the kernels that hold a row of a tensor on a GPU, None if there are none."""
+    kernels = gpu_kernels() if tensor.is_cuda else None
+    return None if kernels is None or tensor.shape[-1] > kernels.WIDEST else kernels
+
+
+@cache
+def gpu_kernels() -> Any:
+    """Return `mvcn.nn.sparsemax_gpu`, None if Triton is missing or cannot compile for the GPU."""
+    if find_spec("triton") is None:
+        return None
+    try:
+        from mvcn.nn import sparsemax_gpu
+
+        sparsemax_gpu.project_rows(torch.zeros(1, 2, device="cuda"))
+    except Exception as error:  # Triton raises almost any type
+        LOG.warning(
+            "Triton cannot compile sparsemax for this GPU (%s): PyTorch sorts, which is slower.",
+            str(error).partition("\n")[0],
+        )
+        return None
+    return sparsemax_gpu
 
 
 def _worthwhile_library(tensor: Tensor) -> ctypes.CDLL | None:
