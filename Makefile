@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup format check test tests encoders demo docs tables sizes clean
-.PHONY: bench training-step install-size model-speed scale large scaling bulk bulk-growth ray
+.PHONY: bench training-step paper-step gpu install-size model-speed scale large scaling bulk bulk-growth ray
 .PHONY: attention audit explanations learning-curve members missing reliability tasks whitespace pictures
 
 help:  ## Show this list
@@ -58,6 +58,12 @@ model-speed: setup  ## Size and speed of each model; writes results/model-speed.
 
 training-step: setup  ## Where the time of a training step goes; writes results/training-step.json
 	$(BIN)/python -m scripts.speed.training_step
+
+paper-step: setup  ## A training step with the paper's encoders; writes results/paper-step.json
+	$(BIN)/python -m scripts.speed.paper_step
+
+gpu: setup  ## What a CUDA device makes of it, in five minutes; writes results/gpu.json
+	$(BIN)/python -m scripts.speed.gpu
 
 install-size: setup  ## Size and start of each installation, with RUN=run; writes results/install.json
 	$(BIN)/python -m scripts.speed.install $(RUN)

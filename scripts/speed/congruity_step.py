@@ -147,11 +147,12 @@ def seconds_of_steps(
     classes: int = CLASSES,
     dim: int = DIM,
     clock: Callable[[], float] = time.perf_counter,
+    device: str = "cpu",
 ) -> list[float]:
     """Return the seconds of each of `count` steps on the same features and any classes."""
-    features = torch.randn(BATCH, dim)
+    features = torch.randn(BATCH, dim, device=device)
     seconds = []
-    for labels in torch.randint(classes, (count, BATCH)):
+    for labels in torch.randint(classes, (count, BATCH), device=device):
         fresh = features.clone().requires_grad_()
         started = clock()
         step(fresh, labels)

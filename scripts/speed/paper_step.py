@@ -22,7 +22,7 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 import typer
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import AutoModel, TrainerCallback, set_seed
@@ -142,7 +142,7 @@ def _compare(folder: Path, pair: str, way: Way, rounds: int, name: str) -> dict[
 
 def ours(folder: Path, pair: str, settings: Sequence[str]) -> Step:
     """Return what a step costs by our Trainer, with further settings."""
-    set_up_process()
+    set_up_process(shares_work=True)
     config = paper_pair.recipe(folder, pair, (*ONE_EPOCH, *settings))
     set_seed(config.training.seed)
     corpus, model, processor = paper_pair.read(folder, config)
@@ -236,7 +236,7 @@ def _plain_model(folder: Path, pair: str, way: str) -> nn.Module:
     text, image = (AutoModel.from_pretrained(folder / part) for part in (TEXT, IMAGE))
     if way == "checkpointing":
         for encoder in (text, image):
-            encoder.gradient_checkpointing_enable()
+            encoder.activation_checkpointing_enable()
     if way == "adapters":
         text, image = (_with_adapters(encoder) for encoder in (text, image))
     return plain_training.PlainClassifier(
@@ -250,7 +250,10 @@ def _plain_model(folder: Path, pair: str, way: str) -> nn.Module:
 
 
 def _with_adapters(encoder: Any) -> Any:
-    return get_peft_model(encoder, LoraConfig(r=RANK, lora_alpha=16, target_modules="all-linear"))
+    layers = [name for name, layer in encoder.named_modules() if isinstance(layer, nn.Linear)]
+    return inject_adapter_in_model(
+        LoraConfig(r=RANK, lora_alpha=16, target_modules=layers), encoder.requires_grad_(False)
+    )
 
 
 if __name__ == "__main__":

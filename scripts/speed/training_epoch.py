@@ -210,8 +210,10 @@ def _model_and_processor(
 
 
 def fill_queue(objective: Any) -> None:
-    """Put random features into the queue and switch the constraint on."""
+    """Put random features into the queue, if there is one, and switch the constraint on."""
     queue = objective.queue
+    if queue is None:
+        return
     labels = torch.arange(queue.size) % queue.num_classes
     queue.enqueue(torch.randn(queue.size, queue.features.shape[1]), labels)
     objective.activate()

@@ -19,6 +19,8 @@ LARGE_COLUMNS = {
 }
 
 
+SIDES = ("ours", "plain")
+
 SPEED_ROWS = {
     "mvcn_predict_one_vs_torch": ("the class of one post, from call to end", "by PyTorch"),
     "mvcn_predict_both_vs_torch": ("450 posts with images, from call to end", "by PyTorch"),
@@ -229,12 +231,28 @@ def _training_step(content: Mapping[str, Any]) -> str:
     return f"{table(['part of a step', 'of its time'], rows)}\n\n{note}"
 
 
+def _paper_step(content: Mapping[str, Any]) -> str:
+    """Time and memory of a training step with the paper's encoders."""
+    rows = [
+        [
+            name,
+            *(f"{way[side]['seconds']:.1f}" for side in SIDES),
+            f"{way['times_faster']:.2f} times faster",
+            *(f"{way[side]['megabytes']:,.0f}" for side in SIDES),
+        ]
+        for name, way in content["ways"].items()
+    ]
+    header = ["trained", "ours, s", "plain script, s", "ours is", "ours, MB", "plain script, MB"]
+    return table(header, rows)
+
+
 TABLES: dict[str, Callable[[Any], str]] = {
     "bench": _bench,
     "bulk": _bulk,
     "bulk-growth": _bulk_growth,
     "install": _install,
     "large": _large,
+    "paper-step": _paper_step,
     "scale": _scale,
     "speed": _speed,
     "scaling-devices": _scaling_devices,

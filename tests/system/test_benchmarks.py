@@ -5,26 +5,38 @@ import math
 import os
 import shutil
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import TrainerControl, TrainerState
+from transformers import (
+    BertConfig,
+    BertModel,
+    TrainerControl,
+    TrainerState,
+    ViTConfig,
+    ViTModel,
+)
 
 from mvcn.config import read_recipe
 from mvcn.errors import DataError
 from mvcn.inputs.images import ImageFeatures
 from mvcn.training.export import write_graphs
 from mvcn.types import Post
+from scripts import results
 from scripts.speed import __main__ as command
 from scripts.speed import (
     classifier,
     comparison,
     congruity_step,
+    gpu,
     image_features,
     members,
     members_at_once,
+    paper_pair,
+    paper_step,
     prediction,
     training_epoch,
     training_step,
@@ -60,18 +72,28 @@ def once_a_model(tmp_path):
 
 
 @pytest.fixture
+def no_shape_checks():
+    """Accelerate makes an output anew from a mapping, which the checks would take for logits."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
 def in_this_process(monkeypatch, tiny_settings, once_a_model):
     """Save the seconds of fresh processes and of a large graph; leave this process's settings."""
-    monkeypatch.setattr(comparison, "in_fresh_process", lambda function, *args: function(*args))
+    for module in (comparison, gpu, paper_step):
+        monkeypatch.setattr(module, "in_fresh_process", lambda function, *args: function(*args))
     for module in (
         classifier,
         image_features,
         members,
         members_at_once,
+        paper_step,
         prediction,
         training_epoch,
     ):
-        monkeypatch.setattr(module, "set_up_process", lambda: None)
+        monkeypatch.setattr(module, "set_up_process", lambda **_: None)
     small = read_recipe("single")
     small.update({"model": {**tiny_settings, "network": "late-fusion", "frozen_text_layers": 1}})
     for module in (image_features, members, prediction):
@@ -233,3 +255,51 @@ def test_the_parts_of_a_profiled_step_are_all_of_it(monkeypatch):
     assert shares["optimizer, norm of gradients and averaged weights"] > 0 == shares["dropout"]
     assert found.optimizers.keys() == training_step.OPTIMIZERS.keys()
     assert min(found.optimizers.values()) > 0
+
+
+def test_a_step_of_the_paper_is_measured_in_every_way(in_this_process, monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    paper_step.main("tiny", steps=1, rounds=1)
+    ways = results.read("paper-step")["ways"]
+    assert ways.keys() == paper_step.WAYS.keys()
+    for way in ways.values():
+        assert min(*way["ours"].values(), *way["plain"].values()) > 0
+        ratio = way["plain"]["seconds"] / way["ours"]["seconds"]
+        assert way["times_faster"] == pytest.approx(ratio)
+
+
+def test_the_real_encoders_have_the_published_sizes():
+    sizes = paper_pair.PAIRS["real"]
+    assert (sizes.text, sizes.image) == ({}, {})
+    counts = {"bert": 109_482_240, "vit": 86_389_248}  # as published, poolers included
+    with torch.device("meta"):
+        bert, vit = BertModel(BertConfig()), ViTModel(ViTConfig())
+    assert {"bert": bert.num_parameters(), "vit": vit.num_parameters()} == counts
+
+
+def test_what_is_measured_on_a_gpu_runs_on_a_cpu(
+    in_this_process, no_shape_checks, monkeypatch, tmp_path
+):
+    """All but compiling, which takes a minute."""
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(gpu, "REPEATS", 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    uncompiled = {name: step for name, step in gpu.STEPS.items() if "compiled" not in name}
+    monkeypatch.setattr(gpu, "STEPS", uncompiled)
+    gpu.main("cpu", tiny=True)
+    found = results.read("gpu")
+    assert set(found["differences"].values()) == {0}
+    assert found["steps"].keys() == uncompiled.keys()
+    measured = [*found["steps"].values(), *(found[name] for name in ("attention_ms", "prediction"))]
+    measured += [found["constraint_us"], {"two processes": found["shared_seconds"]}]
+    assert all(min(one.values()) > 0 for one in measured)
+
+
+def test_a_number_that_differs_on_a_gpu_is_told(in_this_process, monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(gpu, "_measure", lambda *_: {"differences": {"losses": math.nan}})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(SystemExit, match="does not compute what the CPU does"):
+        gpu.main("cpu", tiny=True)
+    there, here = [torch.tensor([1.0, 2.0])], [torch.tensor([1.0, 4.0])]
+    assert gpu._difference(there, here) == 0.5
