@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is written at the first import: to compile all packages in advance takes two minutes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup format check test tests encoders demo docs tables sizes clean
+.PHONY: help setup format check test tests encoders timm demo docs tables sizes clean
 .PHONY: bench training-step paper-step gpu install-size model-speed scale large scaling bulk bulk-growth ray
 .PHONY: attention audit explanations learning-curve members missing reliability tasks whitespace pictures
 
@@ -43,6 +43,11 @@ tests: setup
 
 encoders: setup  ## Test all families of encoders, their ONNX graphs too
 	$(BIN)/pytest --numprocesses $$(nproc) -m "families or not families" tests/contracts/test_encoders.py
+
+timm:  ## Test encoders of timm, which is installed with torchvision into .venv-timm
+	test -d .venv-timm || $(PYTHON) -m venv .venv-timm
+	.venv-timm/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,timm]'
+	.venv-timm/bin/pytest --numprocesses $$(nproc) -m timm
 
 demo: setup  ## Train on generated posts; leaves runs/demo/report.html
 	$(BIN)/mvcn demo --output runs/demo --overwrite
@@ -133,4 +138,4 @@ sizes: setup  ## Print how large each package is
 	$(BIN)/python -m scripts.sizes
 
 clean:  ## Remove the environment and the runs
-	rm -rf $(VENV) .venv-bench runs
+	rm -rf $(VENV) .venv-bench .venv-timm runs

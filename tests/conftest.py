@@ -7,6 +7,7 @@ import shutil
 import socket
 import string
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ settings.load_profile("mvcn")
 
 # What libraries and tests consist of is never garbage, and to look it through takes seconds.
 gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("timm") and find_spec("timm") is None:
+        pytest.skip("timm is not installed: run make timm")
 
 
 def pytest_collection_finish():

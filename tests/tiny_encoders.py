@@ -1,5 +1,7 @@
 """Random encoders of every family, small enough to be trained in a moment."""
 
+from functools import partial
+
 import torch
 import transformers as hf
 from transformers.models.vit import ViTImageProcessorPil
@@ -153,6 +155,32 @@ IMAGES = {
     "poolformer": lambda: hf.PoolFormerConfig(**FOUR_STAGES),
 }
 """The same for images; all see 32 pixels in both directions."""
+TIMM = {
+    "test_vit": {"img_size": PIXELS, "patch_size": 8},
+    "test_resnet": {"output_stride": 8},
+    "test_efficientnet": {"output_stride": 8},
+    "test_convnext": {"output_stride": 8},
+    "swin_tiny_patch4_window7_224": {
+        "img_size": PIXELS,
+        "embed_dim": 8,
+        "depths": [1, 2],
+        "num_heads": [1, 2],
+        "window_size": 2,
+    },
+}
+"""Architecture of timm -> arguments that make it tiny, and let it have several tokens."""
+
+
+def timm_config(architecture):
+    """Return a configuration of timm, for squares that are not cropped."""
+    squares = {"input_size": [3, PIXELS, PIXELS], "crop_mode": "squash", "crop_pct": 1.0}
+    arguments = TIMM[architecture]
+    return hf.TimmWrapperConfig(
+        architecture=architecture, model_args=arguments, pretrained_cfg=squares
+    )
+
+
+IMAGES_OF_TIMM = {name: partial(timm_config, name) for name in TIMM}
 IMAGE_CLASSIFIERS = (
     "vit",
     "beit",

@@ -45,6 +45,7 @@ def _note(family: Family) -> str:
     notes = [
         NOTES.get(family.image_input, ""),
         ONE_LAYER if family.shares_layers else "",
+        f"needs the extra `{family.extra}`" if family.extra else "",
         "" if family.has_graph else "no ONNX graph: predicts with PyTorch",
     ]
     return "; ".join(filter(None, notes))

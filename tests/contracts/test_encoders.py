@@ -27,15 +27,20 @@ FAMILIES = TEXT_FAMILIES | IMAGE_FAMILIES
 REFUSED = {name for name, family in TEXT_FAMILIES.items() if family.why_not}
 CASES = [
     *((name, "text") for name in TEXT_FAMILIES if name not in REFUSED),
-    *((name, "image") for name in IMAGE_FAMILIES if name != "efficientnet-lite"),
+    *((name, "image") for name in tiny_encoders.IMAGES),
+    *(
+        pytest.param((name, "image"), marks=pytest.mark.timm)
+        for name in tiny_encoders.IMAGES_OF_TIMM
+    ),
 ]
+CONFIGURATIONS = tiny_encoders.TEXTS | tiny_encoders.IMAGES | tiny_encoders.IMAGES_OF_TIMM
 READS_ALONE = {"text": "bert", "image": "resnet"}
 
 
 def test_every_family_has_a_tiny_configuration():
-    packaged = {"efficientnet-lite"}  # see tests/unit/encoders/test_efficientnet_lite.py
+    others = {"timm_wrapper", "efficientnet-lite"}  # the latter in test_efficientnet_lite.py
     assert {*tiny_encoders.TEXTS} == {*TEXT_FAMILIES}
-    assert {*tiny_encoders.IMAGES} | packaged == {*IMAGE_FAMILIES}
+    assert {*tiny_encoders.IMAGES} | others == {*IMAGE_FAMILIES}
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
@@ -46,10 +51,9 @@ def case(request):
 @pytest.fixture(scope="module")
 def encoder(case, tiny_text_encoder, tmp_path_factory):
     """Folder of a tiny encoder."""
-    name, kind = case
+    name, _ = case
     folder = tmp_path_factory.mktemp(name)
-    config = (tiny_encoders.TEXTS if kind == "text" else tiny_encoders.IMAGES)[name]()
-    tiny_encoders.save(config, folder, tiny_text_encoder)
+    tiny_encoders.save(CONFIGURATIONS[name](), folder, tiny_text_encoder)
     return folder
 
 
@@ -142,7 +146,7 @@ def test_its_graphs_give_the_same_or_it_says_why_not(
 ):
     model = build(settings, network=READS_ALONE[case[1]], frozen_text_layers=0)
     model.save_pretrained(tmp_path)
-    if not FAMILIES[case[0]].has_graph:
+    if case[0] in FAMILIES and not FAMILIES[case[0]].has_graph:
         with pytest.raises(ConfigError, match="cannot become one ONNX graph"):
             write_graphs(model, processor, tmp_path, "")
         return

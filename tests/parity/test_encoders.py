@@ -132,9 +132,16 @@ def test_a_vision_transformer_names_objects_from_its_first_token(tiny_image_enco
         torch.testing.assert_close(objects, theirs(pixels).logits.softmax(-1), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", tiny_encoders.IMAGE_CLASSIFIERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *tiny_encoders.IMAGE_CLASSIFIERS,
+        *(pytest.param(name, marks=pytest.mark.timm) for name in tiny_encoders.TIMM),
+    ],
+)
 def test_any_image_encoder_names_the_objects_that_hugging_face_names(name, tmp_path):
-    theirs = tiny_encoders.save_classifier(tiny_encoders.IMAGES[name](), tmp_path)
+    config = (tiny_encoders.IMAGES | tiny_encoders.IMAGES_OF_TIMM)[name]()
+    theirs = tiny_encoders.save_classifier(config, tmp_path)
     classifier = ObjectClassifier.load(str(tmp_path))
     ours = ImageAttributes(**arguments_of(classifier), name_length=1).eval()
     ours.fill(PublishedAttributes(classifier, torch.zeros(7, 1, dtype=torch.long), NONE))

@@ -29,8 +29,9 @@ class Family:
     which texts of any length can be read."""
     built_by: str = ""
     """Class of transformers to build it by, where `AutoModel` has none or one with a decoder."""
-    unused: tuple[str, ...] = ()
-    """Patterns of the names of weights that the tokens do not depend on: they are not trained."""
+    unused: tuple[str, ...] | None = ()
+    """Patterns of the names of weights that the tokens do not depend on: they are not trained. None
+    if they are found by trying and written into the configuration, since architectures differ."""
     image_input: ImageInput = "pixels"
     """What it is given of images: ``patches`` of pixels that are cut out before, or ``pixels in
     order``, for an encoder that would shuffle its patches by default."""
@@ -42,10 +43,8 @@ class Family:
     """Whether it can become an ONNX graph."""
     why_not: str = ""
     """Why it cannot be used, as the end of a sentence; empty if it can."""
-
-    def uses(self, weight: str) -> bool:
-        """Return whether the tokens depend on a weight of this name."""
-        return not any(fnmatchcase(weight, pattern) for pattern in self.unused)
+    extra: str = ""
+    """Extra of the package that it needs; empty if it needs none."""
 
 
 HEAD = ("head.*",)
@@ -152,6 +151,14 @@ IMAGE_FAMILIES: dict[str, Family] = {
     "segformer": Family("SegFormer", "nvidia/mit-b0", "mean"),
     "pvt_v2": Family("PVT v2", "OpenGVLab/pvt_v2_b0", "mean"),
     "poolformer": Family("PoolFormer", "sail/poolformer_s12", "mean"),
+    "timm_wrapper": Family(
+        "timm",
+        "timm/resnet18.a1_in1k",
+        "mean",
+        unused=None,
+        settings=(("do_pooling", False),),
+        extra="timm",
+    ),
 }
 """Of images; their summary is what a ViT or a convolutional network is classified by."""
 
@@ -169,3 +176,12 @@ def image_family(config: PreTrainedConfig) -> Family | None:
 def family_of(config: PreTrainedConfig) -> Family | None:
     """Return the family of an encoder: no type is one of texts and of images."""
     return text_family(config) or image_family(config)
+
+
+def uses_weight(config: PreTrainedConfig, name: str) -> bool:
+    """Return whether an encoder's tokens depend on a weight of this name."""
+    family = family_of(config)
+    if family is None:
+        return True
+    unused = getattr(config, "unused_weights", ()) if family.unused is None else family.unused
+    return not any(fnmatchcase(name, pattern) for pattern in unused)

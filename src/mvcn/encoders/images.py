@@ -22,13 +22,29 @@ USUAL_IMAGE_SIZE = 224
 def image_tokens(
     encoder: PreTrainedModel, pixel_values: Float[Tensor, "batch channel height width"]
 ) -> Float[Tensor, "batch patch dim"]:
-    """Return the image's token features; a feature map is read row by row."""
+    """Return the image's token features; a feature map is read row by row.
+
+    Raises:
+        ConfigError: The last hidden state is not one tensor.
+    """
     family = image_family(encoder.config)
     kind = "pixels" if family is None else family.image_input
     inputs = IMAGE_INPUTS[kind](pixel_values.to(encoder.dtype), encoder.config)
-    output: Tensor = encoder(**inputs).last_hidden_state
-    is_feature_map = output.ndim == pixel_values.ndim
-    return output.flatten(2).transpose(1, 2) if is_feature_map else output
+    output: Tensor | list[Tensor] = encoder(**inputs).last_hidden_state
+    if not isinstance(output, Tensor):
+        name = getattr(encoder.config, "architecture", encoder.config.model_type)
+        raise ConfigError(
+            f"Image encoder '{name}' has {len(output)} last hidden states in place of one: choose "
+            "another."
+        )
+    if output.ndim != pixel_values.ndim:
+        return output
+    return output.flatten(1, 2) if _is_channels_last(encoder) else output.flatten(2).mT
+
+
+def _is_channels_last(encoder: PreTrainedModel) -> bool:
+    """Return whether channels are the last axis of feature maps, as timm's models state."""
+    return getattr(getattr(encoder, "timm_model", None), "output_fmt", "") == "NHWC"
 
 
 def _pixels(pixels: Tensor, config: PreTrainedConfig) -> dict[str, Tensor]:
@@ -83,6 +99,10 @@ def image_size(config: PreTrainedConfig) -> tuple[int, int]:
     if family is not None and family.image_input == "patches":
         side = math.isqrt(config.num_patches) * config.patch_size
         return side, side
+    published = getattr(config, "pretrained_cfg", None) or {}  # of timm
+    if "input_size" in published:
+        _, height, width = published["input_size"]
+        return height, width
     size = getattr(config, "image_size", None) or USUAL_IMAGE_SIZE
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
@@ -134,3 +154,20 @@ def state_width(encoder: PreTrainedModel) -> None:
         is_stated = False
     if not is_stated:
         encoder.config.hidden_size = width
+
+
+def state_unused(encoder: PreTrainedModel) -> None:
+    """Write the weights that an image encoder's tokens do not depend on into its configuration.
+
+    They are found by trying, where the family does not name them.
+    """
+    family = image_family(encoder.config)
+    if family is None or family.unused is not None:
+        return
+    names, weights = zip(*encoder.named_parameters(), strict=True)
+    with torch.enable_grad():
+        total = image_tokens(encoder, some_image(encoder.config)).sum()
+        gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    encoder.config.unused_weights = [
+        name for name, gradient in zip(names, gradients, strict=True) if gradient is None
+    ]

@@ -6,7 +6,6 @@ hub name is looked up by Hugging Face, which reads its own cache first.
 
 import hashlib
 import logging
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -26,16 +25,20 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.models.vit import ViTImageProcessorPil
 
 from mvcn.encoders.efficientnet_lite import (
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
     load_published_weights,
 )
-from mvcn.encoders.families import family_of
-from mvcn.encoders.images import state_width
-from mvcn.errors import ConfigError
+from mvcn.encoders.families import IMAGE_FAMILIES, TEXT_FAMILIES, family_of
+from mvcn.encoders.image_processors import (
+    efficientnet_lite0_processor,
+    processor_of_squares,
+    processor_of_timm,
+)
+from mvcn.encoders.images import state_unused, state_width
+from mvcn.errors import ConfigError, needs_extra
 from mvcn.files import require_allowed
 
 AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig)
@@ -163,6 +166,7 @@ def load_image_encoder(name: str, attn_implementation: str = "auto") -> PreTrain
         return load_published_weights(packaged_folder(name) / file)
     encoder = _load_encoder(name, "image encoder", "vision_model", attn_implementation)
     state_width(encoder)
+    state_unused(encoder)
     return encoder
 
 
@@ -194,22 +198,13 @@ def load_image_processor(name: str) -> Any:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
     """
     if name == EFFICIENTNET_LITE0:
-        return _efficientnet_lite0_processor()
+        return efficientnet_lite0_processor()
     found = _from_pretrained(
         AutoImageProcessor, _source(name), "image processor", backend=IMAGE_BACKEND
     )
-    return _of_squares(found) if hasattr(found, "max_num_patches") else found
-
-
-def _of_squares(processor: Any) -> Any:
-    """Return a processor that resizes to squares, for one that keeps the shape of images."""
-    side = math.isqrt(processor.max_num_patches) * processor.patch_size
-    return ViTImageProcessorPil(
-        size={"height": side, "width": side},
-        resample=processor.resample,
-        image_mean=processor.image_mean,
-        image_std=processor.image_std,
-    )
+    if hasattr(found, "data_config"):  # of timm
+        return processor_of_timm(found.data_config, name)
+    return processor_of_squares(found) if hasattr(found, "max_num_patches") else found
 
 
 def sentiment_words() -> list[str]:
@@ -226,11 +221,19 @@ def sentiment_words() -> list[str]:
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
-    """Return a randomly initialised encoder, into which a saved model loads its weights."""
+    """Return a randomly initialised encoder, into which a saved model loads its weights.
+
+    Raises:
+        ConfigError: It needs an extra of the package that is not installed.
+    """
     built_by = _class_of(config)
     if built_by is not AutoModel:
         return without_pooler(built_by._from_config(config))
-    return without_pooler(AutoModel.from_config(config))
+    try:
+        return without_pooler(AutoModel.from_config(config))
+    except ImportError as error:
+        _require_extra(error, f"An encoder of type '{config.model_type}'")
+        raise
 
 
 def _class_of(config: PreTrainedConfig) -> Any:
@@ -250,9 +253,11 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
 
 def _load_encoder(name: str, kind: str, part: str, attn_implementation: str) -> PreTrainedModel:
     """Load an encoder, or the submodule `part` of one that reads both text and images."""
-    built_by = _class_of(_from_pretrained(AutoConfig, _source(name), kind))
+    config = _from_pretrained(AutoConfig, _source(name), kind)
     chosen = {"attn_implementation": attn_implementation} if attn_implementation != "auto" else {}
-    both, found = _from_pretrained(built_by, _source(name), kind, **WEIGHTS, **chosen)
+    both, found = _from_pretrained(
+        _class_of(config), _source(name), kind, **WEIGHTS, **_corrected(config), **chosen
+    )
     encoder = getattr(both, part, both)
     _require_usable(encoder.config, kind, name)
     family = family_of(encoder.config)
@@ -262,6 +267,18 @@ def _load_encoder(name: str, kind: str, part: str, attn_implementation: str) -> 
     missing = [weight for weight in found["missing_keys"] if weight.startswith(own)]
     _require_all([weight for weight in missing if "pooler" not in weight], kind, name)
     return without_pooler(encoder)
+
+
+def _corrected(config: PreTrainedConfig) -> dict[str, PreTrainedConfig]:
+    """Return a configuration as an option of loading, where that of the file has to be corrected.
+
+    What timm 1.0.31 saves states the number of classes twice, which Hugging Face cannot read.
+    """
+    arguments = getattr(config, "model_args", None) or {}
+    if "num_classes" not in arguments:
+        return {}
+    config.model_args = {name: one for name, one in arguments.items() if name != "num_classes"}
+    return {"config": config}
 
 
 def _require_usable(config: PreTrainedConfig, kind: str, name: str) -> None:
@@ -283,16 +300,6 @@ def _require_usable(config: PreTrainedConfig, kind: str, name: str) -> None:
         )
 
 
-def _efficientnet_lite0_processor() -> Any:
-    """Scale pixels to [-1, 1) as in pretraining; do not crop, as words may be at the edge."""
-    return ViTImageProcessorPil(
-        size={"height": 224, "width": 224},
-        resample=3,
-        image_mean=[127 / 255] * 3,
-        image_std=[128 / 255] * 3,
-    )
-
-
 def _source(name: str) -> str | Path:
     return packaged_folder(name) if name in PACKAGED else name
 
@@ -312,7 +319,8 @@ def load_pretrained(auto: Any, name: str, kind: str) -> Any:
     Raises:
         ConfigError: It cannot be loaded, or weights are missing.
     """
-    loaded, found = _from_pretrained(auto, name, kind, choices="", **WEIGHTS)
+    config = load_part(AutoConfig, name, kind)
+    loaded, found = _from_pretrained(auto, name, kind, choices="", **WEIGHTS, **_corrected(config))
     _require_all(found["missing_keys"], kind, name)
     return loaded
 
@@ -336,6 +344,8 @@ def _from_pretrained(
                 "model.attn_implementation out, or set it to eager."
             ) from error
         _require_allowed(kind, Path(source))
+        if isinstance(error, ImportError):
+            _require_extra(error, f"The {kind} '{source}'")
         raise ConfigError(
             f"No {kind} can be loaded from '{source}': give {choices}a folder saved by "
             f"save_pretrained, or a hub name that this machine can reach."
@@ -343,6 +353,13 @@ def _from_pretrained(
     except Exception as error:  # damaged files make Hugging Face raise almost any type
         _require_allowed(kind, Path(source))
         raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
+
+
+def _require_extra(error: ImportError, what: str) -> None:
+    """Raise a ConfigError if an error of Hugging Face is for want of an extra of the package."""
+    for family in (*TEXT_FAMILIES.values(), *IMAGE_FAMILIES.values()):
+        if family.extra and f"requires the {family.extra} library" in str(error):
+            raise needs_extra(what, family.extra) from error
 
 
 def _require_all(missing: Iterable[str], kind: str, name: str) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from mvcn.encoders.families import family_of
+from mvcn.encoders.families import family_of, uses_weight
 from mvcn.errors import ConfigError
 from mvcn.types import WORD_NUMBERS
 
@@ -97,11 +97,8 @@ def freeze_unused(encoder: PreTrainedModel) -> None:
 
     They would get no gradient, for which several processes would wait for each other in vain.
     """
-    family = family_of(encoder.config)
-    if family is None:
-        return
     for name, weight in encoder.named_parameters():
-        if not family.uses(name):
+        if not uses_weight(encoder.config, name):
             weight.requires_grad_(False)
 
 

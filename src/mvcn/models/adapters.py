@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mvcn.encoders.families import uses_weight
 from mvcn.errors import ConfigError, needs_extra
 from mvcn.model_config import AdapterConfig
 from mvcn.models.pretrained import MvcnPreTrainedModel
@@ -21,7 +22,7 @@ WEIGHT = ".lora_"
 
 
 def add_adapters(encoder: PreTrainedModel, settings: AdapterConfig, kind: str) -> None:
-    """Give each linear layer of an encoder an adapter, and freeze all other weights.
+    """Give each linear layer that an encoder's tokens depend on an adapter, and freeze all weights.
 
     The outputs are the same as before, since one factor of each adapter is 0.
 
@@ -37,7 +38,11 @@ def add_adapters(encoder: PreTrainedModel, settings: AdapterConfig, kind: str) -
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise needs_extra(f"model.{kind}_adapter", "lora") from error
-    targets = [name for name, one in encoder.named_modules() if _can_have_one(one)]
+    targets = [
+        name
+        for name, one in encoder.named_modules()
+        if _can_have_one(one) and uses_weight(encoder.config, f"{name}.weight")
+    ]
     if not targets:
         raise ConfigError(
             f"The {kind} encoder, of type '{encoder.config.model_type}', has no linear layer for "

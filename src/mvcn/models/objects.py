@@ -8,10 +8,17 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from transformers import AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from torch.nn import functional as F
+from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from mvcn.encoders.images import image_tokens, some_image
-from mvcn.encoders.loading import EFFICIENTNET_LITE0, PACKAGED, load_pretrained, packaged_folder
+from mvcn.encoders.loading import (
+    EFFICIENTNET_LITE0,
+    PACKAGED,
+    load_image_encoder,
+    load_pretrained,
+    packaged_folder,
+)
 from mvcn.errors import ConfigError
 from mvcn.nn.pooling import masked_mean
 
@@ -50,7 +57,11 @@ class ObjectClassifier:
             return _lite0_classifier()
         model = load_pretrained(AutoModelForImageClassification, name, "image classifier").eval()
         names = tuple(model.config.id2label[index] for index in range(model.config.num_labels))
-        found = next(_matching(model, names), None)
+        parts = (one for one in model.children() if isinstance(one, PreTrainedModel))
+        encoder = next(parts, None)
+        if encoder is None:  # of timm, whose classifier has none
+            encoder = load_image_encoder(name)
+        found = next(_matching(model, encoder, names), None)
         if found is None:
             raise ConfigError(
                 f"The classifier of objects in '{name}' reads its tokens in a way that is not "
@@ -82,9 +93,10 @@ def pool(
 
 
 @torch.no_grad()
-def _matching(model: PreTrainedModel, names: tuple[str, ...]) -> Iterator[ObjectClassifier]:
-    """Yield the ways to read tokens that give the model's own logits of random pixels."""
-    encoder = next(one for one in model.children() if isinstance(one, PreTrainedModel))
+def _matching(
+    model: PreTrainedModel, encoder: PreTrainedModel, names: tuple[str, ...]
+) -> Iterator[ObjectClassifier]:
+    """Yield the ways to read an encoder's tokens that give the logits of random pixels."""
     pixels = some_image(encoder.config)
     tokens = image_tokens(encoder, pixels)
     expected, mask = model(pixel_values=pixels).logits, tokens.new_ones(tokens.shape[:2]).bool()
@@ -94,7 +106,9 @@ def _matching(model: PreTrainedModel, names: tuple[str, ...]) -> Iterator[Object
         fits = pooled.shape[-1] == candidate.layer.in_features
         norm = candidate.norm
         if fits and (norm is None or norm.normalized_shape == pooled.shape[-1:]):
-            found = candidate.layer(pooled if norm is None else norm(pooled))
+            if norm is not None:  # not by its own class, which may take feature maps alone
+                pooled = F.layer_norm(pooled, pooled.shape[-1:], norm.weight, norm.bias, norm.eps)
+            found = candidate.layer(pooled)
             if (found - expected).abs().max() < TOLERANCE * scale:
                 yield candidate
 
@@ -104,15 +118,16 @@ def _candidates(model: PreTrainedModel, names: tuple[str, ...]) -> Iterator[Obje
     layers = [one for one in linear if one.out_features == len(names)]
     norms = [one for one in model.modules() if isinstance(one, nn.LayerNorm)]
     for pooling in POOLINGS:
-        for leading in _leading(model.config) if "patches" in pooling else [0]:
+        for leading in _leading(model) if "patches" in pooling else [0]:
             for norm in [None, *reversed(norms)]:
                 for layer in layers[-1:]:
                     yield ObjectClassifier(layer, names, pooling, leading, norm)
 
 
-def _leading(config: PreTrainedConfig) -> tuple[int, ...]:
+def _leading(model: PreTrainedModel) -> tuple[int, ...]:
     """Return how many tokens may come before the patches: one of the class, and registers."""
-    return 1, 1 + getattr(config, "num_register_tokens", 0), 2
+    stated = getattr(getattr(model, "timm_model", None), "num_prefix_tokens", 1)
+    return 1, 1 + getattr(model.config, "num_register_tokens", 0), 2, stated
 
 
 def _lite0_classifier() -> ObjectClassifier:

@@ -1,6 +1,7 @@
 """Encoders by folder: loaded as Hugging Face loads them, or refused in one sentence."""
 
 import json
+import re
 import shutil
 from importlib.util import find_spec
 
@@ -9,6 +10,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from transformers.image_processing_backends import PilBackend
+from transformers.utils import is_timm_available
 
 from mvcn.encoders import loading
 from mvcn.encoders.loading import (
@@ -18,7 +20,7 @@ from mvcn.encoders.loading import (
     load_text_encoder,
     load_tokenizer,
 )
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, how_to_install
 
 LOADERS = {
     "text": (load_text_encoder, load_tokenizer),
@@ -238,3 +240,17 @@ def test_the_way_to_compute_attention_is_passed_on(chosen, tiny_text_encoder, ti
 def test_a_way_to_compute_attention_that_is_not_there_is_named(tiny_text_encoder):
     with pytest.raises(ConfigError, match="cannot compute attention by flash_attention_2 here"):
         load_text_encoder(str(tiny_text_encoder), "flash_attention_2")
+
+
+@pytest.mark.skipif(is_timm_available(), reason="timm is installed")
+def test_an_encoder_of_timm_says_what_to_install(tmp_path):
+    content = {"architecture": "test_vit", "num_classes": 7, "pretrained_cfg": {}}
+    (tmp_path / "config.json").write_text(json.dumps(content), "utf-8")
+    to_type = re.escape(f"needs the extra 'timm': {how_to_install('timm')}.")
+    for load in (load_image_encoder, load_image_processor):
+        with pytest.raises(
+            ConfigError, match=f"The image .*'{re.escape(str(tmp_path))}' {to_type}"
+        ):
+            load(str(tmp_path))
+    with pytest.raises(ConfigError, match=f"An encoder of type 'timm_wrapper' {to_type}"):
+        build_encoder(transformers.TimmWrapperConfig())

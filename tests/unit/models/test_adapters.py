@@ -12,6 +12,7 @@ from tests import tiny_encoders
 
 CLASSES = ("a", "b", "c")
 FAMILIES = ["bert", "deberta-v2", "gpt2", "llama", "t5", "clip_text_model"]
+OF_TIMM = ["test_vit", "test_convnext", "swin_tiny_patch4_window7_224"]
 
 
 def build(settings, **changes):
@@ -50,12 +51,19 @@ def learn(model, batch, steps=3):
         optimizer.step()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("text", name) for name in FAMILIES),
+        *(pytest.param("image", name, marks=pytest.mark.timm) for name in OF_TIMM),
+    ],
+)
 def test_they_are_trained_alone_and_merged_they_give_the_same(
-    family, batch, tiny_settings, tiny_text_encoder, tmp_path
+    kind, name, batch, tiny_settings, tiny_text_encoder, tmp_path
 ):
-    tiny_encoders.save(tiny_encoders.TEXTS[family](), tmp_path, tiny_text_encoder)
-    settings = tiny_settings | {"text_encoder": str(tmp_path), "dropout": 0.0}
+    config = (tiny_encoders.TEXTS | tiny_encoders.IMAGES_OF_TIMM)[name]()
+    tiny_encoders.save(config, tmp_path, tiny_text_encoder)
+    settings = tiny_settings | {f"{kind}_encoder": str(tmp_path), "dropout": 0.0}
     plain = build(settings, freeze_image_encoder=False)
     model = build(settings, **with_ranks(4, 2))
     torch.testing.assert_close(logits(model, batch), logits(plain, batch), atol=0, rtol=0)
