@@ -107,6 +107,21 @@ class MvcnPreTrainedModel(PreTrainedModel):
             return [FrozenTextEncoder(encoder, lower) for encoder in self.text_encoders]
         return [FrozenTextLayers(encoder, count, lower) for encoder in self.text_encoders if count]
 
+    def _set_gradient_checkpointing(self, enable: bool = True, **options: Any) -> None:
+        """Set it in layers of Hugging Face, and in trained encoders of timm by their own method."""
+        usual = PreTrainedModel._set_gradient_checkpointing
+        trained = [] if self.image_encoder_is_frozen else self.image_encoders
+        own = [
+            one
+            for one in trained
+            if one.supports_gradient_checkpointing
+            and type(one)._set_gradient_checkpointing is not usual
+        ]
+        for encoder in own:
+            encoder._set_gradient_checkpointing(enable)
+        if not own or any(hasattr(one, "gradient_checkpointing") for one in self.modules()):
+            super()._set_gradient_checkpointing(enable, **options)
+
     def encode_images(
         self, pixel_values: Tensor | None = None, image_features: Tensor | None = None
     ) -> Float[Tensor, "batch patch image_width"]:
