@@ -69,7 +69,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def missing_extra(error: ModuleNotFoundError, what: str) -> ConfigError:
-    """Return an error that says how to install a missing library.
+    """Return an error that says how to install a library that is missing or does not fit.
 
     Args:
         error: Of the import.
@@ -78,10 +78,25 @@ def missing_extra(error: ModuleNotFoundError, what: str) -> ConfigError:
     Raises:
         ModuleNotFoundError: The same again, where the library is none of an extra.
     """
+    cause = _first_cause(
+        error
+    )  # Hugging Face says of any failure that it could not import a module
+    if "torchvision" in str(cause) and not isinstance(cause, ModuleNotFoundError):
+        return ConfigError(
+            f"The installed torchvision does not fit PyTorch ({reason_of(cause)}): run pip "
+            "uninstall torchvision, or, if you need timm, pip install --force-reinstall "
+            "-c constraints.txt torch torchvision in mvcn's source folder."
+        )
     library = (error.name or "").partition(".")[0]
     if library not in TRAIN_EXTRA:
         raise error
     return needs_extra(what, "train")
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def needs_extra(what: str, extra: str) -> ConfigError:

@@ -1,5 +1,10 @@
 """The words of messages: reasons of libraries within one sentence, and numbers."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from mvcn.errors import MAX_REASON_LENGTH, count_of, reason_of
@@ -27,3 +32,20 @@ def test_words_agree_with_their_number():
     ]
     assert count_of(1, "post has", "posts have") == "1 post has"
     assert count_of(2, "post has", "posts have") == "2 posts have"
+
+
+def test_a_torchvision_of_another_pytorch_is_told_from_a_missing_module(tmp_path):
+    """As where both are from different indexes, after which Hugging Face can import no model."""
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    nms = "import torch\n\ntorch.library.register_fake('torchvision::nms')(print)\n"
+    (package / "__init__.py").write_text(nms, "utf-8")
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2] / "src")])
+    command = [sys.executable, "-m", "mvcn", "train", "posts.csv", "--output", tmp_path / "run"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "torchvision does not fit PyTorch (operator torchvision::nms does not" in done.stderr
+    assert "run pip uninstall torchvision, or, if you need timm, pip install" in done.stderr
