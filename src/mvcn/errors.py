@@ -39,6 +39,10 @@ class ConfigError(MvcnError):
     """A setting that does not exist, or whose value is out of range."""
 
 
+class MissingExtraError(ConfigError):
+    """Something needs an extra of the package that is not installed."""
+
+
 class DataError(MvcnError):
     """A file of posts, labels or splits that cannot be read."""
 
@@ -99,14 +103,14 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def needs_extra(what: str, extra: str) -> ConfigError:
+def needs_extra(what: str, extra: str) -> MissingExtraError:
     """Return an error that says how to install what something needs.
 
     Args:
         what: That needs it.
         extra: Of the package.
     """
-    return ConfigError(f"{what} needs the extra '{extra}': {how_to_install(extra)}.")
+    return MissingExtraError(f"{what} needs the extra '{extra}': {how_to_install(extra)}.")
 
 
 def require_torch(what: str) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from mvcn.config import RunConfig, read_config
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_posts
-from mvcn.errors import ConfigError, RunError, reason_of
+from mvcn.errors import ConfigError, MissingExtraError, RunError, reason_of
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
@@ -185,6 +185,8 @@ class Run:
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 self.folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
+        except MissingExtraError:
+            raise
         except Exception as error:  # as above
             raise self._damaged(_first_sentence(error)) from error
         if not isinstance(model, MvcnForClassification) or any(info.values()):

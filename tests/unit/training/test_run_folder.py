@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from mvcn.config import read_recipe
-from mvcn.errors import RunError
+from mvcn.errors import MissingExtraError, RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.training.checkpoints import last_checkpoint
 from mvcn.training.environment import describe_environment
@@ -95,6 +96,16 @@ class TestCreateRunFolder:
         for folder in (tmp_path, tmp_path / "absent"):
             with pytest.raises(RunError, match="holds no run to resume"):
                 create_run_folder(folder, config, resume=True, overwrite=False)
+
+
+@pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
+def test_a_run_without_the_library_of_its_encoder_says_what_to_install(finished):
+    file = finished / "config.json"
+    settings = json.loads(file.read_text("utf-8"))
+    settings["image_config"] = {"model_type": "timm_wrapper", "hidden_size": 32}
+    file.write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(MissingExtraError, match="'timm_wrapper' needs the extra 'timm': pip inst"):
+        _ = Run(finished).model
 
 
 def test_the_history_has_a_column_for_each_name(tmp_path):
