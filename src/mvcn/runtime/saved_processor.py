@@ -55,7 +55,7 @@ class SavedProcessor(PostProcessing):
         if not all(name in settings for name in SETTINGS):
             return "its processor is of an earlier version"
         if not Pixels.supports(settings["image_processor"]):
-            return "its image processor does more than to resize to a fixed size, scale and shift"
+            return "its image processor does more than to resize, crop the middle, scale and shift"
         return None
 
     def encode_texts(
@@ -83,7 +83,7 @@ class SavedProcessor(PostProcessing):
     @property
     def image_size_px(self) -> int:
         """The longest side, in pixels, that images are resized to."""
-        return max(self._pixels.size)
+        return self._pixels.longest_side
 
     def pixels(self, image: Image.Image) -> Float[np.ndarray, "channel height width"]:
         """Return the values that the image encoder reads of an RGB image."""

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.clip import CLIPImageProcessorPil
+from transformers.models.convnext import ConvNextImageProcessorPil
 
 from mvcn.inputs.processor import MvcnProcessor, build_processor
 from mvcn.model_config import ModelConfig
@@ -73,11 +74,20 @@ def test_images_become_the_same_pixels(saved):
     assert reader.image_size_px == processor.image_size_px
 
 
+def test_images_are_cropped_as_before(tmp_path, tiny_settings):
+    tokenizer = build_processor(ModelConfig(**tiny_settings)).tokenizer
+    processor = MvcnProcessor(CLIPImageProcessorPil(), tokenizer)
+    processor.save_pretrained(tmp_path)
+    reader, image = SavedProcessor(tmp_path), Image.effect_noise((300, 41), 50).convert("RGB")
+    np.testing.assert_array_equal(reader.pixels(image), processor.pixels(image), strict=True)
+    assert reader.image_size_px == processor.image_size_px
+
+
 def test_what_it_cannot_read_is_left_to_the_library(tmp_path, tiny_settings):
     processor = build_processor(ModelConfig(**tiny_settings))
-    crops = MvcnProcessor(CLIPImageProcessorPil(), processor.tokenizer)
-    crops.save_pretrained(tmp_path / "crops")
-    assert "resize to a fixed size" in str(SavedProcessor.why_not(tmp_path / "crops"))
+    other = MvcnProcessor(ConvNextImageProcessorPil(), processor.tokenizer)
+    other.save_pretrained(tmp_path / "other")
+    assert "does more than to resize" in str(SavedProcessor.why_not(tmp_path / "other"))
     processor.save_pretrained(tmp_path / "slow")
     (tmp_path / "slow" / "tokenizer.json").unlink()
     assert "no tokenizer.json" in str(SavedProcessor.why_not(tmp_path / "slow"))
