@@ -53,13 +53,6 @@ MEGABYTE = 1e6
 TEXT_INPUTS = ("input_ids", "attention_mask", "text_mask")
 OUTPUTS = ("logits", "disagreement")
 """Of an ensemble; a single model has the first alone."""
-TOKEN = torch.export.Dim("token")
-AXES: Mapping[str, Mapping[int, Any]] = {
-    "input_ids": {1: TOKEN},
-    "attention_mask": {1: TOKEN},
-    FEATURES: {1: MAY_BE_FIXED},
-}
-"""One token of zeros stands for those of a missing image, where the network allows it."""
 MOST_TOKENS = 512
 """Longest text that is tried, unless the processor keeps longer ones."""
 EXAMPLE_TEXTS = ("one two three", "", "four")
@@ -187,10 +180,8 @@ def write_graphs(
         ConfigError: The network cannot be expressed as such a graph.
     """
     batch = _example(processor)
-    metadata = {
-        WEIGHTS: weights,
-        MAX_TOKENS: str(model.most_tokens(max(processor.max_tokens, MOST_TOKENS))),
-    }
+    most = model.most_tokens(max(processor.max_tokens, MOST_TOKENS))
+    metadata = {WEIGHTS: weights, MAX_TOKENS: str(most)}
     try:
         if model.image_encoder is not None:
             batch[FEATURES] = _write_image_graph(model, processor, batch.pop(PIXELS), folder)
@@ -198,12 +189,25 @@ def write_graphs(
         else:
             batch = {name: batch[name] for name in TEXT_INPUTS}
         graph = _Graph(model, tuple(batch))
-        write_graph(graph, batch, graph.outputs, folder / MODEL_FILE, AXES, metadata)
+        write_graph(graph, batch, graph.outputs, folder / MODEL_FILE, _axes(most), metadata)
     except ConfigError as error:
         raise ConfigError(
             f"The network '{model.config.network}' cannot become one ONNX graph for all batches: "
             "use it with the backend torch."
         ) from error
+
+
+def _axes(most_tokens: int) -> Mapping[str, Mapping[int, Any]]:
+    """Return the axes that take any size: texts as far as the encoder has positions for them.
+
+    One token of zeros stands for those of a missing image, where the network allows it.
+    """
+    token = torch.export.Dim("token", max=most_tokens)
+    return {
+        "input_ids": {1: token},
+        "attention_mask": {1: token},
+        FEATURES: {1: MAY_BE_FIXED},
+    }
 
 
 def _write_image_graph(

@@ -14,10 +14,14 @@ import transformers
 from mvcn.errors import RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.inference.pipeline import TASK
+from mvcn.inputs.processor import build_processor
+from mvcn.model_config import ModelConfig
+from mvcn.models.build import build_model
 from mvcn.runtime.graphs import IMAGE_FILE, MODEL_FILE, GraphModel
-from mvcn.training.export import TOLERANCE, export_run
+from mvcn.training.export import TOLERANCE, export_run, write_graphs
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
+from tests import tiny_encoders
 
 CLASSES = ("a", "b", "c")
 
@@ -65,6 +69,19 @@ def test_the_graph_says_what_the_model_says(exported_run, odd_posts):
     alone = np.concatenate([shares(by_onnx, [post]) for post in odd_posts])
     np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-6)
     assert by_onnx.class_names == by_torch.class_names
+
+
+def test_with_images_an_encoder_that_refuses_long_texts_becomes_a_graph(
+    tiny_settings, tiny_text_encoder, odd_posts, tmp_path
+):
+    tiny_encoders.save(tiny_encoders.TOWERS["clip"](), tmp_path, tiny_text_encoder)
+    config = ModelConfig(**tiny_settings | {"text_encoder": str(tmp_path)})
+    model, processor = build_model(config, CLASSES).eval(), build_processor(config)
+    model.save_pretrained(tmp_path)
+    write_graphs(model, processor, tmp_path, "")
+    expected = shares(Classifier(model, processor), odd_posts)
+    found = shares(Classifier(GraphModel(tmp_path, processor), processor), odd_posts)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_attention_is_one_operator(exported_run):
