@@ -105,6 +105,14 @@ def test_each_trained_weight_takes_part_in_a_step(trained, batch):
     assert logits(model.eval(), batch).isfinite().all()
 
 
+def test_its_layers_can_be_computed_again_for_the_backward_pass(trained, batch):
+    model = copy.deepcopy(trained).train()
+    model.activation_checkpointing_enable()
+    model(**batch).logits.square().sum().backward()
+    weights = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    assert [name for name, one in weights.items() if one.grad is None] == []
+
+
 def test_a_frozen_encoder_is_computed_apart_and_is_the_same(frozen, batch):
     held = frozen.frozen_text_layers
     states = held.states(batch["input_ids"], batch["attention_mask"])

@@ -278,6 +278,11 @@ def test_the_file_holds_each_weight_once(model, folder):
     assert {name.partition(".")[0] for name in weights} == {name.partition(".")[0] for name in own}
 
 
+def test_the_file_names_the_weights_as_a_trainer_loads_them(own, folder):
+    found = own.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    assert found.unexpected_keys == []
+
+
 def test_each_auto_class_loads_it(model, folder, batch):
     expected = without_grad(model, batch).logits
     for auto in (AutoModel, AutoModelForSequenceClassification):

@@ -73,7 +73,12 @@ class MvcnPreTrainedModel(PreTrainedModel):
         return loaded
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
-        """Save as Hugging Face does, with file permissions that follow the umask."""
+        """Save as Hugging Face does, with file permissions that follow the umask.
+
+        Weights are saved under the names of the model, which are the ones that a Trainer loads when
+        it resumes; some families had others in earlier versions of transformers.
+        """
+        options.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, **options)
         set_usual_permissions(*Path(save_directory).glob("*.safetensors"))
 
@@ -175,6 +180,19 @@ class MvcnPreTrainedModel(PreTrainedModel):
         embeddings = self.get_input_embeddings()
         self.config.text_config.vocab_size = embeddings.num_embeddings
         return embeddings
+
+    def enable_input_require_grads(self) -> None:
+        """Let the embeddings of texts have gradients, as reentrant checkpointing needs them.
+
+        Those of images have none: some families return more than a tensor of them.
+        """
+        for encoder in self.text_encoders:
+            encoder.enable_input_require_grads()
+
+    def disable_input_require_grads(self) -> None:
+        """Take back what `enable_input_require_grads` has done."""
+        for encoder in self.text_encoders:
+            encoder.disable_input_require_grads()
 
     def most_tokens(self, limit: int) -> int:
         """Return the word pieces of the longest text that can be read, up to `limit`."""

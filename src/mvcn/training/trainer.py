@@ -246,12 +246,12 @@ class MvcnTrainer(TermTrainer):
             save_tensors(self.average.running_weights(), folder / RUNNING_WEIGHTS_FILE)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Save weights under the names of the model, which are the ones that the Trainer loads."""
+        """Save weights, of adapters without what is below them."""
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model)
             if state_dict is None and has_adapters(model):
                 state_dict = without_frozen(model)
-            model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+            model.save_pretrained(output_dir, state_dict=state_dict)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that does not set every weight, such as one of an earlier version.
