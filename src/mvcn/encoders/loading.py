@@ -6,7 +6,7 @@ hub name is looked up by Hugging Face, which reads its own cache first.
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -31,22 +31,27 @@ from mvcn.encoders.efficientnet_lite import (
     EfficientNetLiteModel,
     load_published_weights,
 )
-from mvcn.encoders.families import IMAGE_FAMILIES, TEXT_FAMILIES, family_of
+from mvcn.encoders.families import family_of
 from mvcn.encoders.image_processors import (
     efficientnet_lite0_processor,
     processor_of_squares,
     processor_of_timm,
 )
 from mvcn.encoders.images import state_unused, state_width
-from mvcn.errors import ConfigError, needs_extra
-from mvcn.files import require_allowed
+from mvcn.encoders.load_errors import (
+    PACKAGED_CHOICE,
+    damaged,
+    not_loadable,
+    require_all,
+    require_extra,
+)
+from mvcn.errors import ConfigError
 
 AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig)
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)
 
 LOG = logging.getLogger(__name__)
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
-ENCODERS = ("minilm-l6", EFFICIENTNET_LITE0)
 
 # Decoders and resamplers differ between backends, so the same post would score differently on
 # two machines; Pillow is on all of them.
@@ -58,7 +63,11 @@ WEIGHTS: dict[str, Any] = {
     "dtype": torch.float32,
 }
 """Options of loading: most checkpoints of the hub are saved in 16 bits, too few to train in."""
-
+MAIN_INPUTS: Mapping[str, tuple[str, str]] = {
+    "text encoder": ("input_ids", "texts"),
+    "image encoder": ("pixel_values", "images"),
+}
+"""Kind of encoder -> the main input of models of transformers, and what that is made of."""
 
 STRONG_VALENCE = 2.5
 """Absolute mean rating of ten raters, each from -4 to 4."""
@@ -176,13 +185,13 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         ConfigError: `name` is no packaged encoder, folder or reachable hub name.
     """
-    tokenizer = _from_pretrained(AutoTokenizer, _source(name), "tokenizer")
+    tokenizer = _from_pretrained(AutoTokenizer, _source(name, "tokenizer"), "tokenizer")
     if tokenizer.pad_token_id is None:  # of decoders; what pads is not read
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise ConfigError(f"The tokenizer of '{name}' has no padding token: choose another.")
     if not has_vocabulary(tokenizer):
-        raise _damaged("tokenizer", name, "it has no vocabulary")
+        raise damaged("tokenizer", name, "it has no vocabulary")
     return tokenizer
 
 
@@ -199,9 +208,7 @@ def load_image_processor(name: str) -> Any:
     """
     if name == EFFICIENTNET_LITE0:
         return efficientnet_lite0_processor()
-    found = _from_pretrained(
-        AutoImageProcessor, _source(name), "image processor", backend=IMAGE_BACKEND
-    )
+    found = _from_pretrained(AutoImageProcessor, name, "image processor", backend=IMAGE_BACKEND)
     if hasattr(found, "data_config"):  # of timm
         return processor_of_timm(found.data_config, name)
     return processor_of_squares(found) if hasattr(found, "max_num_patches") else found
@@ -232,7 +239,7 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         return without_pooler(AutoModel.from_config(config))
     except ImportError as error:
-        _require_extra(error, f"An encoder of type '{config.model_type}'")
+        require_extra(error, f"An encoder of type '{config.model_type}'")
         raise
 
 
@@ -253,19 +260,20 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
 
 def _load_encoder(name: str, kind: str, part: str, attn_implementation: str) -> PreTrainedModel:
     """Load an encoder, or the submodule `part` of one that reads both text and images."""
-    config = _from_pretrained(AutoConfig, _source(name), kind)
+    source = _source(name, kind)
+    config = _from_pretrained(AutoConfig, source, kind)
     chosen = {"attn_implementation": attn_implementation} if attn_implementation != "auto" else {}
     both, found = _from_pretrained(
-        _class_of(config), _source(name), kind, **WEIGHTS, **_corrected(config), **chosen
+        _class_of(config), source, kind, **WEIGHTS, **_corrected(config), **chosen
     )
     encoder = getattr(both, part, both)
-    _require_usable(encoder.config, kind, name)
+    _require_usable(encoder, kind, name)
     family = family_of(encoder.config)
     for setting, value in () if family is None else family.settings:
         setattr(encoder.config, setting, value)
     own = "" if encoder is both else f"{part}."
     missing = [weight for weight in found["missing_keys"] if weight.startswith(own)]
-    _require_all([weight for weight in missing if "pooler" not in weight], kind, name)
+    require_all([weight for weight in missing if "pooler" not in weight], kind, name)
     return without_pooler(encoder)
 
 
@@ -281,8 +289,14 @@ def _corrected(config: PreTrainedConfig) -> dict[str, PreTrainedConfig]:
     return {"config": config}
 
 
-def _require_usable(config: PreTrainedConfig, kind: str, name: str) -> None:
-    """Raise a ConfigError for what is not an encoder, or one that cannot be used."""
+def _require_usable(encoder: PreTrainedModel, kind: str, name: str) -> None:
+    """Raise a ConfigError for what is not an encoder of this kind, or cannot be used."""
+    config, (main_input, content) = encoder.config, MAIN_INPUTS[kind]
+    if encoder.main_input_name != main_input:
+        raise ConfigError(
+            f"'{name}' cannot be the {kind}, since type '{config.model_type}' reads no {content}: "
+            f"give one that does by --set model.{kind.replace(' ', '_')}=NAME."
+        )
     family = family_of(config)
     if family is not None and family.why_not:
         raise ConfigError(f"'{name}' cannot be the {kind}: {family.why_not}.")
@@ -300,8 +314,9 @@ def _require_usable(config: PreTrainedConfig, kind: str, name: str) -> None:
         )
 
 
-def _source(name: str) -> str | Path:
-    return packaged_folder(name) if name in PACKAGED else name
+def _source(name: str, kind: str) -> str | Path:
+    """Return the folder of a name that is packaged for this kind, and any other as it is."""
+    return packaged_folder(name) if PACKAGED_CHOICE[kind] == name else name
 
 
 def load_part(auto: Any, name: str, kind: str) -> Any:
@@ -310,7 +325,7 @@ def load_part(auto: Any, name: str, kind: str) -> Any:
     Raises:
         ConfigError: It cannot be loaded.
     """
-    return _from_pretrained(auto, name, kind, choices="")
+    return _from_pretrained(auto, name, kind)
 
 
 def load_pretrained(auto: Any, name: str, kind: str) -> Any:
@@ -320,19 +335,12 @@ def load_pretrained(auto: Any, name: str, kind: str) -> Any:
         ConfigError: It cannot be loaded, or weights are missing.
     """
     config = load_part(AutoConfig, name, kind)
-    loaded, found = _from_pretrained(auto, name, kind, choices="", **WEIGHTS, **_corrected(config))
-    _require_all(found["missing_keys"], kind, name)
+    loaded, found = _from_pretrained(auto, name, kind, **WEIGHTS, **_corrected(config))
+    require_all(found["missing_keys"], kind, name)
     return loaded
 
 
-def _from_pretrained(
-    auto: Any,
-    source: str | Path,
-    kind: str,
-    *,
-    choices: str = f"a packaged name ({', '.join(ENCODERS)}), ",
-    **options: Any,
-) -> Any:
+def _from_pretrained(auto: Any, source: str | Path, kind: str, **options: Any) -> Any:
     load: Callable[..., Any] = auto.from_pretrained
     try:
         return load(source, trust_remote_code=False, **options)
@@ -343,41 +351,10 @@ def _from_pretrained(
                 f"The {kind} '{source}' cannot compute attention by {chosen} here: leave "
                 "model.attn_implementation out, or set it to eager."
             ) from error
-        _require_allowed(kind, Path(source))
-        if isinstance(error, ImportError):
-            _require_extra(error, f"The {kind} '{source}'")
-        raise ConfigError(
-            f"No {kind} can be loaded from '{source}': give {choices}a folder saved by "
-            f"save_pretrained, or a hub name that this machine can reach."
-        ) from error
+        require_extra(error, f"The {kind} '{source}'")
+        raise not_loadable(kind, source) from error
     except Exception as error:  # damaged files make Hugging Face raise almost any type
-        _require_allowed(kind, Path(source))
-        raise _damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
-
-
-def _require_extra(error: ImportError, what: str) -> None:
-    """Raise a ConfigError if an error of Hugging Face is for want of an extra of the package."""
-    for family in (*TEXT_FAMILIES.values(), *IMAGE_FAMILIES.values()):
-        if family.extra and f"requires the {family.extra} library" in str(error):
-            raise needs_extra(what, family.extra) from error
-
-
-def _require_all(missing: Iterable[str], kind: str, name: str) -> None:
-    if weights := sorted(missing):
-        raise _damaged(kind, name, f"{len(weights)} weights such as {weights[0]} are missing")
-
-
-def _require_allowed(kind: str, folder: Path) -> None:
-    """Raise a ConfigError if a folder or a file in it exists but may not be read."""
-    for path in (folder, *sorted(folder.glob("*"))):
-        require_allowed(path, ConfigError, f"The {kind}")
-
-
-def _damaged(kind: str, source: str | Path, why: str) -> ConfigError:
-    return ConfigError(
-        f"The {kind} from '{source}' cannot be loaded ({why}): "
-        "get its files again, or choose another."
-    )
+        raise damaged(kind, source, str(error).strip().split("\n")[0].rstrip(".")) from error
 
 
 def _verify_sha256(path: Path, expected: str, distribution: str) -> None:

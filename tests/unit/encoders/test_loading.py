@@ -25,6 +25,7 @@ LOADERS = {
     "text": (load_text_encoder, load_tokenizer),
     "image": (load_image_encoder, load_image_processor),
 }
+PACKAGED_NAMES = {"text": "minilm-l6", "image": "efficientnet-lite0"}
 kinds = pytest.mark.parametrize("kind", LOADERS)
 TEXT = {
     "vocab_size": 30,
@@ -73,11 +74,14 @@ def test_what_is_rebuilt_from_its_configuration_takes_its_weights(kind, folder):
     assert type(rebuilt) is type(encoder)
 
 
-@pytest.mark.parametrize("loader", [loader for pair in LOADERS.values() for loader in pair])
-def test_what_cannot_be_found_is_told_with_the_choices(loader, tmp_path):
-    for name in (str(tmp_path), str(tmp_path / "absent"), "no-such-encoder-anywhere"):
-        with pytest.raises(ConfigError, match=r"packaged name.*minilm-l6.*a folder") as caught:
-            loader(name)
+@kinds
+@pytest.mark.parametrize("part", [0, 1], ids=["encoder", "what belongs to it"])
+def test_what_cannot_be_found_is_told_with_the_choices(kind, part, tmp_path):
+    other, packaged = PACKAGED_NAMES["image" if kind == "text" else "text"], PACKAGED_NAMES[kind]
+    for name in (str(tmp_path), str(tmp_path / "absent"), "no-such-encoder-anywhere", other):
+        match = rf"from '{name}': give the packaged name {packaged}, a folder"
+        with pytest.raises(ConfigError, match=match) as caught:
+            LOADERS[kind][part](name)
         assert "\n" not in str(caught.value)
 
 
@@ -122,8 +126,31 @@ def test_a_garbage_configuration_is_reported(kind, folder):
 def test_pickled_weights_are_not_read(kind, folder):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match="can be loaded from"):
+    match = r"can be loaded from '.*copy', since pytorch_model.bin is a pickle.*: save the model"
+    with pytest.raises(ConfigError, match=match):
         LOADERS[kind][0](str(folder))
+
+
+@kinds
+def test_an_encoder_of_the_other_kind_is_refused(kind, folder):
+    other = "image" if kind == "text" else "text"
+    with pytest.raises(
+        ConfigError, match=rf"cannot be the {other} encoder.* no {other}s: .*model.{other}_encoder="
+    ):
+        LOADERS[other][0](str(folder))
+
+
+@kinds
+def test_what_was_not_saved_next_to_an_encoder_is_named(kind, folder):
+    for pattern in ("tokenizer*", "preprocessor_config.json"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    what = {"text": "tokenizer", "image": "image processor"}[kind]
+    (folder / "config.json").write_text(json.dumps({"model_type": "efficientnet-lite"}))
+    with pytest.raises(
+        ConfigError, match=f"No {what} can be loaded from '.*', which has none: save .* {what} "
+    ):
+        LOADERS[kind][1](str(folder))
 
 
 @kinds
