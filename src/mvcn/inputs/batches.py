@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from mvcn.data.bad_images import BOTH, UsablePosts
 from mvcn.data.posts import NO_LABEL, LabelField, label_ids
 from mvcn.inputs.attributes import AttributeCache, AttributeModel
+from mvcn.inputs.compatibility import require_compatible
 from mvcn.inputs.images import image_inputs
 from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
@@ -77,7 +78,11 @@ class PostEncoder(ArrayEncoder):
             processor: Its own.
             attribute_model: As for this class.
             by_graph: As for `mvcn.inputs.images.ImageFeatures`.
+
+        Raises:
+            ConfigError: An encoder does not read what the processor makes of posts.
         """
+        require_compatible(processor, model)
         cache = None if attribute_model is None else attribute_model.disk_cache()
         images = image_inputs(model, processor, by_graph=by_graph)
         about = system(model.config.network)
