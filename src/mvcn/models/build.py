@@ -64,7 +64,7 @@ def _add_adapters(model: MvcnForClassification, config: ModelConfig) -> None:
     """Give the encoders their adapters, if they have any.
 
     Raises:
-        ConfigError: An encoder with adapters is frozen, or cannot have any.
+        ConfigError: An encoder with adapters is frozen, not there, or cannot have any.
     """
     kinds: Sequence[tuple[str, AdapterConfig, PreTrainedModel | None, bool, str]] = (
         (
@@ -83,8 +83,13 @@ def _add_adapters(model: MvcnForClassification, config: ModelConfig) -> None:
         ),
     )
     for kind, settings, encoder, is_frozen, remedy in kinds:
-        if encoder is None or not settings.rank:
+        if not settings.rank:
             continue
+        if encoder is None:
+            raise ConfigError(
+                f"Setting 'model.{kind}_adapter.rank' is {settings.rank}, but model "
+                f"'{config.network}' has no {kind} encoder: set it to 0."
+            )
         if is_frozen:
             raise ConfigError(
                 f"Setting 'model.{kind}_adapter.rank' is {settings.rank}, but the {kind} encoder "

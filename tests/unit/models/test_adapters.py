@@ -130,12 +130,16 @@ def test_layers_below_stay_frozen(tiny_settings, batch):
             r"'model.text_adapter.rank' is 2, but .* is frozen: set model.frozen_text_layers to 0",
         ),
         (
+            {"image_adapter": {"rank": 2}, "network": "bert"},
+            "'model.image_adapter.rank' is 2, but model 'bert' has no image encoder: set it to 0",
+        ),
+        (
             {"image_adapter": {"rank": 2}},
             r"'model.image_adapter.rank' is 2, but .*: set model.freeze_image_encoder to false",
         ),
     ],
 )
-def test_of_a_frozen_encoder_they_are_refused(changes, message, tiny_settings):
+def test_of_an_encoder_that_does_not_learn_they_are_refused(changes, message, tiny_settings):
     with pytest.raises(ConfigError, match=message):
         build(tiny_settings, **changes)
 
