@@ -11,6 +11,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import ProgressCallback
 
 from mvcn.config import ObjectiveConfig, RunConfig
+from mvcn.errors import ConfigError
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.losses import Objective
 from mvcn.losses.objective import uses_queue
@@ -54,6 +55,9 @@ def fit(
         resume: Continue from the newest complete checkpoint.
         callbacks: Further callbacks of the Trainer.
         selects_epoch: Keep the best epoch on the ``dev`` posts; else there may be none.
+
+    Raises:
+        ConfigError: Layers are to be computed again, and there are none.
     """
     checkpoint = choose_checkpoint(folder) if resume else None
     auxiliary = None
@@ -129,6 +133,8 @@ def build_trainer(
     selects_epoch: bool = True,
 ) -> MvcnTrainer:
     """Return a Trainer of the model by the objective, on the train and dev posts."""
+    if config.training.gradient_checkpointing:
+        _require_layers(model)
     objective = _build_objective(config.objective, model, encoded["train"])
     decay = config.training.weight_average_decay
     trainer = MvcnTrainer(
@@ -154,6 +160,15 @@ def build_trainer(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines())
     return trainer
+
+
+def _require_layers(model: MvcnForClassification) -> None:
+    """Raise a ConfigError where Hugging Face marks no layer of a model as one to compute again."""
+    if not any(hasattr(one, "gradient_checkpointing") for one in model.modules()):
+        raise ConfigError(
+            "Setting 'training.gradient_checkpointing' is true, but the encoders of this model "
+            "have no layers that can be computed again: set it to false."
+        )
 
 
 def _build_prefill(
