@@ -258,8 +258,10 @@ class RunConfig(Settings):
                 raise ConfigError(f"--set '{assignment}' must look like section.key=value.")
             value = parse_yaml(text, f"The value in --set '{assignment}'")
             place, (group, _, name) = mapping.setdefault(section, {}), key.partition(".")
-            if isinstance(getattr(getattr(self, section, None), group, None), Settings):
-                place, key = place.setdefault(group, {}), name
+            has_own = isinstance(getattr(getattr(self, section, None), group, None), Settings)
+            inside = place.setdefault(group, {}) if has_own and name else None
+            if isinstance(inside, dict):
+                place, key = inside, name
             place[key] = value
         self.update(mapping)
 

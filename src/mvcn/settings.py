@@ -67,13 +67,21 @@ def with_values(start: Kind, values: Mapping[Any, Any], where: str) -> Kind:
     for name, value in named.items():
         require_known(name, type(start), f"{where}.")
         before = getattr(start, name)
-        if isinstance(before, Settings) and isinstance(value, Mapping):
-            named[name] = with_values(before, value, f"{where}.{name}")
+        if isinstance(before, Settings) and not isinstance(value, Settings):
+            named[name] = _with_group(before, value, f"{where}.{name}")
     named = dict(start) | named
     try:
         return type(start).model_validate(named)
     except ValidationError as error:
         raise _invalid_value(type(start), named, error.errors()[0], where) from None
+
+
+def _with_group(start: Settings, values: Any, where: str) -> Settings:
+    """Return settings inside others with new values."""
+    if not isinstance(values, Mapping):
+        names = " or ".join(f"{where}.{name}" for name in type(start).model_fields)
+        raise ConfigError(f"Setting '{where}' has settings of its own: give {names}.")
+    return with_values(start, values, where)
 
 
 def _with_current_names(
@@ -84,7 +92,10 @@ def _with_current_names(
         name = kind.earlier_names.get(str(key), str(key))
         for one in kind.shorthands.get(name, (name,)):
             if one in named:
-                raise ConfigError(f"Setting '{where}.{one}' is given twice, once by another name.")
+                raise ConfigError(
+                    f"Setting '{where}.{one}' is given twice, once by another name: "
+                    "leave one of the two out."
+                )
             named[one] = value
     return named
 

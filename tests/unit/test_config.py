@@ -224,8 +224,15 @@ def test_a_setting_is_known_by_its_name_of_an_earlier_version(section, earlier, 
     config = RunConfig()
     config.set([f"{section}.{earlier}={value}"])
     assert config == expected
-    with pytest.raises(ConfigError, match=rf"'{section}\.{name}' is given twice"):
+    with pytest.raises(ConfigError, match=rf"'{section}\.{name}' is given twice, .*: leave one"):
         changed(section, **{earlier: value, name: value})
+
+
+@pytest.mark.parametrize("others", [[], ["model.text_adapter.rank=4"]])
+def test_settings_inside_others_are_named_where_a_value_is_given_for_all(others):
+    match = r"'model.text_adapter' has settings of its own: give model.text_adapter.rank or"
+    with pytest.raises(ConfigError, match=match):
+        RunConfig().set(["model.text_adapter=8", *others])
 
 
 @pytest.mark.parametrize(("network", "fusion"), [("tgf", "text-guided"), ("mfs", "equal")])
