@@ -23,16 +23,17 @@ from mvcn.data.posts import check_text
 from mvcn.data.text import has_text
 from mvcn.encoders.loading import IMAGE_BACKEND, load_image_processor, load_tokenizer
 from mvcn.errors import ConfigError, DataError, count_of
-from mvcn.model_config import ModelConfig
+from mvcn.model_config import NUM_SPECIAL_TOKENS, ModelConfig
 from mvcn.models.build import require_tokens
 from mvcn.models.configuration import MvcnConfig
 from mvcn.runtime.pixels import Pixels
 from mvcn.runtime.processing import PostProcessing
-from mvcn.types import ImageReference
+from mvcn.types import WORD_NUMBERS, ImageReference
 
 LOG = logging.getLogger(__name__)
 NO_LIMIT = 2**31 - 1
 """Word pieces of a text that is not truncated."""
+TRUNCATIONS = (True, False, "longest_first", "only_first", "do_not_truncate")
 MIN_AUTO_TOKENS = 64
 """Texts of fewer word pieces are read anyway: a batch is only as long as its longest text."""
 MAX_AUTO_TOKENS = 512
@@ -93,7 +94,7 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
         *,
         return_tensors: Literal["pt", "np"] = "pt",
         padding: bool | Literal["longest", "max_length", "do_not_pad"] = True,
-        truncation: bool = True,
+        truncation: bool | Literal["longest_first", "only_first", "do_not_truncate"] = True,
         max_length: int | None = None,
     ) -> BatchFeature:
         """Return the inputs of the model for a post, or for a list of posts.
@@ -108,8 +109,8 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
             return_tensors: ``pt`` for tensors of PyTorch, ``np`` for arrays of NumPy.
             padding: Pad texts to the longest (true or ``longest``), to `max_length`
                 (``max_length``), or not at all, which needs texts of one length.
-            truncation: Truncate texts to `max_length`.
-            max_length: Word pieces; by default `max_tokens`.
+            truncation: Truncate texts to `max_length`, unless it is false or ``do_not_truncate``.
+            max_length: Word pieces, 3 or more; by default `max_tokens`.
 
         Raises:
             BadImageError: An image cannot be read.
@@ -119,18 +120,30 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
         """
         _require_choice("return_tensors", return_tensors, ("pt", "np"))
         _require_choice("padding", padding, (True, False, "longest", "max_length", "do_not_pad"))
+        _require_choice("truncation", truncation, TRUNCATIONS)
+        _require_length(max_length)
         texts, references = _texts(text), _references(images)
         count = _num_posts(texts, references)
         inputs = {"text_mask": np.zeros(count, bool), "image_mask": np.zeros(count, bool)}
         if texts is not None:
             limit = self.max_tokens if max_length is None else max_length
-            ids = self._tokenize(texts, limit if truncation else NO_LIMIT)
+            is_whole = truncation in {False, "do_not_truncate"}
+            ids = self._tokenize(texts, NO_LIMIT if is_whole else limit)
             inputs |= self._pad(ids, padding, limit)
             inputs["text_mask"] = np.array([has_text(one) for one in texts])
         if references is not None:
             inputs["pixel_values"] = np.stack([self._pixels_or_blank(one) for one in references])
             inputs["image_mask"] = np.array([one is not None for one in references])
         return BatchFeature(inputs, tensor_type=return_tensors)
+
+    def decode(self, token_ids: Any, **options: Any) -> str:
+        """Return the text of word pieces, numbered or not; options are those of the tokenizer."""
+        text: str = self.tokenizer.decode([int(one) % WORD_NUMBERS for one in token_ids], **options)
+        return text
+
+    def batch_decode(self, sequences: Iterable[Any], **options: Any) -> list[str]:
+        """Return the text of each sequence of word pieces; see `decode`."""
+        return [self.decode(one, **options) for one in sequences]
 
     @property
     def model_input_names(self) -> list[str]:
@@ -261,6 +274,16 @@ def _require_choice(name: str, value: object, choices: Sequence[object]) -> None
     if value not in choices:
         shown = ", ".join(map(repr, choices))
         raise ConfigError(f"{name} is {value!r}, but must be one of {shown}.")
+
+
+def _require_length(length: Any) -> None:
+    """Raise a ConfigError for a number of word pieces that leaves none of a text."""
+    is_number = isinstance(length, int | np.integer) and not isinstance(length, bool)
+    if length is not None and not (is_number and length > NUM_SPECIAL_TOKENS):
+        raise ConfigError(
+            f"max_length is {length!r}, but must be a whole number of at least "
+            f"{NUM_SPECIAL_TOKENS + 1}, or None."
+        )
 
 
 @dataclass(frozen=True)

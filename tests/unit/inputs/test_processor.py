@@ -1,5 +1,6 @@
 """Text and pixels become tensors in one place, the same on every machine."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -361,6 +362,8 @@ class TestCall:
             ({"max_length": 5}, (5, 3)),
             ({"max_length": 40}, (12, 3)),
             ({"truncation": False}, (12, 3)),
+            ({"truncation": "do_not_truncate"}, (12, 3)),
+            ({"truncation": "longest_first"}, (8, 3)),
             ({"truncation": False, "max_length": 5}, (12, 3)),
             ({"padding": "max_length"}, (8, 3)),
             ({"padding": "max_length", "max_length": 20}, (12, 3)),
@@ -373,6 +376,24 @@ class TestCall:
         longest = options.get("max_length", 8) if is_fixed else lengths[0]
         assert found["input_ids"].shape == (2, longest)
         assert (found["input_ids"][found["attention_mask"] == 0] == PAD).all()
+
+    @pytest.mark.parametrize(
+        "options", [{"truncation": "only_second"}, *({"max_length": n} for n in (2, -1, "5", 4.0))]
+    )
+    def test_refuses_what_would_not_truncate(self, processor, options):
+        (name,) = options
+        with pytest.raises(ConfigError, match=rf"{name} is .*, but must be"):
+            processor.__call__.__wrapped__(processor, ["abcdefghij"], **options)
+
+    def test_decodes_numbered_word_pieces(self, processor):
+        expected = processor.batch_decode(processor(["ab cd", "e"])["input_ids"])
+        assert expected[0].startswith("[CLS]")
+        numbered = copy.copy(processor)
+        numbered.number_words = True
+        ids = numbered(["ab cd", "e"])["input_ids"]
+        assert ids.max() > numbered.tokenizer.vocab_size
+        assert numbered.batch_decode(ids) == expected
+        assert numbered.decode(ids[1], skip_special_tokens=True) == "e"
 
     @pytest.mark.parametrize("padding", [False, "do_not_pad"])
     def test_without_padding_texts_have_one_length(self, processor, padding):
