@@ -200,6 +200,7 @@ class CongruityClassifier(
         kept = weights > 0
         present = np.unique(codes[kept])
         by_class = np.ones(len(self.classes_), weights.dtype)
+        _require_factors(self.class_weight)
         by_class[present] = compute_class_weight(
             self.class_weight,
             classes=self.classes_[present],
@@ -366,6 +367,16 @@ def _require_sizes(sizes: Any) -> None:
             f"The 'hidden_layer_sizes' parameter is {sizes!r}, but must name one layer or more, "
             "each of width 1 or more."
         )
+
+
+def _require_factors(class_weight: Any) -> None:
+    """Raise a ValueError unless the factors of classes are finite numbers of 0 or more."""
+    for name, factor in (class_weight if isinstance(class_weight, Mapping) else {}).items():
+        if not (isinstance(factor, Real) and 0 <= float(factor) < math.inf):
+            raise ValueError(
+                f"The 'class_weight' of class {name!r} is {factor!r}, but must be a finite number "
+                "of 0 or more."
+            )
 
 
 def _hidden_layers(width: int, sizes: Sequence[int]) -> nn.Sequential:

@@ -119,6 +119,13 @@ def test_classes_without_any_weight_are_refused(blobs):
         CongruityClassifier(class_weight={0: 0, 1: 0, 2: 0}).fit(rows, classes)
 
 
+@pytest.mark.parametrize("factor", [-1, float("nan"), float("inf"), "2"])
+def test_a_class_weight_that_would_drop_a_class_or_all_is_refused(blobs, factor):
+    rows, classes, _ = blobs
+    with pytest.raises(ValueError, match=r"'class_weight' of class 1 is .*finite number of 0 or"):
+        CongruityClassifier(class_weight={1: factor}).fit(rows, classes)
+
+
 def test_logarithms_are_finite_where_probabilities_round_to_zero(blobs):
     rows, classes, _ = blobs
     model = CongruityClassifier(random_state=0).fit(rows.astype("float32"), classes)
