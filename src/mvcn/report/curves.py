@@ -63,24 +63,25 @@ def abstaining(curves: Mapping[str, RiskCoverage]) -> str:
     return _svg(figure)
 
 
-def training_curves(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def training_curves(rows: Sequence[Mapping[str, str]], kept: int | None = None) -> dict[str, str]:
     """Return curves of the training losses and, if there are any, of the dev scores over epochs.
 
     Args:
         rows: The log, one row an epoch; of an ensemble, with the number of the ``member``.
+        kept: The epoch whose weights the run has, if it was chosen; it is marked.
 
     Returns:
         Title -> SVG; nothing without rows.
     """
     if not rows:
         return {}
-    curves = {"Losses over the epochs": _loss_curves(rows)}
+    curves = {"Losses over the epochs": _loss_curves(rows, kept)}
     if any(row.get("eval_loss") for row in rows):
-        curves["Dev scores over the epochs"] = _score_curves(rows)
+        curves["Dev scores over the epochs"] = _score_curves(rows, kept)
     return curves
 
 
-def _loss_curves(rows: Sequence[Mapping[str, str]]) -> str:
+def _loss_curves(rows: Sequence[Mapping[str, str]], kept: int | None) -> str:
     figure, axis = _epochs_figure("loss")
     terms = [
         name
@@ -96,7 +97,7 @@ def _loss_curves(rows: Sequence[Mapping[str, str]]) -> str:
         line.set_label(name.replace("_", " "))
     if any(row.get("eval_loss") for row in rows):
         axis.plot(*_series(rows, "eval_loss"), "k.--", label="dev loss")
-    axis.legend(fontsize=8, frameon=False)
+    _mark(axis, kept)
     return _svg(figure)
 
 
@@ -106,14 +107,21 @@ def _by_member(rows: Sequence[Mapping[str, str]]) -> Iterator[list[Mapping[str, 
         yield list(member)
 
 
-def _score_curves(rows: Sequence[Mapping[str, str]]) -> str:
+def _score_curves(rows: Sequence[Mapping[str, str]], kept: int | None) -> str:
     figure, axis = _epochs_figure("dev, %")
     for color, name in zip(COLORS, DEV_SCORES, strict=False):
         epochs, values = _series(rows, f"eval_{name}")
         percent = [100 * value for value in values]
         axis.plot(epochs, percent, "o-", color=color, label=METRIC_TITLES[name])
-    axis.legend(fontsize=8, frameon=False)
+    _mark(axis, kept)
     return _svg(figure)
+
+
+def _mark(axis: Axes, kept: int | None) -> None:
+    """Mark the epoch that was kept, and name the curves above the picture, where there are none."""
+    if kept is not None:
+        axis.axvline(kept, color="#777777", linestyle=":", label=f"epoch {kept}, kept")
+    axis.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _epochs_figure(title: str) -> tuple[Figure, Axes]:

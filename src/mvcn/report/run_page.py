@@ -85,7 +85,7 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "confusion": _confusion(evaluation),
         "reliability": reliability(held_out.probabilities, held_out.labels),
         "temperature": run.model.config.temperature,
-        "curves": training_curves(run.history),
+        "curves": training_curves(run.history, _kept_epoch(run)),
         **_of_dev_posts(run, held_out),
         "slices": _slices(run, held_out),
         **_explained_posts(run, held_out),
@@ -103,6 +103,11 @@ def _baselines(run: TrainedRun) -> dict[str, Any]:
         return {"conclusion": [], "baselines": []}
     rows = baseline_rows(found, run.evaluation)
     return {"conclusion": found["conclusion"], "baselines": rows, "baseline_columns": COLUMNS}
+
+
+def _kept_epoch(run: TrainedRun) -> int | None:
+    """Return the epoch that dev posts chose; None for an ensemble, which is trained to the end."""
+    return run.metrics["epochs"]["best"] if run.held_out == "dev" else None
 
 
 def _held_out(run: TrainedRun) -> HeldOut:

@@ -291,8 +291,11 @@ def create_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrit
 
 
 def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
-    """Write the log of a training, one row per entry, one column per name."""
-    columns = list(dict.fromkeys(name for entry in log for name in entry))
+    """Write the log of a training, one row per entry, one column per name, in their order.
+
+    A training that was resumed has its names in another order.
+    """
+    columns = sorted({name for entry in log for name in entry})
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

@@ -38,6 +38,15 @@ def test_dev_scores_are_drawn_where_there_are_any():
     assert ">accuracy<" in scores
 
 
+def test_the_epoch_that_was_kept_is_marked():
+    scored = [row | {"eval_loss": "1", "eval_accuracy": "0.5"} for row in rows([""])]
+    for plain, marked in zip(
+        training_curves(scored).values(), training_curves(scored, kept=2).values(), strict=True
+    ):
+        assert (plain.count(", kept<"), marked.count(">epoch 2, kept<")) == (0, 1)
+        assert lines(marked) == lines(plain) + 2  # one of them in the legend
+
+
 def test_a_curve_is_named_by_its_reason():
     curve = RiskCoverage(np.array([0.5, 1]), np.array([1, 0.5]))
     assert ">low probability<" in abstaining({"low probability": curve})

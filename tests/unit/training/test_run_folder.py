@@ -110,7 +110,14 @@ def test_a_run_without_the_library_of_its_encoder_says_what_to_install(finished)
 
 def test_the_history_has_a_column_for_each_name(tmp_path):
     write_history(tmp_path / "h.csv", [{"loss": 1.5, "step": 1}, {"step": 2, "eval": 0.25}])
-    assert (tmp_path / "h.csv").read_bytes() == b"loss,step,eval\r\n1.5,1,\r\n,2,0.25\r\n"
+    assert (tmp_path / "h.csv").read_bytes() == b"eval,loss,step\r\n,1.5,1\r\n0.25,,2\r\n"
+
+
+def test_the_history_is_the_same_whatever_the_order_of_names(tmp_path):
+    entry = {"loss": 1.5, "epoch": 1, "congruity": 0.25}
+    for name, log in (("a", [entry]), ("b", [dict(sorted(entry.items()))])):
+        write_history(tmp_path / name, log)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_the_environment_names_versions():
