@@ -291,6 +291,15 @@ def test_each_auto_class_loads_it(model, folder, batch):
         assert torch.equal(without_grad(loaded, batch).logits, expected)
 
 
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+def test_the_kernel_of_attention_is_that_of_the_encoders(folder, model, batch, kernel):
+    loaded = AutoModel.from_pretrained(folder, attn_implementation=kernel)
+    for encoder in (*loaded.text_encoders, *loaded.image_encoders):
+        assert encoder.config._attn_implementation == kernel
+    found, expected = (without_grad(one, batch).logits for one in (loaded, model))
+    assert_close(found, expected)
+
+
 def test_another_number_of_classes_needs_the_users_consent(model, folder, batch):
     with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
         MvcnForClassification.from_pretrained(folder, num_labels=5)

@@ -48,6 +48,10 @@ class MvcnPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
+    # Each encoder says which kernels it has; the network's attention is by sparsemax.
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
 
     text_encoder: PreTrainedModel | None
     image_encoder: PreTrainedModel | None
