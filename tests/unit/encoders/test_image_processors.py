@@ -79,12 +79,9 @@ def test_where_three_more_than_a_multiple_of_four_is_cut_off_the_crop_is_a_pixel
     np.testing.assert_allclose(found[:, 1:, 1:], theirs[:, :-1, :-1], rtol=0, atol=1e-6)
 
 
-def test_what_is_not_cropped_needs_no_library():
-    squares = processor_of_timm(SETTINGS, "x").to_dict()
-    assert squares["image_processor_type"] == "ViTImageProcessor"
-    assert Pixels.supports(squares)
-    cropped = processor_of_timm(SETTINGS | {"crop_pct": 0.9}, "x").to_dict()
-    assert not Pixels.supports(cropped)
+@pytest.mark.parametrize("changes", [{}, {"crop_pct": 0.9}, {"crop_mode": "squash"}])
+def test_prediction_needs_no_library_of_images(changes):
+    assert Pixels.supports(processor_of_timm(SETTINGS | changes, "x").to_dict())
 
 
 @pytest.mark.parametrize(
