@@ -127,3 +127,14 @@ class ModelConfig(NetworkConfig):
     """Word pieces kept of a text; 99 % of the MVSA-Single posts have no more than 67. `auto` keeps
     99 % of the training texts completely: it is 64 to 512, as far as the encoder reads. CLMLF: 200.
     Not given, ours."""
+
+    @model_validator(mode="after")
+    def _check_adapters(self) -> "ModelConfig":
+        for name in ("text_adapter", "image_adapter"):
+            given = getattr(self, name)
+            if not given.rank and given != AdapterConfig():
+                raise ConfigError(
+                    f"Setting 'model.{name}.rank' is 0, so that there are no adapters for the "
+                    f"other settings of model.{name}: set it, or leave them out."
+                )
+        return self

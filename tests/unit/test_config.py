@@ -235,6 +235,14 @@ def test_settings_inside_others_are_named_where_a_value_is_given_for_all(others)
         RunConfig().set(["model.text_adapter=8", *others])
 
 
+@pytest.mark.parametrize("setting", ["alpha=32", "dropout=0.1"])
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_settings_of_adapters_are_refused_where_there_are_none(kind, setting):
+    match = rf"'model.{kind}_adapter.rank' is 0, so that there are no adapters .*: set it, or"
+    with pytest.raises(ConfigError, match=match):
+        RunConfig().set([f"model.{kind}_adapter.{setting}"])
+
+
 @pytest.mark.parametrize(("network", "fusion"), [("tgf", "text-guided"), ("mfs", "equal")])
 def test_a_network_that_was_one_of_its_own_is_a_form_of_mvcn(network, fusion):
     model = changed("model", network=network, fusion="text-guided").model

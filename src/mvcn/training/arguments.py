@@ -67,6 +67,11 @@ def _check_linear(config: RunConfig) -> None:
     model = config.model
     if not system(model.network).is_linear:
         return
+    for name in ("text_adapter", "image_adapter"):
+        if getattr(model, name).rank:
+            raise ConfigError(
+                f"Model '{model.network}' is fitted on frozen encoders: leave model.{name} out."
+            )
     if model.frozen_text_layers != "all" or not model.freeze_image_encoder:
         raise ConfigError(
             f"Model '{model.network}' is fitted on frozen encoders: set model.frozen_text_layers "

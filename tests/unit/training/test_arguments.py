@@ -2,7 +2,7 @@
 
 import pytest
 
-from mvcn.config import RunConfig, TrainingConfig
+from mvcn.config import RunConfig, TrainingConfig, read_recipe
 from mvcn.errors import ConfigError
 from mvcn.training.arguments import (
     check_compatibility,
@@ -72,4 +72,12 @@ def test_a_member_is_saved_now_and_then_and_selects_no_epoch(tmp_path):
 def test_words_are_compared_with_tokens_of_one_layer(network):
     config = RunConfig.from_mapping({"model": {"network": network, "lower_text_layers": 1}})
     with pytest.raises(ConfigError, match="compares words with the text encoder's embeddings"):
+        check_compatibility(config)
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_adapters_are_refused_of_encoders_that_are_not_trained(kind):
+    config = read_recipe("logreg")
+    config.set([f"model.{kind}_adapter.rank=4"])
+    with pytest.raises(ConfigError, match=f"frozen encoders: leave model.{kind}_adapter out"):
         check_compatibility(config)
