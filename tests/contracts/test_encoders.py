@@ -155,7 +155,7 @@ def test_its_graphs_give_the_same_or_it_says_why_not(
     model = build(settings, network=READS_ALONE[case[1]], frozen_text_layers=0)
     model.save_pretrained(tmp_path)
     if case[0] in FAMILIES and not FAMILIES[case[0]].has_graph:
-        with pytest.raises(ConfigError, match="cannot become one ONNX graph"):
+        with pytest.raises(ConfigError, match=r"encoder, .*, cannot become one ONNX graph"):
             write_graphs(model, processor, tmp_path, "")
         return
     write_graphs(model, processor, tmp_path, "")

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mvcn.data.synthetic import generate_posts
+from mvcn.encoders.families import family_of
 from mvcn.encoders.onnx import MAY_BE_FIXED, write_graph
 from mvcn.errors import ConfigError, DataError, MvcnError, RunError, reason_of
 from mvcn.inputs.image_graph import write_image_graph
@@ -192,9 +193,19 @@ def write_graphs(
         write_graph(graph, batch, graph.outputs, folder / MODEL_FILE, _axes(most), metadata)
     except ConfigError as error:
         raise ConfigError(
-            f"The network '{model.config.network}' cannot become one ONNX graph for all batches: "
-            "use it with the backend torch."
+            f"{_what_cannot(model)} cannot become one ONNX graph for all batches: use it with the "
+            "backend torch."
         ) from error
+
+
+def _what_cannot(model: MvcnForClassification) -> str:
+    """Return the encoder whose family has no graph, or else the network, as a subject."""
+    encoders = (model.text_encoder, "text"), (model.image_encoder, "image")
+    for encoder, kind in encoders:
+        family = None if encoder is None else family_of(encoder.config)
+        if family is not None and not family.has_graph:
+            return f"The {kind} encoder, {family.title},"
+    return f"The network '{model.config.network}'"
 
 
 def _axes(most_tokens: int) -> Mapping[str, Mapping[int, Any]]:
