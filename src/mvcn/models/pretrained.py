@@ -116,19 +116,30 @@ class MvcnPreTrainedModel(PreTrainedModel):
             return [FrozenTextEncoder(encoder, lower) for encoder in self.text_encoders]
         return [FrozenTextLayers(encoder, count, lower) for encoder in self.text_encoders if count]
 
-    def _set_gradient_checkpointing(self, enable: bool = True, **options: Any) -> None:
-        """Set it in layers of Hugging Face, and in trained encoders of timm by their own method."""
+    @property
+    def can_recompute_layers(self) -> bool:
+        """Whether there are layers that gradient checkpointing computes again."""
+        return bool(self._own_checkpointing()) or self._has_usual_checkpointing()
+
+    def _own_checkpointing(self) -> list[PreTrainedModel]:
+        """Return the trained encoders with a method of their own for it, as those of timm."""
         usual = PreTrainedModel._set_gradient_checkpointing
-        trained = [] if self.image_encoder_is_frozen else self.image_encoders
-        own = [
+        return [
             one
-            for one in trained
+            for one in ([] if self.image_encoder_is_frozen else self.image_encoders)
             if one.supports_gradient_checkpointing
             and type(one)._set_gradient_checkpointing is not usual
         ]
+
+    def _has_usual_checkpointing(self) -> bool:
+        return any(hasattr(one, "gradient_checkpointing") for one in self.modules())
+
+    def _set_gradient_checkpointing(self, enable: bool = True, **options: Any) -> None:
+        """Set it in layers of Hugging Face, and in encoders of timm by their own method."""
+        own = self._own_checkpointing()
         for encoder in own:
             encoder._set_gradient_checkpointing(enable)
-        if not own or any(hasattr(one, "gradient_checkpointing") for one in self.modules()):
+        if not own or self._has_usual_checkpointing():
             super()._set_gradient_checkpointing(enable, **options)
 
     def encode_images(

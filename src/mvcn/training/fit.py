@@ -133,8 +133,11 @@ def build_trainer(
     selects_epoch: bool = True,
 ) -> MvcnTrainer:
     """Return a Trainer of the model by the objective, on the train and dev posts."""
-    if config.training.gradient_checkpointing:
-        _require_layers(model)
+    if config.training.gradient_checkpointing and not model.can_recompute_layers:
+        raise ConfigError(
+            "Setting 'training.gradient_checkpointing' is true, but the encoders of this model "
+            "have no layers that can be computed again: set it to false."
+        )
     objective = _build_objective(config.objective, model, encoded["train"])
     decay = config.training.weight_average_decay
     trainer = MvcnTrainer(
@@ -160,15 +163,6 @@ def build_trainer(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines())
     return trainer
-
-
-def _require_layers(model: MvcnForClassification) -> None:
-    """Raise a ConfigError where Hugging Face marks no layer of a model as one to compute again."""
-    if not any(hasattr(one, "gradient_checkpointing") for one in model.modules()):
-        raise ConfigError(
-            "Setting 'training.gradient_checkpointing' is true, but the encoders of this model "
-            "have no layers that can be computed again: set it to false."
-        )
 
 
 def _build_prefill(
