@@ -216,6 +216,15 @@ def test_every_trainable_weight_takes_part_for_posts_without_an_image(model, bat
     assert [key for key, grad in trained.items() if grad is None or not grad.isfinite().all()] == []
 
 
+@once_a_network
+def test_a_new_model_is_trained_with_the_dropout_of_all_its_parts(name, tiny_settings):
+    model = build_model(ModelConfig(**tiny_settings | {"network": name}), CLASSES).train()
+    new = {part: one.training for part, one in model.named_modules()}
+    model.eval().train()
+    assert new == {part: one.training for part, one in model.named_modules()}
+    assert any(new.values())
+
+
 def test_frozen_parts_get_no_gradient_and_no_dropout(model, settings, batch):
     model.train()
     frozen = []

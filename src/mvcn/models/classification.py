@@ -62,6 +62,7 @@ class MvcnForClassification(MvcnPreTrainedModel):
         )
         self.register_state_dict_post_hook(drop_shared)
         replace_dropout(self)
+        nn.Module.train(self)  # encoders come in evaluation mode, and `train` skips what is set
         self.freeze_parts()
         self.is_built = True
 
