@@ -104,9 +104,14 @@ class PlainClassifier(nn.Module):
         return self.classifier(fused), fused
 
 
+def small_classifier() -> PlainClassifier:
+    """Return the classifier around the packaged MiniLM-L6."""
+    return PlainClassifier(AutoModel.from_pretrained(packaged_folder("minilm-l6")))
+
+
 def time_epoch(rows: Sequence[Row], warm_up_steps: int) -> float:
     """Train for one epoch; return the seconds of the steps after the warm-up."""
-    model = PlainClassifier(AutoModel.from_pretrained(packaged_folder("minilm-l6"))).train()
+    model = small_classifier().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     queue = random_queue(QUEUE_SIZE, DIM)
     loader: Any = DataLoader(rows, BATCH_SIZE, shuffle=True, collate_fn=collate)

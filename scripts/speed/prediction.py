@@ -30,7 +30,7 @@ from mvcn.runtime.graphs import weights_digest
 from mvcn.training.export import write_graphs
 from mvcn.types import Post
 from scripts.speed import image_features
-from scripts.speed.plain_training import PlainClassifier
+from scripts.speed.plain_training import small_classifier
 
 CLASSES = ("negative", "neutral", "positive")
 RUN = "run"
@@ -67,7 +67,7 @@ def ours(folder: Path, backend: Backend, batch: int, *, is_compiled: bool = Fals
 @torch.no_grad()
 def reference(folder: Path, batch: int) -> float:
     """Return posts/s through a plain loop."""
-    model, images = PlainClassifier().eval(), image_features.published_model()
+    model, images = small_classifier().eval(), image_features.published_model()
     tokenizer = AutoTokenizer.from_pretrained(packaged_folder("minilm-l6"))
 
     def predict(posts: list[Post]) -> None:
