@@ -10,8 +10,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from mvcn.errors import DataError
 from mvcn.files import atomic_write
 
@@ -113,6 +111,8 @@ def matrix_rate() -> float:
     The work that is held against it takes seconds, too. The best of a few products was seen to
     be one and a half times as fast as what a shared machine keeps up.
     """
+    import torch  # takes seconds, which a fresh process for other work need not wait
+
     left, right = torch.randn(2, MATRIX_SIZE, MATRIX_SIZE)
     torch.mm(left, right)
     products, started = 0, time.perf_counter()
