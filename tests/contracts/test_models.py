@@ -72,13 +72,17 @@ GRAPHS = ("bert", "resnet", "vit", "clmlf", "logreg", "late-fusion")
 have recurrent layers, or attributes of images."""
 NO_GRAPHS = ("text-cnn", "bilstm", "concat3")
 """One for each reason."""
+ONE_TEXT_LAYER = {
+    f"{name}: one text layer": {"network": name, "text_layers": 1} for name in GRAPHS + NO_GRAPHS
+}
+"""For graphs, which take a second for each layer."""
 FREE_OF_LOSS = ("pair_logits", "views", "penalty")
 """Outputs that an objective may leave out of the loss."""
 
 
 @pytest.fixture(scope="module", params=CASES)
 def settings(request):
-    return dict(CASES[request.param])
+    return dict((CASES | ONE_TEXT_LAYER)[request.param])
 
 
 once_a_network = pytest.mark.parametrize(
@@ -97,7 +101,10 @@ def name(settings):
 
 @pytest.fixture(scope="module")
 def built(settings, tiny_settings):
-    return build(settings, tiny_settings)
+    """A model that has counted what it sees together, if it does so in training."""
+    model = build(settings, tiny_settings)
+    without_grad(model.train(), four_posts())
+    return model.eval()
 
 
 def build(settings, tiny_settings):
@@ -112,9 +119,12 @@ def build(settings, tiny_settings):
 
 @pytest.fixture
 def model(built):
-    """A model that all tests share: none changes its weights, and its gradients are forgotten."""
+    """A model that all tests share, with its weights; gradients and counts are forgotten."""
+    counts = [buffer.clone() for buffer in built.buffers()]
     yield built
     built.eval().zero_grad()
+    for buffer, before in zip(built.buffers(), counts, strict=True):
+        buffer.copy_(before)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +142,17 @@ def loaded(saved):
 
 @pytest.fixture
 def batch():
-    """Four posts of different lengths, the first without a text, the last without an image."""
+    return four_posts()
+
+
+@pytest.fixture(scope="module")
+def output(built):
+    """What the shared model makes of the batch."""
+    return without_grad(built.eval(), four_posts())
+
+
+def four_posts():
+    """Posts of different lengths, the first without a text, the last without an image."""
     generator = torch.Generator().manual_seed(1)
     lengths = torch.tensor([2, 9, 6, 4])
     mask = (torch.arange(9) < lengths.unsqueeze(1)).long()
@@ -177,8 +197,7 @@ def assert_same_shapes(one, other):
     }
 
 
-def test_logits_are_finite_and_one_for_each_class(model, batch):
-    output = without_grad(model, batch)
+def test_logits_are_finite_and_one_for_each_class(model, output):
     assert output.logits.shape == (4, len(CLASSES))
     assert output.fused_feature.shape == (4, model.network.feature_size)
     assert output.logits.isfinite().all()
@@ -253,55 +272,49 @@ def test_no_part_drops_by_torchs_own_dropout(model):
     assert not [name for name, part in model.named_modules() if type(part) is torch.nn.Dropout]
 
 
-def test_evaluation_is_deterministic(model, batch):
-    once, again = without_grad(model, batch), without_grad(model, batch)
-    assert torch.equal(once.logits, again.logits)
+def test_evaluation_is_deterministic(model, batch, output):
+    assert torch.equal(without_grad(model, batch).logits, output.logits)
     has_dropout = not (
         MODELS[model.config.network].is_linear and model.config.text_encoder_is_frozen
     )
     trained = without_grad(model.train(), batch)
-    assert torch.equal(trained.logits, once.logits) != has_dropout
+    assert torch.equal(trained.logits, output.logits) != has_dropout
 
 
-def test_logits_do_not_depend_on_batch_mates(model, batch):
-    together = without_grad(model, batch).logits
+def test_logits_do_not_depend_on_batch_mates(model, batch, output):
+    together = output.logits
     alone = torch.cat([without_grad(model, rows(batch, i)).logits for i in range(4)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     turned = without_grad(model, rows(batch, 3, 1, 0, 2)).logits
     torch.testing.assert_close(together[[3, 1, 0, 2]], turned, atol=1e-5, rtol=0)
 
 
-def test_logits_do_not_depend_on_padding(model, batch):
+def test_logits_do_not_depend_on_padding(model, batch, output):
     padded = dict(batch)
     padded["attention_mask"] = torch.nn.functional.pad(batch["attention_mask"], (0, 7))
     for filler in (0, 33):
         padded["input_ids"] = torch.nn.functional.pad(batch["input_ids"], (0, 7), value=filler)
         torch.testing.assert_close(
-            without_grad(model, padded).logits,
-            without_grad(model, batch).logits,
-            atol=1e-5,
-            rtol=0,
+            without_grad(model, padded).logits, output.logits, atol=1e-5, rtol=0
         )
 
 
-def test_what_is_read_makes_a_difference_and_nothing_else_does(model, batch):
-    before = without_grad(model, batch).logits
+def test_what_is_read_makes_a_difference_and_nothing_else_does(model, batch, output):
     for kind, has_it, other in (
         ("text", [1, 2, 3], {"input_ids": batch["input_ids"].roll(1, 1).clamp(min=5)}),
         ("image", [0, 1, 2], {"pixel_values": batch["pixel_values"].roll(1, 0)}),
     ):
-        changes = (without_grad(model, batch | other).logits != before).any(1)
+        changes = (without_grad(model, batch | other).logits != output.logits).any(1)
         is_read = kind in model.reads or (kind == "image" and model.image_encoder is not None)
         expected = [is_read and post in has_it for post in range(4)]
         assert changes.tolist() == expected
 
 
-def test_words_for_images_make_a_difference_to_those_who_read_them(model, batch):
-    before = without_grad(model, batch).logits
+def test_words_for_images_make_a_difference_to_those_who_read_them(model, batch, output):
     ids = torch.randint(5, 70, (4, 3, 2), generator=torch.Generator().manual_seed(4))
     ids[2] = -1  # the third post has none: they are found in its image
     after = without_grad(model, batch | {"attribute_ids": ids}).logits
-    changes = ((after - before).abs() > 1e-6).any(1)  # more than an LSTM rounds
+    changes = ((after - output.logits).abs() > 1e-6).any(1)  # more than an LSTM rounds
     reads_words = bool({"attributes", "pairs"} & set(model.reads))
     assert changes.tolist() == [reads_words, reads_words, False, reads_words]
 
@@ -312,14 +325,13 @@ def test_a_model_has_no_encoder_that_it_does_not_read(model):
     assert model.text_encoder is not None or model.image_encoder is not None
 
 
-def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch):
-    before = without_grad(model, batch)
+def test_the_pixels_of_a_post_without_image_are_ignored_exactly(model, batch, output):
     pixels = batch["pixel_values"].clone()
     for factor in (1000, float("inf"), float("nan")):
         pixels[3] = factor * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
         after = model(**batch | {"pixel_values": pixels})
-        assert torch.equal(after.logits, before.logits)
-        assert torch.equal(after.fused_feature, before.fused_feature)
+        assert torch.equal(after.logits, output.logits)
+        assert torch.equal(after.fused_feature, output.fused_feature)
         after.logits.sum().backward()
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
@@ -336,21 +348,19 @@ def test_no_time_is_spent_on_images_that_are_not_there(model, batch, monkeypatch
     assert encoded == [max(sum(shown), 1)]  # one says how many tokens there are
 
 
-def test_the_words_of_a_post_without_text_are_ignored_exactly(model, batch):
-    before = without_grad(model, batch)
+def test_the_words_of_a_post_without_text_are_ignored_exactly(model, batch, output):
     ids = batch["input_ids"].clone()
     ids[0] = ids[0].roll(1) + 7
     after = without_grad(model, batch | {"input_ids": ids})
-    assert torch.equal(after.logits, before.logits)
-    assert torch.equal(after.fused_feature, before.fused_feature)
+    assert torch.equal(after.logits, output.logits)
+    assert torch.equal(after.fused_feature, output.fused_feature)
 
 
-def test_a_post_without_text_is_told_from_one_with_the_same_word_pieces(model, batch):
+def test_a_post_without_text_is_told_from_one_with_the_same_word_pieces(model, batch, output):
     if "text" not in model.reads:
         pytest.skip("reads no text")
-    told = without_grad(model, batch).logits[0]
     untold = without_grad(model, batch | {"text_mask": torch.ones(4, dtype=torch.bool)}).logits[0]
-    assert not torch.allclose(told, untold)
+    assert not torch.allclose(output.logits[0], untold)
 
 
 def test_without_masks_each_post_has_a_text_and_an_image(model, batch):
@@ -388,23 +398,22 @@ def test_neither_pixels_nor_features_is_an_error_of_the_caller(model, batch):
 
 
 @once_a_network
-def test_each_loader_loads_exactly_what_was_saved(model, batch, saved):
-    expected = without_grad(model, batch)
+def test_each_loader_loads_exactly_what_was_saved(model, batch, output, saved):
     for loader in (MvcnForClassification, AutoModelForSequenceClassification):
         loaded, info = loader.from_pretrained(saved, output_loading_info=True)
         assert not any(info.values())
         assert_same(loaded, model)
-        assert torch.equal(without_grad(loaded, batch).logits, expected.logits)
+        assert torch.equal(without_grad(loaded, batch).logits, output.logits)
 
 
-def test_saving_and_loading_is_exact(model, batch, loaded):
+def test_saving_and_loading_is_exact(model, batch, output, loaded):
     """Loading builds on the meta device: a buffer that nobody sets holds random memory."""
     assert_same(loaded, model)
     for kind in ("named_buffers", "named_parameters"):  # also those that are not in the file
         assert_same_weights(*(dict(getattr(m, kind)()) for m in (model, loaded)))
-    output, expected = without_grad(loaded, batch), without_grad(model, batch)
-    assert torch.equal(output.logits, expected.logits)
-    assert torch.equal(output.fused_feature, expected.fused_feature)
+    found = without_grad(loaded, batch)
+    assert torch.equal(found.logits, output.logits)
+    assert torch.equal(found.fused_feature, output.fused_feature)
 
 
 PRECISIONS = {torch.bfloat16: 2e-2, torch.float16: 1e-2, torch.float64: 1e-5}
@@ -413,10 +422,10 @@ PRECISIONS = {torch.bfloat16: 2e-2, torch.float16: 1e-2, torch.float64: 1e-5}
 
 @once_a_network
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_other_precisions_give_nearly_the_same_and_learn(model, batch, saved, dtype):
+def test_other_precisions_give_nearly_the_same_and_learn(model, batch, output, saved, dtype):
     other = MvcnForClassification.from_pretrained(saved, dtype=dtype)
     assert {weight.dtype for weight in other.parameters()} == {dtype}
-    expected = without_grad(model, batch).logits.softmax(-1)
+    expected = output.logits.softmax(-1)
     for given in (batch, with_features(model, batch)):
         found = without_grad(other, given).logits.float().softmax(-1)
         torch.testing.assert_close(found, expected, atol=PRECISIONS[dtype], rtol=0)
@@ -427,8 +436,8 @@ def test_other_precisions_give_nearly_the_same_and_learn(model, batch, saved, dt
 
 
 @once_a_network
-def test_autocast_gives_nearly_the_same(model, batch):
-    expected = without_grad(model, batch).logits.softmax(-1)
+def test_autocast_gives_nearly_the_same(model, batch, output):
+    expected = output.logits.softmax(-1)
     for given in (batch, with_features(model, batch)):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = without_grad(model, given).logits
@@ -474,7 +483,7 @@ def test_no_queue_and_no_loss_is_in_the_file(saved):
 
 @once_a_network
 def test_a_folder_of_model_and_processor_is_all_that_is_needed(
-    model, tiny_settings, batch, tmp_path, monkeypatch
+    model, tiny_settings, batch, output, tmp_path, monkeypatch
 ):
     config = ModelConfig(**tiny_settings)
     model.save_pretrained(tmp_path)
@@ -482,14 +491,14 @@ def test_a_folder_of_model_and_processor_is_all_that_is_needed(
     monkeypatch.setattr("mvcn.encoders.loading.find_spec", None)  # no encoder package is asked
     run = Run(tmp_path)
     loaded, processor = run.model, run.processor
-    assert torch.equal(without_grad(loaded, batch).logits, without_grad(model, batch).logits)
+    assert torch.equal(without_grad(loaded, batch).logits, output.logits)
     assert isinstance(AutoProcessor.from_pretrained(tmp_path), MvcnProcessor)
     texts = ["", "two words"]
     assert processor.tokenize(texts) == build_processor(config).tokenize(texts)
 
 
 def of_networks(names):
-    cases = [f"{name}: usual" for name in names]
+    cases = [f"{name}: one text layer" for name in names]
     return pytest.mark.parametrize("settings", cases, indirect=True, scope="module")
 
 
@@ -527,16 +536,14 @@ def test_the_trainer_divides_the_loss_itself(model, tmp_path):
 
 
 @once_a_network
-def test_the_trainer_predicts_one_array(model, batch, tmp_path):
+def test_the_trainer_predicts_one_array(model, batch, output, tmp_path):
     arguments = TrainingArguments(
         output_dir=str(tmp_path), report_to="none", disable_tqdm=True, dataloader_pin_memory=False
     )
     posts = [rows(batch, i) for i in range(4)]
     posts = [{key: tensor[0] for key, tensor in post.items()} for post in posts]
     predicted = Trainer(model, arguments).predict(posts).predictions
-    torch.testing.assert_close(
-        torch.from_numpy(predicted), without_grad(model, batch).logits, atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(torch.from_numpy(predicted), output.logits, atol=1e-6, rtol=0)
 
 
 @once_a_network
@@ -551,7 +558,7 @@ def test_eight_posts_can_be_learned_by_heart(model):
     torch.manual_seed(0)
     model = copy.deepcopy(model)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=3e-3)
+    optimizer = torch.optim.Adam(trained, lr=3e-3, fused=True)
     for step in range(200):
         loss = torch.nn.functional.cross_entropy(model.train()(**posts).fused_logits, labels)
         optimizer.zero_grad()
