@@ -101,7 +101,7 @@ def add_dataset(package):
 def extended(tmp_path):
     """Folder of a copy of the package with a model, a loss and a dataset more."""
     package = tmp_path / "extended" / "mvcn"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, package)  # with what was compiled
     add_model(package)
     add_loss(package)
     add_dataset(package)
