@@ -66,6 +66,19 @@ class MvcnConfig(PreTrainedConfig):
         super().__post_init__(**{**dict(NetworkConfig()), **settings})
 
     @property
+    def output_attentions(self) -> bool | None:
+        """Whether to return attention weights: the network's own, whatever the encoders' kernel."""
+        return self._output_attentions
+
+    @output_attentions.setter
+    def output_attentions(self, value: bool) -> None:
+        """Set it, which each kernel allows."""
+        self._output_attentions = value
+
+    def validate_output_attentions(self) -> None:
+        """Allow all kernels, since no attention weights of the encoders are returned."""
+
+    @property
     def text_encoder_is_frozen(self) -> bool:
         """Whether no layer of the text encoder is trained."""
         return bool(self.frozen_text_layers == "all")
