@@ -2,7 +2,8 @@
 
 A docstring that ends with "Ours." describes an addition to the published method, which the recipe
 `paper` switches off; "Ours: VALUE." marks one value of a setting, which that recipe does not use.
-"Not given, ours." marks a number that every run needs and the paper does not give.
+"Not given, ours." marks what every run needs and what the authors' article, from which we worked
+without the paper, does not give.
 
 Only builders take these classes: modules take plain keyword arguments.
 """

@@ -47,8 +47,8 @@ def soft_targets(
         temperature: tau, in squared feature units.
 
     Source:
-        Wei et al., ACL 2023, adaptive loss calibration.  Deviation: the paper's formula is not
-        public, the choice is ours.
+        Wei et al., ACL 2023, adaptive loss calibration.  We did not have the paper: the
+        formula is ours.
     """
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
     label = F.one_hot(labels, num_classes).to(dtype)

@@ -149,9 +149,9 @@ def congruity_loss(
         form: One of the three.
 
     Source:
-        Wei et al., ACL 2023, semantic congruity constraint.  Deviation: the formula is not
-        public; ratio is our reading of "relative L2 distance", share a bounded variant of it;
-        absolute is the ablation that the paper reports not to generalise.
+        Wei et al., ACL 2023, semantic congruity constraint.  We did not have the
+        paper: ratio is our reading of "relative L2 distance", share a bounded variant of it, and
+        absolute the ablation that is reported not to generalise.
     """
     return congruity_mean(features, compare(labels, centroids, counts), form)
 

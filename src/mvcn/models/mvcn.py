@@ -30,10 +30,10 @@ class MultiViewNetwork(Network):
         unimodal_label_head: Also predict the pair of text label and image label.
 
     Source:
-        Wei et al., ACL 2023 (2023.acl-long.287). Its sizes are not public; ours are in the recipes.
-        Deviation: which image tokens the authors used is not public; ours are the patches of the
-        image encoder. The paper's posts have both modalities; here a post without an image attends
-        to nothing, and one without a text attends to its image from one learned token.
+        Wei et al., ACL 2023 (2023.acl-long.287). We did not have the paper: sizes are ours, in the
+        recipes, and image tokens are all those of the image encoder. Deviation: the paper's posts
+        have both modalities; here a post without an image attends to nothing, and one without a
+        text attends to its image from one learned token.
     """
 
     def __init__(  # noqa: PLR0913 (one argument for each size of the network)

@@ -174,8 +174,8 @@ class EqualFusion(nn.Module):
         attention_dropout: Dropout probability of attention weights.
 
     Source:
-        Wei et al., ACL 2023, the first row (MFS) of the ablation study.  Deviation: the paper's
-        layers are not public; these are our reading of "equal".
+        Wei et al., ACL 2023, the first row (MFS) of the ablation study.  We did not have the
+        paper: the layers are our reading of "equal".
     """
 
     def __init__(

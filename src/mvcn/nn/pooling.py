@@ -22,7 +22,7 @@ class ReductionUnit(nn.Module):
 
     Source:
         Wei et al., ACL 2023, reduction unit; the pooling is Yu et al., CVPR 2019 (MCAN).
-        Deviation: the sizes of MLP and FC are not public; here both are two layers of width `dim`.
+        We did not have the paper: that MLP and FC are two layers of width `dim` is our choice.
     """
 
     def __init__(self, dim: int, dropout: float) -> None:
