@@ -82,9 +82,8 @@ def missing_extra(error: ModuleNotFoundError, what: str) -> ConfigError:
     Raises:
         ModuleNotFoundError: The same again, where the library is none of an extra.
     """
-    cause = _first_cause(
-        error
-    )  # Hugging Face says of any failure that it could not import a module
+    # Hugging Face says of any failure that a module could not be imported.
+    cause = _first_cause(error)
     if "torchvision" in str(cause) and not isinstance(cause, ModuleNotFoundError):
         return ConfigError(
             f"The installed torchvision does not fit PyTorch ({reason_of(cause)}): run pip "
