@@ -116,8 +116,9 @@ class ModelConfig(NetworkConfig):
     text_layers: CountOrAll = None
     """Lowest layers of the text encoder to keep; 0 keeps the embeddings alone. By default all.
     Ours."""
-    mark_whitespace: bool = True
-    """Mark leading, trailing and repeated whitespace, which BERT's tokenizer would ignore. Ours."""
+    mark_whitespace: bool = False
+    """Mark leading, trailing and repeated whitespace, which is else removed, or replaced by single
+    spaces. Ours."""
     name_emoji: bool = True
     """Replace emoji that the tokenizer does not know by their names in words. Ours."""
     stack_linear: bool = False

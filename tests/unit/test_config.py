@@ -213,7 +213,7 @@ def test_set_applies_yaml_values():
 @pytest.mark.parametrize(
     ("section", "earlier", "name", "value"),
     [
-        ("model", "mark_blanks", "mark_whitespace", False),
+        ("model", "mark_blanks", "mark_whitespace", True),
         ("model", "image_describer", "attribute_model", "captioner"),
         ("objective", "annotation_weight", "unimodal_label_weight", 0.5),
     ],

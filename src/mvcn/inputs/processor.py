@@ -52,7 +52,7 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
         image_processor: The image encoder's.
         tokenizer: The text encoder's.
         max_tokens: As in `PostProcessing`, like all others.
-        mark_whitespace: For tokenizers that drop whitespace.
+        mark_whitespace: In place of normalizing it.
         name_emoji: For tokenizers that do not know emoji.
         number_words: For n-grams.
     """
@@ -62,7 +62,7 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
         image_processor: Any,
         tokenizer: Any,
         max_tokens: int = 64,
-        mark_whitespace: bool = True,
+        mark_whitespace: bool = False,
         name_emoji: bool = False,
         number_words: bool = False,
     ) -> None:

@@ -22,6 +22,7 @@ from mvcn.runtime.visible_text import (
     VisibleText,
     mark_whitespace,
     name_emoji,
+    normalize_whitespace,
 )
 from mvcn.types import WORD_NUMBERS, ImageReference
 
@@ -39,8 +40,8 @@ class PostProcessing(ABC):
     max_tokens: int
     """Word pieces kept of a text."""
     mark_whitespace: bool
-    """Put a middle dot for leading, trailing and repeated whitespace, for tokenizers that drop it:
-    it is a part of the text that other encoders read."""
+    """Put a middle dot for leading, trailing and repeated whitespace, not nothing or one space,
+    whatever the tokenizer makes of it."""
     name_emoji: bool
     """Replace emoji that the tokenizer does not know by their names; see `name_emoji` of
     `mvcn.runtime.visible_text`. Without it, BERT's tokenizer drops the word before them, too."""
@@ -196,7 +197,7 @@ class PostProcessing(ABC):
         return np.zeros_like(self.pixels(Image.new("RGB", (size, size))))
 
     def _visible(self, text: str) -> VisibleText:
-        shown = mark_whitespace(text) if self.mark_whitespace else text
+        shown = mark_whitespace(text) if self.mark_whitespace else normalize_whitespace(text)
         return name_emoji(shown, self._knows) if self.name_emoji else VisibleText((Part(shown),))
 
     def _knows(self, emoji: str) -> bool:

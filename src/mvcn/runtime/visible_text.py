@@ -1,4 +1,4 @@
-"""What a tokenizer would drop from a text in a form that it reads: whitespace, emoji."""
+"""Texts as the tokenizer reads them: whitespace is normalized or marked, emoji are named."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +61,11 @@ class VisibleText:
 def mark_whitespace(text: str) -> str:
     """Return a text with a middle dot for leading, trailing and repeated whitespace."""
     return ODD_WHITESPACE.sub(WHITESPACE_MARK, text) if has_text(text) else text
+
+
+def normalize_whitespace(text: str) -> str:
+    """Return a text with single spaces for whitespace, and none at its ends."""
+    return " ".join(text.split())
 
 
 def name_emoji(text: str, is_known: Callable[[str], bool]) -> VisibleText:

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvcn.runtime.visible_text import MAX_REPEATS, mark_whitespace, name_emoji
+from mvcn.runtime.visible_text import (
+    MAX_REPEATS,
+    mark_whitespace,
+    name_emoji,
+    normalize_whitespace,
+)
 
 
 def every_emoji():
@@ -110,3 +115,8 @@ def test_each_part_is_at_its_place(pieces):
 def test_whitespace_is_marked_in_texts_alone():
     assert mark_whitespace(" a  b") == " \u00b7 a \u00b7 b"
     assert mark_whitespace(" \n ") == " \n "
+
+
+def test_normalized_whitespace_is_single_and_inside():
+    assert normalize_whitespace("\u2003 a \r\n\tb\u00a0") == "a b"
+    assert normalize_whitespace(" \n ") == ""
