@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from mvcn.cli.process import set_up_process
 from mvcn.experiments.grid import Cell, CellResult, cells_of, read_cell, read_experiment, write_cell
+from mvcn.training.environment import describe_environment
 from mvcn.training.run_folder import training_posts
 from scripts.results import RESULTS
-from scripts.studies.tasks.references import mean_features, predict_from_features
+from scripts.studies.tasks.references import fit_on_features, mean_features
 
 EXPERIMENT, PEER = "learning-curve", "logreg"
 NAME = "linear script"
@@ -39,17 +39,21 @@ def main(root: Annotated[Path, typer.Argument(help="Folder of MVSA-Single.")]) -
 
 def _predict(cell: Cell, peer: CellResult) -> CellResult:
     """Return the result of the script for a cell, whose posts are those of another one."""
-    posts, started = training_posts(cell.config), time.monotonic()
-    features = mean_features(posts.train, posts.dev)["both features"]
-    predicted = predict_from_features(features, [str(post.label) for post in posts.train])
+    posts, started = training_posts(cell.config), time.process_time()
+    train, dev = mean_features(posts.train, posts.dev)["both features"]
+    script = fit_on_features(train, [str(post.label) for post in posts.train])
+    order = [script.classes_.tolist().index(name) for name in peer.class_names]
+    probabilities = script.predict_proba(dev)[:, order]
     numbers = {name: number for number, name in enumerate(peer.class_names)}
     assert [numbers[str(post.label)] for post in posts.dev] == peer.labels.tolist()
     return replace(
         peer,
         variant=NAME,
-        predicted=np.array([numbers[label] for label in predicted]),
+        predicted=probabilities.argmax(-1),
+        probabilities=probabilities,
         metrics={},
-        seconds={"training": round(time.monotonic() - started, 1)},
+        processor_seconds=round(time.process_time() - started, 1),
+        environment=describe_environment(),
     )
 
 

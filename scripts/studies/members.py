@@ -24,7 +24,7 @@ from mvcn.training.run_folder import Run
 from mvcn.types import Post
 from scripts import results
 from scripts.results import spread
-from scripts.studies.tasks.references import mean_features, predict_from_features, scores
+from scripts.studies.tasks.references import fit_on_features, mean_features, scores
 
 POSTS = (100, 300, 1000)
 DRAWS = (0, 1, 2)
@@ -78,7 +78,8 @@ def _evaluate(
     unseen = [post for post in every if post.id not in learned]
     found = Classifier.from_pretrained(run.folder).evaluate(unseen)
     labels = np.array([str(post.label) for post in every])
-    said = predict_from_features([features[is_seen], features[~is_seen]], labels[is_seen].tolist())
+    script = fit_on_features(features[is_seen], labels[is_seen].tolist())
+    said = script.predict(features[~is_seen])
     script = scores(labels[~is_seen].tolist(), said)
     return {
         "unseen_posts": len(unseen),

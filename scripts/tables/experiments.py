@@ -7,6 +7,7 @@ from typing import Any
 from mvcn.evaluation.metrics import METRIC_TITLES, METRICS
 from mvcn.experiments.compare import Results, compare
 from mvcn.experiments.comparison_tables import (
+    SECONDS,
     curve_differences_table,
     curve_table,
     differences_table,
@@ -109,9 +110,9 @@ def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
         for name in models
         if name in variants
     ]
-    header = ["model", "seeds", *(METRIC_TITLES[metric] for metric in metrics), "training, s"]
+    header = ["model", "seeds", *(METRIC_TITLES[metric] for metric in metrics), SECONDS]
     header += ["parameters, M", "posts/s", "published accuracy / F1", "which F1, split"]
-    hours = sum(cell.seconds["training"] for cell in cells) / SECONDS_PER_HOUR
+    hours = sum(cell.training_seconds for cell in cells) / SECONDS_PER_HOUR
     note = (
         f"{data}, dev split, {found.num_posts} posts; mean ± deviation over seeds, in %. The "
         f"{len(cells)} trainings took {hours:.1f} hours of one core."

@@ -23,7 +23,7 @@ MVCN = [sys.executable, "-m", "mvcn"]
 TIMELESS = [
     field.name
     for field in dataclasses.fields(read_cell.__annotations__["return"])
-    if field.name not in ("seconds", "environment")
+    if field.name not in ("seconds", "processor_seconds", "environment")
 ]
 
 

@@ -61,20 +61,15 @@ def evaluate_references(draw: Draw) -> dict[str, dict[str, float]]:
             found[name] = _evaluate(steps, grid, texts, labels)
     for name, features in mean_features(train, fresh).items():
         started = time.monotonic()
-        predicted = predict_from_features(features, labels[0])
+        predicted = fit_on_features(features[0], labels[0]).predict(features[1])
         found[name] = scores(labels[1], predicted) | {"seconds": time.monotonic() - started}
     return found
 
 
-def predict_from_features(features: Sequence[np.ndarray], labels: Sequence[str]) -> list[str]:
-    """Return the classes of fresh posts by a logistic regression on those of `mean_features`.
-
-    Args:
-        features: Of the train posts, and of the fresh ones.
-        labels: Of the train posts.
-    """
+def fit_on_features(features: np.ndarray, labels: Sequence[str]) -> GridSearchCV:
+    """Return a logistic regression on `mean_features`, whose penalty is cross-validated."""
     steps = make_pipeline(StandardScaler(), _logistic_regression())
-    return _predict(steps, {"logisticregression__C": FEATURE_PENALTIES}, features, labels)
+    return _fit(steps, {"logisticregression__C": FEATURE_PENALTIES}, features, labels)
 
 
 def mean_features(train: Sequence[Post], fresh: Sequence[Post]) -> dict[str, list[np.ndarray]]:
@@ -111,17 +106,14 @@ def _evaluate(
 ) -> dict[str, float]:
     """Fit on train inputs, and return the scores on fresh ones, and the seconds of both."""
     started = time.monotonic()
-    predicted = _predict(steps, grid, inputs, labels[0])
+    predicted = _fit(steps, grid, inputs[0], labels[0]).predict(inputs[1])
     return {**scores(labels[1], predicted), "seconds": time.monotonic() - started}
 
 
-def _predict(
-    steps: Pipeline,
-    grid: Mapping[str, Sequence[Any]],
-    inputs: Sequence[Any],
-    labels: Sequence[str],
-) -> list[str]:
-    """Return the classes of fresh inputs by what train inputs and cross-validation choose."""
+def _fit(
+    steps: Pipeline, grid: Mapping[str, Sequence[Any]], inputs: Sequence[Any], labels: Sequence[str]
+) -> GridSearchCV:
+    """Return the steps with what cross-validation chooses of the grid, fitted on all inputs."""
     search = GridSearchCV(
         steps,
         grid,
@@ -129,5 +121,4 @@ def _predict(
         cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0),
     )
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        search.fit(inputs[0], labels)
-    return list(search.predict(inputs[1]).tolist())
+        return search.fit(inputs, labels)

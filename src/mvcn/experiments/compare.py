@@ -49,11 +49,12 @@ class Variant:
     seeds: tuple[int, ...]
     labels: Int[np.ndarray, " batch"]
     predicted: Int[np.ndarray, "seeds batch"]
+    probabilities: Float[np.ndarray, "seeds batch classes"]
     has_no_near_duplicate: Bool[np.ndarray, "seeds batch"]
     """Whether no training post has nearly the same text; seeds may have drawn other ones."""
     num_classes: int
     seconds: Spread
-    """Of one training; with folds, of all of them."""
+    """Of a processor for one training; with folds, for all of them."""
     calibration_error: Spread | None = None
     """As in the metrics of the runs; None with folds, whose errors have no common bins."""
 
@@ -68,9 +69,8 @@ class Variant:
         return Spread.of(self.scores(metric, near_duplicates=near_duplicates).tolist())
 
     def ensemble(self) -> Int[np.ndarray, " batch"]:
-        """Return the class that most seeds predict, the first one on ties."""
-        votes = (self.predicted[:, :, None] == np.arange(self.num_classes)).sum(0)
-        return np.asarray(votes.argmax(-1))
+        """Return the class of the largest mean of the seeds' probabilities."""
+        return np.asarray(self.probabilities.mean(0).argmax(-1))
 
     def ensemble_score(self, metric: str) -> float:
         """Return a metric of `METRICS` of the ensemble of all seeds."""
@@ -219,7 +219,7 @@ def _require_same_settings(data: str, cells: Sequence[CellResult]) -> None:
 def _variant(name: str, seeds: Seeds) -> Variant:
     by_seed = dict(sorted(seeds.items()))
     first = next(iter(by_seed.values()))
-    seconds = [sum(cell.seconds["training"] for cell in cells) for cells in by_seed.values()]
+    seconds = [sum(cell.training_seconds for cell in cells) for cells in by_seed.values()]
     errors = [cell.metrics.get(CALIBRATION) for (cell, *folds) in by_seed.values() if not folds]
     known = [error for error in errors if error is not None]
     return Variant(
@@ -227,6 +227,7 @@ def _variant(name: str, seeds: Seeds) -> Variant:
         tuple(by_seed),
         np.concatenate([cell.labels for cell in first]),
         _of_posts(by_seed, "predicted"),
+        _of_posts(by_seed, "probabilities"),
         ~_of_posts(by_seed, "has_near_duplicate"),
         len(first[0].class_names),
         Spread.of(seconds),
@@ -234,7 +235,7 @@ def _variant(name: str, seeds: Seeds) -> Variant:
     )
 
 
-def _of_posts(seeds: Seeds, field: str) -> Shaped[np.ndarray, "seeds batch"]:
+def _of_posts(seeds: Seeds, field: str) -> Shaped[np.ndarray, "seeds batch ..."]:
     """Return a field that has a value for each post, with all folds of a seed concatenated."""
     return np.array(
         [np.concatenate([getattr(cell, field) for cell in cells]) for cells in seeds.values()]

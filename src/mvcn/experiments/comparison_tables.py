@@ -24,6 +24,7 @@ BINARY = "f1_binary"
 """Shown with the others where there are two classes."""
 TWO = 2
 SMALLEST_ENSEMBLE = 3
+SECONDS = "training, s of a core"
 TWICE_SHOWN = ("accuracy", "f1_weighted")
 """Metrics that are also shown without the posts that have a near-duplicate in train."""
 LATEX_SIGNS = str.maketrans(
@@ -91,7 +92,10 @@ def sentences(results: Results) -> Iterator[str]:
         )
     ensembles = [_ensemble(one) for one in results.variants if len(one.seeds) >= SMALLEST_ENSEMBLE]
     if ensembles:
-        yield f"An ensemble of all seeds, accuracy / weighted F1: {', '.join(ensembles)}."
+        yield (
+            "The mean of the probabilities of all seeds, accuracy / weighted F1: "
+            f"{', '.join(ensembles)}."
+        )
     if results.incomplete:
         yield f"Left out because folds are missing: {'; '.join(results.incomplete)}."
 
@@ -104,7 +108,7 @@ def scores_table(results: Results) -> Table:
     header += [f"{METRIC_TITLES[metric]} without near-duplicates" for metric in TWICE_SHOWN]
     header += ["calibration error"] if has_calibration else []
     rows = [_scores(one, metrics, has_calibration) for one in results.variants]
-    return Table([*header, "training, s"], rows)
+    return Table([*header, SECONDS], rows)
 
 
 def differences_table(results: Results) -> Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from mvcn.config import DataConfig, RunConfig, read_recipe
 from mvcn.data.images import describe_images_of
@@ -25,6 +25,8 @@ FORMER_VARIANT, FORMER_VARIANTS = "row", "rows"
 """Keys of a variant and of all variants in files of earlier versions."""
 NUMBER_LISTS = ("labels", "predicted", "has_near_duplicate")
 """Stored as numbers separated by spaces, to take one line of the file instead of one per post."""
+PROBABILITIES, DIGITS = "probabilities", 4
+"""Stored in the same way, post by post, with so many digits behind the point."""
 FOLDS_SEED = 0
 """Folds are the same for every variant and seed, so that differences are paired."""
 
@@ -93,6 +95,8 @@ class CellResult:
     """True classes, as positions in `class_names`."""
     predicted: Int[np.ndarray, " batch"]
     """Predicted classes, as positions in `class_names`."""
+    probabilities: Float[np.ndarray, "batch classes"]
+    """Calibrated; in files of earlier versions, which have none, 1 for the predicted class."""
     has_near_duplicate: Bool[np.ndarray, " batch"]
     """Whether the text of the post is nearly equal to that of a training post."""
     posts_digest: str
@@ -107,6 +111,13 @@ class CellResult:
     environment: Mapping[str, Any]
     train_posts: int | None = None
     """Number of training posts; None in files of earlier versions."""
+    processor_seconds: float | None = None
+    """Of all processes of the training; None in files of earlier versions."""
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of a processor for the training; of the clock in files of earlier versions."""
+        return self.processor_seconds or self.seconds["training"]
 
 
 def read_experiment(name: str) -> Experiment:
@@ -177,6 +188,8 @@ def write_cell(path: Path, cell: CellResult) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {name: getattr(cell, name) for name in CellResult.__dataclass_fields__}
     lists = {name: " ".join(map(str, content[name].astype(int))) for name in NUMBER_LISTS}
+    numbers = cell.probabilities.ravel().tolist()
+    lists[PROBABILITIES] = " ".join(f"{number:.{DIGITS}f}" for number in numbers)
     write_json(path, content | lists)
 
 
@@ -192,6 +205,7 @@ def read_cell(path: Path) -> CellResult:
             content["variant"] = content.pop(FORMER_VARIANT)
         lists = {name: np.array(content[name].split(), dtype=np.int64) for name in NUMBER_LISTS}
         lists["has_near_duplicate"] = lists["has_near_duplicate"].astype(bool)
+        lists[PROBABILITIES] = _probabilities(content, lists["predicted"])
         settings = settings_of(RunConfig.from_mapping(content["settings"]))
         content |= {"class_names": tuple(content["class_names"]), "settings": settings, **lists}
         return CellResult(**content)
@@ -200,6 +214,15 @@ def read_cell(path: Path) -> CellResult:
             f"{path} is not a complete result of mvcn experiment ({error!r}): delete it and run "
             "the experiment again, or give another folder if it is something else."
         ) from error
+
+
+def _probabilities(
+    content: Mapping[str, Any], predicted: Int[np.ndarray, " batch"]
+) -> Float[np.ndarray, "batch classes"]:
+    classes = len(content["class_names"])
+    if PROBABILITIES not in content:
+        return np.asarray(np.eye(classes)[predicted])
+    return np.array(content[PROBABILITIES].split(), dtype=np.float64).reshape(-1, classes)
 
 
 def read_cells(results: Path) -> Sequence[CellResult]:

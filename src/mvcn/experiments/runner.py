@@ -30,6 +30,7 @@ from mvcn.outputs import locked
 from mvcn.training.arguments import check_compatibility
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
+from mvcn.types import probability_columns
 from mvcn.workers import worker_pool
 
 SECONDS_PER_LOOK = 1.0
@@ -197,6 +198,7 @@ def _result(name: str, cell: Cell, run: Run) -> CellResult:
     predictions, shown = run.predictions(held_out), posts.dev or posts.train
     evaluated = {row["id"] for row in predictions}
     numbers = {label: number for number, label in enumerate(posts.class_names)}
+    columns = probability_columns(posts.class_names)
     is_near = have_near_duplicate(
         [post.text for post in posts.train] if posts.dev else [], [post.text for post in shown]
     )
@@ -212,6 +214,7 @@ def _result(name: str, cell: Cell, run: Run) -> CellResult:
         posts.class_names,
         labels=np.array([numbers[row["label"]] for row in predictions]),
         predicted=np.array([numbers[row["predicted"]] for row in predictions]),
+        probabilities=np.array([[float(row[name]) for name in columns] for row in predictions]),
         has_near_duplicate=np.array(
             [near for post, near in zip(shown, is_near, strict=True) if post.id in evaluated]
         ),
@@ -221,6 +224,7 @@ def _result(name: str, cell: Cell, run: Run) -> CellResult:
         seconds=run.metrics["seconds"],
         environment=run.environment,
         train_posts=run.metrics["posts"]["train"],
+        processor_seconds=run.metrics.get("processor_seconds"),
     )
 
 

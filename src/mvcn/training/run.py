@@ -1,6 +1,7 @@
 """Train a model by the settings of a run, and write its run folder."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -105,7 +106,7 @@ def _train(
     started = time.monotonic()
     with processes.local_main_process_first():  # the others find its features in the cache
         encoder, encoded = _encode(config, run.posts, model)
-    features_ready = time.monotonic()
+    features_ready, processor_ready = time.monotonic(), _processor_seconds()
     if processes.is_main_process:
         run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
     processes.wait_for_everyone()
@@ -130,8 +131,9 @@ def _train(
         "image_features": round(features_ready - started, 1),
         "training": round(time.monotonic() - features_ready, 1),
     }
+    processor_seconds = round(_processor_seconds() - processor_ready, 1)
     compared = _compare(run, trained, encoded, baselines.describe)
-    _finish(run, trained, compared, encoder, encoded, seconds)
+    _finish(run, trained, compared, encoder, encoded, seconds, processor_seconds)
     if config.training.export and processes.is_main_process:
         export_after_training(run)
     processes.wait_for_everyone()
@@ -245,6 +247,11 @@ def _fit_linear(
     return Trained(model, [], {"trained": 1, "best": 1}, held_out)
 
 
+def _processor_seconds() -> float:
+    """Return the seconds that this process and those which it waited for have computed."""
+    return sum(os.times()[:4])
+
+
 def _read_posts(config: RunConfig) -> TrainingPosts:
     """Read the posts; raise an error for missing images before anything is computed."""
     posts = run_folder.training_posts(config)
@@ -322,6 +329,7 @@ def _finish(
     encoder: PostEncoder,
     encoded: Mapping[str, EncodedPosts],
     seconds: Mapping[str, float],
+    processor_seconds: float,
 ) -> None:
     """Write the files of the run."""
     model, held_out = trained.model, trained.held_out
@@ -334,6 +342,7 @@ def _finish(
         **_metrics(run.posts, encoded, trained),
         "baselines": dict(compared),
         "seconds": seconds,
+        "processor_seconds": processor_seconds,
     }
     if PartialState().is_main_process:
         with writing(run.folder, "make room, then finish the run by --resume."):

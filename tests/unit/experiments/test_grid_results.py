@@ -19,6 +19,7 @@ CELL = CellResult(
     class_names=("bad", "good"),
     labels=np.array([0, 1, 1]),
     predicted=np.array([1, 1, 0]),
+    probabilities=np.array([[0.25, 0.75], [0.0, 1.0], [0.6543, 0.3457]]),
     has_near_duplicate=np.array([True, False, False]),
     posts_digest="abc",
     metrics={"accuracy": 1 / 3},
@@ -44,6 +45,17 @@ def test_a_setting_that_came_later_has_its_default(tmp_path):
     del content["settings"]["training"]["patience"], content["settings"]["objective"]
     path.write_text(json.dumps(content))
     assert read_cell(path).settings == CELL.settings
+
+
+def test_a_result_of_an_earlier_version_is_certain_of_its_predictions(tmp_path):
+    write_cell(path := tmp_path / "cell.json", dataclasses.replace(CELL, processor_seconds=9.0))
+    assert read_cell(path).training_seconds == 9.0
+    content = json.loads(path.read_text())
+    del content["probabilities"], content["processor_seconds"]
+    path.write_text(json.dumps(content))
+    found = read_cell(path)
+    assert found.probabilities.tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert found.training_seconds == 1.5
 
 
 def test_a_result_of_an_earlier_version_names_its_variant_by_row(tmp_path):

@@ -31,6 +31,7 @@ def cells(*sizes, names=("plain", "good"), digest="same"):
                         ("bad", "good"),
                         labels=LABELS,
                         predicted=np.where(wrong, 1 - LABELS, LABELS),
+                        probabilities=np.eye(2)[np.where(wrong, 1 - LABELS, LABELS)],
                         has_near_duplicate=np.zeros(100, dtype=bool),
                         posts_digest=digest,
                         metrics={},

@@ -118,6 +118,7 @@ def result(cell, digest):
         ("a", "b"),
         labels=np.array([0]),
         predicted=np.array([0]),
+        probabilities=np.ones((1, 2)) / 2,
         has_near_duplicate=np.array([False]),
         posts_digest=digest,
         metrics={},
