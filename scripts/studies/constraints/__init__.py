@@ -1,0 +1,1 @@
+"""Where a constraint on features helps: losses compared over regimes of real data."""
