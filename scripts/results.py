@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from scipy.stats import t as student
 
 from mvcn.files import write_json
 from mvcn.training.environment import describe_environment
@@ -32,3 +33,11 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     """Return mean and sample standard deviation of a measure over seeds."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": statistics.mean(values), "deviation": deviation, "n": len(values)}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of a measure over seeds, and its 95 % interval by Student's t."""
+    mean = statistics.fmean(values)
+    error = statistics.stdev(values) / len(values) ** 0.5
+    reach = float(student.ppf(0.975, len(values) - 1)) * error
+    return mean, mean - reach, mean + reach

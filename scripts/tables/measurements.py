@@ -5,7 +5,7 @@ from typing import Any
 
 from mvcn.evaluation.metrics import METRIC_TITLES
 from scripts import results
-from scripts.tables import speed
+from scripts.tables import constraints, explanations, speed
 from scripts.tables.markdown import (
     PERCENT,
     TWO_METRICS,
@@ -86,55 +86,6 @@ def _attention_on_real_posts(content: Mapping[str, Any]) -> str:
     header = ("attention", "weights that are exactly zero, %", "strongest patch, %")
     note = f"{content['posts']}; mean over posts, heads and text tokens."
     return table((*header, "strongest 3, %", "strongest 10, %"), rows, note)
-
-
-def _faithfulness(content: Mapping[str, Any]) -> str:
-    """The gap between insertion and deletion curves, by explanation."""
-    rows = [
-        [name, method, f"{curve['gap']:+.3f}", "{:+.3f} to {:+.3f}".format(*curve["interval"])]
-        for name, run in content["runs"].items()
-        for method, curve in run["faithfulness"].items()
-        if method != "posts"
-    ]
-    count = next(iter(content["runs"].values()))["faithfulness"]["posts"]
-    header = ("model", "explanation", "insertion less deletion", "95 % over posts")
-    note = f"{count} dev posts of {content['data']}, one training each; larger is more faithful."
-    return table(header, rows, note)
-
-
-def _clusters(content: Mapping[str, Any]) -> str:
-    """How far the classes are apart in the fused features."""
-    rows = [
-        [
-            name,
-            percent(run["dev_accuracy"]),
-            f"{run['clusters']['silhouette']:.3f}",
-            f"{run['clusters']['within_between']:.2f}",
-            percent(run["zeros_in_attention"]),
-        ]
-        for name, run in content["runs"].items()
-    ]
-    header = ("model", "accuracy", "silhouette", "within / between", "zeros in the attention, %")
-    return table(header, rows, f"{content['data']}, dev posts, one training each.")
-
-
-def _constraints(content: Mapping[str, Any]) -> str:
-    """Constraints on features compared."""
-    rows = [
-        [
-            data,
-            name,
-            f"{one['weight']:g}",
-            percent(one["mean"], one["deviation"]),
-            f"{one['microseconds_per_step']:.0f}",
-        ]
-        for data, found in content["data"].items()
-        for name, one in found["constraints"].items()
-    ]
-    header = ("data", "constraint", "weight", "accuracy, %", "microseconds a step")
-    seeds = content["settings"]["seeds"]
-    note = f"Mean ± deviation over {seeds} seeds; the time is that of the complete step."
-    return table(header, rows, note)
 
 
 def _missing(content: Mapping[str, Any]) -> str:
@@ -309,15 +260,14 @@ def _num_draws(content: Mapping[str, Any]) -> int:
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
+    **constraints.TABLES,
+    **explanations.TABLES,
     **speed.TABLES,
     "agreement": _agreement,
     "attention-generated-posts": _attention,
     "attention-real-posts": _attention_on_real_posts,
     "bulk-faults": _bulk_faults,
-    "clusters": _clusters,
-    "constraints": _constraints,
     "disagreement": _disagreement,
-    "faithfulness": _faithfulness,
     "feature-ideas": _feature_ideas,
     "hfm-whitespace": _whitespace,
     "ideas": _ideas,
@@ -330,11 +280,11 @@ TABLES: dict[str, Callable[[Any], str]] = {
 }
 FILES = {
     "agreement": "mvsa-single-faults",
-    "clusters": "explanations",
     "disagreement": "members",
-    "faithfulness": "explanations",
     "out-of-fold": "members",
     "pointing": "attention-generated-posts",
+    **constraints.FILES,
+    **explanations.FILES,
     **speed.FILES,
 }
 """Name of a table -> the file of results that it is of, where that has another name."""

@@ -17,6 +17,7 @@ SECTIONS = (
     "Most confident correct predictions",
     "Largest errors",
     "Suspected label errors",
+    "How the numbers were made",
     "Environment",
 )
 PHONE = "390,844"
@@ -60,6 +61,18 @@ def test_the_page_has_everything_and_asks_no_host(page, run):
     assert text.count("data:image/jpeg") >= 6
     for part in ("cross entropy", "congruity", "dev loss"):
         assert part in text
+
+
+def test_each_number_leads_to_the_sentence_that_says_how_it_was_made(page):
+    text = page.read_text("utf-8")
+    sentences = dict(re.findall(r'<dt id="how-([a-z0-9]+)">[^<]+</dt><dd>([^<]+)</dd>', text))
+    linked = set(re.findall(r'href="#how-([a-z0-9]+)"', text))
+    assert linked <= sentences.keys()
+    assert {"accuracy", "f1", "interval", "gain", "calibration", "precision", "area"} <= linked
+    for name in ("accuracy", "f1", "calibration", "likelihood", "temperature", "precision"):
+        assert "16 dev posts" in sentences[name]
+    assert text.count("--precision 0.9<") == 1
+    assert "not sure to be reached on 16 posts" in text
 
 
 def test_a_fitted_model_has_a_report_without_curves_of_training(

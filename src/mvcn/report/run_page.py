@@ -1,6 +1,7 @@
 """A run as one page: scores, calibration, curves, maps, and explanations of single posts."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from mvcn.data.images import open_thumbnail
 from mvcn.data.near_duplicates import have_near_duplicate
 from mvcn.data.posts import label_ids
 from mvcn.data.text import has_text
-from mvcn.errors import DataError
+from mvcn.errors import DataError, MvcnError
 from mvcn.evaluation.baselines import COLUMNS, baseline_rows
 from mvcn.evaluation.metrics import Evaluation, evaluate_groups, evaluate_predictions, metric_rows
-from mvcn.evaluation.selective_classification import risk_coverage
+from mvcn.evaluation.selective_classification import Threshold, risk_coverage
 from mvcn.explain.figures import draw_maps, heat_map
 from mvcn.explain.observation import measure_clusters, observe, space_of
 from mvcn.explain.post import Explanation, Word, explain
@@ -33,6 +34,9 @@ SHOWN_POSTS = 6
 DIGITS = 3
 """Of the scores on the page."""
 THUMBNAIL_PX = 224
+PRECISIONS = (0.8, 0.9, 0.95)
+HOW = {"accuracy": "accuracy", "F1": "f1", "calibration": "calibration", "log": "likelihood"}
+"""Word in the title of a metric -> name of the sentence about it in how.html.jinja."""
 NUM_LENGTHS = 3
 """Groups of posts by the length of their texts."""
 
@@ -81,7 +85,8 @@ def _content(run: TrainedRun) -> dict[str, Any]:
         "members": run.model.config.members,
         "evaluation": evaluation,
         **_baselines(run),
-        "metrics": list(metric_rows(evaluation, DIGITS)),
+        "metrics": _metrics(evaluation),
+        "precisions": _precisions(run),
         "confusion": _confusion(evaluation),
         "reliability": reliability(held_out.probabilities, held_out.labels),
         "temperature": run.model.config.temperature,
@@ -103,6 +108,24 @@ def _baselines(run: TrainedRun) -> dict[str, Any]:
         return {"conclusion": [], "baselines": []}
     rows = baseline_rows(found, run.evaluation)
     return {"conclusion": found["conclusion"], "baselines": rows, "baseline_columns": COLUMNS}
+
+
+def _metrics(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    """Return title, value and interval of each metric, and which sentence says how it is made."""
+    return [
+        (*row, next(how for word, how in HOW.items() if word in row[0]))
+        for row in metric_rows(evaluation, DIGITS)
+    ]
+
+
+def _precisions(run: TrainedRun) -> dict[str, Threshold | None]:
+    """Return each precision -> its threshold; None if these posts are too few to be sure of it."""
+    found: dict[str, Threshold | None] = {}
+    for precision in PRECISIONS:
+        with suppress(MvcnError):
+            found[f"{precision:g}"] = run.threshold(precision)
+        found.setdefault(f"{precision:g}", None)
+    return found
 
 
 def _kept_epoch(run: TrainedRun) -> int | None:
