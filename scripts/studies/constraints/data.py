@@ -21,6 +21,7 @@ FAMILIES = ("pairs of digits", "hashtags of HFM")
 """Data sets of several numbers of classes, which are not changed otherwise."""
 FEWEST = 2
 """Training rows that each class keeps."""
+FEWEST_OF_HASHTAG = 8
 PAIRS = 4000
 """Pairs of digits that are drawn, a half of them to train on."""
 HASHTAG = re.compile(r"# ?(\w+)")
@@ -99,18 +100,34 @@ def digit_pairs() -> Iterator[Rows]:
 
 
 def hashtags(root: Path) -> Iterator[Rows]:
-    """Yield the texts of HFM that have one of the K most frequent hashtags, which is the class."""
+    """Yield the texts of HFM, without their hashtags, one of K frequent ones being the class."""
     config = DataConfig(name="hfm", root=root, text_only=True)
     posts = read_training_posts(config, seed=0).train
-    found = [set(HASHTAG.findall(post.text.lower())) for post in posts]
-    frequent = [tag for tag, _ in Counter(tag for tags in found for tag in tags).most_common(200)]
+    classes = _hashtag_of_each(posts)
     for count in map(int, LEVELS[CLASSES]):
-        number = {tag: place for place, tag in enumerate(frequent[:count])}
-        own = [tags & number.keys() for tags in found]
-        chosen = [i for i, tags in enumerate(own) if len(tags) == 1][:MAX_ROWS]
-        texts = [_without_hashtags(posts[i]) for i in chosen]
-        classes = np.array([number[next(iter(own[i]))] for i in chosen])
-        yield _halves("hashtags of HFM", _features(texts), classes)
+        chosen = [place for place, number in classes.items() if number < count][:MAX_ROWS]
+        features = _features([_without_hashtags(posts[place]) for place in chosen])
+        numbers = np.array([classes[place] for place in chosen])
+        yield _halves("hashtags of HFM", features, numbers)
+
+
+def _hashtag_of_each(posts: Sequence[Post]) -> dict[int, int]:
+    """Return place of a post -> number of its hashtag, the most frequent one being 0.
+
+    A hashtag is numbered if `FEWEST_OF_HASHTAG` posts have it and none of those before it.
+    """
+    found = [set(HASHTAG.findall(post.text.lower())) for post in posts]
+    counts = Counter(tag for tags in found for tag in tags)
+    classes: dict[int, int] = {}
+    number = 0
+    for tag, _ in counts.most_common():
+        own = [i for i, tags in enumerate(found) if tag in tags and i not in classes]
+        if len(own) >= FEWEST_OF_HASHTAG:
+            classes |= dict.fromkeys(own, number)
+            number += 1
+        if number == max(LEVELS[CLASSES]):
+            break
+    return classes
 
 
 def _without_hashtags(post: Post) -> Post:
