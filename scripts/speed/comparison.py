@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mvcn.errors import DataError
 from mvcn.files import atomic_write
+from mvcn.training.environment import describe_environment
 
 MATRIX_SIZE = 1536
 MATRIX_SECONDS = 5.0
@@ -81,6 +82,7 @@ def compare(benchmark: Benchmark, folder: Path, *, quick: bool, rounds: int, tel
         "items": count,
         "rounds": measured,
         **_distance_to_limit(benchmark, folder, ours),
+        "environment": describe_environment(),
     }
 
 

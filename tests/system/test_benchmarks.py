@@ -43,7 +43,7 @@ from scripts.speed import (
 )
 from scripts.speed.comparison import Benchmark, compare
 
-KEYS = {"name", "ours", "reference", "unit", "ratio"}
+KEYS = {"name", "ours", "reference", "unit", "ratio", "environment"}
 WITH_OTHER_LIBRARIES = {"scc_step_vs_crossbatchmemory"}
 """Run where the extra ``bench`` is installed."""
 ONE_OF_EACH = {
