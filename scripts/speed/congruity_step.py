@@ -81,7 +81,7 @@ def added_by_ours(folder: Path) -> float:
 
 def added_by_center_loss(folder: Path) -> float:
     """Return by how many microseconds center loss lengthens a step of the same network."""
-    from scripts.studies.constraints import CenterLoss
+    from scripts.studies.constraints.center_loss import CenterLoss
 
     return _added(folder, CenterLoss(CLASSES, NARROW))
 

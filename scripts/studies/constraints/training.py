@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvcn.losses import SemanticCongruityLoss
+from scripts.studies.constraints.center_loss import CenterLoss
 from scripts.studies.constraints.data import FEWEST, Rows
 
 HIDDEN, EPOCHS, MIN_STEPS, BATCH, LEARNING_RATE = 100, 30, 300, 200, 3e-3
@@ -23,21 +24,6 @@ QUEUE = 3600
 
 Term = Callable[[Tensor, Tensor], Tensor]
 """Loss of hidden features and classes."""
-
-
-class CenterLoss(nn.Module):
-    """Half the squared distance to a center of the class that is learned (Wen et al., ECCV 2016).
-
-    The centers are learned by the optimizer of the network, and not by a rule of their own.
-    """
-
-    def __init__(self, num_classes: int, dim: int) -> None:
-        super().__init__()
-        self.centers = nn.Parameter(torch.zeros(num_classes, dim))
-
-    def forward(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Return the mean over rows."""
-        return (features - self.centers[classes]).square().sum(1).mean() / 2
 
 
 @dataclass(frozen=True, slots=True)
