@@ -1,8 +1,6 @@
 """Train a model by the settings of a run, and write its run folder."""
 
 import logging
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -33,6 +31,7 @@ from mvcn.training.arguments import check_compatibility, check_modality, num_epo
 from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
+from mvcn.training.durations import Durations
 from mvcn.training.environment import describe_environment
 from mvcn.training.export import export_after_training
 from mvcn.training.fit import fit
@@ -103,10 +102,10 @@ def _train(
     run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
     set_seed(config.training.seed)
     model = _build_model(config, run.posts)
-    started = time.monotonic()
+    durations = Durations()
     with processes.local_main_process_first():  # the others find its features in the cache
         encoder, encoded = _encode(config, run.posts, model)
-    features_ready, processor_ready = time.monotonic(), _processor_seconds()
+    durations.start_training()
     if processes.is_main_process:
         run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
     processes.wait_for_everyone()
@@ -127,13 +126,9 @@ def _train(
         trained, baselines = _train_members(
             run, model, encoded, folds, compute_baselines, resume, callbacks
         )
-    seconds = {
-        "image_features": round(features_ready - started, 1),
-        "training": round(time.monotonic() - features_ready, 1),
-    }
-    processor_seconds = round(_processor_seconds() - processor_ready, 1)
+    passed = durations.to_mapping()
     compared = _compare(run, trained, encoded, baselines.describe)
-    _finish(run, trained, compared, encoder, encoded, seconds, processor_seconds)
+    _finish(run, trained, compared, encoder, encoded, passed)
     if config.training.export and processes.is_main_process:
         export_after_training(run)
     processes.wait_for_everyone()
@@ -247,11 +242,6 @@ def _fit_linear(
     return Trained(model, [], {"trained": 1, "best": 1}, held_out)
 
 
-def _processor_seconds() -> float:
-    """Return the seconds that this process and those which it waited for have computed."""
-    return sum(os.times()[:4])
-
-
 def _read_posts(config: RunConfig) -> TrainingPosts:
     """Read the posts; raise an error for missing images before anything is computed."""
     posts = run_folder.training_posts(config)
@@ -328,8 +318,7 @@ def _finish(
     compared: Mapping[str, Any],
     encoder: PostEncoder,
     encoded: Mapping[str, EncodedPosts],
-    seconds: Mapping[str, float],
-    processor_seconds: float,
+    durations: Mapping[str, Any],
 ) -> None:
     """Write the files of the run."""
     model, held_out = trained.model, trained.held_out
@@ -341,8 +330,7 @@ def _finish(
     run.metrics = {
         **_metrics(run.posts, encoded, trained),
         "baselines": dict(compared),
-        "seconds": seconds,
-        "processor_seconds": processor_seconds,
+        **durations,
     }
     if PartialState().is_main_process:
         with writing(run.folder, "make room, then finish the run by --resume."):
