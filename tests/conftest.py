@@ -204,6 +204,46 @@ def posts_table(shared):
 
 
 @pytest.fixture(scope="session")
+def mvsa_with_folds(shared, generated_posts):
+    """Folder with ``MVSA_Single`` and two published folds of it in ``FAIR/mvsa_single``.
+
+    Posts 1 to 48 are those of `generated_posts`, and text and image of post 49 contradict each
+    other. The folds list 47 to 1, then 49, and 50, which does not exist: of that, the ten after the
+    first 10 K are the test posts of fold K, and the next ten val. They call post 1 negative, its
+    text neutral, and the image of post 2 neutral.
+    """
+
+    def write(folder):
+        numbered = {str(number): post for number, post in enumerate(generated_posts, 1)}
+        data, fair = folder / "MVSA_Single" / "data", folder / "FAIR" / "mvsa_single"
+        data.mkdir(parents=True)
+        for post_id, post in numbered.items():
+            (data / f"{post_id}.txt").write_text(post.text)
+            (data / f"{post_id}.png").write_bytes(post.image)
+        rows = [f"{one}\t{post.text_label},{post.image_label}" for one, post in numbered.items()]
+        lines = ["ID\ttext,image", *rows, "49\tpositive,negative"]
+        (data.parent / "labelResultAll.txt").write_text("\n".join([*lines, ""]))
+        numbers = {"neutral": 0, "positive": 1, "negative": 2}
+        labels = {
+            one: [numbers[name] for name in (post.label, post.text_label, post.image_label)]
+            for one, post in numbered.items()
+        }
+        labels |= {"1": [2, 0, 2], "2": [*labels["2"][:2], 0], "49": [1, 1, 2], "50": [0, 0, 0]}
+        listed = [*map(str, range(47, 0, -1)), "49", "50"]
+        pairs = [",".join(map(str, [one, *labels[one]])) for one in listed]
+        (fair / "splits").mkdir(parents=True)
+        (fair / "valid_pairlist.txt").write_text("\n".join([*pairs, ""]))
+        for fold in (1, 2):
+            order = [*range(10 * fold, len(listed)), *range(10 * fold)]
+            splits = {"test": order[:10], "val": order[10:20], "train": order[20:]}
+            for name, chosen in splits.items():
+                lines = "".join(f"{line}\n" for line in chosen)
+                (fair / "splits" / f"{name}_{fold}.txt").write_text(lines)
+
+    return shared("mvsa-with-folds", write)
+
+
+@pytest.fixture(scope="session")
 def tiny_config(tiny_settings, posts_table):
     """Return a function from changes like ``training={"epochs": 1}`` to settings of a tiny run."""
     from mvcn.config import RunConfig

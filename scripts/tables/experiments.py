@@ -11,6 +11,7 @@ from mvcn.experiments.comparison_tables import (
     curve_differences_table,
     curve_table,
     differences_table,
+    evaluated_on,
     scores_table,
     sentences,
 )
@@ -56,10 +57,10 @@ def _ideas_on_folds() -> str:
 
 
 def _scores_and_differences(found: Results, *, in_words: bool = True) -> str:
-    split = f"{found.num_folds} folds of train and dev" if found.num_folds else "dev split"
     tables = [scores_table(found), differences_table(found)]
     blocks = [
-        f"{found.data}, {split}, {found.num_posts} posts; mean ± deviation over seeds, in %.",
+        f"{found.data}, {evaluated_on(found)}, {found.num_posts} posts; mean ± deviation over "
+        "seeds, in %.",
         *(table(one.header, one.rows) for one in tables if one.rows),
         "\n".join(f"- {sentence}" for sentence in sentences(found)) if in_words else "",
     ]

@@ -67,7 +67,9 @@ class DataConfig(Settings):
     """Folder or file of the posts."""
     splits: FilePath | None = None
     """Folder with `train.txt` and `dev.txt`, one id per line; by default the dataset's
-    own splits, else splits drawn by the seed."""
+    own splits, else splits drawn by the seed. Or a folder of published folds, with `fold`."""
+    fold: Limit = None
+    """Number of one of the published folds of MVSA in `splits`, which also gives the labels."""
     train: FilePath | None = None
     """Training posts, in place of a split of `root`."""
     dev: FilePath | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from mvcn.audit.kinds import KINDS, Severity
 from mvcn.config import DataConfig
 from mvcn.data.images import describe_images_of
-from mvcn.data.reading import read_dataset
+from mvcn.data.reading import id_lists, read_dataset
 from mvcn.data.split_names import SPLITS
 from mvcn.data.splits import id_files, posts_of_id_file
 from mvcn.errors import ConfigError, DataError
@@ -91,7 +91,7 @@ class Finding:
 def read_audited_posts(config: DataConfig) -> AuditedPosts:
     """Read all posts of a dataset, their splits, and the facts about their images.
 
-    Splits come from the id files in `config.splits`, else from the dataset itself. Where
+    Splits come from id files or a published fold, if given, else from the dataset itself. Where
     `config.train` and `config.dev` are separate datasets, ids are prefixed with their split.
 
     Raises:
@@ -105,7 +105,7 @@ def read_audited_posts(config: DataConfig) -> AuditedPosts:
         corpus, splits = _join({split: read_dataset(config, path) for split, path in given.items()})
     else:
         corpus = read_dataset(config, config.root)
-        splits = _splits_of_corpus(corpus, config.splits)
+        splits = _splits_of_corpus(corpus, id_lists(config))
     facts = [
         facts or corpus.faulty_images.get(post.id)
         for post, facts in zip(corpus.posts, describe_images_of(corpus.posts), strict=True)

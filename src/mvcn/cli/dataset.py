@@ -13,6 +13,7 @@ from mvcn.audit.kinds import KINDS
 from mvcn.cli.options import (
     Dataset,
     DevPosts,
+    Fold,
     OnBadImage,
     Overwrite,
     Root,
@@ -38,6 +39,7 @@ def audit(
     dataset: Dataset,
     root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
     splits: Splits = None,
+    fold: Fold = None,
     train: TrainPosts = None,
     dev: DevPosts = None,
     json: Annotated[
@@ -65,7 +67,7 @@ def audit(
 
     kinds = _known_kinds(fail_on or [], label_errors)
     _require_places([path for path in (json, html) if path is not None], MARK)
-    config = data_config(dataset, root=root, splits=splits, train=train, dev=dev)
+    config = data_config(dataset, root=root, splits=splits, fold=fold, train=train, dev=dev)
     if label_errors:
         set_up_process()
     audited = read_audited_posts(config)
@@ -107,6 +109,7 @@ def prepare(
     root: Root,
     output: Annotated[Path, typer.Option(help="Folder to fill, new or empty.")],
     splits: Splits = None,
+    fold: Fold = None,
     on_bad_image: OnBadImage = "error",
     overwrite: Overwrite = False,
 ) -> None:
@@ -120,7 +123,7 @@ def prepare(
     from mvcn.data.reading import read_all
 
     started = time.monotonic()
-    corpus = read_all(data_config(dataset, root=root, splits=splits))
+    corpus = read_all(data_config(dataset, root=root, splits=splits, fold=fold))
     require_images(corpus.posts, on_bad_image)
     index = prepare_posts(
         corpus, output, dataset=dataset["name"], on_bad_image=on_bad_image, overwrite=overwrite

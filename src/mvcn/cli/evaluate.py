@@ -7,6 +7,7 @@ import typer
 
 from mvcn.cli.options import (
     Dataset,
+    Fold,
     OnBadImage,
     Root,
     Run,
@@ -36,6 +37,7 @@ def evaluate(
     root: Root,
     split: Split = None,
     splits: Splits = None,
+    fold: Fold = None,
     ids: Annotated[
         Path | None,
         typer.Option(help="File with the ids to evaluate, one per line; by default all."),
@@ -58,7 +60,7 @@ def evaluate(
     if json is not None:
         kind = "file of scores by mvcn evaluate"
         require_own_file(json, kind, is_own=begins_with(json, MARK))
-    config = data_config(dataset, root=root, splits=splits)
+    config = data_config(dataset, root=root, splits=splits, fold=fold)
     classifier = Classifier.from_pretrained(run, target=target)
     corpus = read_posts(config, split, remembered=run_folder.Run(run).columns)
     if corpus.columns and "label" not in corpus.columns:

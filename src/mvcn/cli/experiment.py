@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mvcn.cli.options import Overwrite, given
+from mvcn.cli.options import Fold, Overwrite, Splits, given
 from mvcn.cli.process import set_up_process
 from mvcn.errors import ConfigError, count_of, format_table
 from mvcn.files import atomic_write
@@ -26,7 +26,10 @@ def experiment(
     ] = None,
     splits: Annotated[
         list[str] | None,
-        typer.Option(help="Folder with train.txt and dev.txt, as NAME=PATH, or PATH for all."),
+        typer.Option(
+            help="Folder with train.txt and dev.txt, or of published folds, as NAME=PATH, or PATH "
+            "for all."
+        ),
     ] = None,
     results: Annotated[
         Path, typer.Option(help="Folder of results, with a folder per experiment.")
@@ -124,9 +127,8 @@ def tune(
         str | None, typer.Option(help="Kind of dataset, unless the file names it.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
-    splits: Annotated[
-        Path | None, typer.Option(help="Folder with train.txt and dev.txt, one id per line.")
-    ] = None,
+    splits: Splits = None,
+    fold: Fold = None,
 ) -> None:
     """Search for the settings that are best on dev; the same command resumes the search."""
     from mvcn.experiments.tuning import tune as run_search
@@ -134,7 +136,7 @@ def tune(
 
     set_up_process()
     space = read_space(file)
-    changes = given(name=data, root=root, splits=splits)
+    changes = given(name=data, root=root, splits=splits, fold=fold)
     if root is not None:
         changes |= {"train": None, "dev": None}  # which take precedence over root
     space = replace(space, data=space.data.model_copy(update=changes))

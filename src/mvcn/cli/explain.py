@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvcn.cli.options import Dataset, OnBadImage, Overwrite, Run, Splits, data_config, reads_posts
+from mvcn.cli.options import (
+    Dataset,
+    Fold,
+    OnBadImage,
+    Overwrite,
+    Run,
+    Splits,
+    data_config,
+    reads_posts,
+)
 from mvcn.cli.process import print_problems, set_up_process
 from mvcn.errors import ConfigError, DataError
 from mvcn.outputs import begins_with, require_own_file
@@ -36,6 +45,7 @@ def explain(
         Path | None, typer.Option(help="Where the posts are; by default those of the run.")
     ] = None,
     splits: Splits = None,
+    fold: Fold = None,
     on_bad_image: OnBadImage = "error",
     method: Annotated[
         SaliencyMethod,
@@ -67,7 +77,7 @@ def explain(
         if root is None:
             chosen = _choose_from_run(opened, post)
         else:
-            config = data_config(dataset, root=root, splits=splits)
+            config = data_config(dataset, root=root, splits=splits, fold=fold)
             posts = read_posts(config, labels=False, remembered=opened.columns).posts
             chosen = _choose(posts, post, str(root))
         encoded = opened.encode(chosen, on_bad_image)

@@ -25,7 +25,14 @@ DataName = Annotated[
 Root = Annotated[Path, typer.Option(help="Folder or file of the posts.")]
 Splits = Annotated[
     Path | None,
-    typer.Option(help="Folder with train.txt, dev.txt, test.txt, one id a line."),
+    typer.Option(
+        help="Folder with train.txt, dev.txt, test.txt, one id a line; or one of published folds, "
+        "with --fold."
+    ),
+]
+Fold = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of a published fold of MVSA; --splits is their folder."),
 ]
 Split = Annotated[
     str | None, typer.Option(help="Only this split of the posts: train, dev or test.")

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from mvcn.cli.options import (
     BackendName,
     Dataset,
+    Fold,
     OnBadImage,
     Overwrite,
     Precision,
@@ -41,6 +42,7 @@ def predict(
     ] = None,
     split: Split = None,
     splits: Splits = None,
+    fold: Fold = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Table to write, as .csv, .tsv, .jsonl, .parquet or .xlsx."),
@@ -74,7 +76,7 @@ def predict(
     least = least_probability(run, precision, target)
     if posts:
         root = _only(posts, text, image)
-        config = data_config(dataset, root=root, splits=splits)
+        config = data_config(dataset, root=root, splits=splits, fold=fold)
         if output is None:
             raise ConfigError("Say where to write the predictions: --output out.csv.")
         keeps_columns = _keeps_columns(dataset, keep_columns)
@@ -87,7 +89,7 @@ def predict(
         _write(table, corpus.posts, classifier.predict(corpus.posts, on_bad_image, least), least)
         return
     _require_for_one(image, bool(dataset.get("text_only")), keep_columns)
-    _require_no_options_for_files(output, overwrite, split, splits)
+    _require_no_options_for_files(output, overwrite, split, splits, fold)
     classifier = Classifier.from_pretrained(run, backend, target=target)
     _print(classifier.predict_one(text, image, on_bad_image, least))
 
@@ -102,8 +104,8 @@ def _require_for_one(image: Path | None, text_only: bool, keep_columns: bool | N
 def _require_no_options_for_files(*options_for_files: object) -> None:
     if any(options_for_files):
         raise ConfigError(
-            "--output, --overwrite, --split and --splits are for files of posts: name one, or "
-            "leave them out for the single post."
+            "--output, --overwrite, --split, --splits and --fold are for files of posts: name one, "
+            "or leave them out for the single post."
         )
 
 

@@ -10,6 +10,7 @@ import typer
 from mvcn.cli.options import (
     Dataset,
     DevPosts,
+    Fold,
     Overwrite,
     Splits,
     Target,
@@ -43,6 +44,7 @@ def train(
         Path | None, typer.Option(help="Folder or file of the posts; its train and dev splits.")
     ] = None,
     splits: Splits = None,
+    fold: Fold = None,
     train: TrainPosts = None,
     dev: DevPosts = None,
     model: Annotated[
@@ -69,7 +71,8 @@ def train(
     config = read_recipe(_recipe_for(model, recipe))
     if posts is not None:
         root, train = _place(posts, root, train, is_split=dev is not None)
-    places = given(root=root, splits=splits, train=train, dev=dev, on_bad_image=on_bad_image)
+    places = given(root=root, splits=splits, fold=fold, train=train, dev=dev)
+    places |= given(on_bad_image=on_bad_image)
     config.update({"data": {**dataset, **places}, "training": given(seed=seed, target=target)})
     config.set(assignments or [])
 

@@ -11,7 +11,8 @@ from mvcn.config import DataConfig
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input, warn_of_missing_images
 from mvcn.data.datasets import DATASETS, read_corpus
 from mvcn.data.formats.rows import TableOptions
-from mvcn.data.split_names import split_of
+from mvcn.data.published_folds import read_fold, with_fold
+from mvcn.data.split_names import keep_splits, split_of
 from mvcn.data.splits import id_files, posts_of_id_file, stratified_split
 from mvcn.errors import ConfigError, DataError
 from mvcn.types import Corpus, Post
@@ -39,7 +40,8 @@ def read_dataset(
 ) -> Corpus:
     """Read the dataset at `root` with the reader and options of the settings.
 
-    A warning is logged if images are missing.
+    A published fold, if one is named, gives the posts, their labels and splits. A warning is logged
+    if images are missing.
 
     Args:
         config: Settings.
@@ -50,11 +52,12 @@ def read_dataset(
             if the file has it.
 
     Raises:
-        ConfigError: No root is given.
+        ConfigError: No root is given, or a fold without published folds, or these without a fold.
         DataError: A file is invalid, or the dataset finds images by post id and contains none.
     """
     if root is None:
         raise ConfigError(f"Dataset '{config.name}' needs the setting data.root (--root).")
+    fold = read_fold(config.splits, config.fold)
     corpus = read_corpus(
         config.name,
         root,
@@ -66,7 +69,14 @@ def read_dataset(
     )
     if not config.text_only:
         warn_of_missing_images(corpus, root)
-    return corpus
+    if fold is None:
+        return corpus
+    return keep_splits(with_fold(corpus, fold, root), splits, str(fold.folder))
+
+
+def id_lists(config: DataConfig) -> Path | None:
+    """Return the folder of lists of ids; None where the dataset or a published fold has splits."""
+    return config.splits if config.fold is None else None
 
 
 def table_options(
@@ -90,7 +100,9 @@ def read_posts(
     labels: bool = True,
     remembered: Mapping[str, str] | None = None,
 ) -> Corpus:
-    """Read the dataset at `config.root`, or one split of it, from id files or the dataset itself.
+    """Read the dataset at `config.root`, or one split of it.
+
+    Id files or a published fold, if given, say which posts are in a split, else the dataset itself.
 
     Args:
         config: Settings.
@@ -104,11 +116,12 @@ def read_posts(
     """
     if split is None:
         return read_dataset(config, config.root, labels=labels, remembered=remembered)
-    if config.splits is None or not (config.splits / f"{split}.txt").is_file():
+    lists = id_lists(config)
+    if lists is None or not (lists / f"{split}.txt").is_file():
         split = split_of(split) or split
     corpus = read_dataset(config, config.root, [split], labels=labels, remembered=remembered)
-    if config.splits is not None:
-        posts = posts_of_id_file(corpus, config.splits, split)
+    if lists is not None:
+        posts = posts_of_id_file(corpus, lists, split)
     else:
         posts = [post for post in corpus.posts if post.split == split]
     if not posts:
@@ -120,30 +133,29 @@ def read_posts(
 
 
 def read_all(config: DataConfig) -> Corpus:
-    """Read the complete dataset at `config.root`; id files, if given, determine the splits.
+    """Read the complete dataset at `config.root`.
 
-    Posts are then in the order of the files, followed by those in no file.
+    Id files, if given, determine the splits: posts are then in the order of the files, followed by
+    those in no file. A published fold has the posts of its splits alone.
 
     Raises:
         ConfigError: No root is given.
         DataError: A file is invalid, or a post is in two splits.
     """
-    corpus = read_dataset(config, config.root)
-    if config.splits is None:
+    corpus, lists = read_dataset(config, config.root), id_lists(config)
+    if lists is None:
         return corpus
     placed: dict[str, Post] = {}
-    for split in id_files(config.splits):
-        for post in posts_of_id_file(corpus, config.splits, split):
+    for split in id_files(lists):
+        for post in posts_of_id_file(corpus, lists, split):
             if post.id in placed:
                 raise DataError(
-                    f"{config.splits}: post {post.id} is in {placed[post.id].split}.txt and in "
+                    f"{lists}: post {post.id} is in {placed[post.id].split}.txt and in "
                     f"{split}.txt: delete one of them."
                 )
             placed[post.id] = replace(post, split=split)
     if not placed:
-        raise DataError(
-            f"{config.splits} has no train.txt, dev.txt or test.txt: name another folder."
-        )
+        raise DataError(f"{lists} has no train.txt, dev.txt or test.txt: name another folder.")
     rest = [replace(post, split=None) for post in corpus.posts if post.id not in placed]
     return replace(corpus, posts=[*placed.values(), *rest])
 
@@ -176,9 +188,9 @@ def read_training_posts(
 ) -> TrainingPosts:
     """Read the train and dev posts of the settings.
 
-    Either `train` and `dev` name a dataset each, or the splits of `root` come from id files, else
-    from the dataset itself. Where no split is named, all posts are train posts, or, if dev posts
-    are needed, a stratified tenth by `seed` is dev.
+    Either `train` and `dev` name a dataset each, or the splits of `root` come from id files or a
+    published fold, else from the dataset itself. Where no split is named, all posts are train
+    posts, or, if dev posts are needed, a stratified tenth by `seed` is dev.
 
     Args:
         config: Settings.
@@ -233,9 +245,9 @@ def _from_root(config: DataConfig, seed: int, needs_dev: NeedsDev) -> TrainingPo
         raise ConfigError(
             f"Dataset '{config.name}' needs data.root (--root) or data.train (--train)."
         )
-    corpus = read_dataset(config, config.root, tuple(TWO_WAY))
-    if config.splits is not None:
-        return _by_id_files(corpus, config.splits, needs_dev)
+    corpus, lists = read_dataset(config, config.root, tuple(TWO_WAY)), id_lists(config)
+    if lists is not None:
+        return _by_id_files(corpus, lists, needs_dev)
     if corpus.other_splits or any(post.split for post in corpus.posts):
         splits = {name: [p for p in corpus.posts if p.split == name] for name in TWO_WAY}
         _require_splits(splits, corpus.other_splits, config.root, needs_dev)

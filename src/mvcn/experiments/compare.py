@@ -20,7 +20,7 @@ from mvcn.evaluation.significance import (
     sign_flip_test,
     two_sample_test,
 )
-from mvcn.experiments.grid import CellResult
+from mvcn.experiments.grid import TEST, CellResult, kind_of_posts
 
 HEADLINE = "f1_weighted"
 """The metric of the sentences about differences: the convention for MVSA."""
@@ -113,6 +113,8 @@ class Results:
     data: str
     num_posts: int
     num_folds: int | None
+    split: str
+    """Of the posts; with folds, ``test`` means those of published folds."""
     variants: Sequence[Variant]
     comparisons: Sequence[Comparison]
     """One for each variant but the baseline."""
@@ -168,6 +170,7 @@ def _results(data: str, cells: Sequence[CellResult], baseline: str | None) -> Re
         data,
         num_posts,
         num_folds,
+        cells[0].split,
         variants,
         comparisons,
         incomplete,
@@ -177,11 +180,12 @@ def _results(data: str, cells: Sequence[CellResult], baseline: str | None) -> Re
 
 
 def _num_folds(data: str, cells: Sequence[CellResult]) -> int | None:
-    """Return the largest fold number plus one, so that a fold missing everywhere is noticed."""
-    folds = {cell.fold for cell in cells}
-    if None in folds and len(folds) > 1:
-        raise MvcnError(f"Results on {data} mix folds and a fixed split: compare them separately.")
-    return max((fold + 1 for fold in folds if fold is not None), default=None)
+    """Return the number of folds up to the largest, so that one missing everywhere is noticed."""
+    kinds = sorted({kind_of_posts(cell) for cell in cells}, reverse=True)
+    if len(kinds) > 1:
+        raise MvcnError(f"Results on {data} mix {' and '.join(kinds)}: compare them separately.")
+    last = max((cell.fold for cell in cells if cell.fold is not None), default=None)
+    return last if last is None or cells[0].split == TEST else last + 1
 
 
 def _by_variant_and_seed(

@@ -11,6 +11,7 @@ from mvcn.errors import count_of
 from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.evaluation.significance import Difference
 from mvcn.experiments.compare import Comparison, Results, Spread, Variant
+from mvcn.experiments.grid import TEST
 from mvcn.experiments.learning_curve import ALWAYS, LearningCurve, learning_curves
 from mvcn.experiments.published import published_results
 from mvcn.outputs import begins_with
@@ -41,9 +42,13 @@ LATEX_SIGNS = str.maketrans(
 )
 HEADING = "posts; mean ± deviation over seeds."
 CSV_COLUMNS = ("data", "variant", "seed", "posts")
+UNKNOWN = "Whether a published number is a mean or a single run is not known."
 CAUTION = (
     "Published numbers are of test splits, ours of dev posts or folds, so they are not directly "
-    "comparable. Whether a published number is a mean or a single run is not known."
+    f"comparable. {UNKNOWN}"
+)
+CAUTION_ABOUT_TEST = (
+    f"Published numbers are of other test splits, so they are not directly comparable. {UNKNOWN}"
 )
 
 
@@ -71,6 +76,15 @@ def is_rendered(path: Path) -> bool:
     """Return whether a file begins with tables of `render` in any format."""
     marks = (HEADING, _escaped(HEADING), ",".join(CSV_COLUMNS))
     return any(begins_with(path, mark) for mark in marks)
+
+
+def evaluated_on(results: Results) -> str:
+    """Return the posts that results are of, for a heading."""
+    if results.num_folds is None:
+        return "dev split"
+    if results.split == TEST:
+        return f"test posts of {count_of(results.num_folds, 'published fold')}"
+    return f"{results.num_folds} folds of train and dev"
 
 
 def sentences(results: Results) -> Iterator[str]:
@@ -176,8 +190,7 @@ def _curve_blocks(curve: LearningCurve, form: Format) -> Iterator[str]:
 
 def _blocks(results: Results, form: Format) -> Iterator[str]:
     show, text = FORMS[form]
-    split = f"{results.num_folds} folds" if results.num_folds else "dev split"
-    yield text(f"{results.data}, {split}, {results.num_posts} {HEADING}")
+    yield text(f"{results.data}, {evaluated_on(results)}, {results.num_posts} {HEADING}")
     yield show(scores_table(results))
     if results.comparisons:
         yield show(differences_table(results))
@@ -187,7 +200,7 @@ def _blocks(results: Results, form: Format) -> Iterator[str]:
     published = published_table(results.data)
     if published is not None:
         yield show(published)
-        yield text(CAUTION)
+        yield text(CAUTION_ABOUT_TEST if results.split == TEST else CAUTION)
 
 
 def _metrics(results: Results) -> list[str]:

@@ -20,13 +20,16 @@ from mvcn.errors import ConfigError, MvcnError
 from mvcn.files import write_json
 from mvcn.settings import read_named
 
-KEYS = ("name", "recipe", "data", "seeds", "folds", "variants")
+KEYS = ("name", "recipe", "data", "seeds", "folds", "published_folds", "variants")
 FORMER_VARIANT, FORMER_VARIANTS = "row", "rows"
 """Keys of a variant and of all variants in files of earlier versions."""
 NUMBER_LISTS = ("labels", "predicted", "has_near_duplicate")
 """Stored as numbers separated by spaces, to take one line of the file instead of one per post."""
 PROBABILITIES, DIGITS = "probabilities", 4
 """Stored in the same way, post by post, with so many digits behind the point."""
+PUBLISHED = "published_folds"
+"""Key of the number of published folds."""
+DEV, TEST = "dev", "test"
 FOLDS_SEED = 0
 """Folds are the same for every variant and seed, so that differences are paired."""
 
@@ -44,6 +47,8 @@ class Experiment:
     seeds: tuple[int, ...]
     folds: int | None = None
     """Folds of cross-validation over train and dev posts; None to use the splits as they are."""
+    published_folds: int | None = None
+    """Published folds, from the first on, whose test posts evaluate; None for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class Cell:
     seed: int
     fold: int | None
     config: RunConfig
+    split: str = DEV
+    """Split that it is evaluated on; see `CellResult.split`."""
 
     @property
     def path(self) -> Path:
@@ -81,7 +88,7 @@ def naming(cell: Cell) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """The stored result of one training; posts are in the order of the dev split."""
+    """The stored result of one training; posts are in the order of their split."""
 
     experiment: str
     variant: str
@@ -89,7 +96,8 @@ class CellResult:
     data: str
     seed: int
     fold: int | None
-    """Number of the fold that was dev, from 0; None for a fixed dev split."""
+    """Number of the fold that was dev, from 0, or of the published fold, from 1; None for a fixed
+    dev split."""
     class_names: tuple[str, ...]
     labels: Int[np.ndarray, " batch"]
     """True classes, as positions in `class_names`."""
@@ -102,8 +110,8 @@ class CellResult:
     posts_digest: str
     """Equal where two cells were evaluated on the same posts in the same order."""
     metrics: Mapping[str, Any]
-    """`Evaluation.to_mapping` of the dev posts, except that the calibration error is without the
-    temperature, which is fitted on the same posts."""
+    """`Evaluation.to_mapping` of the posts, except that the calibration error is without the
+    temperature where that is fitted on the same posts."""
     settings: Mapping[str, Mapping[str, Any]]
     """All settings but those of the data, as `RunConfig.to_mapping` has them."""
     seconds: Mapping[str, float]
@@ -113,6 +121,9 @@ class CellResult:
     """Number of training posts; None in files of earlier versions."""
     processor_seconds: float | None = None
     """Of all processes of the training; None in files of earlier versions."""
+    split: str = DEV
+    """Split of the posts: ``test`` of a published fold, else ``dev``, also for posts that are
+    evaluated out of fold."""
 
     @property
     def training_seconds(self) -> float:
@@ -125,7 +136,7 @@ def read_experiment(name: str) -> Experiment:
 
     The file has the keys ``name``, ``variants`` (name -> sections of settings as in a recipe, and
     optionally ``recipe``), ``seeds``, ``data`` (name -> settings of that section), and optionally
-    ``recipe`` (where all variants start from; ``default``) and ``folds``.
+    ``recipe`` (where all variants start from; ``default``) and ``folds`` or ``published_folds``.
 
     Raises:
         ConfigError: No such file, or a key or setting that is unknown or missing.
@@ -143,15 +154,37 @@ def cells_of(
         folds: Name of data -> folder of each fold, as `assign_folds` returns them; None for
             settings without the ids of folds.
     """
-    numbers = [None] if experiment.folds is None else range(experiment.folds)
+    split = DEV if experiment.published_folds is None else TEST
     return [
-        Cell(variant, data, seed, fold, _config(experiment, variant, data, seed, splits))
+        Cell(variant, data, seed, fold, _config(experiment, variant, data, seed, places), split)
         for seed in experiment.seeds
         for data in experiment.data
-        for fold in numbers
-        for splits in [None if fold is None or folds is None else folds[data][fold]]
+        for fold in _fold_numbers(experiment)
+        for places in [_places(experiment, fold, None if folds is None else folds[data])]
         for variant in experiment.variants
     ]
+
+
+def kind_of_posts(cell: Cell | CellResult) -> str:
+    """Return what the posts of a cell are: results of different kinds do not compare."""
+    if cell.split == TEST:
+        return "published folds"
+    return "a fixed split" if cell.fold is None else "folds"
+
+
+def _fold_numbers(experiment: Experiment) -> Sequence[int | None]:
+    if experiment.published_folds is not None:
+        return range(1, experiment.published_folds + 1)
+    return [None] if experiment.folds is None else range(experiment.folds)
+
+
+def _places(
+    experiment: Experiment, fold: int | None, folders: Sequence[Path] | None
+) -> dict[str, Any]:
+    """Return the settings of data by which a cell finds its fold."""
+    if experiment.published_folds is not None:
+        return {"fold": fold}
+    return {} if fold is None or folders is None else {"splits": folders[fold]}
 
 
 def assign_folds(data: DataConfig, folds: int, folder: Path) -> list[Path]:
@@ -160,9 +193,14 @@ def assign_folds(data: DataConfig, folds: int, folder: Path) -> list[Path]:
     Near-duplicates by text or image are never in both train and dev of a fold.
 
     Raises:
-        ConfigError: A setting of the data is missing.
+        ConfigError: A setting of the data is missing, or it names a published fold.
         DataError: Posts cannot be read, or are too few.
     """
+    if data.fold is not None:
+        raise ConfigError(
+            f"Folds are drawn anew, but data.fold names the published fold {data.fold}: leave out "
+            "one of them."
+        )
     folders = [folder / f"fold-{number}" for number in range(folds)]
     if all((path / SPLITS_FILE).is_file() for path in folders):
         return folders
@@ -261,19 +299,18 @@ def seeds_of(value: Any) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def folds_of(value: Any) -> int | None:
+def folds_of(value: Any, key: str = "folds") -> int | None:
     """Return the number of folds from a file, or raise a ConfigError."""
     if value is not None and (type(value) is not int or value < MIN_FOLDS):
-        raise ConfigError(f"'folds' must be a whole number from {MIN_FOLDS} on, not {value!r}.")
+        raise ConfigError(f"'{key}' must be a whole number from {MIN_FOLDS} on, not {value!r}.")
     return value
 
 
 def _config(
-    experiment: Experiment, variant: str, data: str, seed: int, splits: Path | None
+    experiment: Experiment, variant: str, data: str, seed: int, places: Mapping[str, Any]
 ) -> RunConfig:
     config = RunConfig.from_mapping(settings_of(experiment.variants[variant]))
-    changes = {} if splits is None else {"splits": splits}
-    config.data = experiment.data[data].model_copy(update=changes)
+    config.data = experiment.data[data].model_copy(update=places)
     config.update({"training": {"seed": seed}})
     return config
 
@@ -287,13 +324,29 @@ def _experiment(content: Any) -> Experiment:
         _name(name): _variant(values, recipe) for name, values in _named(content, "variants")
     }
     _require_different(variants)
-    return Experiment(
+    experiment = Experiment(
         _name(content["name"]),
         {_name(name): data_of(values) for name, values in _named(content, "data")},
         variants,
         seeds_of(content["seeds"]),
         folds_of(content.get("folds")),
+        folds_of(content.get(PUBLISHED), PUBLISHED),
     )
+    _require_one_kind_of_folds(experiment)
+    return experiment
+
+
+def _require_one_kind_of_folds(experiment: Experiment) -> None:
+    if experiment.published_folds is None:
+        return
+    if experiment.folds is not None:
+        raise ConfigError(f"it has 'folds' and '{PUBLISHED}': leave out one of them.")
+    for name, data in experiment.data.items():
+        if data.fold is not None:
+            raise ConfigError(
+                f"it has '{PUBLISHED}', but its data '{name}' names fold {data.fold}: leave out "
+                "one of them."
+            )
 
 
 def _named(content: Mapping[str, Any], key: str) -> Sequence[tuple[Any, Any]]:

@@ -7,13 +7,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from mvcn.data.near_duplicates import have_near_duplicate
-from mvcn.data.posts import fingerprint
+from mvcn.data.posts import fingerprint, label_ids
 from mvcn.errors import MvcnError, RunError
 from mvcn.experiments.grid import (
+    TEST,
     Cell,
     CellResult,
     Experiment,
@@ -25,12 +28,13 @@ from mvcn.experiments.grid import (
     write_cell,
 )
 from mvcn.experiments.progress import EpochFile, Progress, StatusLine
-from mvcn.experiments.same_posts import require_same_posts, with_fixed_splits
+from mvcn.experiments.same_posts import read_test_posts, require_same_posts, with_fixed_splits
+from mvcn.inference.classifier import Classifier
 from mvcn.outputs import locked
 from mvcn.training.arguments import check_compatibility
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
-from mvcn.types import probability_columns
+from mvcn.types import Post, probability_columns
 from mvcn.workers import worker_pool
 
 SECONDS_PER_LOOK = 1.0
@@ -74,7 +78,7 @@ def run_experiment(
         cells = cells_of(experiment, _folds(experiment, places))
         found = {path: read_cell(path) for path in sorted(places.results.rglob("*.json"))}
         _require_same_settings(cells, found, places)
-        require_same_posts(cells, found, has_folds=experiment.folds is not None)
+        require_same_posts(cells, found)
         finished = {
             cell.path: _seconds(found[path])
             for cell in cells
@@ -193,38 +197,73 @@ def printing_to_log(folder: Path) -> Iterator[None]:
         yield
 
 
-def _result(name: str, cell: Cell, run: Run) -> CellResult:
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """Posts of a cell, and what was predicted for them."""
+
+    posts: Sequence[Post]
+    learned: Sequence[Post]
+    """Training posts of the model; none where each post is predicted by a member of its own."""
+    probabilities: Float[np.ndarray, "batch classes"]
+    predicted: Int[np.ndarray, " batch"]
+    metrics: Mapping[str, Any]
+
+
+def _evaluate_held_out(run: Run) -> _Evaluated:
+    """Return what the training has predicted for dev posts, or out of fold."""
     posts, held_out = run.posts, "dev" if run.posts.dev else run.held_out
-    predictions, shown = run.predictions(held_out), posts.dev or posts.train
+    predictions = run.predictions(held_out)
     evaluated = {row["id"] for row in predictions}
     numbers = {label: number for number, label in enumerate(posts.class_names)}
     columns = probability_columns(posts.class_names)
-    is_near = have_near_duplicate(
-        [post.text for post in posts.train] if posts.dev else [], [post.text for post in shown]
-    )
     metrics = dict(run.metrics[held_out])
     if held_out == run.held_out:  # the posts of the calibration
         metrics |= {"expected_calibration_error": run.metrics["calibration"]["error_before"]}
+    return _Evaluated(
+        [post for post in posts.dev or posts.train if post.id in evaluated],
+        posts.train if posts.dev else [],
+        np.array([[float(row[name]) for name in columns] for row in predictions]),
+        np.array([numbers[row["predicted"]] for row in predictions]),
+        metrics,
+    )
+
+
+def _evaluate_test(cell: Cell, run: Run) -> _Evaluated:
+    """Predict the test posts, as `mvcn evaluate` does."""
+    posts, policy = read_test_posts(cell.config.data), cell.config.data.on_bad_image
+    found = Classifier.from_pretrained(run.folder).evaluate(posts, policy)
+    rows, evaluated = found.probabilities, {post.id for post in found.posts}
+    return _Evaluated(
+        [post for post in posts if post.id in evaluated],
+        run.posts.train,
+        rows,
+        rows.argmax(1),
+        found.evaluation.to_mapping(),
+    )
+
+
+def _result(name: str, cell: Cell, run: Run) -> CellResult:
+    found = _evaluate_test(cell, run) if cell.split == TEST else _evaluate_held_out(run)
+    learned, texts = ([post.text for post in one] for one in (found.learned, found.posts))
     return CellResult(
         name,
         cell.variant,
         cell.data,
         cell.seed,
         cell.fold,
-        posts.class_names,
-        labels=np.array([numbers[row["label"]] for row in predictions]),
-        predicted=np.array([numbers[row["predicted"]] for row in predictions]),
-        probabilities=np.array([[float(row[name]) for name in columns] for row in predictions]),
-        has_near_duplicate=np.array(
-            [near for post, near in zip(shown, is_near, strict=True) if post.id in evaluated]
-        ),
-        posts_digest=fingerprint(post for post in shown if post.id in evaluated),
-        metrics=metrics,
+        run.posts.class_names,
+        labels=np.array(label_ids(found.posts, run.posts.class_names)),
+        predicted=found.predicted,
+        probabilities=found.probabilities,
+        has_near_duplicate=np.array(have_near_duplicate(learned, texts)),
+        posts_digest=fingerprint(found.posts),
+        metrics=found.metrics,
         settings=settings_of(cell.config),
         seconds=run.metrics["seconds"],
         environment=run.environment,
         train_posts=run.metrics["posts"]["train"],
         processor_seconds=run.metrics.get("processor_seconds"),
+        split=cell.split,
     )
 
 

@@ -348,6 +348,7 @@ def _data_options(data: Mapping[str, Any]) -> list[str]:
         "--data": data["name"],
         "--root": data["root"],
         "--splits": data["splits"],
+        "--fold": data["fold"],
         "--train": data["train"],
         "--dev": data["dev"],
         "--columns": columns or None,

@@ -79,6 +79,10 @@ class Prediction:
 class EvaluatedPosts:
     """Scores of labelled posts, and which of them were not read completely."""
 
+    posts: Sequence[Post]
+    """Those that were evaluated, in order."""
+    probabilities: Float[np.ndarray, "batch classes"]
+    """Calibrated; classes in the model's order."""
     evaluation: "Evaluation"
     by_modality: "Mapping[str, Evaluation]"
     """What the posts have (as in `MODALITIES`) -> their scores; empty where all have the same."""
@@ -288,6 +292,8 @@ class Classifier:
         counts = sum(encoded.text_counts, TextCounts())
         counts.log()
         return EvaluatedPosts(
+            encoded.posts,
+            rows,
             evaluate_predictions(rows, labels, self.class_names),
             evaluate_groups(rows, labels, encoded.modalities, self.class_names),
             encoded.bad_images,

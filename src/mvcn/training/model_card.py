@@ -125,6 +125,8 @@ def _split(data: Mapping[str, Any], seed: int, *, has_dev: bool) -> str:
         return "Train and dev posts are two datasets."
     if data["train"] is not None:
         return f"The dev posts are a share of the dataset: {_shares(TWO_WAY)}, seed {seed}."
+    if data["fold"] is not None:
+        return f"Published fold {data['fold']} says which posts are train, dev and test."
     if data["splits"] is not None:
         return "Lists of ids say which posts are train and which are dev."
     return (

@@ -14,6 +14,7 @@ from mvcn.evaluation.significance import MAX_EXACT_SEEDS
 from mvcn.experiments.compare import compare
 from mvcn.experiments.comparison_tables import (
     CAUTION,
+    CAUTION_ABOUT_TEST,
     differences_table,
     published_table,
     render,
@@ -55,6 +56,21 @@ def cell(
     return dataclasses.replace(made, **more)
 
 
+def published(variant, folds=(1, 2, 3), **options):
+    """Return a cell for each published fold, of 40 test posts."""
+    return [
+        cell(
+            variant,
+            fold=k,
+            posts=slice(40 * (k - 1), 40 * k),
+            digest=f"fold {k}",
+            split="test",
+            **options,
+        )
+        for k in folds
+    ]
+
+
 def grid(*names, seeds=(0, 1, 2), **options):
     return [cell(name, seed, **options) for name in names for seed in seeds]
 
@@ -94,6 +110,26 @@ def test_a_seed_without_a_fold_is_left_out_and_named():
     assert "Left out because folds are missing: one, seed 1." in list(sentences(results))
     (nothing,) = compare([c for c in cells if (c.variant, c.fold) != ("two", 2)])
     assert [variant.name for variant in nothing.variants] == ["one"]
+
+
+def test_published_folds_are_pooled_by_their_test_posts():
+    (pooled,), (whole,) = compare(published("one")), compare([cell("one")])
+    assert (pooled.num_folds, pooled.num_posts, pooled.split) == (3, 120, "test")
+    assert pooled.variants[0].scores("accuracy") == whole.variants[0].scores("accuracy")
+    text = render(compare(published("one", data="mvsa-single")), "markdown")
+    assert text.startswith("mvsa-single, test posts of 3 published folds, 120 posts; mean")
+    assert text.endswith(f"{CAUTION_ABOUT_TEST}\n")
+    assert "train and dev" not in text
+    folds = [cell("one", fold=k, posts=slice(k, 60 + k), digest=f"{k}") for k in range(2)]
+    assert render(compare(folds), "markdown").startswith(
+        "mine, 2 folds of train and dev, 120 posts"
+    )
+
+
+def test_a_seed_without_a_published_fold_is_left_out_and_named():
+    (found,) = compare([*published("one"), *published("two", folds=(1, 3))])
+    assert [variant.name for variant in found.variants] == ["one"]
+    assert "Left out because folds are missing: two, seed 0." in list(sentences(found))
 
 
 def test_each_dataset_has_tables_of_its_own():
@@ -221,6 +257,8 @@ def test_variants_without_a_common_seed_are_tested_unpaired():
             "'two' with seed 0 is evaluated on other",
         ),
         ([cell("one"), cell("one", fold=0)], None, "mix folds and a fixed split"),
+        ([cell("one", fold=1), *published("two")], None, "mix published folds and folds"),
+        ([cell("one"), *published("two")], None, "mix published folds and a fixed split"),
         ([], None, "There are no results to compare"),
         (grid("one") * 2, None, "2 results of variant 'one', seed 0: name each folder once"),
         (

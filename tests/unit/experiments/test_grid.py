@@ -5,9 +5,9 @@ from importlib import resources
 import pytest
 import yaml
 
-from mvcn.config import read_recipe
+from mvcn.config import DataConfig, read_recipe
 from mvcn.errors import ConfigError
-from mvcn.experiments.grid import cells_of, read_experiment, settings_of
+from mvcn.experiments.grid import assign_folds, cells_of, read_experiment, settings_of
 
 SHIPPED = sorted(
     path.name.removesuffix(".yaml")
@@ -66,6 +66,22 @@ def test_folds_multiply_the_cells(tmp_path):
     assert len({cell.path for cell in cells}) == 12
 
 
+def test_published_folds_multiply_the_cells_and_evaluate_their_test_posts(tmp_path):
+    cells = cells_of(read_experiment(write(tmp_path, published_folds=2, seeds=[0])))
+    assert [cell.fold for cell in cells] == [1, 1, 2, 2] * 2
+    assert [cell.config.data.fold for cell in cells] == [cell.fold for cell in cells]
+    assert {cell.split for cell in cells} == {"test"}
+    assert len({cell.path for cell in cells}) == 8
+    usual = cells_of(read_experiment(write(tmp_path, folds=2)))
+    assert {(cell.split, cell.config.data.fold) for cell in usual} == {("dev", None)}
+
+
+def test_a_published_fold_is_not_split_into_folds(tmp_path):
+    data = DataConfig(name="mvsa-single", root=tmp_path, splits=tmp_path, fold=3)
+    with pytest.raises(ConfigError, match=r"data\.fold names the published fold 3: leave out one"):
+        assign_folds(data, 2, tmp_path / "folds")
+
+
 def test_what_makes_a_variant_is_neither_data_nor_seed(tmp_path):
     cells = cells_of(read_experiment(write(tmp_path)))
     settings = [settings_of(cell.config) for cell in cells if cell.variant == "plain"]
@@ -117,6 +133,9 @@ def test_the_ablation_adds_one_part_at_a_time():
         ({"seeds": [-1]}, None),
         ({"folds": 1}, "'folds' must be a whole number from 2 on"),
         ({"folds": True}, "'folds' must be"),
+        ({"published_folds": "all"}, "'published_folds' must be a whole number from 2 on"),
+        ({"folds": 2, "published_folds": 2}, "it has 'folds' and 'published_folds': leave out"),
+        ({"published_folds": 2, "data": {"a": {"fold": 3}}}, "its data 'a' names fold 3: leave"),
     ],
 )
 def test_says_what_is_wrong_with_an_experiment(tmp_path, changes, words):

@@ -26,6 +26,7 @@ CELL = CellResult(
     settings=settings_of(RunConfig.from_mapping({"training": {"epochs": 2}})),
     seconds={"training": 1.5},
     environment={"python": "3"},
+    split="test",
 )
 
 
@@ -51,11 +52,12 @@ def test_a_result_of_an_earlier_version_is_certain_of_its_predictions(tmp_path):
     write_cell(path := tmp_path / "cell.json", dataclasses.replace(CELL, processor_seconds=9.0))
     assert read_cell(path).training_seconds == 9.0
     content = json.loads(path.read_text())
-    del content["probabilities"], content["processor_seconds"]
+    del content["probabilities"], content["processor_seconds"], content["split"]
     path.write_text(json.dumps(content))
     found = read_cell(path)
     assert found.probabilities.tolist() == [[0, 1], [0, 1], [1, 0]]
     assert found.training_seconds == 1.5
+    assert found.split == "dev"
 
 
 def test_a_result_of_an_earlier_version_names_its_variant_by_row(tmp_path):

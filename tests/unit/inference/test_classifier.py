@@ -258,6 +258,11 @@ class TestPostsWithNothingToRead:
         evaluated = trained.evaluate(posts)
         assert evaluated.evaluation.n == 5
         assert list(evaluated.left_out) == [posts[1].id, posts[5].id]
+        assert evaluated.posts == [post for post in posts if post.id not in evaluated.left_out]
+        for found, row in zip(
+            trained.predict(evaluated.posts), evaluated.probabilities, strict=True
+        ):
+            assert [*found.probabilities.values()] == pytest.approx(row.tolist(), abs=1e-6)
         rest = [post for i, post in enumerate(posts) if i not in (1, 5)]
         assert evaluated.evaluation.to_mapping() == trained.evaluate(rest).evaluation.to_mapping()
 
