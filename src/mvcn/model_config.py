@@ -121,6 +121,8 @@ class ModelConfig(NetworkConfig):
     spaces. Ours."""
     name_emoji: bool = True
     """Replace emoji that the tokenizer does not know by their names in words. Ours."""
+    append_attributes: bool = False
+    """Append the attribute words of a post to its text, where it has both. Ours."""
     stack_linear: bool = False
     """Add the logits of linear models of n-grams, mean text token and mean image token to each
     member of an ensemble, as far as that is better out of fold; a single model has none. Ours."""

@@ -153,7 +153,7 @@ def _words(
 ) -> list[Word]:
     if model.text_encoder is None or not has_text(post.text):
         return []
-    found = processor.words(post.text)
+    found = processor.words(processor.text_of(post))
     saliencies = word_saliency(model, inputs, [pieces for _, pieces in found]).tolist()
     shares, weights = seen.token_weights, seen.weights if post.image is not None else None
     return [

@@ -54,6 +54,7 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
         max_tokens: As in `PostProcessing`, like all others.
         mark_whitespace: In place of normalizing it.
         name_emoji: For tokenizers that do not know emoji.
+        append_attributes: As in `ModelConfig`.
         number_words: For n-grams.
     """
 
@@ -64,12 +65,14 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
         max_tokens: int = 64,
         mark_whitespace: bool = False,
         name_emoji: bool = False,
+        append_attributes: bool = False,
         number_words: bool = False,
     ) -> None:
         super().__init__(image_processor, tokenizer)
         self.max_tokens = max_tokens
         self.mark_whitespace = mark_whitespace
         self.name_emoji = name_emoji
+        self.append_attributes = append_attributes
         self.number_words = number_words
 
     @classmethod
@@ -84,6 +87,7 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
             max_tokens=settings["max_tokens"],
             mark_whitespace=settings["mark_whitespace"],
             name_emoji=settings.get("name_emoji", False),  # earlier versions had none
+            append_attributes=settings.get("append_attributes", False),
             number_words=settings.get("number_words", False),
         )
 
@@ -319,6 +323,7 @@ def build_processor(config: ModelConfig) -> MvcnProcessor:
         max_tokens=auto if config.max_tokens == "auto" else config.max_tokens,
         mark_whitespace=config.mark_whitespace,
         name_emoji=config.name_emoji,
+        append_attributes=config.append_attributes,
         number_words=config.stack_linear,
     )
 

@@ -136,7 +136,8 @@ class PostArrays:
     def _read_texts(self, processor: PostProcessing, counted: bool) -> None:
         """Set word pieces and counts; equal counts of many posts are one object."""
         known: dict[TextCounts, TextCounts] = {}
-        for texts, token_ids in processor.tokenize_some([post.text for post in self.posts]):
+        shown = [processor.text_of(post) for post in self.posts]
+        for texts, token_ids in processor.tokenize_some(shown):
             self.token_ids.extend(token_ids)
             counts = (
                 processor.count(texts, token_ids) if counted else [TextCounts()] * len(token_ids)

@@ -24,7 +24,7 @@ from mvcn.runtime.visible_text import (
     name_emoji,
     normalize_whitespace,
 )
-from mvcn.types import WORD_NUMBERS, ImageReference
+from mvcn.types import WORD_NUMBERS, ImageReference, Post
 
 LOG = logging.getLogger(__name__)
 TEXTS_AT_ONCE = 1_000
@@ -45,6 +45,8 @@ class PostProcessing(ABC):
     name_emoji: bool
     """Replace emoji that the tokenizer does not know by their names; see `name_emoji` of
     `mvcn.runtime.visible_text`. Without it, BERT's tokenizer drops the word before them, too."""
+    append_attributes: bool
+    """Read the attribute words of a post after its text."""
     number_words: bool
     """Number the words of a text in its word pieces, for n-grams; see `WORD_NUMBERS`. The number is
     a hash, also of words that the vocabulary lacks."""
@@ -87,6 +89,12 @@ class PostProcessing(ABC):
                 *(most, self.max_tokens),
             )
             self.max_tokens = most
+
+    def text_of(self, post: Post) -> str:
+        """Return what is read as the text of a post."""
+        if not (self.append_attributes and post.attributes and has_text(post.text)):
+            return post.text
+        return f"{post.text} . {' '.join(post.attributes)}"
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the word piece ids of each text, truncated to `max_tokens`, not padded."""

@@ -18,6 +18,8 @@ from mvcn.runtime.processing import PostProcessing
 PROCESSOR_FILE = "processor_config.json"
 TOKENIZER_FILE, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
 SETTINGS = ("max_tokens", "mark_whitespace", "name_emoji", "number_words")
+LATER_SETTINGS = ("append_attributes",)
+"""Those that are off where a file does not have them."""
 
 
 class SavedProcessor(PostProcessing):
@@ -32,6 +34,8 @@ class SavedProcessor(PostProcessing):
             settings = _read(path)
             for name in SETTINGS:
                 setattr(self, name, settings[name])
+            for name in LATER_SETTINGS:
+                setattr(self, name, settings.get(name, False))
             self._pixels = Pixels(settings["image_processor"])
         with intact(folder / TOKENIZER_FILE) as path:
             self._tokenizer = Tokenizer.from_file(str(path))

@@ -273,7 +273,8 @@ def _encode(
     """
     named, processor = config.model.attribute_model, build_processor(config.model)
     if config.model.max_tokens == "auto":
-        processor.choose_max_tokens([post.text for post in posts.train], model.most_tokens)
+        texts = [processor.text_of(post) for post in posts.train]
+        processor.choose_max_tokens(texts, model.most_tokens)
     attributes = AttributeModel.load(named) if named else None
     encoder = PostEncoder.for_model(model, processor, attributes, by_graph=config.training.export)
     encoded = {

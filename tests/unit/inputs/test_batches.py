@@ -56,6 +56,16 @@ def test_labels_are_not_read_without_a_table(model_and_processor):
     assert row["labels"] == -1
 
 
+def test_attributes_are_read_as_words_of_the_text(tiny_settings):
+    processor = build_processor(ModelConfig(**tiny_settings, append_attributes=True))
+    post = Post("1", "so cute", None, attributes=("black", "cat"))
+    (row,) = encoded([post], processor)
+    (same,) = encoded([Post("1", "so cute . black cat", None)], processor)
+    assert row["input_ids"] == same["input_ids"]
+    (other,) = encoded([Post("1", "so cute", None)], processor)
+    assert len(other["input_ids"]) < len(row["input_ids"])
+
+
 def test_batches_hold_the_posts_in_order(model_and_processor, images, generated_posts):
     _, processor = model_and_processor
     posts = generated_posts[:6]

@@ -14,6 +14,7 @@ from transformers.models.convnext import ConvNextImageProcessorPil
 from mvcn.inputs.processor import MvcnProcessor, build_processor
 from mvcn.model_config import ModelConfig
 from mvcn.runtime.saved_processor import SavedProcessor
+from mvcn.types import Post
 
 TEXTS = [
     "",
@@ -25,7 +26,12 @@ TEXTS = [
     "unbelievably " * 60,
     "[CLS] marks [UNK] in the text [SEP]",
 ]
-SWITCHES = {"mark_whitespace": False, "name_emoji": True, "number_words": True}
+SWITCHES = {
+    "mark_whitespace": True,
+    "name_emoji": True,
+    "append_attributes": True,
+    "number_words": True,
+}
 
 
 @pytest.fixture(scope="module", params=["packaged", "tiny", "switched"])
@@ -63,6 +69,27 @@ def test_the_words_of_a_text_are_the_same(saved):
     processor, reader = saved
     for text in TEXTS:
         assert reader.words(text) == processor.words(text)
+
+
+def test_attributes_are_read_after_the_text_where_that_is_wanted(saved):
+    post = Post("1", "a cat", None, attributes=("old", "sofa"))
+    silent = Post("2", " ", None, attributes=("x",))
+    for processor in saved:
+        wanted = processor.append_attributes
+        assert processor.text_of(post) == ("a cat . old sofa" if wanted else "a cat")
+        assert processor.text_of(silent) == " "
+
+
+def test_a_processor_of_before_there_was_a_setting_has_it_off(saved, tmp_path):
+    processor, _ = saved
+    processor.save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    content = json.loads(path.read_text("utf-8"))
+    del content["append_attributes"]
+    path.write_text(json.dumps(content), "utf-8")
+    assert SavedProcessor.why_not(tmp_path) is None
+    assert SavedProcessor(tmp_path).append_attributes is False
+    assert MvcnProcessor.from_pretrained(tmp_path).append_attributes is False
 
 
 def test_images_become_the_same_pixels(saved):
