@@ -9,15 +9,16 @@ import numpy as np
 
 from mvcn import Classifier
 from mvcn.types import Post
-from scripts.peers.posts import Posts, Predict
+from scripts.peers.posts import Posts, Predict, read_table
 
 PACKAGES = ("mvcn[train]",)
 
 
 def fit(table: Path, folder: Path, seed: int, recipe: str, settings: Sequence[str] = ()) -> None:
-    """Train as a user does, by the command."""
+    """Train as a user does, by the command; the images of a table are in one folder."""
+    images = Path(read_table(table).images[0]).parent
     command = [sys.executable, "-m", "mvcn", "train", "--train", table, "--output", folder]
-    command += ["--recipe", recipe, "--seed", seed]
+    command += ["--images", images, "--recipe", recipe, "--seed", seed]
     command += [word for setting in settings for word in ("--set", setting)]
     subprocess.run([str(word) for word in command], check=True)
 

