@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup format check test tests encoders timm demo docs tables sizes clean
 .PHONY: bench training-step paper-step gpu install-size model-speed scale large scaling bulk bulk-growth ray
-.PHONY: attention audit explanations learning-curve members missing reliability tasks whitespace pictures
+.PHONY: attention audit explanations learning-curve members missing peers reliability tasks whitespace pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,13 @@ members: setup  ## Out-of-fold scores and disagreement, held against unseen post
 missing: setup  ## Train on MVSA-Single in DATA=folder without some images and texts
 	$(BIN)/python -m scripts.studies.missing $(DATA)
 
+# Takes hours; a killed run continues, and nothing else should run meanwhile.
+peers: setup  ## What other tools make of MVSA-Single in DATA=folder; writes results/peers.json
+	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --constraint scripts/peers/constraints.txt \
+		--requirement scripts/peers/requirements.txt
+	$(BIN)/python -m scripts.peers $(DATA)
+
 reliability: setup  ## Load and faults of a service of RUN=run; writes results/reliability.json
 	$(BIN)/python -m scripts.studies.reliability $(RUN)
 
@@ -138,4 +145,4 @@ sizes: setup  ## Print how large each package is
 	$(BIN)/python -m scripts.sizes
 
 clean:  ## Remove the environment and the runs
-	rm -rf $(VENV) .venv-bench .venv-timm runs
+	rm -rf $(VENV) .venv-bench .venv-peers .venv-timm runs

@@ -15,6 +15,7 @@ from scripts.tables.markdown import (
     percent_of,
     table,
 )
+from scripts.tables.peers import peers_table
 from scripts.tables.tasks import tasks_table
 
 MISSING_COLUMNS = {
@@ -274,6 +275,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "missing-modality": _missing,
     "mvsa-single-faults": _faults,
     "out-of-fold": _out_of_fold,
+    "peers": peers_table,
     "pointing": _pointing,
     "reliability": _reliability,
     "tasks": tasks_table,
