@@ -39,7 +39,6 @@ from mvcn.data.reading import read_training_posts
 from mvcn.encoders.images import frozen_image_tokens
 from mvcn.encoders.loading import (
     EFFICIENTNET_LITE0,
-    ENCODERS,
     load_image_encoder,
     load_image_processor,
     load_text_encoder,
@@ -47,6 +46,7 @@ from mvcn.encoders.loading import (
 )
 from mvcn.evaluation.metrics import evaluate_predictions
 from mvcn.experiments.grid import assign_folds
+from mvcn.model_config import ModelConfig
 from mvcn.models.objects import ObjectClassifier
 from mvcn.training.teacher import out_of_fold_probabilities
 from mvcn.types import Post
@@ -333,7 +333,8 @@ FEATURES: dict[str, Callable[[Features], Rows]] = {
 @torch.inference_mode()
 def _text_states(texts: Sequence[str], pooling: str) -> Rows:
     """Return the mean or largest token of each layer, as (posts, layers, dim)."""
-    encoder, tokenizer = load_text_encoder(ENCODERS[0]).eval(), load_tokenizer(ENCODERS[0])
+    name = ModelConfig().text_encoder
+    encoder, tokenizer = load_text_encoder(name).eval(), load_tokenizer(name)
     found = []
     for start in tqdm(range(0, len(texts), BATCH_SIZE), desc="Texts"):
         batch = tokenizer(

@@ -18,7 +18,7 @@ import typer
 from mvcn.cli.process import set_up_process
 from mvcn.config import RunConfig, read_recipe
 from mvcn.data.reading import read_posts
-from mvcn.inference import Classifier
+from mvcn.inference.classifier import Classifier
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 from mvcn.types import Post

@@ -16,6 +16,7 @@ from scripts.tables import __main__ as tables
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src" / "mvcn").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 UNIT_TESTS = sorted((ROOT / "tests" / "unit").rglob("test_*.py"))
 RECIPES = sorted((ROOT / "src" / "mvcn" / "recipes").glob("*.yaml"))
 MAX_FUNCTION_LINES = 60
@@ -158,6 +159,17 @@ def test_tracked_texts_have_clean_line_ends(tracked_files):
     trailing = [name for name, text in contents.items() if re.search(rb"[ \t\r]\n", text)]
     endless = [name for name, text in contents.items() if text and not text.endswith(b"\n")]
     assert (trailing, endless) == ([], [])
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=inside)
+def test_scripts_find_what_they_import(path):
+    """No other test runs the long ones, which would break in silence."""
+    try:
+        import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] in {"mvcn", "scripts"}:
+            raise
+        pytest.skip(f"needs {error.name}, which an extra installs")
 
 
 def test_tables_show_what_the_results_hold(monkeypatch):
