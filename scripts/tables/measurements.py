@@ -5,7 +5,7 @@ from typing import Any
 
 from mvcn.evaluation.metrics import METRIC_TITLES
 from scripts import results
-from scripts.tables import constraints, explanations, speed
+from scripts.tables import explanations, regimes, speed
 from scripts.tables.markdown import (
     PERCENT,
     TWO_METRICS,
@@ -87,6 +87,25 @@ def _attention_on_real_posts(content: Mapping[str, Any]) -> str:
     header = ("attention", "weights that are exactly zero, %", "strongest patch, %")
     note = f"{content['posts']}; mean over posts, heads and text tokens."
     return table((*header, "strongest 3, %", "strongest 10, %"), rows, note)
+
+
+def _constraints(content: Mapping[str, Any]) -> str:
+    """Constraints on features compared."""
+    rows = [
+        [
+            data,
+            name,
+            f"{one['weight']:g}",
+            percent(one["mean"], one["deviation"]),
+            f"{one['microseconds_per_step']:.0f}",
+        ]
+        for data, found in content["data"].items()
+        for name, one in found["constraints"].items()
+    ]
+    header = ("data", "constraint", "weight", "accuracy, %", "microseconds a step")
+    seeds = content["settings"]["seeds"]
+    note = f"Mean ± deviation over {seeds} seeds; the time is that of the complete step."
+    return table(header, rows, note)
 
 
 def _missing(content: Mapping[str, Any]) -> str:
@@ -261,13 +280,14 @@ def _num_draws(content: Mapping[str, Any]) -> int:
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
-    **constraints.TABLES,
+    **regimes.TABLES,
     **explanations.TABLES,
     **speed.TABLES,
     "agreement": _agreement,
     "attention-generated-posts": _attention,
     "attention-real-posts": _attention_on_real_posts,
     "bulk-faults": _bulk_faults,
+    "constraints": _constraints,
     "disagreement": _disagreement,
     "feature-ideas": _feature_ideas,
     "hfm-whitespace": _whitespace,
@@ -285,7 +305,7 @@ FILES = {
     "disagreement": "members",
     "out-of-fold": "members",
     "pointing": "attention-generated-posts",
-    **constraints.FILES,
+    **regimes.FILES,
     **explanations.FILES,
     **speed.FILES,
 }

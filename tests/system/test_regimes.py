@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.studies.constraints import data
-from scripts.tables.constraints import UNCHANGED, by_regime, mean_gain
+from scripts.tables.regimes import UNCHANGED, by_regime, mean_gain
 
 COUNTS = (600, 300, 150)
 

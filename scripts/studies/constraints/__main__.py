@@ -1,4 +1,4 @@
-"""Where constraints on features help; writes results/constraints.json.
+"""Where constraints on features help; writes results/regimes.json.
 
 Run from the repository's root, in .venv-bench: ``python -m scripts.studies.constraints``. One
 network with one hidden layer learns each data set by cross-entropy, alone or with label smoothing,
@@ -28,7 +28,7 @@ from scripts.studies.constraints import data
 from scripts.studies.constraints.data import CLASSES, LEVELS, NOISE, UNCHANGED, Rows
 from scripts.studies.constraints.training import LOSSES, Predict, choose_weight, train
 
-NAME = "constraints"
+NAME = "regimes"
 SEEDS, RESAMPLES = 5, 1000
 METRIC = "f1_macro"
 REFERENCE = "cross-entropy"

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 
 from scripts import results
 from scripts.studies.constraints.data import CLASSES, LEVELS, UNCHANGED
-from scripts.tables.constraints import OURS, Entry, by_regime, mean_gain
-from scripts.tables.constraints import UNCHANGED as AS_THEY_ARE
 from scripts.tables.markdown import PERCENT
+from scripts.tables.regimes import OURS, Entry, by_regime, mean_gain
+from scripts.tables.regimes import UNCHANGED as AS_THEY_ARE
 
-FIGURE = Path("docs") / "figures" / "constraints.png"
+FIGURE = Path("docs") / "figures" / "regimes.png"
 COLORS = {
     "label smoothing": "#8a8a8a",
     "center loss": "#c58b2a",
@@ -23,7 +23,7 @@ COLORS = {
 
 def main() -> None:
     """Write the figure: a panel for each regime, mean gains with intervals, dots for data sets."""
-    found = by_regime(results.read("constraints"))
+    found = by_regime(results.read("regimes"))
     figure, panels = plt.subplots(
         1, len(LEVELS), figsize=(15, 4), sharey=True, layout="constrained"
     )

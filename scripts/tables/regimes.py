@@ -40,7 +40,7 @@ def mean_gain(entries: Sequence[Entry], loss: str) -> tuple[float, float, float]
     return interval([sum(of_draw) / len(gains) for of_draw in zip(*gains, strict=True)])
 
 
-def _constraints(content: Mapping[str, Any]) -> str:
+def _regimes(content: Mapping[str, Any]) -> str:
     """The mean gain of each loss over cross-entropy, by regime."""
     names = [name for name in content["regimes"][0]["losses"] if name != REFERENCE]
     rows = [
@@ -78,5 +78,5 @@ def _points(values: tuple[float, float, float]) -> str:
     return f"{mean} ({low} to {high})"
 
 
-TABLES = {"constraints": _constraints, "constraints-congruity": _congruity}
-FILES = {"constraints-congruity": "constraints"}
+TABLES = {"regimes": _regimes, "regimes-congruity": _congruity}
+FILES = {"regimes-congruity": "regimes"}
