@@ -172,14 +172,20 @@ def _ideas(content: Mapping[str, Any]) -> str:
     rows = [
         [
             idea["idea"],
-            idea["model"],
-            str(len(idea["accuracy"])),
-            *(difference(idea[m], idea["reference"][m]) for m in TWO_METRICS),
+            f"{idea['posts']:,}",
+            *(
+                f"{difference(idea[m], idea['reference'][m])}, {_points(*idea['intervals'][m])}"
+                for m in TWO_METRICS
+            ),
         ]
         for idea in content["ideas"]
     ]
-    header = ["idea", "model", "folds", *(METRIC_TITLES[metric] for metric in TWO_METRICS)]
+    header = ["idea", "posts", *(f"{METRIC_TITLES[metric]}, %" for metric in TWO_METRICS)]
     return table(header, rows, content["protocol"])
+
+
+def _points(low: float, high: float) -> str:
+    return f"{PERCENT * low:+.1f} to {PERCENT * high:+.1f}"
 
 
 def _feature_ideas(content: Mapping[str, Any]) -> str:
