@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from mvcn.errors import MvcnError, RunError, reason_of
+from mvcn.errors import DataError, MvcnError, RunError, reason_of
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """Start of the address of a file that is not on this machine."""
@@ -100,6 +100,24 @@ def require_allowed(path: Path, kind: type[MvcnError], name: str = "") -> None:
     forbidden = why_not_allowed(path)
     if forbidden is not None:
         raise kind(f"{name} {path} {forbidden}".lstrip())
+
+
+def read_lines(path: Path, advice: str) -> dict[int, str]:
+    """Return number, from 1 -> content of each line that is not empty, stripped.
+
+    Args:
+        path: A UTF-8 text file.
+        advice: What to do where it cannot be read.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        require_allowed(path, DataError)
+        raise DataError(f"{path} cannot be read ({reason_of(error)}): {advice}") from error
+    return {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
 
 
 def set_usual_permissions(*paths: Path) -> None:

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mvcn.errors import ConfigError, DataError, count_of, reason_of
-from mvcn.files import require_allowed
+from mvcn.errors import ConfigError, DataError, count_of
+from mvcn.files import read_lines, require_allowed
 from mvcn.types import Corpus, Post
 
 LOGGER = logging.getLogger(__name__)
@@ -232,15 +232,8 @@ def _read_splits(folder: Path, number: int, ids: Mapping[int, str]) -> dict[str,
 
 
 def _read_lines(path: Path) -> dict[int, str]:
-    """Return number, from 1 -> content of each line that is not empty."""
-    try:
-        lines = path.read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        require_allowed(path, DataError)
-        raise DataError(
-            f"{path} cannot be read ({reason_of(error)}): restore the published file."
-        ) from error
-    found = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
+    """Return number, from 1 -> content of each line, of which there must be one."""
+    found = read_lines(path, "restore the published file.")
     if not found:
         raise DataError(f"{path} is empty: restore the published file.")
     return found

@@ -16,8 +16,8 @@ from jaxtyping import Int
 
 from mvcn.data.posts import fingerprint
 from mvcn.data.split_names import SPLITS, split_files
-from mvcn.errors import DataError, count_of, reason_of
-from mvcn.files import atomic_write, require_allowed, write_json
+from mvcn.errors import DataError, count_of
+from mvcn.files import atomic_write, read_lines, require_allowed, write_json
 from mvcn.outputs import require_output_folder
 from mvcn.types import Corpus, Post
 
@@ -315,24 +315,15 @@ def read_ids(path: Path) -> list[str]:
     Raises:
         DataError: Not a readable UTF-8 file, without ids, or with an id twice.
     """
-    try:
-        lines = path.read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        require_allowed(path, DataError)
-        raise DataError(
-            f"{path} cannot be read ({reason_of(error)}): "
-            "give a UTF-8 text file with one post id per line."
-        ) from error
     line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        post_id = line.strip()
+    lines = read_lines(path, "give a UTF-8 text file with one post id per line.")
+    for number, post_id in lines.items():
         if post_id in line_of:
             raise DataError(
                 f"{path}, line {number}: id {post_id!r} is on line {line_of[post_id]} already, "
                 "so delete one of them."
             )
-        if post_id:
-            line_of[post_id] = number
+        line_of[post_id] = number
     if not line_of:
         raise DataError(f"{path} contains no ids: write one post id per line.")
     return list(line_of)
