@@ -31,9 +31,9 @@ NUMBERS_ALONE = "-numbers"
 MVSA_ROWS = (
     *("text-cnn", "bilstm", "bert", "resnet", "vit", "multisentinet", "hsan", "co-mn-hop6"),
     *("mgnns", "clmlf", "clmlf-faithful", "concat2", "concat3", "mmsd", "dr-net"),
-    *("logreg", "late-fusion", "mfs", "tgf", "mvcn", "single", "best"),
+    *("logreg", "late-fusion", "mvcn", "default", "single", "best"),
 )
-HFM_ROWS = ("text-cnn", "bilstm", "bert", "concat3", "mmsd")
+HFM_ROWS = ("text-cnn", "bilstm", "bert", "concat3", "mmsd", "default", "best", "whitespace")
 
 
 def experiment(name: str) -> str:
@@ -46,14 +46,6 @@ def experiment(name: str) -> str:
 def _compared(folder: Any) -> Results:
     (found,) = compare(read_cells(folder))
     return found
-
-
-def _ideas_on_folds() -> str:
-    """Return the variants of one experiment compared with one variant of another."""
-    baseline = "single"
-    known = [cell for cell in read_cells(RESULTS / "best-folds") if cell.variant == baseline]
-    (found,) = compare([*known, *read_cells(RESULTS / "ideas-folds")], baseline)
-    return _scores_and_differences(found)
 
 
 def _scores_and_differences(found: Results, *, in_words: bool = True) -> str:
@@ -140,9 +132,8 @@ def _published(name: str, data: str) -> list[str]:
 
 
 TABLES = {
-    "ideas-folds": _ideas_on_folds,
     "learning-curve": _learning_curve,
-    "systems": partial(_systems, "mvsa-single", ("published-table", "ablation", "best"), MVSA_ROWS),
+    "systems": partial(_systems, "mvsa-single", ("published-table", "best"), MVSA_ROWS),
     "systems-hfm": partial(_systems, "hfm", ("published-hfm",), HFM_ROWS),
 }
 """Tables made of several experiments."""
