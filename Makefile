@@ -100,8 +100,8 @@ attention: setup  ## Repeat the demo with three seeds; writes results/attention-
 audit: setup  ## Audit MVSA-Single in DATA=folder; writes results/mvsa-single-faults.json
 	$(BIN)/python -m scripts.studies.audit $(DATA)
 
-explanations: setup  ## Explanations of WITH=run and WITHOUT=run, with and without the constraint
-	$(BIN)/python -m scripts.studies.explanations $(WITH) $(WITHOUT)
+explanations: setup  ## Explanations and clusters of five models with and without the constraint; DATA=folder
+	$(BIN)/python -m scripts.studies.explanations $(DATA)
 
 learning-curve: setup  ## Scores by the number of training posts of MVSA-Single in DATA=folder
 	$(BIN)/mvcn experiment learning-curve --root $(DATA) --splits $(DATA)/splits

@@ -36,7 +36,8 @@ ATTENTION_ROWS = (
 
 def measured(name: str) -> str:
     """Return a table of `TABLES`, of results/NAME.json or of the file that `FILES` has for it."""
-    return TABLES[name](results.read(FILES.get(name, name)))
+    content = results.read(FILES.get(name, name))
+    return TABLES[name](content) if content else "Not measured yet with this version.\n"
 
 
 def _attention(content: Mapping[str, Any]) -> str:

@@ -20,9 +20,9 @@ COSTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
 
 def peers_table(content: Mapping[str, Any]) -> str:
     """Return scores and costs, a row for each tool and number of training posts."""
-    measurements = content.get("measurements", [])
+    measurements = content["measurements"]
     sizes = sorted({one["posts"] for one in measurements})
-    tools = content.get("tools", {})
+    tools = content["tools"]
     rows = [
         _row(tool, about, found)
         for size in sizes
