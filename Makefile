@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is written at the first import: to compile all packages in advance takes two minutes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup format check test tests encoders timm demo docs tables sizes clean
+.PHONY: help setup format check test tests encoders timm demo docs tables messages sizes clean
 .PHONY: bench training-step paper-step gpu install-size model-speed scale large scaling bulk bulk-growth ray
 .PHONY: attention audit explanations learning-curve members missing peers reliability tasks whitespace pictures
 
@@ -140,6 +140,9 @@ docs: setup  ## Build the documentation site into docs/_build
 
 tables: setup  ## Write the tables of README.md from results/
 	$(BIN)/python -m scripts.tables
+
+messages: setup  ## Print every message of the package, to be read
+	$(BIN)/python -m scripts.messages
 
 sizes: setup  ## Print how large each package is
 	$(BIN)/python -m scripts.sizes
