@@ -7,7 +7,7 @@ FROM python:3.13-slim
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
-RUN pip install --no-cache-dir --constraint constraints.txt .
+RUN pip install --no-cache-dir --constraint constraints.txt '.[serve]'
 
 USER 65534:65534
 EXPOSE 8000

@@ -18,7 +18,11 @@ import typer
 
 from scripts import results
 
-INSTALLATIONS = {"pip install .": ".", "pip install '.[train]'": ".[train]"}
+INSTALLATIONS = {
+    "pip install .": ".",
+    "pip install '.[serve]'": ".[serve]",
+    "pip install '.[train]'": ".[train]",
+}
 REPEATS = 5
 MEGABYTE = 1e6
 CONSTRAINTS = ("--constraint", "constraints.txt")

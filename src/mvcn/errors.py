@@ -7,21 +7,24 @@ MAX_REASON_LENGTH = 200
 """Characters of a library's message that are quoted in a sentence."""
 REMEDIES = "on_bad_image='blank' (without image) or 'drop' (without post)"
 """How to continue in spite of a bad image, in Python; the command line prints its own option."""
-TRAIN_EXTRA = (
-    "accelerate",
-    "datasketch",
-    "ftfy",
-    "imagehash",
-    "matplotlib",
-    "onnx",
-    "onnxscript",
-    "scipy",
-    "sklearn",
-    "threadpoolctl",
-    "torch",
-    "transformers",
-)
-"""Modules that the extra ``train`` installs: prediction with graphs needs none of them."""
+EXTRAS = {
+    "train": (
+        "accelerate",
+        "datasketch",
+        "ftfy",
+        "imagehash",
+        "matplotlib",
+        "onnx",
+        "onnxscript",
+        "scipy",
+        "sklearn",
+        "threadpoolctl",
+        "torch",
+        "transformers",
+    ),
+    "serve": ("fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn"),
+}
+"""Extra -> modules that it installs: prediction with graphs needs none of them."""
 
 
 class MvcnError(Exception):
@@ -91,9 +94,10 @@ def missing_extra(error: ModuleNotFoundError, what: str) -> ConfigError:
             "-c constraints.txt torch torchvision in mvcn's source folder."
         )
     library = (error.name or "").partition(".")[0]
-    if library not in TRAIN_EXTRA:
-        raise error
-    return needs_extra(what, "train")
+    for extra, modules in EXTRAS.items():
+        if library in modules:
+            return needs_extra(what, extra)
+    raise error
 
 
 def _first_cause(error: BaseException) -> BaseException:

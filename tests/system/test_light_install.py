@@ -1,12 +1,15 @@
-"""What ``pip install .`` brings predicts and serves without PyTorch; the rest says what to type."""
+"""Without PyTorch, ``pip install .`` predicts and its extra serves; the rest says what to type."""
 
 import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from importlib.metadata import distribution, distributions
 from pathlib import Path
 
@@ -22,10 +25,19 @@ from mvcn.inference.classifier import Classifier
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 NEEDS = f"needs the extra 'train': {re.escape(how_to_install('train'))}\\."
+NEEDS_SERVE = f"needs the extra 'serve': {re.escape(how_to_install('serve'))}\\."
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
+def built(tmp_path_factory):
+    """The source distribution, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "build", "--outdir", folder, ROOT], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(built, tmp_path_factory):
     """An environment with the package and what it depends on, and nothing else of this one.
 
     To unpack the dependencies again would take long: they are links to those of this environment.
@@ -33,18 +45,34 @@ def environment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("light") / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "--quiet"]
-    subprocess.run([*pip, "--no-compile", "--no-deps", ROOT], check=True)
+    subprocess.run([*pip, "--no-compile", "--no-deps", *built.glob("*.whl")], check=True)
     (packages,) = folder.glob("lib/*/site-packages")
-    (package,) = distributions(name="mvcn", path=[str(packages)])
-    for dependency in dependencies(package):
-        for name in {path.parts[0] for path in dependency.files} - {"..", "__pycache__"}:
-            (packages / name).symlink_to(dependency.locate_file(name))
+    link_dependencies(packages)
     return folder / "bin"
 
 
-def dependencies(package):
-    """Return all distributions that pip would install with one that has no extras."""
-    found, pending = {}, [(package, {""})]
+@pytest.fixture(scope="module")
+def serving_environment(environment, tmp_path_factory):
+    """A copy of that environment, with the extra ``serve``."""
+    folder = tmp_path_factory.mktemp("serve") / "environment"
+    shutil.copytree(environment.parent, folder, symlinks=True)
+    (packages,) = folder.glob("lib/*/site-packages")
+    link_dependencies(packages, "serve")
+    return folder / "bin"
+
+
+def link_dependencies(packages, *extras):
+    """Link those of this environment that the package there needs and it does not have."""
+    (package,) = distributions(name="mvcn", path=[str(packages)])
+    for dependency in dependencies(package, extras):
+        for name in {path.parts[0] for path in dependency.files} - {"..", "__pycache__"}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(dependency.locate_file(name))
+
+
+def dependencies(package, extras):
+    """Return all distributions that pip would install with one and its extras."""
+    found, pending = {}, [(package, {"", *extras})]
     while pending:
         one, extras = pending.pop()
         for needed in map(Requirement, one.requires or ()):
@@ -69,6 +97,24 @@ def run_in(environment):
         return subprocess.run(program, capture_output=True, text=True, env=variables)
 
     return run
+
+
+def test_distributions_hold_the_package_and_nothing_of_this_machine(built):
+    (wheel,), (source,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as archive:
+        in_wheel = {name for name in archive.namelist() if not name.startswith("mvcn-")}
+    with tarfile.open(source) as archive:
+        in_source = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    package = {name.removeprefix("src/") for name in tracked if name.startswith("src/mvcn/")}
+    assert in_wheel == package
+    assert {f"src/{name}" for name in package} < in_source
+    assert in_source <= {*tracked, "PKG-INFO"}
 
 
 def test_there_is_no_pytorch(run_in):
@@ -101,8 +147,8 @@ def test_a_job_over_parquet_runs(run_in, exported_run, posts_table, tmp_path):
 
 
 @pytest.fixture
-def client(environment, exported_run):
-    command = [environment / "mvcn", "serve", exported_run, "--port", "0"]
+def client(serving_environment, exported_run):
+    command = [serving_environment / "python", "-m", "mvcn", "serve", exported_run, "--port", "0"]
     process = subprocess.Popen(command, stdout=-3, stderr=-1, text=True)
     try:
         port = re.search(r":(\d+) \(", process.stderr.readline())[1]
@@ -158,6 +204,12 @@ def test_what_needs_more_says_what_to_type(run_in, exported_run, posts_table):
     subjects[-2] = "The backend torch"
     for subject, line in zip(subjects, done.stderr.splitlines(), strict=True):
         assert re.fullmatch(f"Error: {subject} {NEEDS}", line), line
+
+
+def test_the_service_says_what_to_type(run_in, exported_run):
+    done = run_in("mvcn", "serve", exported_run, "--port", "0")
+    assert done.returncode == 2
+    assert re.fullmatch(f"Error: mvcn serve {NEEDS_SERVE}\n", done.stderr), done.stderr
 
 
 def test_a_job_by_pytorch_leaves_nothing(run_in, exported_run, tmp_path):
