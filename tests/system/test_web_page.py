@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 KEY = "open-sesame"
 LIMITS = Limits(text_characters=200, body_bytes=200_000, pixels=200_000)
 MARKUP = "<img src=x onerror=alert(1)>"
-PROVOKED = re.compile("status of (401|429|503)|net::ERR_INTERNET_DISCONNECTED")
+PROVOKED = re.compile("status of (401|422|429|503)|net::ERR_INTERNET_DISCONNECTED")
 """What the browser itself tells of refusals that the tests provoke."""
 EXAMPLES = Path(mvcn.serve.__file__).parent / "page" / "examples"
 AA = 4.5
@@ -409,3 +409,40 @@ def test_the_chosen_theme_wins_over_the_systems_and_stays(visit, address):
     assert page.evaluate(paper) == light
     toggle.click()
     assert page.evaluate(paper) == dark
+
+
+def test_the_page_about_the_api_sends_requests_with_the_key(visit, served, picture):
+    with running(create_app(served, LIMITS, KEY)) as address:
+        page = visit(f"{address}/docs")
+        for summary in page.locator("summary").all():
+            summary.click()
+        form = page.locator("form.try[data-path='/predict'][data-type^=multipart]")
+        send = form.get_by_role("button", name="Send")
+        send.click()
+        expect(form.locator("output")).to_contain_text("Status 401")
+        page.get_by_label("Key of this service").fill(KEY)
+        form.get_by_label("image", exact=True).set_input_files(picture)
+        send.click()
+        expect(form.locator("output")).to_contain_text("Status 200")
+        expect(form.locator("output")).to_contain_text('"problem": null')
+        posts = page.locator("form.try[data-path='/predict'][data-type='application/json']")
+        posts.get_by_label("Body").fill('{"posts": []}')
+        posts.get_by_role("button", name="Send").click()
+        expect(posts.locator("output")).to_contain_text("Status 422")
+        explain = page.locator("form.try[data-path='/explain']")
+        explain.get_by_label("image", exact=True).set_input_files(picture)
+        explain.get_by_label("Accept").select_option("image/png")
+        explain.get_by_role("button", name="Send").click()
+        expect(explain.get_by_role("img")).to_be_visible(timeout=30_000)
+        page.context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_about_the_api_can_be_read_on_a_phone(visit, address, theme):
+    page = visit(f"{address}/docs", color_scheme=theme, viewport={"width": 390, "height": 844})
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    texts = page.evaluate(FAINT_TEXTS)
+    assert len(texts) > 100
+    assert [(text, contrast) for text, contrast in texts if contrast < AA] == []

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from mvcn.serve.answering import WHY_NOT, Answering, ExplainedPost, ServedRun
+from mvcn.serve.documentation import as_json, operations
 from mvcn.serve.limits import Limits, RequestError
 from mvcn.serve.monitoring import STATIC, Monitored, error_answer
 from mvcn.serve.requests import FORM, JSON, PostsBody
@@ -50,6 +51,10 @@ FORM_SCHEMA = {
     "properties": {"text": {"type": "string"}, "image": {"type": "string", "format": "binary"}},
     "additionalProperties": False,
     "description": "One post; it needs a text, an image, or both.",
+}
+EXAMPLES = {
+    FORM: {"text": "what a lovely day"},
+    JSON: {"posts": [{"id": "a", "text": "what a lovely day"}, {"text": "such a dull one"}]},
 }
 OnBadImage = Annotated[
     BadImagePolicy,
@@ -151,19 +156,20 @@ def create_app(run: ServedRun, limits: Limits, key: str | None = None) -> FastAP
     )
     app.state.answering = answering
     locked = [Depends(_key_check(key))] if key else []
-    public = _state_routes(answering)
+    public = [_state_routes(answering), _documentation_routes(app, has_key=bool(key))]
     private = [
         _post_routes(answering),
-        _about_routes(app, answering, about | {"limits": dataclasses.asdict(limits)}),
+        _about_routes(answering, about | {"limits": dataclasses.asdict(limits)}),
     ]
-    app.include_router(public)
+    for router in public:
+        app.include_router(router)
     for router in private:
         app.include_router(router, dependencies=locked)
     app.mount(STATIC, StaticFiles(directory=PAGE))
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    routes = [route for router in (public, *private) for route in router.routes]
+    routes = [route for router in (*public, *private) for route in router.routes]
     paths = frozenset(str(route.path) for route in routes if isinstance(route, APIRoute))
     app.add_middleware(Monitored, paths, answering.metrics, lambda: answering.state == "stopping")
     return app
@@ -260,10 +266,9 @@ def _post_routes(answering: Answering) -> APIRouter:
     return router
 
 
-def _about_routes(app: FastAPI, answering: Answering, about: Mapping[str, Any]) -> APIRouter:
+def _about_routes(answering: Answering, about: Mapping[str, Any]) -> APIRouter:
     """Return the routes about the service itself."""
     router = APIRouter(responses=_problems(401))
-    templates = Environment(loader=PackageLoader("mvcn.serve"), autoescape=True)
 
     @router.get("/model")
     async def model() -> ModelAnswer:
@@ -274,13 +279,32 @@ def _about_routes(app: FastAPI, answering: Answering, about: Mapping[str, Any]) 
     async def metrics() -> Response:
         return Response(answering.metrics.text(), media_type=answering.metrics.content_type)
 
+    return router
+
+
+def _documentation_routes(app: FastAPI, *, has_key: bool) -> APIRouter:
+    """Return the routes that describe the API to programs and to readers, without a key."""
+    router = APIRouter()
+    templates = Environment(
+        loader=PackageLoader("mvcn.serve"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+
     @router.get("/openapi.json", include_in_schema=False)
     async def schema() -> JSONResponse:
         return JSONResponse(app.openapi())
 
     @router.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(templates.get_template("docs.html.jinja").render(schema=app.openapi()))
+    async def docs(request: Request) -> HTMLResponse:
+        page = templates.get_template("docs.html.jinja").render(
+            title=app.title,
+            summary=app.summary,
+            operations=operations(app.openapi()),
+            address=str(request.base_url).rstrip("/"),
+            has_key=has_key,
+            form=FORM,
+            as_json=as_json,
+        )
+        return HTMLResponse(page)
 
     return router
 
@@ -311,7 +335,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def _body(*media_types: str) -> dict[str, Any]:
     schemas = {FORM: FORM_SCHEMA, JSON: PostsBody.model_json_schema()}
-    content = {name: {"schema": schemas[name]} for name in media_types}
+    content = {name: {"schema": schemas[name], "example": EXAMPLES[name]} for name in media_types}
     return {"requestBody": {"required": True, "content": content}}
 
 

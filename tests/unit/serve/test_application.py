@@ -10,12 +10,13 @@ import pytest
 
 from mvcn.serve.answering import ServedRun
 from mvcn.serve.limits import Limits
+from mvcn.serve.requests import FORM, JSON
 from mvcn.serve.server import JsonLines
 from mvcn.training.run_folder import Run
 
 FINE = {"posts": [{"text": "a fine secret"}]}
-OPEN = ("/", "/health", "/ready", "/static/index.html")
-LOCKED = ("/model", "/metrics", "/openapi.json", "/docs")
+OPEN = ("/", "/health", "/ready", "/static/index.html", "/openapi.json", "/docs")
+LOCKED = ("/model", "/metrics")
 
 
 def test_the_model_tells_what_it_is_and_takes(ask, served):
@@ -83,7 +84,8 @@ class Addresses(HTMLParser):
         self.found = []
 
     def handle_starttag(self, tag, attrs):
-        assert tag not in ("script", "style")
+        assert tag != "style"
+        assert tag != "script" or dict(attrs)["src"]
         self.found += [value for name, value in attrs if name in ("href", "src")]
 
 
@@ -93,7 +95,25 @@ def test_the_docs_name_every_path_and_no_other_host(ask):
     assert all(path in page for path in schema["paths"])
     reader = Addresses()
     reader.feed(page)
-    assert all(address.startswith("/") for address in reader.found)
+    assert not [address for address in reader.found if ":" in address or "//" in address]
+    files = [address for address in reader.found if address.startswith("static/")]
+    assert files
+    assert all(ask.get(f"/{name}").status_code == 200 for name in files)
+
+
+@pytest.mark.parametrize("kind", [FORM, JSON])
+def test_the_examples_of_the_docs_are_answered(ask, kind):
+    body = ask.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]
+    example = body["content"][kind]["example"]
+    sent = {"json": example} if kind == JSON else {"files": {"text": (None, example["text"])}}
+    answer = ask.post("/predict", **sent)
+    assert answer.status_code == 200
+    assert len(answer.json()["predictions"]) == len(example.get("posts", [example]))
+
+
+def test_the_docs_ask_for_a_key_where_there_is_one(ask, locked):
+    assert 'id="key"' in locked.get("/docs").text
+    assert 'id="key"' not in ask.get("/docs").text
 
 
 def test_the_schema_declares_every_error_in_its_shape(ask):
