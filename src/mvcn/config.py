@@ -22,6 +22,7 @@ from mvcn.settings import (
     Dropout,
     FilePath,
     Name,
+    Names,
     NonNegative,
     Number,
     Positive,
@@ -57,12 +58,14 @@ ClassWeights = Annotated[
     Literal["none", "auto"] | dict[Name, Number], "one of none, auto or names, each with a number"
 ]
 
+Weights = Annotated[dict[Name, NonNegative], "names, each with a number of at least 0"]
+
 
 class DataConfig(Settings):
     """The posts to train on."""
 
     name: str = "table"
-    """A name in `mvcn.data.datasets.DATASETS`; `table` is your own file."""
+    """A name in `mvcn.data.datasets.DATASETS`, or of a plug-in; `table` is your own file."""
     root: FilePath | None = None
     """Folder or file of the posts."""
     splits: FilePath | None = None
@@ -139,6 +142,8 @@ class ObjectiveConfig(Settings):
     """Contrastive losses as usually defined, or (faithful) as in the code of CLMLF's authors."""
     penalty_weight: NonNegative = 0.0
     """Weight of a network's penalty on its own weights, for D&R Net and MMSD."""
+    losses: Weights = Field(default_factory=dict)
+    """Further terms: name of a plug-in's loss -> its weight; 0 removes it."""
     calibration: Share = 0.0
     """e_max, the largest share of the target that adaptive loss calibration moves; 0 is off.
     Not given, ours."""
@@ -205,6 +210,9 @@ class TrainingConfig(Settings):
     report_to: Tracker = "none"
     """Send losses and scores to a tracker, as they come in; the files of TensorBoard are in the
     run folder."""
+    plugins: Names = Field(default_factory=list)
+    """Modules with models, losses or datasets of your own, which are imported when a training
+    starts, and never from a finished run; installed plug-ins need not be named."""
     export: bool = True
     """Write the model as ONNX graphs at the end, so that prediction needs no PyTorch."""
 

@@ -46,6 +46,10 @@ class MissingExtraError(ConfigError):
     """Something needs an extra of the package that is not installed."""
 
 
+class PluginError(ConfigError):
+    """A plug-in that is not there, cannot be imported, or has the name of another."""
+
+
 class DataError(MvcnError):
     """A file of posts, labels or splits that cannot be read."""
 

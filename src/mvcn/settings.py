@@ -121,7 +121,8 @@ def _invalid_value(
     elif error["type"] == "literal_error" and not inside:
         allowed = f"one of {', '.join(typing.get_args(field.annotation))}"
     else:
-        allowed = next(words for words in field.metadata if isinstance(words, str))
+        words = (words for words in field.metadata if isinstance(words, str))
+        allowed = next(words, f"of the type {field.annotation}")
     value = reprlib.repr(values[str(name)])
     return ConfigError(f"Setting '{where}.{name}' is {value}, but must be {allowed}.")
 
@@ -148,6 +149,7 @@ Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False), "finite and above
 NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False), "finite and at least 0"]
 Share = Annotated[Number, Field(ge=0, le=1), "from 0 to 1"]
 Dropout = Annotated[Number, Field(ge=0, lt=1), "at least 0 and below 1"]
+Names = Annotated[list[Name], "a list of names"]
 Texts = Annotated[dict[Name, str], "names, each with text"]
 Values = Annotated[dict[Name, Any], "names, each with a value"]
 

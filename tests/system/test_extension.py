@@ -72,7 +72,7 @@ def add_model(package):
     registry = package / "models" / "registry.py"
     insert(
         registry,
-        '    "mean-text": System("mean_text:MeanText", TEXT, "a test"),',
+        '    "mean-text": System("mvcn.models.mean_text:MeanText", TEXT, "a test"),',
         '    "mvcn": System(',
     )
     recipe = {"model": {"network": "mean-text"}, "objective": {"congruity_weight": 0.0}}

@@ -25,6 +25,8 @@ COMMANDS = {
     "tune": ("experiment", "Search for the settings that are best on dev."),
 }
 """Name of a command -> module of `mvcn.cli` with a function of that name, and a summary."""
+WITHOUT_PLUGINS = ("compare", "demo")
+"""Commands that name neither a model nor a dataset."""
 SETTINGS: dict[str, Any] = {
     "add_completion": False,
     "pretty_exceptions_enable": False,
@@ -48,7 +50,10 @@ class Commands(TyperGroup):
 
 
 def load(name: str) -> Any:
-    """Import a command."""
+    """Import a command, and give it the option for plug-ins if they can make a difference to it."""
+    from mvcn.cli.options import takes_plugins  # not for --help
+
     app = typer.Typer(**SETTINGS)
-    app.command(name)(getattr(import_module(f"mvcn.cli.{COMMANDS[name][0]}"), name))
+    command = getattr(import_module(f"mvcn.cli.{COMMANDS[name][0]}"), name)
+    app.command(name)(command if name in WITHOUT_PLUGINS else takes_plugins(command))
     return typer.main.get_command(app)

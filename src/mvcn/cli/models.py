@@ -8,7 +8,8 @@ import typer
 
 from mvcn.cli.options import Overwrite, Run
 from mvcn.cli.process import set_up_process
-from mvcn.errors import format_table
+from mvcn.errors import PluginError, format_table
+from mvcn.plugins import Plugin, available
 from mvcn.types import EARLIER_NETWORKS
 
 
@@ -20,29 +21,32 @@ def models(
     """List the models that --model trains, what they read, and where they were published."""
     entries = _entries()
     if as_json:
-        described = [entry | {"options": _options(entry["name"])} for entry in entries]
+        described = [entry | {"options": _options(entry)} for entry in entries]
         typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return
-    heading = ("model", "reads", "accuracy / F1 on MVSA-Single", "source")
+    heading = ("model", "package", "reads", "accuracy / F1 on MVSA-Single", "source")
     typer.echo(format_table([heading, *map(_row, entries)]))
 
 
 def _entries() -> list[dict[str, Any]]:
     """Return what is known of each name that ``--model`` takes.
 
-    The ablations of MVCN come last: recipes for its network.
+    The ablations of MVCN, recipes for its network, come after the models of this package, and
+    plug-ins last.
     """
     from mvcn.experiments.published import published_results
-    from mvcn.models.registry import MODELS, system
+    from mvcn.models.registry import MODELS
 
     results = published_results()
     ablations = {
-        name: replace(system(name), source=f"{system(name).source}, ablation", published=None)
-        for name in EARLIER_NETWORKS
+        name: replace(about, source=f"{about.source}, ablation", published=None)
+        for name, changes in EARLIER_NETWORKS.items()
+        for about in (MODELS[changes["network"]],)
     }
-    return [
+    own = [
         {
             "name": name,
+            "package": "mvcn",
             "inputs": list(about.reads),
             "source": about.source,
             "published": {
@@ -53,19 +57,33 @@ def _entries() -> list[dict[str, Any]]:
         }
         for name, about in (MODELS | ablations).items()
     ]
+    return [*own, *map(_plugin_entry, available("model"))]
 
 
-def _options(name: str) -> dict[str, Any]:
+def _plugin_entry(plugin: Plugin) -> dict[str, Any]:
+    """Return what is known of a plug-in; its source is why it is unusable, where it is."""
+    from mvcn.models.registry import plugged_in
+
+    try:
+        about = plugged_in(plugin)
+        described = {"inputs": list(about.reads), "source": about.source}
+    except PluginError as error:
+        described = {"inputs": [], "source": str(error)}
+    return {"name": plugin.name, "package": plugin.origin, **described, "published": {}}
+
+
+def _options(entry: dict[str, Any]) -> dict[str, Any]:
     """Return the default values of a network's options, which imports the network."""
     from mvcn.models.registry import system
 
-    return system(name).options().model_dump()
+    return system(entry["name"]).options().model_dump() if entry["inputs"] else {}
 
 
-def _row(entry: dict[str, Any]) -> tuple[str, str, str, str]:
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     result = entry["published"].get("mvsa-single")
     published = f"{result['accuracy']:.2f} / {result['f1']:.2f}" if result else "-"
-    return entry["name"], " ".join(entry["inputs"]), published, entry["source"]
+    inputs = " ".join(entry["inputs"]) or "-"
+    return entry["name"], entry["package"], inputs, published, entry["source"]
 
 
 def export(run: Run, overwrite: Overwrite = False) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -10,6 +10,7 @@ import typer
 
 from mvcn.data.datasets import DATASETS
 from mvcn.errors import ConfigError
+from mvcn.plugins import use_plugins
 from mvcn.types import BadImagePolicy, Quoting, TargetScore
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ DataName = Annotated[
     str,
     typer.Option(
         "--data",
-        help=f"What the posts are: {', '.join(DATASETS)}. A table is your own file of posts.",
+        help=f"What the posts are: {', '.join(DATASETS)}, or a plug-in's. A table is your own "
+        "file of posts.",
     ),
 ]
 Root = Annotated[Path, typer.Option(help="Folder or file of the posts.")]
@@ -108,6 +110,15 @@ Precision = Annotated[
     float | None,
     typer.Option(help="Target precision on dev: posts that are less certain get no label."),
 ]
+PluginNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE",
+        help="Module with a model, loss or dataset of your own, repeatable; installed plug-ins are "
+        "found without it.",
+    ),
+]
 Dataset: TypeAlias = Mapping[str, Any]
 """The settings of a dataset that were given on the command line; see `reads_posts`."""
 DATASET_OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -150,13 +161,32 @@ def reads_posts(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
                 named["columns"] = parse_pairs(named["columns"], "--columns", COLUMNS_EXAMPLE)
             command(dataset=given(name=named.pop("data", None), **named), **values)
 
-        all_options = [*_own_options(command), *options]
-        signature = inspect.Signature(all_options)
-        with_dataset.__signature__ = signature  # type: ignore[attr-defined]
-        with_dataset.__annotations__ = {one.name: one.annotation for one in all_options}
-        return with_dataset
+        return _with_options(with_dataset, [*_own_options(command), *options])
 
     return decorate
+
+
+def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option ``--plugin``, whose modules are imported before it runs."""
+    option = inspect.Parameter(
+        "plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginNames
+    )
+
+    @functools.wraps(command)
+    def with_plugins(plugin: list[str] | None, **values: Any) -> None:
+        use_plugins(plugin or [])
+        command(**values)
+
+    return _with_options(with_plugins, [*_own_options(command), option])
+
+
+def _with_options(
+    command: Callable[..., None], options: Sequence[inspect.Parameter]
+) -> Callable[..., None]:
+    """Let typer read these options instead of the parameters of the function."""
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in options}
+    return command
 
 
 def _own_options(command: Callable[..., None]) -> list[inspect.Parameter]:

@@ -20,12 +20,18 @@ from mvcn.cli.options import (
 )
 from mvcn.cli.process import RANK, print_problems, set_up_process
 from mvcn.errors import ConfigError, count_of
+from mvcn.plugins import named_modules, use_plugins
 from mvcn.types import BadImagePolicy
 
 if TYPE_CHECKING:
+    from mvcn.config import RunConfig
     from mvcn.training.run_folder import Run
 
 
+PLUGGED_IN = {"objective": {"congruity_weight": 0.0}, "training": {"epochs": 3}}
+"""Settings from which the model of a plug-in starts, as the compared models do by their recipes."""
+FROZEN_LAYERS = 4
+"""Of the text encoder, in the same way; a linear network has all frozen."""
 NOT_REMEMBERED = {"name", "images", "encoding", "quoting", "sheet"}
 """Settings of posts that a run does not keep for mvcn predict, unlike the names of columns."""
 NEW_POSTS = "new"
@@ -48,7 +54,7 @@ def train(
     train: TrainPosts = None,
     dev: DevPosts = None,
     model: Annotated[
-        str | None, typer.Option(help="Model of mvcn models, trained by its recipe.")
+        str | None, typer.Option(help="Model of mvcn models, trained by its recipe if it has one.")
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Recipe by name, or a YAML file; by default 'default'.")
@@ -65,16 +71,16 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model, evaluate it on posts that it did not learn, and write a run folder."""
-    from mvcn.config import read_recipe
-
     set_up_process(shares_work=True)
-    config = read_recipe(_recipe_for(model, recipe))
+    config = _start(model, recipe)
     if posts is not None:
         root, train = _place(posts, root, train, is_split=dev is not None)
     places = given(root=root, splits=splits, fold=fold, train=train, dev=dev)
     places |= given(on_bad_image=on_bad_image)
     config.update({"data": {**dataset, **places}, "training": given(seed=seed, target=target)})
     config.set(assignments or [])
+    use_plugins(config.training.plugins)
+    config.training.plugins = named_modules()
 
     from mvcn.training.run import train as run_training  # takes seconds, which mistakes need not
 
@@ -95,15 +101,21 @@ def _place(
     return (None, posts) if is_split else (posts, None)
 
 
-def _recipe_for(model: str | None, recipe: str | None) -> str:
+def _start(model: str | None, recipe: str | None) -> "RunConfig":
+    """Return the settings of a recipe, or those from which a model starts."""
+    from mvcn.config import RunConfig, read_recipe
     from mvcn.models.registry import system
 
     if model is None:
-        return recipe or "default"
+        return read_recipe(recipe or "default")
     if recipe is not None:
         raise ConfigError("Give --model or --recipe, not both: each model has its own recipe.")
-    system(model)
-    return model
+    about = system(model)
+    if about.plugin is None:
+        return read_recipe(model)
+    frozen = "all" if about.is_linear else FROZEN_LAYERS
+    settings = {"model": {"network": model, "frozen_text_layers": frozen}, **PLUGGED_IN}
+    return RunConfig.from_mapping(settings)
 
 
 def _print_summary(run: "Run") -> None:

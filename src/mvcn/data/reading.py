@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mvcn.config import DataConfig
 from mvcn.data.bad_images import WITHOUT_CONTENT, missing_input, warn_of_missing_images
-from mvcn.data.datasets import DATASETS, read_corpus
+from mvcn.data.datasets import known_datasets, read_corpus
 from mvcn.data.formats.rows import TableOptions
 from mvcn.data.published_folds import read_fold, with_fold
 from mvcn.data.split_names import keep_splits, split_of
@@ -201,10 +201,8 @@ def read_training_posts(
         ConfigError: A setting is missing, or two exclude each other.
         DataError: A file is invalid, or there are too few posts or classes.
     """
-    if config.name not in DATASETS:
-        raise ConfigError(
-            f"No dataset is called '{config.name}': choose from {', '.join(DATASETS)}."
-        )
+    if config.name not in (known := known_datasets()):
+        raise ConfigError(f"No dataset is called '{config.name}': choose from {', '.join(known)}.")
     _require_one_place(config)
     read = _from_root if config.train is None else _from_train_and_dev
     posts = read(config, seed, needs_dev)

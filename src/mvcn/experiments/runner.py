@@ -31,6 +31,7 @@ from mvcn.experiments.progress import EpochFile, Progress, StatusLine
 from mvcn.experiments.same_posts import read_test_posts, require_same_posts, with_fixed_splits
 from mvcn.inference.classifier import Classifier
 from mvcn.outputs import locked
+from mvcn.plugins import use_plugins
 from mvcn.training.arguments import check_compatibility
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
@@ -72,6 +73,7 @@ def run_experiment(
     """
     for cell in cells_of(experiment):  # before hours of training
         with naming(cell):
+            use_plugins(cell.config.training.plugins)
             check_compatibility(cell.config)
     experiment = with_fixed_splits(experiment)
     with locked(places.runs, f"experiment '{experiment.name}'"):

@@ -31,6 +31,7 @@ from mvcn.experiments.tuning_space import (
     write_trials,
 )
 from mvcn.outputs import LOCK, locked, require_output_folder, require_same_settings
+from mvcn.plugins import use_plugins
 from mvcn.training.checkpoints import drop_checkpoints, last_checkpoint
 from mvcn.training.fit import MEMBERS_FOLDER
 from mvcn.training.run import train
@@ -100,6 +101,7 @@ def tune(space: SearchSpace, output: Path, trials: int) -> Outcome:
     """
     optuna = load_optuna()
     require_search_folder(output)
+    use_plugins(space.start.training.plugins)
     with locked(output, "search"), opened_study(optuna, space, output) as study:
         folds = space.folds and assign_folds(space.data, space.folds, output / "folds")
         search = _Search(space, output, optuna, study, folds or [])

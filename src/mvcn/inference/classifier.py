@@ -17,7 +17,7 @@ from mvcn.data.text import has_text
 from mvcn.errors import REMEDIES, BadImageError, DataError, RunError
 from mvcn.files import require_allowed
 from mvcn.inference.backends import Backend, load_graphs
-from mvcn.models.registry import system
+from mvcn.models.registry import described_system
 from mvcn.runtime.graphs import GraphModel
 from mvcn.runtime.processing import PostProcessing
 from mvcn.runtime.text_counts import TextCounts
@@ -120,7 +120,7 @@ class Classifier:
         self.processor = processor
         self.attribute_model = attribute_model
         self._backend = _backend(model, processor, attribute_model)
-        about = system(model.config.network)
+        about = described_system(model.config)
         self.reads, self._ignored = about.learned(model.config), about.ignored(model.config)
         self._has_logged_texts = self._has_warned = False
 

@@ -19,7 +19,7 @@ from mvcn.inputs.processor import MvcnProcessor
 from mvcn.inputs.texts import FrozenTexts
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.registry import system
+from mvcn.models.registry import described_system
 from mvcn.nn.unimodal_labels import estimate_merge_table
 from mvcn.runtime.batches import ArrayEncoder, PostArrays
 from mvcn.runtime.images import ImageInputs, ImagePixels
@@ -85,7 +85,7 @@ class PostEncoder(ArrayEncoder):
         require_compatible(processor, model)
         cache = None if attribute_model is None else attribute_model.disk_cache()
         images = image_inputs(model, processor, by_graph=by_graph)
-        about = system(model.config.network)
+        about = described_system(model.config)
         reads, ignored = about.learned(model.config), about.ignored(model.config)
         return cls(processor, images, reads, attribute_model, cache, ignored)
 
@@ -97,7 +97,7 @@ class PostEncoder(ArrayEncoder):
         attribute_model: AttributeModel | None = None,
     ) -> "PostEncoder":
         """Return one that reads each image once, and keeps nothing but the latest posts' pixels."""
-        about = system(config.network)
+        about = described_system(config)
         images = ImagePixels(processor, keep=True) if about.reads_image else None
         reads, ignored = about.learned(config), about.ignored(config)
         return cls(processor, images, reads, attribute_model, ignored=ignored)

@@ -15,6 +15,7 @@ from mvcn.losses.calibration import soft_targets
 from mvcn.losses.congruity import congruity_mean, squared_distances
 from mvcn.losses.contrast import data_contrast, label_contrast
 from mvcn.losses.distributed import gather_batch, gather_views, global_mean, local_mean
+from mvcn.losses.plugged_in import plugged_in_loss
 from mvcn.losses.queue import CentroidQueue, Comparison, batch_centroids, compare, require_labels
 
 
@@ -134,6 +135,7 @@ class Objective(nn.Module):
         \mathcal{L} = \mathrm{CE}(q, \mathrm{logits}) + \lambda \mathcal{L}_{scc}
             + \mu \, \mathrm{CE}_{pair}
             + w_l \mathcal{L}_{label} + w_d \mathcal{L}_{data} + w_p \mathcal{L}_{penalty}
+            + \sum_i w_i \mathcal{L}_i
 
     It never sees a model. `forward` changes no state; the training loop calls `after_step` once per
     batch after the backward pass, and `activate` when the queue is filled. All state is in buffers,
@@ -152,12 +154,13 @@ class Objective(nn.Module):
         labels: Classes of the training posts, which ``class_weights: auto`` counts.
 
     Raises:
-        ConfigError: A class weight is not above 0, or its class does not exist.
+        ConfigError: A class weight is not above 0, or its class does not exist; or a loss of a
+            plug-in is not there.
 
     Source:
         Wei et al., ACL 2023, total loss.  Deviation: the unimodal-label term, the class weights and
         distillation (Hinton et al., 2015, at temperature 1) are ours, contrasts and penalty belong
-        to the baselines; all are off by default.
+        to the baselines, and the sum is of plug-ins; all are off by default.
     """
 
     congruity_active: Tensor
@@ -243,6 +246,7 @@ def _terms(settings: ObjectiveConfig, has_unimodal_head: bool) -> list[Term]:
         Term("label_contrast", settings.label_contrast_weight, _label_contrast, True),
         Term("data_contrast", settings.data_contrast_weight, _data_contrast, True),
         Term("penalty", settings.penalty_weight, _penalty, True),
+        *(Term(name, w, plugged_in_loss(name)) for name, w in settings.losses.items() if w > 0),
     ]
 
 

@@ -49,6 +49,7 @@ def build_model(
         text_encoder,
         load_image_encoder(config.image_encoder, config.attn_implementation),
         **settings | {"options": options.model_dump()},
+        plugin=about.plugin and about.plugin.to_mapping() | {"reads": [*about.reads]},
         unimodal_label_head=unimodal_label_head,
         id2label=dict(enumerate(class_names)),
         label2id={name: index for index, name in enumerate(class_names)},

@@ -19,7 +19,7 @@ from mvcn.models.ensemble import build_network, drop_shared, join_tokens, split_
 from mvcn.models.image_attributes import ImageAttributes, prefer_given, with_nearest, word_vectors
 from mvcn.models.network import MvcnOutput, Tokens
 from mvcn.models.pretrained import MvcnPreTrainedModel
-from mvcn.models.registry import system
+from mvcn.models.registry import system_of
 from mvcn.nn.layers import replace_dropout
 from mvcn.nn.unimodal_labels import UnimodalLabelHead
 from mvcn.types import NO_PIECE
@@ -41,7 +41,7 @@ class MvcnForClassification(MvcnPreTrainedModel):
         image_encoder: PreTrainedModel | None = None,
     ) -> None:
         super().__init__(config)
-        about = system(config.network)
+        about = system_of(config)
         self.reads = about.reads
         self.image_encoder_is_frozen = about.freezes_image_encoder(config)
         self.own_fields = about.own_fields(config)

@@ -52,6 +52,8 @@ class MvcnConfig(PreTrainedConfig):
     """Divides the logits before the softmax; fitted on held-out posts at the end of training."""
     logit_offsets: list[float] | None = None
     """Added to the divided logits, so that rare classes are predicted more often."""
+    plugin: dict[str, Any] | None = None
+    """Where the network comes from, and what it ``reads``, if it is of a plug-in."""
     image_attributes: dict[str, Any] | None = None
     """Arguments of `ImageAttributes`, for a network that reads image attributes."""
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mvcn.errors import ConfigError
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.linear_stack import LinearStack
 from mvcn.models.network import MvcnOutput, Network, Tokens
@@ -88,10 +89,16 @@ def _build_linear(config: MvcnConfig) -> LinearStack | None:
 
 
 def _build_one(about: System, config: MvcnConfig) -> Network:
-    parameters = inspect.signature(about.network).parameters.values()
+    network = about.network
+    parameters = inspect.signature(network).parameters.values()
     required = [one.name for one in parameters if one.default is one.empty]
+    if unknown := [name for name in required if not hasattr(config, name)]:
+        raise ConfigError(
+            f"The network {network.__name__} takes '{unknown[0]}', which is no field of "
+            "MvcnConfig, as text_width, image_width and num_classes are: give it a default value."
+        )
     values = {name: getattr(config, name) for name in required}
-    return about.network(**values, **(config.options or {}))
+    return network(**values, **(config.options or {}))
 
 
 def disagreement(

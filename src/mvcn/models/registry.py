@@ -1,14 +1,16 @@
-"""The systems that can be trained, by name: MVCN, and those it is compared with."""
+"""The systems that can be trained, by name: MVCN, those it is compared with, and plug-ins."""
 
 import difflib
 import functools
 import inspect
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, PluginError, reason_of
+from mvcn.plugins import Plugin, available, find_plugin, find_saved
 from mvcn.types import EARLIER_NETWORKS
 
 if TYPE_CHECKING:
@@ -18,12 +20,17 @@ if TYPE_CHECKING:
     from mvcn.settings import Settings
 
 
+INPUTS = ("text", "image", "objects", "attributes", "pairs")
+"""What a system can read."""
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """Description of a system, which imports nothing."""
 
     location: str
-    """Module within `mvcn.models` and class of its network, imported when it is first used."""
+    """Module and class of its network, as in ``package.module:Class``, imported when it is first
+    used."""
     reads: tuple[str, ...]
     """Its inputs: ``text``, ``image`` (tokens), and what is found in the image: ``objects`` as
     probabilities, ``attributes`` as words, ``pairs`` of a sentiment and such a word."""
@@ -35,11 +42,19 @@ class System:
     """Settings of the objective that weigh what its network alone computes."""
     is_linear: bool = False
     """Whether its network is a `LinearNetwork`, which is fitted and not trained step by step."""
+    plugin: Plugin | None = None
+    """What it comes from; None for those of this package."""
 
     @property
     def network(self) -> "type[Network]":
-        """The class; `MvcnConfig` gives its required arguments, the others are its options."""
-        network: type[Network] = resolve_name(f"mvcn.models.{self.location}")
+        """The class; `MvcnConfig` gives its required arguments, the others are its options.
+
+        Raises:
+            PluginError: The class of a plug-in cannot be imported.
+        """
+        if self.plugin is not None:
+            return _network_of(self.location, self.plugin)
+        network: type[Network] = resolve_name(self.location)
         return network
 
     @property
@@ -74,23 +89,40 @@ class System:
     @property
     def options(self) -> "type[Settings]":
         """Settings of this network alone, with their defaults."""
-        return _options_of(self.location)
+        network: Any = self.network
+        return _options_of(network)
+
+
+def _network_of(location: str, plugin: Plugin) -> "type[Network]":
+    """Return the network of a plug-in."""
+    network: type[Network] = replace(plugin, find=partial(resolve_name, location)).load()
+    if not (isinstance(network, type) and hasattr(network, "forward")):
+        raise PluginError(
+            f"The model '{plugin.name}' of {plugin.origin} is at {location}, which is no subclass "
+            "of mvcn.models.network.Network, as in package.module:Class: correct it."
+        )
+    return network
 
 
 @functools.cache
-def _options_of(location: str) -> "type[Settings]":
+def _options_of(network: Any) -> "type[Settings]":
     from pydantic import create_model
 
     from mvcn.settings import Settings
 
-    network = resolve_name(f"mvcn.models.{location}")
-    hints = typing.get_type_hints(network.__init__, include_extras=True)
-    fields: dict[str, Any] = {
-        one.name: (hints[one.name], one.default)
-        for one in inspect.signature(network).parameters.values()
-        if one.default is not one.empty
-    }
-    return create_model("Options", __base__=Settings, **fields)
+    try:
+        hints = typing.get_type_hints(network.__init__, include_extras=True)
+        fields: dict[str, Any] = {
+            one.name: (hints.get(one.name, Any), one.default)
+            for one in inspect.signature(network).parameters.values()
+            if one.default is not one.empty
+        }
+        return create_model("Options", __base__=Settings, **fields)
+    except Exception as error:  # pydantic and typing raise many kinds for what is no type to them
+        raise ConfigError(
+            f"The options of the network {network.__name__} cannot be read ({reason_of(error)}): "
+            "annotate them by numbers, texts and the like."
+        ) from error
 
 
 TEXT, IMAGE, BOTH = ("text",), ("image",), ("text", "image")
@@ -99,48 +131,118 @@ CONTRAST = ("label_contrast_weight", "data_contrast_weight")
 PENALTY = ("penalty_weight",)
 CAI = "Cai et al., ACL 2019"
 MODELS: dict[str, System] = {
-    "text-cnn": System("baselines:TextCnn", TEXT, "Kim, EMNLP 2014", "CNN"),
-    "bilstm": System("baselines:BiLstm", TEXT, "Zhou et al., ACL 2016", "Bi-LSTM"),
-    "bert": System("baselines:TextSummary", TEXT, "Devlin et al., NAACL 2019", "BERT"),
-    "resnet": System("baselines:MeanImageToken", IMAGE, "He et al., CVPR 2016", "ResNet-50"),
-    "vit": System("baselines:VisionTransformer", IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"),
+    "text-cnn": System("mvcn.models.baselines:TextCnn", TEXT, "Kim, EMNLP 2014", "CNN"),
+    "bilstm": System("mvcn.models.baselines:BiLstm", TEXT, "Zhou et al., ACL 2016", "Bi-LSTM"),
+    "bert": System("mvcn.models.baselines:TextSummary", TEXT, "Devlin et al., NAACL 2019", "BERT"),
+    "resnet": System(
+        "mvcn.models.baselines:MeanImageToken", IMAGE, "He et al., CVPR 2016", "ResNet-50"
+    ),
+    "vit": System(
+        "mvcn.models.baselines:VisionTransformer", IMAGE, "Dosovitskiy et al., ICLR 2021", "ViT"
+    ),
     "multisentinet": System(
-        "xu:MultiSentiNet",
+        "mvcn.models.xu:MultiSentiNet",
         ("text", "objects", "attributes"),
         "Xu and Mao, CIKM 2017",
         "MultiSentiNet",
     ),
-    "hsan": System("xu:HierarchicalAttention", ("text", "attributes"), "Xu, ISI 2017", "HSAN"),
-    "co-mn-hop6": System("xu:CoMemoryNetwork", BOTH, "Xu et al., SIGIR 2018", "Co-MN-Hop6"),
-    "mgnns": System("mgnns:Mgnns", (*BOTH, "objects"), "Yang et al., ACL 2021", "MGNNS"),
-    "clmlf": System("clmlf:Clmlf", BOTH, "Li et al., Findings of NAACL 2022", "CLMLF", CONTRAST),
-    "concat2": System("mmsd:TextImageConcatenation", BOTH, f"{CAI}, ablation", "Concat(2)"),
-    "concat3": System("mmsd:Concatenation", (*BOTH, "attributes"), f"{CAI}, ablation", "Concat(3)"),
-    "mmsd": System("mmsd:HierarchicalFusion", (*BOTH, "attributes"), CAI, "MMSD", PENALTY),
+    "hsan": System(
+        "mvcn.models.xu:HierarchicalAttention", ("text", "attributes"), "Xu, ISI 2017", "HSAN"
+    ),
+    "co-mn-hop6": System(
+        "mvcn.models.xu:CoMemoryNetwork", BOTH, "Xu et al., SIGIR 2018", "Co-MN-Hop6"
+    ),
+    "mgnns": System(
+        "mvcn.models.mgnns:Mgnns", (*BOTH, "objects"), "Yang et al., ACL 2021", "MGNNS"
+    ),
+    "clmlf": System(
+        "mvcn.models.clmlf:Clmlf", BOTH, "Li et al., Findings of NAACL 2022", "CLMLF", CONTRAST
+    ),
+    "concat2": System(
+        "mvcn.models.mmsd:TextImageConcatenation", BOTH, f"{CAI}, ablation", "Concat(2)"
+    ),
+    "concat3": System(
+        "mvcn.models.mmsd:Concatenation", (*BOTH, "attributes"), f"{CAI}, ablation", "Concat(3)"
+    ),
+    "mmsd": System(
+        "mvcn.models.mmsd:HierarchicalFusion", (*BOTH, "attributes"), CAI, "MMSD", PENALTY
+    ),
     "dr-net": System(
-        "xu:DecompositionAndRelation",
+        "mvcn.models.xu:DecompositionAndRelation",
         (*BOTH, "pairs"),
         "Xu et al., ACL 2020",
         "D&R Net",
         PENALTY,
     ),
-    "logreg": System("baselines:LogisticRegression", BOTH, "a baseline, ours", is_linear=True),
-    "late-fusion": System("baselines:LateFusion", BOTH, "a baseline, ours", is_linear=True),
-    "mvcn": System("mvcn:MultiViewNetwork", BOTH, "Wei et al., ACL 2023", "MVCN", UNIMODAL_LABELS),
+    "logreg": System(
+        "mvcn.models.baselines:LogisticRegression", BOTH, "a baseline, ours", is_linear=True
+    ),
+    "late-fusion": System(
+        "mvcn.models.baselines:LateFusion", BOTH, "a baseline, ours", is_linear=True
+    ),
+    "mvcn": System(
+        "mvcn.models.mvcn:MultiViewNetwork", BOTH, "Wei et al., ACL 2023", "MVCN", UNIMODAL_LABELS
+    ),
 }
 """Name -> system; each has a recipe of the same name."""
 
 
 def system(name: str) -> System:
-    """Return a system by its name, or by the name of an earlier system that is now a recipe.
+    """Return a system by its name, by that of an earlier system that is now a recipe, or a plug-in.
 
     Raises:
         ConfigError: There is no such system.
+        PluginError: Two have this name, or that of a plug-in cannot be imported.
     """
-    if name in EARLIER_NETWORKS:
-        return system(EARLIER_NETWORKS[name]["network"])
+    plugin = find_plugin("model", name, {*MODELS, *EARLIER_NETWORKS})
+    if plugin is not None:
+        return plugged_in(plugin)
+    name = EARLIER_NETWORKS.get(name, {"network": name})["network"]
     if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(MODELS)}."
+        known = [*MODELS, *(one.name for one in available("model"))]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}."
         raise ConfigError(f"There is no model '{name}': {hint}")
     return MODELS[name]
+
+
+def plugged_in(plugin: Plugin) -> System:
+    """Return the system of a plug-in, which imports the module that describes it.
+
+    Raises:
+        PluginError: It cannot be imported, or is no description of a system.
+    """
+    about = plugin.load()
+    if not isinstance(about, System):
+        raise PluginError(
+            f"The model '{plugin.name}' of {plugin.origin} is no mvcn.models.registry.System: "
+            "describe the network by one."
+        )
+    if not about.reads or not set(about.reads) <= set(INPUTS):
+        raise PluginError(
+            f"The model '{plugin.name}' of {plugin.origin} reads {about.reads!r}, but must read "
+            f"some of {', '.join(INPUTS)}, as in reads=('text', 'image')."
+        )
+    return replace(about, reads=tuple(about.reads), plugin=plugin)
+
+
+def system_of(config: "MvcnConfig") -> System:
+    """Return the system of a model to build or load.
+
+    Raises:
+        PluginError: It is of a plug-in that is not there, or cannot be imported.
+    """
+    if config.plugin is not None:
+        return plugged_in(find_saved("model", config.plugin))
+    return MODELS[config.network] if config.network in MODELS else system(config.network)
+
+
+def described_system(config: "MvcnConfig | ModelConfig") -> System:
+    """Return what a built or saved model says of its system.
+
+    A model of a plug-in says what it reads, so that its graphs need no plug-in; the network itself
+    is known to `system_of` alone.
+    """
+    if config.plugin is None:
+        return MODELS[config.network] if config.network in MODELS else system(config.network)
+    return System("", tuple(config.plugin["reads"]), "")

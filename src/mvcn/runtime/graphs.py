@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from mvcn.data.images import Warn
 from mvcn.errors import RunError
 from mvcn.files import intact, require_allowed
-from mvcn.models.registry import system
+from mvcn.models.registry import INPUTS, described_system
 from mvcn.runtime.batches import ArrayEncoder, PostArrays
 from mvcn.runtime.images import ImageArray, ImagePixels
 from mvcn.runtime.processing import PostProcessing
@@ -55,6 +55,7 @@ class ModelConfig:
     temperature: float = 1.0
     logit_offsets: Sequence[float] | None = None
     learned_inputs: Sequence[str] | None = None
+    plugin: Mapping[str, Any] | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "ModelConfig":
@@ -67,6 +68,8 @@ class ModelConfig:
             known = {name: saved[name] for name in cls.__slots__ if name in saved}
             if not 0 < known.get("temperature", 1.0) < math.inf:
                 raise ValueError("its temperature is not above 0")
+            if known.get("plugin") and not set(known["plugin"]["reads"]) <= set(INPUTS):
+                raise ValueError("its plug-in reads something unknown")
             return cls(**known | {"class_names": tuple(names[i] for i in range(len(names)))})
 
     def probabilities(
@@ -181,7 +184,7 @@ class GraphModel:
 
     def encoder(self, *, keeps: bool = False) -> ArrayEncoder:
         """Return what makes arrays of posts; nothing is kept whatever `keeps` is."""
-        graph, about = self._image_graph, system(self.config.network)
+        graph, about = self._image_graph, described_system(self.config)
         images = None
         if graph is not None:
             images = GraphImages(graph, self.processor, self.threads, self._blank)

@@ -12,6 +12,7 @@ from transformers import EarlyStoppingCallback, TrainingArguments
 from mvcn.config import ObjectiveConfig, RunConfig, TrainingConfig
 from mvcn.errors import ConfigError, DataError
 from mvcn.inputs.batches import LABEL_FIELDS
+from mvcn.losses.plugged_in import plugged_in_loss
 from mvcn.models.registry import MODELS, system
 from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.distributed import check_batch_size, join_processes, runs_on_cpu
@@ -33,7 +34,7 @@ SPECIAL_WEIGHTS = {"distillation_weight"}.union(
 
 
 def check_compatibility(config: RunConfig) -> None:
-    """Raise a ConfigError if settings contradict each other or the network."""
+    """Raise a ConfigError if settings contradict each other or the network, or lack a plug-in."""
     about, name = system(config.model.network), config.model.network
     possible = {*about.objective_weights}
     if {"text", "image"} <= set(about.reads) and not about.is_linear:
@@ -50,6 +51,8 @@ def check_compatibility(config: RunConfig) -> None:
             "the text encoder's embeddings, which are those of a single layer: set it to 0."
         )
     _check_linear(config)
+    for loss in (name for name, weight in config.objective.losses.items() if weight > 0):
+        plugged_in_loss(loss)
     tracker = config.training.report_to
     if tracker != "none" and find_spec(tracker) is None:
         raise ConfigError(

@@ -7,6 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mvcn.config import RunConfig
+from mvcn.data.datasets import DATASETS
+from mvcn.models.registry import system
+from mvcn.plugins import find_plugin
+
 RECORDED_PACKAGES = (
     "mvcn",
     "torch",
@@ -34,6 +39,17 @@ def package_versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def describe_plugins(config: RunConfig) -> list[dict[str, str | None]]:
+    """Return the kind, name, module, package and version of each plug-in of a training."""
+    losses = (find_plugin("loss", name) for name, w in config.objective.losses.items() if w > 0)
+    found = (
+        system(config.model.network).plugin,
+        find_plugin("dataset", config.data.name, DATASETS),
+        *losses,
+    )
+    return [{"kind": one.kind, **one.to_mapping()} for one in found if one is not None]
 
 
 def _git_commit() -> str | None:

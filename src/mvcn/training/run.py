@@ -25,6 +25,7 @@ from mvcn.inputs.texts import frozen_texts
 from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
+from mvcn.plugins import use_plugins
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.training import run_folder
 from mvcn.training.arguments import check_compatibility, check_modality, num_epochs, num_members
@@ -32,7 +33,7 @@ from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.distributed import together
 from mvcn.training.durations import Durations
-from mvcn.training.environment import describe_environment
+from mvcn.training.environment import describe_environment, describe_plugins
 from mvcn.training.export import export_after_training
 from mvcn.training.fit import fit
 from mvcn.training.held_out import HeldOutEvaluation, evaluate_dev, evaluate_logits
@@ -84,6 +85,7 @@ def train(
         raise ConfigError(
             "Give either --resume or --overwrite, not both: a run is continued or replaced."
         )
+    use_plugins(config.training.plugins)
     check_compatibility(config)
     with together() as processes:
         return _train(config, output, processes, resume, overwrite, callbacks)
@@ -365,6 +367,7 @@ def _environment(run: Run) -> dict[str, Any]:
     return describe_environment() | {
         "seed": run.config.training.seed,
         "processes": PartialState().num_processes,
+        "plugins": describe_plugins(run.config),
         "data_fingerprint": {name: fingerprint(posts) for name, posts in splits.items() if posts},
     }
 

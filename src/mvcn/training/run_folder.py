@@ -14,9 +14,10 @@ from jaxtyping import Float
 from mvcn.config import RunConfig, read_config
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_posts
-from mvcn.errors import ConfigError, MissingExtraError, RunError, reason_of
+from mvcn.errors import ConfigError, MissingExtraError, PluginError, RunError, reason_of
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.outputs import require_output_folder, require_same_settings
+from mvcn.plugins import find_saved
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
 from mvcn.types import ATTRIBUTE_MODEL_FOLDER, PROBABILITY, Post, TargetScore, probability_columns
 
@@ -143,7 +144,15 @@ class Run:
 
     @cached_property
     def posts(self) -> TrainingPosts:
-        """Train and dev posts; raises a DataError if they cannot be found any more."""
+        """Train and dev posts.
+
+        Raises:
+            DataError: They cannot be found any more.
+            PluginError: The plug-in that read them is not there.
+        """
+        for plugin in self.environment.get("plugins", ()) if self.is_finished else ():
+            if plugin["kind"] == "dataset":
+                find_saved("dataset", plugin)
         return training_posts(self.config)
 
     @property
@@ -185,7 +194,7 @@ class Run:
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 self.folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-        except MissingExtraError:
+        except (MissingExtraError, PluginError):
             raise
         except Exception as error:  # as above
             raise self._damaged(_first_sentence(error)) from error

@@ -8,12 +8,13 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from mvcn.errors import ConfigError, DataError
+from mvcn.plugins import available, find_plugin
 from mvcn.types import Corpus
 
 if TYPE_CHECKING:
     from mvcn.data.formats.rows import TableOptions
 
-__all__ = ["DATASETS", "read_corpus"]
+__all__ = ["DATASETS", "known_datasets", "read_corpus"]
 
 DATASETS: dict[str, str] = {
     "mvsa-single": "mvcn.data.datasets.mvsa:read_mvsa_single",
@@ -48,7 +49,7 @@ def read_corpus(
     """Read the posts of the dataset at `root` with the reader called `name`.
 
     Args:
-        name: Key of `DATASETS`.
+        name: Key of `DATASETS`, or the name of a plug-in's reader.
         root: Folder or file of the dataset.
         splits: Which of ``train``, ``dev``, ``test`` to read; None for all. Of a dataset with a
             file for each split, only those files are read; one without splits gives all posts.
@@ -58,12 +59,11 @@ def read_corpus(
         text_only: Ignore images, so that no post has one and no image file is needed.
 
     Raises:
-        ConfigError: The reader takes no `columns` or `images`.
+        ConfigError: The reader takes no `columns` or `images`, or is of a plug-in that has the name
+            of another or cannot be imported.
         DataError: There is no such reader, or `root` is not such a dataset.
     """
-    if name not in DATASETS:
-        raise DataError(f"There is no dataset {name!r}: choose one of {', '.join(DATASETS)}.")
-    reader: Callable[..., Corpus] = resolve_name(DATASETS[name])
+    reader = _reader(name)
     known = inspect.signature(reader).parameters
     places: dict[str, Any] = {"columns": columns or None, "images": images}
     unused = [OPTION_OF[key] for key in places if places[key] and key not in known]
@@ -76,7 +76,37 @@ def read_corpus(
     everything = places | {"splits": splits, "options": options, "text_only": text_only or None}
     given = {key: value for key, value in everything.items() if value is not None and key in known}
     corpus = reader(root, **given)
+    if not isinstance(corpus, Corpus):
+        raise DataError(
+            f"The reader of dataset '{name}' returned {type(corpus).__name__}: have it return a "
+            "mvcn.types.Corpus."
+        )
     return _without_images(corpus) if text_only else corpus
+
+
+def known_datasets() -> list[str]:
+    """Return the names of all datasets, those of plug-ins last.
+
+    Raises:
+        PluginError: A module that the user named cannot be imported.
+    """
+    return [*DATASETS, *(one.name for one in available("dataset"))]
+
+
+def _reader(name: str) -> Callable[..., Any]:
+    """Return the reader of that name.
+
+    Raises:
+        DataError: There is none.
+        PluginError: Two have this name, or that of a plug-in cannot be imported.
+    """
+    plugin = find_plugin("dataset", name, DATASETS)
+    if plugin is None and name not in DATASETS:
+        raise DataError(
+            f"There is no dataset {name!r}: choose one of {', '.join(known_datasets())}."
+        )
+    reader: Callable[..., Any] = resolve_name(DATASETS[name]) if plugin is None else plugin.load()
+    return reader
 
 
 def _without_images(corpus: Corpus) -> Corpus:
