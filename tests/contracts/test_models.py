@@ -1,4 +1,7 @@
-"""What a classifier with any of `MODELS` must keep to: a new one needs no tests of its own."""
+"""What a classifier with any of `MODELS`, or of a plug-in, must keep to.
+
+A new one needs no tests of its own.
+"""
 
 import copy
 import json
@@ -25,7 +28,8 @@ from mvcn.model_config import ModelConfig
 from mvcn.models.build import build_model
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.configuration import MvcnConfig
-from mvcn.models.registry import MODELS
+from mvcn.models.registry import MODELS, system
+from mvcn.plugins import VARIABLE
 from mvcn.runtime.graphs import MODEL_FILE, GraphModel
 from mvcn.training.export import write_graphs
 from mvcn.training.run_folder import Run
@@ -65,9 +69,10 @@ CASES = {
     for name in MODELS
     for what, settings in (EVERY_MODEL | SPECIAL.get(name, {})).items()
 }
+CASES["mean-tokens: of a plug-in"] = {"network": "mean-tokens"}
 ENOUGH_WEIGHTS = 200
 """Of a layer, for its deviation to be near that of what they are drawn from."""
-GRAPHS = ("bert", "resnet", "vit", "clmlf", "logreg", "late-fusion")
+GRAPHS = ("bert", "resnet", "vit", "clmlf", "logreg", "late-fusion", "mean-tokens")
 """Networks that become ONNX graphs, besides MVCN, whose runs have some in other tests; the others
 have recurrent layers, or attributes of images."""
 NO_GRAPHS = ("text-cnn", "bilstm", "concat3")
@@ -78,6 +83,13 @@ ONE_TEXT_LAYER = {
 """For graphs, which take a second for each layer."""
 FREE_OF_LOSS = ("pair_logits", "views", "penalty")
 """Outputs that an objective may leave out of the loss."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _use_plugin():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "tests.example_plugin")
+        yield
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -275,7 +287,7 @@ def test_no_part_drops_by_torchs_own_dropout(model):
 def test_evaluation_is_deterministic(model, batch, output):
     assert torch.equal(without_grad(model, batch).logits, output.logits)
     has_dropout = not (
-        MODELS[model.config.network].is_linear and model.config.text_encoder_is_frozen
+        system(model.config.network).is_linear and model.config.text_encoder_is_frozen
     )
     trained = without_grad(model.train(), batch)
     assert torch.equal(trained.logits, output.logits) != has_dropout
