@@ -161,9 +161,12 @@ def find_saved(kind: Kind, saved: Mapping[str, Any]) -> Plugin:
 
 
 def _how_to_get(wanted: Plugin) -> str:
-    name = f"name it by --plugin {shlex.quote(wanted.module)}"
+    name = (
+        f"name its module by --plugin {shlex.quote(wanted.module)}, in Python by "
+        f"mvcn.plugins.use_plugins([{wanted.module!r}])"
+    )
     if wanted.package is None:
-        return f"{name} where the module is"
+        return name
     return f"pip install {shlex.quote(wanted.package)} if you trust it, or {name}"
 
 

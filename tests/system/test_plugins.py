@@ -120,6 +120,8 @@ def test_the_guide_does_what_it_says(section, visible, request, mvcn, posts, tin
         options = tiny_options if name == "train" else []
         code, output, errors = mvcn(name, *options, *arguments)
         assert code == 0, errors
+        if name == "train":
+            assert ("--plugin mine" in output) == (visible == "in_folder")  # in the next command
         if name == "models":
             assert re.search(r"gated +mvcn-mine 0\.1 +text image +- +Me, 2026", output)
 
@@ -159,7 +161,8 @@ def test_graphs_need_no_plugin_and_weights_say_what_to_install(gated_run, nothin
     message = fails("predict", gated_run, "--text", "a day", "--backend", "torch")
     assert message == (
         "Error: The model 'gated' of this run is of mvcn-mine 0.1, which is not there: pip install "
-        "mvcn-mine if you trust it, or name it by --plugin mine."
+        "mvcn-mine if you trust it, or name its module by --plugin mine, in Python by "
+        "mvcn.plugins.use_plugins(['mine'])."
     )
 
 
@@ -173,7 +176,7 @@ def test_a_run_never_imports_what_its_files_name(gated_run, nothing_installed, t
     settings["training"]["plugins"] = ["trap"]
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     message = fails("predict", run, "--text", "a day", "--backend", "torch")
-    assert "is of module trap, which is not there: name it by --plugin trap" in message
+    assert "is of module trap, which is not there: name its module by --plugin trap" in message
     assert Run(run).posts.train  # which reads the settings
     assert "trap" not in sys.modules
 

@@ -188,4 +188,6 @@ def _next_command(run: "Run") -> str:
     words = ["mvcn", "predict", run.folder, new]
     for name, value in options.items():
         words += ["--data" if name == "name" else f"--{name}", value]
+    for module in run.config.training.plugins:
+        words += ["--plugin", module]
     return shlex.join(map(str, [*words, "--output", "out.csv"]))
