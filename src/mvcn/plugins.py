@@ -30,8 +30,6 @@ GROUPS: dict[Kind, str] = {
 """Kind -> group of entry points; the dictionary of a module is the last part in capitals."""
 VARIABLE = "MVCN_PLUGINS"
 """Environment variable of the modules that the user named, which processes inherit."""
-
-
 SAVED = ("name", "module", "package", "version")
 """What the files of a run say of a plug-in."""
 
@@ -43,7 +41,7 @@ class Plugin:
     kind: Kind
     name: str
     module: str
-    """Module that has it, for a module that the user named itself."""
+    """Module of its entry point, or the one that the user named."""
     package: str | None = None
     """Installed package; None for a module that the user named."""
     version: str | None = None
@@ -53,9 +51,8 @@ class Plugin:
     @property
     def origin(self) -> str:
         """Its package with the version, or else its module."""
-        if self.package is None:
-            return f"module {self.module}"
-        return " ".join(filter(None, (self.package, self.version)))
+        name = f"module {self.module}" if self.package is None else self.package
+        return " ".join(filter(None, (name, self.version)))
 
     def load(self) -> Any:
         """Import and return it.
@@ -88,7 +85,7 @@ def use_plugins(modules: Iterable[str]) -> None:
     """
     for module in modules:
         imported = _import(module)
-        if not any(_named_by(imported, kind) for kind in GROUPS):
+        if not any(_plugins_of(imported, kind) for kind in GROUPS):
             raise PluginError(
                 f"The module {module} has no plug-in: define a dictionary MODELS, LOSSES or "
                 "DATASETS in it, from names to what they name."
@@ -107,15 +104,10 @@ def available(kind: Kind) -> list[Plugin]:
     Raises:
         PluginError: A named module cannot be imported.
     """
-    modules = named_modules()
-    named = [
-        Plugin(kind, str(name), module, find=partial(getitem, table, name))
-        for module in modules
-        for table in (_named_by(_import(module), kind),)
-        for name in table
-    ]
-    installed = _installed(tuple(sys.path))
-    return [*named, *(one for one in installed if one.kind == kind and one.module not in modules)]
+    named = [plugin for module in named_modules() for plugin in _plugins_of(_import(module), kind)]
+    known = {(one.module, one.name) for one in named}
+    installed = (one for one in _installed(tuple(sys.path)) if one.kind == kind)
+    return [*named, *(one for one in installed if (one.module, one.name) not in known)]
 
 
 def find_plugin(kind: Kind, name: str, own: Collection[str] = ()) -> Plugin | None:
@@ -131,7 +123,7 @@ def find_plugin(kind: Kind, name: str, own: Collection[str] = ()) -> Plugin | No
     """
     found = [one for one in available(kind) if one.name == name]
     owners = [*(["mvcn"] if name in own else []), *(one.origin for one in found)]
-    if len(owners) > 1 and found:
+    if len(owners) > 1:
         first, second, *_ = owners
         raise PluginError(
             f"Both {first} and {second} have a {kind} '{name}': rename one of the two, pip "
@@ -170,7 +162,8 @@ def _how_to_get(wanted: Plugin) -> str:
     return f"pip install {shlex.quote(wanted.package)} if you trust it, or {name}"
 
 
-def _named_by(module: ModuleType, kind: Kind) -> Mapping[str, Any]:
+def _plugins_of(module: ModuleType, kind: Kind) -> list[Plugin]:
+    """Return what a named module has in its dictionary."""
     dictionary = GROUPS[kind].partition(".")[2].upper()
     found = getattr(module, dictionary, {})
     if not isinstance(found, Mapping):
@@ -178,7 +171,11 @@ def _named_by(module: ModuleType, kind: Kind) -> Mapping[str, Any]:
             f"{dictionary} in the plug-in {module.__name__} is no dictionary: make it one from "
             "names to what they name."
         )
-    return found
+    version = getattr(module, "__version__", None)
+    return [
+        Plugin(kind, str(name), module.__name__, None, version, partial(getitem, found, name))
+        for name in found
+    ]
 
 
 @cache

@@ -15,9 +15,10 @@ import yaml
 
 from mvcn.cli.process import set_up_process
 from mvcn.data.reading import read_training_posts
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, PluginError
 from mvcn.experiments.grid import cells_of, read_cell, read_cells, read_experiment
 from mvcn.experiments.runner import Places, run_experiment
+from mvcn.plugins import VARIABLE
 
 MVCN = [sys.executable, "-m", "mvcn"]
 TIMELESS = [
@@ -147,6 +148,17 @@ def test_a_variant_that_cannot_be_trained_is_refused_before_the_others_are(
     with pytest.raises(ConfigError, match=r"Cell mine/soft/.*'objective.label_contrast_weight'"):
         run_experiment(read_experiment(str(changed)), places(tmp_path), initializer=set_up_process)
     assert list(tmp_path.iterdir()) == [changed]
+
+
+def test_a_variant_whose_plugin_is_not_there_is_refused_before_the_others_are(
+    experiment_file, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(VARIABLE, "")
+    experiment = read_experiment(str(experiment_file))
+    experiment.variants["soft"].training.plugins = ["nowhere"]
+    with pytest.raises(PluginError, match="Cell mine/soft/seed-4: There is no module 'nowhere'"):
+        run_experiment(experiment, places(tmp_path), initializer=set_up_process)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_are_plain_json(uninterrupted):

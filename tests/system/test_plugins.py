@@ -176,7 +176,7 @@ def test_a_run_never_imports_what_its_files_name(gated_run, nothing_installed, t
     settings["training"]["plugins"] = ["trap"]
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     message = fails("predict", run, "--text", "a day", "--backend", "torch")
-    assert "is of module trap, which is not there: name its module by --plugin trap" in message
+    assert "is of module trap 0.1, which is not there: name its module by --plugin trap" in message
     assert Run(run).posts.train  # which reads the settings
     assert "trap" not in sys.modules
 

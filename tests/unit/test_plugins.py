@@ -80,12 +80,13 @@ def test_a_module_can_be_named_twice_and_other_processes_inherit_it():
 
 
 def test_a_named_module_may_be_in_the_working_directory(tmp_path):
-    (tmp_path / "plugin_here.py").write_text("import plugin_beside\nLOSSES = {'one': abs}\n")
+    code = "import plugin_beside\n__version__ = '0.3'\nLOSSES = {'one': abs}\n"
+    (tmp_path / "plugin_here.py").write_text(code)
     (tmp_path / "plugin_beside.py").touch()
     path = list(sys.path)
     use_plugins(["plugin_here"])
     assert sys.path == path
-    assert find_plugin("loss", "one").origin == "module plugin_here"
+    assert find_plugin("loss", "one").origin == "module plugin_here 0.3"
 
 
 def test_an_installed_package_needs_no_name_and_is_imported_when_it_is_used(install):
@@ -98,9 +99,9 @@ def test_an_installed_package_needs_no_name_and_is_imported_when_it_is_used(inst
 
 def test_a_module_that_is_installed_and_named_is_one(install):
     code = DESCRIBED.format("plugin_one:Net", ("text",)) + "MODELS = {'mine': ONE}"
-    install("one", code, models=[("mine", "ONE")])
+    install("one", code, models=[("mine", "ONE"), ("other", "ONE")])
     use_plugins(["plugin_one"])
-    assert [one.name for one in available("model")] == ["mine"]
+    assert [one.name for one in available("model")] == ["mine", "other"]
 
 
 def test_a_name_of_ours_or_of_two_is_an_error_that_names_both(install):
