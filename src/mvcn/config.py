@@ -248,7 +248,9 @@ class RunConfig(Settings):
         for name, values in changes.items():
             require_known(name, type(self), prefix="")
             if not isinstance(values, Mapping):
-                raise ConfigError(f"'{name}' is a section: give it keys, as in {name}.key.")
+                raise ConfigError(
+                    f"'{name}' is a section: write its settings below it, as in {name}.key."
+                )
         checked = {
             name: with_values(section, changes.get(name, {}), name) for name, section in self
         }
@@ -266,7 +268,9 @@ class RunConfig(Settings):
             path, equals, text = assignment.partition("=")
             section, dot, key = path.strip().partition(".")
             if not (equals and dot):
-                raise ConfigError(f"--set '{assignment}' must look like section.key=value.")
+                raise ConfigError(
+                    f"--set '{assignment}' is not valid: write it like --set training.epochs=5."
+                )
             value = parse_yaml(text, f"The value in --set '{assignment}'")
             place, (group, _, name) = mapping.setdefault(section, {}), key.partition(".")
             has_own = isinstance(getattr(getattr(self, section, None), group, None), Settings)
@@ -305,5 +309,7 @@ def read_config(text: str, where: str) -> RunConfig:
 
 def _build(content: Any) -> RunConfig:
     if not isinstance(content, Mapping | None):
-        raise ConfigError("it must hold sections like 'training:' with keys below them.")
+        raise ConfigError(
+            "it must consist of sections such as 'training:', each with its settings below it."
+        )
     return RunConfig.from_mapping(content or {})

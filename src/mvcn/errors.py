@@ -94,8 +94,8 @@ def missing_extra(error: ModuleNotFoundError, what: str) -> ConfigError:
     if "torchvision" in str(cause) and not isinstance(cause, ModuleNotFoundError):
         return ConfigError(
             f"The installed torchvision does not fit PyTorch ({reason_of(cause)}): run pip "
-            "uninstall torchvision, or, if you need timm, pip install --force-reinstall "
-            "-c constraints.txt torch torchvision in mvcn's source folder."
+            "uninstall torchvision, or, if you need timm, run pip install --force-reinstall -c "
+            "constraints.txt torch torchvision in mvcn's source folder."
         )
     library = (error.name or "").partition(".")[0]
     for extra, modules in EXTRAS.items():
@@ -128,7 +128,7 @@ def require_torch(what: str) -> None:
 
 def how_to_install(extra: str) -> str:
     """Return what to type for an extra of the package, which is on no index yet."""
-    return f"pip install -c constraints.txt '.[{extra}]' in mvcn's source folder"
+    return f"run pip install -c constraints.txt '.[{extra}]' in mvcn's source folder"
 
 
 def format_table(rows: Sequence[Sequence[str]], *, are_numbers: bool = False) -> str:

@@ -17,7 +17,7 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """Start of the address of a file that is not on this machine."""
 PARTIAL = ".partial"
 """Suffix of a file that is not complete yet."""
-NOT_ALLOWED = "cannot be read (permission denied): ask its owner to allow it."
+NOT_ALLOWED = "cannot be read (permission denied): ask its owner for access."
 """End of an error about a file whose permission bits do not explain it."""
 
 
@@ -29,9 +29,7 @@ def intact(path: Path) -> Iterator[Path]:
         yield path
     except Exception as error:  # damaged files make libraries raise almost any type
         why = f"it lacks {error}" if isinstance(error, KeyError) else reason_of(error)
-        raise RunError(
-            f"{path} is damaged ({why}): copy the model again, or train it again."
-        ) from error
+        raise RunError(f"{path} is damaged ({why}): copy or train the model again.") from error
 
 
 @contextmanager
@@ -83,7 +81,7 @@ def why_not_allowed(path: Path) -> str | None:
             needed, letters = os.R_OK | os.X_OK, "rx"
         if not _is_allowed(part, needed):
             return (
-                f"cannot be read (permission denied): allow it by chmod +{letters} "
+                f"cannot be read (permission denied): run chmod +{letters} "
                 f"{shlex.quote(str(part))}."
             )
     return None

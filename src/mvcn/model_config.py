@@ -137,7 +137,7 @@ class ModelConfig(NetworkConfig):
             given = getattr(self, name)
             if not given.rank and given != AdapterConfig():
                 raise ConfigError(
-                    f"Setting 'model.{name}.rank' is 0, so that there are no adapters for the "
-                    f"other settings of model.{name}: set it, or leave them out."
+                    f"Setting 'model.{name}.rank' is 0, so there are no adapters for the other "
+                    f"settings of model.{name}: set it to 1 or more, or leave them out."
                 )
         return self

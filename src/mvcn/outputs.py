@@ -39,10 +39,10 @@ def require_output_folder(
     if not place.is_dir():
         raise RunError(f"{place} is a file: choose a new or empty folder for the {kind}.")
     if is_own and not overwrite:
-        resume = "continue it by --resume, " if can_resume else ""
+        resume = "continue it with --resume, " if can_resume else ""
         raise RunError(
-            f"{folder} holds another {kind}: choose another folder, {resume}"
-            "or replace it by --overwrite."
+            f"{folder} holds another {kind}: choose another folder, {resume}or replace it with "
+            "--overwrite."
         )
     if not is_own and folder.is_dir() and {path.name for path in folder.iterdir()} - {*ignored}:
         raise RunError(f"{folder} holds other files: choose a new or empty folder for the {kind}.")
@@ -67,10 +67,10 @@ def require_same_settings(
     """
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
-        overwrite = ", or replace it by --overwrite" if can_overwrite else ""
+        overwrite = ", or replace it with --overwrite" if can_overwrite else ""
         raise RunError(
-            f"The {kind} in {folder} was started with other settings ({', '.join(changed)}): "
-            f"continue with the same ones, choose another folder{overwrite}."
+            f"The {kind} in {folder} was started with other settings ({', '.join(changed)}): use "
+            f"the same ones, choose another folder{overwrite}."
         )
 
 
@@ -99,7 +99,7 @@ def locked(folder: Path, kind: str) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise RunError(
-            f"The {kind} in {folder} is running in another process: wait for it, or end it."
+            f"The {kind} in {folder} is being written by another process: wait for it, or stop it."
         ) from error
     try:
         yield
@@ -117,14 +117,14 @@ def require_own_file(path: Path, kind: str, *, is_own: bool) -> None:
     """
     _require_writable(path)
     if path.is_file() and not is_own:
-        raise RunError(f"{path} exists and is no {kind}: choose another file.")
+        raise RunError(f"{path} exists and is not a {kind}: choose another file.")
 
 
 def require_new_file(path: Path, *, overwrite: bool) -> None:
     """Raise a RunError unless a file can be written that replaces one only if `overwrite`."""
     _require_writable(path)
     if path.is_file() and not overwrite:
-        raise RunError(f"{path} exists: choose another file, or replace it by --overwrite.")
+        raise RunError(f"{path} exists: choose another file, or replace it with --overwrite.")
 
 
 def begins_with(path: Path, mark: str) -> bool:
@@ -137,11 +137,14 @@ def begins_with(path: Path, mark: str) -> bool:
 
 def _require_writable(path: Path) -> None:
     if not path.parent.is_dir():
-        raise RunError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
+        raise RunError(
+            f"The folder {path.parent} does not exist: create it first, for {path.name} to be "
+            "written there."
+        )
     if path.is_dir():
-        raise RunError(f"{path} is a folder: name a file to write to.")
+        raise RunError(f"{path} is a folder: choose a file to write to.")
     if path.is_symlink() and not path.exists():
-        raise RunError(f"{path} is a link that leads nowhere: name another file.")
+        raise RunError(f"{path} is a broken link: choose another file.")
     target = path.resolve()
     if not os.access(path if is_special(path) else target.parent, os.W_OK):
-        raise RunError(f"{target} may not be written by you: name another file.")
+        raise RunError(f"You may not write to {target}: choose another file.")

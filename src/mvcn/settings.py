@@ -80,7 +80,7 @@ def _with_group(start: Settings, values: Any, where: str) -> Settings:
     """Return settings inside others with new values."""
     if not isinstance(values, Mapping):
         names = " or ".join(f"{where}.{name}" for name in type(start).model_fields)
-        raise ConfigError(f"Setting '{where}' has settings of its own: give {names}.")
+        raise ConfigError(f"Setting '{where}' has settings of its own: set {names}.")
     return with_values(start, values, where)
 
 
@@ -93,8 +93,8 @@ def _with_current_names(
         for one in kind.shorthands.get(name, (name,)):
             if one in named:
                 raise ConfigError(
-                    f"Setting '{where}.{one}' is given twice, once by another name: "
-                    "leave one of the two out."
+                    f"Setting '{where}.{one}' is set twice, once under another name: leave one of "
+                    "them out."
                 )
             named[one] = value
     return named
@@ -174,7 +174,7 @@ def read_named(kind: str, folder: str, name: str, build: Callable[[Any], Content
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
         raise ConfigError(
-            f"No {kind.lower()} '{name}': give a YAML file or one of {', '.join(known)}."
+            f"There is no {kind.lower()} '{name}': use a YAML file or one of {', '.join(known)}."
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{where} cannot be read as text: {error}.") from error
@@ -215,7 +215,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
+                    problem=f"'{key.value}' is there twice", problem_mark=key.start_mark
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
@@ -224,7 +224,7 @@ class _Loader(yaml.SafeLoader):
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     number = int(loader.construct_yaml_int(node))
     if abs(number) > sys.maxsize:
-        raise ValueError(f"a whole number of {number.bit_length()} bits is too large")
+        raise ValueError(f"the whole number is too large ({number.bit_length()} bits)")
     return number
 
 

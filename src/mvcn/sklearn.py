@@ -209,7 +209,7 @@ class CongruityClassifier(
         )
         weights = weights * by_class[codes]
         if not weights.any():
-            raise ValueError("Every row has a weight of 0: give some of them a larger one.")
+            raise ValueError("Every row has a weight of 0: give at least one row a larger one.")
         found: Float[np.ndarray, " rows"] = weights / weights[weights > 0].mean()
         return found
 
@@ -364,8 +364,8 @@ class WeightedCongruityLoss(nn.Module):
 def _require_sizes(sizes: Any) -> None:
     if not len(sizes) or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
         raise ValueError(
-            f"The 'hidden_layer_sizes' parameter is {sizes!r}, but must name one layer or more, "
-            "each of width 1 or more."
+            f"The 'hidden_layer_sizes' parameter is {sizes!r}, but must be at least one width of 1 "
+            "or more."
         )
 
 

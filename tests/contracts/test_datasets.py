@@ -197,7 +197,7 @@ def test_mvsa_single_fixture_is_read_as_written(tmp_path):
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(
-        DataError, match="no dataset 'mvsa': choose one of mvsa-single, mvsa-multiple,"
+        DataError, match="no dataset 'mvsa': choose from mvsa-single, mvsa-multiple,"
     ):
         read_corpus("mvsa", tmp_path)
 

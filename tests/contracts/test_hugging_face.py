@@ -194,7 +194,7 @@ def test_word_embeddings_take_the_place_of_word_pieces(own, batch):
     (gradient,) = torch.autograd.grad(output.logits.square().sum(), given["inputs_embeds"])
     assert gradient[0, :2].any()
     assert not gradient[0, 2:].any()
-    with pytest.raises(ValueError, match="Give one of input_ids"):
+    with pytest.raises(ValueError, match="Pass either input_ids"):
         own(**batch, inputs_embeds=given["inputs_embeds"])
 
 
@@ -203,7 +203,9 @@ def test_without_text_there_are_no_word_embeddings(model):
         assert model.get_input_embeddings() is model.text_encoder.get_input_embeddings()
         return
     for method in (model.get_input_embeddings, model.resize_token_embeddings):
-        with pytest.raises(NotImplementedError, match="has no word embeddings: it reads no text"):
+        with pytest.raises(
+            NotImplementedError, match="has no word embeddings, because it reads no text"
+        ):
             method()
 
 
@@ -227,7 +229,7 @@ def test_posts_without_any_text_need_no_word_pieces(model, batch):
     expected = without_grad(model, batch | {"text_mask": mask}).logits
     assert_close(without_grad(model, images | {"text_mask": mask}).logits, expected)
     if "text" in model.reads:
-        with pytest.raises(ValueError, match="Give input_ids or inputs_embeds"):
+        with pytest.raises(ValueError, match="pass input_ids or inputs_embeds"):
             model(**images)
     else:
         assert torch.equal(without_grad(model, images).logits, expected)

@@ -386,7 +386,7 @@ def test_class_weights_scale_the_gradient_of_a_class_posts(calibration):
 
 
 @pytest.mark.parametrize(
-    ("weights", "what"), [({"d": 2.0}, "names d, but the classes"), ({"b": 0.0}, "above 0")]
+    ("weights", "what"), [({"d": 2.0}, "has d, but the classes"), ({"b": 0.0}, "above 0")]
 )
 def test_class_weights_must_be_of_classes_and_above_zero(weights, what):
     with pytest.raises(ConfigError, match=what):

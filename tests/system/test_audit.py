@@ -231,7 +231,7 @@ def test_fail_on_ends_with_1_and_says_what_was_found(tmp_path):
     table = write_rows(tmp_path / "a.csv", [("the same", "a"), ("the same", "b")])
     result = run("--root", table, "--fail-on", "duplicates", "--fail-on", "images")
     assert result.exit_code == 1
-    assert "names: duplicates." in result.output
+    assert "found duplicates." in result.output
     assert run("--root", table, "--fail-on", "images").exit_code == 0
 
 
@@ -256,15 +256,15 @@ def test_only_reports_are_replaced(tmp_path):
     table = write_rows(tmp_path / "a.csv", [("one", "a"), ("two", "b")])
     before = table.read_bytes()
     for option in ("--json", "--html"):
-        assert "is no report" in fails(RunError, "--root", table, option, table)
+        assert "is not a report" in fails(RunError, "--root", table, option, table)
         report = tmp_path / "report"
         assert run("--root", table, option, report).exit_code == 0
         assert run("--root", table, option, report).exit_code == 0
-        assert "no folder" in fails(RunError, "--root", table, option, tmp_path / "x" / "y")
+        assert "does not exist: create it first" in fails(RunError, "--root", table, option, tmp_path / "x" / "y")
         assert "is a folder" in fails(RunError, "--root", table, option, tmp_path)
     assert table.read_bytes() == before
     same = fails(ConfigError, "--root", table, "--json", report, "--html", report)
-    assert "both name" in same
+    assert "both point to" in same
 
 
 @pytest.mark.skipif(not REAL_MVSA_SINGLE.is_dir(), reason="the real posts are not here")

@@ -40,7 +40,7 @@ def test_a_run_outlives_a_full_disk_and_a_cut_checkpoint(
     first, second = (run / "checkpoints" / f"checkpoint-{step}" for step in (4, 8))
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    named = rf"{second} could not be written \(.*\): make room, then resume from checkpoint-4 by"
+    named = rf"{second} could not be written \(.*\): free some space, then resume from checkpoint-4"
     try:
         with pytest.raises(RunError, match=named):
             train(config, run, callbacks=[Interrupt(1, disk)])

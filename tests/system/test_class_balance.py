@@ -108,7 +108,7 @@ def test_a_run_predicts_for_another_score_without_training(runs, unbalanced, tmp
         *("predict", runs["accuracy"].folder, posts, "--for", "macro-f1"),
         *("--precision", "0.9", "--output", tmp_path / "out.csv"),
     )
-    assert "Give either --precision or --for" in sentence
+    assert "Use either --precision or --for" in sentence
 
 
 def test_a_run_is_evaluated_for_another_score(runs, unbalanced, tmp_path, mvcn):

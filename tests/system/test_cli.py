@@ -128,7 +128,7 @@ def test_models_are_listed_and_trained_by_name(mvcn, train_options, tmp_path):
     ("options", "message"),
     [
         (["--model", "mvnc"], "There is no model 'mvnc': did you mean 'mvcn'?"),
-        (["--model", "tgf", "--recipe", "best"], "Give --model or --recipe, not both"),
+        (["--model", "tgf", "--recipe", "best"], "Use either --model or --recipe, not both"),
         (["--set", "model.network=bret"], "There is no model 'bret'"),
         (
             ["--set", "model.options={hops: 3}"],
@@ -175,15 +175,15 @@ def test_an_ensemble_with_dev_posts_says_both_scores(mvcn, train_options, posts_
 
     posts = posts_table / "train" / "posts.csv"
     _, _, told = mvcn("evaluate", tmp_path / "run", "--root", posts)
-    assert "These are the posts that" in told
+    assert "was trained on these posts" in told
     _, _, told = mvcn("evaluate", tmp_path / "run", "--root", posts_table / "dev/posts.csv")
-    assert "These are the posts" not in told
+    assert "was trained on these posts" not in told
 
 
 @pytest.mark.parametrize("option", ["--root", "--train"])
 def test_posts_that_are_named_twice_are_refused(fails, tmp_path, option):
     message = fails("train", "a.csv", option, "b.csv", "--output", tmp_path / "run")
-    assert f"Both a.csv and {option} b.csv name posts to train on" in message
+    assert f"Both a.csv and {option} b.csv are posts to train on" in message
 
 
 def test_the_package_is_the_command():
@@ -241,8 +241,8 @@ def test_a_target_precision_leaves_unsure_posts_without_a_label(
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
-        (0.999, "On 16 held-out posts, no threshold is sure to reach a precision of 0.999"),
-        (1.5, "must be above 0 and below 1"),
+        (0.999, "On 16 held-out posts, no threshold reaches a precision of 0.999"),
+        (1.5, "must be between 0 and 1"),
     ],
 )
 def test_a_precision_that_cannot_be_had_is_refused(
@@ -272,7 +272,7 @@ def test_a_bad_image_stops_and_is_named(fails, tiny_run, bad_images, tmp_path):
     assert "5 images" in sentence
     assert "--on-bad-image blank (without image) or drop (without post)." in sentence
     assert "on_bad_image" not in sentence
-    assert "post missing" in sentence
+    assert "post 'missing'" in sentence
     assert not (tmp_path / "out.csv").exists()
     assert "5 images" in fails("evaluate", tiny_run, "--root", bad_images)
 
@@ -312,7 +312,7 @@ def test_texts_that_are_too_long_are_told_once_and_counted(mvcn, tiny_run, tmp_p
     table, scores = tmp_path / "posts.csv", tmp_path / "scores.json"
     text = "all is well " * 9
     table.write_text(f"text,label\n{text}x,positive\n{text}y,negative\nshort,positive\n")
-    sentence = "Warning: 2 texts are longer than 64 word pieces, and what follows these is not read"
+    sentence = "Warning: 2 texts are longer than 64 word pieces, and the rest is not read"
     for arguments in (
         ("predict", tiny_run, table, "--output", tmp_path / "out.csv"),
         ("evaluate", tiny_run, "--root", table, "--json", scores),
@@ -339,9 +339,9 @@ def test_an_output_folder_in_use_is_refused(fails, tiny_run, train_options, tmp_
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     sentence = fails("train", *train_options, "--output", run)
-    assert "is finished: choose another --output, or replace it by --overwrite." in sentence
+    assert "is finished: choose another --output, or replace it with --overwrite." in sentence
     both = fails("train", *train_options, "--output", run, "--overwrite", "--resume")
-    assert "Give either --resume or --overwrite, not both" in both
+    assert "Use either --resume or --overwrite, not both" in both
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/holiday.jpg").touch()
     for option in ((), ("--overwrite",)):
@@ -353,7 +353,7 @@ def test_an_output_folder_in_use_is_refused(fails, tiny_run, train_options, tmp_
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--data", "nothing"), "No dataset is called 'nothing'"),
+        (("--data", "nothing"), "There is no dataset 'nothing'"),
         (("--columns", "text=tweet"), "tweet"),
         (("--sheet", "May"), "--sheet"),
     ],
@@ -449,11 +449,11 @@ def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_o
     assert "nowhere" in fails("train", *train_options, "--output", new, "--recipe", "nowhere")
     assert "nowhere" in fails("evaluate", tmp_path / "nowhere", "--root", "x.csv")
     assert "not a run" in fails("predict", tmp_path, "--text", "hello")
-    assert "No dataset" in fails("train", "--data", "nothing", "--output", new)
+    assert "There is no dataset" in fails("train", "--data", "nothing", "--output", new)
     assert "resume" in fails("train", *train_options, "--output", new, "--resume")
-    assert "nothing to classify" in fails("predict", tiny_run)
+    assert "neither text nor image" in fails("predict", tiny_run)
     for option in (("--output", new), ("--overwrite",), ("--split", "dev"), ("--splits", new)):
-        assert "for files of posts" in fails("predict", tiny_run, "--text", "hello", *option)
+        assert "need a file of posts" in fails("predict", tiny_run, "--text", "hello", *option)
     assert not new.exists()
 
 
@@ -524,8 +524,8 @@ def test_posts_with_nothing_to_read_get_no_label_and_are_counted(
     assert "Wrote 1 prediction " in output
     listed = [
         "3 posts have no label:",
-        *(f"  post {one}: There is nothing to classify" for one in "bc"),
-        "  post d: Image ",
+        *(f"  post {one!r}: The post has neither text nor image" for one in "bc"),
+        "  post 'd': Image ",
     ]
     told = errors.splitlines()[-4:]
     assert all(line.startswith(start) for line, start in zip(told, listed, strict=True))
@@ -546,7 +546,7 @@ def test_posts_with_nothing_to_read_get_no_label_and_are_counted(
     explained = json.loads((tmp_path / "why/explanation.json").read_text())["posts"]
     assert [one["id"] for one in explained] == ["a"]
     assert "nothing to explain" in fails(*explain, "--post", "c", "--overwrite")
-    assert "nothing to classify" in fails("predict", tiny_run, "--text", " ")
+    assert "neither text nor image" in fails("predict", tiny_run, "--text", " ")
 
 
 def test_a_byte_of_the_command_line_that_is_not_utf8_is_read(mvcn, tiny_run):
@@ -580,7 +580,7 @@ def test_training_names_what_it_does_not_use(mvcn, train_options, posts_table, t
     options = [table, *train_options[4:]]
     code, output, _ = mvcn("train", *options, "--output", tmp_path / "run")
     assert code == 0
-    assert "Left out: 2 posts, in 'unlabeled', which is none of train, dev and test." in output
+    assert "Left out: 2 posts, in 'unlabeled', which is not train, dev or test." in output
     assert "Not used: 3 posts of the split test." in output
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["unused_splits"] == {"test": 3}
@@ -612,7 +612,7 @@ def test_predictions_are_the_same_in_every_format(
     pq.write_table(pa.table({"id": ["1"], "label": ["mine"]}), tmp_path / "mine.parquet")
     mine = shutil.move(tmp_path / "mine.parquet", out)
     for option in ((), ("--overwrite",)):
-        assert "is no file of predictions" in fails(
+        assert "is not a file of predictions" in fails(
             "predict", tiny_run, dev, "--output", mine, *option
         )
 
@@ -620,4 +620,4 @@ def test_predictions_are_the_same_in_every_format(
 def test_a_format_that_is_not_known_is_refused_before_any_work(fails, tmp_path):
     output = tmp_path / "out.txt"
     sentence = fails("predict", tmp_path / "no-run", tmp_path / "no.csv", "--output", output)
-    assert "name a file that ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .xlsx." in sentence
+    assert "use a file that ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .xlsx." in sentence

@@ -104,7 +104,7 @@ def test_a_single_post_of_the_run_is_explained(mvcn, fails, without_dev, tmp_pat
     (found,) = json.loads((tmp_path / "out/explanation.json").read_text())["posts"]
     assert post not in {near["id"] for near in found["neighbours"]}
     assert set(found["attention"]) == {"sparsemax", "softmax"}
-    assert "the training posts of" in fails("explain", without_dev, "--post", "nobody", *out)
+    assert "The training posts of" in fails("explain", without_dev, "--post", "nobody", *out)
 
 
 def test_a_table_of_predictions_ends_with_the_disagreement(mvcn, without_dev, table, tmp_path):

@@ -186,7 +186,7 @@ def test_a_comparison_replaces_only_tables_of_its_own(uninterrupted, tmp_path, m
     for form in ("markdown", "latex", "csv", "markdown"):
         assert mvcn(*command, "--format", form)[0] == 0
     output.write_text("years of work")
-    assert "is no file of tables by mvcn compare" in fails(*command)
+    assert "is not a file of tables by mvcn compare" in fails(*command)
     assert output.read_text() == "years of work"
 
 

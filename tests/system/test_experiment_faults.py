@@ -23,7 +23,7 @@ def test_two_processes_cannot_run_one_experiment(experiment_file, tmp_path):
     places(tmp_path).runs.mkdir(parents=True)
     with (
         FileLock(places(tmp_path).runs / "lock"),
-        pytest.raises(MvcnError, match="is running in another process"),
+        pytest.raises(MvcnError, match="is being written by another process"),
     ):
         run_experiment(experiment, places(tmp_path), initializer=set_up_process)
 
@@ -63,4 +63,4 @@ def test_folds_predict_each_post_once_by_a_model_that_did_not_see_it(
 def test_data_of_another_name_is_refused(experiment_file, tmp_path, option, fails):
     named = f"yours={tmp_path}"
     sentence = fails("experiment", experiment_file, option, named, *options(tmp_path))
-    assert "the experiment's datasets are mine" in sentence
+    assert "choose from mine" in sentence

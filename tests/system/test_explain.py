@@ -62,7 +62,7 @@ def test_posts_of_another_table_are_explained_without_the_training_posts(
         *("explain", moved, "--root", table, "--post", dev_ids[1], "--output", tmp_path / "out")
     )
     assert code == 0
-    assert "the training posts are gone" in errors
+    assert "the training posts cannot be read" in errors
     (post,) = json.loads((tmp_path / "out/explanation.json").read_text())["posts"]
     assert post["distances"] == {}
 
@@ -76,14 +76,21 @@ def test_a_post_with_a_broken_image_is_explained_without_it_when_asked(mvcn, fai
     assert not (tmp_path / "out").exists()
     code, _, errors = mvcn(*command, "--on-bad-image", "blank")
     assert code == 0
-    assert "post a/b" in errors
+    assert "post 'a/b'" in errors
     (post,) = json.loads((tmp_path / "out/explanation.json").read_text())["posts"]
     assert post["image"] is None
 
 
 def test_mistakes_are_told_in_a_sentence(mvcn, fails, run, dev_ids, tmp_path):
     out = ("--output", tmp_path / "out")
-    assert "No post of the dev posts" in fails("explain", run, "--post", "nobody", *out)
+    listed = ", ".join(map(repr, dev_ids[:3]))
+    unknown = fails("explain", run, "--post", "nobody", *out)
+    assert f"The dev posts of {run}, listed in {run / 'dev_predictions.csv'}," in unknown
+    assert (
+        f"do not include the id 'nobody': use --post with one of their ids, such as {listed}"
+        in unknown
+    )
+    assert "(column 'id')" in unknown
     assert "is not a run folder" in fails("explain", tmp_path, *out)
     assert "--post" in fails("explain", run, "--root", tmp_path, *out)
     assert "the run itself" in fails("explain", run, "--beside", run, *out)

@@ -249,5 +249,5 @@ def test_in_python_too(run_in):
 def test_a_run_without_graphs_says_where_to_write_them(run_in, tiny_run):
     done = run_in("mvcn", "predict", tiny_run, "--text", "fine")
     assert done.returncode == 2
-    reason = r"it has no graphs \(mvcn export writes graphs where PyTorch is installed\), and this"
+    reason = r"it has no ONNX graphs \(mvcn export writes them where PyTorch is installed\), and"
     assert re.fullmatch(f"Error: .* since {reason} {NEEDS}\n", done.stderr), done.stderr

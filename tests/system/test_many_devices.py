@@ -242,12 +242,12 @@ def test_an_error_of_one_process_ends_all(runs):
     # The bar of the training that was stopped before may stand in front of it.
     said, *more = re.findall(r"(?<!\w)Error: .*", errors)
     assert said == "Error: Setting 'training.epochs' is 0, but must be at least 1."
-    assert all("Another process of this training has ended" in line for line in more)
+    assert all("Another process of this training has stopped" in line for line in more)
     assert not (runs / "failed" / "metrics.json").exists()
 
 
 def test_other_commands_refuse_to_be_started_several_times(fails, monkeypatch, tmp_path):
     monkeypatch.setattr("mvcn.cli.process.PROCESSES", 2)
     sentence = fails("demo", "--output", tmp_path / "demo")
-    assert "2 processes were started, but of all commands only mvcn train shares" in sentence
+    assert "2 processes were started, but only mvcn train can use more than one" in sentence
     assert not (tmp_path / "demo").exists()

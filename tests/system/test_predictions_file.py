@@ -73,7 +73,7 @@ def test_columns_can_be_left_out(mvcn, fails, tiny_run, table, posts_table, tmp_
     assert mvcn("predict", tiny_run, table, "--output", out, "--no-keep-columns")[0] == 0
     assert read_delimited(out, ",")[0][:2] == ["id", "label"]
     data = ("--data", "prepared", "--keep-columns")
-    assert "--keep-columns is for tables" in fails(
+    assert "--keep-columns only works with --data table" in fails(
         "predict", tiny_run, posts_table, *data, "--output", tmp_path / "other.csv"
     )
 
@@ -141,7 +141,7 @@ def test_whole_images_in_a_table_are_not_copied(mvcn, tiny_run, generated_posts,
     code, _, errors = mvcn("predict", tiny_run, tmp_path / "a.parquet", "--output", out)
     assert code == 0
     assert pq.read_table(out).column_names[:4] == ["id", "text", "date", "label"]
-    assert "'image' is not kept: its cells are image files" in errors
+    assert "'image' is not kept, because its cells are image files" in errors
     assert pq.read_table(out)["date"].to_pylist() == ["today", None]
 
 

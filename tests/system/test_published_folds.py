@@ -28,12 +28,12 @@ def test_a_run_on_a_fold_remembers_it_and_is_evaluated_on_its_test_posts(
     code, shown, errors = mvcn("train", *place, "--fold", 2, "--output", run, *tiny_options)
     assert code == 0, errors
     for line in (
-        "Left out: 1 post, listed for the published folds, but not in the dataset.",
+        "Left out: 1 post, in the published folds, but not in the dataset.",
         "Left out: 1 post, in no split of the published fold.",
         "Not used: 10 posts of the split test.",
     ):
         assert line in shown
-    assert "2 posts have other labels there than in the dataset, 1 of them" in errors
+    assert "2 posts have other labels than in the dataset, 1 of them" in errors
     trained = Run(run)
     assert trained.config.data.fold == 2
     assert trained.has_learned(trained.posts.train)
@@ -44,8 +44,8 @@ def test_a_run_on_a_fold_remembers_it_and_is_evaluated_on_its_test_posts(
     assert "was trained on" not in errors
     matrix = json.loads(scores.read_text())["confusion_matrix"]
     assert sum(map(sum, matrix)) == 10
-    assert "These are the posts that" in mvcn(*evaluated, "--split", "train")[2]
-    assert "published folds 1, 2: choose one by --fold" in fails("evaluate", run, *place)
+    assert "was trained on these posts" in mvcn(*evaluated, "--split", "train")[2]
+    assert "published folds 1, 2: choose one with --fold" in fails("evaluate", run, *place)
 
 
 def test_other_commands_read_a_fold_too(place, exported_run, tmp_path, mvcn):
@@ -134,4 +134,6 @@ def test_an_experiment_needs_as_many_folds_as_it_names(
     assert "has no fold 2 (splits/train_2.txt): choose one of 1." in sentence
     assert not list(tmp_path.rglob("*.json"))
     sentence = fails("experiment", experiment_file, *place[2:4], *options)
-    assert sentence.endswith("is one of published folds: name their folder by --splits.")
+    assert sentence.endswith(
+        "chooses one of the published folds: pass their folder with --splits FOLDER."
+    )

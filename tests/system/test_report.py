@@ -116,7 +116,9 @@ def test_scores_are_those_of_the_run(page, run):
 def test_an_earlier_report_is_replaced_and_another_file_is_not(mvcn, fails, run, page, tmp_path):
     assert mvcn("report", run, "--output", page)[0] == 0
     (tmp_path / "diary.html").write_text("mine")
-    assert "no report of mvcn report" in fails("report", run, "--output", tmp_path / "diary.html")
+    assert "is not a report of mvcn report" in fails(
+        "report", run, "--output", tmp_path / "diary.html"
+    )
     assert (tmp_path / "diary.html").read_text() == "mine"
     assert "is not a run folder" in fails("report", tmp_path, "--output", tmp_path / "new.html")
     assert not (tmp_path / "new.html").exists()

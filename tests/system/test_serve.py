@@ -153,7 +153,7 @@ def test_addresses_that_cannot_be_had_and_open_ones(fails, tiny_run, tmp_path):
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         assert f"Cannot listen on port {port}" in fails("serve", tiny_run, "--port", port)
-    assert "make the queue longer" in fails("serve", tiny_run, "--queue", 3)
+    assert "use a larger --queue" in fails("serve", tiny_run, "--queue", 3)
     assert str(tmp_path) in fails("serve", tmp_path, "--port", 0)
 
 
@@ -161,7 +161,7 @@ def test_a_service_that_others_can_reach_without_a_key_says_so(capsys):
     from mvcn.cli.serve import _announce
 
     _announce(Path("run"), "0.0.0.0", 80, None)
-    assert "without a key" in capsys.readouterr().err
+    assert "to require a key" in capsys.readouterr().err
     for host, key in (("0.0.0.0", "sesame"), ("127.0.0.1", None)):
         _announce(Path("run"), host, 80, key)
         assert "key" not in capsys.readouterr().err

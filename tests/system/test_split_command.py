@@ -75,7 +75,7 @@ def test_splits_a_table_and_keeps_duplicates_together(mvcn, table, tmp_path, see
     assert ["train", "48", "16", "32"] in lines
     assert "7 posts are in 2 groups of near-duplicates" in printed
     assert "1 image could not be read" in errors
-    assert "post p7: " in errors
+    assert "post 'p7': " in errors
 
 
 def test_folds_cover_the_posts_and_have_their_own_lists(mvcn, table, tmp_path):
@@ -143,11 +143,11 @@ def test_earlier_splits_stay_unless_they_are_to_be_replaced(mvcn, fails, table, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--shares", "train=0.8,dev=0.1"], "must be above 0 and sum to 1"),
-        (["--shares", "train,dev"], "must look like train=0.8,dev=0.1,test=0.1"),
-        (["--shares", "dev=0.5,dev=0.5"], "must look like train=0.8"),
+        (["--shares", "train=0.8,dev=0.1"], "must be above 0 and add up to 1"),
+        (["--shares", "train,dev"], "write it like --shares train=0.8,dev=0.1,test=0.1"),
+        (["--shares", "dev=0.5,dev=0.5"], "write it like --shares train=0.8"),
         (["--shares", "../a=0.5,dev=0.5"], "cannot be called '../a'"),
-        (["--shares", "train=nan,dev=0.5"], "must be above 0 and sum to 1"),
+        (["--shares", "train=nan,dev=0.5"], "must be above 0 and add up to 1"),
         (["--shares", "train=0.5,dev=0.5", "--folds", 3], "either --shares or --folds"),
         (["--folds", 1], "at least 2 folds, not 1"),
         (["--folds", 30], "too few for the 30 splits"),

@@ -202,7 +202,7 @@ def test_folders_of_other_things_are_left_alone(space_file, tmp_path):
 def test_two_processes_cannot_run_one_search(space_file, uninterrupted):
     with (
         FileLock(uninterrupted / "lock"),
-        pytest.raises(MvcnError, match="is running in another process"),
+        pytest.raises(MvcnError, match="is being written by another process"),
     ):
         tune(read_space(str(space_file)), uninterrupted, 1)
 

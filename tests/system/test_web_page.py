@@ -339,10 +339,10 @@ def test_the_key_is_asked_for_and_kept_for_the_tab_alone(visit, served):
 
 def test_the_page_waits_for_a_model_that_is_being_loaded(visit, address):
     page = visit("about:blank")
-    loading = {"status": 503, "json": {"error": "The model is being loaded."}}
+    loading = {"status": 503, "json": {"error": "The model is still loading."}}
     page.route("**/ready", lambda route: route.fulfill(**loading), times=1)
     page.goto(address)
-    expect(page.locator("#banner")).to_contain_text("The model is being loaded.")
+    expect(page.locator("#banner")).to_contain_text("The model is still loading.")
     expect(page.locator("#banner")).to_be_hidden()
     expect(page.locator("#facts")).to_have_text("mvcn, 3 classes")
 

@@ -48,7 +48,7 @@ def test_an_unknown_key_gets_a_suggestion(text, message):
 
 @pytest.mark.parametrize("text", ["[]", "false", "0", "''", "epochs", "- training"])
 def test_anything_but_sections_is_refused(text):
-    with pytest.raises(ConfigError, match="here: it must hold sections"):
+    with pytest.raises(ConfigError, match="here: it must consist of sections"):
         read_config(text, "here")
 
 
@@ -66,7 +66,7 @@ def test_what_yaml_cannot_read_is_refused(text):
     ["training: {epochs: 1, epochs: 2}", "training: {epochs: 1}\nmodel: {}\ntraining: {seed: 2}"],
 )
 def test_a_key_given_twice_is_refused(text):
-    with pytest.raises(ConfigError, match=r"is given twice.*line"):
+    with pytest.raises(ConfigError, match=r"is there twice.*line"):
         read_config(text, "here")
 
 
@@ -224,13 +224,13 @@ def test_a_setting_is_known_by_its_name_of_an_earlier_version(section, earlier, 
     config = RunConfig()
     config.set([f"{section}.{earlier}={value}"])
     assert config == expected
-    with pytest.raises(ConfigError, match=rf"'{section}\.{name}' is given twice, .*: leave one"):
+    with pytest.raises(ConfigError, match=rf"'{section}\.{name}' is set twice, .*: leave one"):
         changed(section, **{earlier: value, name: value})
 
 
 @pytest.mark.parametrize("others", [[], ["model.text_adapter.rank=4"]])
 def test_settings_inside_others_are_named_where_a_value_is_given_for_all(others):
-    match = r"'model.text_adapter' has settings of its own: give model.text_adapter.rank or"
+    match = r"'model.text_adapter' has settings of its own: set model.text_adapter.rank or"
     with pytest.raises(ConfigError, match=match):
         RunConfig().set(["model.text_adapter=8", *others])
 
@@ -238,7 +238,7 @@ def test_settings_inside_others_are_named_where_a_value_is_given_for_all(others)
 @pytest.mark.parametrize("setting", ["alpha=32", "dropout=0.1"])
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_settings_of_adapters_are_refused_where_there_are_none(kind, setting):
-    match = rf"'model.{kind}_adapter.rank' is 0, so that there are no adapters .*: set it, or"
+    match = rf"'model.{kind}_adapter.rank' is 0, so there are no adapters .*: set it to 1"
     with pytest.raises(ConfigError, match=match):
         RunConfig().set([f"model.{kind}_adapter.{setting}"])
 
@@ -264,8 +264,8 @@ def test_set_checks_its_assignments_together():
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("training.epochs", "must look like section.key=value"),
-        ("epochs=3", "must look like section.key=value"),
+        ("training.epochs", "is not valid: write it like --set training.epochs=5"),
+        ("epochs=3", "is not valid: write it like --set training.epochs=5"),
         ("training.epochs=[", "value in --set 'training.epochs=\\[' cannot be read as YAML"),
         ("training.epoch=3", "did you mean 'training.epochs'"),
         ("train.epochs=3", "no setting 'train'"),
@@ -348,7 +348,7 @@ def test_an_error_in_a_recipe_names_its_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["no-such-recipe", "", "x" * 300, "a\0b"])
 def test_an_unknown_recipe_is_refused(name):
-    with pytest.raises(ConfigError, match=r"No recipe|cannot be read"):
+    with pytest.raises(ConfigError, match=r"There is no recipe|cannot be read"):
         read_recipe(name)
 
 

@@ -48,4 +48,4 @@ def test_a_torchvision_of_another_pytorch_is_told_from_a_missing_module(tmp_path
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "torchvision does not fit PyTorch (operator torchvision::nms does not" in done.stderr
-    assert "run pip uninstall torchvision, or, if you need timm, pip install" in done.stderr
+    assert "run pip uninstall torchvision, or, if you need timm, run pip install" in done.stderr

@@ -79,7 +79,7 @@ def test_a_table_that_may_not_be_read_is_reported_as_that(suffix, what, place, f
         read_table(path)
     letter = "r" if what == "file" else "x"
     assert str(error.value) == (
-        f"Table {path} cannot be read (permission denied): allow it by chmod +{letter} {part}."
+        f"{path} cannot be read (permission denied): run chmod +{letter} {part}."
     )
 
 
@@ -88,7 +88,7 @@ def test_an_image_that_may_not_be_read_is_reported_as_that(read, generated_posts
     path = place / "a picture.png"
     path.write_bytes(generated_posts[0].image)
     forbid(path)
-    with pytest.raises(BadImageError, match=r"permission denied\): allow it by chmod \+r '.*png'"):
+    with pytest.raises(BadImageError, match=r"permission denied\): run chmod \+r '.*png'"):
         read(path)
 
 
@@ -99,7 +99,7 @@ def test_an_image_in_a_file_that_may_not_be_read_is_reported_as_that(
     pq.write_table(pa.table({"image": [generated_posts[0].image]}), path)
     (post,) = read_table(path).posts
     forbid(path)
-    with pytest.raises(BadImageError, match=r"permission denied\): allow it by chmod \+r"):
+    with pytest.raises(BadImageError, match=r"permission denied\): run chmod \+r"):
         open_image(post.image)
 
 
@@ -119,9 +119,7 @@ def test_a_run_that_may_not_be_read_is_reported_as_that(name, tiny_run, place, f
     forbid(folder / name)
     letters = "r" if name else "rx"
     for source in (folder, str(folder)):
-        with pytest.raises(
-            RunError, match=rf"denied\): allow it by chmod \+{letters} .*run/?{name}"
-        ):
+        with pytest.raises(RunError, match=rf"denied\): run chmod \+{letters} .*run/?{name}"):
             Classifier.from_pretrained(source)
 
 
@@ -193,7 +191,7 @@ def test_a_published_dataset_that_may_not_be_read_is_reported_as_that(
     read_corpus(name, place / "root")
     forbid(folder / locked)
     with pytest.raises(
-        DataError, match=rf"{locked}\S* cannot be read \(permission denied\): allow"
+        DataError, match=rf"{locked}\S* cannot be read \(permission denied\): run chmod"
     ):
         read_corpus(name, place / "root")
 
@@ -206,11 +204,11 @@ def test_shards_that_may_not_be_read_are_reported_as_that(place, forbid):
     (post,) = read_corpus("webdataset", place).posts
     forbid(path)
     with pytest.raises(
-        BadImageError, match=r"a\.tar cannot be read \(permission denied\): allow it"
+        BadImageError, match=r"a\.tar cannot be read \(permission denied\): run chmod"
     ):
         open_image(post.image)
     with pytest.raises(
-        DataError, match=r"^/.*a\.tar cannot be read \(permission denied\): allow it"
+        DataError, match=r"^/.*a\.tar cannot be read \(permission denied\): run chmod"
     ):
         read_corpus("webdataset", place)
 
@@ -222,7 +220,7 @@ def test_a_saved_dataset_that_may_not_be_read_is_reported_as_that(place, forbid)
     read_corpus("hugging-face", place / "saved")
     (arrow,) = (place / "saved").glob("*.arrow")
     forbid(arrow)
-    with pytest.raises(DataError, match=r"\.arrow cannot be read \(permission denied\): allow it"):
+    with pytest.raises(DataError, match=r"\.arrow cannot be read \(permission denied\): run chmod"):
         read_corpus("hugging-face", place / "saved")
 
 

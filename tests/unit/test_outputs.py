@@ -41,9 +41,11 @@ class TestFolder:
     def test_an_earlier_output_is_replaced_only_on_request(self, tmp_path):
         (tmp_path / "demo.json").touch()
         require_output_folder(tmp_path, "demo", is_own=True, overwrite=True)
-        with refuse(r".* holds another demo: choose another folder, or replace it by --overwrite"):
+        with refuse(
+            r".* holds another demo: choose another folder, or replace it with --overwrite"
+        ):
             require_output_folder(tmp_path, "demo", is_own=True, overwrite=False)
-        with refuse(".*, continue it by --resume, or replace it by --overwrite"):
+        with refuse(".*, continue it with --resume, or replace it with --overwrite"):
             require_output_folder(tmp_path, "x", is_own=True, overwrite=False, can_resume=True)
 
     def test_a_file_is_no_folder(self, tmp_path):
@@ -56,9 +58,11 @@ class TestFolder:
     def test_other_settings_are_named(self, tmp_path):
         before = {"seed": 1, "posts": "a"}
         require_same_settings(tmp_path, "job", before, dict(before))
-        with refuse(r"The job in .* other settings \(posts, new\): .*, or replace it by --over.*"):
+        with refuse(
+            r"The job in .* other settings \(posts, new\): .*, or replace it with --over.*"
+        ):
             require_same_settings(tmp_path, "job", before, {"seed": 1, "posts": "b", "new": 2})
-        with refuse(".*continue with the same ones, choose another folder"):
+        with refuse(".*use the same ones, choose another folder"):
             require_same_settings(tmp_path, "job", {}, before, can_overwrite=False)
 
     def test_only_what_matches_is_removed(self, tmp_path):
@@ -79,7 +83,9 @@ class TestFolder:
             pass
         with (
             FileLock(tmp_path / "new" / "lock"),
-            refuse("The search in .*new is running in another process: wait for it, or end it"),
+            refuse(
+                "The search in .*new is being written by another process: wait for it, or stop it"
+            ),
             locked(tmp_path / "new", "search"),
         ):
             pass
@@ -98,9 +104,9 @@ class TestFile:
         require_own_file(path, KIND, is_own=True)
         path.write_text(" " * 1000 + "mvcn report")
         assert not begins_with(path, "mvcn report")
-        with refuse(f".*a.html exists and is no {KIND}: choose another file"):
+        with refuse(f".*a.html exists and is not a {KIND}: choose another file"):
             require_own_file(path, KIND, is_own=False)
-        with refuse(".*a.html exists: choose another file, or replace it by --overwrite"):
+        with refuse(".*a.html exists: choose another file, or replace it with --overwrite"):
             require_new_file(path, overwrite=False)
         require_new_file(path, overwrite=True)
 
@@ -108,10 +114,12 @@ class TestFile:
         require_new_file(Path(os.devnull), overwrite=False)
 
     def test_places_without_a_file_are_named(self, tmp_path):
-        with refuse("There is no folder .*absent to write a.csv to: make it first"):
+        with refuse(
+            "The folder .*absent does not exist: create it first, for a.csv to be written there"
+        ):
             require_new_file(tmp_path / "absent" / "a.csv", overwrite=True)
-        with refuse(".* is a folder: name a file to write to"):
+        with refuse(".* is a folder: choose a file to write to"):
             require_own_file(tmp_path, KIND, is_own=False)
         (tmp_path / "link").symlink_to(tmp_path / "gone")
-        with refuse(".*link is a link that leads nowhere: name another file"):
+        with refuse(".*link is a broken link: choose another file"):
             require_new_file(tmp_path / "link", overwrite=True)

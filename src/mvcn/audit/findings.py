@@ -100,7 +100,7 @@ def read_audited_posts(config: DataConfig) -> AuditedPosts:
     """
     given = {split: path for split, path in (("train", config.train), ("dev", config.dev)) if path}
     if given and (config.root is not None or config.splits is not None):
-        raise ConfigError("Give either --root (and --splits) or --train and --dev, not both.")
+        raise ConfigError("Use either --root (with --splits) or --train and --dev, not both.")
     if given:
         corpus, splits = _join({split: read_dataset(config, path) for split, path in given.items()})
     else:
@@ -126,7 +126,9 @@ def _splits_of_corpus(corpus: Corpus, folder: Path | None) -> dict[str, Sequence
     names = id_files(folder)
     if not names:
         files = ", ".join(f"{split}.txt" for split in SPLITS)
-        raise DataError(f"{folder} has none of {files}: give the folder of id files to --splits.")
+        raise DataError(
+            f"{folder} has none of {files}: pass the folder that holds them with --splits."
+        )
     position = {post.id: i for i, post in enumerate(corpus.posts)}
     return {
         split: [position[post.id] for post in posts_of_id_file(corpus, folder, split)]

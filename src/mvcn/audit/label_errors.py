@@ -139,7 +139,7 @@ def _note(row: Mapping[str, Any]) -> str:
 
 def _require_enough(names: Sequence[str], labels: Int[np.ndarray, " posts"]) -> None:
     if len(names) < 2:  # noqa: PLR2004 - nothing to confuse
-        raise DataError("--label-errors needs posts of two classes at least: leave it out.")
+        raise DataError("--label-errors needs posts of at least two classes: leave it out.")
     counts = np.bincount(labels)
     if counts.min() < FOLDS:
         rarest = names[int(counts.argmin())]

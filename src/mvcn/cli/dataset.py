@@ -80,7 +80,7 @@ def audit(
         write_audit(audited, findings, html)
         typer.echo(f"Open {html} in a browser to see examples.")
     if failed := [kind for kind in kinds if findings[kind].count]:
-        typer.echo(f"Found what --fail-on names: {', '.join(failed)}.", err=True)
+        typer.echo(f"Failed because of --fail-on: found {', '.join(failed)}.", err=True)
         raise typer.Exit(FOUND)
 
 
@@ -88,10 +88,10 @@ def _known_kinds(kinds: Sequence[str], label_errors: bool) -> Sequence[str]:
     for kind in kinds:
         if kind not in KINDS:
             raise ConfigError(
-                f"--fail-on '{kind}' is not a kind of finding: choose from {', '.join(KINDS)}."
+                f"--fail-on {kind} is not a kind of finding: choose from {', '.join(KINDS)}."
             )
     if "label_errors" in kinds and not label_errors:
-        raise ConfigError("--fail-on label_errors needs the search for them: add --label-errors.")
+        raise ConfigError("--fail-on label_errors needs --label-errors: add it.")
     return kinds
 
 
@@ -100,7 +100,7 @@ def _require_places(paths: Sequence[Path], mark: str) -> None:
     for path in paths:
         require_own_file(path, "report of mvcn audit", is_own=begins_with(path, mark))
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ConfigError(f"--json and --html both name {paths[0]}: name two files.")
+        raise ConfigError(f"--json and --html both point to {paths[0]}: use two files.")
 
 
 @reads_posts()
@@ -145,7 +145,7 @@ def _print_summary(index: Mapping[str, Any], on_bad_image: str) -> None:
     empty = set(index["removed"].get(WITHOUT_CONTENT, ()))
     for post_id, why in index["bad_images"].items():
         outcome = OUTCOME["drop" if post_id in empty else on_bad_image]
-        typer.echo(f"  post {post_id} was {outcome}: {why}", err=True)
+        typer.echo(f"  post {post_id!r} was {outcome}: {why}", err=True)
     for split_name in dict.fromkeys(shard["part"] for shard in index["shards"]):
         labels: Counter[str] = Counter()
         for shard in index["shards"]:
@@ -182,13 +182,16 @@ def split(
 
     set_up_process()
     if folds is not None and shares is not None:
-        raise ConfigError("Give either --shares or --folds, not both.")
+        raise ConfigError("Use either --shares or --folds, not both.")
     parsed = _parse_shares(SHARES if shares is None else shares)
     corpus = read_dataset(data_config(dataset, root=root), root)
     library.require_splits_folder(output, overwrite=overwrite)
     posts = learnable_posts(corpus.posts)
     if not posts:
-        raise DataError(f"{root} has no labelled posts to split: give posts with labels.")
+        raise DataError(
+            f"{root} has no labelled posts to split: add labels, or say which column holds them "
+            "with --columns label=NAME."
+        )
 
     def assign(groups: Sequence[int] | None) -> dict[Path, dict[str, list[Post]]]:
         if folds is None:
@@ -215,7 +218,9 @@ def _parse_shares(text: str) -> dict[str, float]:
     try:
         return {name: float(share) for name, share in parse_pairs(text, "--shares", SHARES).items()}
     except ValueError as error:
-        raise ConfigError(f"--shares '{text}' must look like {SHARES}.") from error
+        raise ConfigError(
+            f"--shares '{text}' is not valid: write it like --shares {SHARES}."
+        ) from error
 
 
 def _duplicate_groups(posts: Sequence[Post]) -> list[int]:

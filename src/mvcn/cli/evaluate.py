@@ -64,14 +64,17 @@ def evaluate(
     classifier = Classifier.from_pretrained(run, target=target)
     corpus = read_posts(config, split, remembered=run_folder.Run(run).columns)
     if corpus.columns and "label" not in corpus.columns:
-        raise DataError(f"{root} has no column of labels: name it by --columns label=...")
+        raise DataError(
+            f"{root} has no label column: say which column holds the labels with --columns "
+            "label=NAME."
+        )
     posts = corpus.posts if ids is None else select_posts(corpus, read_ids(ids), str(ids))
     evaluated = classifier.evaluate(posts, on_bad_image)
     print_problems(evaluated.bad_images, evaluated.left_out, on_bad_image)
     if run_folder.Run(run).has_learned(posts):
         typer.echo(
-            f"These are the posts that {run} was trained on: scores on them say nothing about new "
-            f"posts. Those of posts that were not learned are in its model card, {CARD_FILE}.",
+            f"{run} was trained on these posts, so the scores say nothing about new posts: see "
+            f"{CARD_FILE} in the run for scores on posts it has not seen.",
             err=True,
         )
     typer.echo(format_evaluation(evaluated.evaluation))

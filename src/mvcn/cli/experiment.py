@@ -72,7 +72,8 @@ def _by_name(values: list[str] | None, known: tuple[str, ...], option: str) -> d
             paths[name] = Path(path)
         else:
             raise ConfigError(
-                f"{option} '{value}': the experiment's datasets are {', '.join(known)}."
+                f"{option} '{value}' names no dataset of the experiment: choose from "
+                f"{', '.join(known)}."
             )
     return paths
 

@@ -1,6 +1,6 @@
 """``mvcn explain`` and ``mvcn report``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,12 +78,12 @@ def explain(
             chosen = _choose_from_run(opened, post)
         else:
             config = data_config(dataset, root=root, splits=splits, fold=fold)
-            posts = read_posts(config, labels=False, remembered=opened.columns).posts
-            chosen = _choose(posts, post, str(root))
+            corpus = read_posts(config, labels=False, remembered=opened.columns)
+            chosen = _choose(corpus.posts, post, f"The posts of {root}", corpus.columns)
         encoded = opened.encode(chosen, on_bad_image)
         print_problems(encoded.bad_images, encoded.left_out, on_bad_image)
         if not encoded.posts:
-            raise DataError("There is nothing to explain: no post is left.")
+            raise DataError("There is nothing to explain: every post was left out.")
         library.create_gallery_folder(output, overwrite=overwrite)
         library.explain_posts(opened, encoded, output, method, _space(opened))
     else:
@@ -97,23 +97,39 @@ def explain(
 
 def _require_matching(post: list[str] | None, root: Path | None, compare_with: Path | None) -> None:
     if post and compare_with is not None:
-        raise ConfigError("--compare-with is for maps of entire runs: omit --post.")
+        raise ConfigError("--compare-with compares whole runs: leave out --post.")
     if root is not None and not post:
-        raise ConfigError("--root is for single posts: name them by --post.")
+        raise ConfigError("--root is only used with --post: add --post ID, or leave out --root.")
 
 
 def _choose_from_run(run: "TrainedRun", ids: list[str]) -> "list[Post]":
-    kind = "dev" if run.has_dev else "training"
-    return _choose(run.posts.dev or run.posts.train, ids, f"the {kind} posts of {run.folder}")
+    from mvcn.training.run_folder import PREDICTION_FILES
+
+    posts = run.posts.dev or run.posts.train
+    kind, held_out = ("dev", "dev") if run.has_dev else ("training", "out_of_fold")
+    file = run.folder / PREDICTION_FILES[held_out]
+    return _choose(posts, ids, f"The {kind} posts of {run.folder}, listed in {file},", {"id": "id"})
 
 
-def _choose(posts: "Sequence[Post]", ids: list[str], place: str) -> "list[Post]":
+def _choose(
+    posts: "Sequence[Post]", ids: list[str], place: str, columns: Mapping[str, str]
+) -> "list[Post]":
+    """Return the posts with these ids.
+
+    Args:
+        posts: All posts.
+        ids: Ids of posts.
+        place: What the posts are, at the start of a sentence.
+        columns: Our name of a column -> its name in their file.
+    """
+    from mvcn.data.posts import examples_of_ids
+
     by_id = {post.id: post for post in posts}
     unknown = [one for one in ids if one not in by_id]
     if unknown:
         raise DataError(
-            f"No post of {place} has the id {unknown[0]!r}: give one of its {len(by_id)} ids, such "
-            f"as --post {next(iter(by_id), 'ID')}, or name another table by --root."
+            f"{place} do not include the id {unknown[0]!r}: use --post with one of their ids, such "
+            f"as {examples_of_ids(posts, columns)}, or choose other posts with --root."
         )
     return [by_id[one] for one in ids]
 
@@ -124,7 +140,9 @@ def _space(run: "TrainedRun") -> "Space | None":
         return run.train_space
     except (DataError, ConfigError, FileNotFoundError) as error:
         typer.echo(
-            f"No distances and neighbours, as the training posts are gone: {error}", err=True
+            "Distances and neighbours are left out, because the training posts cannot be read: "
+            f"{error}",
+            err=True,
         )
         return None
 

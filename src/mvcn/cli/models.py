@@ -99,7 +99,7 @@ def export(run: Run, overwrite: Overwrite = False) -> None:
     kind = "generated posts, since those of the run are gone"
     kind = kind if found.are_generated else "posts of the run"
     typer.echo(
-        f"Wrote graphs of {found.megabytes:.0f} MB into {run}. On {found.posts} {kind}: "
-        f"{found.changed:.2%} get another class, no probability differs by more than "
+        f"Wrote ONNX graphs of {found.megabytes:.0f} MB to {run}. On {found.posts} {kind}, "
+        f"{found.changed:.2%} get another class, and no probability differs by more than "
         f"{found.difference:.1e}."
     )

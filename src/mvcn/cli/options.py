@@ -216,7 +216,7 @@ def parse_pairs(text: str, option: str, example: str) -> dict[str, str]:
     for pair in text.split(","):
         name, equals, value = (part.strip() for part in pair.partition("="))
         if not name or not equals or name in pairs:
-            raise ConfigError(f"{option} '{text}' must look like {example}.")
+            raise ConfigError(f"{option} '{text}' is not valid: write it like {option} {example}.")
         pairs[name] = value
     return pairs
 
@@ -235,15 +235,15 @@ def least_probability(
         return 0.0
     if target is not None:
         raise ConfigError(
-            "Give either --precision or --for: the probability that a label needs was chosen for "
-            "the score of the training."
+            "Use either --precision or --for, not both: the precision threshold was chosen for the "
+            "score used in training."
         )
     from mvcn.training import run_folder
 
     threshold = run_folder.Run(run).threshold(precision)
     typer.echo(
-        f"Labels need a probability of {threshold.confidence:.3f}: on held-out posts, "
-        f"{threshold.coverage:.0%} get one, {threshold.precision:.1%} correctly.",
+        f"Labels need a probability of {threshold.confidence:.3f}: of the held-out posts, "
+        f"{threshold.coverage:.0%} get one, and {threshold.precision:.1%} of these are correct.",
         err=True,
     )
     return threshold.confidence

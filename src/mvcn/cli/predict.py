@@ -78,7 +78,7 @@ def predict(
         root = _only(posts, text, image)
         config = data_config(dataset, root=root, splits=splits, fold=fold)
         if output is None:
-            raise ConfigError("Say where to write the predictions: --output out.csv.")
+            raise ConfigError("Predictions need an output file: add --output out.csv.")
         keeps_columns = _keeps_columns(dataset, keep_columns)
         tables.require_place_for_predictions(output, overwrite=overwrite)
         corpus = read_posts(config, split, labels=False, remembered=run_folder.Run(run).columns)
@@ -96,31 +96,38 @@ def predict(
 
 def _require_for_one(image: Path | None, text_only: bool, keep_columns: bool | None) -> None:
     if image is not None and text_only:
-        raise ConfigError("Give either --image or --text-only, not both.")
+        raise ConfigError("Use either --image or --text-only, not both.")
     if keep_columns is not None:
-        raise ConfigError("--keep-columns is for tables: a single post has no columns.")
+        raise ConfigError(
+            "--keep-columns only works with a table of posts: leave it out for a single post."
+        )
 
 
 def _require_no_options_for_files(*options_for_files: object) -> None:
     if any(options_for_files):
         raise ConfigError(
-            "--output, --overwrite, --split, --splits and --fold are for files of posts: name one, "
-            "or leave them out for the single post."
+            "--output, --overwrite, --split, --splits and --fold need a file of posts, as in mvcn "
+            "predict posts.csv --output out.csv: leave them out for a single post."
         )
 
 
 def _only(posts: Sequence[Path], text: str, image: Path | None) -> Path:
     if text or image:
-        raise ConfigError("Give either a file of posts, or --text and --image, not both.")
+        raise ConfigError("Use either a file of posts, or --text and --image, not both.")
     if len(posts) > 1:
-        raise ConfigError(f"There are {len(posts)} files of posts: give one at a time.")
+        raise ConfigError(
+            f"mvcn predict takes one file of posts, not {len(posts)}: run it once for each."
+        )
     return posts[0]
 
 
 def _keeps_columns(dataset: Dataset, keep_columns: bool | None) -> bool:
     is_table = dataset["name"] == "table"
     if keep_columns and not is_table:
-        raise ConfigError(f"--keep-columns is for tables, not for --data {dataset['name']}.")
+        raise ConfigError(
+            f"--keep-columns only works with --data table, not with --data {dataset['name']}: "
+            "leave it out."
+        )
     return is_table if keep_columns is None else keep_columns
 
 
@@ -201,7 +208,7 @@ def bulk(
     set_up_process()
     images: Path | None = dataset.get("images")
     if images is not None and not images.is_dir():
-        raise ConfigError(f"There is no folder {images} of images: correct --images.")
+        raise ConfigError(f"The image folder {images} does not exist: check --images.")
     scoring = Scoring(
         run.absolute(),
         output.absolute(),

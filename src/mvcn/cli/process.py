@@ -56,8 +56,8 @@ def set_up_process(*, shares_work: bool = False) -> None:
     """
     if PROCESSES > 1 and not shares_work:
         raise ConfigError(
-            f"{PROCESSES} processes were started, but of all commands only mvcn train shares its "
-            "work: start this one without a launcher."
+            f"{PROCESSES} processes were started, but only mvcn train can use more than one: start "
+            "this command without torchrun."
         )
     _keep_freed_memory()
     warnings.filterwarnings("ignore")
@@ -114,4 +114,4 @@ def print_posts(reasons: Mapping[str, str], one: str, several: str) -> None:
     if reasons:
         typer.echo(f"{count_of(len(reasons), one, several)}:", err=True)
     for post_id, why in reasons.items():
-        typer.echo(f"  post {post_id}: {why}", err=True)
+        typer.echo(f"  post {post_id!r}: {why}", err=True)

@@ -105,6 +105,7 @@ def _announce(run: Path, host: str, port: int, key: str | None) -> None:
     typer.echo(f"Serving {run} on http://{place}:{port} (Ctrl+C ends it).", err=True)
     if host not in LOOPBACK and key is None:
         typer.echo(
-            f"Warning: others can reach {host} without a key: set {KEY_VARIABLE}.",
+            f"Warning: anyone who can reach {host} can use the service: set {KEY_VARIABLE} to "
+            "require a key.",
             err=True,
         )

@@ -96,7 +96,7 @@ def _place(
     for option, other in (("--root", root), ("--train", train)):
         if other is not None:
             raise ConfigError(
-                f"Both {posts} and {option} {other} name posts to train on: leave out one of them."
+                f"Both {posts} and {option} {other} are posts to train on: leave one of them out."
             )
     return (None, posts) if is_split else (posts, None)
 
@@ -109,7 +109,9 @@ def _start(model: str | None, recipe: str | None) -> "RunConfig":
     if model is None:
         return read_recipe(recipe or "default")
     if recipe is not None:
-        raise ConfigError("Give --model or --recipe, not both: each model has its own recipe.")
+        raise ConfigError(
+            "Use either --model or --recipe, not both: each model has its own recipe."
+        )
     about = system(model)
     if about.plugin is None:
         return read_recipe(model)

@@ -31,7 +31,7 @@ WITHOUT_CONTENT = "without text and image"
 def require_policy(policy: object) -> None:
     """Raise a ConfigError unless `policy` is a policy for bad images."""
     if not isinstance(policy, str) or policy not in POLICIES:
-        raise ConfigError(f"The option on_bad_image must be one of {', '.join(POLICIES)}.")
+        raise ConfigError(f"on_bad_image must be one of {', '.join(POLICIES)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +98,11 @@ def missing_input(post: Post, reads: Sequence[str] = BOTH) -> str | None:
         reads: What the model reads, as in `mvcn.models.registry`.
     """
     if tuple(reads) == ("text",) and not has_text(post.text):
-        return "This model reads texts alone: give a text."
+        return "This model reads only text: add a text."
     if "text" not in reads and post.image is None:
-        return "This model reads images alone: give an image."
+        return "This model reads only images: add an image."
     if not has_text(post.text) and post.image is None:
-        return "There is nothing to classify: give a text, an image, or both."
+        return "The post has neither text nor image: add one of them."
     return None
 
 
@@ -120,13 +120,12 @@ def bad_image_error(bad: Mapping[str, str], remedies: str = "") -> BadImageError
         bad: Post id -> what is wrong with its image.
         remedies: Other remedies, inserted before ``or continue``.
     """
-    first = [f"post {post_id}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
+    first = [f"post {post_id!r}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
     more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
     them = "it" if len(bad) == 1 else "them"
     return BadImageError(
-        f"{count_of(len(bad), 'image')} cannot be read: {' '.join(first)}{more} "
-        f"Correct {them}, {remedies}"
-        f"or continue by {REMEDIES}."
+        f"{count_of(len(bad), 'image')} cannot be read: {' '.join(first)}{more} Fix {them}, "
+        f"{remedies}or continue with {REMEDIES}."
     )
 
 
@@ -152,7 +151,7 @@ def _why_missing(image: ImageReference) -> str | None:
         reason = why_no_file(image)
     except (OSError, ValueError) as error:
         reason = reason_of(error)
-    return f"Image {image} cannot be opened ({reason}): correct its path."
+    return f"Image {image} cannot be opened ({reason}): check its path."
 
 
 def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
@@ -171,7 +170,7 @@ def require_images(posts: Sequence[Post], policy: BadImagePolicy) -> None:
     remedies = f"{_fix_for_images(posts)}, "
     shown = {post.id: post.image for post in posts if post.image is not None}
     if FEW * (len(shown) - len(bad)) < len(shown):
-        remedies += "take the texts alone by --text-only, "
+        remedies += "use only the texts with --text-only, "
     if len(shown) <= READ_AT_ONCE:
         problems = zip(shown, prefetch(_problem, shown.values()), strict=True)
         bad = {post_id: problem for post_id, problem in problems if problem is not None}
@@ -193,8 +192,9 @@ def require_any_image(posts: Sequence[Post]) -> None:
     if bad and len(bad) == sum(post.image is not None for post in posts):
         first, reason = next(iter(bad.items()))
         raise DataError(
-            f"None of the {len(bad)} images is there, as that of post {first}: {reason} To "
-            f"continue, {_fix_for_images(posts)}, or take the texts alone by --text-only."
+            f"None of the {len(bad)} images can be found; the first is that of post {first!r}: "
+            f"{reason} To continue, {_fix_for_images(posts)}, or use only the texts with "
+            "--text-only."
         )
 
 
@@ -212,18 +212,23 @@ def warn_of_missing_images(corpus: Corpus, root: Path) -> None:
     shown = sum(post.image is not None for post in corpus.posts)
     if missing and not shown:
         raise DataError(
-            f"{root} holds no image of its {len(missing)} posts, such as {missing[0]}.jpg: name "
-            "the folder of the images by --images FOLDER, or take the texts alone by --text-only."
+            f"{root} has no image for any of its {len(missing)} posts, such as {missing[0]}.jpg: "
+            "pass the folder that holds them with --images FOLDER, or use only the texts with "
+            "--text-only."
         )
     if missing:
         LOGGER.warning(
-            "%s holds no image of %d of its %d posts, such as %s: they count as texts alone.",
+            "%s has no image for %d of its %d posts, such as %s: only their texts are used.",
             *(root, len(missing), len(missing) + shown, missing[0]),
         )
     named = shown + len(missing) + len(corpus.faulty_images)
     found = shown - len(missing_images(corpus.posts))
     if FEW * found < named:
-        LOGGER.warning("Only %d of the %d images of %s are found.", found, named, root)
+        LOGGER.warning(
+            "Only %d of the %d images of %s were found: if they are elsewhere, pass their folder "
+            "with --images FOLDER.",
+            *(found, named, root),
+        )
 
 
 def _fix_for_images(posts: Sequence[Post]) -> str:
@@ -234,4 +239,4 @@ def _fix_for_images(posts: Sequence[Post]) -> str:
     for folder in folders:
         if (folder.parent / LABEL_FILE).is_file():
             return f"put the images into {folder}, next to {LABEL_FILE}"
-    return "name the folder of the images by --images FOLDER"
+    return "pass the folder that holds them with --images FOLDER"

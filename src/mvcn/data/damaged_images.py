@@ -28,24 +28,24 @@ START_OF_FRAME = b"\xc0\xc1\xc2"
 START_OF_SCAN = 0xDA
 COEFFICIENTS = 64
 """Of a block in one component (ISO/IEC 10918-1, A.3)."""
-DAMAGED = "is damaged (its header cannot be read to the end): replace or drop it."
+DAMAGED = "is damaged (its header is incomplete): replace it or leave it out."
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (PNG_SIGNATURE, DAMAGED),
     (JPEG_SIGNATURE, DAMAGED),
     (b"GIF87a", DAMAGED),
     (b"GIF89a", DAMAGED),
-    (b"version https://git-lfs", "is a pointer of Git LFS, not the image: run git lfs pull."),
+    (b"version https://git-lfs", "is a Git LFS pointer, not the image itself: run git lfs pull."),
     (b"%PDF-", "is a PDF document, not an image: convert its page to JPEG."),
-    (b"\x1f\x8b", "is compressed by gzip: decompress it first."),
+    (b"\x1f\x8b", "is compressed with gzip: decompress it first."),
     (b"PK\x03\x04", "is a ZIP archive, not an image: unpack it first."),
     (b"\x1a\x45\xdf\xa3", "is a video (Matroska or WebM): save a picture of it as JPEG."),
-    (b"{", "is JSON, as of a failed download: download the image again."),
+    (b"{", "is JSON, perhaps from a failed download: download the image again."),
 )
 """First bytes of a file -> rest of a sentence that starts with its name."""
 MARKUP = (
-    (b"<!doctype html", "is a web page, as of a failed download: download the image again."),
-    (b"<html", "is a web page, as of a failed download: download the image again."),
-    (b"<svg", "is a drawing (SVG), which is not read: convert it to PNG."),
+    (b"<!doctype html", "is a web page, perhaps from a failed download: download the image again."),
+    (b"<html", "is a web page, perhaps from a failed download: download the image again."),
+    (b"<svg", "is an SVG drawing, which is not supported: convert it to PNG."),
 )
 """As `SIGNATURES`, for lower-case text that may start with whitespace, comments or a header."""
 BOX = slice(4, 8)
@@ -55,7 +55,7 @@ BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), DAMAGED),
     **dict.fromkeys(
         (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
-        "is a photo in HEIC, which is not read: convert it to JPEG.",
+        "is a HEIC photo, which is not supported: convert it to JPEG.",
     ),
 }
 LOOKED_AT = 1024
@@ -69,7 +69,7 @@ def describe_unknown_file(content: bytes) -> str:
         content: Bytes of the file, at least one.
     """
     if not content.strip(b"\0"):
-        return "holds nothing but zeros, as of a copy that failed: copy or download it again."
+        return "holds nothing but zeros, perhaps from a failed copy: copy or download it again."
     if content[BOX] == b"ftyp":
         video = "is a video (MP4 or MOV): save a picture of it as JPEG."
         return BRANDS.get(content[BRAND], video)

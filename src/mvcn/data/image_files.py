@@ -6,6 +6,7 @@ import posixpath
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -78,7 +79,8 @@ def _first_of_each(
         count = count_of(len(several), "id has", "ids have")
         first, second, *_ = sorted(names[several[0]], key=rank)
         LOG.warning(
-            "%s: %s more than one file, such as %s and %s: the first is read, in the order %s.",
+            "%s: %s more than one file, such as %s and %s: the one whose suffix comes first is "
+            "read (%s).",
             *(folder, count, first, second, ", ".join(suffixes)),
         )
     return {stem: folder / min(alike, key=rank) for stem, alike in names.items()}
@@ -110,7 +112,7 @@ def find_place(root: Path, is_place: Callable[[Path], bool], what: str) -> Path:
         if len(found) > 1:
             raise DataError(
                 f"{root} holds {what} in {len(found)} folders, such as {found[0]} and {found[1]}: "
-                "name one of them."
+                "pass one of them with --root."
             )
         if found:
             if depth:
@@ -155,54 +157,66 @@ class ImageFolder:
         """Return the image of a path, see `ImagePlace`.
 
         If there is no such file, other spellings of the path are tried inside the folder (see
-        `spellings`), and names that differ in case.
+        `spellings`), and names that differ in case. An image that may be either of two files is
+        unreadable.
         """
         if "\0" in name or _is_too_long(name):
             return UnreadableImage(
                 name[:MAX_PATH_CHARACTERS],
-                f"{where}: image {name[:80]!r} cannot be followed (it is neither a path nor an "
-                "image as base64 text): correct its path.",
+                f"{where}: image {name[:80]!r} is neither a path nor an image as base64 text: fix "
+                "its path.",
             )
         path = path_inside(name, self._folder)
         if path is not None and self._is_there(path):
             return self.root / path
-        found = self._find(name) or path
-        if found is not None:
-            return self.root / found
+        found = self._find(name)
+        if len(found) > 1:
+            return UnreadableImage(
+                name,
+                f"{where}: image {name[:80]!r} may be {found[0]} or {found[1]} in {self.root}: "
+                "write the path of one of them.",
+            )
+        if found:
+            self._log_other_spelling(name, found[0])
+        if found or path is not None:
+            return self.root / str(found[0] if found else path)
         return UnreadableImage(
             name,
-            f"{where}: image {name[:80]!r} is outside of {self.root}: "
-            "name the folder that holds all images by --images.",
+            f"{where}: image {name[:80]!r} is outside {self.root}: pass the folder that holds all "
+            "images with --images FOLDER.",
         )
 
-    def _find(self, name: str) -> str | None:
-        """Return the file that another spelling of a path leads to, if any."""
+    def _find(self, name: str) -> list[str]:
+        """Return the files that other spellings of a path lead to, in the same case if possible."""
         others = [path_inside(one, self._folder) for one in spellings(name, self._folder)]
         inside = [path for path in others if path]
-        there = (path for path in inside if self._is_there(path))
-        similar = (path for one in inside if (path := self._similar(one)) is not None)
-        found = next(there, None) or next(similar, None)
-        if found is not None and not self._has_logged:
+        there = [path for path in inside if self._is_there(path)]
+        return list(dict.fromkeys(there or chain.from_iterable(map(self._similar, inside))))
+
+    def _log_other_spelling(self, name: str, found: str) -> None:
+        if not self._has_logged:
             self._has_logged = True
             LOG.info(
-                "Image %r is read from %s, and others that are spelt like it accordingly.",
+                "Image %r is read from %s, and other paths are adjusted in the same way.",
                 *(name, self.root / found),
             )
-        return found
 
     def _is_there(self, path: str) -> bool:
         folder, name = os.path.split(path)
         return name in self._names_in(folder)
 
-    def _similar(self, path: str) -> str | None:
-        """Return the only path that differs just in case or Unicode form, if any."""
-        found = ""
+    def _similar(self, path: str) -> list[str]:
+        """Return the paths that differ just in case or Unicode form."""
+        found = [""]
         for part in path.split(os.sep):
-            names = [part] if part in self._names_in(found) else self._alike_in(found, part)
-            if len(names) != 1:
-                return None
-            found = os.path.join(found, names[0])
+            found = [
+                os.path.join(folder, name) for folder in found for name in self._named(folder, part)
+            ]
         return found
+
+    def _named(self, folder: str, name: str) -> list[str]:
+        """Return a name if the folder has it, else the names that are like it."""
+        return [name] if name in self._names_in(folder) else sorted(self._alike_in(folder, name))
 
     def _names_in(self, folder: str) -> frozenset[str]:
         if folder not in self._names:
@@ -242,7 +256,7 @@ class StoredImageFile(StoredImage):
             return self._read_first()
         except (OSError, pa.ArrowException) as error:
             reason = (
-                f"Image {self} cannot be read ({reason_of(error)}): restore it or leave it out."
+                f"Image {self} cannot be read ({reason_of(error)}): replace it or leave it out."
             )
             raise BadImageError(self.problem or reason) from error
 
@@ -273,7 +287,7 @@ class StoredImageFolder:
         problem = (
             ""
             if paths[0]
-            else f"{where}: image {name[:80]!r} is outside of {self.root}: correct its path."
+            else f"{where}: image {name[:80]!r} is outside {self.root}: fix its path."
         )
         if not places:
             return UnreadableImage(name, problem)

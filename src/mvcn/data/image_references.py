@@ -151,8 +151,8 @@ def _file_in_memory(image: object) -> ImageReference:
     if isinstance(image, BytesIO):
         return image.getvalue()
     raise DataError(
-        "The image of a post must be a path, the bytes of a file, a Pillow image or an array, "
-        f"but is of type {type(image).__name__}."
+        "The image of a post must be a path, the bytes of a file, a Pillow image or an array, not "
+        f"{type(image).__name__}."
     )
 
 
@@ -172,8 +172,8 @@ def _image_of_given_text(text: str) -> ImageReference | None:
 def _web_address(address: str) -> UnreadableImage:
     return UnreadableImage(
         address,
-        f"Image {address[:80]!r} is a web address, and nothing is downloaded: fetch it, and give "
-        "the path of its file.",
+        f"Image {address[:80]!r} is a web address, and nothing is downloaded: download it first, "
+        "then pass the path of the file.",
     )
 
 
@@ -181,9 +181,8 @@ def _image_of_array(array: np.ndarray) -> Image.Image:
     is_shaped = array.ndim > 1 and array.shape[2:] in PIXEL_SHAPES and array.size > 0
     if array.dtype != np.uint8 or not is_shaped:
         raise DataError(
-            "An array as the image of a post must be of type uint8 and of the shape (height, "
-            f"width), (height, width, 1), (height, width, 3) or (height, width, 4), but is "
-            f"of type {array.dtype} and of the shape {array.shape}."
+            "An image array must have dtype uint8 and shape (height, width) or (height, width, "
+            f"channels) with 1, 3 or 4 channels, not dtype {array.dtype} and shape {array.shape}."
         )
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
@@ -260,7 +259,7 @@ def image_of_cell(cell: Any, row: Row, folder: ImagePlace) -> ImageReference | N
 def _unusable_cell(cell: Any, where: str) -> UnreadableImage:
     kind, hint = kind_of_cell(cell), ", not a path, base64 text or bytes"
     if isinstance(cell, Mapping):
-        hint = " without 'path' and 'bytes': give one of them"
+        hint = " without 'path' and 'bytes': add one of them"
     elif isinstance(cell, list):
         hint = f" of {len(cell)} images: keep one"
     return UnreadableImage(kind, f"{where}: the image is {kind}{hint}.")
@@ -297,15 +296,15 @@ def _why_no_path(text: str) -> str:
     """Return why a text is not a path, and what to do; empty if it may be one."""
     if text[:5].lower() == "data:":
         return (
-            f"image {text[:80]!r} is not valid as data: write it as data:image/png;base64,... or "
-            "give a path."
+            f"image {text[:80]!r} is not a valid data URL: write it as data:image/png;base64,... "
+            "or use a path."
         )
     if PYTHON_BYTES.fullmatch(text):
-        return "the image is bytes as Python shows them (b'...'): write them as base64."
+        return "the image is bytes as Python prints them (b'...'): write them as base64."
     if ADDRESS.match(text):
         return (
-            f"image {text[:80]!r} is a web address, and nothing is downloaded: fetch the images, "
-            "as by img2dataset, whose .tar files are read by --data webdataset."
+            f"image {text[:80]!r} is a web address, and nothing is downloaded: download the images "
+            "first, for example with img2dataset, and read its .tar files with --data webdataset."
         )
     return ""
 

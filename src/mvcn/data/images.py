@@ -220,8 +220,8 @@ def _open_stream(image: ImageReference) -> Stream:
     except PermissionError as error:
         raise _ImageError(why_not_allowed(image) or NOT_ALLOWED) from error
     except (OSError, ValueError) as error:
-        raise _ImageError(f"cannot be opened ({reason_of(error)}): correct its path.") from error
-    raise _ImageError(f"cannot be opened ({reason}): correct its path.")
+        raise _ImageError(f"cannot be opened ({reason_of(error)}): check its path.") from error
+    raise _ImageError(f"cannot be opened ({reason}): check its path.")
 
 
 def _decode(stream: Stream, read: Callable[[Image.Image], Found]) -> tuple[Found, str]:
@@ -251,7 +251,8 @@ def _attempt(stream: Stream, read: Callable[[Image.Image], Found]) -> Found:
     except _ImageError:
         raise
     except Exception as error:  # decoders let nearly every kind through for damaged files
-        raise _DamagedError(f"is damaged ({reason_of(error)}): replace or drop it.") from error
+        why = f"is damaged ({reason_of(error)}): replace it or leave it out."
+        raise _DamagedError(why) from error
 
 
 def _open(stream: Stream) -> Image.Image:
@@ -282,9 +283,9 @@ def _completed(content: bytes, error: _DamagedError) -> tuple[bytes, str]:
         jpeg = complete_jpeg(content)
     except Exception:  # its damage is of another kind
         raise error from error.__cause__
-    rows = f"{jpeg.rows} of its {jpeg.height_px} rows can be decoded in full"
+    rows = f"{jpeg.rows} of its {jpeg.height_px} rows can be decoded"
     if jpeg.rows < MIN_DECODED_ROWS * jpeg.height_px:
-        raise _ImageError(f"is damaged (truncated: only {rows}): replace or drop it.")
+        raise _ImageError(f"is damaged (truncated: only {rows}): replace it or leave it out.")
     return jpeg.content, f"is truncated: {rows}."
 
 

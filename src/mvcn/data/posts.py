@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -14,6 +14,7 @@ from mvcn.types import Post
 
 LOGGER = logging.getLogger(__name__)
 NO_LABEL = -1
+SHOWN_IDS = 3
 LabelField = Literal["label", "text_label", "image_label"]
 
 
@@ -31,9 +32,10 @@ def check_posts(posts: Iterable[Post]) -> list[Post]:
     read = [_checked(post) for post in each_post(posts)]
     replaced = [(post.id, count) for post, count in read if count]
     if replaced:
+        example = f", such as post {replaced[0][0]!r}" if len(read) > 1 else ""
         LOGGER.warning(
-            "In the text of %s, such as post %s, %s read as U+FFFD.",
-            *(count_of(len(replaced), "post"), replaced[0][0]),
+            "In the text of %s%s, %s replaced by U+FFFD.",
+            *(count_of(len(replaced), "post"), example),
             count_of(
                 sum(count for _, count in replaced), "lone surrogate is", "lone surrogates are"
             ),
@@ -66,9 +68,7 @@ def check_text(text: object) -> str:
     if is_missing(text):
         return ""
     if not isinstance(text, str):
-        raise DataError(
-            f"The text of a post must be a string, but is of type {type(text).__name__}."
-        )
+        raise DataError(f"The text of a post must be a string, not {type(text).__name__}.")
     return str(text)  # not a subclass such as numpy.str_
 
 
@@ -105,10 +105,21 @@ def fingerprint(posts: Iterable[Post]) -> str:
     return digest.hexdigest()
 
 
+def examples_of_ids(posts: Sequence[Post], columns: Mapping[str, str]) -> str:
+    """Return the first ids of posts and their column, for the error of an unknown one.
+
+    Args:
+        posts: The posts.
+        columns: Our name of a column -> its name in their file.
+    """
+    shown = ", ".join(repr(post.id) for post in posts[:SHOWN_IDS])
+    return f"{shown} (column {columns['id']!r})" if "id" in columns else shown
+
+
 def _no_posts(what: str) -> DataError:
     return DataError(
-        "Posts must be given as a list of mvcn.types.Post, as in "
-        f"[Post('1', 'what a lovely day', Path('beach.jpg'))], not as {what}."
+        "Posts must be a list of mvcn.types.Post, as in [Post('1', 'what a lovely day', "
+        f"Path('beach.jpg'))], not {what}."
     )
 
 
@@ -117,7 +128,7 @@ def _checked(post: Post) -> tuple[Post, int]:
     try:
         text, image = check_text(post.text), image_reference(post.image)
     except DataError as error:
-        raise DataError(f"Post {post.id}: {error}") from error
+        raise DataError(f"Post {post.id!r}: {error}") from error
     complete, *words = texts = [replace_surrogates(one) for one in (text, *post.attributes)]
     count = sum(one.num_replaced for one in texts)
     attributes = tuple(word.text for word in words)
@@ -127,8 +138,10 @@ def _checked(post: Post) -> tuple[Post, int]:
 def _unknown_label(post: Post, class_names: Sequence[str], field: LabelField) -> DataError:
     label = getattr(post, field)
     alike = [name for name in class_names if name.casefold() == label.casefold()]
-    hint = f", so write it as '{alike[0]}', or join labels by --normalize-labels" if alike else ""
+    hint = (
+        f": write it as '{alike[0]}', or merge such labels with --normalize-labels" if alike else ""
+    )
     return DataError(
-        f"Post {post.id} has the {field.replace('_', ' ')} '{label}', which the model does not "
-        f"know: its classes are {', '.join(class_names)}{hint}."
+        f"Post {post.id!r} has the {field.replace('_', ' ')} '{label}', which is not one of the "
+        f"model's classes, {', '.join(class_names)}{hint}."
     )

@@ -116,7 +116,7 @@ def _plan(posts: Sequence[Post]) -> list[_Shard]:
     """Divide the posts of each split into shards, in order."""
     for post in posts:
         if post.split not in (*FILE_SPLITS[:-1], None):
-            raise DataError(f"Post {post.id} is in split {post.split!r}: use train, dev or test.")
+            raise DataError(f"Post {post.id!r} is in split {post.split!r}: use train, dev or test.")
     shards = []
     for split in FILE_SPLITS:
         own = [post for post in posts if (post.split or UNSPLIT) == split]
@@ -144,7 +144,9 @@ def _require_elsewhere(posts: Sequence[Post], output: Path) -> None:
         elif isinstance(place, TarMember):
             place = Path(place.file.path)
         if isinstance(place, Path) and place.absolute().is_relative_to(folder):
-            raise RunError(f"{output} contains the images to be copied: name another folder.")
+            raise RunError(
+                f"{output} contains the images to be copied: choose another folder with --output."
+            )
 
 
 def _create_folder(output: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
@@ -220,7 +222,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     except (ValueError, OverflowError, pa.ArrowException) as error:
         raise DataError(
             f"One of the posts {rows[0]['id']} to {rows[-1]['id']} cannot be written ({error}): "
-            "fix its text."
+            "fix their texts."
         ) from error
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mvcn.data.row_errors import RowErrors
 from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.files import read_lines, require_allowed
 from mvcn.types import Corpus, Post
@@ -33,7 +34,7 @@ NUM_LABELS = 3
 """On a line of the pair list: of the post, of its text and of its image."""
 Labels = tuple[str, str, str]
 """Class names of a post, its text and its image, as in a line of the pair list."""
-NOT_THERE = "listed for the published folds, but not in the dataset"
+NOT_THERE = "in the published folds, but not in the dataset"
 NOT_LISTED = "in no split of the published fold"
 QUOTED = 80
 """Characters of a wrong line that an error quotes."""
@@ -67,23 +68,23 @@ def read_fold(folder: Path | None, number: int | None) -> PublishedFold | None:
     if number is None:
         if folder is not None and (folds := fold_numbers(folder)):
             raise ConfigError(
-                f"{folder} holds the published folds {_joined(folds)}: choose one by --fold "
+                f"{folder} holds the published folds {_joined(folds)}: choose one with --fold "
                 "(data.fold)."
             )
         return None
     if folder is None:
         raise ConfigError(
-            f"Fold {number} (--fold, data.fold) is one of published folds: name their folder by "
-            "--splits."
+            f"--fold {number} (data.fold) chooses one of the published folds: pass their folder "
+            "with --splits FOLDER."
         )
     if not (folder / PAIR_LIST).is_file():
         require_allowed(folder / PAIR_LIST, DataError)
         raise ConfigError(
             f"{folder} has no {PAIR_LIST}, so it holds no published folds: leave out --fold "
-            "(data.fold), or name their folder by --splits."
+            "(data.fold), or pass their folder with --splits FOLDER."
         )
     if number not in (folds := fold_numbers(folder)):
-        there = f"choose one of {_joined(folds)}" if folds else "restore the files of its folds"
+        there = f"choose one of {_joined(folds)}" if folds else "download the folds again"
         raise DataError(f"{folder} has no fold {number} ({FOLDER}/train_{number}.txt): {there}.")
     pairs = _read_pairs(folder / PAIR_LIST)
     ids = {line: post_id for line, (post_id, _) in pairs.items()}
@@ -122,14 +123,13 @@ def with_fold(corpus: Corpus, fold: PublishedFold, root: Path) -> Corpus:
     ]
     if not posts:
         raise DataError(
-            f"{root} has no post of the fold in {place}: check that folds and dataset belong "
-            "together."
+            f"{root} has none of the posts in {place}: check that the folds belong to this dataset."
         )
     class_names = corpus.class_names or tuple(LABELS.values())
     if other := {name for post in posts for name in fold.labels[post.id]} - set(class_names):
         raise DataError(
             f"{place} has the label '{min(other)}', but the classes of {root} are "
-            f"{', '.join(class_names)}: name the dataset that the folds were published for."
+            f"{', '.join(class_names)}: use the dataset that the folds were published for."
         )
     _log_other_labels([known[post.id] for post in posts], fold, place)
     removed = {**corpus.removed, **_left_out(corpus, fold, place)}
@@ -150,7 +150,7 @@ def _left_out(corpus: Corpus, fold: PublishedFold, place: str) -> dict[str, tupl
     unlisted = tuple(post.id for post in corpus.posts if post.id not in in_split)
     if lacking or by_rule:
         LOGGER.info(
-            "%s: %s, as the dataset lacks %d and removes %d by its own rules.",
+            "%s: %s, because the dataset does not have %d and removes %d by its own rules.",
             place,
             count_of(len(lacking) + len(by_rule), "post is left out", "posts are left out"),
             *(len(lacking), len(by_rule)),
@@ -167,8 +167,8 @@ def _log_other_labels(posts: Sequence[Post], fold: PublishedFold, place: str) ->
     ]
     if count := sum(map(any, differ)):
         LOGGER.info(
-            "%s: %s other labels there than in the dataset, %d of them for the whole post; those "
-            "of the list count.",
+            "%s: %s other labels than in the dataset, %d of them for the whole post; those of the "
+            "list are used.",
             place,
             *(count_of(count, "post has", "posts have"), sum(whole for whole, _, _ in differ)),
         )
@@ -182,22 +182,30 @@ def _read_pairs(path: Path) -> dict[int, tuple[str, Labels]]:
     """Return number of a line, from 0 -> id and labels of its post."""
     pairs: dict[int, tuple[str, Labels]] = {}
     line_of: dict[str, int] = {}
+    errors = RowErrors(str(path))
     for number, line in _read_lines(path).items():
-        post_id, *cells = (cell.strip() for cell in line.split(","))
-        names = [LABELS[cell] for cell in cells if cell in LABELS]
-        if not post_id or len(cells) != len(names) or len(names) != NUM_LABELS:
-            raise DataError(
-                f"{path}, line {number}: {line[:QUOTED]!r} must be a post's id and the labels of "
-                "post, text and image, each 0, 1 or 2, as in '12,1,0,1'."
-            )
-        if post_id in line_of:
-            raise DataError(
-                f"{path}, line {number}: post {post_id} is on line {line_of[post_id]} already, so "
-                "restore the published file."
-            )
-        line_of[post_id] = number
-        pairs[number - 1] = (post_id, (names[0], names[1], names[2]))
+        with errors.collect():
+            post_id, labels = _parse_pair(line, f"{path}, line {number}")
+            if line_of.setdefault(post_id, number) != number:
+                raise DataError(
+                    f"{path}, line {number}: post {post_id} is already on line "
+                    f"{line_of[post_id]}: download the published file again."
+                )
+            pairs[number - 1] = (post_id, labels)
+    errors.require_none()
     return pairs
+
+
+def _parse_pair(line: str, where: str) -> tuple[str, Labels]:
+    """Return id and labels of a post."""
+    post_id, *cells = (cell.strip() for cell in line.split(","))
+    names = [LABELS[cell] for cell in cells if cell in LABELS]
+    if not post_id or len(cells) != len(names) or len(names) != NUM_LABELS:
+        raise DataError(
+            f"{where}: {line[:QUOTED]!r} must be a post's id and the labels of post, text and "
+            "image, each 0, 1 or 2, as in '12,1,0,1'."
+        )
+    return post_id, (names[0], names[1], names[2])
 
 
 def _read_splits(folder: Path, number: int, ids: Mapping[int, str]) -> dict[str, list[str]]:
@@ -210,32 +218,34 @@ def _read_splits(folder: Path, number: int, ids: Mapping[int, str]) -> dict[str,
     """
     splits: dict[str, list[str]] = {}
     place_of: dict[str, str] = {}
+    errors = RowErrors(str(folder))
     for split, name in FILES.items():
         path = folder / FOLDER / f"{name}_{number}.txt"
         splits[split] = []
         for line_number, line in _read_lines(path).items():
             where = f"{path}, line {line_number}"
-            post_id = ids.get(int(line)) if LINE_NUMBER.fullmatch(line) else None
-            if post_id is None:
-                raise DataError(
-                    f"{where}: {line[:QUOTED]!r} must be the number of a post's line in "
-                    f"{PAIR_LIST}, from 0 to {max(ids)}."
-                )
-            if post_id in place_of:
-                raise DataError(
-                    f"{where}: post {post_id} is in {place_of[post_id]}, too, so restore the "
-                    "published files."
-                )
-            place_of[post_id] = where
-            splits[split].append(post_id)
+            with errors.collect():
+                post_id = ids.get(int(line)) if LINE_NUMBER.fullmatch(line) else None
+                if post_id is None:
+                    raise DataError(
+                        f"{where}: {line[:QUOTED]!r} must be the number of a post's line in "
+                        f"{PAIR_LIST}, from 0 to {max(ids)}."
+                    )
+                if place_of.setdefault(post_id, where) != where:
+                    raise DataError(
+                        f"{where}: post {post_id} is also in {place_of[post_id]}: download the "
+                        "published files again."
+                    )
+                splits[split].append(post_id)
+    errors.require_none()
     return splits
 
 
 def _read_lines(path: Path) -> dict[int, str]:
     """Return number, from 1 -> content of each line, of which there must be one."""
-    found = read_lines(path, "restore the published file.")
+    found = read_lines(path, "download it again.")
     if not found:
-        raise DataError(f"{path} is empty: restore the published file.")
+        raise DataError(f"{path} is empty: download it again.")
     return found
 
 

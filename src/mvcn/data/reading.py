@@ -56,7 +56,9 @@ def read_dataset(
         DataError: A file is invalid, or the dataset finds images by post id and contains none.
     """
     if root is None:
-        raise ConfigError(f"Dataset '{config.name}' needs the setting data.root (--root).")
+        raise ConfigError(
+            f"Dataset '{config.name}' needs its folder: pass it with --root FOLDER (data.root)."
+        )
     fold = read_fold(config.splits, config.fold)
     corpus = read_corpus(
         config.name,
@@ -126,8 +128,8 @@ def read_posts(
         posts = [post for post in corpus.posts if post.split == split]
     if not posts:
         raise DataError(
-            f"{config.root} does not say which posts are its '{split}' split: give a folder with "
-            f"{split}.txt (--splits), as mvcn split writes it."
+            f"{config.root} does not say which posts are in its '{split}' split: pass a folder "
+            f"with {split}.txt, as written by mvcn split, with --splits FOLDER."
         )
     return replace(corpus, posts=posts)
 
@@ -150,12 +152,15 @@ def read_all(config: DataConfig) -> Corpus:
         for post in posts_of_id_file(corpus, lists, split):
             if post.id in placed:
                 raise DataError(
-                    f"{lists}: post {post.id} is in {placed[post.id].split}.txt and in "
-                    f"{split}.txt: delete one of them."
+                    f"{lists}: post {post.id!r} is in both {placed[post.id].split}.txt and "
+                    f"{split}.txt: delete it from one of them."
                 )
             placed[post.id] = replace(post, split=split)
     if not placed:
-        raise DataError(f"{lists} has no train.txt, dev.txt or test.txt: name another folder.")
+        raise DataError(
+            f"{lists} has no train.txt, dev.txt or test.txt: pass the folder that holds them with "
+            "--splits FOLDER."
+        )
     rest = [replace(post, split=None) for post in corpus.posts if post.id not in placed]
     return replace(corpus, posts=[*placed.values(), *rest])
 
@@ -202,7 +207,7 @@ def read_training_posts(
         DataError: A file is invalid, or there are too few posts or classes.
     """
     if config.name not in (known := known_datasets()):
-        raise ConfigError(f"No dataset is called '{config.name}': choose from {', '.join(known)}.")
+        raise ConfigError(f"There is no dataset '{config.name}': choose from {', '.join(known)}.")
     _require_one_place(config)
     read = _from_root if config.train is None else _from_train_and_dev
     posts = read(config, seed, needs_dev)
@@ -231,17 +236,18 @@ def draw_training_posts(posts: TrainingPosts, limit: int | None, seed: int) -> T
 def _require_one_place(config: DataConfig) -> None:
     """Raise a ConfigError for a setting that would be ignored."""
     if config.train is None and config.dev is not None:
-        raise ConfigError("Dev posts (--dev) go with --train: name the train posts by it, too.")
+        raise ConfigError("--dev needs --train: pass the training posts with --train FILE.")
     if config.train is not None and config.root is not None:
-        raise ConfigError("The posts are named by --train and by --root: leave out one of them.")
+        raise ConfigError("--train and --root are both training posts: leave one of them out.")
     if config.train is not None and config.splits is not None:
-        raise ConfigError("Lists of ids (--splits) go with --root: leave out --train or --splits.")
+        raise ConfigError("--splits only works with --root: leave out --train or --splits.")
 
 
 def _from_root(config: DataConfig, seed: int, needs_dev: NeedsDev) -> TrainingPosts:
     if config.root is None:
         raise ConfigError(
-            f"Dataset '{config.name}' needs data.root (--root) or data.train (--train)."
+            f"Dataset '{config.name}' needs posts: pass them with --root PATH (data.root) or "
+            "--train PATH (data.train)."
         )
     corpus, lists = read_dataset(config, config.root, tuple(TWO_WAY)), id_lists(config)
     if lists is not None:
@@ -294,8 +300,8 @@ def _require_splits(
         counts = {name: len(split) for name, split in splits.items() if split} | dict(others)
         there = " and ".join(f"{count} posts of the split {name}" for name, count in counts.items())
         raise DataError(
-            f"{root} has no posts of the split {missing[0]}, only {there}: make lists of ids by "
-            "mvcn split, and give their folder (--splits)."
+            f"{root} has no posts of the split {missing[0]}, only {there}: split the posts with "
+            "mvcn split, and pass its folder with --splits FOLDER."
         )
 
 
@@ -316,8 +322,8 @@ def _read_as_split(config: DataConfig, path: Path | None, split: str) -> Corpus:
     if others:
         counts = ", ".join(f"{count} of the split {name}" for name, count in others.items())
         LOGGER.warning(
-            "%s was given by --%s, so all of its posts are %s posts, although it has %s: give it "
-            "by --root to use its splits.",
+            "%s was passed with --%s, so all of its posts are %s posts, although it has %s: pass "
+            "it with --root to use its splits.",
             *(path, split, split, counts),
         )
     return corpus
@@ -349,20 +355,20 @@ def _require_learnable(posts: TrainingPosts, needs_dev: NeedsDev) -> None:
     if len(posts.class_names) < MIN_CLASSES:
         found = ", ".join(posts.class_names) or "no label"
         is_unknown = posts.columns and "label" not in posts.columns
-        hint = ": name the column of the labels by --columns label=..." if is_unknown else ""
+        hint = ": say which column holds the labels with --columns label=NAME" if is_unknown else ""
         raise DataError(
-            f"A classifier needs at least two classes; the training posts have {found}{hint}."
+            f"A classifier needs at least two classes, but the training posts have {found}{hint}."
         )
     several = Counter(post.label for post in posts.train)
     if len(several) > FEW_CLASSES and 2 * len(several) > len(posts.train):
         some = ", ".join(f"'{name}'" for name in sorted(map(str, several))[:3])
         raise DataError(
             f"The {len(posts.train)} training posts have {len(several)} different labels, such as "
-            f"{some}, so that most classes would have one post: name the column of the classes by "
-            "--columns label=..., or replace numbers by classes, such as low and high."
+            f"{some}, so most classes would have one post: say which column holds the classes with "
+            "--columns label=NAME, or replace numbers by classes such as low and high."
         )
     if not posts.dev and needs_dev(len(posts.train)):
         raise DataError(
-            f"The {len(posts.train)} training posts are too few to take dev posts from: "
-            "give more, or separate dev posts (--dev)."
+            f"The {len(posts.train)} training posts are too few to take dev posts from: add more, "
+            "or pass separate dev posts with --dev FILE."
         )

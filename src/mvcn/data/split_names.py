@@ -112,7 +112,7 @@ def require_split_files(
     missing = [split for split in SPLITS if split in (splits or ()) and split not in files]
     if missing or not files:
         names = ", ".join(f"{split}{suffix}" for split in missing or SPLITS)
-        raise DataError(f"{folder} has no {names}: give the folder of {kind}.")
+        raise DataError(f"{folder} has no {names}: pass the folder of {kind} with --root.")
     return files, others
 
 
@@ -131,7 +131,7 @@ def log_empty_splits(counts: Mapping[str, int], where: str) -> None:
     """
     for split in SPLITS:
         if split not in counts:
-            _logger.info("%s has no file of the split %s.", where, split)
+            _logger.info("%s has no file for the split %s.", where, split)
         elif not counts[split]:
             _logger.warning("%s: the file of the split %s holds no posts.", where, split)
 
@@ -145,11 +145,11 @@ def left_out(where: str, unknown: Mapping[str, Collection[str]]) -> dict[str, tu
     """
     for name, ids in unknown.items():
         _logger.warning(
-            "%s: %r is none of train, dev and test, so its %s left out.",
+            "%s: split %r is not train, dev or test, so its %s left out.",
             *(where, name[:NAME_CHARACTERS], count_of(len(ids), "post is", "posts are")),
         )
     return {
-        f"in {name[:NAME_CHARACTERS]!r}, which is none of train, dev and test": tuple(ids)
+        f"in {name[:NAME_CHARACTERS]!r}, which is not train, dev or test": tuple(ids)
         for name, ids in unknown.items()
     }
 
@@ -169,7 +169,7 @@ def keep_splits(corpus: Corpus, splits: Collection[str] | None, where: str) -> C
     if splits is None:
         for name, ids in unknown.items():
             _logger.warning(
-                "%s: %r is none of train, dev and test: its %s read as in no split.",
+                "%s: split %r is not train, dev or test, so its %s in no split.",
                 *(where, name[:NAME_CHARACTERS], count_of(len(ids), "post is", "posts are")),
             )
         return corpus
@@ -178,7 +178,8 @@ def keep_splits(corpus: Corpus, splits: Collection[str] | None, where: str) -> C
     if unknown:
         raise DataError(
             f"{where} has the splits {_shown(unknown)}, none of which is train, dev or test: "
-            "rename them, or name the posts of each split by id files (--splits)."
+            "rename them, or list the ids of each split in files and pass their folder with "
+            "--splits FOLDER."
         )
     return corpus
 

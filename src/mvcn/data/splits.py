@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mvcn.data.posts import fingerprint
+from mvcn.data.posts import examples_of_ids, fingerprint
+from mvcn.data.row_errors import RowErrors
 from mvcn.data.split_names import SPLITS, split_files
 from mvcn.errors import DataError, count_of
 from mvcn.files import atomic_write, read_lines, require_allowed, write_json
@@ -55,7 +56,9 @@ def stratified_split(
     """
     if any(share <= 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1):
         given = ", ".join(f"{name}={share:g}" for name, share in shares.items()) or "none"
-        raise DataError(f"Shares of splits must be above 0 and sum to 1: these are {given}.")
+        raise DataError(
+            f"The shares of the splits must be above 0 and add up to 1, but are {given}."
+        )
     assigned = _assign(posts, shares, seed, groups)
     return {name: [posts[i] for i in assigned if assigned[i] == name] for name in shares}
 
@@ -113,7 +116,8 @@ def _assign(
         if len(indices) < len(shares):
             raise DataError(
                 f"Class {label!r} has {count_of(len(indices), 'post')}, too few for the "
-                f"{len(shares)} splits {', '.join(shares)}: add posts or give split files."
+                f"{len(shares)} splits {', '.join(shares)}: add posts of it, or list the ids of "
+                "each split in files (--splits)."
             )
     weights = list(shares.values())
     sizes = {label: _split_sizes(len(indices), weights) for label, indices in indices_of.items()}
@@ -135,7 +139,10 @@ def _indices_by_label(posts: Sequence[Post]) -> dict[str, list[int]]:
     indices: dict[str, list[int]] = {}
     for i, post in enumerate(posts):
         if post.label is None:
-            raise DataError(f"Post {post.id!r} has no label, so it cannot be put into a split.")
+            raise DataError(
+                f"Post {post.id!r} has no label, so it cannot be put into a split: add one, or "
+                "remove the post."
+            )
         indices.setdefault(post.label, []).append(i)
     return dict(sorted(indices.items()))
 
@@ -249,7 +256,7 @@ def require_writable(splits: Mapping[str, Sequence[Post]]) -> None:
         if not split:
             raise DataError(
                 f"Split '{name}' has no posts, because its share is small or near-duplicates fill "
-                "the other splits: give it a larger share, or ignore duplicates."
+                "the other splits: give it a larger share in --shares, or add --ignore-duplicates."
             )
         if not SPLIT_NAME.fullmatch(name):
             raise DataError(
@@ -285,7 +292,7 @@ def require_made_for(folder: Path, posts: Iterable[Post]) -> None:
     if about is not None and about["fingerprint"] != fingerprint(posts):
         raise DataError(
             f"The splits in {folder} were made for other posts (a text, a label or an id has "
-            "changed, or posts were added or removed): make them again by mvcn split."
+            "changed, or posts were added or removed): make them again with mvcn split."
         )
 
 
@@ -305,7 +312,7 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
         and isinstance(about.get("counts"), dict)
         and all(SPLIT_NAME.fullmatch(name) for name in about["counts"])
     ):
-        raise DataError(f"{path} is damaged: make the splits again by mvcn split, or delete it.")
+        raise DataError(f"{path} is damaged: make the splits again with mvcn split, or delete it.")
     return about
 
 
@@ -316,14 +323,16 @@ def read_ids(path: Path) -> list[str]:
         DataError: Not a readable UTF-8 file, without ids, or with an id twice.
     """
     line_of: dict[str, int] = {}
-    lines = read_lines(path, "give a UTF-8 text file with one post id per line.")
+    lines = read_lines(path, "it must be a UTF-8 text file with one post id per line.")
+    errors = RowErrors(str(path))
     for number, post_id in lines.items():
-        if post_id in line_of:
-            raise DataError(
-                f"{path}, line {number}: id {post_id!r} is on line {line_of[post_id]} already, "
-                "so delete one of them."
-            )
-        line_of[post_id] = number
+        with errors.collect():
+            if line_of.setdefault(post_id, number) != number:
+                raise DataError(
+                    f"{path}, line {number}: id {post_id!r} is already on line "
+                    f"{line_of[post_id]}: delete one of the two."
+                )
+    errors.require_none()
     if not line_of:
         raise DataError(f"{path} contains no ids: write one post id per line.")
     return list(line_of)
@@ -344,14 +353,14 @@ def select_posts(corpus: Corpus, ids: Sequence[str], where: str) -> list[Post]:
         if taken_out := set(removed).intersection(ids):
             named = _shown([post_id for post_id in ids if post_id in taken_out])
             raise DataError(
-                f"{where} names posts that the dataset removes as {reason} ({named}): "
+                f"{where} lists posts that the dataset leaves out ({reason}), such as {named}: "
                 "remove them from the list."
             )
     by_id = {post.id: post for post in corpus.posts}
     if unknown := [post_id for post_id in ids if post_id not in by_id]:
         raise DataError(
-            f"{where} names posts that the dataset does not have ({_shown(unknown)}): "
-            "check that list and dataset belong together."
+            f"{where} lists posts that the dataset does not have ({_shown(unknown)}): use its ids, "
+            f"such as {examples_of_ids(corpus.posts, corpus.columns)}."
         )
     return [by_id[post_id] for post_id in ids]
 
@@ -369,7 +378,7 @@ def id_files(folder: Path) -> dict[str, list[Path]]:
     """
     files, others = split_files(folder, ".txt")
     for path in others:
-        LOGGER.info("%s is none of train, dev and test, so it is not read.", path)
+        LOGGER.info("%s is not train, dev or test, so it is not read.", path)
     return files
 
 

@@ -64,12 +64,12 @@ def find_row_files(places: Sequence[str]) -> list[StoredFile]:
     tars = {file.stem for file in files if file.is_tar}
     rows = [file for file in files if file.is_tar or file.stem not in tars]
     if len(rows) < len(files):
-        logger.info("%d Parquet files next to tar files are not read.", len(files) - len(rows))
+        logger.info("%d Parquet files next to the tar files are not read.", len(files) - len(rows))
     if len({file.is_tar for file in rows}) > 1:
         both = [next(file.path for file in rows if file.is_tar == kind) for kind in (False, True)]
         raise DataError(
-            f"There are Parquet files ({both[0]}) and tar files ({both[1]}): name those of one "
-            "kind by a glob such as 'posts/*.tar'."
+            f"There are both Parquet files ({both[0]}) and tar files ({both[1]}): choose one kind "
+            "with a glob such as 'posts/*.tar'."
         )
     return rows
 
@@ -95,10 +95,12 @@ def find_files(places: Sequence[str], suffixes: tuple[str, ...], kind: str) -> l
     for place in places:
         its, path = _locate(place)
         if not its.equals(filesystem):
-            raise DataError(f"{place} is on another file system than {places[0]}: run two jobs.")
+            raise DataError(
+                f"{place} and {places[0]} are on different file systems: run one command for each."
+            )
         files = _list(filesystem, path, place, suffixes, kind)
         if not files:
-            raise DataError(f"There is no {kind} in {place}: name another folder or glob.")
+            raise DataError(f"There is no {kind} in {place}: use another folder or glob.")
         found |= {info.path: info for info in files}
     root = posixpath.commonpath([posixpath.dirname(path) for path in found])
     return [
@@ -118,7 +120,7 @@ def _expand_braces(place: str) -> list[str]:
     try:
         return list(expand_urls(place))
     except ValueError as error:
-        raise DataError(f"{place} has a brace that is not closed: correct it.") from error
+        raise DataError(f"{place} has a brace that is not closed: add the missing one.") from error
 
 
 def _locate(place: str) -> tuple[FileSystem, str]:
@@ -128,7 +130,8 @@ def _locate(place: str) -> tuple[FileSystem, str]:
         filesystem, path = FileSystem.from_uri(place)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
-            f"{place} is no address of files ({reason_of(error)}): correct it."
+            f"{place} is not a valid address ({reason_of(error)}): write it like "
+            "s3://bucket/posts/*.parquet."
         ) from error
     return filesystem, path
 
@@ -146,9 +149,12 @@ def _list(
         if GLOB.search(path):
             return _matching(filesystem, path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{place} cannot be listed ({reason_of(error)}): correct it.") from error
+        raise DataError(
+            f"{place} cannot be listed ({reason_of(error)}): check the address and your access to "
+            "it."
+        ) from error
     what = "is a device or a pipe" if info.type == FileType.Unknown else "does not exist"
-    raise DataError(f"{place} {what}: name a {kind}, a folder of them, or a glob.")
+    raise DataError(f"{place} {what}: use a {kind}, a folder of them, or a glob.")
 
 
 def _matching(filesystem: FileSystem, glob: str) -> list[FileInfo]:

@@ -68,8 +68,8 @@ class ParquetImage(StoredImage):
             digest = hashlib.blake2b(content, digest_size=16).hexdigest()
             if digest != self.facts.digest:
                 raise BadImageError(
-                    f"Image {self} has changed since it was listed: restore the file, "
-                    "or read or prepare its posts again."
+                    f"Image {self} has changed since it was listed: put the original back, or run "
+                    "the command again."
                 )
         return content
 
@@ -118,7 +118,7 @@ class _RowGroups:
         try:
             return _read_column(image, self._footer(image.path, version))
         except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-            usual = f"cannot be read ({reason_of(error)}): restore the file or leave it out."
+            usual = f"cannot be read ({reason_of(error)}): replace the file or leave it out."
             raise _UnreadableError(why_not_allowed(image.path) or usual) from error
 
     def _footer(self, path: Path, version: FileVersion) -> pq.FileMetaData:
@@ -152,9 +152,9 @@ def _version(path: Path) -> FileVersion:
             status = path.stat()
             return path, status.st_ino, status.st_size, status.st_mtime_ns
     except (OSError, ValueError) as error:
-        usual = f"cannot be read ({reason_of(error)}): restore the file."
+        usual = f"cannot be read ({reason_of(error)}): replace the file."
         raise _UnreadableError(why_not_allowed(path) or usual) from error
-    raise _UnreadableError("cannot be read, since there is no such file: restore it.")
+    raise _UnreadableError("cannot be read because the file does not exist: put it back.")
 
 
 def _read_column(image: ParquetImage, footer: pq.FileMetaData) -> pa.ChunkedArray:
@@ -169,7 +169,7 @@ def _read_column(image: ParquetImage, footer: pq.FileMetaData) -> pa.ChunkedArra
     return table.column(image.column)
 
 
-_CHANGED = ", so the file was changed: restore it, or read or prepare its posts again."
+_CHANGED = " because the file was changed: put the original back, or run the command again."
 
 
 def _leaf(column: str, kind: pa.DataType) -> str:
@@ -179,7 +179,8 @@ def _leaf(column: str, kind: pa.DataType) -> str:
     if pa.types.is_struct(kind) and kind.get_field_index(BYTES_FIELD) >= 0:
         return f"{column}.{BYTES_FIELD}"
     raise _UnreadableError(
-        f"cannot be read, since column '{column}' holds {kind} instead of bytes: name another."
+        f"cannot be read, since column '{column}' holds {kind} instead of bytes: choose another "
+        "with --columns image=NAME."
     )
 
 
@@ -189,7 +190,7 @@ def _cell(images: pa.ChunkedArray, row: int) -> bytes:
     value = images[row].as_py()
     content = value[BYTES_FIELD] if isinstance(value, dict) else value
     if not isinstance(content, bytes):
-        raise _UnreadableError("is not there (the cell is empty): leave it out.")
+        raise _UnreadableError("does not exist (the cell is empty): leave it out.")
     return content
 
 
@@ -221,8 +222,8 @@ class TarMember(StoredImage):
         try:
             if version_of(self.file) != (self.file.size_bytes, self.modified_ns):
                 raise BadImageError(
-                    f"{self.file.path} was changed or removed after its members were listed, so "
-                    f"that {self.name} cannot be read: restore it, or run the command again."
+                    f"{self.file.path} was changed or removed after its files were listed, so "
+                    f"{self.name} cannot be read: put the original back, or run the command again."
                 )
             with self.file.filesystem.open_input_file(self.file.path) as stream:
                 content: bytes = stream.read_at(self.size_bytes, self.offset)
@@ -231,7 +232,7 @@ class TarMember(StoredImage):
             raise BadImageError(f"{self.file.path} {_forbidden(self.file)}") from error
         except (OSError, pa.ArrowException) as error:
             raise BadImageError(
-                f"{self} cannot be read ({reason_of(error)}): restore the tar file."
+                f"{self} cannot be read ({reason_of(error)}): download or write the tar file again."
             ) from error
 
 
@@ -265,10 +266,10 @@ def read_members(file: StoredFile) -> Iterator[TarMember]:
     except PermissionError as error:
         raise DataError(f"{file.path} {_forbidden(file)}") from error
     except (tarfile.TarError, EOFError, OSError, ValueError, pa.ArrowException) as error:
-        behind = f"behind its member {last}" if last else "at its beginning"
+        behind = f"after its file {last}" if last else "at its beginning"
         raise DataError(
-            f"{file.path} is damaged or incomplete {behind} ({reason_of(error)}): "
-            "download or write it again, or take it out."
+            f"{file.path} is damaged or incomplete {behind} ({reason_of(error)}): download or "
+            "write it again, or remove it."
         ) from error
 
 
@@ -277,8 +278,8 @@ def _require_uncompressed(stream: pa.NativeFile, file: StoredFile) -> None:
     stream.seek(0)
     if beginning.startswith(COMPRESSED):
         raise DataError(
-            f"{file.path} is compressed, so that nothing can be read from the middle of it: "
-            "decompress it first, as by gunzip."
+            f"{file.path} is compressed, so its files cannot be read one by one: decompress it "
+            "first, for example with gunzip."
         )
 
 
@@ -286,8 +287,8 @@ def _require_in_one_piece(entry: tarfile.TarInfo, name: str, file: StoredFile) -
     if not entry.isreg() or entry.issparse():
         what = "a sparse file" if entry.isreg() else "a link or a device"
         raise DataError(
-            f"{file.path}: its member {name} is {what}: write the tar file again with "
-            "--dereference and without --sparse."
+            f"{file.path}: {name} in it is {what}: write the tar file again with tar --dereference "
+            "and without --sparse."
         )
 
 
@@ -297,7 +298,7 @@ def _require_end(stream: pa.NativeFile, offset: int) -> None:
     zeros = 0
     while block := stream.read(BYTES_AT_ONCE):
         if block.strip(b"\0"):
-            raise tarfile.ReadError("what follows is no member")
+            raise tarfile.ReadError("what follows is not a file")
         zeros += len(block)
     if zeros < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("its end is missing")

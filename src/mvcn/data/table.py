@@ -24,6 +24,7 @@ from mvcn.data.formats.rows import Row, Table, TableOptions, WriteRow, repeated_
 from mvcn.data.image_files import ImageFolder
 from mvcn.data.image_references import ImagePlace
 from mvcn.data.images import SECONDS_UNSEEN
+from mvcn.data.row_errors import RowErrors
 from mvcn.data.split_names import keep_splits
 from mvcn.errors import ConfigError, DataError, MvcnError, count_of
 from mvcn.files import is_special
@@ -67,7 +68,6 @@ HEADERS: dict[str, Callable[[Path], Sequence[str]]] = {
 """Suffix of a file -> function that reads the columns of a table we wrote."""
 BINARY = (".parquet", ".xlsx")
 OTHER_SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
-NAMED_ROWS = 10
 
 logger = logging.getLogger(__name__)
 QUICK_ROWS = 1_000
@@ -84,18 +84,21 @@ def open_table(path: Path, options: TableOptions) -> Table:
     opener = OPENERS.get(path.suffix.lower())
     if opener is None and path.is_dir():
         raise DataError(
-            f"{path} is a folder, not a table: say by --data what it holds, such as image-folder "
-            "or prepared."
+            f"{path} is a folder, not a table: say what it holds, as in --data image-folder or "
+            "--data prepared."
         )
     if opener is None:
         first = "save it as .xlsx, or " if path.suffix.lower() in OTHER_SPREADSHEETS else ""
         raise DataError(
-            f"{path} is not a table that can be read: {first}give a file whose name ends in "
+            f"{path} is not a table of a supported format: {first}use a file that ends in "
             f"{', '.join(OPENERS)}."
         )
     unused = set(options.given) - OPTIONS_OF.get(opener, set()) - {"--normalize-labels"}
     if unused:
-        raise ConfigError(f"{path} is no file for {', '.join(sorted(unused))}: leave it out.")
+        raise ConfigError(
+            f"{', '.join(sorted(unused))} cannot be used with {path.suffix} files such as {path}: "
+            "leave it out."
+        )
     return opener(path, options)
 
 
@@ -130,7 +133,7 @@ def require_writable_table(path: Path) -> None:
     """
     suffix = _format_of(path)
     if suffix in BINARY and is_special(path):
-        raise ConfigError(f"{path} is a pipe or a device, which cannot hold {suffix}: name a file.")
+        raise ConfigError(f"{path} is a pipe or a device, which cannot hold {suffix}: use a file.")
     if suffix == ".xlsx":
         require_openpyxl()
 
@@ -150,7 +153,8 @@ def _format_of(path: Path) -> str:
     if is_special(path):
         return ".csv"
     raise ConfigError(
-        f"{path} is no table that can be written: name a file that ends in {', '.join(WRITERS)}."
+        f"{path} is not a table of a supported format: use a file that ends in "
+        f"{', '.join(WRITERS)}."
     )
 
 
@@ -188,7 +192,7 @@ def read_table(
     """
     table = open_table(path, options or TableOptions())
     if images is not None and not images.is_dir():
-        raise DataError(f"There is no folder {images} of images: correct --images.")
+        raise DataError(f"The image folder {images} does not exist: check --images.")
     folder = ImageFolder(path.parent if images is None else images)
     return corpus_of_table(table, str(path), folder, columns, splits, options)
 
@@ -257,31 +261,28 @@ def corpus_of_rows(
     Raises:
         DataError: Rows are invalid; names the first of them and counts all.
     """
-    read = _ReadPosts(where)
+    read, errors = _ReadPosts(where), RowErrors(where)
     found = {ours: theirs for ours, theirs in names.items() if theirs}
     is_quick = num_rows is not None and num_rows <= QUICK_ROWS
     for row in tqdm(rows, "Posts", num_rows, unit="post", delay=SECONDS_UNSEEN, disable=is_quick):
-        try:
+        with errors.collect():
             complete, replaced = without_surrogates(row, found)
             post = post_of_row(complete, found, folder, normalize=normalize)
             read.add(post, row.where, replaced)
-        except DataError as error:
-            read.refuse(error)
+    errors.require_none()
     read.finish()
     classes = {post.label for post in read.posts if post.label is not None}
     return Corpus(read.posts, _in_order(classes), columns=found)
 
 
 class _ReadPosts:
-    """The posts read so far, and the errors of other rows."""
+    """The posts read so far."""
 
     def __init__(self, where: str) -> None:
         self.posts: list[Post] = []
         self._where = where
         self._where_of: dict[str, str] = {}
         self._labels: dict[str, str] = {}
-        self._refused: list[str] = []
-        self._num_refused = 0
         self._replaced: list[str] = []
 
     def add(self, post: Post, where: str, replaced: int) -> None:
@@ -292,8 +293,8 @@ class _ReadPosts:
         """
         if post.id in self._where_of:
             raise DataError(
-                f"{where}: id {post.id[:80]!r} was given before ({self._where_of[post.id]}), "
-                "so change one of them, or leave ids out by --columns id= to number the rows."
+                f"{where}: id {post.id[:80]!r} has already appeared ({self._where_of[post.id]}): "
+                "change one of the two, or number the rows instead with --columns id=."
             )
         self._where_of[post.id] = where
         self._replaced += [where] * replaced
@@ -302,30 +303,18 @@ class _ReadPosts:
                 self._labels.setdefault(label, where)
         self.posts.append(post)
 
-    def refuse(self, error: DataError) -> None:
-        """Record the error of a row."""
-        self._num_refused += 1
-        if len(self._refused) < NAMED_ROWS:
-            self._refused.append(str(error))
-
     def finish(self) -> None:
         """Log replaced surrogates.
 
         Raises:
-            DataError: Rows were bad, there are none, or labels differ only in case or whitespace.
+            DataError: There are none, or labels differ only in case or whitespace.
         """
-        if self._num_refused == 1:
-            raise DataError(self._refused[0])
-        if self._refused:
-            more = self._num_refused - len(self._refused)
-            listed = "\n  ".join([*self._refused, *([f"and {more} more rows."] if more else [])])
-            raise DataError(f"{self._where} has {self._num_refused} bad rows:\n  {listed}")
         if not self.posts:
             raise DataError(_no_rows(self._where))
         _require_distinct(self._labels)
         if self._replaced:
             logger.warning(
-                "%s: %s half a surrogate pair, which is read as U+FFFD; the first is in %s.",
+                "%s: %s half a surrogate pair, which is replaced by U+FFFD; the first is in %s.",
                 *(self._where, count_of(len(self._replaced), "cell holds", "cells hold")),
                 self._replaced[0],
             )
@@ -342,8 +331,8 @@ def _require_distinct(labels: Mapping[str, str]) -> None:
         other = seen.setdefault(" ".join(label.split()).casefold(), label)
         if other != label:
             raise DataError(
-                f"{where}: label {label[:80]!r} differs from {other[:80]!r} ({labels[other]}) in "
-                "case or whitespace alone: write them alike, or join them by --normalize-labels."
+                f"{where}: label {label[:80]!r} differs from {other[:80]!r} ({labels[other]}) only "
+                "in case or whitespace: write them alike, or merge them with --normalize-labels."
             )
 
 

@@ -62,7 +62,9 @@ def decode(content: bytes, path: Path | str, encoding: str | None = None) -> tup
             codec that fits.
     """
     if content.startswith(ARCHIVE):
-        raise DataError(f"{path} is an Excel workbook or an archive: give it the right suffix.")
+        raise DataError(
+            f"{path} is an Excel workbook or an archive: rename it to end in .xlsx, or unpack it."
+        )
     codec = encoding or marked_codec(content) or "utf-8"
     try:
         text = content.decode(codec)
@@ -70,8 +72,8 @@ def decode(content: bytes, path: Path | str, encoding: str | None = None) -> tup
         raise DataError(_undecodable(content, path, codec, error)) from error
     except (LookupError, UnicodeError, ValueError) as error:
         raise ConfigError(
-            f"--encoding {codec!r} is no codec of Python for this file ({error}): "
-            "use a name such as cp1252 or gb18030."
+            f"--encoding {codec} is not a known text encoding ({error}): use a name such as cp1252 "
+            "or gb18030."
         ) from error
     if "\0" in text:
         raise DataError(_holding_nul(content, path, codec, text))
@@ -107,7 +109,10 @@ def _undecodable(content: bytes, path: Path | str, codec: str, error: UnicodeDec
         return f"{where}: {what}, unlike the letters of {lines}: correct that line."
     guess = _guess(content)
     if guess is None:
-        return f"{where}: {what}: save the file as UTF-8, or name its codec by --encoding."
+        return (
+            f"{where}: {what}: save the file as UTF-8, or pass its encoding, as in --encoding "
+            "cp1252."
+        )
     line = _line_at(content, position).decode(guess, errors="replace")
     return f"{where}: {what}; {_suggestion(guess, 'line', line)}"
 
@@ -119,7 +124,7 @@ def _holding_nul(content: bytes, path: Path | str, codec: str, text: str) -> str
         if codec == "utf-8" and zeros > len(content) / 4:
             line = content.decode(guess, errors="replace").split("\n")[0]
             return f"{where}; {_suggestion(guess, 'first line', line)}"
-    return f"{where}: take it out, or save the file as UTF-8."
+    return f"{where}: remove it, or save the file as UTF-8."
 
 
 def _suggestion(codec: str, what: str, line: str) -> str:

@@ -49,9 +49,9 @@ def processor_of_timm(settings: Mapping[str, Any], name: str) -> Any:
     mode, crop_pct = settings["crop_mode"], settings["crop_pct"]
     if mode not in {"center", "squash"} or (mode == "center" and height != width):
         raise ConfigError(
-            f"The image processor of '{name}' crops to {height} x {width} pixels by the mode "
-            f"'{mode}', but only 'squash', or 'center' to a square, can be done: choose another "
-            "image encoder."
+            f"The image processor of '{name}' crops to {height} x {width} pixels with mode "
+            f"'{mode}', but only 'squash', or 'center' to a square, is supported: choose another "
+            "image encoder with --set model.image_encoder=NAME."
         )
     resized = {"height": math.floor(height / crop_pct), "width": math.floor(width / crop_pct)}
     steps = {

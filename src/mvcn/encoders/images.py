@@ -34,8 +34,8 @@ def image_tokens(
     if not isinstance(output, Tensor):
         name = getattr(encoder.config, "architecture", encoder.config.model_type)
         raise ConfigError(
-            f"Image encoder '{name}' has {len(output)} last hidden states in place of one: choose "
-            "another."
+            f"Image encoder '{name}' has {len(output)} last hidden states instead of one: choose "
+            "another with --set model.image_encoder=NAME."
         )
     if output.ndim != pixel_values.ndim:
         return output

@@ -39,8 +39,8 @@ def not_loadable(kind: str, source: str | Path) -> ConfigError:
     packaged = PACKAGED_CHOICE.get(kind)
     choice = "" if packaged is None else f"the packaged name {packaged}, "
     return ConfigError(
-        f"{start}: give {choice}a folder saved by save_pretrained, or a hub name that this "
-        "machine can reach."
+        f"{start}: use {choice}a folder written by save_pretrained, or the name of a model on the "
+        "Hugging Face hub."
     )
 
 
@@ -57,8 +57,8 @@ def damaged(kind: str, source: str | Path, why: str) -> ConfigError:
     """
     _require_allowed(kind, Path(source))
     return ConfigError(
-        f"The {kind} from '{source}' cannot be loaded ({why}): "
-        "get its files again, or choose another."
+        f"The {kind} from '{source}' cannot be loaded ({why}): download it again, or choose "
+        "another."
     )
 
 
@@ -81,12 +81,12 @@ def _what_lacks(kind: str, folder: Path) -> str:
         return ""
     if patterns := BELONGING.get(kind):
         has_any = any(next(folder.glob(pattern), None) for pattern in patterns)
-        return "" if has_any else f"which has none: save the encoder's own {kind} there, too"
+        return "" if has_any else f"which has none: save the encoder's own {kind} there as well"
     pickled = next(iter(sorted(folder.glob("pytorch_model*.bin"))), None)
     if pickled is None or next(folder.glob("*.safetensors"), None):
         return ""
     return (
-        f"since {pickled.name} is a pickle, which can run code: save the model again by "
+        f"since {pickled.name} is a pickle, which can run code: save the model again with "
         "save_pretrained, which writes safetensors"
     )
 

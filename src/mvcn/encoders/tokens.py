@@ -27,7 +27,10 @@ def token_width(config: PreTrainedConfig) -> int:
     for name in WIDTH_SETTINGS:
         if width := getattr(config, name, None):
             return int(width if isinstance(width, int) else width[-1])
-    raise ConfigError(f"Encoder type '{config.model_type}' does not state its feature width.")
+    raise ConfigError(
+        f"Encoder type '{config.model_type}' does not state its hidden size: choose another "
+        "encoder."
+    )
 
 
 def text_tokens(
@@ -120,8 +123,8 @@ def text_embeddings(encoder: PreTrainedModel) -> nn.Module:
         tokens: nn.Module = encoder.get_input_embeddings()
     except NotImplementedError as error:
         raise ConfigError(
-            f"Text encoder type '{encoder.config.model_type}' does not name its embeddings: set "
-            "freeze_text_embeddings to false and frozen_text_layers to 0."
+            f"Text encoder type '{encoder.config.model_type}' does not expose its embeddings: use "
+            "--set model.freeze_text_embeddings=false --set model.frozen_text_layers=0."
         ) from error
     return tokens
 
@@ -137,11 +140,12 @@ def lowest_layers(encoder: PreTrainedModel, count: int) -> list[nn.Module]:
     if count and family is not None and family.shares_layers:
         raise ConfigError(
             f"Text encoder type '{encoder.config.model_type}' applies one layer again and again: "
-            f"frozen_text_layers can't be {count}, but 0 or all."
+            f"model.frozen_text_layers is {count}, so use --set model.frozen_text_layers=0, or all."
         )
     if count > len(layers):
         raise ConfigError(
-            f"The text encoder has {len(layers)} layers: frozen_text_layers can't be {count}."
+            f"The text encoder has {len(layers)} layers, but model.frozen_text_layers is {count}: "
+            f"use --set model.frozen_text_layers=N with N from 0 to {len(layers)}, or all."
         )
     return list(layers[:count])
 
@@ -155,11 +159,14 @@ def keep_lowest_layers(encoder: PreTrainedModel, count: int) -> None:
     """
     layers = _layers(encoder)
     if count > len(layers):
-        raise ConfigError(f"The text encoder has {len(layers)} layers: it cannot keep {count}.")
+        raise ConfigError(
+            f"The text encoder has {len(layers)} layers, so it cannot keep {count}: use --set "
+            f"model.text_layers=N with N from 0 to {len(layers)}."
+        )
     if getattr(encoder.config, "num_hidden_layers", None) != len(layers):
         raise ConfigError(
             f"Text encoder type '{encoder.config.model_type}' does not state its number of layers: "
-            "leave text_layers out."
+            "leave out model.text_layers."
         )
     del layers[count:]
     encoder.config.num_hidden_layers = count
@@ -173,8 +180,8 @@ def _require_runs(encoder: PreTrainedModel) -> None:
         text_tokens(encoder, token, torch.ones_like(token))
     except UnboundLocalError as error:  # some use a variable of the loop over layers
         raise ConfigError(
-            f"Text encoder type '{encoder.config.model_type}' does not run without layers: "
-            "set text_layers to 1 or more."
+            f"Text encoder type '{encoder.config.model_type}' needs at least one layer: use --set "
+            "model.text_layers=1 or more."
         ) from error
 
 

@@ -237,7 +237,7 @@ def _require_probabilities(probabilities: Float[np.ndarray, "batch classes"]) ->
         row = int(abs(sums - 1).argmax())
         raise MvcnError(
             f"The probabilities of post number {row} (from 0) sum to {sums[row]:.4g}, not to 1: "
-            "give probabilities, not logits."
+            "pass probabilities, not logits."
         )
 
 

@@ -104,10 +104,10 @@ def choose_threshold(
     accepted = _accepted(counts, hits, target_precision)
     if not accepted:
         most = next((p for p in range(99, 0, -1) if _accepted(counts, hits, p / 100)), 0)
-        less = f"ask for at most {most / 100:g}, or " if most else ""
+        less = f"use --precision {most / 100:g} or less, or " if most else ""
         raise MvcnError(
-            f"On {len(confidence)} held-out posts, no threshold is sure to reach a precision of "
-            f"{target_precision:g} (with {1 - RISK:.0%} confidence): {less}label more posts."
+            f"On {len(confidence)} held-out posts, no threshold reaches a precision of "
+            f"{target_precision:g} with {1 - RISK:.0%} confidence: {less}label more posts."
         )
     best = accepted[-1]
     coverage, precision = counts[best] / len(confidence), hits[best] / counts[best]

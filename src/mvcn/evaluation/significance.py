@@ -114,7 +114,7 @@ def sign_flip_test(differences: Sequence[float]) -> float:
     """
     if not 1 <= len(differences) <= MAX_EXACT_SEEDS:
         raise MvcnError(
-            f"The test over seeds takes 1 to {MAX_EXACT_SEEDS}, not {len(differences)}."
+            f"The test over seeds takes 1 to {MAX_EXACT_SEEDS} seeds, not {len(differences)}."
         )
     sums = np.zeros(1)
     for difference in differences:
@@ -143,7 +143,7 @@ def two_sample_test(first: Sequence[float], second: Sequence[float]) -> float | 
         Fisher 1935; Efron & Tibshirani 1993, chapter 15.
     """
     if not first or not second:
-        raise MvcnError("The test of unpaired seeds takes one score or more of each system.")
+        raise MvcnError("The test of unpaired seeds needs at least one score of each system.")
     scores, size = [*first, *second], len(first)
     if math.comb(len(scores), size) > MAX_EXACT_CHOICES:
         return None

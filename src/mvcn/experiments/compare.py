@@ -142,7 +142,7 @@ def compare(cells: Sequence[CellResult], baseline: str | None = None) -> list[Re
             evaluated on different posts, or no complete variant with the name of the baseline.
     """
     if not cells:
-        raise MvcnError("There are no results to compare: name a folder with results.")
+        raise MvcnError("There are no results to compare: use a folder written by mvcn experiment.")
     by_data: dict[str, list[CellResult]] = defaultdict(list)
     for cell in cells:
         by_data[cell.data].append(cell)
@@ -183,7 +183,9 @@ def _num_folds(data: str, cells: Sequence[CellResult]) -> int | None:
     """Return the number of folds up to the largest, so that one missing everywhere is noticed."""
     kinds = sorted({kind_of_posts(cell) for cell in cells}, reverse=True)
     if len(kinds) > 1:
-        raise MvcnError(f"Results on {data} mix {' and '.join(kinds)}: compare them separately.")
+        raise MvcnError(
+            f"The results on {data} mix {' and '.join(kinds)}: compare them one by one."
+        )
     last = max((cell.fold for cell in cells if cell.fold is not None), default=None)
     return last if last is None or cells[0].split == TEST else last + 1
 
@@ -205,7 +207,7 @@ def _require_one_of_each(data: str, cells: Sequence[CellResult]) -> None:
         of_fold = "" if fold is None else f", fold {fold}"
         raise MvcnError(
             f"On {data} there are {count} results of variant '{variant}', seed {seed}{of_fold}: "
-            "name each folder once, and only one experiment with that variant and seed."
+            "pass each folder once, and only one experiment with that variant and seed."
         )
 
 
@@ -269,10 +271,10 @@ def _require_complete_baseline(
     if baseline in complete:
         raise MvcnError(
             f"On {data}, folds are missing in every seed of variant '{baseline}': finish the "
-            "experiment, or choose another baseline."
+            "experiment, or choose another with --baseline."
         )
     raise MvcnError(
-        f"On {data} there is no variant '{baseline}': the variants are {', '.join(complete)}."
+        f"On {data} there is no variant '{baseline}': choose --baseline from {', '.join(complete)}."
     )
 
 

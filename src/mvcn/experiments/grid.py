@@ -198,8 +198,8 @@ def assign_folds(data: DataConfig, folds: int, folder: Path) -> list[Path]:
     """
     if data.fold is not None:
         raise ConfigError(
-            f"Folds are drawn anew, but data.fold names the published fold {data.fold}: leave out "
-            "one of them."
+            f"'folds' draws new folds, but data.fold chooses the published fold {data.fold}: leave "
+            "one of them out."
         )
     folders = [folder / f"fold-{number}" for number in range(folds)]
     if all((path / SPLITS_FILE).is_file() for path in folders):
@@ -250,7 +250,7 @@ def read_cell(path: Path) -> CellResult:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MvcnError(
             f"{path} is not a complete result of mvcn experiment ({error!r}): delete it and run "
-            "the experiment again, or give another folder if it is something else."
+            "the experiment again, or use another folder if it is something else."
         ) from error
 
 
@@ -271,7 +271,7 @@ def read_cells(results: Path) -> Sequence[CellResult]:
     """
     cells = [read_cell(path) for path in sorted(results.rglob("*.json"))]
     if not cells:
-        raise MvcnError(f"{results} has no results: name a folder that mvcn experiment wrote.")
+        raise MvcnError(f"{results} has no results: use a folder written by mvcn experiment.")
     return cells
 
 
@@ -302,7 +302,7 @@ def seeds_of(value: Any) -> tuple[int, ...]:
 def folds_of(value: Any, key: str = "folds") -> int | None:
     """Return the number of folds from a file, or raise a ConfigError."""
     if value is not None and (type(value) is not int or value < MIN_FOLDS):
-        raise ConfigError(f"'{key}' must be a whole number from {MIN_FOLDS} on, not {value!r}.")
+        raise ConfigError(f"'{key}' must be a whole number of at least {MIN_FOLDS}, not {value!r}.")
     return value
 
 
@@ -340,37 +340,39 @@ def _require_one_kind_of_folds(experiment: Experiment) -> None:
     if experiment.published_folds is None:
         return
     if experiment.folds is not None:
-        raise ConfigError(f"it has 'folds' and '{PUBLISHED}': leave out one of them.")
+        raise ConfigError(f"it has both 'folds' and '{PUBLISHED}': leave one of them out.")
     for name, data in experiment.data.items():
         if data.fold is not None:
             raise ConfigError(
-                f"it has '{PUBLISHED}', but its data '{name}' names fold {data.fold}: leave out "
-                "one of them."
+                f"it has '{PUBLISHED}', but its data '{name}' chooses fold {data.fold}: leave one "
+                "of them out."
             )
 
 
 def _named(content: Mapping[str, Any], key: str) -> Sequence[tuple[Any, Any]]:
     value = content[key]
     if not isinstance(value, Mapping) or not value:
-        raise ConfigError(f"'{key}' must have at least one name, each with its settings below it.")
+        raise ConfigError(f"'{key}' must have at least one name with its settings below it.")
     return list(value.items())
 
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(
-            f"the name {name!r} would become a folder: use letters, digits, '-' and '_'."
+            f"the name {name!r} is used for a folder: use only letters, digits, '-' and '_'."
         )
     return name
 
 
 def _variant(values: Any, recipe: Any) -> RunConfig:
     if not isinstance(values, Mapping | None):
-        raise ConfigError(f"a variant must hold sections like 'model:', but one is {values!r}.")
+        raise ConfigError(
+            f"a variant must consist of sections such as 'model:', but one is {values!r}."
+        )
     sections = dict(values or {})
     config = read_recipe(str(sections.pop("recipe", recipe)))
     if "data" in sections:
-        raise ConfigError("a variant cannot have 'data': name it in 'data' of the experiment.")
+        raise ConfigError("a variant cannot have 'data': move it to 'data' of the experiment.")
     config.update(sections)
     return config
 
@@ -380,5 +382,5 @@ def _require_different(variants: Mapping[str, RunConfig]) -> None:
         if settings_of(one) == settings_of(other):
             raise ConfigError(
                 f"the variants '{first}' and '{second}' have the same settings: remove one, or "
-                "change a setting in which they should differ."
+                "change a setting of it."
             )

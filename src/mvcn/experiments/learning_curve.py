@@ -73,7 +73,7 @@ def learning_curves(results: Sequence[Results]) -> list[LearningCurve]:
 def require_figure(path: Path, *, overwrite: bool) -> None:
     """Raise an MvcnError unless a figure may be written to the file."""
     if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"The figure {path} must end with {' or '.join(FORMATS)}.")
+        raise ConfigError(f"The figure {path} must end in {' or '.join(FORMATS)}: rename it.")
     require_own_file(path, "figure by mvcn compare", is_own=_is_figure(path))
     require_new_file(path, overwrite=overwrite)
 
@@ -91,7 +91,7 @@ def write_curve(results: Sequence[Results], path: Path) -> None:
     curves = learning_curves(results)
     if len(curves) != 1:
         raise ConfigError(
-            f"The results have {len(curves) or 'no'} learning curves, but a figure is of one: name "
+            f"The results have {len(curves) or 'no'} learning curves, but a figure shows one: use "
             "the folder of one experiment whose datasets differ in data.limit."
         )
     figure = Figure(figsize=(9, 3.6), layout=ConstrainedLayoutEngine())

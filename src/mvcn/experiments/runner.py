@@ -115,7 +115,7 @@ def _require_same_settings(
         if changed:
             raise RunError(
                 f"{path} was made with other settings ({', '.join(changed)}): delete it to run the "
-                "cell again, or give the experiment another name."
+                "cell again, or rename the experiment."
             )
 
 
@@ -165,12 +165,12 @@ def _finish(future: Future[None], cell: Cell, places: Places) -> None:
         raise
     except BrokenProcessPool as error:
         raise MvcnError(
-            "A process of the experiment was killed, perhaps out of memory: run the command "
-            "again to resume, with fewer --jobs if necessary."
+            "A process of the experiment was killed, perhaps because memory ran out: run the "
+            "command again to resume, with a smaller --jobs if necessary."
         ) from error
     except Exception as error:
         log = _run_path(cell, places).with_suffix(".log")
-        raise MvcnError(f"Cell {cell.path} failed ({error!r}): its log is {log}.") from error
+        raise MvcnError(f"Cell {cell.path} failed ({error!r}): see its log, {log}.") from error
 
 
 def _run_cell(name: str, cell: Cell, places: Places) -> None:

@@ -85,8 +85,8 @@ def require_same_posts(cells: Sequence[Cell], found: Mapping[Path, CellResult]) 
     for path, result in found.items():
         if (kind := kind_of_posts(result)) != kind_of_posts(cells[0]):
             raise RunError(
-                f"{path} is of {kind}, unlike this experiment: give the experiment another name, "
-                "or delete the file."
+                f"{path} belongs to {kind}, unlike this experiment: rename the experiment, or "
+                "delete the file."
             )
     digests: dict[tuple[str, int | None], tuple[Cell, str]] = {}
     evaluated: dict[str, Counter[str]] = defaultdict(Counter)
@@ -97,7 +97,7 @@ def require_same_posts(cells: Sequence[Cell], found: Mapping[Path, CellResult]) 
             raise MvcnError(
                 f"On '{cell.data}', variant '{cell.variant}' would be evaluated on other posts "
                 f"than '{first.variant}', because one of them reads only texts or only images: "
-                "leave out the posts without either, or one of the variants."
+                "leave out the posts that lack a text or an image, or one of the variants."
             )
         if cell is first:
             evaluated[cell.data].update(post.id for post in posts)
@@ -155,6 +155,5 @@ def _require_results_of(
         if result.posts_digest != digests.get((result.data, result.fold), result.posts_digest):
             raise RunError(
                 f"{path} was evaluated on other posts ({count_of(len(result.labels), 'post')}) "
-                "than the data has now: delete it to run the cell again, or give the experiment "
-                "another name."
+                "than the data has now: delete it to run the cell again, or rename the experiment."
             )

@@ -200,7 +200,7 @@ def _train(search: _Search, cell: Cell, scores: "DevScores") -> Mapping[str, Any
     except Exception as error:
         log = run.with_suffix(".log")
         raise MvcnError(
-            f"Trial {scores.trial.number} failed ({error!r}): its log is {log}."
+            f"Trial {scores.trial.number} failed ({error!r}): see its log, {log}."
         ) from error
     finally:
         gc.collect()  # the Trainer and its callbacks refer to each other, and to the model
@@ -290,8 +290,8 @@ def _outcome(search: _Search) -> Outcome:
     best = best_of(trials)
     if best is None:
         raise MvcnError(
-            f"None of the {len(trials)} trials was completed; {search.output / TRIALS_FILE} "
-            f"has the reasons, for the first one: {trials[0].reason}"
+            f"None of the {len(trials)} trials was completed (the reasons are in "
+            f"{search.output / TRIALS_FILE}); the first failed with: {trials[0].reason}"
         )
     counts = Counter(trial.state for trial in trials)
     cells = search.space.cells_of(f"trial-{best.number}", search.space.start)
@@ -359,8 +359,8 @@ def _storage(library: Any, path: Path) -> Iterator[Any]:
         storage = library.storages.RDBStorage(f"sqlite:///{STUDY_FILE}", options)
     except Exception as error:  # of sqlite, of its wrapper, or of the study's version
         raise RunError(
-            f"{path} cannot be read as a study ({reason_of(error)}): "
-            "choose another folder, or delete it."
+            f"{path} cannot be read as a study ({reason_of(error)}): choose another folder, or "
+            "delete the file."
         ) from error
     try:
         yield storage

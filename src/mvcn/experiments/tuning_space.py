@@ -120,7 +120,7 @@ def _space(content: Any) -> SearchSpace:
     start = read_recipe(str(content.get("recipe", "default")))
     domains = content["space"]
     if not isinstance(domains, Mapping) or not domains:
-        raise ConfigError("'space' must name at least one setting, as in training.epochs.")
+        raise ConfigError("'space' must have at least one setting, such as training.epochs.")
     settings, choices = _domains(domains, start)
     space = SearchSpace(
         _name(content["name"]),
@@ -145,7 +145,9 @@ def _domains(
     for given, values in domains.items():
         name = _searchable(str(given), start)
         if name in settings:
-            raise ConfigError(f"'{name}' is given twice, once by its earlier name.")
+            raise ConfigError(
+                f"'{name}' is there twice, once under its earlier name: remove one of them."
+            )
         settings[name] = _domain(name, values, start, choices)
     return settings, choices
 
@@ -173,7 +175,7 @@ def _domain(name: str, content: Any, start: RunConfig, choices: dict[str, dict[A
     if unknown or not {"low", "high"} <= set(content):
         wrong = f"has the key '{unknown[0]}'" if unknown else "needs low and high"
         raise ConfigError(
-            f"'{name}' {wrong}: give low and high, optionally log or step, or choices alone."
+            f"'{name}' {wrong}: use low and high, optionally with log or step, or only choices."
         )
     return _span(name, content, start)
 
@@ -182,9 +184,9 @@ def _searchable(name: str, start: RunConfig) -> str:
     """Return the current name of a setting, or raise a ConfigError if it cannot be searched."""
     section, dot, key = name.partition(".")
     if not dot:
-        raise ConfigError(f"the setting '{name}' must look like section.key.")
+        raise ConfigError(f"the setting '{name}' must look like training.epochs.")
     if section == "data" or name == "training.seed":
-        raise ConfigError(f"'{name}' cannot be searched: name it in 'data' or 'seeds'.")
+        raise ConfigError(f"'{name}' cannot be searched: move it to 'data' or 'seeds'.")
     kind = type(getattr(start, section)) if section in RunConfig.model_fields else Settings
     key = kind.earlier_names.get(key, key)
     if key not in kind.model_fields:
@@ -198,7 +200,7 @@ def _choices(name: str, content: Any, start: RunConfig) -> dict[Any, Any]:
     values = [_fitting(name, value, start) for value in given]
     choices = {_label(value): value for value in values}
     if len(choices) < max(MIN_CHOICES, len(values)):
-        raise ConfigError(f"'{name}' needs a list of different choices, at least two.")
+        raise ConfigError(f"'{name}' needs a list of at least two different choices.")
     return choices
 
 
@@ -206,10 +208,10 @@ def _span(name: str, content: Mapping[str, Any], start: RunConfig) -> Any:
     section, _, key = name.partition(".")
     kind = type(getattr(start, section)).model_fields[key].annotation
     if kind not in (int, float):
-        raise ConfigError(f"'{name}' is no number: give its choices, not low and high.")
+        raise ConfigError(f"'{name}' is not a number: use choices, not low and high.")
     low, high = (_fitting(name, content[end], start) for end in ("low", "high"))
     if low >= high:
-        raise ConfigError(f"'{name}' has low {low}, which must be below high, {high}.")
+        raise ConfigError(f"'{name}' has low {low}, which must be below its high, {high}.")
     log = _log(name, content, low)
     step = _step(name, content["step"], kind) if "step" in content else None
     kinds = load_optuna().distributions
@@ -219,7 +221,10 @@ def _span(name: str, content: Mapping[str, Any], start: RunConfig) -> Any:
         else:
             found = kinds.FloatDistribution(low, high, log, step)
     if found.high != high:
-        raise ConfigError(f"'{name}' has step {step}, which does not lead from {low} to {high}.")
+        raise ConfigError(
+            f"'{name}' has step {step}, which does not divide the range from {low} to {high}: "
+            "change it."
+        )
     return found
 
 
@@ -228,9 +233,9 @@ def _log(name: str, content: Mapping[str, Any], low: int | float) -> bool:
     if type(log) is not bool:
         raise ConfigError(f"'{name}' has log {log!r}, which must be true or false.")
     if log and low <= 0:
-        raise ConfigError(f"'{name}' has log and low {low}, which must then be above 0.")
+        raise ConfigError(f"'{name}' has log, so its low must be above 0, not {low}.")
     if log and "step" in content:
-        raise ConfigError(f"'{name}' has log and step: choose one of them.")
+        raise ConfigError(f"'{name}' has both log and step: leave one of them out.")
     return log
 
 

@@ -174,12 +174,18 @@ def explain_run(run: TrainedRun, folder: Path, other: TrainedRun | None, sample:
 
 def _require_comparable(run: TrainedRun, other: TrainedRun) -> None:
     if other.folder.resolve() == run.folder.resolve():
-        raise DataError(f"{other.folder} is the run itself: give another run to compare it with.")
+        raise DataError(f"{other.folder} is the run itself: compare it with another run.")
     ids = [[post.id for post in one.posts.dev or one.posts.train] for one in (run, other)]
     if ids[0] != ids[1]:
-        raise DataError(f"{other.folder} was evaluated on other posts than {run.folder}.")
+        raise DataError(
+            f"{other.folder} was evaluated on other posts than {run.folder}: compare runs with "
+            "the same dev posts."
+        )
     if list(other.model.class_names) != list(run.model.class_names):
-        raise DataError(f"{other.folder} has other classes than {run.folder}.")
+        raise DataError(
+            f"{other.folder} has other classes than {run.folder}: compare runs with the same "
+            "classes."
+        )
 
 
 def run_numbers(run: TrainedRun, sample: int) -> dict[str, Any]:
@@ -224,7 +230,9 @@ def _keep_features(tensors: Mapping[str, torch.Tensor], place: Path, digest: str
     try:
         save_tensors(tensors, place, metadata={"posts": digest})
     except (OSError, SafetensorError) as error:
-        LOG.warning("%s cannot be written (%s): it will be computed again next time.", place, error)
+        LOG.warning(
+            "%s cannot be written (%s), so it will be computed again next time.", place, error
+        )
 
 
 def _read_features(place: Path, digest: str) -> torch.Tensor | None:

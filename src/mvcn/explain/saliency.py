@@ -73,7 +73,8 @@ def image_saliency(
     """
     if method not in methods_for(model):
         raise ConfigError(
-            f"This model cannot be explained by {method}: choose {' or '.join(methods_for(model))}."
+            f"This model cannot be explained by {method}: use --method "
+            f"{' or '.join(methods_for(model))}."
         )
     if method == "occlusion":
         return _occlusion(model, inputs)

@@ -10,8 +10,8 @@ from mvcn.training.run_folder import Run
 
 Backend: TypeAlias = Literal["auto", "torch", "onnx"]
 LOG = logging.getLogger(__name__)
-NO_GRAPHS = "it has no graphs"
-REMEDY = " (mvcn export writes graphs where PyTorch is installed)"
+NO_GRAPHS = "it has no ONNX graphs"
+REMEDY = " (mvcn export writes them where PyTorch is installed)"
 
 
 def load_graphs(run: Run, backend: Backend) -> GraphModel | None:
@@ -36,9 +36,9 @@ def load_graphs(run: Run, backend: Backend) -> GraphModel | None:
     found = _usable_graphs(run)
     if isinstance(found, GraphModel):
         return found
-    require_torch(f"{run.folder} has to be used by PyTorch, since {found}{REMEDY}, and this")
+    require_torch(f"{run.folder} can only be used with PyTorch, since {found}{REMEDY}, and")
     if found != NO_GRAPHS:
-        LOG.warning("%s is used by PyTorch, since %s.", run.folder, found)
+        LOG.warning("%s is used with PyTorch, since %s.", run.folder, found)
     return None
 
 
@@ -50,7 +50,7 @@ def _usable_graphs(run: Run) -> GraphModel | str:
     if why_not is not None:
         return why_not
     graphs = _open_graphs(run)
-    return graphs if graphs.are_of(run.folder) else "its graphs were made of other weights"
+    return graphs if graphs.are_of(run.folder) else "its ONNX graphs were made from other weights"
 
 
 def _open_graphs(run: Run) -> GraphModel:

@@ -201,7 +201,7 @@ class Classifier:
         found = next(self.each_prediction([post], policy, min_probability))
         self._has_logged_texts = self._has_logged_texts or found.text_counts.log()
         if found.problem is not None and on_bad_image == "error":
-            raise BadImageError(f"{found.problem} Correct it, or continue by {REMEDIES}.")
+            raise BadImageError(f"{found.problem} Fix it, or continue with {REMEDIES}.")
         return found
 
     def predict(
@@ -309,8 +309,8 @@ class Classifier:
             if any(map(has[name], posts)):
                 self._has_warned = True
                 LOG.warning(
-                    "The %ss are ignored, since no post that the model was trained on had one: "
-                    "train with them if they matter.",
+                    "The %ss are ignored, since no post in training had one: train with them if "
+                    "they matter.",
                     name,
                 )
 
@@ -321,12 +321,10 @@ class Classifier:
     def _require_labels(self, posts: Sequence[Post]) -> None:
         """Raise a DataError unless there are posts, all with labels that the model knows."""
         if not posts:
-            raise DataError("There is nothing to evaluate: no post is left.")
+            raise DataError("There is nothing to evaluate: every post was left out.")
         for post in posts:
             if post.label is None:
-                raise DataError(
-                    f"Post {post.id} has no label: only labelled posts can be evaluated."
-                )
+                raise DataError(f"Post {post.id!r} has no label: add one, or leave the post out.")
         label_ids(posts, self.class_names)
 
     def _prediction(

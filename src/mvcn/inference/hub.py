@@ -16,9 +16,11 @@ ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.onnx", "*.yam
 """No pickles and no code: neither is ever read."""
 IGNORED_FILES = ["checkpoints/*"]
 REASONS: dict[type[Exception], str] = {
-    RepositoryNotFoundError: "it has none that you may read",
-    RevisionNotFoundError: "it has no such revision of it",
-    LocalEntryNotFoundError: "it cannot be reached, and its cache on this machine has none",
+    RepositoryNotFoundError: "it has no such model that you may read",
+    RevisionNotFoundError: "it has no such revision of the model",
+    LocalEntryNotFoundError: (
+        "it cannot be reached, and the model is not in the cache of this machine"
+    ),
 }
 
 
@@ -38,18 +40,19 @@ def download(name: str, revision: str | None) -> Path:
         )
     except HFValidationError as error:
         raise RunError(
-            f"'{name}' is neither a folder nor a name as the Hugging Face hub has them."
+            f"'{name}' is neither a folder nor a valid name on the Hugging Face hub: check the "
+            "path."
         ) from error
     except Exception as error:  # the hub's client lets errors of several libraries through
         if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
             raise RunError(
-                f"The model '{name}' cannot be kept in the cache ({reason_of(error)}: "
-                f"{error.filename}): set HF_HOME to a folder that can be written."
+                f"The model '{name}' cannot be stored in the cache ({reason_of(error)}: "
+                f"{error.filename}): set HF_HOME to a folder that you can write to."
             ) from error
         kinds = (why for kind, why in REASONS.items() if isinstance(error, kind))
         named = f"of that name at revision {revision}" if revision else "of that name"
         raise RunError(
-            f"There is no folder {name}, and the Hugging Face hub gives no model {named} "
-            f"({next(kinds, type(error).__name__)}): correct the name, or go online."
+            f"There is no folder {name}, and the Hugging Face hub has no model {named} "
+            f"({next(kinds, type(error).__name__)}): check the name and the connection."
         ) from error
     return Path(folder)

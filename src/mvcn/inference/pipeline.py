@@ -71,9 +71,11 @@ class ImageTextClassificationPipeline(Pipeline):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         if not isinstance(self.model, MvcnForClassification):
-            raise ConfigError(f"The task {TASK} needs a model of mvcn, not a {_kind(self.model)}.")
+            raise ConfigError(f"The task {TASK} needs an mvcn model, not {_kind(self.model)}.")
         if not isinstance(self.processor, MvcnProcessor):
-            raise ConfigError(f"The task {TASK} needs the processor that is saved with the model.")
+            raise ConfigError(
+                f"The task {TASK} needs the processor saved with the model: pass processor=MODEL."
+            )
         if not has_vocabulary(self.processor.tokenizer):
             raise RunError(
                 f"The model {self.model.name_or_path} has no vocabulary: download it again."
@@ -143,10 +145,12 @@ class ImageTextClassificationPipeline(Pipeline):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Distribute the options of a call over preprocessing, model and postprocessing."""
         if unknown := sorted(options.keys() - {"top_k", "on_bad_image"}):
-            raise ConfigError(f"The task {TASK} has no option {', '.join(unknown)}.")
+            raise ConfigError(
+                f"The task {TASK} has no argument {', '.join(unknown)}: leave it out."
+            )
         top_k = options.get("top_k")
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-            raise ConfigError(f"The option top_k is {top_k}, but must be at least 1, or None.")
+            raise ConfigError(f"top_k is {top_k}, but must be at least 1, or None.")
         require_policy(options.get("on_bad_image", "error"))
         for_model, after = (
             {name: options[name] for name in names & options.keys()}
@@ -168,7 +172,7 @@ class ImageTextClassificationPipeline(Pipeline):
         for one in found:
             if one.problem is not None:
                 outcome = "classified without it" if one.probabilities else "left out"
-                warnings.warn(f"Post {one.id} was {outcome}: {one.problem}", stacklevel=2)
+                warnings.warn(f"Post {one.id!r} was {outcome}: {one.problem}", stacklevel=2)
         return {"prediction": found if isinstance(given, list) else found[0]}
 
 
@@ -189,7 +193,7 @@ class _PostRows(Dataset[Any]):
         others = row.keys() - POST_FIELDS
         if others and not self._has_logged:
             self._has_logged = True
-            LOG.info("Fields of the dataset that are not read: %s.", ", ".join(sorted(others)))
+            LOG.info("These fields of the dataset are not read: %s.", ", ".join(sorted(others)))
         return {name: row[name] for name in POST_FIELDS & row.keys()}
 
 
@@ -203,7 +207,7 @@ def _post(inputs: Any) -> Post:
     """Return a post without an id."""
     if not isinstance(inputs, Mapping) or inputs.keys() - POST_FIELDS:
         what = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else _kind(inputs)
-        raise DataError(f'A post must be given as {{"text": ..., "image": ...}}, not as {what}.')
+        raise DataError(f'A post must be {{"text": ..., "image": ...}}, not {what}.')
     return Post("", check_text(inputs.get("text")), image_reference(inputs.get("image")))
 
 

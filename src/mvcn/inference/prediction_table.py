@@ -81,7 +81,7 @@ class KeptCells:
             name for row in self._table.sample() for name, cell in row.items() if _holds_file(cell)
         }
         for name in held:
-            LOGGER.info("The column %r is not kept: its cells are image files.", name)
+            LOGGER.info("The column %r is not kept, because its cells are image files.", name)
         return [name for name in self._table.columns if name not in held]
 
     @property
@@ -106,7 +106,7 @@ class KeptCells:
                 row = next(rows, None)
                 if row is None:
                     raise DataError(
-                        f"{self._path} was changed while its posts were read: try again."
+                        f"{self._path} was changed while it was read: run the command again."
                     )
                 if (found := id_of_row(row, self._id_column)) in requested:
                     require_readable(row, self.columns)

@@ -33,7 +33,8 @@ def _require_vocabulary(processor: MvcnProcessor, encoder: PreTrainedModel) -> N
     if highest >= size:
         raise ConfigError(
             f"The tokenizer of '{tokenizer.name_or_path}' has {highest + 1} word pieces, but its "
-            f"text encoder only {size}: save the tokenizer there with which it was trained."
+            f"text encoder only {size}: save the tokenizer that it was trained with in the same "
+            "folder."
         )
 
 
@@ -47,5 +48,5 @@ def _require_image_size(processor: MvcnProcessor, encoder: PreTrainedModel) -> N
         raise ConfigError(
             f"The image encoder '{encoder.name_or_path}' does not read the images of {height} x "
             f"{width} pixels of its image processor ({reason_of(error)}): save the image processor "
-            "there with which it was trained."
+            "that it was trained with in the same folder."
         ) from error

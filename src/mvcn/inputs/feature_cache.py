@@ -23,8 +23,8 @@ from mvcn.errors import RunError, count_of, reason_of
 LOG = logging.getLogger(__name__)
 CACHE_VARIABLE = "MVCN_CACHE"
 IN_MEMORY = (
-    "its content is held in memory and recomputed next time; set "
-    f"{CACHE_VARIABLE} to a folder that can be written"
+    f"features are kept in memory and recomputed next time; set {CACHE_VARIABLE} to a folder that "
+    "you can write to"
 )
 MOST_OPEN_FILES = 256
 """Cache files that are mapped at a time: systems limit open files, often to 1,024."""
@@ -81,8 +81,8 @@ class FeatureCache:
             array = self._mapped(source) if isinstance(source, Path) else source
         except OSError as error:
             raise RunError(
-                f"{source} of the cache cannot be read any more ({reason_of(error)}): start again, "
-                "which computes its features anew; a training resumes by --resume."
+                f"{source} of the cache can no longer be read ({reason_of(error)}): run the "
+                "command again, a training with --resume; its features are then recomputed."
             ) from error
         features: np.ndarray = array[place - self._starts[number]]
         return features
@@ -149,7 +149,7 @@ def default_cache_root() -> Path | None:
     try:
         return Path.home() / ".cache" / "mvcn"
     except RuntimeError:
-        LOG.warning("You have no home folder for a cache: %s.", IN_MEMORY)
+        LOG.warning("There is no home folder for a cache: %s.", IN_MEMORY)
         return None
 
 

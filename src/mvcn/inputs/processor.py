@@ -158,7 +158,7 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
         self, token_ids: list[list[int]], padding: bool | str, limit: int
     ) -> dict[str, Int[np.ndarray, "batch token"]]:
         if padding in {False, "do_not_pad"} and len({len(ids) for ids in token_ids}) > 1:
-            raise DataError("The texts differ in their number of word pieces: give padding=True.")
+            raise DataError("The texts differ in their number of word pieces: pass padding=True.")
         return self.pad(token_ids, limit if padding == "max_length" else 0)
 
     def _pixels_or_blank(
@@ -230,8 +230,8 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
                 lengths.clip(max=limit).sum() for limit in (MIN_AUTO_TOKENS, self.max_tokens)
             )
             LOG.info(
-                "Texts are read up to %d word pieces, %.0f %% of them completely: that is %.1f "
-                "times the work of %d (--set model.max_tokens=%d).",
+                "Texts are read up to %d word pieces, %.0f %% of them completely, which takes "
+                "%.1f times the work of %d word pieces (--set model.max_tokens=%d).",
                 *(self.max_tokens, 100 * (lengths <= self.max_tokens).mean()),
                 *(more / fewer, MIN_AUTO_TOKENS, MIN_AUTO_TOKENS),
             )
@@ -265,11 +265,11 @@ def _num_posts(texts: Sequence[Any] | None, images: Sequence[Any] | None) -> int
     counts = {len(given) for given in (texts, images) if given is not None}
     if texts is not None and images is not None and len(counts) > 1:
         raise DataError(
-            f"{count_of(len(texts), 'text')} and {count_of(len(images), 'image')} make no posts: "
-            "give one image, or None, for each text."
+            f"{count_of(len(texts), 'text')} and {count_of(len(images), 'image')} do not match: "
+            "pass one image, or None, for each text."
         )
     if not counts or 0 in counts:
-        raise DataError("There is no post: give a text, an image, or both.")
+        raise DataError("There is no post: pass a text, an image, or both.")
     return counts.pop()
 
 

@@ -105,11 +105,10 @@ class SemanticCongruityLoss(nn.Module):
         if not queue.is_full() and self._silent_batches < PATIENCE:
             return
         warnings.warn(
-            f"The semantic congruity loss was 0 in all {self._silent_batches} batches so far: "
-            f"{int(queue.num_known)} of {queue.num_classes} classes have the "
-            f"{queue.min_samples_per_class} samples in the queue with which a class takes part. "
-            "Shuffle the samples, so that batches have several classes, or give a smaller "
-            "min_samples_per_class.",
+            f"The semantic congruity loss was 0 in all {self._silent_batches} batches so far, "
+            f"because only {int(queue.num_known)} of {queue.num_classes} classes have the "
+            f"{queue.min_samples_per_class} samples in the queue that they need: shuffle the "
+            "samples, so that batches have several classes, or lower min_samples_per_class.",
             stacklevel=3,
         )
         self._silent_batches = None
@@ -277,7 +276,9 @@ class _WithGradients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         if torch.is_grad_enabled():
-            raise MvcnError("The congruity loss has no second derivatives: use no create_graph.")
+            raise MvcnError(
+                "The congruity loss has no second derivatives: leave out create_graph=True."
+            )
         (gradients,) = ctx.saved_tensors
         return (gradient * gradients).to(ctx.dtype), None, None
 
@@ -305,4 +306,4 @@ def squared_distances(
 def require_form(form: str) -> None:
     """Raise a ConfigError unless the form of the constraint exists."""
     if form not in _FORMS:
-        raise ConfigError(f"There is no congruity form '{form}': choose {', '.join(_FORMS)}.")
+        raise ConfigError(f"There is no congruity form '{form}': choose from {', '.join(_FORMS)}.")

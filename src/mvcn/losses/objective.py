@@ -352,16 +352,18 @@ def _check_class_weights(given: Mapping[str, float], class_names: Sequence[str])
     """Raise a ConfigError if a weight is not above 0 or its class does not exist."""
     if unknown := sorted(set(given) - set(class_names)):
         raise ConfigError(
-            f"Setting 'objective.class_weights' names {', '.join(unknown)}, but the classes are "
+            f"Setting 'objective.class_weights' has {', '.join(unknown)}, but the classes are "
             f"{', '.join(class_names)}."
         )
     if min(given.values(), default=1) <= 0:
-        raise ConfigError(f"The class weights are {given}, but must be above 0.")
+        raise ConfigError(f"Setting 'objective.class_weights' is {given}, but must be above 0.")
 
 
 def _required(tensor: Tensor | None, what: str) -> Tensor:
     if tensor is None:
-        raise ConfigError(f"A weight of the objective is above 0, but this model has no {what}.")
+        raise ConfigError(
+            f"A weight of the objective is above 0, but this model has no {what}: set it to 0."
+        )
     return _at_least_float32(tensor)
 
 

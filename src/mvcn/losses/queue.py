@@ -159,8 +159,8 @@ class CentroidQueue(nn.Module):
         features, labels = features.to(self.features), labels.to(self.labels)
         if not math.isfinite(features.sum(dtype=torch.float64)):  # as a sum of float32 always is
             raise MvcnError(
-                "The fused features are not finite numbers, so training has diverged: "
-                "lower the learning rate."
+                "The fused features are not finite, so training has diverged: lower the learning "
+                "rate."
             )
         start = int(self.next_slot)
         rows_to_end = self.size - start
@@ -179,7 +179,9 @@ class CentroidQueue(nn.Module):
                 f"features of shape (batch, {self.features.shape[1]})."
             )
         if labels.dtype not in INTEGERS:
-            raise DataError(f"Labels are {labels.dtype}, but must be integers: class numbers.")
+            raise DataError(
+                f"Labels have dtype {labels.dtype}, but must be integers (class numbers)."
+            )
         require_labels(labels.long(), self.num_classes)
 
     def _min_samples(self) -> int:

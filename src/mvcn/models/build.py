@@ -161,5 +161,5 @@ def require_tokens(config: ModelConfig, most: int) -> None:
     if config.max_tokens != "auto" and config.max_tokens > most:
         raise ConfigError(
             f"Setting 'model.max_tokens' is {config.max_tokens}, but text encoder "
-            f"'{config.text_encoder}' reads at most {most}: give --set model.max_tokens={most}."
+            f"'{config.text_encoder}' reads at most {most}: use --set model.max_tokens={most}."
         )

@@ -231,11 +231,11 @@ class MvcnForClassification(MvcnPreTrainedModel):
         """Raise a ValueError where word embeddings cannot be what the model reads of texts."""
         if input_ids is not None or states is not None:
             raise ValueError(
-                "Give one of input_ids, with or without text_states, or inputs_embeds."
+                "Pass either input_ids, with or without text_states, or inputs_embeds."
             )
         if self.config.ngram_buckets:
             raise ValueError(
-                "This model reads n-grams of words: give input_ids, not inputs_embeds."
+                "This model reads n-grams of words: pass input_ids, not inputs_embeds."
             )
 
     def _ids_without_texts(
@@ -244,7 +244,10 @@ class MvcnForClassification(MvcnPreTrainedModel):
         """Return one word piece, which is masked later, for each post; none of them has a text."""
         needs_text = "text" in self.reads and (text_mask is None or bool(text_mask.any()))
         if images is None or needs_text:
-            raise ValueError("Give input_ids or inputs_embeds; text_mask marks missing texts.")
+            raise ValueError(
+                "The text is missing: pass input_ids or inputs_embeds, with text_mask for posts "
+                "without text."
+            )
         piece = some_word(self.config.text_config)
         return torch.full((images.shape[0], 1), piece, device=images.device)
 

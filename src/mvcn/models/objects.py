@@ -64,8 +64,8 @@ class ObjectClassifier:
         found = next(_matching(model, encoder, names), None)
         if found is None:
             raise ConfigError(
-                f"The classifier of objects in '{name}' reads its tokens in a way that is not "
-                "known: choose another image encoder, or a model that needs no objects."
+                f"The object classifier of '{name}' is not supported: choose another image encoder "
+                "with --set model.image_encoder=NAME, or a model that needs no objects."
             )
         return found
 

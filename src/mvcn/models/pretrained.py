@@ -151,7 +151,8 @@ class MvcnPreTrainedModel(PreTrainedModel):
             return image_features
         if pixel_values is None:
             raise ValueError(
-                "Give pixel_values or image_features; image_mask marks missing images."
+                "The image is missing: pass pixel_values or image_features, with image_mask for "
+                "posts without image."
             )
         if self.image_encoder_is_frozen:
             return frozen_image_tokens(self.image_encoder, pixel_values)
@@ -166,7 +167,8 @@ class MvcnPreTrainedModel(PreTrainedModel):
         """
         if self.text_encoder is None:
             raise NotImplementedError(
-                f"The network '{self.config.network}' has no word embeddings: it reads no text."
+                f"The network '{self.config.network}' has no word embeddings, because it reads no "
+                "text."
             )
         embeddings: nn.Module = self.text_encoder.get_input_embeddings()
         return embeddings

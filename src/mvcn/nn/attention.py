@@ -64,9 +64,12 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         if num_heads < 1 or (head_dim is None and dim % num_heads):
-            raise ConfigError(f"{num_heads} attention heads cannot divide a width of {dim} evenly.")
+            raise ConfigError(
+                f"A width of {dim} cannot be divided evenly among {num_heads} attention heads: "
+                "change one of them."
+            )
         if normalizer == "sparsemax" and dropout > 0:
-            raise ConfigError("Sparsemax weights are never dropped: set their dropout to 0.")
+            raise ConfigError("Sparsemax weights cannot be dropped: set their dropout to 0.")
         self.num_heads = num_heads
         self.normalizer = normalizer
         inner_dim = dim if head_dim is None else num_heads * head_dim

@@ -138,7 +138,8 @@ def gpu_kernels() -> Any:
         sparsemax_gpu.project_rows(torch.zeros(1, 2, device="cuda"))
     except Exception as error:  # Triton raises almost any type
         LOG.warning(
-            "Triton cannot compile sparsemax for this GPU (%s): PyTorch sorts, which is slower.",
+            "Triton cannot compile sparsemax for this GPU (%s), so a slower PyTorch version is "
+            "used.",
             str(error).partition("\n")[0],
         )
         return None

@@ -39,7 +39,7 @@ LENGTH_BYTES = 8
 SAMPLED_BYTES = 4096
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """Environment variable without which onnxruntime keeps an id of the machine, and sends events."""
-AGAIN = "write both graphs by mvcn export {} --overwrite, where PyTorch is installed"
+AGAIN = "write both again with mvcn export {} --overwrite, where PyTorch is installed"
 """End of a sentence about a graph."""
 BATCH_SIZE = 16
 
@@ -63,11 +63,11 @@ class ModelConfig:
         with intact(folder / "config.json") as path:
             saved = json.loads(path.read_text("utf-8"))
             if saved["model_type"] != MODEL_TYPE:
-                raise ValueError(f"it is of a model of type {saved['model_type']}")
+                raise ValueError(f"it belongs to a model of type {saved['model_type']}")
             names = {int(index): str(name) for index, name in saved["id2label"].items()}
             known = {name: saved[name] for name in cls.__slots__ if name in saved}
             if not 0 < known.get("temperature", 1.0) < math.inf:
-                raise ValueError("its temperature is not above 0")
+                raise ValueError("its temperature must be above 0")
             if known.get("plugin") and not set(known["plugin"]["reads"]) <= set(INPUTS):
                 raise ValueError("its plug-in reads something unknown")
             return cls(**known | {"class_names": tuple(names[i] for i in range(len(names)))})
@@ -160,8 +160,8 @@ class GraphModel:
         """Raise a RunError unless the graphs were made of the weights in a folder."""
         if not self.are_of(folder):
             raise RunError(
-                f"The graphs in {folder} were made of other weights, or by an earlier version: "
-                f"{AGAIN.format(folder)}."
+                f"The ONNX graphs in {folder} were made from other weights, or by an earlier "
+                f"version: {AGAIN.format(folder)}."
             )
 
     def _require_classes(self, place: Path) -> None:
@@ -252,7 +252,7 @@ def open_images(path: Path) -> Any:
     """Load a graph of images; raises a RunError if it is another one."""
     graph = open_graph(path)
     if [one.name for one in graph.get_inputs()] != [PIXELS]:
-        raise RunError(f"{path} is not the graph of images: {AGAIN.format(path.parent)}.")
+        raise RunError(f"{path} is not the ONNX graph of images: {AGAIN.format(path.parent)}.")
     return graph
 
 

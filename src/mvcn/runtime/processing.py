@@ -85,7 +85,7 @@ class PostProcessing(ABC):
         if most < self.max_tokens:
             LOG.warning(
                 "The text encoder reads at most %d word pieces, fewer than the %d of the run: "
-                "longer texts are truncated to them.",
+                "longer texts are truncated.",
                 *(most, self.max_tokens),
             )
             self.max_tokens = most
@@ -226,7 +226,10 @@ def _each_piece(pieces: Any) -> list[tuple[str, list[int]]]:
     marks = zip(pieces.tokens, pieces.special_tokens_mask, strict=True)
     found = [(token, [place]) for place, (token, is_mark) in enumerate(marks) if not is_mark]
     if found:
-        LOG.info("The tokenizer does not say where words begin: word pieces are shown for them.")
+        LOG.info(
+            "The tokenizer does not say where words begin, so word pieces are shown instead of "
+            "words."
+        )
     return found
 
 

@@ -53,13 +53,13 @@ class SavedProcessor(PostProcessing):
     def why_not(folder: Path) -> str | None:
         """Return why a folder's processor cannot be read in this way, None if it can."""
         if not (folder / TOKENIZER_FILE).is_file():
-            return f"it has no {TOKENIZER_FILE}, as with a tokenizer that is not of that library"
+            return f"it has no {TOKENIZER_FILE}, so its tokenizer needs PyTorch's libraries"
         with intact(folder / PROCESSOR_FILE) as path:
             settings = _read(path)
         if not all(name in settings for name in SETTINGS):
-            return "its processor is of an earlier version"
+            return "its processor was saved by an earlier version"
         if not Pixels.supports(settings["image_processor"]):
-            return "its image processor does more than to resize, crop the middle, scale and shift"
+            return "its image processor does more than resize, center-crop and normalize"
         return None
 
     def encode_texts(
@@ -97,7 +97,7 @@ class SavedProcessor(PostProcessing):
 def _read(path: Path) -> dict[str, Any]:
     found = json.loads(path.read_text("utf-8"))
     if not isinstance(found, dict):
-        raise TypeError("it is no mapping")
+        raise TypeError("it is not a mapping")
     return found
 
 

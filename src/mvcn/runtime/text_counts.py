@@ -58,16 +58,15 @@ class TextCounts:
         if self.truncated:
             LOG.log(
                 logging.WARNING if self.truncated > NOTABLE * self.texts else logging.INFO,
-                "%s longer than %d word pieces, and what follows these is not read: a model "
-                "trained with --set model.max_tokens=auto reads as much as its training texts "
-                "need, up to what the text encoder can.",
+                "%s longer than %d word pieces, and the rest is not read: to read more, train with "
+                "--set model.max_tokens=auto.",
                 count_of(self.truncated, "text is", "texts are"),
                 self.max_tokens,
             )
         if has_many_unknown:
             LOG.warning(
                 "%.1f %% of the word pieces of the texts are not in the vocabulary of the text "
-                "encoder, which reads nothing in them%s.",
+                "encoder, which ignores them%s.",
                 *(100 * self.unknown_share, REMEDY if self.unknown_share > SERIOUS else ""),
             )
         return self.truncated > 0 or has_many_unknown

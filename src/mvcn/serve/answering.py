@@ -37,8 +37,8 @@ LOG = logging.getLogger("mvcn.serve")
 Result = TypeVar("Result")
 State = Literal["loading", "ready", "stopping", "failed"]
 WHY_NOT: dict[State, str] = {
-    "loading": "The model is being loaded: try again in a few seconds.",
-    "stopping": "The service is stopping: use another one.",
+    "loading": "The model is still loading: try again in a few seconds.",
+    "stopping": "The service is shutting down: use another one.",
     "failed": "The model failed: see the log for the reason.",
 }
 RETRY = {"Retry-After": "5"}
@@ -202,7 +202,11 @@ class Answering:
         self.require_ready()
         content_type, kind = request.headers.get("content-type", ""), _media_type(request)
         if kind not in kinds or "content-encoding" in request.headers:
-            raise RequestError(415, f"Send {' or '.join(kinds)}, not compressed.")
+            raise RequestError(
+                415,
+                f"The content type is not supported: send {' or '.join(kinds)}, without "
+                "compression.",
+            )
         async with self._body(request) as body:
             parse = parse_json if kind == JSON else partial(parse_one, content_type=content_type)
             posts = await asyncio.to_thread(parse, body, self._limits, self._run.columns)
@@ -236,10 +240,14 @@ class Answering:
         if size > self._limits.body_bytes:
             most = self._limits.body_bytes / MEBIBYTE
             raise RequestError(
-                413, f"The body is larger than the {most:g} MiB allowed: send less at once."
+                413,
+                f"The body is larger than the {most:g} MiB allowed: send fewer posts or "
+                "smaller images.",
             )
         if self._held_bytes > self._limits.held_bytes:
-            raise TooManyRequestsError("Too many bodies are held at once: try again soon.", 1)
+            raise TooManyRequestsError(
+                "Too many requests are being processed: try again in a second.", 1
+            )
 
     def _count_texts(self, request: Request, found: Sequence[Prediction]) -> None:
         """Count how much of the texts was read, for the log and the metrics."""
@@ -273,7 +281,7 @@ class Answering:
         }
         if policy == "error":
             for i, problem in bad.items():
-                raise RequestError(422, f"Post {posts[i].id}: {problem}" if has_ids else problem)
+                raise RequestError(422, f"Post {posts[i].id!r}: {problem}" if has_ids else problem)
         kept = set(usable_posts(posts, bad, policy, reads).positions)
         return [
             one if i in kept else Prediction(one.id, None, {}, one.problem)
@@ -289,7 +297,7 @@ class Answering:
             self.metrics.rejected_posts.inc(len(posts))
             raise
         except TimeoutError as error:
-            sentence = f"There was no answer within {seconds:g} seconds: try again later."
+            sentence = f"The model did not answer within {seconds:g} seconds: try again later."
             raise RequestError(504, sentence) from error
         self.metrics.posts.inc(len(posts))
         return found
@@ -306,10 +314,15 @@ async def _chunks(request: Request, seconds: float) -> AsyncIterator[bytes]:
                 return
             yield chunk
     except TimeoutError as error:
-        sentence = f"The body did not come within {seconds:g} seconds: send it faster, or less."
+        sentence = (
+            f"The body did not arrive within {seconds:g} seconds: send fewer posts or smaller "
+            "images."
+        )
         raise RequestError(408, sentence) from error
     except ClientDisconnect as error:
-        raise RequestError(400, "The body ended before its declared length.") from error
+        raise RequestError(
+            400, "The body is shorter than its Content-Length: send it again."
+        ) from error
 
 
 def _media_type(request: Request) -> str:

@@ -16,14 +16,14 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.exceptions import HTTPException
 
 from mvcn.serve.answering import WHY_NOT, Answering, ExplainedPost, ServedRun
 from mvcn.serve.documentation import as_json, operations
 from mvcn.serve.limits import Limits, RequestError
 from mvcn.serve.monitoring import STATIC, Monitored, error_answer
-from mvcn.serve.requests import FORM, JSON, PostsBody
+from mvcn.serve.requests import FORM, JSON, PostBody, PostsBody
 from mvcn.types import DEFAULT_SALIENCY, BadImagePolicy
 
 PAGE = Path(__file__).parent / "page"
@@ -32,7 +32,7 @@ KEY_MISSING = "The key is missing or wrong: send it as Authorization: Bearer KEY
 PROBLEMS = {
     400: "Malformed.",
     401: "The key is missing or wrong.",
-    408: "The body came too slowly.",
+    408: "The body arrived too slowly.",
     413: "The body is too large.",
     415: "The content type is not supported.",
     422: "No post, an empty post, an unreadable image, or a limit is exceeded.",
@@ -43,7 +43,7 @@ PROBLEMS = {
     504: "The answer took too long.",
 }
 ROUTER_PROBLEMS = {
-    404: "There is no such path: /docs lists all paths.",
+    404: "There is no such path: see /docs for all paths.",
     405: "The path does not support this method: see /docs.",
 }
 FORM_SCHEMA = {
@@ -234,7 +234,7 @@ def _post_routes(answering: Answering) -> APIRouter:
         dependencies=[Depends(_options_check("on_bad_image"))],
     )
     async def predict(request: Request, on_bad_image: OnBadImage = "error") -> PredictionsAnswer:
-        """Classify one post given as a form, or a batch of posts given as JSON."""
+        """Classify one post given as a form or as JSON, or a batch of posts given as JSON."""
         found = await answering.predict(request, on_bad_image)
         return PredictionsAnswer(
             predictions=[PredictionAnswer.model_validate(one) for one in found]
@@ -259,7 +259,8 @@ def _post_routes(answering: Answering) -> APIRouter:
         if found.heat_map is None:
             raise RequestError(
                 422,
-                "There is no image to draw on: request the words with Accept: application/json.",
+                "The post has no image to draw on: send Accept: application/json to get the words "
+                "instead.",
             )
         return Response(found.heat_map, media_type=PNG)
 
@@ -313,8 +314,10 @@ def _options_check(*known: str) -> Callable[[Request], None]:
     def check(request: Request) -> None:
         for name in request.query_params:
             if name not in known:
-                what = f"known is {', '.join(known)}" if known else "none is known"
-                raise RequestError(422, f"There is no option {name[:40]!r}: {what} at this path.")
+                what = f"use {', '.join(known)}" if known else "there are none"
+                raise RequestError(
+                    422, f"There is no query parameter {name[:40]!r}: {what} at this path."
+                )
 
     return check
 
@@ -334,7 +337,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _body(*media_types: str) -> dict[str, Any]:
-    schemas = {FORM: FORM_SCHEMA, JSON: PostsBody.model_json_schema()}
+    schemas = {FORM: FORM_SCHEMA, JSON: TypeAdapter(PostsBody | PostBody).json_schema()}
     content = {name: {"schema": schemas[name], "example": EXAMPLES[name]} for name in media_types}
     return {"requestBody": {"required": True, "content": content}}
 

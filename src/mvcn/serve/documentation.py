@@ -106,8 +106,8 @@ def _contents(one: Schema, known: Schema) -> tuple[Content, ...]:
 
 
 def _fields(schema: Schema, known: Schema, prefix: str = "") -> Iterator[Field]:
-    """Yield the fields of an object, each followed by those within it."""
-    schema = _resolved(schema, known)
+    """Yield the fields of an object, or of the first of several, each before those within it."""
+    schema = _resolved(schema.get("anyOf", [schema])[0], known)
     for name, one in schema.get("properties", {}).items():
         found = _resolved(one, known)
         about = one.get("description", found.get("description", ""))

@@ -47,18 +47,21 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             if getattr(self, field.name) <= 0:
-                raise ConfigError(f"The limit of {field.name} must be above 0.")
+                raise ConfigError(f"The limit {field.name} must be above 0.")
         if self.pixels > MAX_IMAGE_PIXELS:
-            raise ConfigError(f"No image above {MAX_IMAGE_PIXELS:,} pixels is read: allow fewer.")
+            raise ConfigError(
+                f"Images of more than {MAX_IMAGE_PIXELS:,} pixels are never read: use a smaller "
+                "--max-megapixels."
+            )
         if self.posts > self.queue_posts:
             raise ConfigError(
-                f"A request of {self.posts} posts would never find room in a queue of "
-                f"{self.queue_posts}: make the queue longer."
+                f"A request of {self.posts} posts would never fit into a queue of "
+                f"{self.queue_posts}: use a larger --queue or a smaller --max-posts."
             )
         if self.body_bytes > self.held_bytes:
             raise ConfigError(
-                f"A body of {self.body_bytes} bytes would never find room in memory for "
-                f"{self.held_bytes}: allow smaller bodies."
+                f"A body of {self.body_bytes} bytes would never fit into the {self.held_bytes} "
+                "bytes for all bodies: use a smaller --max-body-mib or a larger --max-held-mib."
             )
 
 

@@ -1,4 +1,4 @@
-"""Posts from request bodies: one as a form, or many as JSON; no path or address is opened."""
+"""Posts from request bodies: one as a form, one or many as JSON; nothing is opened or fetched."""
 
 import json
 import logging
@@ -35,10 +35,13 @@ FIELDS = ("text", "image")
 MAX_ID_CHARACTERS = 1000
 NOT_BASE64 = UnreadableImage(
     "in the request",
-    "The image is not the base64 of a file; no address is fetched and no path is opened.",
+    "The image is not the base64 text of an image file: addresses are not downloaded and paths "
+    "are not opened.",
 )
+EXAMPLE = '{"posts": [{"text": "What a lovely day"}]}'
+"""A body that is right."""
 FAULTS = {
-    "extra_forbidden": "is not known",
+    "extra_forbidden": "is not a field",
     "missing": "is missing",
     "list_type": "must be a list of posts",
     "too_short": "is empty",
@@ -116,7 +119,7 @@ class UploadedImage(StoredImage):
 
 
 def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[Post]:
-    """Return the posts of a JSON body.
+    """Return the posts of a JSON body; one that is a post itself is a batch of one.
 
     Args:
         body: Of a request.
@@ -124,15 +127,18 @@ def parse_json(body: bytes, limits: Limits, columns: Mapping[str, str]) -> list[
         columns: Our name of a column -> its name in the run's table, which is also accepted.
 
     Raises:
-        RequestError: It is malformed, no `PostsBody`, or exceeds a limit.
+        RequestError: It is malformed, neither a `PostsBody` nor a `PostBody`, or exceeds a limit.
     """
     try:
-        batch = PostsBody.model_validate(_with_our_names(_content(body), columns))
+        content = _with_our_names(_as_batch(_content(body), columns), columns)
+        batch = PostsBody.model_validate(content)
     except ValidationError as error:
         raise RequestError(422, _explain(error, columns)) from None  # its text holds the post
     if len(batch.posts) > limits.posts:
         raise RequestError(
-            422, f"There are {len(batch.posts)} posts, more than the {limits.posts} allowed."
+            422,
+            f"There are {len(batch.posts)} posts, more than the {limits.posts} allowed: send "
+            "them in several requests.",
         )
     return [_post(number, post, limits) for number, post in enumerate(batch.posts)]
 
@@ -146,7 +152,9 @@ def _content(body: bytes) -> Any:
         if len(content) < len(pairs):
             name = repeated_name(name for name, _ in pairs)
             raise RequestError(
-                422, f"The JSON has the field {str(name)[:40]!r} twice in one object."
+                422,
+                f"The JSON has the field {str(name)[:40]!r} twice in one object: remove one "
+                "of them.",
             )
         for name, value in content.items():
             if isinstance(value, str):
@@ -158,9 +166,17 @@ def _content(body: bytes) -> Any:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         content = json.loads(text, object_pairs_hook=to_object)
     except (ValueError, RecursionError) as error:
-        raise RequestError(400, "The body is not JSON.") from error
+        raise RequestError(400, f"The body is not JSON: send {EXAMPLE}.") from error
     _log_replaced(sum(replaced))
     return content
+
+
+def _as_batch(content: Any, columns: Mapping[str, str]) -> Any:
+    """Return a batch of one where the content is a post, and else the content."""
+    if not isinstance(content, dict) or "posts" in content:
+        return content
+    fields = {*PostBody.model_fields, *map(columns.get, PostBody.model_fields)}
+    return content if fields.isdisjoint(content) else {"posts": [content]}
 
 
 def _with_our_names(content: Any, columns: Mapping[str, str]) -> Any:
@@ -233,17 +249,22 @@ def parse_form(body: bytes, content_type: str) -> list[FormPart]:
     except FormParserError as error:
         raise RequestError(
             400,
-            "The body is not a form with the boundary of its header, or a field has no name.",
+            "The body is not a form that fits its Content-Type, or a field has no name: send the "
+            "fields text and image.",
         ) from error
     if not ends:
-        raise RequestError(400, "The form is truncated: its last boundary is missing.")
+        raise RequestError(
+            400, "The form is truncated (its last boundary is missing): send it again."
+        )
     return parts
 
 
 def _boundary(content_type: str) -> bytes:
     _, options = parse_options_header(content_type)
     if not options.get(b"boundary"):
-        raise RequestError(400, "The Content-Type of the form names no boundary.")
+        raise RequestError(
+            400, "The Content-Type of the form has no boundary: let your HTTP client set it."
+        )
     return options[b"boundary"]
 
 
@@ -260,9 +281,9 @@ def _by_name(parts: Sequence[FormPart], columns: Mapping[str, str]) -> dict[str,
     for part in parts:
         name = ours.get(part.name.decode("utf-8", "replace"))
         if name is None:
-            raise RequestError(422, "A form has no other fields than text and image.")
+            raise RequestError(422, "A form has only the fields text and image: remove any others.")
         if name in fields:
-            raise RequestError(422, f"The field {name} occurs twice: send many posts as JSON.")
+            raise RequestError(422, f"The field {name} occurs twice: send several posts as JSON.")
         fields[name] = part
     return fields
 
@@ -271,7 +292,7 @@ def _decode_text(content: bytes) -> str:
     try:
         text, count = replace_surrogates(content.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError as error:
-        raise RequestError(422, "The text is not UTF-8: send it in UTF-8.") from error
+        raise RequestError(422, "The text is not UTF-8: encode it as UTF-8.") from error
     _log_replaced(count)
     return text
 
@@ -295,8 +316,8 @@ def _check_text(post_id: str, text: str, limits: Limits) -> None:
     if len(text) > limits.text_characters:
         raise RequestError(
             422,
-            f"Post {post_id}: the text has {len(text):,} characters, more than the "
-            f"{limits.text_characters:,} allowed.",
+            f"Post {post_id!r}: the text has {len(text):,} characters, more than the "
+            f"{limits.text_characters:,} allowed: shorten it.",
         )
 
 
@@ -307,7 +328,8 @@ def _explain(error: ValidationError, columns: Mapping[str, str]) -> str:
     what = FAULTS.get(fault["type"], f"is wrong ({fault['msg'].lower()})")
     ours = list(PostBody.model_fields)
     theirs = [columns[name] for name in ours if columns.get(name, name) not in ours]
+    *others, last = [*ours, *filter(None, theirs)]
     return (
-        f"The JSON is not a batch of posts: {place} {what}; send an object with the list posts, "
-        f"whose objects have the fields {', '.join([*ours, *filter(None, theirs)])}."
+        f"The JSON is not a batch of posts ({place} {what}): send {EXAMPLE}, where a post has the "
+        f"fields {', '.join(others)} and {last}."
     )

@@ -27,11 +27,11 @@ CLOSE_FACTOR = 2
 """Connections above this multiple of the limit are closed without an answer."""
 TOO_MANY = error_answer(
     503,
-    "There are too many connections: try again soon.",
+    "There are too many connections: try again in a second.",
     {"Retry-After": "1", "Connection": "close"},
 )
 NOT_HTTP = error_answer(
-    400, "This is not an HTTP request, or its head is too long.", {"Connection": "close"}
+    400, "This is not an HTTP request, or its headers are too long.", {"Connection": "close"}
 )
 FACTS = (
     *("id", "method", "path", "status", "ms", "posts", "truncated", "unknown_share"),
@@ -50,7 +50,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"Cannot listen on port {port} of {host} ({reason_of(error)}): choose others."
+            f"Cannot listen on port {port} of {host} ({reason_of(error)}): choose another with "
+            "--port or --host."
         ) from error
 
 

@@ -43,7 +43,7 @@ def check_compatibility(config: RunConfig) -> None:
         if getattr(config.objective, setting) > 0:
             raise ConfigError(
                 f"Setting 'objective.{setting}' is above 0, but model '{name}' does not support "
-                f"it: start from the model's own recipe (--model {name}), or set it to 0."
+                f"it: set it to 0, or start from the model's own recipe with --model {name}."
             )
     if config.model.lower_text_layers and {"objects", "attributes", "pairs"} & set(about.reads):
         raise ConfigError(
@@ -56,12 +56,12 @@ def check_compatibility(config: RunConfig) -> None:
     tracker = config.training.report_to
     if tracker != "none" and find_spec(tracker) is None:
         raise ConfigError(
-            f"Setting 'training.report_to' is {tracker}, which is not installed: pip install "
+            f"Setting 'training.report_to' is {tracker}, which is not installed: run pip install "
             f"{tracker}."
         )
     if config.model.attribute_model is not None and not {"attributes", "pairs"} & set(about.reads):
         raise ConfigError(
-            f"Model '{name}' reads no image attributes: leave model.attribute_model out."
+            f"Model '{name}' reads no image attributes: leave out model.attribute_model."
         )
 
 
@@ -73,7 +73,7 @@ def _check_linear(config: RunConfig) -> None:
     for name in ("text_adapter", "image_adapter"):
         if getattr(model, name).rank:
             raise ConfigError(
-                f"Model '{model.network}' is fitted on frozen encoders: leave model.{name} out."
+                f"Model '{model.network}' is fitted on frozen encoders: leave out model.{name}."
             )
     if model.frozen_text_layers != "all" or not model.freeze_image_encoder:
         raise ConfigError(
@@ -99,8 +99,8 @@ def check_modality(network: str, posts: Sequence[Post]) -> None:
     if len(reads) == 1 and not has[reads[0]]:
         (modality,) = reads
         raise DataError(
-            f"Model '{network}' reads only {modality}s, but no training post has one: give posts "
-            f"with {modality}s, or choose another model (mvcn models)."
+            f"Model '{network}' reads only {modality}s, but no training post has one: add "
+            f"{modality}s, or choose another model with --model (mvcn models lists them)."
         )
 
 
@@ -151,7 +151,8 @@ def training_arguments(
     check_batch_size(config.batch_size, processes)
     if config.mixed_precision == "fp16" and runs_on_cpu():
         raise ConfigError(
-            "Setting 'training.mixed_precision' is fp16, but no GPU was found: use bf16 or none."
+            "Setting 'training.mixed_precision' is fp16, but no GPU was found: use --set "
+            "training.mixed_precision=bf16 or none."
         )
     epochs = num_epochs(config, num_posts)
     arguments = TrainingArguments(
@@ -213,8 +214,8 @@ def use_one_device(arguments: TrainingArguments) -> None:
     """
     if arguments.n_gpu > 1:
         LOG.warning(
-            "One of %d GPUs is used: to use all, start the command by torchrun --nproc-per-node %d "
-            "-m, as in torchrun -m mvcn train.",
+            "Only one of %d GPUs is used: to use all, run torchrun --nproc-per-node %d -m mvcn "
+            "train with the same options.",
             arguments.n_gpu,
             arguments.n_gpu,
         )

@@ -87,6 +87,6 @@ def _raise_error(future: Future[Any]) -> None:
         future.result()
     except BrokenProcessPool as error:
         raise RunError(
-            "A process that trains a member was killed, perhaps for lack of memory: continue by "
-            "--resume, with OMP_NUM_THREADS=1 to train one member at a time."
+            "A process that trains a member was killed, perhaps because memory ran out: continue "
+            "with --resume, and with OMP_NUM_THREADS=1 to train one member at a time."
         ) from error

@@ -119,7 +119,9 @@ def load_auxiliary(run: Path | None, model: MvcnForClassification) -> MvcnForCla
         RunError: The folder is not a run.
     """
     if run is None:
-        raise ConfigError("prefill 'auxiliary-run' needs objective.prefill_run, a run folder.")
+        raise ConfigError(
+            "Prefill 'auxiliary-run' needs a run folder: use --set objective.prefill_run=RUN."
+        )
     auxiliary = Run(run).model
     _require_alike(auxiliary, model, run)
     return auxiliary
@@ -137,7 +139,8 @@ def _require_alike(
     ):
         if one != other:
             raise ConfigError(
-                f"The run {run} cannot fill the queue: its {what} is {one}, but here it is {other}."
+                f"The run {run} cannot fill the queue, because its {what} is {one} instead of "
+                f"{other}: use another run as objective.prefill_run."
             )
 
 

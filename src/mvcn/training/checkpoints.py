@@ -40,7 +40,7 @@ def find_damage(checkpoint: Path) -> str | None:
     try:
         described = json.loads((checkpoint / COMPLETE_FILE).read_text("utf-8"))
     except ValueError:
-        return f"its file {COMPLETE_FILE} is not readable"
+        return f"its file {COMPLETE_FILE} cannot be read"
     for name, expected in described.items():
         path = checkpoint / name
         if not path.is_file():
@@ -72,9 +72,7 @@ def choose_checkpoint(run: Path) -> Path | None:
             return checkpoint
         damaged.append(f"Checkpoint {checkpoint} is damaged: {damage}")
     if damaged:
-        raise RunError(
-            f"{damaged[0]}, and there is no other one: start the run again by --overwrite."
-        )
+        raise RunError(f"{damaged[0]}, and there is no other one: start again with --overwrite.")
     return None
 
 
@@ -113,8 +111,8 @@ def advice_after_failed_write(run: Path) -> str:
     """Return what to do after a checkpoint could not be written."""
     last = last_checkpoint(run)
     if last is None:
-        return "make room, then start the run again by --overwrite."
-    return f"make room, then resume from {last.name} by --resume."
+        return "free some space, then start again with --overwrite."
+    return f"free some space, then resume from {last.name} with --resume."
 
 
 def _newest_first(run: Path) -> list[Path]:

@@ -81,7 +81,7 @@ class SemanticCongruityTrainer(TermTrainer):
         """
         labels = inputs.get("labels")
         if labels is None:
-            raise ConfigError("The constraint needs the key 'labels' in each batch.")
+            raise ConfigError("The constraint needs labels: add the key 'labels' to each batch.")
         loss, output = super().compute_loss(model, inputs, return_outputs=True)
         if model.training:
             congruity = self.congruity(self._take_features(labels), labels)
@@ -100,8 +100,8 @@ class SemanticCongruityTrainer(TermTrainer):
         features, self._features = self._features, None
         if labels.dim() != 1:
             raise DataError(
-                f"The constraint needs one class per sample, but labels have shape "
-                f"{tuple(labels.shape)}."
+                "The constraint needs one class per sample, so labels must have shape (batch,), "
+                f"not {tuple(labels.shape)}."
             )
         if features is None or features.shape[:-1] != labels.shape:
             shape = None if features is None else tuple(features.shape)

@@ -34,8 +34,8 @@ def together() -> Iterator[PartialState]:
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
             raise LostProcessError(
-                "Another process of this training has ended, so this one ends, too: look for the "
-                "error of the other one."
+                "Another process of this training has stopped, so this one stops too: see the "
+                "error of the other process."
             ) from error
         raise
 
@@ -50,7 +50,7 @@ def check_batch_size(batch_size: int, processes: int) -> None:
     if batch_size < processes:
         raise ConfigError(
             f"Setting 'training.batch_size' is {batch_size}, but {processes} processes share each "
-            "batch: give at least as many posts, or start fewer processes."
+            f"batch: use at least --set training.batch_size={processes}, or start fewer processes."
         )
 
 

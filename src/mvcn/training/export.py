@@ -86,14 +86,14 @@ def export_after_training(run: Run) -> None:
     """
     started, saved = time.monotonic(), Run(run.folder)
     saved.posts = run.posts  # so that they are not read again
-    LOG.info("Writing ONNX graphs of the model, with which prediction needs no PyTorch.")
+    LOG.info("Writing ONNX graphs of the model, so that prediction needs no PyTorch.")
     try:
         found = export_run(saved, COMPARED_AT_ONCE)
     except (MvcnError, OSError) as error:
-        LOG.warning("There are no graphs: %s", error)
+        LOG.warning("No ONNX graphs were written: %s", error)
         return
     seconds = time.monotonic() - started
-    LOG.info("Wrote graphs of %.0f MB in %.0f s.", found.megabytes, seconds)
+    LOG.info("Wrote ONNX graphs of %.0f MB in %.0f s.", found.megabytes, seconds)
 
 
 def export_run(run: Run, most: int = MAX_COMPARED, *, overwrite: bool = False) -> Export:
@@ -131,14 +131,15 @@ def _compare(run: Run, graphs: GraphModel, most: int) -> Export:
         theirs = _probabilities(graphs, posts)
     except Exception as error:  # onnxruntime has a different class for each fault
         raise RunError(
-            f"The graphs of {run.folder} cannot be computed ({reason_of(error)}): they were not "
-            "kept."
+            f"The ONNX graphs of {run.folder} cannot be run ({reason_of(error)}), so they were not "
+            "kept: use the run with --backend torch."
         ) from error
     difference = float(np.abs(ours - theirs).max())
     if difference > TOLERANCE:
         raise RunError(
-            f"The graphs of {run.folder} differ from its model by {difference:.1e} in a "
-            f"probability, more than {TOLERANCE:.0e}: they were not kept."
+            f"The ONNX graphs of {run.folder} differ from its model by {difference:.1e} in a "
+            f"probability (more than {TOLERANCE:.0e}), so they were not kept: use the run with "
+            "--backend torch."
         )
     changed = float((ours.argmax(1) != theirs.argmax(1)).mean())
     return Export(run.folder, len(ours), are_generated, difference, changed)
@@ -193,8 +194,8 @@ def write_graphs(
         write_graph(graph, batch, graph.outputs, folder / MODEL_FILE, _axes(most), metadata)
     except ConfigError as error:
         raise ConfigError(
-            f"{_what_cannot(model)} cannot become one ONNX graph for all batches: use it with the "
-            "backend torch."
+            f"{_what_cannot(model)} cannot become one ONNX graph for all batches: use the run with "
+            "--backend torch."
         ) from error
 
 

@@ -135,8 +135,8 @@ def build_trainer(
     """Return a Trainer of the model by the objective, on the train and dev posts."""
     if config.training.gradient_checkpointing and not model.can_recompute_layers:
         raise ConfigError(
-            "Setting 'training.gradient_checkpointing' is true, but the encoders of this model "
-            "have no layers that can be computed again: set it to false."
+            "Setting 'training.gradient_checkpointing' is true, but the encoders of this model do "
+            "not support it: set it to false."
         )
     objective = _build_objective(config.objective, model, encoded["train"])
     decay = config.training.weight_average_decay

@@ -91,8 +91,8 @@ def assign_folds(posts: EncodedPosts, members: int, seed: int) -> Int[np.ndarray
     members = min(members, int(np.bincount(labels).max()), len(set(groups)))
     if members < MIN_MEMBERS:
         raise DataError(
-            f"The {len(posts)} training posts are too few or too alike to train several "
-            "members: give more, or give --set training.members=1."
+            f"The {len(posts)} training posts are too few or too alike to train several members: "
+            "add more, or use --set training.members=1."
         )
     if alike := len(posts) - len(set(groups)):
         LOG.info(
@@ -155,9 +155,9 @@ def fit_members(
 
     if isinstance(config.training.members, int) and count < config.training.members:
         LOG.warning(
-            "%d members are trained, not %d: all classes have fewer posts, or too many are alike.",
-            count,
-            config.training.members,
+            "%d members are trained instead of %d, because every class has fewer posts or too "
+            "many posts are alike.",
+            *(count, config.training.members),
         )
     pending = [number for number in range(count) if not _file(places[number]).is_file()]
     at_once = 1 if callbacks else min(count, num_at_once(config.model))
@@ -205,7 +205,7 @@ def _fit_member(
         selects_epoch=False,
     )
     if trainer.is_fsdp_enabled:
-        raise ConfigError("FSDP splits the weights: set training.members to 1.")
+        raise ConfigError("FSDP shards the weights: use --set training.members=1.")
     if trainer.average is not None:
         trainer.average.apply()
     logits = trainer.logits(left_out)

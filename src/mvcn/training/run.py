@@ -83,7 +83,7 @@ def train(
     """
     if resume and overwrite:
         raise ConfigError(
-            "Give either --resume or --overwrite, not both: a run is continued or replaced."
+            "Use either --resume or --overwrite, not both: a run is continued or replaced."
         )
     use_plugins(config.training.plugins)
     check_compatibility(config)
@@ -336,7 +336,7 @@ def _finish(
         **durations,
     }
     if PartialState().is_main_process:
-        with writing(run.folder, "make room, then finish the run by --resume."):
+        with writing(run.folder, "free some space, then finish the run with --resume."):
             for name, one in held_out.items():
                 posts = encoded["dev" if name == "dev" else "train"].posts
                 run_folder.write_predictions(run, name, posts, one.probabilities)

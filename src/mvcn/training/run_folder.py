@@ -122,10 +122,13 @@ class Run:
         from mvcn.evaluation.selective_classification import choose_threshold
 
         if not 0 < precision < 1:
-            raise ConfigError(f"The precision is {precision:g}, but must be above 0 and below 1.")
+            raise ConfigError(
+                f"--precision is {precision:g}, but must be between 0 and 1, such as 0.9."
+            )
         if not self.is_finished:
             raise RunError(
-                f"{self.folder} is not a finished run: a threshold is chosen on held-out posts."
+                f"{self.folder} is not a finished run, so no threshold can be chosen: finish it "
+                "with mvcn train --resume."
             )
         rows = self.predictions()
         names = [name for name in rows[0] if name.startswith(PROBABILITY)]
@@ -174,7 +177,10 @@ class Run:
         except Exception as error:  # damaged files make Hugging Face raise almost any type
             raise self._damaged(_first_sentence(error)) from error
         if not isinstance(processor, MvcnProcessor):
-            raise RunError(f"{self.folder} is not a run folder: it has no processor of mvcn.")
+            raise RunError(
+                f"{self.folder} is not a run folder (it has no processor): use a folder written "
+                "by mvcn train."
+            )
         if not has_vocabulary(processor.tokenizer):
             raise self._damaged("it has no vocabulary")
         return processor
@@ -200,8 +206,8 @@ class Run:
             raise self._damaged(_first_sentence(error)) from error
         if not isinstance(model, MvcnForClassification) or any(info.values()):
             raise RunError(
-                f"The run in {self.folder} is damaged, or of an earlier version that had another "
-                f"{self.config.model.network}: its weights do not fit its config.json."
+                f"The run in {self.folder} is damaged or was written by an earlier version (its "
+                "weights do not fit its config.json): train it again."
             )
         model.eval()
         processor.limit_tokens(model.most_tokens(processor.max_tokens))
@@ -218,7 +224,7 @@ class Run:
         if "class_balance" not in self.metrics:
             raise RunError(
                 f"The run in {self.folder} has no offsets for macro F1: train it again, or leave "
-                "--for out."
+                "out --for."
             )
         return list(self.metrics["class_balance"]["offsets"])
 
@@ -239,16 +245,15 @@ class Run:
             return
         if (self.folder / CONFIG_FILE).is_file():
             raise RunError(
-                f"The run in {self.folder} is not finished: resume it by mvcn train --resume."
+                f"The run in {self.folder} is not finished: resume it with mvcn train --resume."
             )
         raise RunError(
-            f"{self.folder} is not a run folder: it has no config.json as mvcn train writes it."
+            f"{self.folder} is not a run folder (it has no config.json): use a folder written by "
+            "mvcn train."
         )
 
     def _damaged(self, why: str) -> RunError:
-        return RunError(
-            f"The run in {self.folder} is damaged ({why}): get its files again, or train it again."
-        )
+        return RunError(f"The run in {self.folder} is damaged ({why}): copy or train it again.")
 
 
 def _first_sentence(error: Exception) -> str:
@@ -282,7 +287,7 @@ def check_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite
     run = Run(folder)
     if run.is_started and run.is_finished and not overwrite:
         raise RunError(
-            f"The run in {folder} is finished: choose another --output, or replace it by "
+            f"The run in {folder} is finished: choose another --output, or replace it with "
             "--overwrite."
         )
     require_output_folder(folder, KIND, is_own=run.is_started, overwrite=overwrite, can_resume=True)
@@ -379,9 +384,12 @@ def _damaged(path: Path, why: str) -> RunError:
 def _check_resumable(folder: Path, config: RunConfig) -> None:
     run = Run(folder)
     if not run.is_started:
-        raise RunError(f"{folder} holds no {KIND} to resume: start it without --resume.")
+        raise RunError(f"{folder} holds no {KIND} to resume: leave out --resume.")
     if run.is_finished:
-        raise RunError(f"The run in {folder} is finished: there is nothing to resume.")
+        raise RunError(
+            f"The run in {folder} is already finished: leave out --resume, or train it again with "
+            "--overwrite."
+        )
     before, now = _by_name(run.config), _by_name(config)
     require_same_settings(folder, KIND, before, now)
 

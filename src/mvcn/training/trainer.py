@@ -90,7 +90,7 @@ class MvcnTrainer(TermTrainer):
         if average is not None:
             if self.is_fsdp_enabled:
                 raise ConfigError(
-                    "FSDP splits the weights: set training.weight_average_decay to 0."
+                    "FSDP shards the weights: use --set training.weight_average_decay=0."
                 )
             self.add_callback(average)
         self._step: tuple[Any, Targets] | None = None
@@ -263,9 +263,9 @@ class MvcnTrainer(TermTrainer):
         kept = without_frozen(model) if has_adapters(model) else load_result.missing_keys
         if load_result.unexpected_keys or set(load_result.missing_keys) & set(kept):
             raise RunError(
-                f"The checkpoints in {self.args.output_dir} do not fit the model, as those of an "
-                "earlier version may not: start the run again by --overwrite, or resume it with "
-                "that version."
+                f"The checkpoints in {self.args.output_dir} do not fit the model, perhaps because "
+                "an earlier version wrote them: start again with --overwrite, or resume with that "
+                "version."
             )
 
     def _init_training_state(self, *arguments: Any) -> tuple[int, int]:

@@ -8,9 +8,9 @@ def test_a_post_that_was_left_out_is_named_once(capsys):
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "1 image could not be read; its post was used without it:",
-        "  post 1: it is gone",
+        "  post '1': it is gone",
         "1 post was left out:",
-        "  post 2: nothing is left",
+        "  post '2': nothing is left",
     ]
     print_problems({"1": "it is gone", "2": "it is empty"}, {}, "blank")
     heading = capsys.readouterr().err.splitlines()[0]

@@ -41,7 +41,7 @@ def test_one_error_names_all_that_is_wrong_with_few_images(posts):
     with pytest.raises(BadImageError, match=r"6 images cannot be read") as error:
         require_images(posts, "error")
     for name in ("damaged", "missing", "loop", "folder", "refused", "bytes"):
-        assert f"post {name}: " in str(error.value)
+        assert f"post {name!r}: " in str(error.value)
     assert "--images FOLDER" in str(error.value)
 
 
@@ -49,7 +49,7 @@ def test_of_many_images_only_the_missing_ones_are_named(posts, monkeypatch):
     monkeypatch.setattr(module, "READ_AT_ONCE", 6)
     with pytest.raises(BadImageError, match=r"4 images cannot be read") as error:
         require_images(posts, "error")
-    assert "post damaged" not in str(error.value)
+    assert "post 'damaged'" not in str(error.value)
 
 
 @pytest.mark.parametrize("policy", ["blank", "drop"])
@@ -61,7 +61,7 @@ def test_ten_are_named_and_all_are_counted(tmp_path):
     posts = [Post(f"p{number}", "a", tmp_path / f"{number}.png") for number in range(12)]
     with pytest.raises(BadImageError, match=r"12 images.*\(and 2 more\).*--text-only") as error:
         require_images(posts, "error")
-    named = [post.id for post in posts if f"post {post.id}:" in str(error.value)]
+    named = [post.id for post in posts if f"post {post.id!r}:" in str(error.value)]
     assert named == [post.id for post in posts[:10]]
     assert "\n" not in str(error.value)
 

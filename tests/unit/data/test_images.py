@@ -168,16 +168,16 @@ def bad_contents():
         "text": (b"404 not found", "not an image in a known format: convert it to JPEG"),
         "page": (b"<html>404 not found</html>", "is a web page, .*failed download: download"),
         "page in XML": (b'\n<?xml version="1.0"?><!DOCTYPE HTML>', "is a web page"),
-        "answer": (b'{"error": 404}', "is JSON, as of a failed download: download"),
+        "answer": (b'{"error": 404}', "is JSON, perhaps from a failed download: download"),
         "pointer": (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-            "is a pointer of Git LFS, not the image: run git lfs pull",
+            "is a Git LFS pointer, not the image itself: run git lfs pull",
         ),
         "PDF": (encoded(noise(9, 9), "PDF"), "is a PDF document, .*: convert"),
-        "drawing": (b'<?xml version="1.0"?>\n<svg></svg>', r"is a drawing \(SVG\), .* to PNG"),
-        "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a photo in HEIC, .*: convert it"),
+        "drawing": (b'<?xml version="1.0"?>\n<svg></svg>', r"is an SVG drawing, .* to PNG"),
+        "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC photo, .*: convert it"),
         "video": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", r"is a video \(MP4 or MOV\)"),
-        "compressed": (gzip.compress(whole_jpeg()), "is compressed by gzip: decompress it"),
+        "compressed": (gzip.compress(whole_jpeg()), "is compressed with gzip: decompress it"),
         "zeros": (bytes(70_000), "holds nothing but zeros, .*download it again"),
         "header of a PNG": (encoded(noise(9, 9), "PNG")[:33], "is damaged"),
         "signature of a PNG": (b"\x89PNG\r\n\x1a\n", "is damaged"),
@@ -223,7 +223,7 @@ def test_the_size_is_told_without_decoding():
 @pytest.mark.parametrize("name", ["missing.jpg", ".", "a\0b", "x" * 5000])
 @pytest.mark.parametrize("function", [open_image, image_digest, image_size])
 def test_no_such_file(tmp_path, name, function):
-    with pytest.raises(BadImageError, match="correct its path"):
+    with pytest.raises(BadImageError, match="check its path"):
         function(tmp_path / name)
 
 
@@ -355,8 +355,7 @@ def test_a_jpeg_without_its_last_bytes_is_read_as_viewers_show_it(kind, monkeypa
         sure = rows if rows == 800 else rows - 16  # but for the row of blocks where the data end
         np.testing.assert_array_equal(found[:sure], expected[:sure])
         assert remark == (
-            f"The image in the given bytes is truncated: {rows} of its 800 rows can be decoded in "
-            "full."
+            f"The image in the given bytes is truncated: {rows} of its 800 rows can be decoded."
         )
     assert image_size(content) == (48, 800)
 
@@ -414,9 +413,7 @@ def test_a_truncated_image_is_told_of_by_its_name(tmp_path, caplog):
     path.write_bytes(jpeg()[:-2])
     with caplog.at_level(logging.WARNING):
         open_image(path)
-    assert caplog.messages == [
-        f"Image {path} is truncated: 800 of its 800 rows can be decoded in full."
-    ]
+    assert caplog.messages == [f"Image {path} is truncated: 800 of its 800 rows can be decoded."]
 
 
 def test_threads_read_truncated_images_and_pillow_keeps_its_settings():

@@ -109,7 +109,7 @@ def test_a_bad_image_is_described(tmp_path):
     for path in ("none.jpg", "pipe.jpg", ".", "\0"):
         facts[path] = describe_image(tmp_path / path)
         assert facts[path].digest == ""
-        assert "correct its path" in facts[path].problem
+        assert "check its path" in facts[path].problem
     assert all(fact.perceptual_hash is None for fact in facts.values())
     assert "given bytes is not an image" in describe_image(b"text").problem
 
@@ -119,7 +119,7 @@ def test_a_truncated_image_that_is_read_is_described_with_how_much_is_there(tmp_
     (tmp_path / "a.jpg").write_bytes(whole[:-2])
     facts = describe_image(tmp_path / "a.jpg")
     assert facts.truncation == (
-        f"Image {tmp_path / 'a.jpg'} is truncated: 600 of its 600 rows can be decoded in full."
+        f"Image {tmp_path / 'a.jpg'} is truncated: 600 of its 600 rows can be decoded."
     )
     assert facts.digest == hashlib.blake2b(whole[:-2], digest_size=16).hexdigest()
     intact = describe_image(whole)

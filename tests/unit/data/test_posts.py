@@ -38,14 +38,14 @@ def test_missing_values_are_no_text_and_no_image(missing):
 
 def test_a_text_is_a_plain_string():
     assert type(check_text(np.str_("so good"))) is str
-    with pytest.raises(DataError, match="must be a string, but is of type int"):
+    with pytest.raises(DataError, match="must be a string, not int"):
         check_text(1)
 
 
 def test_what_is_of_another_type_is_named():
-    with pytest.raises(DataError, match="Post b: The text of a post must be a string"):
+    with pytest.raises(DataError, match="Post 'b': The text of a post must be a string"):
         check_posts([Post("a", "x", None), given_post("b", 1)])
-    with pytest.raises(DataError, match="not as list of str"):
+    with pytest.raises(DataError, match="not list of str"):
         list(each_post(["a text"]))
 
 
@@ -56,7 +56,7 @@ def test_lone_surrogates_are_replaced_and_counted_once(caplog):
     assert (first.text, first.attributes) == ("a\ufffd", ("b\ufffd", "c"))
     assert second == posts[1]
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("In the text of 1 post, such as post 1, 2 lone surrogates are")
+    assert line.startswith("In the text of 1 post, such as post '1', 2 lone surrogates are")
 
 
 def test_the_fingerprint_is_that_of_ids_texts_and_labels_in_order():
@@ -93,10 +93,12 @@ def test_a_number_is_the_place_among_the_classes():
 def test_an_unknown_label_names_its_post(labels, field):
     posts = [Post("1", "x", None, "bad"), Post("post-7", "x", None, *labels)]
     which = field.replace("_", " ")
-    with pytest.raises(DataError, match=rf"Post post-7 has the {which} 'odd'.*bad, fair, good"):
+    with pytest.raises(DataError, match=rf"Post 'post-7' has the {which} 'odd'.*bad, fair, good"):
         label_ids(posts, CLASSES, field)
 
 
 def test_a_label_in_another_case_is_told_how_to_be_written():
-    with pytest.raises(DataError, match=r"write it as 'good', or join labels by --normalize-la"):
+    with pytest.raises(
+        DataError, match=r"write it as 'good', or merge such labels with --normalize-la"
+    ):
         label_ids([Post("1", "x", None, "Good")], CLASSES)

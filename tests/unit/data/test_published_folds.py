@@ -12,7 +12,7 @@ from mvcn.errors import ConfigError, DataError, MvcnError
 
 LEFT_OUT = {
     "contradictory": ("49",),
-    "listed for the published folds, but not in the dataset": ("50",),
+    "in the published folds, but not in the dataset": ("50",),
     "in no split of the published fold": ("48",),
 }
 
@@ -84,9 +84,10 @@ def test_labels_are_those_of_the_list_and_differences_are_counted(settings, capl
     assert found["3"].text == own["3"].text
     where = settings().splits / "valid_pairlist.txt"
     assert [record.getMessage() for record in caplog.records] == [
-        f"{where}: 2 posts have other labels there than in the dataset, 1 of them for the whole "
-        "post; those of the list count.",
-        f"{where}: 2 posts are left out, as the dataset lacks 1 and removes 1 by its own rules.",
+        f"{where}: 2 posts have other labels than in the dataset, 1 of them for the whole "
+        "post; those of the list are used.",
+        f"{where}: 2 posts are left out, because the dataset does not have 1 and removes 1 by its "
+        "own rules.",
     ]
 
 
@@ -105,7 +106,7 @@ def test_a_dataset_of_other_posts_or_classes_is_refused(settings, tmp_path):
     path = tmp_path / "posts.csv"
     path.write_text("id,text,label\na,one,x\nb,two,y\n")
     table = settings(name="table", root=str(path))
-    with pytest.raises(DataError, match=r"posts\.csv has no post of the fold in .*pairlist\.txt"):
+    with pytest.raises(DataError, match=r"posts\.csv has none of the posts in .*pairlist\.txt"):
         read_posts(table)
     path.write_text("id,text,label\n1,one,negative\n2,two,positive\n3,three,neutral\n")
     assert len(read_posts(table).posts) == 3
@@ -117,9 +118,11 @@ def test_a_dataset_of_other_posts_or_classes_is_refused(settings, tmp_path):
 
 
 def test_folds_are_named_by_splits_and_fold_together(settings, tmp_path):
-    with pytest.raises(ConfigError, match=r"holds the published folds 1, 2: choose one by --fold"):
+    with pytest.raises(
+        ConfigError, match=r"holds the published folds 1, 2: choose one with --fold"
+    ):
         read_training_posts(settings(fold=None), 0)
-    with pytest.raises(ConfigError, match=r"^Fold 1 \(--fold, data\.fold\) .* folder by --splits"):
+    with pytest.raises(ConfigError, match=r"^--fold 1 \(data\.fold\) .* folder with --splits"):
         read_training_posts(settings(splits=None), 0)
     with pytest.raises(
         DataError, match=r"has no fold 3 \(splits/train_3\.txt\): choose one of 1, 2"
@@ -129,7 +132,9 @@ def test_folds_are_named_by_splits_and_fold_together(settings, tmp_path):
         (tmp_path / f"{split}.txt").write_text("1\n")
     with pytest.raises(ConfigError, match=r"has no valid_pairlist\.txt, .*: leave out --fold"):
         read_training_posts(settings(splits=str(tmp_path)), 0)
-    with pytest.raises(ConfigError, match=r"go with --root: leave out --train or --splits"):
+    with pytest.raises(
+        ConfigError, match=r"--splits only works with --root: leave out --train or --splits"
+    ):
         read_training_posts(settings(root=None, train="posts.csv"), 0)
 
 
@@ -147,19 +152,19 @@ def change(path, line, text):
         ("valid_pairlist.txt", 3, "45,1,0,", "line 3: '45,1,0,' must be"),
         ("valid_pairlist.txt", 3, ",1,0,1", "line 3: ',1,0,1' must be"),
         ("valid_pairlist.txt", 3, "id,label", "line 3: 'id,label' must be"),
-        ("valid_pairlist.txt", 3, "47,1,1,1", "line 3: post 47 is on line 1 already"),
+        ("valid_pairlist.txt", 3, "47,1,1,1", "line 3: post 47 is already on line 1"),
         ("splits/train_1.txt", 2, "x", "line 2: 'x' must be the number of a post's line in"),
         ("splits/train_1.txt", 2, "-1", "line 2: '-1' must be .*, from 0 to 48"),
         ("splits/train_1.txt", 2, "49", "line 2: '49' must be"),
         ("splits/train_1.txt", 2, "²", "line 2: '²' must be"),
         ("splits/train_1.txt", 2, "9" * 5000, "line 2: '9{80}' must be"),
-        ("splits/val_1.txt", 2, "20", r"line 2: post 27 is in .*val_1\.txt, line 1, too"),
-        ("splits/test_1.txt", 2, "20", r"test_1\.txt, line 2: post 27 is in .*val_1\.txt, line 1"),
+        ("splits/val_1.txt", 2, "20", r"line 2: post 27 is also in .*val_1\.txt, line 1"),
+        ("splits/test_1.txt", 2, "20", r"test_1\.txt, line 2: post 27 is also in .*val_1\.txt"),
         (
             "splits/test_1.txt",
             2,
             "30",
-            r"test_1\.txt, line 2: post 17 is in .*train_1\.txt, line 1",
+            r"test_1\.txt, line 2: post 17 is also in .*train_1\.txt, line 1",
         ),
     ],
 )
@@ -185,7 +190,7 @@ def test_a_file_that_is_missing_is_named(settings, folds):
     for file, words in {
         "splits/val_1.txt": r"val_1\.txt cannot be read \(No such file",
         "splits/train_1.txt": r"has no fold 1 .*: choose one of 2\.",
-        "splits/train_2.txt": r"has no fold 1 .*: restore the files of its folds",
+        "splits/train_2.txt": r"has no fold 1 .*: download the folds again",
         "valid_pairlist.txt": r"has no valid_pairlist\.txt",
     }.items():
         (folds / file).unlink()
@@ -198,7 +203,7 @@ def test_empty_lines_do_not_change_numbers(settings, folds):
     for name, line in {"train": "1", "val": " 3 ", "test": "1"}.items():
         (folds / "splits" / f"{name}_1.txt").write_text(f"\n{line}\r\n")
     with pytest.raises(
-        DataError, match=r"test_1\.txt, line 2: post 3 is in .*train_1\.txt, line 2"
+        DataError, match=r"test_1\.txt, line 2: post 3 is also in .*train_1\.txt, line 2"
     ):
         read_posts(settings(splits=str(folds)))
     (folds / "valid_pairlist.txt").write_text("5,0,0,0\n3,1,1,0\n\n4,2,2,2\n")

@@ -104,14 +104,19 @@ def test_posts_without_text_and_image_are_left_out_and_counted(tmp_path, given):
 
 def test_a_split_that_nobody_has_made_is_refused(tmp_path):
     config = settings(root=str(write(tmp_path / "posts.csv", 6)))
-    with pytest.raises(DataError, match=r"which posts are its 'dev' split.*--splits"):
+    with pytest.raises(DataError, match=r"which posts are in its 'dev' split.*--splits"):
         read_posts(config, "dev")
 
 
 def test_a_source_needs_a_place(tmp_path):
-    with pytest.raises(ConfigError, match=r"'table' needs data.root \(--root\) or data.train"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'table' needs posts: .*--root PATH \(data.root\) or --train PATH \(data.train",
+    ):
         read_training_posts(settings(), seed=0)
-    with pytest.raises(ConfigError, match=r"needs the setting data.root \(--root\)"):
+    with pytest.raises(
+        ConfigError, match=r"needs its folder: pass it with --root FOLDER \(data.root\)"
+    ):
         read_posts(settings())
 
 
@@ -125,16 +130,16 @@ def test_a_file_of_one_part_that_says_another_is_reported(split, tmp_path, caplo
     posts = read_training_posts(settings(**files), seed=0)
     assert len(getattr(posts, split)) == 20
     (warning,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
-    assert f"given by --{split}, so all of its posts are" in warning
+    assert f"passed with --{split}, so all of its posts are" in warning
     assert "3 of the split test" in warning
 
 
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        (("root", "dev"), "go with --train"),
-        (("train", "root"), "by --train and by --root"),
-        (("train", "splits"), "go with --root"),
+        (("root", "dev"), "--dev needs --train"),
+        (("train", "root"), "--train and --root are both training posts"),
+        (("train", "splits"), "only works with --root"),
     ],
 )
 def test_a_setting_that_would_be_ignored_is_refused(tmp_path, named, message):

@@ -240,7 +240,7 @@ def test_rows_of_a_table_without_a_part_are_counted_when_parts_are_wanted(tmp_pa
     corpus = read_corpus("table", write(tmp_path, {"a.csv": rows}) / "a.csv", splits=["train"])
     assert [post.text for post in corpus.posts] == ["a"]
     assert corpus.removed == {
-        "in 'unlabeled', which is none of train, dev and test": ("3",),
+        "in 'unlabeled', which is not train, dev or test": ("3",),
         "in no split": ("2",),
     }
     assert corpus.other_splits == {"dev": 1}
@@ -278,14 +278,14 @@ def test_a_part_that_is_left_out_is_named_by_the_ids_of_its_posts(tmp_path):
 
 def test_a_wanted_part_that_is_missing_is_told_with_those_there(tmp_path):
     root = save_hugging_face(tmp_path, {"train": 1, "dev": 1})
-    with pytest.raises(DataError, match="has no split test, but train, dev: name another"):
+    with pytest.raises(DataError, match="has no split test, only train, dev: choose one"):
         read_posts(config("hugging-face", root), "test")
 
 
 def test_one_id_in_two_pieces_is_refused_with_both_files(tmp_path):
     line = '{"id": 1, "text": "a", "img": "a.png", "label": "x"}\n'
     root = write(tmp_path, {"dev_seen.jsonl": line, "dev_unseen.jsonl": line})
-    with pytest.raises(DataError, match=r"'1' is in dev_seen\.jsonl and in dev_unseen\.jsonl"):
+    with pytest.raises(DataError, match=r"'1' is in both dev_seen\.jsonl and dev_unseen\.jsonl"):
         read_corpus("qmf-jsonl", root)
 
 
@@ -307,7 +307,7 @@ def test_images_next_to_the_folders_of_splits_are_named(tmp_path):
 def test_a_table_next_to_the_folders_of_splits_is_refused(tmp_path):
     root = save_image_folder(tmp_path, {"train": 2})
     write(tmp_path, {"metadata.csv": "file_name,text\ntrain/a/0.png,words\n"})
-    with pytest.raises(DataError, match=r"metadata\.csv next to the folders of its splits"):
+    with pytest.raises(DataError, match=r"metadata\.csv next to its split folders"):
         read_corpus("image-folder", root)
 
 
@@ -315,7 +315,7 @@ def test_hfm_reads_the_published_names_and_refuses_a_second_file(tmp_path):
     root = save_hfm(tmp_path, {"train": 2, "valid2": 2, "test2": 3})
     assert count(read_corpus("hfm", root)) == {"train": 2, "dev": 2, "test": 3}
     save_hfm(tmp_path, {"train": 2, "valid": 2})
-    with pytest.raises(DataError, match=r"valid2\.txt and valid\.txt, which both mean dev"):
+    with pytest.raises(DataError, match=r"both valid2\.txt and valid\.txt, which mean the same"):
         read_corpus("hfm", root)
 
 

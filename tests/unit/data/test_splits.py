@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,9 +126,9 @@ def test_does_not_depend_on_the_hash_seed():
     [
         (["a", "a", "a", "b", "b"], SHARES, r"Class 'b' has 2 posts, too few for the 3 splits"),
         (["a", None], SHARES, "Post '1' has no label"),
-        (["a"] * 9, {"train": 0.8, "dev": 0.1}, "and sum to 1: these are train=0.8, dev=0.1"),
-        (["a"] * 9, {"train": 1.2, "dev": -0.2}, "must be above 0 and sum to 1"),
-        (["a"] * 9, {}, "must be above 0 and sum to 1"),
+        (["a"] * 9, {"train": 0.8, "dev": 0.1}, "and add up to 1, but are train=0.8, dev=0.1"),
+        (["a"] * 9, {"train": 1.2, "dev": -0.2}, "must be above 0 and add up to 1"),
+        (["a"] * 9, {}, "must be above 0 and add up to 1"),
     ],
 )
 def test_refuses_what_cannot_be_split(labels, shares, message):
@@ -146,7 +147,7 @@ def test_reads_ids_in_order(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"7\n8\n\n7\n", r"dev\.txt, line 4: id '7' is on line 1 already"),
+        (b"7\n8\n\n7\n", r"dev\.txt, line 4: id '7' is already on line 1"),
         (b"\n \n", r"dev\.txt contains no ids"),
         (b"7\n\xff\n", r"dev\.txt cannot be read .* UTF-8"),
     ],
@@ -171,13 +172,26 @@ def test_selects_posts_in_the_order_of_the_ids():
 
 def test_names_the_first_few_unknown_ids_and_their_source():
     with pytest.raises(
-        DataError, match=r"dev\.txt names posts .* \(x, 10, 11, 12, 13 and 2 more\)"
+        DataError, match=r"dev\.txt lists posts .* \(x, 10, 11, 12, 13 and 2 more\)"
     ):
         select_posts(CORPUS, ["x", "1", "10", "11", "12", "13", "14", "15"], "dev.txt")
 
 
+@pytest.mark.parametrize(
+    ("columns", "listed"),
+    [
+        ({}, r"'0', '1', '2'"),
+        ({"id": "tweet"}, r"'0', '1', '2' \(column 'tweet'\)"),
+    ],
+)
+def test_an_unknown_id_is_answered_with_three_that_exist(columns, listed):
+    corpus = replace(CORPUS, posts=posts_labelled("abcd"), columns=columns)
+    with pytest.raises(DataError, match=rf"\(x\): use its ids, such as {listed}\.$"):
+        select_posts(corpus, ["x"], "dev.txt")
+
+
 def test_says_why_the_data_set_removed_a_post():
-    with pytest.raises(DataError, match=r"dev\.txt .* removes as contradictory \(78\)"):
+    with pytest.raises(DataError, match=r"dev\.txt .* leaves out \(contradictory\), such as 78"):
         select_posts(CORPUS, ["1", "78"], "dev.txt")
 
 
@@ -350,7 +364,7 @@ def test_does_not_overwrite_unless_told_to(tmp_path, name, message):
 def test_splits_are_for_the_posts_that_they_were_made_for(tmp_path, changed):
     write_splits(tmp_path, PARTS, POSTS, {})
     assert posts_of_id_file(Corpus(POSTS, ()), tmp_path, "dev") == POSTS[3:]
-    with pytest.raises(DataError, match=r"made for other posts .* again by mvcn split"):
+    with pytest.raises(DataError, match=r"made for other posts .* again with mvcn split"):
         posts_of_id_file(Corpus(changed, ()), tmp_path, "train")
 
 

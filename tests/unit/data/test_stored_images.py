@@ -64,8 +64,8 @@ def test_its_identity_is_its_place(path):
 
 
 FAULTS = {
-    "row": ({"row_group": 0, "row": 3}, "does not exist, so the file was changed"),
-    "group": ({"row_group": 4, "row": 0}, "does not exist, so the file was changed"),
+    "row": ({"row_group": 0, "row": 3}, "does not exist because the file was changed"),
+    "group": ({"row_group": 4, "row": 0}, "does not exist because the file was changed"),
     "negative": ({"row_group": 0, "row": -1}, "does not exist"),
     "column": ({"row_group": 0, "row": 0, "column": "photo"}, "does not exist"),
     "text": ({"row_group": 0, "row": 0, "column": "text"}, "holds string instead of bytes"),
@@ -115,7 +115,7 @@ def test_a_file_that_is_gone_changed_or_cut_is_noticed(path):
     with pytest.raises(BadImageError, match="cannot be read"):
         image.read()
     path.unlink()
-    with pytest.raises(BadImageError, match="there is no such file"):
+    with pytest.raises(BadImageError, match="the file does not exist"):
         image.read()
 
 

@@ -196,8 +196,8 @@ def test_what_excel_cannot_hold_is_changed_and_counted(tmp_path, caplog):
         str(10**15),
     ]
     assert read_back(path)[1] == expected
-    assert "In 1 cell for Excel, characters that XML does not allow" in caplog.text
-    assert "In 2 cells for Excel, the text ends after 32,767 characters" in caplog.text
+    assert "In 1 cell for Excel, characters that Excel does not allow" in caplog.text
+    assert "In 2 cells for Excel, the text is cut off after 32,767 characters" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["=1+1", "#N/A", "1", "TRUE", "-", "+1", "@x", "2020-01-01"])
@@ -341,7 +341,7 @@ def test_a_pipe_is_no_place_for_binary_formats(suffix, tmp_path):
 
 @pytest.mark.parametrize("name", ["out", "out.txt", "out.xls", "out.csv.gz", ".csv"])
 def test_another_format_is_refused_with_the_known_ones(name, tmp_path):
-    message = r"no table that can be written: name a file that ends in \.csv, \.tsv, \.jsonl,"
+    message = r"not a table of a supported format: use a file that ends in \.csv, \.tsv, \.jsonl,"
     with pytest.raises(ConfigError, match=message):
         require_writable_table(tmp_path / name)
     require_writable_table(tmp_path / "OUT.CSV")

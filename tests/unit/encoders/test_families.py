@@ -93,7 +93,7 @@ def test_a_text_is_classified_by_what_its_last_word_has_changed(
 def test_one_layer_for_all_cannot_be_frozen_in_part(folder, tiny_settings, tiny_text_encoder):
     tiny_encoders.save(tiny_encoders.TEXTS["albert"](), folder, tiny_text_encoder)
     settings = tiny_settings | {"text_encoder": str(folder)}
-    with pytest.raises(ConfigError, match="can't be 1, but 0 or all"):
+    with pytest.raises(ConfigError, match=r"is 1, so use --set model.frozen_text_layers=0, or all"):
         build_model(ModelConfig(**settings, frozen_text_layers=1), CLASSES)
     build_model(ModelConfig(**settings, frozen_text_layers="all"), CLASSES)
 
@@ -108,12 +108,12 @@ def test_a_type_without_a_row_is_said_to_be_untested(folder, caplog):
     caplog.set_level(logging.INFO)
     hf.BertModel(hf.BertConfig(**tiny_encoders.BERT)).save_pretrained(folder)
     load_text_encoder(str(folder))
-    assert "no test covers" not in caplog.text
+    assert "untested type" not in caplog.text
     hf.RemBertModel(
         hf.RemBertConfig(**tiny_encoders.BERT, input_embedding_size=16, output_embedding_size=16)
     ).save_pretrained(folder)
     load_text_encoder(str(folder))
-    assert "'rembert', that no test covers" in caplog.text
+    assert "of the untested type 'rembert'" in caplog.text
 
 
 def test_a_tokenizer_of_a_decoder_pads_by_its_end_of_text(tiny_text_encoder, folder):
@@ -143,5 +143,5 @@ def test_both_towers_have_one_name(name, folder, tiny_settings, tiny_text_encode
 
 
 def test_one_name_and_another_for_a_tower_contradict_each_other():
-    with pytest.raises(ConfigError, match=r"'model.text_encoder' is given twice"):
+    with pytest.raises(ConfigError, match=r"'model.text_encoder' is set twice"):
         RunConfig().update({"model": {"encoder": "a", "text_encoder": "b"}})

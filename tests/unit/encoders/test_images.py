@@ -99,5 +99,5 @@ def test_the_size_of_images_is_that_of_pretraining():
 def test_several_last_hidden_states_are_refused(tmp_path):
     config = hf.TimmWrapperConfig(architecture="test_resnet", model_args={"features_only": True})
     tiny_encoders.save(config, tmp_path)
-    with pytest.raises(ConfigError, match="'test_resnet' has 5 last hidden states in place of one"):
+    with pytest.raises(ConfigError, match="'test_resnet' has 5 last hidden states instead of one"):
         load_image_encoder(str(tmp_path))

@@ -79,7 +79,7 @@ def test_what_is_rebuilt_from_its_configuration_takes_its_weights(kind, folder):
 def test_what_cannot_be_found_is_told_with_the_choices(kind, part, tmp_path):
     other, packaged = PACKAGED_NAMES["image" if kind == "text" else "text"], PACKAGED_NAMES[kind]
     for name in (str(tmp_path), str(tmp_path / "absent"), "no-such-encoder-anywhere", other):
-        match = rf"from '{name}': give the packaged name {packaged}, a folder"
+        match = rf"from '{name}': use the packaged name {packaged}, a folder"
         with pytest.raises(ConfigError, match=match) as caught:
             LOADERS[kind][part](name)
         assert "\n" not in str(caught.value)
@@ -207,7 +207,7 @@ def test_an_encoder_with_a_decoder_is_refused(tmp_path):
 def test_what_could_not_be_rebuilt_from_a_saved_run_is_refused(tmp_path):
     config = transformers.ChineseCLIPConfig(text_config=TEXT, vision_config=IMAGE)
     transformers.ChineseCLIPModel(config).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="type 'chinese_clip_text_model' is not an encoder that"):
+    with pytest.raises(ConfigError, match="type 'chinese_clip_text_model' cannot be saved"):
         load_text_encoder(str(tmp_path))
 
 
@@ -264,7 +264,9 @@ def test_the_way_to_compute_attention_is_passed_on(chosen, tiny_text_encoder, ti
 
 @pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash attention is installed")
 def test_a_way_to_compute_attention_that_is_not_there_is_named(tiny_text_encoder):
-    with pytest.raises(ConfigError, match="cannot compute attention by flash_attention_2 here"):
+    with pytest.raises(
+        ConfigError, match="cannot use the attention implementation 'flash_attention_2' here"
+    ):
         load_text_encoder(str(tiny_text_encoder), "flash_attention_2")
 
 

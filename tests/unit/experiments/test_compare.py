@@ -249,7 +249,7 @@ def test_variants_without_a_common_seed_are_tested_unpaired():
         (
             grid("one", "two"),
             "three",
-            "no variant 'three': the variants are one, two.",
+            "no variant 'three': choose --baseline from one, two.",
         ),
         (
             [cell("one"), cell("two", digest="else")],
@@ -260,7 +260,7 @@ def test_variants_without_a_common_seed_are_tested_unpaired():
         ([cell("one", fold=1), *published("two")], None, "mix published folds and folds"),
         ([cell("one"), *published("two")], None, "mix published folds and a fixed split"),
         ([], None, "There are no results to compare"),
-        (grid("one") * 2, None, "2 results of variant 'one', seed 0: name each folder once"),
+        (grid("one") * 2, None, "2 results of variant 'one', seed 0: pass each folder once"),
         (
             [cell("one", fold=0), cell("one", fold=0)],
             None,

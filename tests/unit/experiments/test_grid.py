@@ -78,7 +78,7 @@ def test_published_folds_multiply_the_cells_and_evaluate_their_test_posts(tmp_pa
 
 def test_a_published_fold_is_not_split_into_folds(tmp_path):
     data = DataConfig(name="mvsa-single", root=tmp_path, splits=tmp_path, fold=3)
-    with pytest.raises(ConfigError, match=r"data\.fold names the published fold 3: leave out one"):
+    with pytest.raises(ConfigError, match=r"data\.fold chooses the published fold 3: leave one"):
         assign_folds(data, 2, tmp_path / "folds")
 
 
@@ -117,25 +117,28 @@ def test_the_ablation_adds_one_part_at_a_time():
         ({"variants": "none"}, "needs 'variants'"),
         ({"row": 1}, "has the key 'row'"),
         ({"rows": {"a": {}}}, "has the key 'rows'"),
-        ({"name": "a/b"}, "'a/b' would become a folder"),
-        ({"variants": {"..": {}}}, "would become a folder"),
+        ({"name": "a/b"}, "'a/b' is used for a folder"),
+        ({"variants": {"..": {}}}, "is used for a folder"),
         ({"variants": {}}, "'variants' must have at least one name"),
         ({"data": []}, "'data' must have at least one name"),
         ({"variants": {"a": {"modle": {}}}}, "no setting 'modle'"),
         ({"variants": {"a": {"training": {"epochs": 0}}}}, "'training.epochs' is 0"),
         ({"variants": {"a": {"data": {}}}}, "a variant cannot have 'data'"),
-        ({"variants": {"a": 3}}, "a variant must hold sections"),
-        ({"variants": {"a": {"recipe": "nothing"}}}, "No recipe 'nothing'"),
+        ({"variants": {"a": 3}}, "a variant must consist of sections"),
+        ({"variants": {"a": {"recipe": "nothing"}}}, "no recipe 'nothing'"),
         ({"data": {"a": {"rot": "x"}}}, "did you mean 'data.root'"),
         ({"seeds": []}, "'seeds' must be a list of different whole numbers"),
         ({"seeds": [1, 1]}, "'seeds' must be"),
         ({"seeds": [True]}, "'seeds' must be"),
         ({"seeds": [-1]}, None),
-        ({"folds": 1}, "'folds' must be a whole number from 2 on"),
+        ({"folds": 1}, "'folds' must be a whole number of at least 2"),
         ({"folds": True}, "'folds' must be"),
-        ({"published_folds": "all"}, "'published_folds' must be a whole number from 2 on"),
-        ({"folds": 2, "published_folds": 2}, "it has 'folds' and 'published_folds': leave out"),
-        ({"published_folds": 2, "data": {"a": {"fold": 3}}}, "its data 'a' names fold 3: leave"),
+        ({"published_folds": "all"}, "'published_folds' must be a whole number of at least 2"),
+        (
+            {"folds": 2, "published_folds": 2},
+            "it has both 'folds' and 'published_folds': leave one",
+        ),
+        ({"published_folds": 2, "data": {"a": {"fold": 3}}}, "its data 'a' chooses fold 3: leave"),
     ],
 )
 def test_says_what_is_wrong_with_an_experiment(tmp_path, changes, words):
@@ -146,7 +149,7 @@ def test_says_what_is_wrong_with_an_experiment(tmp_path, changes, words):
 
 
 def test_says_which_experiments_there_are(tmp_path):
-    with pytest.raises(ConfigError, match=r"No experiment 'nothing': .* ablation"):
+    with pytest.raises(ConfigError, match=r"no experiment 'nothing': .* ablation"):
         read_experiment("nothing")
     broken = tmp_path / "broken.yaml"
     broken.write_text("variants: [", "utf-8")

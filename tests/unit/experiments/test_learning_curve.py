@@ -87,7 +87,7 @@ def test_other_results_have_no_curve(made, tmp_path):
     results = compare(made)
     assert learning_curves(results) == []
     assert "Learning curve" not in render(results, "markdown")
-    with pytest.raises(ConfigError, match="have no learning curves, but a figure is of one"):
+    with pytest.raises(ConfigError, match="have no learning curves, but a figure shows one"):
         write_curve(results, tmp_path / "curve.png")
 
 
@@ -99,7 +99,7 @@ def test_a_figure_replaces_only_a_figure(name, tmp_path):
     with pytest.raises(RunError, match="exists: choose another file"):
         require_figure(path, overwrite=False)
     path.write_text("years of work")
-    with pytest.raises(RunError, match="is no figure by mvcn compare"):
+    with pytest.raises(RunError, match="is not a figure by mvcn compare"):
         require_figure(path, overwrite=True)
-    with pytest.raises(ConfigError, match=r"must end with \.png or \.svg"):
+    with pytest.raises(ConfigError, match=r"must end in \.png or \.svg"):
         require_figure(tmp_path / "curve.doc", overwrite=True)

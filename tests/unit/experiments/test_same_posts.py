@@ -104,7 +104,7 @@ def test_results_of_other_posts_are_refused(tmp_path):
     results = {tmp_path / "a.json": result(cells[0], fingerprint(dev))}
     require_same_posts(cells, results)
     folds = [replace(cell, fold=0) for cell in cells]
-    with pytest.raises(RunError, match=r"a\.json is of a fixed split, unlike this"):
+    with pytest.raises(RunError, match=r"a\.json belongs to a fixed split, unlike this"):
         require_same_posts(folds, results)
     results[tmp_path / "b.json"] = result(cells[1], fingerprint(dev[1:]))
     with pytest.raises(RunError, match=r"b\.json was evaluated on other posts \(1 post\)"):
@@ -134,7 +134,7 @@ def test_published_folds_are_evaluated_on_their_test_posts(fair, tmp_path, caplo
         results[tmp_path / f"{cell.path.name}.json"] = result(cell, fingerprint(posts))
     require_same_posts(cells, results)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-    with pytest.raises(RunError, match="is of published folds, unlike this experiment"):
+    with pytest.raises(RunError, match="belongs to published folds, unlike this experiment"):
         require_same_posts([replace(cell, split="dev") for cell in cells], results)
     labels = fair.data["mine"].splits / "valid_pairlist.txt"
     labels.write_text(labels.read_text().replace("\n30,1", "\n30,2").replace("\n30,0", "\n30,2"))
@@ -146,7 +146,9 @@ def test_all_published_folds_are_read_before_the_first_training(fair):
     with pytest.raises(DataError, match=r"seed-0-fold-3: .* has no fold 3 .*: choose one of 1, 2"):
         require_same_posts(cells_of(replace(fair, published_folds=3)), {})
     data = {name: config.model_copy(update={"splits": None}) for name, config in fair.data.items()}
-    with pytest.raises(ConfigError, match=r"^Cell mine/both/seed-0-fold-1: Fold 1 .* by --splits"):
+    with pytest.raises(
+        ConfigError, match=r"^Cell mine/both/seed-0-fold-1: --fold 1 .* with --splits"
+    ):
         require_same_posts(cells_of(replace(fair, data=data)), {})
     (fair.data["mine"].root / "data" / "28.png").unlink()
     with pytest.raises(BadImageError, match=r"seed-0-fold-1: .*28"):

@@ -68,7 +68,7 @@ def test_settings_may_have_their_earlier_names(tmp_path):
     weight, name = {"low": 0, "high": 1}, "objective.unimodal_label_weight"
     former = {"objective.annotation_weight": weight}
     assert read_space(write(tmp_path, space=former)).settings == {name: FloatDistribution(0, 1)}
-    with pytest.raises(ConfigError, match=f"'{name}' is given twice"):
+    with pytest.raises(ConfigError, match=f"'{name}' is there twice"):
         read_space(write(tmp_path, space=former | {name: weight}))
 
 
@@ -82,14 +82,14 @@ def test_a_shipped_space_is_found_by_name_and_has_one(name):
     [
         ({"rows": {}}, "has the key 'rows'"),
         ({"name": ""}, "'name' must be text"),
-        ({"recipe": "nothing"}, "No recipe 'nothing'"),
+        ({"recipe": "nothing"}, "no recipe 'nothing'"),
         ({"data": {"rot": "x"}}, "did you mean 'data.root'"),
         ({"seeds": [1, 1]}, "'seeds' must be a list of different"),
         ({"seeds": [-1]}, "'training.seed' is -1"),
-        ({"folds": 1}, "'folds' must be a whole number from 2 on"),
+        ({"folds": 1}, "'folds' must be a whole number of at least 2"),
         ({"metric": "f2"}, "'metric' must be one of f1_weighted"),
         ({"metric": ["accuracy"]}, "'metric' must be one of"),
-        ({"space": {}}, "'space' must name at least one setting"),
+        ({"space": {}}, "'space' must have at least one setting"),
     ],
 )
 def test_says_what_is_wrong_with_a_file(tmp_path, changes, words):
@@ -102,7 +102,7 @@ def test_says_what_is_wrong_with_a_file(tmp_path, changes, words):
 @pytest.mark.parametrize(
     ("setting", "domain", "words"),
     [
-        ("epochs", {"low": 1, "high": 2}, "must look like section.key"),
+        ("epochs", {"low": 1, "high": 2}, "must look like training.epochs"),
         ("data.root", {"choices": ["a", "b"]}, "cannot be searched"),
         ("training.seed", {"low": 1, "high": 2}, "cannot be searched"),
         ("training.epoch", {"low": 1, "high": 2}, "did you mean 'training.epochs'"),
@@ -112,27 +112,35 @@ def test_says_what_is_wrong_with_a_file(tmp_path, changes, words):
         ("training.epochs", {"low": 1}, "needs low and high:"),
         ("training.epochs", {"low": 1, "high": 2, "choices": [1]}, "has the key 'choices'"),
         ("training.epochs", {"low": 1, "hihg": 2}, "has the key 'hihg'"),
-        ("training.epochs", {"low": 2, "high": 2}, "low 2, which must be below high, 2"),
+        ("training.epochs", {"low": 2, "high": 2}, "low 2, which must be below its high, 2"),
         ("training.epochs", {"low": 0, "high": 2}, "'training.epochs' is 0, but must be at least"),
         ("training.epochs", {"low": 1.5, "high": 2}, "must be a whole number"),
         ("training.epochs", {"low": 1, "high": True}, "must be a whole number"),
-        ("training.epochs", {"low": 1, "high": 6, "step": 2}, "does not lead from 1 to 6"),
+        (
+            "training.epochs",
+            {"low": 1, "high": 6, "step": 2},
+            "does not divide the range from 1 to 6",
+        ),
         ("training.epochs", {"low": 1, "high": 6, "step": 2.5}, "a whole number above 0"),
         ("training.epochs", {"low": 1, "high": 6, "step": 0}, "a whole number above 0"),
         ("training.epochs", {"choices": [1, 2.5]}, "must be a whole number"),
-        ("training.epochs", {"choices": [1]}, "different choices, at least two"),
+        ("training.epochs", {"choices": [1]}, "at least two different choices"),
         ("training.epochs", {"choices": [1, 2, 1]}, "different choices"),
         ("training.epochs", {"choices": 3}, "different choices"),
         ("model.dropout", {"low": 0, "high": 1}, "at least 0 and below 1"),
-        ("model.dropout", {"low": 0, "high": 0.5, "log": True}, "must then be above 0"),
+        ("model.dropout", {"low": 0, "high": 0.5, "log": True}, "must be above 0"),
         ("model.dropout", {"low": 0, "high": 0.5, "log": 1}, "must be true or false"),
         ("model.dropout", {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}, "log and step"),
-        ("model.dropout", {"low": 0, "high": 0.5, "step": 0.2}, "does not lead from 0.0 to 0.5"),
+        (
+            "model.dropout",
+            {"low": 0, "high": 0.5, "step": 0.2},
+            "does not divide the range from 0.0 to 0.5",
+        ),
         ("model.dropout", {"low": 0, "high": 0.5, "step": math.nan}, "a number above 0"),
         ("model.dropout", {"low": "none", "high": 0.5}, "must be a number"),
-        ("model.attention", {"low": 1, "high": 2}, "is no number: give its choices"),
+        ("model.attention", {"low": 1, "high": 2}, "is not a number: use choices"),
         ("model.attention", {"choices": ["softmax", "hardmax"]}, "must be one of sparsemax"),
-        ("model.freeze_image_encoder", {"low": 0, "high": 1}, "is no number"),
+        ("model.freeze_image_encoder", {"low": 0, "high": 1}, "is not a number"),
         ("model.hidden_size", {"choices": [384, 100]}, "must be a multiple"),
     ],
 )
@@ -145,5 +153,5 @@ def test_says_what_is_wrong_with_a_setting(tmp_path, setting, domain, words):
 
 
 def test_says_which_spaces_there_are():
-    with pytest.raises(ConfigError, match=r"No search space 'nothing': .* default"):
+    with pytest.raises(ConfigError, match=r"no search space 'nothing': .* default"):
         read_space("nothing")

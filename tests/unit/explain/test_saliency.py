@@ -123,7 +123,7 @@ def test_networks_without_attention_are_explained_by_the_others(tiny_settings, g
         .encode(generated_posts[:1])
         .inputs([0])
     )
-    with pytest.raises(ConfigError, match="choose gradient or occlusion"):
+    with pytest.raises(ConfigError, match="use --method gradient or occlusion"):
         image_saliency(model, inputs, "attention")
     for method in METHODS[1:]:
         assert image_saliency(model, inputs, method).isfinite().all()
@@ -143,5 +143,5 @@ def test_words_found_in_an_image_are_found_anew_without_a_part_of_it(
     )
     found = image_saliency(model, inputs, "occlusion")
     assert found.abs().max() > 0
-    with pytest.raises(ConfigError, match="choose occlusion"):
+    with pytest.raises(ConfigError, match="use --method occlusion"):
         image_saliency(model, inputs, "gradient")

@@ -83,7 +83,9 @@ def test_a_folder_is_loaded_without_a_look_at_the_hub(hub, plain_folder, generat
 
 
 def test_a_name_that_is_no_folder_is_asked_for(hub):
-    with pytest.raises(RunError, match=f"no folder {NAME}.*that name .it has none that you may"):
+    with pytest.raises(
+        RunError, match=f"no folder {NAME}.*that name .it has no such model that you may"
+    ):
         Classifier.from_pretrained(NAME)
     assert any(path.startswith(f"/api/models/{NAME}") for path in hub)
 
@@ -118,7 +120,7 @@ def test_what_the_cache_has_not_is_told_offline(hub_cache):
         with pytest.raises(RunError) as told:
             Classifier.from_pretrained(name, **options)
         sentence = str(told.value)
-        assert "it cannot be reached, and its cache on this machine has none" in sentence
+        assert "it cannot be reached, and the model is not in the cache" in sentence
         assert ("revision v2" in sentence) == bool(options)
         assert "\n" not in sentence
 
@@ -139,7 +141,7 @@ def test_a_cache_that_cannot_be_written_is_reported(monkeypatch, tmp_path):
 
     set_client_factory(lambda: httpx2.Client(transport=httpx2.MockTransport(answer)))
     try:
-        with pytest.raises(RunError, match=r"kept in the cache \(Not a directory.*set HF_HOME"):
+        with pytest.raises(RunError, match=r"stored in the cache \(Not a directory.*set HF_HOME"):
             Classifier.from_pretrained(NAME)
     finally:
         set_client_factory(default_client_factory)
@@ -147,11 +149,13 @@ def test_a_cache_that_cannot_be_written_is_reported(monkeypatch, tmp_path):
 
 def test_a_truncated_download_is_reported(hub_cache):
     (hub_cache / "model.safetensors").unlink()
-    with pytest.raises(RunError, match=r"is damaged .*get its files again"):
+    with pytest.raises(RunError, match=r"is damaged .*copy or train it again"):
         Classifier.from_pretrained(NAME)
 
 
 @pytest.mark.parametrize("name", ["two words", "/no/such/folder", "a/b/c", "runs/mine/", "~/run"])
 def test_what_is_neither_is_reported(name):
-    with pytest.raises(RunError, match="is neither a folder nor a name as the Hugging Face hub"):
+    with pytest.raises(
+        RunError, match="is neither a folder nor a valid name on the Hugging Face hub"
+    ):
         Classifier.from_pretrained(name)

@@ -75,8 +75,8 @@ def test_other_fields_of_a_data_set_are_not_read(ask, inputs, expected, collecti
     caplog.set_level("INFO", "mvcn")
     rows = collection([one | {"label": "a", "id": str(n)} for n, one in enumerate(inputs[:7])])
     assert agrees(ask(rows, batch_size=4), expected[:7])
-    assert caplog.messages == ["Fields of the dataset that are not read: id, label."]
-    with pytest.raises(DataError, match=r"not as \['label', 'txt'\]"):
+    assert caplog.messages == ["These fields of the dataset are not read: id, label."]
+    with pytest.raises(DataError, match=r"not \['label', 'txt'\]"):
         list(ask(collection([{"txt": "a", "label": "b"}])))
 
 
@@ -140,14 +140,14 @@ def test_truncated_texts_are_warned_of_once(tiny_run, caplog):
 @pytest.mark.parametrize(
     ("post", "message"),
     [
-        (5, "not as int"),
-        ("a text alone", "not as str"),
-        (None, "not as NoneType"),
-        ({"txt": "a"}, r"not as \['txt'\]"),
+        (5, "not int"),
+        ("a text alone", "not str"),
+        (None, "not NoneType"),
+        ({"txt": "a"}, r"not \['txt'\]"),
         ({"text": "a", "label": "b"}, "label"),
-        ({"text": 5}, "text of a post must be a string, but is of type int"),
-        ({"text": 0.5}, "is of type float"),
-        ({"text": "a", "image": 5}, "image of a post must be a path.*is of type int"),
+        ({"text": 5}, "text of a post must be a string, not int"),
+        ({"text": 0.5}, "not float"),
+        ({"text": "a", "image": 5}, "image of a post must be a path.*not int"),
     ],
 )
 def test_what_is_no_post_is_reported(ask, inputs, post, message):
@@ -161,9 +161,11 @@ def test_what_is_no_post_is_reported(ask, inputs, post, message):
     "post", [{}, {"text": " "}, {"text": float("nan"), "image": float("nan")}, {"image": ""}]
 )
 def test_a_post_with_nothing_to_read_has_an_empty_answer(ask, inputs, expected, post):
-    with pytest.raises(DataError, match="nothing to classify"):
+    with pytest.raises(DataError, match="neither text nor image"):
         ask(post)
-    with pytest.warns(UserWarning, match="^Post 1 was left out: There is nothing to classify"):
+    with pytest.warns(
+        UserWarning, match="^Post '1' was left out: The post has neither text nor image"
+    ):
         answers = ask([inputs[0], post, inputs[1]], batch_size=2)
     assert answers[1] == []
     assert agrees(answers[::2], expected[:2])
@@ -173,7 +175,7 @@ def test_missing_values_arrays_and_halves_of_characters_are_read(ask, inputs, ex
     array = np.asarray(Image.open(BytesIO(inputs[1]["image"])).convert("RGB"))
     assert agrees([ask({"text": float("nan"), "image": array})], expected[8:])
     assert ask({"text": "so \ud83d"}) == ask({"text": "so \ufffd"})
-    assert [one[:31] for one in caplog.messages] == ["In the text of 1 post, such as "]
+    assert [one[:31] for one in caplog.messages] == ["In the text of 1 post, 1 lone s"]
 
 
 class TestBadImages:
@@ -183,26 +185,30 @@ class TestBadImages:
         return [*inputs[:3], bad, inputs[4], {"text": "b", "image": "http://127.0.0.1/a.jpg"}]
 
     def test_error_stops_and_names_the_post(self, ask, posts):
-        with pytest.raises(BadImageError, match=r"^1 image.* post 3: .* known format"):
+        with pytest.raises(BadImageError, match=r"^1 image.* post '3': .* known format"):
             ask(posts, batch_size=2)
-        with pytest.raises(BadImageError, match=r"post 0: Image .http://127.0.0.1/a.jpg. is a web"):
+        with pytest.raises(
+            BadImageError, match=r"post '0': Image .http://127.0.0.1/a.jpg. is a web"
+        ):
             ask(posts[-1])
 
     def test_the_answers_before_the_bad_one_are_given(self, ask, posts):
         answers = iter(ask(iter(posts)))
         assert [len(next(answers)) for _ in range(3)] == [3, 3, 3]
-        with pytest.raises(BadImageError, match="post 3"):
+        with pytest.raises(BadImageError, match="post '3'"):
             next(answers)
 
     def test_blank_classifies_the_text_alone_and_warns(self, ask, posts):
-        with pytest.warns(UserWarning, match="^Post [35] was classified without it: .*mage ") as w:
+        with pytest.warns(
+            UserWarning, match="^Post '[35]' was classified without it: .*mage "
+        ) as w:
             answers = ask(posts, batch_size=4, on_bad_image="blank")
         assert len(w) == 2
         alone = {one["label"]: one["score"] for one in ask({"text": "a fine day"})}
         assert agrees(answers[3:4], [alone])
 
     def test_drop_leaves_an_empty_answer_and_warns(self, ask, posts):
-        with pytest.warns(UserWarning, match="^Post [35] was left out: "):
+        with pytest.warns(UserWarning, match="^Post '[35]' was left out: "):
             answers = ask(posts, batch_size=4, on_bad_image="drop")
         assert [len(one) for one in answers] == [3, 3, 3, 0, 3, 0]
 
@@ -228,7 +234,7 @@ def test_an_error_of_the_source_comes_through(ask, inputs):
         ({"top_k": 0}, "top_k is 0"),
         ({"top_k": "all"}, "top_k is all"),
         ({"on_bad_image": "skip"}, "one of error, blank, drop"),
-        ({"function_to_apply": "none"}, "has no option function_to_apply"),
+        ({"function_to_apply": "none"}, "has no argument function_to_apply"),
     ],
 )
 def test_an_option_that_is_none_is_reported(ask, inputs, options, message):
@@ -238,9 +244,9 @@ def test_an_option_that_is_none_is_reported(ask, inputs, options, message):
 
 def test_models_of_others_are_refused(ask, tiny_text_encoder):
     other = transformers.AutoModel.from_pretrained(tiny_text_encoder)
-    with pytest.raises(ConfigError, match="needs a model of mvcn, not a BertModel"):
+    with pytest.raises(ConfigError, match="needs an mvcn model, not BertModel"):
         ImageTextClassificationPipeline(model=other, processor=ask.processor)
-    with pytest.raises(ConfigError, match="needs the processor that is saved with the model"):
+    with pytest.raises(ConfigError, match="needs the processor saved with the model"):
         ImageTextClassificationPipeline(model=ask.model, tokenizer=ask.processor.tokenizer)
 
 

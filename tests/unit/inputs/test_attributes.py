@@ -95,7 +95,7 @@ def test_words_are_held_in_memory_where_they_cannot_be_kept(
     assert attribute_model.add_attributes(posts, words) == attribute_model.add_attributes(posts)
     assert attribute_model.add_attributes(posts, words) == attribute_model.add_attributes(posts)
     (message,) = caplog.messages
-    assert "set MVCN_CACHE to a folder that can be written" in message
+    assert "set MVCN_CACHE to a folder that you can write to" in message
     for content in ("{", "[1]", '{"a": 3}'):
         (tmp_path / "half.json").write_text(content)
         assert "a" not in AttributeCache(tmp_path)

@@ -75,7 +75,7 @@ def test_a_file_that_was_deleted_is_an_error_with_advice(tmp_path):
     cache.add(names(1), features(1))
     (array,) = tmp_path.glob("*.npy")
     array.unlink()
-    with pytest.raises(RunError, match=rf"^{array} of the cache .* by --resume\.$"):
+    with pytest.raises(RunError, match=rf"^{array} of the cache .* with --resume; its features"):
         cache[names(1)[0]]
 
 
@@ -181,7 +181,7 @@ def test_a_cache_that_cannot_be_written_holds_all_in_memory(unusable_folder, cap
     (message,) = caplog.messages
     assert message.startswith(f"The cache {folder} cannot be used (")
     assert reason in message
-    assert "set MVCN_CACHE to a folder that can be written." in message
+    assert "set MVCN_CACHE to a folder that you can write to." in message
     assert not folder.is_dir() or list(folder.iterdir()) == []
 
 

@@ -266,16 +266,16 @@ class TestAutoTokens:
         ("length", "expected"),
         [
             (30, ""),  # nothing changes
-            (94, "96 word pieces, 100 % of them completely: that is 1.3 times the work"),
-            (126, "128 word pieces, 100 % of them completely: that is 1.7 times the work"),
-            (127, "128 word pieces, 50 % of them completely: that is 1.7 times the work"),
+            (94, "96 word pieces, 100 % of them completely, which takes 1.3 times the work"),
+            (126, "128 word pieces, 100 % of them completely, which takes 1.7 times the work"),
+            (127, "128 word pieces, 50 % of them completely, which takes 1.7 times the work"),
         ],
     )
     def test_are_told_with_their_cost(self, processor, length, expected, caplog):
         with caplog.at_level(logging.INFO, "mvcn"):
             texts = [" ".join("a" * length), " ".join("a" * 30)]
             processor.choose_max_tokens(texts, lambda limit: limit)
-        rest = " of 64 (--set model.max_tokens=64)."
+        rest = " of 64 word pieces (--set model.max_tokens=64)."
         assert caplog.messages == ([f"Texts are read up to {expected}{rest}"] if expected else [])
 
     def test_of_a_model_that_nobody_trains_are_the_most_possible(self, tiny_settings):
@@ -411,17 +411,17 @@ class TestCall:
     @pytest.mark.parametrize("padding", [False, "do_not_pad"])
     def test_without_padding_texts_have_one_length(self, processor, padding):
         assert processor(["ab", "cd"], padding=padding)["input_ids"].shape == (2, 4)
-        with pytest.raises(DataError, match=r"differ in their number .*: give padding=True\."):
+        with pytest.raises(DataError, match=r"differ in their number .*: pass padding=True\."):
             processor(["ab", "c"], padding=padding)
 
     @pytest.mark.parametrize(
         ("text", "images", "message"),
         [
-            (["a", "b"], [None], "2 texts and 1 image make no posts: give one image, or None"),
-            ("a", [None, None], "1 text and 2 images make no posts"),
+            (["a", "b"], [None], "2 texts and 1 image do not match: pass one image, or None"),
+            ("a", [None, None], "1 text and 2 images do not match"),
             (None, None, "There is no post"),
             ([], [], "There is no post"),
-            ([5], None, "text of a post must be a string, but is of type int"),
+            ([5], None, "text of a post must be a string, not int"),
         ],
     )
     def test_says_what_is_no_post(self, processor, text, images, message):
@@ -479,7 +479,7 @@ def test_the_auto_class_finds_it_in_a_run(tiny_run):
 
 
 def test_more_tokens_than_the_encoder_reads_are_refused_at_once(tiny_settings):
-    message = r"'model.max_tokens' is 129, but .* at most 128: give --set model.max_tokens=128\."
+    message = r"'model.max_tokens' is 129, but .* at most 128: use --set model.max_tokens=128\."
     with pytest.raises(ConfigError, match=message):
         build_processor(ModelConfig(**tiny_settings, max_tokens=129))
 
@@ -506,7 +506,7 @@ def roberta(tmp_path, tiny_text_encoder):
 
 def test_more_tokens_than_the_encoder_has_positions_are_refused_at_once(tiny_settings, roberta):
     settings = {**tiny_settings, "text_encoder": roberta}
-    message = r"'model.max_tokens' is 21, but .* at most 20: give --set model.max_tokens=20\."
+    message = r"'model.max_tokens' is 21, but .* at most 20: use --set model.max_tokens=20\."
     with pytest.raises(ConfigError, match=message):
         build_model(ModelConfig(**settings, max_tokens=21), ("a", "b"))
     model = build_model(ModelConfig(**settings, max_tokens=20), ("a", "b")).eval()

@@ -160,7 +160,9 @@ def test_a_queue_without_room_is_refused(sizes):
 def test_a_form_that_does_not_exist_is_refused():
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
-        with pytest.raises(ConfigError, match="no congruity form 'relative': choose ratio, share"):
+        with pytest.raises(
+            ConfigError, match="no congruity form 'relative': choose from ratio, share"
+        ):
             SemanticCongruityLoss(3, 5, form="relative")
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
@@ -294,7 +296,9 @@ def test_warns_once_if_it_stays_zero(queue_size):
     for number in range(1, 2 * batches):
         features, _ = draw(12, seed=number)
         if number == batches:
-            with pytest.warns(UserWarning, match=f"0 in all {batches} batches so far: 1 of 3 cl"):
+            with pytest.warns(
+                UserWarning, match=f"0 in all {batches} batches so far, because only 1 of 3 cl"
+            ):
                 constraint(features, one_class)
         else:
             constraint(features, one_class)

@@ -160,7 +160,7 @@ def test_masked_softmax_of_nothing_is_zeros_without_gradient():
 @pytest.mark.parametrize("num_heads", [0, 5])
 def test_heads_must_divide_the_width(num_heads):
     with pytest.raises(
-        ConfigError, match=f"{num_heads} attention heads cannot divide a width of 12"
+        ConfigError, match=f"A width of 12 cannot be divided evenly among {num_heads} "
     ):
         MultiHeadAttention(12, num_heads)
 
@@ -200,7 +200,7 @@ def test_dropped_weights_are_zero_and_the_others_are_scaled(return_weights, mask
 
 
 def test_sparse_weights_are_never_dropped():
-    with pytest.raises(ConfigError, match="Sparsemax weights are never dropped"):
+    with pytest.raises(ConfigError, match="Sparsemax weights cannot be dropped"):
         MultiHeadAttention(12, 3, "sparsemax", dropout=0.1)
 
 

@@ -48,7 +48,7 @@ def test_graphs_of_the_weights_are_taken_unasked(exported_run):
 def test_graphs_of_other_weights_are_not_taken(exported_run, other_weights, caplog):
     assert weights_digest(other_weights) != weights_digest(exported_run)
     assert isinstance(Classifier.from_pretrained(other_weights).model, MvcnForClassification)
-    assert "is used by PyTorch, since its graphs were made of other weights" in caplog.text
+    assert "is used with PyTorch, since its ONNX graphs were made from other weights" in caplog.text
     with pytest.raises(RunError, match=r"mvcn export .* --overwrite"):
         Classifier.from_pretrained(other_weights, "onnx")
 
@@ -68,7 +68,10 @@ def test_without_pytorch_and_graphs_that_fit_a_run_says_what_to_do(
 ):
     monkeypatch.setattr("mvcn.errors.find_spec", lambda name: None)
     assert isinstance(Classifier.from_pretrained(exported_run).model, GraphModel)
-    for folder, why in ((tiny_run, "it has no graphs"), (other_weights, "made of other weights")):
+    for folder, why in (
+        (tiny_run, "it has no ONNX graphs"),
+        (other_weights, "made from other weights"),
+    ):
         with pytest.raises(ConfigError, match=rf"{why} \(mvcn export .*pip install .*'.\[train\]'"):
             Classifier.from_pretrained(folder)
 
@@ -160,7 +163,7 @@ def test_a_damaged_file_is_named(exported_run, tmp_path, name, content):
     folder = shutil.copytree(exported_run, tmp_path / "run")
     (folder / name).write_text(content)
     with pytest.raises(
-        RunError, match=rf"{re.escape(name)} is damaged \(.+\): copy the model again"
+        RunError, match=rf"{re.escape(name)} is damaged \(.+\): copy or train the model again"
     ):
         Classifier.from_pretrained(folder).predict_one("fine")
 
@@ -168,7 +171,7 @@ def test_a_damaged_file_is_named(exported_run, tmp_path, name, content):
 def test_a_graph_of_texts_is_not_taken_for_one_of_images(exported_run, tmp_path):
     folder = shutil.copytree(exported_run, tmp_path / "run")
     shutil.copy(folder / "model.onnx", folder / "image.onnx")
-    with pytest.raises(RunError, match=r"image.onnx is not the graph of images: write both"):
+    with pytest.raises(RunError, match=r"image.onnx is not the ONNX graph of images: write both"):
         Classifier.from_pretrained(folder)
 
 
@@ -185,7 +188,7 @@ def test_a_graph_of_images_of_another_run_is_refused(exported_run, tmp_path):
     ("changed", "message"),
     [
         ({"id2label": {"0": "a", "1": "b"}}, r"model.onnx has 3 classes, but config.json names 2"),
-        ({"model_type": "bert"}, r"config.json is damaged \(it is of a model of type bert\)"),
+        ({"model_type": "bert"}, r"config.json is damaged \(it belongs to a model of type bert\)"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(exported_run, tmp_path, changed, message):

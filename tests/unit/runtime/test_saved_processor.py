@@ -114,7 +114,7 @@ def test_what_it_cannot_read_is_left_to_the_library(tmp_path, tiny_settings):
     processor = build_processor(ModelConfig(**tiny_settings))
     other = MvcnProcessor(ConvNextImageProcessorPil(), processor.tokenizer)
     other.save_pretrained(tmp_path / "other")
-    assert "does more than to resize" in str(SavedProcessor.why_not(tmp_path / "other"))
+    assert "does more than resize" in str(SavedProcessor.why_not(tmp_path / "other"))
     processor.save_pretrained(tmp_path / "slow")
     (tmp_path / "slow" / "tokenizer.json").unlink()
     assert "no tokenizer.json" in str(SavedProcessor.why_not(tmp_path / "slow"))

@@ -30,7 +30,7 @@ def test_counts_add_up():
         (
             TextCounts(200, 3, 900, 0, 64),
             logging.WARNING,
-            "what follows these is not read: a model trained with --set model.max_tokens=auto",
+            "the rest is not read: to read more, train with --set model.max_tokens=auto",
         ),
         (TextCounts(9, 0, 1000, 11, 64), logging.WARNING, "1.1 % of the word pieces"),
         (TextCounts(9, 0, 100, 75, 64), logging.WARNING, "a multilingual one, .*text_encoder="),

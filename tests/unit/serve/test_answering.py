@@ -57,6 +57,17 @@ def test_the_columns_of_the_run_are_names_of_fields_too(ask, served, generated_p
     assert ask.post("/predict", json={"posts": [{"title": "a"}]}).status_code == 422
 
 
+def test_one_post_alone_is_answered_as_a_batch_of_one(ask, served, generated_posts, monkeypatch):
+    monkeypatch.setattr(served, "columns", {"text": "tweet"})
+    post = as_json(generated_posts[0])
+    theirs = {"tweet": post["text"], **{name: post[name] for name in ("id", "image")}}
+    batch = ask.post("/predict", json={"posts": [post]})
+    for one in (post, theirs):
+        alone = ask.post("/predict", json=one)
+        assert alone.status_code == 200, alone.text
+        assert alone.json() == batch.json()
+
+
 def test_ids_are_numbers_unless_given_and_may_repeat(ask, generated_posts):
     first, second, third = map(as_json, generated_posts[:3])
     del first["id"], second["id"]
@@ -123,7 +134,7 @@ def test_a_post_of_a_batch_with_nothing_to_read_gets_no_label(ask, policy):
     answer = ask.post(f"/predict?on_bad_image={policy}", json=batch)
     first, *empty, last = answer.json()["predictions"]
     assert first["label"] == last["label"] is not None
-    problem = "There is nothing to classify: give a text, an image, or both."
+    problem = "The post has neither text nor image: add one of them."
     nothing = {"label": None, "probabilities": {}, "problem": problem, "disagreement": None}
     assert empty == [{"id": one, **nothing} for one in ("b", "2")]
 
@@ -196,7 +207,7 @@ class TestBadImages:
     def test_error_refuses_the_request_and_names_the_post(self, ask, batch):
         answer = ask.post("/predict", json=batch)
         assert answer.status_code == 422
-        assert answer.json()["error"].startswith(f"Post {batch['posts'][1]['id']}: ")
+        assert answer.json()["error"].startswith(f"Post {batch['posts'][1]['id']!r}: ")
         assert "not an image" in answer.json()["error"]
 
     def test_blank_classifies_the_text_alone_and_says_why(

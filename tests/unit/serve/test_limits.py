@@ -10,9 +10,9 @@ from mvcn.serve.limits import Limits
     ("settings", "message"),
     [
         ({"posts": 0}, "posts must be above 0"),
-        ({"pixels": 10**9}, "allow fewer"),
-        ({"posts": 9, "queue_posts": 8}, "make the queue longer"),
-        ({"body_bytes": 9, "held_bytes": 8}, "allow smaller bodies"),
+        ({"pixels": 10**9}, "use a smaller --max-megapixels"),
+        ({"posts": 9, "queue_posts": 8}, "use a larger --queue"),
+        ({"body_bytes": 9, "held_bytes": 8}, "use a smaller --max-body-mib"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(settings, message):

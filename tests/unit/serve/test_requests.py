@@ -55,24 +55,29 @@ def huge_png(width, height):
         (b'{"posts": [', 400, "not JSON"),
         (b"[" * 100_000, 400, "not JSON"),
         (b"\xff\xfe\x00", 400, "not JSON"),
-        (b"[]", 422, "the body"),
+        (b"[]", 422, "the body must be an object"),
+        (b"[]", 422, 'send {"posts": [{"text": '),
+        (b"fine", 400, 'send {"posts": [{"text": '),
+        (b'{"text": 3}', 422, "posts.0.text"),
+        (b'{"text": "fine", "img": "x"}', 422, "posts.0.img is not a field"),
+        (b'{"text": "fine", "posts": [{"text": "a"}]}', 422, "text is not a field"),
         (b"null", 422, "the body"),
         (b"{}", 422, "posts"),
         (posts(), 422, "posts"),
         (posts("a fine day"), 422, "posts.0"),
         (posts({"text": 3}), 422, "posts.0.text"),
-        (posts({"text": "fine", "img": "x"}), 422, "posts.0.img is not known"),
-        (posts({"text": "fine", "img": "x"}), 422, "the fields id, text, image."),
+        (posts({"text": "fine", "img": "x"}), 422, "posts.0.img is not a field"),
+        (posts({"text": "fine", "img": "x"}), 422, "the fields id, text and image."),
         (posts({"text": "fine", "id": 7.5}), 422, "posts.0.id must be text, a whole"),
         (posts({"text": "fine", "id": True}), 422, "posts.0.id must be text, a whole"),
         (b'{"posts": [{"text": "fine", "text": "dull"}]}', 422, "'text' twice"),
         (b'{"posts": [{"text": "fine"}], "posts": []}', 422, "'posts' twice"),
         (posts({"text": "x" * 10_001}), 422, "more than the 10,000 allowed"),
         (posts(*[{"text": "fine"}] * 65), 422, "more than the 64 allowed"),
-        (posts({"id": "b", "image": "data:image/png;base64,"}), 422, "Post b: The image"),
-        (posts({"text": "a", "id": "b", "image": "PGh0bWw+"}), 422, "Post b: The image"),
-        (posts({"text": "a"}, {"id": "b", "image": "/a.jpg"}), 422, "Post b: The image"),
-        (posts({"image": "http://localhost/a.png"}), 422, "no address is fetched"),
+        (posts({"id": "b", "image": "data:image/png;base64,"}), 422, "Post 'b': The image"),
+        (posts({"text": "a", "id": "b", "image": "PGh0bWw+"}), 422, "Post 'b': The image"),
+        (posts({"text": "a"}, {"id": "b", "image": "/a.jpg"}), 422, "Post 'b': The image"),
+        (posts({"image": "http://localhost/a.png"}), 422, "addresses are not downloaded"),
         (posts({"image": "/etc/passwd"}), 422, "not the base64"),
         (posts({"image": "../../etc/hosts"}), 422, "not the base64"),
         (posts({"image": "data:image/png;base64,iVBORw0KGgo="}), 422, "is damaged"),
@@ -95,9 +100,9 @@ def test_bad_json_is_refused(ask, body, status, message):
         (part("text", b"fine") + part("image", b"\x89PNG", "a.png")[:-20], 400, "truncated"),
         (b"--b\r\nContent-Type: x\r\n\r\nfine\r\n--b--", 400, "no name"),
         (b"--b\r\n" + b"X: y\r\n" * 99 + b"\r\nfine\r\n--b--", 400, "not a form"),
-        (b"--b--", 422, "nothing to classify"),
-        (part("text", b"") + b"--b--", 422, "nothing to classify"),
-        (part("image", b"", "") + b"--b--", 422, "nothing to classify"),
+        (b"--b--", 422, "neither text nor image"),
+        (part("text", b"") + b"--b--", 422, "neither text nor image"),
+        (part("image", b"", "") + b"--b--", 422, "neither text nor image"),
         (part("image", b"", "a.png") + b"--b--", 422, "empty"),
         (part("image", b"hello", "a.png") + b"--b--", 422, "not an image"),
         (part("image", b"data:image/png;base64,a?b") + b"--b--", 422, "not the base64"),
@@ -106,7 +111,7 @@ def test_bad_json_is_refused(ask, body, status, message):
         (part("text", b"\xff\xfe") + b"--b--", 422, "not UTF-8"),
         (part("text", b"x" * 10_001) + b"--b--", 422, "more than the 10,000"),
         (part("text", b"a") + part("text", b"b") + b"--b--", 422, "twice"),
-        (part("caption", b"a") + b"--b--", 422, "no other fields"),
+        (part("caption", b"a") + b"--b--", 422, "only the fields text and image"),
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
@@ -162,7 +167,7 @@ def test_images_of_every_mode_are_read(ask, mode):
 )
 def test_other_types_are_refused(ask, headers):
     answer = ask.post("/predict", content=b'{"posts": [{"text": "fine"}]}', headers=headers)
-    assert "Send application/json or multipart/form-data" in refused(answer, 415)
+    assert "send application/json or multipart/form-data" in refused(answer, 415)
 
 
 def test_a_form_without_boundary_is_refused(ask):
@@ -173,9 +178,9 @@ def test_a_form_without_boundary_is_refused(ask):
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("/predict?on_bad_images=drop", "known is on_bad_image at"),
-        ("/predict?on_bad_image=drop&top_k=1", "known is on_bad_image at"),
-        ("/explain?on_bad_image=drop", "none is known"),
+        ("/predict?on_bad_images=drop", "use on_bad_image at"),
+        ("/predict?on_bad_image=drop&top_k=1", "use on_bad_image at"),
+        ("/explain?on_bad_image=drop", "there are none"),
     ],
 )
 def test_an_unknown_option_is_refused(ask, path, known):
@@ -244,7 +249,7 @@ class TestLimits:
     def test_an_answer_that_takes_too_long_is_given_up(self, service):
         with service(answer_seconds=0.0001) as client:
             answer = client.post("/predict", json={"posts": [{"text": "fine"}]})
-            assert "no answer within" in refused(answer, 504)
+            assert "did not answer within" in refused(answer, 504)
 
     def test_nothing_is_taken_before_and_after(self, service):
         with service() as client:

@@ -34,12 +34,15 @@ def test_a_process_alone_keeps_to_one_gpu_and_says_so(tmp_path, caplog):
     arguments._n_gpu = 4  # as the Trainer counts them
     use_one_device(arguments)
     assert arguments.n_gpu == 1
-    assert "One of 4 GPUs is used: to use all, start the command by torchrun" in caplog.text
+    assert "Only one of 4 GPUs is used: to use all, run torchrun" in caplog.text
 
 
 @pytest.mark.skipif(not runs_on_cpu(), reason="there is a GPU")
 def test_half_precision_of_gpus_is_refused_without_one(tmp_path):
-    with pytest.raises(ConfigError, match="is fp16, but no GPU was found: use bf16 or none"):
+    with pytest.raises(
+        ConfigError,
+        match=r"is fp16, but no GPU was found: use --set training.mixed_precision=bf16 or none",
+    ):
         training_arguments(TrainingConfig(mixed_precision="fp16"), tmp_path, 24)
 
 
@@ -79,5 +82,5 @@ def test_words_are_compared_with_tokens_of_one_layer(network):
 def test_adapters_are_refused_of_encoders_that_are_not_trained(kind):
     config = read_recipe("logreg")
     config.set([f"model.{kind}_adapter.rank=4"])
-    with pytest.raises(ConfigError, match=f"frozen encoders: leave model.{kind}_adapter out"):
+    with pytest.raises(ConfigError, match=f"frozen encoders: leave out model.{kind}_adapter"):
         check_compatibility(config)

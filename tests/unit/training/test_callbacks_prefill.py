@@ -143,7 +143,7 @@ class TestAuxiliaryRun:
         assert not load_auxiliary(tiny_run, parts.model).training
 
     def test_must_be_named(self, parts):
-        with pytest.raises(ConfigError, match=r"needs objective.prefill_run"):
+        with pytest.raises(ConfigError, match=r"needs a run folder: .*objective.prefill_run"):
             load_auxiliary(None, parts.model)
 
     def test_must_be_a_run(self, parts, tmp_path):
@@ -153,12 +153,12 @@ class TestAuxiliaryRun:
     @pytest.mark.parametrize(
         ("classes", "settings", "what"),
         [
-            (CLASSES, {"hidden_size": 16}, "feature size is 24, but here it is 16"),
+            (CLASSES, {"hidden_size": 16}, "feature size is 24 instead of 16"),
             (("a", "b", "c"), {}, "classes is .*negative"),
             (("positive", "neutral", "negative"), {}, "classes is .*negative"),
         ],
     )
     def test_must_be_of_a_like_model(self, tiny_settings, tiny_run, classes, settings, what):
         model = build_model(ModelConfig(**tiny_settings | settings), classes)
-        with pytest.raises(ConfigError, match=f"cannot fill the queue: its {what}"):
+        with pytest.raises(ConfigError, match=f"cannot fill the queue, because its {what}"):
             load_auxiliary(tiny_run, model)

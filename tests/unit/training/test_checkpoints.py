@@ -60,7 +60,7 @@ FAULTS = {
     cut_in_half: "its file model.safetensors has 234 bytes of 468",
     change_a_bit: "the content of its file model.safetensors has changed",
     lose_a_file: "its file model.safetensors is missing",
-    spoil_the_list: "its file complete is not readable",
+    spoil_the_list: "its file complete cannot be read",
 }
 
 
@@ -111,7 +111,7 @@ def test_one_whose_best_is_damaged_is_no_use(run, choose):
     assert chosen == "checkpoint-5"
     assert "checkpoint-15 is damaged: of the best one before it, checkpoint-10, its file" in said[0]
     lose_a_file(run / "checkpoints" / "checkpoint-5")
-    with pytest.raises(RunError, match="there is no other one: start the run again"):
+    with pytest.raises(RunError, match="there is no other one: start again"):
         choose(run)
 
 
@@ -142,8 +142,10 @@ WRITERS = {
 def test_an_error_of_writing_is_one_sentence(run, writer):
     write, reason = WRITERS[writer]
     with (
-        pytest.raises(RunError, match=rf"file could not be written \({reason}\): make room\."),
-        writing(run / "file", "make room."),
+        pytest.raises(
+            RunError, match=rf"file could not be written \({reason}\): free some space\."
+        ),
+        writing(run / "file", "free some space."),
     ):
         write(run / "file")
 
@@ -154,6 +156,6 @@ def test_other_errors_stay_what_they_are(run):
 
 
 def test_the_advice_names_what_can_be_resumed(run):
-    assert advice_after_failed_write(run).endswith("start the run again by --overwrite.")
+    assert advice_after_failed_write(run).endswith("start again with --overwrite.")
     make(run, 4)
-    assert advice_after_failed_write(run).endswith("resume from checkpoint-4 by --resume.")
+    assert advice_after_failed_write(run).endswith("resume from checkpoint-4 with --resume.")

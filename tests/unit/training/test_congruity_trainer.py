@@ -200,7 +200,7 @@ def test_labels_that_are_not_one_class_a_sample_are_reported(tmp_path):
     model = bert()
     model.config.problem_type = "multi_label_classification"
     one = SemanticCongruityTrainer(model, arguments(tmp_path), train_dataset=rows)
-    with pytest.raises(DataError, match=r"one class per sample, but labels have shape \(4, 3\)"):
+    with pytest.raises(DataError, match=r"one class per sample, .* not \(4, 3\)"):
         one.train()
 
 

@@ -136,7 +136,7 @@ def test_graphs_that_differ_are_not_kept(copy, written, monkeypatch):
 
 def test_a_graph_that_is_not_there_or_damaged_is_refused(copy):
     (copy / MODEL_FILE).unlink()
-    with pytest.raises(RunError, match=r"write both graphs by mvcn export .*copy --overwrite"):
+    with pytest.raises(RunError, match=r"write both again with mvcn export .*copy --overwrite"):
         Classifier.from_pretrained(copy, "onnx")
     (copy / MODEL_FILE).write_bytes(b"half of a file")
     with pytest.raises(RunError, match="is damaged"):
@@ -150,13 +150,13 @@ def test_a_training_ends_with_graphs(tiny_config, tmp_path, caplog):
         tmp_path / "run",
     )
     assert isinstance(Classifier.from_pretrained(run.folder).model, GraphModel)
-    assert re.search(r"Wrote graphs of \d+ MB in \d+ s\.", caplog.text)
+    assert re.search(r"Wrote ONNX graphs of \d+ MB in \d+ s\.", caplog.text)
 
 
 def test_a_training_whose_network_has_no_graphs_ends_well(tiny_config, tmp_path, caplog):
     config = tiny_config(model={"network": "text-cnn"}, training={"epochs": 1, "export": True})
     assert train(config, tmp_path / "run").is_finished
-    assert "There are no graphs: The network 'text-cnn' cannot become" in caplog.text
+    assert "No ONNX graphs were written: The network 'text-cnn' cannot become" in caplog.text
     assert not list((tmp_path / "run").glob("*.onnx"))
 
 

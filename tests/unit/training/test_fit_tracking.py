@@ -42,5 +42,5 @@ def test_each_member_has_its_own(tiny_config, tmp_path):
 def test_a_tracker_that_is_not_installed_is_named(tiny_config, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     config = tiny_config(training={"report_to": "trackio"})
-    with pytest.raises(ConfigError, match=r"report_to' is trackio, .*: pip install trackio\."):
+    with pytest.raises(ConfigError, match=r"report_to' is trackio, .*: run pip install trackio\."):
         check_compatibility(config)

@@ -67,7 +67,7 @@ class TestCreateRunFolder:
 
     def test_a_run_is_replaced_only_when_that_is_said(self, config, finished):
         before = files(finished)
-        finished_sentence = "The run in .* is finished: choose another --output, or replace it by"
+        finished_sentence = "The run in .* is finished: choose another --output, or replace it with"
         with pytest.raises(RunError, match=finished_sentence):
             create_run_folder(finished, config, resume=False, overwrite=False)
         assert files(finished) == before
@@ -76,7 +76,7 @@ class TestCreateRunFolder:
         assert {path.name for path in finished.iterdir()} == {"config.yaml", "checkpoints"}
 
     def test_a_begun_run_is_resumed_or_replaced(self, config, run):
-        with pytest.raises(RunError, match="--resume, or replace it by --overwrite"):
+        with pytest.raises(RunError, match="--resume, or replace it with --overwrite"):
             create_run_folder(run, config, resume=False, overwrite=False)
         create_run_folder(run, config, resume=True, overwrite=False)
 
@@ -85,11 +85,11 @@ class TestCreateRunFolder:
             training={"epochs": 3, "batch_size": 4}, objective={"congruity_form": "share"}
         )
         named = r"\(objective.congruity_form, training.batch_size\)"
-        with pytest.raises(RunError, match=rf"other settings {named}: continue with the same ones"):
+        with pytest.raises(RunError, match=rf"other settings {named}: use the same ones"):
             create_run_folder(run, other, resume=True, overwrite=False)
 
     def test_a_finished_run_is_not_resumed(self, config, finished):
-        with pytest.raises(RunError, match="is finished: there is nothing to resume"):
+        with pytest.raises(RunError, match="is already finished: leave out --resume"):
             create_run_folder(finished, config, resume=True, overwrite=False)
 
     def test_nothing_cannot_be_resumed(self, config, tmp_path):
@@ -104,7 +104,9 @@ def test_a_run_without_the_library_of_its_encoder_says_what_to_install(finished)
     settings = json.loads(file.read_text("utf-8"))
     settings["image_config"] = {"model_type": "timm_wrapper", "hidden_size": 32}
     file.write_text(json.dumps(settings), "utf-8")
-    with pytest.raises(MissingExtraError, match="'timm_wrapper' needs the extra 'timm': pip inst"):
+    with pytest.raises(
+        MissingExtraError, match="'timm_wrapper' needs the extra 'timm': run pip inst"
+    ):
         _ = Run(finished).model
 
 
@@ -149,7 +151,7 @@ class TestLoading:
         assert "is not a run folder" in load_error(tmp_path / "absent")
 
     def test_an_unfinished_run_can_be_gone_on_with(self, run):
-        assert "is not finished: resume it by mvcn train --resume" in load_error(run)
+        assert "is not finished: resume it with mvcn train --resume" in load_error(run)
 
     def test_another_model_is_no_run_of_ours(self, tiny_text_encoder):
         load_error(tiny_text_encoder)

@@ -156,5 +156,5 @@ class TestParameterGroups:
 def test_a_checkpoint_that_does_not_fit_is_refused(build, tmp_path):
     trainer = build(model={"num_fusion_layers": 2})
     trainer._save(str(tmp_path / "checkpoint-1"))
-    with pytest.raises(RunError, match="earlier version may not: start the run again by --over"):
+    with pytest.raises(RunError, match="earlier version wrote them: start again with --over"):
         build()._load_from_checkpoint(str(tmp_path / "checkpoint-1"))

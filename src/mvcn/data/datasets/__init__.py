@@ -70,7 +70,7 @@ def read_corpus(
     if options is not None and "options" not in known:
         unused += options.given
     if unused:
-        raise ConfigError(f"Dataset '{name}' has a fixed layout: leave out {' and '.join(unused)}.")
+        raise ConfigError(f"--data {name} has a fixed layout: leave out {' and '.join(unused)}.")
     if text_only and "columns" in known:
         places["columns"] = {**(columns or {}), "image": ""}
     everything = places | {"splits": splits, "options": options, "text_only": text_only or None}
@@ -102,9 +102,7 @@ def _reader(name: str) -> Callable[..., Any]:
     """
     plugin = find_plugin("dataset", name, DATASETS)
     if plugin is None and name not in DATASETS:
-        raise DataError(
-            f"There is no dataset {name!r}: choose one of {', '.join(known_datasets())}."
-        )
+        raise DataError(f"There is no dataset {name!r}: choose from {', '.join(known_datasets())}.")
     reader: Callable[..., Any] = resolve_name(DATASETS[name]) if plugin is None else plugin.load()
     return reader
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mvcn.data.image_files import IMAGE_SUFFIXES, files_by_id, find_place, holds_images, names_in
+from mvcn.data.row_errors import RowErrors
 from mvcn.data.split_names import SPLITS, left_out, line_ids, log_empty_splits, split_files
 from mvcn.errors import DataError, reason_of
 from mvcn.files import require_allowed
@@ -62,9 +63,9 @@ def read_hfm(
         for split, paths in files.items()
         if split not in requested
     }
-    posts, filtered = _read_splits(requested, with_image, attributes)
+    posts, filtered = _read_splits(folder, requested, with_image, attributes)
     if not posts:
-        raise DataError(f"{folder} holds no posts: give the folder of HFM as published.")
+        raise DataError(f"{folder} holds no posts: use the HFM folder as it was published.")
     counts = Counter(post.split for post in (*posts, *filtered))
     log_empty_splits({split: counts[split] for split in requested} | others, str(folder))
     removed = {FILTERED: tuple(post.id for post in filtered)} if filtered else {}
@@ -88,8 +89,8 @@ def _files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
         if folder / name in others:
             if split in files:
                 raise DataError(
-                    f"{folder} has {name} and {files[split][0].name}, which both mean {split}: "
-                    "remove one of them."
+                    f"{folder} has both {name} and {files[split][0].name}, which mean the same "
+                    f"split, {split}: remove one of them."
                 )
             others.remove(folder / name)
             files[split] = [folder / name]
@@ -105,12 +106,14 @@ def _requested(
         return {split: files.get(split, [folder / FILES[split]]) for split in names}
     if not files:
         raise DataError(
-            f"{folder} has none of {', '.join(FILES.values())}: give the folder of HFM."
+            f"{folder} has none of {', '.join(FILES.values())}: use the HFM folder as it was "
+            "published."
         )
     return dict(files)
 
 
 def _read_splits(
+    folder: Path,
     requested: Mapping[str, list[Path]],
     images: Mapping[str, Path],
     attributes: Mapping[str, tuple[str, ...]],
@@ -118,22 +121,27 @@ def _read_splits(
     """Return the posts of some splits, and those with a filtered word."""
     posts: dict[str, Post] = {}
     filtered: list[Post] = []
+    errors = RowErrors(str(folder))
     lines = (
         (split, *line)
         for split, paths in requested.items()
         for path in paths
-        for line in _read_literals(path)
+        for line in _read_lines(path)
     )
-    for split, where, elements in lines:
-        post_id, text, label = _parse_post(elements, where)
-        if post_id in posts:
-            raise DataError(f"{where}: post {post_id} was given before: delete one of them.")
-        image, words = images.get(post_id), attributes.get(post_id, ())
-        post = Post(post_id, text, image, CLASS_NAMES[label], attributes=words, split=split)
-        if FILTERED_WORDS.intersection(text.split()):
-            filtered.append(post)
-        else:
-            posts[post_id] = post
+    for split, where, line in lines:
+        with errors.collect():
+            post_id, text, label = _parse_post(_parse(line, where), where)
+            if post_id in posts:
+                raise DataError(
+                    f"{where}: post {post_id} has already appeared: delete one of the two."
+                )
+            image, words = images.get(post_id), attributes.get(post_id, ())
+            post = Post(post_id, text, image, CLASS_NAMES[label], attributes=words, split=split)
+            if FILTERED_WORDS.intersection(text.split()):
+                filtered.append(post)
+            else:
+                posts[post_id] = post
+    errors.require_none()
     return list(posts.values()), filtered
 
 
@@ -145,10 +153,13 @@ def _parse_post(elements: list[Any], where: str) -> tuple[str, str, int]:
         or any(type(one) is not int for one in elements[2:])
         or label not in (0, 1)
     ):
-        raise DataError(f"{where} must be a list of id, text and labels that are 0 or 1.")
+        raise DataError(
+            f"{where} must be a list of an id, a text and labels of 0 or 1, such as ['12', "
+            "'text', 1]."
+        )
     post_id, text = others[:2]
     if not (post_id.isascii() and post_id.isalnum()):
-        raise DataError(f"{where}: id {post_id[:40]!r} must be letters and digits.")
+        raise DataError(f"{where}: id {post_id[:40]!r} may contain only letters and digits.")
     return post_id, text, label
 
 
@@ -156,39 +167,46 @@ def _read_attributes(path: Path) -> Mapping[str, tuple[str, ...]]:
     if not path.exists():
         return {}
     attributes = {}
-    for where, elements in _read_literals(path):
-        if not elements or not all(isinstance(element, str) for element in elements):
-            raise DataError(f"{where} must be a list of an id and words.")
-        attributes[elements[0]] = tuple(elements[1:])
+    errors = RowErrors(str(path))
+    for where, line in _read_lines(path):
+        with errors.collect():
+            elements = _parse(line, where)
+            if not elements or not all(isinstance(element, str) for element in elements):
+                raise DataError(
+                    f"{where} must be a list of an id and words, such as ['12', 'cat', 'sofa']."
+                )
+            attributes[elements[0]] = tuple(elements[1:])
+    errors.require_none()
     return attributes
 
 
-def _read_literals(path: Path) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the location and the list of each line; nothing in the file is executed."""
+def _read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the location and the content of each line that is not blank."""
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if line.strip():
-            where = f"{path}, line {number}"
-            yield where, _parse(line.strip(), where)
+            yield f"{path}, line {number}", line.strip()
 
 
 def _parse(line: str, where: str) -> list[Any]:
+    """Return the list of a line; nothing in it is executed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of backslashes in posts
             elements = ast.literal_eval(line[:MAX_LINE_CHARACTERS])
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         raise DataError(
-            f"{where}: {line[:60]!r} is not a Python list, such as ['12', 'text', 1]: restore it."
+            f"{where}: {line[:60]!r} is not a Python list such as ['12', 'text', 1]: download the "
+            "file again."
         ) from error
     if not isinstance(elements, list):
-        raise DataError(f"{where}: {line[:60]!r} is not a Python list: restore it.")
+        raise DataError(f"{where}: {line[:60]!r} is not a Python list: download the file again.")
     return elements
 
 
 def _image_folder(root: Path, images: Path | None) -> Path:
     """Return the folder of the images; only a given one must exist."""
     if images is not None and not images.is_dir():
-        raise DataError(f"There is no folder of images {images}: correct --images.")
+        raise DataError(f"The image folder {images} does not exist: check --images.")
     usual = [root / name for name in IMAGE_FOLDERS] if images is None else [images]
     places = [find_place(folder, holds_images, "images") for folder in usual]
     return next(filter(holds_images, places), usual[0])
@@ -202,6 +220,6 @@ def _read_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         require_allowed(path, DataError)
         raise DataError(
-            f"{path} cannot be read as UTF-8 text ({reason_of(error)}): "
-            "give the folder of HFM as published."
+            f"{path} cannot be read as UTF-8 text ({reason_of(error)}): use the HFM folder as it "
+            "was published."
         ) from error

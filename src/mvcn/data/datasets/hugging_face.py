@@ -38,7 +38,9 @@ class DatasetImage(StoredImage):
         try:
             content: bytes = self.dataset[self.row][self.column]["bytes"]
         except Exception as error:  # Arrow lets many kinds through for damaged files
-            raise BadImageError(f"Image {self} cannot be read ({error}): restore it.") from error
+            raise BadImageError(
+                f"Image {self} cannot be read ({error}): replace it or leave it out."
+            ) from error
         return content
 
 
@@ -123,8 +125,8 @@ def _load(root: Path) -> dict[str, Any]:
         for path in (root, *sorted(root.rglob("*"))):
             require_allowed(path, DataError)
         raise DataError(
-            f"{root} cannot be read as a Hugging Face dataset ({reason_of(error)}): "
-            "give a folder that save_to_disk wrote, or a name that this machine can reach."
+            f"{root} cannot be read as a Hugging Face dataset ({reason_of(error)}): use a folder "
+            "written by save_to_disk, or the name of a dataset on the Hugging Face hub."
         ) from error
     if not isinstance(loaded, dict):
         return {"": _undecoded(loaded, library)}
@@ -171,7 +173,9 @@ def _requested(found: list[_Split], splits: Collection[str] | None, where: str) 
     requested = [one for one in found if one.split is None or one.split in splits]
     if not requested:
         there = ", ".join(one.name for one in found)
-        raise DataError(f"{where} has no split {' or '.join(splits)}, but {there}: name another.")
+        raise DataError(
+            f"{where} has no split {' or '.join(splits)}, only {there}: choose one of these."
+        )
     return requested
 
 

@@ -3,12 +3,13 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mvcn.data.formats.rows import Row, TableOptions, read_bytes
 from mvcn.data.image_files import IMAGE_SUFFIXES, NOT_DATA, TEXT_SUFFIXES, ImageFolder, names_in
+from mvcn.data.row_errors import RowErrors
 from mvcn.data.split_names import group_by_split, keep_splits, left_out, split_of
 from mvcn.data.table import OPENERS, corpus_of_rows, read_table
 from mvcn.errors import DataError, count_of
@@ -54,7 +55,7 @@ def read_image_folder(
         DataError: The folder has another layout; names the file.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder: give the folder of the images.")
+        raise DataError(f"{root} is not a folder: use the folder that holds the images.")
     folders = _splits(root)
     corpora = [_read_split(folder, root, split, columns, options) for folder, split in folders]
     posts = [post for corpus in corpora for post in corpus.posts]
@@ -79,8 +80,8 @@ def _require_labelled_splits(
     for (folder, _), corpus in zip(folders, corpora, strict=True):
         if not corpus.class_names and not _tables_in(folder):
             raise DataError(
-                f"{folder} holds images in no folder of a class, and so does {other} next "
-                f"to it: rename {folder.name}, which is read as a split, if it is a class."
+                f"{folder} and {other} hold images that are not in class folders: if {folder.name} "
+                "is a class and not a split, rename it."
             )
 
 
@@ -91,8 +92,8 @@ def _splits(root: Path) -> list[tuple[Path, str | None]]:
     tables = _tables_in(root)
     if splits and tables:
         raise DataError(
-            f"{root} has {tables[0].name} next to the folders of its splits: move its rows into a "
-            "table in each of them."
+            f"{root} has {tables[0].name} next to its split folders: move its rows into a table "
+            "inside each split folder."
         )
     found = [(folder, split) for split, folders in splits.items() for folder in folders]
     return [*found] or [(root, None)]
@@ -125,7 +126,10 @@ def _read_split(
 ) -> Corpus:
     tables = _tables_in(folder)
     if len(tables) > 1:
-        raise DataError(f"{folder} has {len(tables)} tables of metadata: keep one of them.")
+        raise DataError(
+            f"{folder} has {len(tables)} metadata tables, such as {tables[0].name} and "
+            f"{tables[1].name}: keep only one."
+        )
     if tables:
         corpus = _read_metadata(tables[0], root, columns, options)
     else:
@@ -141,14 +145,14 @@ def _read_metadata(
     corpus = read_table(path, columns=columns, options=usual)
     if "image" not in corpus.columns:
         raise DataError(
-            f"{path} has no column 'file_name' for 'image': add it, or name another one "
-            "by --columns image=..."
+            f"{path} has no column 'file_name': add it, or say which column holds the paths of the "
+            "images with --columns image=NAME."
         )
     named = {post.image for post in corpus.posts if isinstance(post.image, Path)}
     unnamed = [one for one in _files_below(path.parent) if _is_image(one) and one not in named]
     if unnamed:
         LOG.warning(
-            "%s does not name %s, such as %s: only named images are read.",
+            "%s does not list %s, such as %s: only listed images are read.",
             *(path, count_of(len(unnamed), "image of its folder", "images of its folder")),
             unnamed[0],
         )
@@ -172,13 +176,16 @@ def _with_paths_as_ids(corpus: Corpus, folder: Path, root: Path) -> Corpus:
 
 def _require_once(posts: list[Post], root: Path) -> None:
     seen: dict[str, str | None] = {}
+    errors = RowErrors(str(root))
     for post in posts:
-        if post.id in seen:
-            raise DataError(
-                f"{root}: id {post.id!r} is in {seen[post.id]} and in {post.split}: "
-                "give the posts different ids in a column 'id'."
-            )
-        seen[post.id] = post.split
+        with errors.collect():
+            if post.id in seen:
+                raise DataError(
+                    f"{root}: id {post.id!r} is in both {seen[post.id]} and {post.split}: give the "
+                    "posts different ids in a column 'id'."
+                )
+            seen[post.id] = post.split
+    errors.require_none()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,17 +220,21 @@ def _read_class_folders(folder: Path, root: Path) -> Corpus:
     if classes:
         found = {name: _sorted(_files_below(folder / name)) for name in classes}
         _require_classes(found, folder)
-        _require_no_images(loose)
+        _require_no_images(loose, folder)
     else:
         found = {None: _sorted(loose)}
         _require_no_table(loose, folder, found[None])
     _log(found, folder, loose if classes else [])
-    rows = list(_rows(found, root))
+    rows = _rows(found, folder, root)
     if not rows:
-        raise DataError(f"{folder} holds no images: give a folder with metadata.csv or classes.")
+        raise DataError(
+            f"{folder} holds no images: use a folder that has metadata.csv or one folder for each "
+            "class."
+        )
     corpus = corpus_of_rows(rows, str(folder), ImageFolder(root), CLASS_COLUMNS)
     hidden = [path for files in found.values() for path in files.hidden]
-    return replace(corpus, removed={HIDDEN: tuple(p.relative_to(root).as_posix() for p in hidden)})
+    removed = {HIDDEN: tuple(path.relative_to(root).as_posix() for path in hidden)}
+    return replace(corpus, removed=removed, columns={})  # those of the rows are in no file
 
 
 def _visible_names(folder: Path) -> list[str]:
@@ -283,25 +294,34 @@ def _stem(path: Path) -> str:
 
 def _require_classes(found: dict[str | None, _Files], folder: Path) -> None:
     """Raise a DataError if a class has no images, or a folder seems to be a dataset itself."""
+    errors = RowErrors(str(folder))
     for name, files in found.items():
         place = folder / str(name)
-        if not files.images:
-            raise DataError(f"{place} holds no images of its class: fill it or take it away.")
-        direct = {image.name for image in files.images if image.parent == place}
-        folders = {image.relative_to(place).parts[0] for image in files.images} - direct
-        if any(map(split_of, folders)) or (len(found) == 1 and not direct):
-            raise DataError(
-                f"{place} holds its images in folders, such as {min(folders)}, which may be "
-                f"classes or splits: name {place} itself by --root."
-            )
+        with errors.collect():
+            if not files.images:
+                raise DataError(
+                    f"The class folder {place} holds no images: add some, or remove the folder."
+                )
+            direct = {image.name for image in files.images if image.parent == place}
+            folders = {image.relative_to(place).parts[0] for image in files.images} - direct
+            if any(map(split_of, folders)) or (len(found) == 1 and not direct):
+                raise DataError(
+                    f"{place} holds its images in folders, such as {min(folders)}, which may be "
+                    f"classes or splits: pass {place} itself with --root."
+                )
+    errors.require_none()
 
 
-def _require_no_images(loose: Iterable[Path]) -> None:
+def _require_no_images(loose: Iterable[Path], folder: Path) -> None:
     """Raise a DataError if an image is next to the folders of the classes."""
+    errors = RowErrors(str(folder))
     for path in filter(_is_image, loose):
-        raise DataError(
-            f"{path} is in no folder of a class, and there is no metadata.csv: move it into one."
-        )
+        with errors.collect():
+            raise DataError(
+                f"{path} is not in a class folder, and there is no metadata.csv: move it into a "
+                "class folder."
+            )
+    errors.require_none()
 
 
 def _require_no_table(loose: Iterable[Path], folder: Path, files: _Files) -> None:
@@ -309,7 +329,7 @@ def _require_no_table(loose: Iterable[Path], folder: Path, files: _Files) -> Non
     tables = [p for p in loose if p.suffix.lower() in OPENERS and p.suffix.lower() != ".txt"]
     if files.images and tables:
         raise DataError(
-            f"{folder} has {tables[0].name} next to its images: read it by --data table --root "
+            f"{folder} has {tables[0].name} next to its images: read it with --data table --root "
             f"{tables[0]}, or rename it to metadata{tables[0].suffix.lower()}."
         )
 
@@ -325,27 +345,30 @@ def _log(found: dict[str | None, _Files], folder: Path, loose: list[Path]) -> No
         )
     elif count:
         LOG.warning(
-            "%s has no folders of classes: its %s without labels.",
+            "%s has no class folders: its %s without labels.",
             *(folder, count_of(count, "image is a post", "images are posts")),
         )
     for path in loose:
-        LOG.info("%s is not read: it is in no folder of a class.", path)
+        LOG.info("%s is not read because it is not in a class folder.", path)
     others = [path for files in found.values() for path in files.others]
     if others and count:
         LOG.warning(
-            "%s: %s not read, such as %s: only images and the texts of images are.",
+            "%s: %s not read, such as %s: only images and their texts are.",
             *(folder, count_of(len(others), "file is", "files are"), min(others)),
         )
 
 
-def _rows(found: dict[str | None, _Files], root: Path) -> Iterator[Row]:
-    number = 0
+def _rows(found: dict[str | None, _Files], folder: Path, root: Path) -> list[Row]:
+    rows: list[Row] = []
+    errors = RowErrors(str(folder))
     for label, files in found.items():
         for image in files.images:
-            number += 1
-            text = _read_text(files.texts.get(_stem(image), []))
-            cells = {"id": image.relative_to(root).as_posix(), "text": text, "image": image}
-            yield Row({**cells, "label": label}, number, str(image))
+            with errors.collect():
+                text = _read_text(files.texts.get(_stem(image), []))
+                cells = {"id": image.relative_to(root).as_posix(), "text": text, "image": image}
+                rows.append(Row({**cells, "label": label}, len(rows) + 1, str(image)))
+    errors.require_none()
+    return rows
 
 
 def _read_text(paths: list[Path]) -> str:
@@ -360,5 +383,5 @@ def _read_text(paths: list[Path]) -> str:
         return read_bytes(paths[0], "text").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{paths[0]}: byte {error.start} is not UTF-8: save it as UTF-8."
+            f"{paths[0]}: byte {error.start} is not UTF-8: save the file as UTF-8."
         ) from error

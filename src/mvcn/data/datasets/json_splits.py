@@ -9,6 +9,7 @@ from mvcn.data.datasets.hfm import CLASS_NAMES as SARCASM
 from mvcn.data.datasets.mvsa import POLARITIES
 from mvcn.data.formats.rows import TableOptions, read_bytes
 from mvcn.data.image_files import IMAGE_SUFFIXES, ImageFolder, files_by_id, find_place, holds_images
+from mvcn.data.row_errors import RowErrors
 from mvcn.data.split_names import (
     keep_splits,
     left_out,
@@ -53,7 +54,7 @@ def read_clmlf(
     files, others = require_split_files(root, ".json", splits, "a CLMLF split")
     removed = left_out(str(root), {p.name: ids for p in others if (ids := _entry_ids(p))})
     entries = {
-        split: [entry for path in paths for entry in _entries(path)]
+        split: [entry for path in paths for entry in _read_entries(path)]
         for split, paths in files.items()
     }
     log_empty_splits({split: len(found) for split, found in entries.items()}, str(root))
@@ -62,11 +63,16 @@ def read_clmlf(
     folder = _image_folder(root, images, text_only)
     (by_id,), by_path = files_by_id(folder, IMAGE_SUFFIXES), ImageFolder(folder)
     posts: dict[str, Post] = {}
+    errors = RowErrors(str(root))
     for split, (where, post_id, text, label) in _pairs(entries):
-        if post_id in posts:
-            raise DataError(f"{where}: id {post_id!r} was given before: delete one of them.")
-        image = by_id.get(post_id) or by_path.path(f"{post_id}.jpg", where)
-        posts[post_id] = Post(post_id, text, image, names[label], split=split)
+        with errors.collect():
+            if post_id in posts:
+                raise DataError(
+                    f"{where}: id {post_id!r} has already appeared: delete one of the two."
+                )
+            image = by_id.get(post_id) or by_path.path(f"{post_id}.jpg", where)
+            posts[post_id] = Post(post_id, text, image, names[label], split=split)
+    errors.require_none()
     return keep_splits(Corpus(list(posts.values()), names, removed), splits, str(root))
 
 
@@ -91,36 +97,48 @@ def _image_folder(root: Path, images: Path | None, text_only: bool) -> Path:
     folder = root / USUAL_IMAGES if images is None else images
     if not folder.is_dir() and not text_only:
         raise DataError(
-            f"There is no folder of images {folder}: name it by --images, or continue with the "
-            "texts alone by --text-only."
+            f"The image folder {folder} does not exist: pass the right one with --images FOLDER, "
+            "or use only the texts with --text-only."
         )
     return find_place(folder, holds_images, "images")
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str, str, int]]:
-    """Yield location, id, text and label of each entry."""
+def _read_entries(path: Path) -> list[tuple[str, str, str, int]]:
+    """Return location, id, text and label of each entry."""
     content = _parse(path)
     if not isinstance(content, list) or not content:
-        raise DataError(f"{path} is not a list of posts: give a JSON list as CLMLF has it.")
+        raise DataError(f"{path} is not a JSON list of posts: use the file as CLMLF published it.")
+    entries: list[tuple[str, str, str, int]] = []
+    errors = RowErrors(str(path))
     for number, entry in enumerate(content, start=1):
-        where = f"{path}, entry {number}"
-        if not isinstance(entry, dict) or not {"id", "text", "emotion_label"} <= set(entry):
-            raise DataError(f"{where} must have the keys id, text and emotion_label.")
-        post_id, text, label = str(entry["id"]).strip(), entry["text"], entry["emotion_label"]
-        if type(entry["id"]) not in (str, int) or not post_id:
-            raise DataError(f"{where}: id is {entry['id']!r:.80}, but must name the post.")
-        if not isinstance(text, str):
-            raise DataError(f"{where}: text is {text!r:.80}, but must be text.")
-        if type(label) is not int or not 0 <= label < len(POLARITIES):
-            raise DataError(f"{where}: emotion_label is {label!r}, but must be 0, 1 or 2.")
-        yield where, post_id, text, label
+        with errors.collect():
+            entries.append(_parse_entry(entry, f"{path}, entry {number}"))
+    errors.require_none()
+    return entries
+
+
+def _parse_entry(entry: Any, where: str) -> tuple[str, str, str, int]:
+    if not isinstance(entry, dict) or not {"id", "text", "emotion_label"} <= set(entry):
+        raise DataError(f"{where} must have the keys id, text and emotion_label.")
+    post_id, text, label = str(entry["id"]).strip(), entry["text"], entry["emotion_label"]
+    if type(entry["id"]) not in (str, int) or not post_id:
+        raise DataError(
+            f"{where}: id is {entry['id']!r:.80}, but must be a text or a whole number."
+        )
+    if not isinstance(text, str):
+        raise DataError(f"{where}: text is {text!r:.80}, but must be text.")
+    if type(label) is not int or not 0 <= label < len(POLARITIES):
+        raise DataError(f"{where}: emotion_label is {label!r}, but must be 0, 1 or 2.")
+    return where, post_id, text, label
 
 
 def _parse(path: Path) -> Any:
     try:
         return json.loads(read_bytes(path, "JSON").decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({reason_of(error)}): restore it.") from error
+        raise DataError(
+            f"{path} is not valid JSON ({reason_of(error)}): download it again."
+        ) from error
 
 
 def read_qmf(
@@ -151,14 +169,18 @@ def read_qmf(
     posts: list[Post] = []
     file_of: dict[str, str] = {}
     classes: set[str] = set()
+    errors = RowErrors(str(root))
     for split, path in _pairs(files):
         corpus = read_table(path, columns=COLUMNS, images=images or root, options=options)
         classes |= set(corpus.class_names)
         for post in corpus.posts:
-            if (other := file_of.setdefault(post.id, path.name)) != path.name:
-                raise DataError(
-                    f"{root}: id {post.id!r} is in {other} and in {path.name}: delete one of them."
-                )
-            posts.append(Post(post.id, post.text, post.image, post.label, split=split))
+            with errors.collect():
+                if (other := file_of.setdefault(post.id, path.name)) != path.name:
+                    raise DataError(
+                        f"{root}: id {post.id!r} is in both {other} and {path.name}: delete one "
+                        "of the two."
+                    )
+                posts.append(Post(post.id, post.text, post.image, post.label, split=split))
+    errors.require_none()
     names = POLARITIES if classes <= set(POLARITIES) else tuple(sorted(classes))
     return keep_splits(Corpus(posts, names, removed, columns=corpus.columns), splits, str(root))

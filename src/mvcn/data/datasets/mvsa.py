@@ -3,10 +3,11 @@
 import codecs
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mvcn.data.image_files import IMAGE_SUFFIXES, TEXT_SUFFIXES, files_by_id, find_place, names_in
+from mvcn.data.row_errors import RowErrors
 from mvcn.errors import DataError, count_of
 from mvcn.files import require_allowed
 from mvcn.types import Corpus, Post
@@ -52,7 +53,8 @@ def read_mvsa_single(root: Path) -> Corpus:
     of `root`, as unpacked from its archive. A warning counts texts with undecodable bytes.
 
     Raises:
-        DataError: `root` is not the dataset, a row is malformed, or a text is missing.
+        DataError: `root` is not the dataset, rows are malformed, or texts are missing; names the
+            first of them and counts all.
     """
     return _read(root, "MVSA-Single", annotators=1, agree=lambda annotations: annotations[0])
 
@@ -102,17 +104,20 @@ def _read_posts(
     posts: list[Post] = []
     encoded: dict[str, list[str]] = {}
     undecodable: list[Path] = []
+    errors = RowErrors(str(folder.parent / LABEL_FILE))
     for post_id, labels in labelled.items():
         path = texts.get(post_id, folder / f"{post_id}.txt")
-        text, encoding = _read_text(path)
-        undecodable += [path] if REPLACEMENT in text else []
-        if encoding != UTF_8:
-            encoded.setdefault(encoding, []).append(post_id)
-        image = images.get(post_id, folder / f"{post_id}.jpg")
-        posts.append(Post(post_id, text, image, *labels))
+        with errors.collect():
+            text, encoding = _read_text(path)
+            undecodable += [path] if REPLACEMENT in text else []
+            if encoding != UTF_8:
+                encoded.setdefault(encoding, []).append(post_id)
+            image = images.get(post_id, folder / f"{post_id}.jpg")
+            posts.append(Post(post_id, text, image, *labels))
+    errors.require_none()
     if undecodable:
         LOG.warning(
-            "%s: %s undecodable bytes, which are read as U+FFFD, such as %s.",
+            "%s: %s undecodable bytes, which are replaced by U+FFFD, such as %s.",
             *(folder, count_of(len(undecodable), "text has", "texts have"), undecodable[0]),
         )
     return posts, {name: tuple(ids) for name, ids in encoded.items()}
@@ -133,29 +138,34 @@ def _majorities(annotations: list[Annotation]) -> Annotation | None:
     return text, image
 
 
-def _read_rows(path: Path, name: str, annotators: int) -> Iterator[tuple[str, list[Annotation]]]:
-    """Yield post id and annotations of each row."""
+def _read_rows(path: Path, name: str, annotators: int) -> list[tuple[str, list[Annotation]]]:
+    """Return post id and annotations of each row."""
     header, *lines = _read_label_file(path, name).split("\n")
     expected = "\t".join(["ID", *[COLUMNS] * annotators])
     if header.strip() != expected:
         raise DataError(
-            f"{path} begins with {header[:80]!r} instead of {expected!r}: "
-            f"give the folder of {name} as it was published."
+            f"{path} begins with {header[:80]!r} instead of {expected!r}: use the {name} folder as "
+            "it was published."
         )
+    rows: list[tuple[str, list[Annotation]]] = []
     line_of: dict[str, int] = {}
+    errors = RowErrors(str(path))
     for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
-        post_id, annotations = _parse_row(line, f"{path}, line {number}", annotators)
-        if post_id in line_of:
-            raise DataError(
-                f"{path}, line {number}: post {post_id} is on line {line_of[post_id]} already, "
-                "so delete one of them."
-            )
-        line_of[post_id] = number
-        yield post_id, annotations
-    if not line_of:
-        raise DataError(f"{path} has no posts below its header: restore the published file.")
+        with errors.collect():
+            post_id, annotations = _parse_row(line, f"{path}, line {number}", annotators)
+            if post_id in line_of:
+                raise DataError(
+                    f"{path}, line {number}: post {post_id} is already on line "
+                    f"{line_of[post_id]}: delete one of the two."
+                )
+            line_of[post_id] = number
+            rows.append((post_id, annotations))
+    errors.require_none()
+    if not rows:
+        raise DataError(f"{path} has no posts below its header: download it again.")
+    return rows
 
 
 def _read_label_file(path: Path, name: str) -> str:
@@ -166,8 +176,7 @@ def _read_label_file(path: Path, name: str) -> str:
     except (OSError, ValueError) as error:
         require_allowed(path, DataError)
         raise DataError(
-            f"{path} cannot be read, so {path.parent} is not the folder of {name}: "
-            f"give the one that holds {LABEL_FILE} and data/."
+            f"{path} cannot be read: use the {name} folder, which holds {LABEL_FILE} and data/."
         ) from error
 
 
@@ -195,7 +204,7 @@ def _read_text(path: Path) -> tuple[str, str]:
     except OSError as error:
         require_allowed(path, DataError, "Text")
         raise DataError(
-            f"Text {path} cannot be read: restore it, or delete its row in {LABEL_FILE}."
+            f"Text {path} cannot be read: put it back, or delete its row in {LABEL_FILE}."
         ) from error
     return text.strip(), encoding
 

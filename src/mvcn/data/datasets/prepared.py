@@ -96,14 +96,17 @@ def read_prepared(root: Path, *, splits: Collection[str] | None = None) -> Corpu
 def _read_index(root: Path) -> Mapping[str, Any]:
     path = root / INDEX_FILE
     if (root / PLAN_FILE).is_file():
-        raise DataError(f"{root} is not finished: continue by the same mvcn prepare as before.")
+        raise DataError(
+            f"{root} is not finished: run the same mvcn prepare command again to continue."
+        )
     if not path.is_file():
         raise DataError(
-            f"{root} holds no prepared posts, since it has no {INDEX_FILE}: run mvcn prepare."
+            f"{root} has no {INDEX_FILE}, so it holds no prepared posts: prepare them with mvcn "
+            f"prepare --output {root}."
         )
     index = parse_json(path)
     if index.get("format") != FORMAT:
-        raise DataError(f"{path} has an unknown format: prepare the posts again.")
+        raise DataError(f"{path} was written by another version of mvcn: run mvcn prepare again.")
     if index.get("fingerprint") != digest_of(index):
         raise _damaged(path, "it was changed after it was written")
     return index
@@ -114,14 +117,14 @@ def _read_shard(
 ) -> Iterator[tuple[Post, ImageFacts | None]]:
     """Yield each post of a file and the facts of its image, without reading images."""
     if "/" in str(record["file"]) or not path.is_file():
-        raise DataError(f"{path} is missing: prepare the posts again.")
+        raise DataError(f"{path} is missing: run mvcn prepare again.")
     columns = [name for name in SCHEMA.names if name != "image"]
     split = None if record[SPLIT_KEY] == UNSPLIT else str(record[SPLIT_KEY])
     digest = hashlib.blake2b(digest_size=16)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if file.metadata.num_rows != record["posts"] or file.schema_arrow.names != SCHEMA.names:
-                raise _damaged(path, "it does not hold what was prepared")
+                raise _damaged(path, "its content has changed")
             groups = range(file.num_row_groups)
             tables = (file.read_row_group(group, columns=columns) for group in groups)
             rows = (
@@ -133,7 +136,7 @@ def _read_shard(
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _damaged(path, reason_of(error)) from error
     if digest.hexdigest() != record["fingerprint"]:
-        raise _damaged(path, "its posts are not those that were prepared")
+        raise _damaged(path, "its posts have changed")
 
 
 def _post(
@@ -181,4 +184,4 @@ def parse_json(path: Path) -> dict[str, Any]:
 def _damaged(path: Path, why: str) -> DataError:
     if (forbidden := why_not_allowed(path)) is not None:
         return DataError(f"{path} {forbidden}")
-    return DataError(f"{path} is damaged ({why}): prepare the posts again.")
+    return DataError(f"{path} is damaged ({why}): run mvcn prepare again.")

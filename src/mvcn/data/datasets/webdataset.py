@@ -14,6 +14,7 @@ import pyarrow as pa
 from mvcn.data.formats.posts import RowFile, UnreadableCell
 from mvcn.data.formats.rows import SAMPLE_ROWS, Row, Table, TableOptions
 from mvcn.data.image_files import NOT_DATA, ImageFolder
+from mvcn.data.row_errors import RowErrors
 from mvcn.data.split_names import WORDS
 from mvcn.data.stored_files import TAR_SUFFIXES, StoredFile, find_files
 from mvcn.data.stored_images import TarMember, read_members, version_of
@@ -85,7 +86,7 @@ def read_webdataset(
     counts = count_of(len(samples), "sample"), count_of(len(shards), "WebDataset shard")
     LOGGER.info("Read %s of %s.", *counts)
     if not samples:
-        raise DataError(f"{root} has no samples: its members need names such as 0001.jpg.")
+        raise DataError(f"{root} has no samples: name the files in it like 0001.jpg and 0001.txt.")
     shard_splits = _splits(shards, root)
     split = ["split"] if any(shard_splits.values()) else []
     names, repeated = columns_of(samples)
@@ -93,24 +94,30 @@ def read_webdataset(
     table = Table(
         tuple(dict.fromkeys([*names, *given, *split])),
         lambda: (),  # names suffice to tell members apart
-        lambda names: _rows(samples, shard_splits, names or {}),
+        lambda names: _rows(samples, shard_splits, names or {}, root),
     )
     place = ImageFolder(images or (root if root.is_dir() else root.parent))
     return corpus_of_table(table, str(root), place, columns, splits, options)
 
 
 def _rows(
-    samples: Sequence[Sample], splits: Mapping[StoredFile, str | None], names: Mapping[str, str]
+    samples: Sequence[Sample],
+    splits: Mapping[StoredFile, str | None],
+    names: Mapping[str, str],
+    root: Path,
 ) -> Iterator[Row]:
     repeated = len({sample.key for sample in samples}) < len(samples)
     if repeated:
-        LOGGER.info("Keys are found in two shards: ids are made of shard and key.")
+        LOGGER.info("Some keys occur in two shards, so ids are made of shard and key.")
+    errors = RowErrors(str(root))
     for sample in samples:
-        row = row_of(sample, names)
-        cells = {"split": splits[sample.shard]} | dict(row.cells)
-        if repeated:
-            cells["id"] = f"{sample.shard.name.removesuffix('.tar')}/{sample.key}"
-        yield Row(cells, row.number, row.where)
+        with errors.collect():
+            row = row_of(sample, names)
+            cells = {"split": splits[sample.shard]} | dict(row.cells)
+            if repeated:
+                cells["id"] = f"{sample.shard.name.removesuffix('.tar')}/{sample.key}"
+            yield Row(cells, row.number, row.where)
+    errors.require_none()
 
 
 def _splits(shards: Sequence[StoredFile], root: Path) -> dict[StoredFile, str | None]:
@@ -119,9 +126,9 @@ def _splits(shards: Sequence[StoredFile], root: Path) -> dict[StoredFile, str | 
     unnamed = [shard.path for shard, split in splits.items() if split is None]
     if 0 < len(unnamed) < len(shards):
         raise DataError(
-            f"{root} has shards that name their split (train, dev or test) and others that do not, "
-            f"such as {unnamed[0]}: rename them, or choose shards by a pattern such as "
-            "'train-*.tar'."
+            f"Some shards of {root} have their split (train, dev or test) in their name, and "
+            f"others, such as {unnamed[0]}, do not: rename them, or choose shards with a pattern "
+            "such as 'train-*.tar'."
         )
     if set(splits.values()) == {"train"}:  # usual for datasets without splits
         return dict.fromkeys(shards)
@@ -152,8 +159,8 @@ def read_samples(shard: StoredFile) -> Iterator[Sample]:
             key = found.pop("__key__")
             if key in seen:
                 raise DataError(
-                    f"{shard.path}: the members of sample {key!r} do not follow each other: write "
-                    "the tar file again with --sort=name."
+                    f"{shard.path}: the files of sample {key!r} are not next to each other: write "
+                    "the tar file again with tar --sort=name."
                 )
             seen.add(key)
             del found["__url__"]
@@ -161,7 +168,7 @@ def read_samples(shard: StoredFile) -> Iterator[Sample]:
     except ValueError as error:
         twice = str(error.args[0]).partition(": duplicate")[0]
         raise DataError(
-            f"{shard.path} has the member {twice} twice: take one of them out."
+            f"{shard.path} has two files called {twice}: remove one of them."
         ) from error
     if hidden:
         count = count_of(len(hidden), "hidden member is", "hidden members are")
@@ -263,7 +270,7 @@ def _fields(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
         if not isinstance(fields, dict):
             raise ValueError("it is not an object")
     except (ValueError, RecursionError) as error:
-        unreadable = UnreadableCell(f"its json is damaged: {reason_of(error)}")
+        unreadable = UnreadableCell(f"its .json is not valid ({reason_of(error)}): fix it")
         return dict.fromkeys(names.values(), unreadable)
     return fields
 
@@ -287,7 +294,7 @@ def _image(sample: Sample, where: str) -> TarMember | None:
     plain = _images(sample)
     if len(plain) > 1:
         raise DataError(
-            f"{where} has the images {' and '.join(plain)}: choose one by --columns "
+            f"{where} has the images {' and '.join(plain)}: choose one with --columns "
             f"image={plain[0]}."
         )
     return sample.members[plain[0]] if plain else None
@@ -347,7 +354,10 @@ class TarRows(RowFile):
             arrays = [pa.array([_kept(row, name) for row in rows], pa.string()) for name in columns]
             yield rows, pa.record_batch(arrays, schema)
         if version_of(self._file) != self._version:
-            raise DataError(f"{self._file.path} was changed while the job ran: restore it.")
+            raise DataError(
+                f"{self._file.path} was changed while the job ran: put the original back, and run "
+                "the command again."
+            )
 
     def close(self) -> None:
         """Do nothing: no file is open."""

@@ -91,11 +91,13 @@ def check_names(columns: Mapping[str, str] | None) -> dict[str, str]:
     unknown = [name for name in given if name not in COLUMNS]
     if unknown:
         raise ConfigError(
-            f"There is no column '{unknown[0]}' to map: ours are {', '.join(COLUMNS)}."
+            f"'{unknown[0]}' cannot be mapped to a column: choose from {', '.join(COLUMNS)}."
         )
     repeated = repeated_name(filter(None, given.values()))
     if repeated is not None:
-        raise ConfigError(f"Two of our columns are mapped to '{repeated}': name another for one.")
+        raise ConfigError(
+            f"Two names are mapped to the column '{repeated}': map only one of them to it."
+        )
     return given
 
 
@@ -154,7 +156,7 @@ def find_columns(
     if not names["text"] and not names["image"]:
         raise DataError(
             f"{where} has neither a column 'text' nor 'image', only {', '.join(columns)[:80]!r}: "
-            "rename its columns, or map them by --columns text=...,image=..."
+            "rename its columns, or say which to use with --columns text=NAME,image=NAME."
         )
     if free:
         _check_left_over(list(free), list(sample()), names, missing, where)
@@ -191,8 +193,8 @@ def _find(ours: str, free: Mapping[str, str], sample: Sample, where: str) -> str
     if len(found) > 1:
         *others, last = map(repr, found[:NAMED])
         raise DataError(
-            f"{where}: {', '.join(others)} and {last} may each be the column '{ours}': say which "
-            f"by --columns {shlex.quote(f'{ours}={found[0]}')}."
+            f"{where}: {', '.join(others)} and {last} could each be the column '{ours}': choose "
+            f"one with --columns {shlex.quote(f'{ours}={found[0]}')}."
         )
     return found[0] if found else ""
 
@@ -228,8 +230,7 @@ def _require_well_spelt(missing: Sequence[str], free: Iterable[str], where: str)
         found = [f"no column '{ours}', but one called {theirs!r}" for ours, theirs in slips.items()]
         it = "it" if len(slips) == 1 else "them"
         raise DataError(
-            f"{where} has {', '.join(found)}: rename {it}, or map {it} by --columns "
-            f"{shlex.quote(pairs)}."
+            f"{where} has {', '.join(found)}: rename {it}, or add --columns {shlex.quote(pairs)}."
         )
 
 
@@ -251,12 +252,13 @@ def _check_left_over(
         if ours in missing and left:
             mapping = shlex.quote(f"{ours}={left[0]}")
             raise DataError(
-                f"{where} has no column called '{ours}', but {left[0]!r} may be it: "
-                f"map it by --columns {mapping}, or leave {ours}s out by --columns {ours}=."
+                f"{where} has no column called '{ours}', but {left[0]!r} may be it: use it with "
+                f"--columns {mapping}, or read no {ours}s with --columns {ours}=."
             )
     for name in images:
         logger.warning(
-            "%s: the column %r seems to hold images, but %r is read: choose by --columns image=...",
+            "%s: the column %r seems to hold images, but %r is read: to change that, add "
+            "--columns image=NAME.",
             *(where, name, names["image"] or names["text"]),
         )
 

@@ -140,7 +140,7 @@ def csv_writer(path: Path, columns: Sequence[str], separator: str = ",") -> Iter
         yield write
     if num_replaced:
         cells = count_of(num_replaced, "cell")
-        logger.warning("%s: NUL is written as U+FFFD in %s.", path, cells)
+        logger.warning("%s: NUL characters are replaced by U+FFFD in %s.", path, cells)
 
 
 def csv_header(path: Path, separator: str = ",") -> list[str]:
@@ -234,8 +234,8 @@ def _try(file: _File, quoting: QuotingConstant) -> tuple[list[_Record], str]:
     except csv.Error as error:
         line, reason = error.args
         return records, (
-            f"{file.path}, row {len(records)} (line {line}) is not valid CSV ({reason}): correct "
-            "the quotes of the row, or read all quotes as characters by --quoting none."
+            f"{file.path}, row {len(records)} (line {line}) is not valid CSV ({reason}): fix the "
+            "quotes in the row, or read all quotes as plain characters with --quoting none."
         )
     return records, _why_ragged(records, file) if records else f"{file.path} {EMPTY_TABLE}"
 
@@ -253,7 +253,7 @@ def _why_ragged(records: list[_Record], file: _File) -> str:
     more = f" ({count_of(others, 'more row differs', 'more rows differ')}, too)" if others else ""
     advice = f"quote the cells that contain a {file.separator_name} or a line break"
     if len(record.cells) < width:
-        advice = "add the cells that are missing, or take the row out"
+        advice = "add the missing cells, or remove the row"
     return (
         f"{file.path}, row {number} (line {record.first_line}) has "
         f"{count_of(len(record.cells), 'cell')}, but the header has {width}{more}: {advice}."
@@ -273,8 +273,8 @@ def _require_no_joined_rows(records: Sequence[_Record], file: _File) -> None:
         record = records[number]
         raise DataError(
             f"{file.path}, row {number} (lines {record.first_line} to {record.last_line}): a quote "
-            "joins what look like rows into one cell: correct it, read all quotes as characters by "
-            "--quoting none, or keep the line breaks in the cell by --quoting minimal."
+            "seems to join several rows into one cell: fix it, read all quotes as plain characters "
+            "with --quoting none, or keep the line breaks with --quoting minimal."
         )
 
 

@@ -25,6 +25,7 @@ from mvcn.data.formats.rows import (
     number_repeated,
     require_file,
 )
+from mvcn.data.row_errors import RowErrors
 from mvcn.errors import DataError, MvcnError, count_of, needs_extra, reason_of
 from mvcn.files import atomic_replace
 
@@ -107,7 +108,9 @@ def excel_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
     from openpyxl.utils.exceptions import WorkbookAlreadySaved
 
     if len(columns) > MAX_COLUMNS:
-        raise DataError(f"{len(columns)} columns are too many for Excel: write .csv or .parquet.")
+        raise DataError(
+            f"{len(columns)} columns are too many for Excel: write to a .csv or .parquet file."
+        )
     book = Workbook(write_only=True)
     sheet = _Sheet(book.create_sheet("Sheet1"), len(columns))
     try:
@@ -134,10 +137,13 @@ class _Sheet:
 
     def write(self, cells: Sequence[Any]) -> None:
         if len(cells) != self._num_columns:
-            raise ValueError(f"{len(cells)} cells are no row of {self._num_columns} columns.")
+            raise ValueError(
+                f"A row has {len(cells)} cells, but there are {self._num_columns} columns."
+            )
         if self._num_rows == MAX_ROWS:
             raise DataError(
-                f"More than {MAX_ROWS - 1:,} rows are too many for Excel: write .csv or .parquet."
+                f"More than {MAX_ROWS - 1:,} rows are too many for Excel: write to a .csv or "
+                ".parquet file."
             )
         self._num_rows += 1
         self._sheet.append([None if value is None else self._cell(value) for value in cells])
@@ -157,10 +163,10 @@ class _Sheet:
         """Return a text that a cell can hold, and count changes."""
         text, num_replaced = NOT_IN_XML.subn("\ufffd", LINE_BREAK.sub("\n", text))
         if num_replaced:
-            self.changes["characters that XML does not allow are written as U+FFFD"] += 1
+            self.changes["characters that Excel does not allow are replaced by U+FFFD"] += 1
         units = text.encode("utf-16-le")
         if len(units) > 2 * MAX_CELL_UNITS:
-            self.changes[f"the text ends after {MAX_CELL_UNITS:,} characters"] += 1
+            self.changes[f"the text is cut off after {MAX_CELL_UNITS:,} characters"] += 1
             text = units[: 2 * MAX_CELL_UNITS].decode("utf-16-le", "ignore")
         return text
 
@@ -173,11 +179,12 @@ def _is_number(value: Any) -> bool:
 
 def _choose(sheets: Sequence[str], name: str | None, path: Path) -> str:
     if not sheets:
-        raise DataError(f"{path} has no sheet with cells: save the table as one.")
+        raise DataError(f"{path} has only empty sheets: add a header and one row per post.")
     if name is None or name in sheets:
         return name or sheets[0]
     raise DataError(
-        f"{path} has no sheet {name!r}: choose by --sheet from {', '.join(map(repr, sheets))}."
+        f"{path} has no sheet {name!r}: choose another with --sheet, from "
+        f"{', '.join(map(repr, sheets))}."
     )
 
 
@@ -185,19 +192,22 @@ def _rows(
     path: Path, sheet: str, columns: Sequence[str], names: Mapping[str, str] | None
 ) -> Iterator[Row]:
     changed: list[str] = []
+    errors = RowErrors(str(path))
     with _reading(path):
         for number, (line, cells) in enumerate(islice(_cells(path, sheet), 1, None), start=1):
             where = f"{path}, row {number} (row {line} of the sheet)"
             padded = [*cells, *[None] * (len(columns) - len(cells))]
             row = dict(zip(columns, padded, strict=False))
-            for ours in TEXT_COLUMNS:
-                if theirs := (names or {}).get(ours):
-                    row[theirs] = _as_text(row[theirs], ours, theirs, where, changed)
-            yield Row(row, number, where)
+            with errors.collect():
+                for ours in TEXT_COLUMNS:
+                    if theirs := (names or {}).get(ours):
+                        row[theirs] = _as_text(row[theirs], ours, theirs, where, changed)
+                yield Row(row, number, where)
+    errors.require_none()
     if changed:
         more = f" and {len(changed) - 1} more cells" if len(changed) > 1 else ""
         logger.warning(
-            "%s%s: Excel has made it a number or a date, which may not be what was typed.",
+            "%s%s: Excel stored it as a number or a date, which may not be what was typed.",
             changed[0],
             more,
         )
@@ -206,11 +216,11 @@ def _rows(
 def _as_text(cell: Any, ours: str, theirs: str, where: str, changed: list[str]) -> Any:
     """Return the value of a cell; numbers are kept where they may be labels or ids."""
     if isinstance(cell, _NoValue):
-        raise DataError(f"{where}: {theirs!r} is {cell.what}: type its value.")
+        raise DataError(f"{where}: {theirs!r} is {cell.what}: enter its value instead.")
     if isinstance(cell, str) and len(cell) >= MAX_CELL_UNITS:
         raise DataError(
-            f"{where}: {theirs!r} has the {MAX_CELL_UNITS:,} characters at which Excel truncates a "
-            "cell: save the table as CSV by the program that wrote it."
+            f"{where}: {theirs!r} has the {MAX_CELL_UNITS:,} characters at which Excel cuts off a "
+            "cell: export the table as CSV from the program that wrote it."
         )
     if isinstance(cell, datetime | date | time | timedelta):
         text = str(cell).removesuffix(" 00:00:00")
@@ -242,7 +252,7 @@ def _value(cell: Any, formula: Any) -> Any:
     if cell.data_type == ERROR_CELL:
         return _NoValue(f"the error {cell.value}")
     if cell.value is None and formula.data_type == FORMULA_CELL:
-        return _NoValue("a formula that no program has computed")
+        return _NoValue("a formula without a stored result")
     return cell.value
 
 
@@ -269,5 +279,5 @@ def _reading(path: Path) -> Iterator[None]:
     except Exception as error:  # of nearly any type for damaged files
         raise DataError(
             f"{path} cannot be read as an Excel workbook ({reason_of(error)}): save it again as "
-            ".xlsx, without a password."
+            ".xlsx without a password."
         ) from error

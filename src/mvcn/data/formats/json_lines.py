@@ -23,6 +23,7 @@ from mvcn.data.formats.rows import (
     spread,
 )
 from mvcn.data.image_references import decode_base64_image
+from mvcn.data.row_errors import RowErrors
 from mvcn.data.text import decode, marked_codec
 from mvcn.errors import BadImageError, DataError, reason_of
 from mvcn.files import atomic_write
@@ -62,7 +63,7 @@ class JsonLineImage(StoredImage):
             *(LookupError, AttributeError, TypeError),
         ) as error:
             raise BadImageError(
-                f"Image {self} cannot be read again: was the file changed? Restore it."
+                f"Image {self} cannot be read because the file has changed: run the command again."
             ) from error
 
 
@@ -80,7 +81,7 @@ class _Object(dict[str, Any]):
     ) -> Row:
         """Return the row; raises a DataError if a key that is read is repeated."""
         for key in self.repeated.intersection((names or {}).values()):
-            raise DataError(f"{where}: the key {key!r} is given twice: delete one of them.")
+            raise DataError(f"{where}: the key {key!r} occurs twice: delete one of the two.")
         return Row(self, number, where, image)
 
 
@@ -100,12 +101,15 @@ def open_json_lines(path: Path, options: TableOptions) -> Table:
 
     Raises:
         ConfigError: There is no such encoding.
-        DataError: The file is invalid; names it and the line.
+        DataError: The file is invalid; names it and its first bad lines.
     """
     require_file(path, "JSON lines")
     columns: dict[str, None] = {}
+    errors = RowErrors(str(path))
     for line in _lines(path, options.encoding):
-        columns |= dict.fromkeys(_parse(line))  # any line may have a new key
+        with errors.collect():
+            columns |= dict.fromkeys(_parse(line))  # any line may have a new key
+    errors.require_none()
     return Table(
         tuple(columns),
         lambda: map(_parse, islice(_lines(path, options.encoding), SAMPLE_ROWS)),
@@ -118,20 +122,25 @@ def open_json(path: Path, options: TableOptions) -> Table:
 
     Raises:
         ConfigError: There is no such encoding.
-        DataError: The file is invalid; names it and the row, if any.
+        DataError: The file is invalid; names it and its first bad rows.
     """
     text, _ = decode(read_bytes(path, "JSON"), path, options.encoding)
     if not text.lstrip().startswith("["):
         return open_json_lines(path, options)
-    objects = [
-        _require_object(row, f"{path}, row {number}")
-        for number, row in enumerate(_loads(text, str(path)), start=1)
-    ]
+    objects: list[_Object] = []
+    errors = RowErrors(str(path))
+    for number, row in enumerate(_loads(text, str(path)), start=1):
+        with errors.collect():
+            objects.append(_require_object(row, f"{path}, row {number}"))
+    errors.require_none()
     columns = tuple(dict.fromkeys(name for row in objects for name in row))
 
     def rows(names: Mapping[str, str] | None) -> Iterator[Row]:
+        errors = RowErrors(str(path))
         for number, one in enumerate(objects, start=1):
-            yield one.row(number, f"{path}, row {number}", names)
+            with errors.collect():
+                yield one.row(number, f"{path}, row {number}", names)
+        errors.require_none()
 
     return Table(columns, lambda: spread(objects), rows)
 
@@ -156,11 +165,14 @@ def json_lines_keys(path: Path) -> list[str]:
 
 def _rows(path: Path, encoding: str | None, names: Mapping[str, str] | None) -> Iterator[Row]:
     column = (names or {}).get("image", "")
+    errors = RowErrors(str(path))
     for number, line in enumerate(_lines(path, encoding), start=1):
         image = None
         if line.offset is not None:
             image = JsonLineImage(path, line.offset, len(line.content), column)
-        yield _parse(line).row(number, line.where, names, image)
+        with errors.collect():
+            yield _parse(line).row(number, line.where, names, image)
+    errors.require_none()
 
 
 def _lines(path: Path, encoding: str | None) -> Iterator[_Line]:
@@ -215,7 +227,8 @@ def _loads(text: str, where: str) -> Any:
         return DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{where} is not a JSON object ({reason_of(error)}): correct it."
+            f"{where} is not a JSON object ({reason_of(error)}): write one per line, as in "
+            '{"text": "...", "label": "..."}.'
         ) from error
 
 
@@ -233,5 +246,6 @@ def _require_object(row: Any, where: str) -> _Object:
     if isinstance(row, _Object):
         return row
     raise DataError(
-        f'{where} is not a JSON object: write one per line, as in {{"text": ..., "label": ...}}.'
+        f'{where} is not a JSON object: write one per line, as in {{"text": "...", "label": '
+        '"..."}.'
     )

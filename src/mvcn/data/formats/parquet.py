@@ -229,8 +229,8 @@ def _reading(path: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, pa.ArrowInvalid) and not path.lower().endswith(SUFFIX):
             raise DataError(
-                f"{path} is not a Parquet file, or is damaged: write its posts as Parquet, or "
-                "classify it by mvcn predict without --engine."
+                f"{path} is damaged or not a Parquet file: write the posts as Parquet, or use mvcn "
+                "predict without --engine."
             ) from error
         raise DataError(
             f"{path} cannot be read as Parquet ({reason_of(error)}): write the file again."
@@ -278,7 +278,9 @@ class _ParquetRows:
 
     def write(self, cells: Sequence[Any]) -> None:
         if len(cells) != len(self._columns):
-            raise ValueError(f"{len(cells)} cells are no row of {len(self._columns)} columns.")
+            raise ValueError(
+                f"A row has {len(cells)} cells, but there are {len(self._columns)} columns."
+            )
         self._waiting.append(list(cells))
         self._num_bytes += sum(len(cell) for cell in cells if isinstance(cell, str | bytes))
         if len(self._waiting) == ROWS_PER_GROUP or self._num_bytes >= BYTES_PER_GROUP:

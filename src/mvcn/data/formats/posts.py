@@ -29,7 +29,7 @@ def require_readable(row: Row, columns: Iterable[str]) -> None:
     """Raise a DataError if a cell of one of the columns cannot be read."""
     for name in columns:
         if isinstance(cell := row.cells.get(name), UnreadableCell):
-            raise DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): correct it.")
+            raise DataError(f"{row.where}: {name!r} cannot be read ({cell.reason}): fix the cell.")
 
 
 def without_surrogates(row: Row, names: Mapping[str, str]) -> tuple[Row, int]:

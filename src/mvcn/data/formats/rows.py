@@ -155,7 +155,7 @@ def read_bytes(path: Path, kind: str) -> bytes:
 
 def require_file(path: Path, kind: str) -> None:
     """Raise a DataError unless `path` is a regular file: a named pipe would block forever."""
-    require_allowed(path, DataError, "Table")
+    require_allowed(path, DataError)
     try:
         if path.is_file():
             return
@@ -169,11 +169,11 @@ def why_no_file(path: Path) -> str:
     """Return why a path is not a regular file, for use in parentheses."""
     if path.exists():
         return "it is a folder or a device"
-    return "it is a link that leads nowhere" if path.is_symlink() else "it does not exist"
+    return "it is a broken link" if path.is_symlink() else "it does not exist"
 
 
 def _unreadable(path: Path, reason: str, kind: str) -> DataError:
-    return DataError(f"Table {path} cannot be read ({reason}): give a {kind} file.")
+    return DataError(f"{path} cannot be read ({reason}): check the path; it must be a {kind} file.")
 
 
 def is_missing(value: object) -> bool:
@@ -189,7 +189,7 @@ def id_of_cell(cell: Any, row: Row) -> str:
     is_inexact = isinstance(cell, float) and abs(cell) >= MAX_EXACT_INTEGER
     if is_inexact or (isinstance(cell, str) and INEXACT_NUMBER.fullmatch(cell.strip())):
         raise DataError(
-            f"{row.where}: 'id' is {cell!r}, a number that has lost digits: write ids as text."
+            f"{row.where}: 'id' is {cell!r}, a number that has lost digits: store ids as text."
         )
     if isinstance(value, str) and value.strip():
         return value.strip()
@@ -243,7 +243,7 @@ def words_of_cell(cell: Any, row: Row) -> tuple[str, ...]:
         return tuple(map(sys.intern, cell.split()))
     if cell is None or (isinstance(cell, list) and all(isinstance(w, str) for w in cell)):
         return tuple(map(sys.intern, cell or ()))
-    raise DataError(f"{row.where}: 'attributes' must be words.")
+    raise DataError(f"{row.where}: 'attributes' must be words, such as 'cat sofa'.")
 
 
 def as_text(cell: Any) -> str:
@@ -302,15 +302,15 @@ def _require_name(label: str, column: str, row: Row) -> None:
     """Raise a DataError for a name that must be a mistake."""
     if label in NOT_A_LABEL:
         raise DataError(
-            f"{row.where}: '{column}' is {label!r}, as programs write a missing value: leave the "
-            "cell empty."
+            f"{row.where}: '{column}' is {label!r}, which usually stands for a missing value: "
+            "leave the cell empty."
         )
     is_long = len(label) > MAX_LABEL_CHARACTERS
     if is_long or _has_hidden_characters(label):
         why = "is too long" if is_long else "has hidden characters, or several lines"
         raise DataError(
-            f"{row.where}: '{column}' {why}, so it is not the name of a class ({label[:40]!r}): "
-            "correct it, or map the right column by --columns."
+            f"{row.where}: '{column}' {why}, so it cannot be a class name ({label[:40]!r}): fix "
+            f"it, or choose another column with --columns {column}=NAME."
         )
 
 

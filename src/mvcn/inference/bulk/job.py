@@ -155,11 +155,12 @@ def _columns(files: Sequence[StoredFile], scoring: Scoring) -> dict[str, str]:
 
 def _require_keepable(scoring: Scoring) -> None:
     if (twice := repeated_name(scoring.keep)) is not None:
-        raise ConfigError(f"Column '{twice}' is to be kept twice: name it once.")
+        raise ConfigError(f"--keep has the column '{twice}' twice: list it once.")
     for name in scoring.keep:
         if name in (*ERROR_SCHEMA.names, LABEL, DISAGREEMENT) or name.startswith(PROBABILITY):
             raise ConfigError(
-                f"Column '{name}' cannot be kept: the predictions have one of that name."
+                f"--keep {name} is not possible, because the predictions have a column of that "
+                "name: rename it."
             )
 
 
@@ -169,8 +170,8 @@ def _require_apart(output: Path, places: Sequence[str], files: Sequence[StoredFi
     is_inside = any(output.resolve().is_relative_to(place.resolve()) for place in searched)
     if is_inside or any(Path(file.path).is_relative_to(output) for file in files):
         raise RunError(
-            f"{output} is where the job looks for posts, so it would find its own predictions: "
-            "choose a folder elsewhere."
+            f"{output} is inside the folder of the posts, so the job would read its own "
+            "predictions: choose another --output."
         )
 
 
@@ -206,7 +207,7 @@ def _fingerprint(scoring: Scoring) -> str:
     run = scoring.run
     require_allowed(run, RunError)
     if not run_folder.Run(run).is_finished:
-        raise RunError(f"{run} is not a finished run: give a folder written by mvcn train.")
+        raise RunError(f"{run} is not a finished run: use a folder written by mvcn train.")
     settings = [path for path in run.iterdir() if path.suffix in SETTINGS_SUFFIXES]
     files = [path for path in settings if path.name not in TRAINING_RECORDS]
     files += [path for path in (run / ATTRIBUTE_MODEL_FOLDER).rglob("*") if path.is_file()]
@@ -214,7 +215,7 @@ def _fingerprint(scoring: Scoring) -> str:
     weights = [run / name for name in (WEIGHTS_FILE, MODEL_FILE, IMAGE_FILE)]
     needed = run / (MODEL_FILE if scoring.backend == "onnx" else WEIGHTS_FILE)
     if not needed.is_file() and not (scoring.backend == "auto" and any(map(Path.is_file, weights))):
-        raise RunError(f"There is no {needed}: make it by mvcn train or mvcn export.")
+        raise RunError(f"There is no {needed}: write it with mvcn train or mvcn export.")
     for path in [*filter(Path.is_file, weights), *sorted(files)]:
         digest.update(f"{path.relative_to(run)}\n".encode())
         require_allowed(path, RunError)
@@ -243,7 +244,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise RunError(f"{path} is damaged: choose another folder, or --overwrite.") from error
+        raise RunError(
+            f"{path} is damaged: choose another folder, or start again with --overwrite."
+        ) from error
     return content if isinstance(content, dict) else {}
 
 
@@ -275,8 +278,7 @@ def _score(outcomes: Generator[Outcome], shards: Sequence[Shard], pending: Seque
         more = f" (and {len(unique) - NAMED_IN_ERROR} more)" if unique[NAMED_IN_ERROR:] else ""
         raise DataError(
             f"{len(problems)} of {len(shards)} shards were not scored: "
-            f"{' '.join(unique[:NAMED_IN_ERROR])}{more} The others are finished: run the command "
-            "again, and they are not scored again."
+            f"{' '.join(unique[:NAMED_IN_ERROR])}{more} Run the command again to score only these."
         )
 
 
@@ -290,6 +292,9 @@ def _count(output: Path, shards: Sequence[Shard]) -> tuple[int, int]:
     for shard in shards:
         found = count_rows(output, shard)
         if found is None:
-            raise RunError(f"Shard {shard.name} in {output} is gone: run the command again.")
+            raise RunError(
+                f"The predictions of shard {shard.name} in {output} are gone: run the command "
+                "again."
+            )
         predictions, errors = predictions + found[0], errors + found[1]
     return predictions, errors

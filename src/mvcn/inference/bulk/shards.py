@@ -126,7 +126,10 @@ def open_shard(shard: Shard) -> RowFile:
     rows = open_rows(shard.file)
     if rows.digest != shard.digest:
         rows.close()
-        raise DataError(f"{shard.file.path} was changed while the job ran: restore it.")
+        raise DataError(
+            f"{shard.file.path} was changed while the job ran: put the original back, and run the "
+            "command again."
+        )
     return rows
 
 
@@ -152,12 +155,12 @@ def _read_footer(file: StoredFile, names: Mapping[str, str], kept: Collection[st
     for ours, theirs in names.items():
         if theirs and theirs not in columns and not file.is_tar:  # whose samples may differ
             raise DataError(
-                f"{file.path} has no column {theirs!r} for '{ours}', as other files of the job "
-                "have: rename its column, or run a separate job."
+                f"{file.path} has no column {theirs!r} for '{ours}', which the other files have: "
+                "rename its column, or run another command for it."
             )
     for name in kept:
         if name not in columns:
-            raise DataError(f"{file.path} has no column {name!r} to keep: correct --keep.")
+            raise DataError(f"{file.path} has no column {name!r}: fix --keep.")
     return found
 
 
@@ -232,6 +235,6 @@ def growing_table(path: Path, schema: pa.Schema) -> Iterator[GrowingTable]:
             os.fsync(file.fileno())
     except OSError as error:
         raise RunError(
-            f"{path} cannot be written ({reason_of(error)}): make room or fix the folder, then "
-            "run the command again, which resumes at this shard."
+            f"{path} cannot be written ({reason_of(error)}): free some space or fix the folder, "
+            "then run the command again, which resumes at this shard."
         ) from error

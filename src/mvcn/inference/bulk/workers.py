@@ -133,8 +133,8 @@ class ShardScorer:
             rows = predictions.rows + errors.rows
             if rows != shard.rows:
                 raise DataError(
-                    f"{shard.file.path} gave {rows} rows where its footer said {shard.rows}: "
-                    "it is damaged, so write it again."
+                    f"{shard.file.path} is damaged ({rows} rows instead of {shard.rows}): write it "
+                    "again."
                 )
         return Outcome(shard.number, predictions.rows, errors.rows)
 
@@ -242,8 +242,8 @@ def score_locally(
                 yield future.result()
         except BrokenProcessPool as error:
             raise RunError(
-                "A process of the job was killed, perhaps for lack of memory: run the command "
-                "again to resume, with fewer --jobs if necessary."
+                "A process of the job was killed, perhaps because memory ran out: run the command "
+                "again to resume, with a smaller --jobs if necessary."
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -303,7 +303,7 @@ def score_by_ray(
     except (ray.exceptions.RayError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].rstrip(".")[:200]
         raise RunError(
-            f"Ray gave up ({type(error).__name__}: {reason}): run the command again to continue."
+            f"Ray failed ({type(error).__name__}: {reason}): run the command again to resume."
         ) from error
     finally:
         ray.shutdown()

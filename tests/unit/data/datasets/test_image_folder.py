@@ -49,8 +49,8 @@ def test_images_that_the_table_does_not_name_are_counted(tmp_path, caplog):
     hidden = {".cache/4.png": b"", "__MACOSX/5.png": b""}
     assert len(read(write(tmp_path, files | hidden))) == 2
     (message,) = warnings(caplog)
-    assert "metadata.jsonl does not name 2 images of its folder, such as" in message
-    assert "2.jpg: only named images are read" in message
+    assert "metadata.jsonl does not list 2 images of its folder, such as" in message
+    assert "2.jpg: only listed images are read" in message
 
 
 def test_the_case_of_the_name_of_the_table_does_not_matter(tmp_path):
@@ -70,10 +70,12 @@ def test_what_systems_and_users_put_next_to_classes_is_left(tmp_path, caplog):
     images = {"cat/a.png": b"", "dog/b.png": b""}
     posts = read(write(tmp_path, next_to_them | inside | images))
     assert [(post.id, post.label) for post in posts] == [("cat/a.png", "cat"), ("dog/b.png", "dog")]
-    assert f"{tmp_path / 'README.txt'} is not read: it is in no folder of a class." in caplog.text
+    assert (
+        f"{tmp_path / 'README.txt'} is not read because it is not in a class folder." in caplog.text
+    )
     (message,) = warnings(caplog)
     assert "2 files are not read, such as" in message
-    assert "clip.mp4: only images and the texts of images are." in message
+    assert "clip.mp4: only images and their texts are." in message
 
 
 def test_folders_below_that_of_a_class_belong_to_it(tmp_path):
@@ -97,7 +99,7 @@ def test_images_without_classes_are_posts_without_labels(tmp_path, caplog):
     posts = read(write(tmp_path, files))
     found = [(post.id, post.text, post.label) for post in posts]
     assert found == [("a.png", "words", None), ("b.jpg", "", None)]
-    assert f"{tmp_path} has no folders of classes: its 2 images are posts without labels." in (
+    assert f"{tmp_path} has no class folders: its 2 images are posts without labels." in (
         warnings(caplog)
     )
 
@@ -106,5 +108,5 @@ def test_images_without_classes_are_posts_without_labels(tmp_path, caplog):
 def test_a_folder_that_may_not_be_read_is_not_empty(place, forbid, name):
     write(place, {"cat/a.png": b"", "cat/deep/b.png": b"", "dog/c.png": b""})
     forbid(place / name)
-    with pytest.raises(DataError, match=r"permission denied\): allow it by chmod \+rx"):
+    with pytest.raises(DataError, match=r"permission denied\): run chmod \+rx"):
         read(place)

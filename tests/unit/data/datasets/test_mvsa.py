@@ -149,7 +149,7 @@ def test_accepts_windows_line_ends_and_empty_lines(make):
         ("2\tpositive,neutr", "label 'neutr' must be one of positive, neutral, negative"),
         ("2\thappy,neutral", "label 'happy' must be one of"),
         ("2\t,", "label '' must be one of"),
-        ("1\tpositive,neutral", "post 1 is on line 2 already"),
+        ("1\tpositive,neutral", "post 1 is already on line 2"),
     ],
 )
 def test_names_file_and_line_of_a_malformed_row(make, row, message):
@@ -162,7 +162,7 @@ def test_names_file_and_line_of_a_malformed_row(make, row, message):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("ID\ttext,image\ttext,image\ttext,image", "give the folder of MVSA-Single"),  # Multiple
+        ("ID\ttext,image\ttext,image\ttext,image", "use the MVSA-Single folder"),  # Multiple
         ("1\tneutral,neutral", "begins with '1.tneutral,neutral' instead of"),
         ("", "begins with '' instead of"),
     ],
@@ -179,12 +179,12 @@ def test_refuses_a_table_without_posts(make):
 
 def test_names_a_missing_text(make):
     root = make([HEADER, "1\tneutral,neutral"])
-    with pytest.raises(DataError, match=r"Text .*1\.txt cannot be read: restore it"):
+    with pytest.raises(DataError, match=r"Text .*1\.txt cannot be read: put it back"):
         read_mvsa_single(root)
 
 
 @pytest.mark.parametrize("name", [".", "missing", "file.txt"])
 def test_refuses_a_root_that_is_not_the_data_set(tmp_path, name):
     (tmp_path / "file.txt").write_text("a")
-    with pytest.raises(DataError, match="is not the folder of MVSA-Single"):
+    with pytest.raises(DataError, match="use the MVSA-Single folder"):
         read_mvsa_single(tmp_path / name)

@@ -124,9 +124,9 @@ def with_bad_images(corpus, folder):
 
 
 def test_a_bad_image_stops(with_bad_images, tmp_path):
-    with pytest.raises(BadImageError, match=r"2 images cannot be read: post missing: .*nowhere"):
+    with pytest.raises(BadImageError, match=r"2 images cannot be read: post 'missing': .*nowhere"):
         prepare(with_bad_images, tmp_path / "out", dataset="table")
-    with pytest.raises(DataError, match="is not finished: continue"):
+    with pytest.raises(DataError, match="is not finished: run the same"):
         read_prepared(tmp_path / "out")
 
 
@@ -140,7 +140,7 @@ def test_the_bad_images_of_all_shards_are_told_together(corpus, folder, tmp_path
     ]
     with pytest.raises(BadImageError, match=r"3 images cannot be read") as error:
         prepare(replace(corpus, posts=posts), tmp_path, dataset="table")
-    assert all(f"post {posts[number].id}: " in str(error.value) for number in bad)
+    assert all(f"post {posts[number].id!r}: " in str(error.value) for number in bad)
     written = {path.stem for path in tmp_path.glob("data/*.parquet")}
     assert written == {path.stem for path in tmp_path.glob("data/*.json")}
     assert not list(tmp_path.glob("data/*.partial"))
@@ -193,7 +193,7 @@ def test_a_truncated_image_is_kept_and_stays_known(corpus, folder, tmp_path, cap
     Image.linear_gradient("L").resize((40, 600)).save(path)
     path.write_bytes(path.read_bytes()[:-2])
     posts = [*corpus.posts, Post("cut", "a", path, "positive", split="dev")]
-    sentence = f"Image {path} is truncated: 600 of its 600 rows can be decoded in full."
+    sentence = f"Image {path} is truncated: 600 of its 600 rows can be decoded."
     index = prepare(replace(corpus, posts=posts), tmp_path, dataset="table")
     assert index["truncated_images"] == {"cut": sentence}
     assert caplog.messages == [f"1 truncated image is used: {sentence}"]
@@ -289,7 +289,7 @@ def signed(index):
 FAULTS = {
     "no index": (lambda index: None, "holds no prepared posts"),
     "no JSON": (lambda index: "{", r"dataset\.json is damaged"),
-    "other format": (lambda index: index | {"format": 99}, "has an unknown format"),
+    "other format": (lambda index: index | {"format": 99}, "was written by another version"),
     "no classes": (
         lambda index: signed({k: v for k, v in index.items() if k != "class_names"}),
         "damaged",
@@ -297,7 +297,7 @@ FAULTS = {
     "other classes": (lambda index: index | {"class_names": ["a", "b"]}, "was changed after"),
     "other count": (
         lambda index: signed(index | {"shards": [index["shards"][0] | {"posts": 3}]}),
-        "does not hold what was prepared",
+        "its content has changed",
     ),
     "other file": (
         lambda index: signed(index | {"shards": [index["shards"][0] | {"file": "../x.parquet"}]}),
@@ -305,7 +305,7 @@ FAULTS = {
     ),
     "other posts": (
         lambda index: signed(index | {"shards": [index["shards"][0] | {"fingerprint": "0"}]}),
-        "not those that were prepared",
+        "its posts have changed",
     ),
 }
 
@@ -386,7 +386,7 @@ def test_work_that_was_begun_for_other_posts_is_not_gone_on_with(change, corpus,
 
 def test_posts_that_cannot_be_written_are_refused(corpus, tmp_path):
     strange = replace(corpus.posts[0], split="exam")
-    with pytest.raises(DataError, match="Post post-00000 is in split 'exam'"):
+    with pytest.raises(DataError, match="Post 'post-00000' is in split 'exam'"):
         prepare(replace(corpus, posts=[strange]), tmp_path / "a", dataset="table")
     broken = replace(corpus.posts[0], text="\ud800")
     with pytest.raises(DataError, match="post-00000 cannot be written"):

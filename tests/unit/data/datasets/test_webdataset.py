@@ -274,7 +274,7 @@ def test_parts_are_named_by_all_shards_or_by_none(tmp_path):
     write(tmp_path / "test-0.tar", [("1.txt", "b")])
     assert [post.split for post in read_webdataset(tmp_path).posts] == ["test", "train"]
     write(tmp_path / "more-0.tar", [("2.txt", "c")])
-    with pytest.raises(DataError, match=r"others that do not, such as .*more-0\.tar: rename"):
+    with pytest.raises(DataError, match=r"others, such as .*more-0\.tar, do not: rename"):
         read_webdataset(tmp_path)
 
 
@@ -290,7 +290,7 @@ def test_every_shard_that_ends_early_is_refused(tmp_path):
     read_webdataset(path)
     for length in [*range(0, last, 97), *range(512, last + 1, 512)]:
         path.write_bytes(content[:length])
-        with pytest.raises(DataError, match=r"a\.tar is damaged or incomplete (behind|at its beg)"):
+        with pytest.raises(DataError, match=r"a\.tar is damaged or incomplete (after|at its beg)"):
             read_webdataset(path)
     path.write_bytes(content[: last + 512])
     read_webdataset(path)
@@ -301,14 +301,14 @@ def test_damage_is_told_with_the_member_before_it(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(b"2.txt") + 3] ^= 1  # its check sum is wrong now
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.tar is damaged or incomplete behind its member 1\."):
+    with pytest.raises(DataError, match=r"a\.tar is damaged or incomplete after its file 1\."):
         read_webdataset(path)
 
 
 def test_two_archives_in_one_file_are_not_read_by_half(tmp_path):
     path = whole(tmp_path)
     path.write_bytes(path.read_bytes() * 2)
-    with pytest.raises(DataError, match=r"behind its member 2\.txt \(what follows is no member\)"):
+    with pytest.raises(DataError, match=r"after its file 2\.txt \(what follows is not a file\)"):
         read_webdataset(path)
 
 
@@ -329,15 +329,15 @@ REFUSED = {
     "no tar": (lambda path: path.write_bytes(b"text" * 500), "is damaged or incomplete at its beg"),
     "empty": (lambda path: path.write_bytes(b""), "is damaged or incomplete at its beginning"),
     "compressed": (compressed, "is compressed, .* gunzip"),
-    "link": (with_link, r"its member 1\.jpg is a link or a device: .*--dereference"),
-    "twice": (lambda path: write(path, [("1.txt", "a"), ("1.txt", "b")]), r"member 1\.txt twice"),
+    "link": (with_link, r"1\.jpg in it is a link or a device: .*--dereference"),
+    "twice": (lambda path: write(path, [("1.txt", "a"), ("1.txt", "b")]), r"two files called 1\."),
     "scattered": (
         lambda path: write(path, [("1.txt", "a"), ("2.txt", "b"), ("1.cls", "c")]),
-        "members of sample '1' do not follow each other: .*--sort=name",
+        "files of sample '1' are not next to each other: .*--sort=name",
     ),
     "nothing": (lambda path: write(path, [("README", "a")]), "has no samples"),
     "array": (lambda path: write(path, [("1.json", "[1]")]), "'text' cannot be read .*not an obj"),
-    "json": (lambda path: write(path, [("1.json", "{")]), r"sample 1: .*its json is damaged"),
+    "json": (lambda path: write(path, [("1.json", "{")]), r"sample 1: .*its \.json is not valid"),
     "bytes": (lambda path: write(path, [("1.txt", b"\xff")]), r"byte 0 of 1\.txt is not UTF-8"),
 }
 
@@ -355,7 +355,7 @@ def test_what_is_refused_is_told_in_one_sentence(tmp_path, kind):
 def test_places_without_shards_are_refused(tmp_path):
     write(tmp_path / "00.tar", [("1.txt", "a")])
     for name, message in {
-        "{00..02}.tar": r"01\.tar does not exist: name a tar file",
+        "{00..02}.tar": r"01\.tar does not exist: use a tar file",
         "*.tgz": "There is no tar file in",
         "missing": "does not exist",
         "{00": "does not exist|brace",
@@ -430,3 +430,10 @@ def test_without_the_library_the_extra_is_named(folder):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     sentence = f"A WebDataset shard needs the extra 'webdataset': {how_to_install('webdataset')}."
     assert done.stdout.splitlines() == [sentence] * 2
+
+
+def test_samples_of_several_images_are_reported_together(tmp_path):
+    names = [f"{number}.{kind}" for number in (1, 2) for kind in ("jpg", "png")]
+    write(tmp_path / "a.tar", [(name, "x") for name in names])
+    with pytest.raises(DataError, match=r"a\.tar has 2 bad rows:\n.*sample 1 .*\n.*sample 2 "):
+        read_webdataset(tmp_path / "a.tar")

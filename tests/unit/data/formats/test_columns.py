@@ -77,9 +77,9 @@ def test_our_own_name_comes_first(read):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"tweet": "a", "caption": "b"}, "'tweet' and 'caption' may .* --columns text=tweet"),
-        ({"text": "a", "img": "b.png", "photo": "c.png"}, "'img' and 'photo' may each be"),
-        ({"text": "a", "sentiment": "x", "class": "y"}, "may each be the column 'label'"),
+        ({"tweet": "a", "caption": "b"}, "'tweet' and 'caption' could .* --columns text=tweet"),
+        ({"text": "a", "img": "b.png", "photo": "c.png"}, "'img' and 'photo' could each be"),
+        ({"text": "a", "sentiment": "x", "class": "y"}, "could each be the column 'label'"),
     ],
 )
 def test_two_that_fit_are_asked_for(row, message, read):
@@ -106,7 +106,7 @@ def test_a_column_that_seems_to_hold_images_is_asked_for(cell, read):
 
 
 def test_a_column_that_seems_to_hold_texts_is_asked_for(read):
-    with pytest.raises(DataError, match="'words' may be it: map it by --columns text=words"):
+    with pytest.raises(DataError, match="'words' may be it: use it with --columns text=words"):
         read({"image": "a.png", "words": "what a lovely day"})
 
 
@@ -174,7 +174,7 @@ def test_ids_that_repeat_can_be_left_out(read):
 
 
 def test_only_our_names_can_be_mapped(read):
-    with pytest.raises(ConfigError, match=f"ours are {', '.join(COLUMNS)}"):
+    with pytest.raises(ConfigError, match=f"choose from {', '.join(COLUMNS)}"):
         read({"text": "a"}, columns={"tweet": "text"})
 
 

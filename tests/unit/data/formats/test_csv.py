@@ -239,7 +239,7 @@ def test_several_columns_without_a_name_do_not_matter(read):
 
 @pytest.mark.parametrize("codec", ["klingon", "base64", "rot13", "", "a\0b"])
 def test_what_is_no_encoding_is_refused(codec, read):
-    with pytest.raises(ConfigError, match="is no codec of Python"):
+    with pytest.raises(ConfigError, match="is not a known text encoding"):
         read("text\na\n", encoding=codec or " ")
 
 
@@ -262,5 +262,5 @@ def test_json_lines_may_have_another_encoding(read):
     ],
 )
 def test_an_option_without_use_is_refused(name, options, useless, read):
-    with pytest.raises(ConfigError, match=f"{name} is no file for {useless}"):
+    with pytest.raises(ConfigError, match=f"{useless} cannot be used with .*{name}: leave"):
         read('{"text": "a"}', name, **options)

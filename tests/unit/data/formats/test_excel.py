@@ -36,7 +36,9 @@ def test_the_first_sheet_or_the_one_that_is_named_is_read(write, caplog):
     assert [(post.text, post.label) for post in first.posts] == [("a", "1")]
     assert [post.text for post in second.posts] == ["b", "c"]
     assert "(sheet 'one', one of 2): text from 'Tweet', label from 'Sentiment'" in caplog.text
-    with pytest.raises(DataError, match="no sheet 'three': choose by --sheet from 'one', 'two'"):
+    with pytest.raises(
+        DataError, match="no sheet 'three': choose another with --sheet, from 'one', 'two'"
+    ):
         read_table(path, options=TableOptions(sheet="three"))
 
 
@@ -72,7 +74,7 @@ def test_a_label_that_excel_has_made_a_date_is_said(write, caplog):
 
 def test_a_formula_without_a_value_is_refused_where_it_is_read(write):
     path = write(one=[["text", "sum"], ["a", "=1+1"], ["=A1&A2", "=1+1"]])
-    with pytest.raises(DataError, match=r"row 2 .*'text' is a formula that no program"):
+    with pytest.raises(DataError, match=r"row 2 .*'text' is a formula without"):
         read_table(path)
     assert len(read_table(write(one=[["text", "sum"], ["a", "=1+1"]])).posts) == 1
 
@@ -98,7 +100,7 @@ def test_an_error_of_excel_is_no_text(write):
 
 
 def test_a_text_that_excel_has_truncated_is_refused(write):
-    with pytest.raises(DataError, match=r"row 1 .*32,767 characters at which Excel truncates"):
+    with pytest.raises(DataError, match=r"row 1 .*32,767 characters at which Excel cuts off"):
         read_table(write(one=[["text"], ["x" * 32_767]]))
 
 
@@ -114,3 +116,9 @@ def test_what_is_no_workbook_is_one_sentence(content, tmp_path):
     (tmp_path / "a.xlsx").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.xlsx cannot be read as an Excel workbook"):
         read_table(tmp_path / "a.xlsx")
+
+
+def test_bad_cells_are_reported_together(write):
+    path = write(one=[["text"], ["=1/0"], ["fine"], ["=2/0"]])
+    with pytest.raises(DataError, match=r"xlsx has 2 bad rows:\n.*row 1 .*\n.*row 3 "):
+        read_table(path)

@@ -43,7 +43,7 @@ BROKEN_LINES = {
     "no object": (b'\n["a"]\n', r"row 1 \(line 2\) is not a JSON object: write one per line"),
     "not UTF-8": (b'{"text": "\xff"}', r"row 1.*byte 10 .* is not UTF-8"),
     "NUL": (b'{"text": "a\0"}', r"row 1.*is not a JSON object"),
-    "key twice": (b'{"text": "a", "text": "b"}', r"row 1.*'text' is given twice"),
+    "key twice": (b'{"text": "a", "text": "b"}', r"row 1.*'text' occurs twice"),
     "text of numbers": (b'{"text": 3}', r"row 1.*'text' is a number"),
     "label of list": (b'{"text": "a", "label": ["b"]}', r"row 1.*'label' is a list"),
     "label of fraction": (b'{"text": "a", "label": 1.5}', r"row 1.*'label' is a number with"),
@@ -67,7 +67,7 @@ def test_a_huge_json_line_is_refused_before_it_is_read_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"), [("7", "image is a number"), ('"a\\u0000b"', "it is neither a path")]
+    ("cell", "message"), [("7", "image is a number"), ('"a\\u0000b"', "is neither a path")]
 )
 def test_a_json_value_that_is_no_image_is_a_bad_image(cell, message, tmp_path):
     (tmp_path / "a.jsonl").write_text(f'{{"text": "a", "image": {cell}}}')
@@ -82,7 +82,9 @@ def test_a_json_line_that_changed_is_a_bad_image(png, tmp_path):
     image = read_table(path).posts[0].image
     assert image.read() == png
     path.write_text("{}\n")
-    with pytest.raises(BadImageError, match=r"a\.jsonl cannot be read again"):
+    with pytest.raises(
+        BadImageError, match=r"a\.jsonl cannot be read because the file has changed"
+    ):
         image.read()
 
 
@@ -92,5 +94,5 @@ def test_a_pipe_in_place_of_json_lines_is_a_bad_image(tmp_path, png):
     image = read_table(path).posts[0].image
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(BadImageError, match="cannot be read again"):
+    with pytest.raises(BadImageError, match="cannot be read because the file has changed"):
         image.read()

@@ -87,7 +87,7 @@ def test_a_bad_row_is_named_and_alone(read, tmp_path):
 
 @pytest.mark.parametrize(
     ("cell", "message"),
-    [("http://a/b.png", "is a web address"), ("../b.png", "is outside of"), (1.5, "is a number")],
+    [("http://a/b.png", "is a web address"), ("../b.png", "is outside"), (1.5, "is a number")],
 )
 def test_a_bad_image_cell_is_that_of_one_row(read, cell, message):
     bad, good = posts_of(read({"image": [cell, None], "text": ["a", "b"]}))

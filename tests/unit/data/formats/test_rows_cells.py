@@ -62,14 +62,14 @@ def test_other_numbers_are_no_labels(cell, tmp_path):
 
 
 def test_an_id_that_has_lost_digits_is_refused(tmp_path):
-    with pytest.raises(DataError, match="a number that has lost digits: write ids as text"):
+    with pytest.raises(DataError, match="a number that has lost digits: store ids as text"):
         read_table(write(tmp_path / "a.parquet", "id", [1.2345678901234567e18]))
 
 
 @pytest.mark.parametrize("labels", [["positive", "POSITIVE "], ["so so", "so  so"]])
 def test_labels_that_differ_in_case_or_whitespace_are_asked_for_and_joined(labels, tmp_path):
     path = write(tmp_path / "a.csv", "label", labels)
-    with pytest.raises(DataError, match="join them by --normalize-labels"):
+    with pytest.raises(DataError, match="merge them with --normalize-labels"):
         read_table(path)
     corpus = read_table(path, options=TableOptions(normalize_labels=True))
     assert len(corpus.class_names) == 1
@@ -115,7 +115,9 @@ def test_bad_rows_are_named_together(tmp_path):
 
 @pytest.mark.parametrize("cell", ["NA", "N/A", "null", "\\N", "#N/A", "<NA>", "NaT"])
 def test_what_programs_write_for_nothing_is_no_class(cell, tmp_path):
-    with pytest.raises(DataError, match="as programs write a missing value: leave the cell empty"):
+    with pytest.raises(
+        DataError, match="which usually stands for a missing value: leave the cell empty"
+    ):
         read_table(write(tmp_path / "a.csv", "label", ["x", cell]))
 
 

@@ -47,7 +47,7 @@ def posts(generated_posts):
     return rows
 
 
-BAD = {4: "damaged", 10: "'id' is empty", 13: "nothing to classify", 16: "not an image"}
+BAD = {4: "damaged", 10: "'id' is empty", 13: "neither text nor image", 16: "not an image"}
 """Row number in the input as a whole -> what is wrong with it."""
 
 
@@ -158,7 +158,7 @@ def test_a_job_goes_on_only_as_it_was_begun(predict, run, folder, tmp_path):
         (run / "tokenizer_config.json").read_text().replace("128", "127")
     )
     with pytest.raises(
-        RunError, match=r"started with other settings \(model\): continue .* --overwrite\."
+        RunError, match=r"started with other settings \(model\): use .* --overwrite\."
     ):
         predict()
     assert predict(overwrite=True, min_probability=0.5).shards_scored_now == 5
@@ -174,7 +174,7 @@ def test_two_jobs_and_other_files_are_kept_apart(predict, tmp_path):
     (tmp_path / "job").mkdir()
     with (
         FileLock(tmp_path / "job/lock"),
-        pytest.raises(RunError, match="is running in another process"),
+        pytest.raises(RunError, match="is being written by another process"),
     ):
         predict()
 
@@ -206,8 +206,8 @@ def test_a_table_of_another_format_is_refused_in_our_own_words(predict, posts_ta
     with pytest.raises(DataError) as caught:
         predict(table)
     assert str(caught.value) == (
-        f"{table} is not a Parquet file, or is damaged: write its posts as Parquet, or classify it "
-        "by mvcn predict without --engine."
+        f"{table} is damaged or not a Parquet file: write the posts as Parquet, or use mvcn "
+        "predict without --engine."
     )
 
 
@@ -238,12 +238,12 @@ def test_a_file_that_changes_while_the_job_runs_is_named(predict, folder, tmp_pa
 
 
 def test_a_job_never_reads_its_own_output(predict, folder, tmp_path):
-    with pytest.raises(RunError, match="would find its own predictions"):
+    with pytest.raises(RunError, match="would read its own predictions"):
         predict(output=folder / "new/job")
     assert not (folder / "new").exists()
     place = shutil.copytree(folder, tmp_path / "in")
     predict(f"{place}/**/*.parquet", output=place / "job")
-    with pytest.raises(RunError, match="would find its own predictions"):
+    with pytest.raises(RunError, match="would read its own predictions"):
         predict(f"{place}/**/*.parquet", output=place / "job")
 
 
@@ -252,9 +252,9 @@ def test_a_job_never_reads_its_own_output(predict, folder, tmp_path):
     [
         ({"columns": (("text", "tweet"),)}, r"one\.parquet has no column 'tweet' for 'text'"),
         ({"columns": (("text", "user"), ("image", "id"))}, None),
-        ({"keep": ("users",)}, "has no column 'users' to keep"),
-        ({"keep": ("user", "user")}, "to be kept twice"),
-        ({"keep": ("label",)}, "cannot be kept"),
+        ({"keep": ("users",)}, "has no column 'users'"),
+        ({"keep": ("user", "user")}, "--keep has the column .* twice"),
+        ({"keep": ("label",)}, "is not possible"),
         ({"backend": "onnx"}, "no .*model.onnx"),
     ],
 )
@@ -322,7 +322,7 @@ def test_a_job_over_shards_goes_on_where_it_was(predict, shards, tmp_path):
 def test_a_shard_that_is_not_whole_is_named_before_anything_is_scored(predict, shards, tmp_path):
     place = shutil.copytree(shards, tmp_path / "in")
     (place / "00001.tar").write_bytes((shards / "00001.tar").read_bytes()[:9000])
-    with pytest.raises(DataError, match=r"00001\.tar is damaged or incomplete behind its member 0"):
+    with pytest.raises(DataError, match=r"00001\.tar is damaged or incomplete after its file 0"):
         predict(place)
     assert not (tmp_path / "job").exists()
 
@@ -343,7 +343,7 @@ def test_a_shard_that_changes_while_the_job_runs_is_named(predict, shards, tmp_p
 
 
 def test_columns_of_shards_that_do_not_fit_are_named(predict, shards):
-    with pytest.raises(DataError, match=r"00000\.tar has no column 'users' to keep"):
+    with pytest.raises(DataError, match=r"00000\.tar has no column 'users'"):
         predict(shards / "00000.tar", keep=("users",))
     with pytest.raises(DataError, match=r"00000\.tar has no column 'tweet' for 'text'"):
         predict(shards / "00000.tar", columns=(("text", "tweet"),))
