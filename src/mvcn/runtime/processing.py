@@ -19,6 +19,7 @@ from mvcn.runtime.text_counts import TextCounts
 from mvcn.runtime.visible_text import (
     EmojiName,
     Part,
+    Unit,
     VisibleText,
     mark_whitespace,
     name_emoji,
@@ -158,18 +159,18 @@ class PostProcessing(ABC):
     def words(self, text: str) -> list[tuple[str, list[int]]]:
         """Return each word of a text with the positions of its pieces in what `tokenize` gives.
 
-        An emoji is one word, whatever its name. Each piece is a word of its own where the tokenizer
-        does not say where words begin.
+        An emoji is one word, whatever its name, and so are a web address, a mention and a hashtag.
+        Each piece is a word of its own where the tokenizer does not say where words begin.
         """
         visible = self._visible(text)
         (pieces,) = self.encode_texts([visible.text], self.max_tokens)
         if all(number is None for number in pieces.word_ids):
             return _each_piece(pieces)
-        found: dict[int | EmojiName, tuple[int, int, list[int]]] = {}
+        found: dict[int | EmojiName | Unit, tuple[int, int, list[int]]] = {}
         for position, number in enumerate(pieces.word_ids):
             if number is not None:
                 start, end = pieces.offsets[position]
-                word = visible.names.get(end - 1, number)
+                word = visible.names.get(end - 1, visible.units.get(end - 1, number))
                 first, _, positions = found.get(word, (start, end, []))
                 found[word] = first, end, [*positions, position]
         return [

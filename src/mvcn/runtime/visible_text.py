@@ -1,5 +1,6 @@
 """Texts as the tokenizer reads them: whitespace is normalized or marked, emoji are named."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -15,6 +16,9 @@ JOINERS = "\ufe0e\ufe0f\u200d"
 MAX_REPEATS = 3
 """How often an emoji that is repeated is named: names of twenty would displace all other words."""
 
+UNITS = re.compile(r"(?:https?://|www\.)\S*[\w/]|[@#]\w+")
+"""Web addresses, mentions and hashtags."""
+
 
 class Part(NamedTuple):
     """A piece of a text."""
@@ -29,6 +33,13 @@ class EmojiName(NamedTuple):
 
     start: int
     emoji: str
+
+
+class Unit(NamedTuple):
+    """A web address, a mention or a hashtag in a text."""
+
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,12 @@ class VisibleText:
             if part.emoji
             for position in range(start, end)
         }
+
+    @cached_property
+    def units(self) -> dict[int, Unit]:
+        """Position of each character of a web address, a mention or a hashtag -> all of it."""
+        spans = (Unit(*found.span()) for found in UNITS.finditer(self.text))
+        return {position: span for span in spans for position in range(*span)}
 
 
 def mark_whitespace(text: str) -> str:

@@ -207,6 +207,20 @@ class TestEmoji:
         assert digest == "7ddddf79e32a76166d8bc4c17dc9dfe9bbdb099c8b7b63af5e4fe8b544fba9f7"
 
 
+class TestWords:
+    @pytest.mark.parametrize(
+        "unit", ["http://t.co/3IgkRJgQuc", "www.a.org/b?c=d", "@its_Jane", "#CarpeDiem"]
+    )
+    def test_addresses_mentions_and_hashtags_are_kept_whole(self, tiny_settings, unit):
+        processor = build_processor(ModelConfig(**tiny_settings, max_tokens=128))
+        text = f"it's ({unit}), @ 5 #"
+        words = processor.words(text)
+        shown = [word for word, _ in words]
+        assert shown == ["it", "'", "s", "(", unit, ")", ",", "@", "5", "#"]
+        (ids,) = processor.tokenize([text])
+        assert [place for _, places in words for place in places] == [*range(1, len(ids) - 1)]
+
+
 class TestCounts:
     def test_are_of_each_text(self, processor):
         texts = ["abcdef", "abcdefg", "", "a\u4e2d b", "a\u4e2d " * 9]
