@@ -6,6 +6,11 @@ import pytest
 import yaml
 
 from mvcn.cli import main
+from tests.system.accessibility import CHROMIUM, FLAGS, axe_violations, faint_texts, faults_of
+
+PHONE_PX = 390
+BROKEN = """[...document.images].filter((one) => one.checkVisibility() && !one.naturalWidth)
+  .map((one) => one.alt)"""
 
 
 @pytest.fixture
@@ -62,3 +67,42 @@ def experiment_file(tiny_config, posts_table, tmp_path_factory):
     content = {"name": "tiny", "seeds": [4], "data": data, "variants": variants}
     path.write_text(yaml.safe_dump(content), "utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; it is skipped where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def readable(browser):
+    """Return a function that checks a page file: light and dark, at a desk, on a phone, printed."""
+
+    def check(path):
+        assert faults_of(path.read_text("utf-8")) == []
+        for theme, width, medium in (
+            ("light", 1280, "screen"),
+            ("dark", PHONE_PX, "screen"),
+            ("light", 1000, "print"),
+        ):
+            page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": 844})
+            asked = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.goto(path.as_uri())
+            page.emulate_media(media=medium, color_scheme=theme)
+            assert [url[:60] for url in asked if not url.startswith(("data:", "file:"))] == []
+            assert faint_texts(page, at_least=20) == []
+            assert page.evaluate(BROKEN) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert axe_violations(page) == []
+            page.close()
+
+    return check

@@ -10,19 +10,15 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import mvcn.serve
 from mvcn.serve.answering import ServedRun
 from mvcn.serve.application import create_app
 from mvcn.serve.limits import Limits
 from mvcn.serve.server import listen
+from tests.system.accessibility import CHROMIUM, faint_texts
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 KEY = "open-sesame"
 LIMITS = Limits(text_characters=200, body_bytes=200_000, pixels=200_000)
@@ -30,31 +26,6 @@ MARKUP = "<img src=x onerror=alert(1)>"
 PROVOKED = re.compile("status of (401|422|429|503)|net::ERR_INTERNET_DISCONNECTED")
 """What the browser itself tells of refusals that the tests provoke."""
 EXAMPLES = Path(mvcn.serve.__file__).parent / "page" / "examples"
-AA = 4.5
-"""Least contrast of text, by the Web Content Accessibility Guidelines."""
-FAINT_TEXTS = """() => {
-  const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const paint = (color) => { context.fillStyle = color; context.fillRect(0, 0, 1, 1); };
-  const luminance = (colors) => {
-    colors.forEach(paint);
-    const [red, green, blue] = [...context.getImageData(0, 0, 1, 1).data].map((level) => {
-      const share = level / 255;
-      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const grounds = (element) => element
-    ? [...grounds(element.parentElement), getComputedStyle(element).backgroundColor] : [];
-  const texts = [...document.querySelectorAll("body *")].filter((element) =>
-    element.checkVisibility() && [...element.childNodes].some((one) => one.nodeType === 3 &&
-    one.data.trim()));
-  return texts.map((element) => {
-    const behind = luminance(grounds(element));
-    const before = luminance([...grounds(element), getComputedStyle(element).color]);
-    const [low, high] = [behind, before].sort((one, other) => one - other);
-    return [element.textContent.trim(), (high + 0.05) / (low + 0.05)];
-  });
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +60,6 @@ def running(app):
         finally:
             server.should_exit = True
             thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -391,9 +354,7 @@ def test_all_texts_have_contrast(visit, address, picture, theme):
     page.get_by_label("Text").fill("x" * 201)
     page.get_by_role("button", name="Predict").click()
     expect(page.locator("#text-problem")).to_be_visible()
-    texts = page.evaluate(FAINT_TEXTS)
-    assert len(texts) > 30
-    assert [(text, contrast) for text, contrast in texts if contrast < AA] == []
+    assert faint_texts(page, at_least=30) == []
 
 
 def test_the_chosen_theme_wins_over_the_systems_and_stays(visit, address):
@@ -443,6 +404,4 @@ def test_the_page_about_the_api_can_be_read_on_a_phone(visit, address, theme):
     for summary in page.locator("summary").all():
         summary.click()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    texts = page.evaluate(FAINT_TEXTS)
-    assert len(texts) > 100
-    assert [(text, contrast) for text, contrast in texts if contrast < AA] == []
+    assert faint_texts(page, at_least=100) == []
