@@ -83,6 +83,22 @@ def reports(planted, tmp_path_factory):
     return report, (folder / "a.html").read_text("utf-8"), result.output
 
 
+def test_everyone_can_read_the_page(reports, tmp_path, readable):
+    _, page, _ = reports
+    (tmp_path / "audit.html").write_text(page, "utf-8")
+    readable(tmp_path / "audit.html")
+
+
+def test_the_page_says_first_what_to_repair(reports):
+    report, page, _ = reports
+    (first,) = re.findall(r'<p class="worth">([^<]+)</p>', page)
+    for kind, about in KINDS.items():
+        found = report[kind]
+        said = f"{about.title.lower()} ({found['count']:,})" in first
+        assert said == (found["count"] > 0 and found["severity"] in ("error", "warning"))
+    assert first.index("Repair ") < first.index("then look at ")
+
+
 def test_exactly_the_planted_faults_are_found(reports):
     report, *_ = reports
     at = {n: str(CLEAN + i) for i, n in enumerate(NAMES)}

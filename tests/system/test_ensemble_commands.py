@@ -54,9 +54,9 @@ def test_the_report_has_the_scores_out_of_fold_and_no_map_of_learned_posts(
     mvcn, without_dev, tmp_path
 ):
     text, scores = text_of(mvcn, without_dev, tmp_path), Run(without_dev).evaluation
-    assert f"{scores['n']} posts, each predicted out of fold" in text
+    assert f"{scores['n']} posts, each predicted by the one of {MEMBERS} members" in text
     for name in ("accuracy", "f1_weighted", "f1_macro"):
-        assert f">{scores[name]:.3f}<" in text
+        assert f">{100 * scores[name]:.0f}<" in text
     assert "There is no map without dev posts" in text
     assert "How much members disagree is not shown" in text
     assert "t-SNE" not in text
@@ -69,18 +69,20 @@ def test_the_report_has_the_scores_out_of_fold_and_no_map_of_learned_posts(
 def test_cards_of_the_report_have_the_prediction_out_of_fold(mvcn, without_dev, tmp_path):
     text = text_of(mvcn, without_dev, tmp_path)
     predicted = {row["id"]: row["predicted"] for row in Run(without_dev).predictions()}
-    shown = re.findall(r'>([\w-]+): labelled \w+, predicted <span class="\w+">(\w+)</span>', text)
+    shown = re.findall(
+        r'predicted <span class="\w+">(\w+)</span></h3>.*?>Post ([\w-]+):', text, re.S
+    )
     assert len(shown) > 5
-    assert all(predicted[post_id] == name for post_id, name in shown)
+    assert all(predicted[post_id] == name for name, post_id in shown)
 
 
 def test_the_report_of_a_run_with_dev_posts_has_their_map_and_both_curves(mvcn, with_dev, tmp_path):
     text, dev = text_of(mvcn, with_dev, tmp_path), Run(with_dev).metrics["dev"]
     assert f"On the {dev['n']} dev posts, which no member learned" in text
-    assert f"an accuracy of {dev['accuracy']:.3f}" in text
-    assert "t-SNE and PCA of the dev posts" in text
+    assert f"an accuracy of {100 * dev['accuracy']:.0f} %" in text
+    assert "Two maps of the dev posts, by t-SNE and by PCA" in text
     assert "by high disagreement" in text
-    assert "predicted by all members together for the dev posts" in text
+    assert "dev posts, predicted by all members together" in text
 
 
 @pytest.mark.parametrize(("kind", "split"), [("without_dev", "train"), ("with_dev", "dev")])

@@ -174,17 +174,23 @@ COLUMNS = ("accuracy", f"{INTERVAL_PERCENT} % interval", "weighted F1", "macro F
 
 
 def baseline_rows(
-    metrics: Mapping[str, Any], scores: Mapping[str, Any]
+    metrics: Mapping[str, Any], scores: Mapping[str, Any], digits: int = 1
 ) -> list[tuple[str, str, str, str, str]]:
-    """Return the rows of a table with `COLUMNS`: the model and each baseline, in percent."""
+    """Return the rows of a table with `COLUMNS`: the model and each baseline, in percent.
+
+    Args:
+        metrics: ``baselines`` of the metrics of a run.
+        scores: Evaluation of the model.
+        digits: Decimals of a percentage.
+    """
     names = {MAJORITY: f"always '{metrics['majority_class']}'", **LINEAR}
     rows = {"this model": scores, **{names[n]: one for n, one in metrics["scores"].items()}}
-    return [(name, *_cells(one)) for name, one in rows.items()]
+    return [(name, *_cells(one, digits)) for name, one in rows.items()]
 
 
-def _cells(scores: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    percent = {score: f"{100 * scores[score]:.1f}" for score in SCORES}
-    ends = " to ".join(f"{100 * end:.1f}" for end in scores["intervals"]["accuracy"])
+def _cells(scores: Mapping[str, Any], digits: int) -> tuple[str, str, str, str]:
+    percent = {score: f"{100 * scores[score]:.{digits}f}" for score in SCORES}
+    ends = " to ".join(f"{100 * end:.{digits}f}" for end in scores["intervals"]["accuracy"])
     return percent["accuracy"], ends, percent["f1_weighted"], percent["f1_macro"]
 
 

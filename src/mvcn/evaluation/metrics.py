@@ -202,7 +202,7 @@ def format_evaluation(evaluation: Evaluation) -> str:
     names = list(evaluation.per_class)
     matrix = zip(names, evaluation.confusion_matrix, strict=True)
     blocks: list[list[tuple[str, ...]]] = [
-        [("", "value", f"{INTERVAL_PERCENT} % interval"), *metric_rows(evaluation)],
+        [("", "value", f"{INTERVAL_PERCENT} % interval"), *_metric_rows(evaluation)],
         [("class", "precision", "recall", "F1", "posts"), *_class_rows(evaluation)],
         [("true \\ predicted", *names), *((name, *map(str, row)) for name, row in matrix)],
     ]
@@ -316,14 +316,16 @@ def _group_row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
     return name, str(evaluation.n), *(f"{score:.4f}" for score in scores)
 
 
-def metric_rows(evaluation: Evaluation, digits: int = 4) -> Iterable[tuple[str, str, str]]:
-    """Yield the title, the value and the interval of each metric, as text."""
+def metric_titles(evaluation: Evaluation) -> dict[str, str]:
+    """Return the metrics that an evaluation has -> their names for users."""
     titles = METRIC_TITLES | {"f1_binary": f"F1 of '{list(evaluation.per_class)[-1]}'"}
-    for metric, title in titles.items():
-        value, ends = getattr(evaluation, metric), evaluation.intervals.get(metric)
-        if value is not None:
-            interval = " to ".join(f"{end:.{digits}f}" for end in ends or ())
-            yield title, f"{value:.{digits}f}", interval
+    return {name: one for name, one in titles.items() if getattr(evaluation, name) is not None}
+
+
+def _metric_rows(evaluation: Evaluation) -> Iterable[tuple[str, str, str]]:
+    for metric, title in metric_titles(evaluation).items():
+        interval = " to ".join(f"{end:.4f}" for end in evaluation.intervals.get(metric, ()))
+        yield title, f"{getattr(evaluation, metric):.4f}", interval
 
 
 def _class_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:

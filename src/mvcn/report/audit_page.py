@@ -1,6 +1,7 @@
 """The findings of an audit as one page."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,13 @@ from mvcn.audit.findings import (
     severity_of,
 )
 from mvcn.audit.kinds import KINDS
-from mvcn.data.images import open_thumbnail
-from mvcn.errors import BadImageError
-from mvcn.report.html import jpeg_address, write_page
+from mvcn.report.html import write_page
+from mvcn.report.posts import listed
 
 MAX_EXAMPLES = 24
 """Of a kind; the JSON file has all of them."""
 MAX_POSTS = 4
 """Of an example."""
-MAX_CHARACTERS = 400
-"""Of a text."""
 THUMBNAIL_PX = 160
 
 
@@ -35,10 +33,26 @@ def write_audit(audited: AuditedPosts, findings: Mapping[str, Finding], path: Pa
         "mark": MARK,
         "title": f"Audit: {title}",
         "headline": title,
+        "verdict": _verdict(findings),
         "classes": _class_table(audited),
         "sections": _sections(audited, findings),
     }
     write_page(path, "audit.html.jinja", content)
+
+
+def _verdict(findings: Mapping[str, Finding]) -> str:
+    """Return what to repair, errors first."""
+    found = {"error": "", "warning": ""}
+    for severity in found:
+        found[severity] = ", ".join(
+            f"{KINDS[kind].title.lower()} ({finding.count:,})"
+            for kind, finding in findings.items()
+            if severity_of(kind, finding) == severity
+        )
+    if not any(found.values()):
+        return "Nothing was found that has to be repaired."
+    begins = {"error": "Repair", "warning": "then look at" if found["error"] else "Look at"}
+    return "; ".join(f"{begins[one]} {kinds}" for one, kinds in found.items() if kinds) + "."
 
 
 def _sections(audited: AuditedPosts, findings: Mapping[str, Finding]) -> list[dict[str, Any]]:
@@ -68,26 +82,11 @@ def _example(example: Example, card: Callable[[int], dict[str, Any]]) -> dict[st
 
 
 def _card(audited: AuditedPosts, splits: tuple[str, ...], i: int) -> dict[str, Any]:
-    post, text = audited.posts[i], audited.posts[i].text
-    return {
-        "id": post.id,
-        "split": ", ".join(splits),
-        "label": post.label,
-        "text": f"{text[:MAX_CHARACTERS]}\u2026" if len(text) > MAX_CHARACTERS else text,
-        "has_image": post.image is not None,
-        "thumbnail": _thumbnail(audited, i),
-    }
-
-
-def _thumbnail(audited: AuditedPosts, i: int) -> str:
-    """Return a small image as a data address, empty if there is none or it cannot be read."""
-    image, facts = audited.posts[i].image, audited.facts[i]
-    if image is None or (facts is not None and facts.problem is not None):
-        return ""
-    try:
-        return jpeg_address(open_thumbnail(image, THUMBNAIL_PX))
-    except BadImageError:
-        return ""
+    facts = audited.facts[i]
+    post = audited.posts[i]
+    is_faulty = facts is not None and facts.problem is not None
+    shown = listed(replace(post, image=None) if is_faulty else post, THUMBNAIL_PX)
+    return {**shown, "split": ", ".join(splits), "has_image": post.image is not None}
 
 
 def _ids_alone(finding: Finding) -> list[str]:

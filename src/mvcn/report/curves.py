@@ -1,8 +1,9 @@
-"""Figures of the page on a run, as SVG: calibration, abstaining, training curves."""
+"""Figures of the page on a run, as SVG: calibration, abstaining, more posts, training curves."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import cycle, groupby
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +17,8 @@ from mvcn.evaluation.metrics import METRIC_TITLES
 from mvcn.evaluation.selective_classification import RiskCoverage
 
 NUM_BINS = 10
+FEWEST_POSTS = 10
+"""Whose accuracy says something."""
 COLORS = ("#0b57a4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e")
 NO_LOSSES = {
     "grad_norm",
@@ -32,7 +35,7 @@ DEV_SCORES = ("accuracy", "f1_weighted", "f1_macro")
 def reliability(
     probabilities: Float[np.ndarray, "batch classes"], labels: Int[np.ndarray, " batch"]
 ) -> str:
-    """Return the reliability diagram: accuracy by confidence, as SVG.
+    """Return the reliability diagram: accuracy by confidence, as SVG; bins of few posts are pale.
 
     Source:
         Guo et al., ICML 2017, Figure 1.
@@ -44,7 +47,8 @@ def reliability(
     axis.plot([0, 1], [0, 1], "--", color="#777777", linewidth=1)
     for k in np.unique(bins):
         members, place = bins == k, (k + 0.5) / NUM_BINS
-        axis.bar(place, is_right[members].mean(), 0.9 / NUM_BINS, color="#7a9cc6")
+        color = "#7a9cc6" if members.sum() >= FEWEST_POSTS else "#dbe4f0"
+        axis.bar(place, is_right[members].mean(), 0.9 / NUM_BINS, color=color)
         mean = confidence[members].mean(), is_right[members].mean()
         axis.plot(*mean, "o", color="#0b3a6b", ms=4, clip_on=False)
         axis.annotate(str(members.sum()), (place, 0.02), ha="center", fontsize=8)
@@ -53,13 +57,41 @@ def reliability(
 
 
 def abstaining(curves: Mapping[str, RiskCoverage]) -> str:
-    """Return accuracy against coverage, one curve for each reason to give no label."""
+    """Return accuracy against coverage, one curve for each reason to give no label.
+
+    Curves begin where enough posts have a label.
+    """
     figure = Figure(figsize=(4.6, 3.4), layout=ConstrainedLayoutEngine())
     axis = figure.subplots()
     for color, (name, curve) in zip(COLORS, curves.items(), strict=False):
-        axis.plot(100 * curve.coverage, 100 * curve.accuracy, color=color, label=name)
+        start = min(FEWEST_POSTS, len(curve.coverage)) - 1
+        shown = 100 * curve.coverage[start:], 100 * curve.accuracy[start:]
+        axis.plot(*shown, color=color, label=name)
     axis.set(xlabel="posts with a label, %", ylabel="accuracy on them, %", xlim=(0, 100))
     axis.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def learning_curve(curve: Mapping[str, Any]) -> str:
+    """Return accuracy against the number of training posts, and what more of them should bring.
+
+    Args:
+        curve: ``learning_curve`` of the baselines in the metrics of a run.
+    """
+    figure = Figure(figsize=(4.6, 3.4), layout=ConstrainedLayoutEngine())
+    axis = figure.subplots()
+    posts, accuracy = curve["posts"], [100 * value for value in curve["accuracy"]]
+    axis.plot(posts, accuracy, "o-", color=COLORS[0], label="measured")
+    more = [int(factor) * posts[-1] for factor in curve["expected"]]
+    interval = 100 * np.array([*curve["expected"].values()])
+    middle = interval.mean(1)
+    bars = axis.errorbar(more, middle, interval[:, 1] - middle, fmt="o", color=COLORS[1], capsize=4)
+    bars.set_label("expected, 95 % interval")
+    axis.set_xscale("log", base=2)
+    axis.set_xticks([*posts, *more], [f"{one:,}" for one in (*posts, *more)], fontsize=8)
+    axis.minorticks_off()
+    axis.set(xlabel="training posts", ylabel="accuracy, %")
+    axis.legend(fontsize=8, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return _svg(figure)
 
 
@@ -140,6 +172,8 @@ def _series(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[float], 
 def _svg(figure: Figure) -> str:
     """Return the SVG element alone, without the XML prolog."""
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mvcn", "font.family": "sans-serif"}):
-        figure.savefig(stream := StringIO(), format="svg", metadata={"Date": None})
+        figure.savefig(
+            stream := StringIO(), format="svg", metadata={"Date": None}, transparent=True
+        )
     text = stream.getvalue()
     return text[text.index("<svg") :]
