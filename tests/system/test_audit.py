@@ -276,7 +276,9 @@ def test_only_reports_are_replaced(tmp_path):
         report = tmp_path / "report"
         assert run("--root", table, option, report).exit_code == 0
         assert run("--root", table, option, report).exit_code == 0
-        assert "does not exist: create it first" in fails(RunError, "--root", table, option, tmp_path / "x" / "y")
+        assert "does not exist: create it first" in fails(
+            RunError, "--root", table, option, tmp_path / "x" / "y"
+        )
         assert "is a folder" in fails(RunError, "--root", table, option, tmp_path)
     assert table.read_bytes() == before
     same = fails(ConfigError, "--root", table, "--json", report, "--html", report)

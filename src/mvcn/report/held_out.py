@@ -41,7 +41,10 @@ def read_held_out(run: TrainedRun) -> HeldOut:
     rows = {row["id"]: row for row in run.predictions()}
     known = [i for i, post in enumerate(encoded.posts) if post.id in rows]
     if not known:
-        raise DataError(f"The posts of {run.folder} have changed: none of them was predicted.")
+        raise DataError(
+            f"None of the posts of {run.folder} was predicted, because they have changed: train "
+            "the run again."
+        )
     posts, names = encoded.select(known), run.model.class_names
     columns = probability_columns(names)
     scores = [[float(rows[post.id][name]) for name in columns] for post in posts.posts]
