@@ -15,6 +15,7 @@ html_static_path = []
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
+nb_execution_excludepatterns = ["notebooks/*"]  # tests run them, and compare what they print
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
