@@ -131,8 +131,9 @@ tasks: setup  ## Compare mvcn train with linear models on other tasks; writes re
 whitespace: setup  ## What whitespace says of HFM in DATA=folder; writes results/hfm-whitespace.json
 	$(BIN)/python -m scripts.studies.whitespace $(DATA)
 
-pictures: setup  ## Pictures of the README of DEMO=folder of `make demo` and RUN=run
+pictures: setup  ## Pictures of README and docs/method.md, of DEMO=folder of `make demo` and RUN=run
 	$(BIN)/python -m scripts.pictures $(DEMO) $(RUN)
+	$(BIN)/python -m scripts.method_figures
 
 docs: setup  ## Build the documentation site into docs/_build
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
