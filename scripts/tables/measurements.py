@@ -90,25 +90,6 @@ def _attention_on_real_posts(content: Mapping[str, Any]) -> str:
     return table((*header, "strongest 3, %", "strongest 10, %"), rows, note)
 
 
-def _constraints(content: Mapping[str, Any]) -> str:
-    """Constraints on features compared."""
-    rows = [
-        [
-            data,
-            name,
-            f"{one['weight']:g}",
-            percent(one["mean"], one["deviation"]),
-            f"{one['microseconds_per_step']:.0f}",
-        ]
-        for data, found in content["data"].items()
-        for name, one in found["constraints"].items()
-    ]
-    header = ("data", "constraint", "weight", "accuracy, %", "microseconds a step")
-    seeds = content["settings"]["seeds"]
-    note = f"Mean ± deviation over {seeds} seeds; the time is that of the complete step."
-    return table(header, rows, note)
-
-
 def _missing(content: Mapping[str, Any]) -> str:
     """Scores by what posts have, for each way to represent what is missing."""
     summary, first = content["summary"], content["seeds"]["masked"]
@@ -294,7 +275,6 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "attention-generated-posts": _attention,
     "attention-real-posts": _attention_on_real_posts,
     "bulk-faults": _bulk_faults,
-    "constraints": _constraints,
     "disagreement": _disagreement,
     "feature-ideas": _feature_ideas,
     "hfm-whitespace": _whitespace,

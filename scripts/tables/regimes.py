@@ -12,6 +12,8 @@ FAMILIES = ("pairs of digits", "hashtags of HFM")
 """Data sets by their number of classes, which are not changed otherwise."""
 AS_IT_IS = "classes"
 """The regime of which each level is a data set as it is."""
+NUMBERS_OF_CLASSES = (2, 5, 10, 25, 50, 100)
+"""What a number of classes counts as: pairs of digits have only squares, such as 49."""
 UNCHANGED = "as they are"
 
 Entry = Mapping[str, Any]
@@ -24,8 +26,17 @@ def by_regime(content: Mapping[str, Any]) -> dict[tuple[str, str], list[Entry]]:
         if one["regime"] == AS_IT_IS and one["data"] not in FAMILIES:
             found[UNCHANGED, "-"].append(one)
         else:
-            found[one["regime"], f"{one['level']:g}"].append(one)
-    return dict(found)
+            found[one["regime"], f"{_level(one):g}"].append(one)
+    numbers = [f"{number:g}" for number in NUMBERS_OF_CLASSES]
+    order = {(AS_IT_IS, number): place for place, number in enumerate(numbers)}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
+
+
+def _level(one: Entry) -> float:
+    level = float(one["level"])
+    if one["regime"] != AS_IT_IS:
+        return level
+    return min(NUMBERS_OF_CLASSES, key=lambda number: abs(number - level))
 
 
 def mean_gain(entries: Sequence[Entry], loss: str) -> tuple[float, float, float]:

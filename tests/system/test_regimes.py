@@ -59,22 +59,26 @@ def test_pairs_of_digits_have_all_classes():
 
 
 def test_gains_are_means_over_data_sets_with_intervals_over_draws():
-    def entry(name, regime, ours, plain):
+    def entry(name, regime, ours, plain, level=3.0):
         losses = {"semantic congruity": {"scores": ours}, "cross-entropy": {"scores": plain}}
-        return {"data": name, "regime": regime, "level": 3.0, "losses": losses}
+        return {"data": name, "regime": regime, "level": level, "losses": losses}
 
     content = {
         "regimes": [
             entry("one", "classes", [0.6, 0.8], [0.5, 0.5]),
             entry("two", "classes", [0.5, 0.5], [0.5, 0.5]),
-            entry("pairs of digits", "classes", [0.1, 0.1], [0.2, 0.2]),
+            entry("pairs of digits", "classes", [0.1, 0.1], [0.2, 0.2], level=49),
+            entry("pairs of digits", "classes", [0.1, 0.1], [0.2, 0.2], level=4),
+            entry("one", "labels flipped, %", [0.1, 0.1], [0.2, 0.2]),
         ]
     }
     found = by_regime(content)
-    assert {place: len(entries) for place, entries in found.items()} == {
-        (UNCHANGED, "-"): 2,
-        ("classes", "3"): 1,
-    }
+    assert [(place, len(entries)) for place, entries in found.items()] == [
+        ((UNCHANGED, "-"), 2),
+        (("labels flipped, %", "3"), 1),
+        (("classes", "5"), 1),
+        (("classes", "50"), 1),
+    ]
     mean, low, high = mean_gain(found[UNCHANGED, "-"], "semantic congruity")
     assert mean == pytest.approx(0.1)
     assert low == pytest.approx(0.1 - 12.706 * 0.05, abs=1e-3)
