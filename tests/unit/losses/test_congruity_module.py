@@ -198,6 +198,9 @@ def _process(rank, folder):
         losses = _train(model, constraint, STEPS, slice(start, start + sizes[rank]))
         kept = {"layer": layer.state_dict(), "queue": constraint.state_dict(), "losses": losses}
         torch.save(kept, folder / f"{rank}-{number}.pt")
+    # Whoever lets go of the group last waits for its threads. The reducer of a model would hold the
+    # interpreter's lock meanwhile, which these threads may need, and then wait forever.
+    del model
     torch.distributed.destroy_process_group()
 
 
