@@ -1,6 +1,5 @@
 """What CONTRIBUTING.md promises: how little a new model, a new loss and a new dataset need."""
 
-import csv
 import json
 import os
 import shutil
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.system.history import require_margin
 
 PACKAGE = Path(__file__).parents[2] / "src" / "mvcn"
 
@@ -121,10 +122,4 @@ def test_a_new_model_loss_and_dataset_are_trained_with(extended, tiny_options, t
     assert json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))["dev"]["n"] > 0
     settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text("utf-8"))
     assert settings["model"]["options"] == {"has_bias": False}
-    with (tmp_path / "run" / "history.csv").open(encoding="utf-8") as file:
-        steps = [row for row in csv.DictReader(file) if row["margin"]]
-    assert steps
-    for step in steps:
-        margin, cross_entropy = float(step["margin"]), float(step["cross_entropy"])
-        assert margin > 0
-        assert float(step["loss"]) == pytest.approx(cross_entropy + 0.5 * margin, abs=1e-5)
+    require_margin(tmp_path / "run")

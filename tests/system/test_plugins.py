@@ -1,6 +1,5 @@
 """The guide to plug-ins does what it says, and runs that need one say so where it is missing."""
 
-import csv
 import json
 import re
 import shlex
@@ -15,6 +14,7 @@ import yaml
 from mvcn.inference.classifier import Classifier
 from mvcn.plugins import VARIABLE
 from mvcn.training.run_folder import Run
+from tests.system.history import require_margin
 
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "plugins.md"
 LINES = ["good\tlovely tea", "bad\tmiserable soup", "good\twhat a day", "bad\train again"] * 10
@@ -137,13 +137,7 @@ def test_a_run_remembers_its_plugins(gated_run):
     ]
     card = (gated_run / "README.md").read_text()
     assert "the model gated of the plug-in mvcn-mine 0.1" in card
-    with (gated_run / "history.csv").open(encoding="utf-8") as file:
-        steps = [row for row in csv.DictReader(file) if row["margin"]]
-    assert steps
-    for step in steps:
-        margin, cross_entropy = float(step["margin"]), float(step["cross_entropy"])
-        assert margin > 0
-        assert float(step["loss"]) == pytest.approx(cross_entropy + 0.5 * margin, abs=1e-5)
+    require_margin(gated_run)
 
 
 def test_both_backends_predict_the_same(gated_run, installed, generated_posts):
