@@ -148,15 +148,15 @@ def test_whole_images_in_a_table_are_not_copied(mvcn, tiny_run, generated_posts,
 def test_a_run_remembers_which_columns_it_has_read(mvcn, tiny_options, tmp_path):
     """As the first table had its own names, so have those to predict for and to evaluate."""
     rows = [
-        f"{n},{'so good' if n % 2 else 'so bad'},{'pos' if n % 2 else 'neg'}" for n in range(40)
+        f"{n},1,{'so good' if n % 2 else 'so bad'},{'pos' if n % 2 else 'neg'}" for n in range(40)
     ]
     table = tmp_path / "posts.csv"
-    table.write_text("\n".join(["nr,words,mood", *rows]))
+    table.write_text("\n".join(["nr,id,words,mood", *rows]))
     run = tmp_path / "run"
-    columns = ("--columns", "text=words,label=mood")
+    columns = ("--columns", "text=words,label=mood,id=")
     code, _, errors = mvcn("train", "--train", table, "--output", run, *columns, *tiny_options)
     assert code == 0
-    assert "text from 'words', label from 'mood'; not read: 'nr'." in errors
+    assert "text from 'words', label from 'mood'; not read: 'nr', 'id'." in errors
     assert json.loads((run / "metrics.json").read_text())["columns"] == {
         "text": "words",
         "label": "mood",
@@ -164,5 +164,5 @@ def test_a_run_remembers_which_columns_it_has_read(mvcn, tiny_options, tmp_path)
     assert "text from words" in (run / "README.md").read_text()
     code, _, errors = mvcn("predict", run, table, "--output", tmp_path / "out.csv")
     assert code == 0
-    assert "text from 'words'; not read: 'nr', 'mood'." in errors
+    assert "text from 'words'; not read: 'nr', 'id', 'mood'." in errors
     assert mvcn("evaluate", run, "--root", table)[0] == 0

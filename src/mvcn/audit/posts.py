@@ -18,6 +18,7 @@ from mvcn.data.near_duplicates import (
     near_duplicate_texts,
     plain_text,
 )
+from mvcn.errors import count_of
 from mvcn.types import ImageFacts
 
 Groups = Sequence[Sequence[int]]
@@ -190,7 +191,9 @@ def find_duplicates(audited: AuditedPosts, groups: Mapping[str, Groups]) -> Find
     )
     posts = {i for members in groups.values() for group in members for i in group}
     details = {kind: [audited.ids(group) for group in members] for kind, members in groups.items()}
-    sizes = [f"{len(found)} groups of {_spaced(kind)}" for kind, found in details.items()]
+    sizes = [
+        f"{count_of(len(found), 'group')} of {_spaced(kind)}" for kind, found in details.items()
+    ]
     return Finding(len(posts), details, examples, ", ".join(sizes) if posts else "")
 
 
@@ -261,8 +264,8 @@ def find_conflicting_labels(audited: AuditedPosts, groups: Mapping[str, Groups])
     ]
     posts = {i for example in examples for i in example.positions}
     shown = [
-        f"{len(members)} groups of equal {_spaced(kind)} (two posts of such groups agree in "
-        f"{agreement[kind]['share']:.0%})"
+        f"{count_of(len(members), 'group')} of equal {_spaced(kind)} (two posts of such groups "
+        f"agree in {agreement[kind]['share']:.0%})"
         for kind, members in found.items()
         if members
     ]

@@ -209,7 +209,8 @@ class Answering:
             )
         async with self._body(request) as body:
             parse = parse_json if kind == JSON else partial(parse_one, content_type=content_type)
-            posts = await asyncio.to_thread(parse, body, self._limits, self._run.columns)
+            columns = {ours: theirs for ours, theirs in self._run.columns.items() if theirs}
+            posts = await asyncio.to_thread(parse, body, self._limits, columns)
             if kind == FORM:
                 self._require_content(posts[0])
             request.state.posts = len(posts)

@@ -138,12 +138,14 @@ class Run:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Our name of a column -> its name in the training files.
+        """Our name of a column -> its name in the training files, "" for one that was ignored.
 
         Empty for a folder that is not a finished run, such as a model of the Hugging Face hub.
         """
-        columns = self.metrics.get("columns", {}) if self.is_finished else {}
-        return {str(ours): str(theirs) for ours, theirs in dict(columns).items()}
+        if not self.is_finished:
+            return {}
+        ignored = {ours: "" for ours, theirs in self.config.data.columns.items() if not theirs}
+        return {**ignored, **self.metrics.get("columns", {})}
 
     @cached_property
     def posts(self) -> TrainingPosts:

@@ -49,6 +49,7 @@ def test_duplicates_of_each_kind_are_groups_of_ids(posts):
         "similar_image": [["p2", "p5"], ["p6", "p7"]],
     }
     assert finding.count == 8
+    assert finding.summary.startswith("1 group of equal text, 2 groups of similar text")
     assert len(finding.examples) == 4
 
 

@@ -131,7 +131,7 @@ def find_columns(
         sample: Returns the first rows, to recognise cells with images and texts.
         where: Name of the file, for errors.
         given: Our name of a column -> its name in the file; "" to ignore it.
-        remembered: As `given`, but used only if the file has the column.
+        remembered: As `given`, but not used for a column that the file does not have.
         unread: Our names of columns to ignore.
 
     Raises:
@@ -142,8 +142,10 @@ def find_columns(
     given = check_names(given)
     _require_given(given, columns, where)
     names = dict.fromkeys(COLUMNS, "") | given
-    searched = [ours for ours in COLUMNS if ours not in given and ours not in unread]
-    for ours, theirs in (remembered or {}).items():
+    known = dict(remembered or {})
+    ignored = {ours for ours, theirs in known.items() if not theirs} | {*given, *unread}
+    searched = [ours for ours in COLUMNS if ours not in ignored]
+    for ours, theirs in known.items():
         if ours in searched and theirs in columns and theirs not in names.values():
             names[ours] = theirs
     free = {name: _key(name) for name in columns if name.strip() and name not in names.values()}

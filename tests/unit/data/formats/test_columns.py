@@ -161,6 +161,14 @@ def test_what_a_run_remembers_is_read_again_where_it_is_there(read):
     assert (post.text, post.label, post.image) == ("a b", "x", None)
 
 
+def test_what_a_run_ignored_is_ignored_again_unless_it_is_given(read):
+    rows = [{"tweet_id": "7", "text": "a"}, {"tweet_id": "7", "text": "b"}]
+    assert [post.id for post in read(*rows, remembered={"id": ""}).posts] == ["1", "2"]
+    rows[1]["tweet_id"] = "8"
+    found = read(*rows, columns={"id": "tweet_id"}, remembered={"id": ""})
+    assert [post.id for post in found.posts] == ["7", "8"]
+
+
 def test_a_key_that_only_later_rows_have_is_found(read, tmp_path):
     rows = [{"text": "a"}] * 200 + [{"text": "a", "img": "b.png"}]
     assert read(*rows).posts[-1].image == tmp_path / "b.png"
