@@ -1,21 +1,18 @@
-"""Put the tables of results/ between their markers in the Markdown files.
+"""Put the tables of results/ between their markers in the Markdown files, and outputs below commands.
 
 Run from the repository's root: ``python -m scripts.tables [--check]``.
 """
 
 import re
 from functools import cache
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scripts.tables import encoders, experiments, measurements
+from scripts.tables.outputs import with_outputs
+from scripts.tables.pages import PAGES
 
-PAGES = (
-    Path("README.md"),
-    *(page for folder in ("docs", "docs/how-to") for page in sorted(Path(folder).glob("*.md"))),
-)
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -28,6 +25,7 @@ def main(
     for page in PAGES:
         before = page.read_text("utf-8")
         after = MARKED.sub(lambda found: found[1] + _table(found[2]) + found[3], before)
+        after = with_outputs(after)
         if before == after:
             continue
         if check:

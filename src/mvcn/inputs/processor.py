@@ -39,6 +39,9 @@ MIN_AUTO_TOKENS = 64
 MAX_AUTO_TOKENS = 512
 """Of an encoder that reads more: time grows faster than length, so that the user has to ask."""
 AUTO_PERCENT = 99
+NOTABLY_MORE = 1.1
+"""Times the work, from which on it is mentioned."""
+WORK = ", which takes {0:.1f} times the work of {1} word pieces (--set model.max_tokens={1})"
 EARLIER_NAME = "mark_blanks"
 """Of ``mark_whitespace`` in files of an earlier version."""
 
@@ -229,11 +232,11 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
             fewer, more = (
                 lengths.clip(max=limit).sum() for limit in (MIN_AUTO_TOKENS, self.max_tokens)
             )
+            is_slower = more > NOTABLY_MORE * fewer
             LOG.info(
-                "Texts are read up to %d word pieces, %.0f %% of them completely, which takes "
-                "%.1f times the work of %d word pieces (--set model.max_tokens=%d).",
+                "Texts are read up to %d word pieces, %.0f %% of them completely%s.",
                 *(self.max_tokens, 100 * (lengths <= self.max_tokens).mean()),
-                *(more / fewer, MIN_AUTO_TOKENS, MIN_AUTO_TOKENS),
+                WORK.format(more / fewer, MIN_AUTO_TOKENS) if is_slower else "",
             )
 
 

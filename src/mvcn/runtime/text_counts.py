@@ -9,6 +9,7 @@ from mvcn.errors import count_of
 LOG = logging.getLogger(__name__)
 NOTABLE = 0.01
 """Share of texts or word pieces above which a warning is worth while."""
+MORE = ": train with --set model.max_tokens=auto, or with a larger number"
 SERIOUS = 0.05
 """Share of unknown word pieces above which another text encoder is advisable."""
 REMEDY = (
@@ -56,12 +57,13 @@ class TextCounts:
         """Log truncated texts and many unknown word pieces; return whether there are any."""
         has_many_unknown = self.unknown_share > NOTABLE
         if self.truncated:
+            is_notable = self.truncated > NOTABLE * self.texts
             LOG.log(
-                logging.WARNING if self.truncated > NOTABLE * self.texts else logging.INFO,
-                "%s longer than %d word pieces, and the rest is not read: to read more, train with "
-                "--set model.max_tokens=auto.",
+                logging.WARNING if is_notable else logging.INFO,
+                "%s longer than %d word pieces, and the rest is not read%s.",
                 count_of(self.truncated, "text is", "texts are"),
                 self.max_tokens,
+                MORE if is_notable else "",
             )
         if has_many_unknown:
             LOG.warning(
