@@ -63,14 +63,14 @@ class RunError(MvcnError):
 
 
 def count_of(number: int, one: str, several: str = "") -> str:
-    """Return a number and the words that agree with it, as in "1 image" and "3 images".
+    """Return a number and the words that agree with it, as in "1 image" and "3,000 images".
 
     Args:
         number: Any number.
         one: A noun in the singular, with further words if these depend on the number, too.
         several: The same in the plural; by default, the noun with an s.
     """
-    return f"{number} {one if number == 1 else several or f'{one}s'}"
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -191,19 +191,19 @@ def evaluate_groups(
 
 
 def format_groups(groups: Mapping[str, Evaluation]) -> str:
-    """Return a table for a terminal: one row a group."""
-    header = ("posts with", "posts", "accuracy", "weighted F1", "macro F1")
+    """Return a table for a terminal: one row a group, scores in percent."""
+    header = ("posts with, %", "posts", "accuracy", "weighted F1", "macro F1")
     rows = [header, *(_group_row(name, e) for name, e in groups.items())]
     return format_table(rows, are_numbers=True)
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
-    """Return a table for a terminal: metrics with intervals, classes, confusion matrix."""
+    """Return tables for a terminal, in percent: metrics with intervals, classes, confusion."""
     names = list(evaluation.per_class)
     matrix = zip(names, evaluation.confusion_matrix, strict=True)
     blocks: list[list[tuple[str, ...]]] = [
-        [("", "value", f"{INTERVAL_PERCENT} % interval"), *_metric_rows(evaluation)],
-        [("class", "precision", "recall", "F1", "posts"), *_class_rows(evaluation)],
+        [("", "%", f"{INTERVAL_PERCENT} % interval"), *_metric_rows(evaluation)],
+        [("class, %", "precision", "recall", "F1", "posts"), *_class_rows(evaluation)],
         [("true \\ predicted", *names), *((name, *map(str, row)) for name, row in matrix)],
     ]
     tables = (format_table(block, are_numbers=True) for block in blocks)
@@ -313,7 +313,11 @@ def _bootstrap_intervals(
 
 def _group_row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
     scores = (evaluation.accuracy, evaluation.f1_weighted, evaluation.f1_macro)
-    return name, str(evaluation.n), *(f"{score:.4f}" for score in scores)
+    return name, f"{evaluation.n:,}", *map(_percent, scores)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def metric_titles(evaluation: Evaluation) -> dict[str, str]:
@@ -324,11 +328,16 @@ def metric_titles(evaluation: Evaluation) -> dict[str, str]:
 
 def _metric_rows(evaluation: Evaluation) -> Iterable[tuple[str, str, str]]:
     for metric, title in metric_titles(evaluation).items():
-        interval = " to ".join(f"{end:.4f}" for end in evaluation.intervals.get(metric, ()))
-        yield title, f"{getattr(evaluation, metric):.4f}", interval
+        interval = " to ".join(map(_percent, evaluation.intervals.get(metric, ())))
+        value, in_nats = getattr(evaluation, metric), metric == "negative_log_likelihood"
+        yield (
+            (f"{title}, nats", f"{value:.3f}", "")
+            if in_nats
+            else (title, _percent(value), interval)
+        )
 
 
 def _class_rows(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
     for name, scores in evaluation.per_class.items():
         shares = (scores.precision, scores.recall, scores.f1)
-        yield name, *(f"{share:.4f}" for share in shares), str(scores.support)
+        yield name, *map(_percent, shares), f"{scores.support:,}"

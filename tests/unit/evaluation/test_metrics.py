@@ -237,11 +237,11 @@ def test_mapping_survives_json(evaluation):
 
 def test_table_shows_what_was_measured(evaluation):
     table = format_evaluation(evaluation)
-    low, high = evaluation.intervals["accuracy"]
+    low, high = (f"{100 * end:.1f}" for end in evaluation.intervals["accuracy"])
     lines = [line.split() for line in table.splitlines()]
     assert lines[0] == ["6", "posts"]
-    assert ["accuracy", "0.6667", f"{low:.4f}", "to", f"{high:.4f}"] in lines
-    assert ["neutral", "0.5000", "1.0000", "0.6667", "1"] in lines
+    assert ["accuracy", "66.7", low, "to", high] in lines
+    assert ["neutral", "50.0", "100.0", "66.7", "1"] in lines
     assert ["negative", "1", "0", "1"] in lines
     assert "binary" not in table
     assert "F1 of" not in table

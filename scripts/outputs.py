@@ -1,0 +1,88 @@
+"""Run the commands that the documentation shows with what they print, on posts of MVSA-Single.
+
+Run from the repository's root: ``python -m scripts.outputs MVSA_Single``; it writes
+results/outputs.json, which ``python -m scripts.tables`` puts below the commands.
+"""
+
+import csv
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import typer
+
+from mvcn.config import DataConfig
+from mvcn.data.reading import read_posts
+from mvcn.types import Post
+from scripts import results
+from scripts.tables.outputs import SHOWN
+from scripts.tables.pages import PAGES
+
+NAME = "outputs"
+FOLDER = Path("runs/outputs")
+COLUMNS = ("tweet_id", "Tweet", "img", "sentiment")
+BAR = re.compile(r"\d+%\|")
+
+
+def main(root: Path) -> None:
+    """Run each command once, in the order of the pages."""
+    write_posts(root)
+    outputs = {}
+    for command in dict.fromkeys(shown_commands()):
+        typer.echo(f"$ {command}")
+        outputs[command] = printed(command)
+        typer.echo(outputs[command])
+    results.write(NAME, {"outputs": outputs})
+
+
+def shown_commands() -> Iterator[str]:
+    """Yield the commands of all pages that are shown with what they print."""
+    for page in PAGES:
+        yield from (block["command"] for block in SHOWN.finditer(page.read_text("utf-8")))
+
+
+def write_posts(root: Path) -> None:
+    """Write posts.csv of the train posts, dev.csv, new.csv without labels, and their images."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    (FOLDER / "images").mkdir(parents=True)
+    config = DataConfig(name="mvsa-single", root=root, splits=root / "splits")
+    train, dev = (read_posts(config, split).posts for split in ("train", "dev"))
+    _write(FOLDER / "posts.csv", train, COLUMNS)
+    _write(FOLDER / "dev.csv", dev, COLUMNS)
+    _write(FOLDER / "new.csv", dev, COLUMNS[:-1])
+    (FOLDER / "beach.jpg").symlink_to(Path(str(dev[0].image)).resolve())
+
+
+def _write(path: Path, posts: Sequence[Post], columns: Sequence[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(columns)
+        for post in posts:
+            image = path.parent / "images" / f"{post.id}.jpg"
+            if not image.is_symlink():
+                image.symlink_to(Path(str(post.image)).resolve())
+            row = [post.id, post.text, f"images/{image.name}", post.label]
+            writer.writerow(row[: len(columns)])
+
+
+def printed(command: str) -> str:
+    """Return what a command prints, without progress bars."""
+    arguments = [sys.executable, "-m", *shlex.split(command)]
+    done = subprocess.run(
+        arguments,
+        cwd=FOLDER,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    lines = [line.rpartition("\r")[2] for line in done.stdout.splitlines()]
+    return "\n".join(line for line in lines if line.strip() and not BAR.search(line))
+
+
+if __name__ == "__main__":
+    typer.run(main)
