@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup format check test tests encoders timm demo docs tables messages sizes clean
 .PHONY: bench training-step paper-step gpu install-size model-speed scale large scaling bulk bulk-growth ray
-.PHONY: attention audit explanations learning-curve members missing peers reliability tasks whitespace pictures
+.PHONY: attention audit explanations learning-curve members missing peers reliability tasks whitespace outputs pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,7 +131,11 @@ tasks: setup  ## Compare mvcn train with linear models on other tasks; writes re
 whitespace: setup  ## What whitespace says of HFM in DATA=folder; writes results/hfm-whitespace.json
 	$(BIN)/python -m scripts.studies.whitespace $(DATA)
 
-pictures: setup  ## Pictures of README and docs/method.md, of DEMO=folder of `make demo` and RUN=run
+outputs: setup  ## What the documented commands print, and the picture of a report, with MVSA-Single in DATA
+	$(BIN)/python -m scripts.outputs $(DATA)
+	$(BIN)/python -m scripts.tables
+
+pictures: setup  ## Pictures of docs/explain.md and docs/method.md, of DEMO=folder of `make demo` and RUN=run
 	$(BIN)/python -m scripts.pictures $(DEMO) $(RUN)
 	$(BIN)/python -m scripts.method_figures
 
@@ -139,7 +143,7 @@ docs: setup  ## Build the documentation site into docs/_build
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
-tables: setup  ## Write the tables of README.md from results/
+tables: setup  ## Write the tables and outputs of README.md and docs from results/
 	$(BIN)/python -m scripts.tables
 
 messages: setup  ## Print every message of the package, to be read

@@ -1,7 +1,8 @@
 """Run the commands that the documentation shows with what they print, on posts of MVSA-Single.
 
-Run from the repository's root: ``python -m scripts.outputs MVSA_Single``; it writes
-results/outputs.json, which ``python -m scripts.tables`` puts below the commands.
+Run from the repository's root: ``python -m scripts.outputs MVSA_Single``. It writes
+results/outputs.json, which ``python -m scripts.tables`` puts below the commands, and the picture of
+the report, for which chromium must be installed.
 """
 
 import csv
@@ -14,17 +15,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
+from playwright.sync_api import sync_playwright
 
 from mvcn.config import DataConfig
 from mvcn.data.reading import read_posts
 from mvcn.types import Post
 from scripts import results
+from scripts.pictures import FIGURES, in_fewer_colors
 from scripts.tables.outputs import SHOWN
 from scripts.tables.pages import PAGES
 
 NAME = "outputs"
 FOLDER = Path("runs/outputs")
 COLUMNS = ("tweet_id", "Tweet", "img", "sentiment")
+FLAGS = ("--no-sandbox", "--disable-gpu")
 BAR = re.compile(r"\d+%\|")
 
 
@@ -37,6 +41,7 @@ def main(root: Path) -> None:
         outputs[command] = printed(command)
         typer.echo(outputs[command])
     results.write(NAME, {"outputs": outputs})
+    (FIGURES / "report.png").write_bytes(in_fewer_colors(screenshot(FOLDER / "report.html")))
 
 
 def shown_commands() -> Iterator[str]:
@@ -82,6 +87,16 @@ def printed(command: str) -> str:
     )
     lines = [line.rpartition("\r")[2] for line in done.stdout.splitlines()]
     return "\n".join(line for line in lines if line.strip() and not BAR.search(line))
+
+
+def screenshot(page: Path) -> bytes:
+    """Return what a browser shows of a page at first."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        size = {"width": 1000, "height": 800}
+        tab = browser.new_page(viewport=size, device_scale_factor=1.5)
+        tab.goto(page.resolve().as_uri())
+        return bytes(tab.screenshot())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the pictures of the README and of the service's page.
+"""Draw the pictures of docs/explain.md and of the service's page.
 
 Run from the repository's root, after ``make demo`` and the training of a run on real posts:
 ``python -m scripts.pictures runs/demo RUN``. Writes results/attention-real-posts.json as well.
@@ -35,7 +35,7 @@ def main(
     set_up_process()
     draw_examples()
     picture = _post_picture(TrainedRun(demo / "sparsemax"), post)
-    (FIGURES / "post.png").write_bytes(_in_fewer_colors(picture))
+    (FIGURES / "post.png").write_bytes(in_fewer_colors(picture))
     trained = TrainedRun(run)
     title = f"{len(trained.posts.dev)} dev posts of {trained.config.data.name}"
     (FIGURES / "attention.png").write_bytes(draw_attention({title: trained.shown_sparsity}))
@@ -62,7 +62,8 @@ def _post_picture(run: TrainedRun, post_id: str) -> bytes:
     return draw_post(found)
 
 
-def _in_fewer_colors(png: bytes) -> bytes:
+def in_fewer_colors(png: bytes) -> bytes:
+    """Return a PNG of a palette of 256 colours."""
     picture = Image.open(BytesIO(png)).convert("RGB")
     few = picture.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(stream := BytesIO(), "PNG", optimize=True)

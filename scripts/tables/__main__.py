@@ -1,4 +1,4 @@
-"""Put the tables of results/ between their markers in the Markdown files, and outputs below commands.
+"""Put the tables of results/ between their markers in the pages, and outputs below commands.
 
 Run from the repository's root: ``python -m scripts.tables [--check]``.
 """

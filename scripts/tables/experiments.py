@@ -26,8 +26,6 @@ from scripts.tables.markdown import percent, table
 BINARY = 2
 MILLION = 1e6
 SECONDS_PER_HOUR = 3600
-NUMBERS_ALONE = "-numbers"
-"""End of the name of a table that leaves out the sentences of an experiment."""
 MVSA_ROWS = (
     *("text-cnn", "bilstm", "bert", "resnet", "vit", "multisentinet", "hsan", "co-mn-hop6"),
     *("mgnns", "clmlf", "clmlf-faithful", "concat2", "concat3", "mmsd", "dr-net"),
@@ -38,8 +36,7 @@ HFM_ROWS = ("text-cnn", "bilstm", "bert", "concat3", "mmsd", "default", "best", 
 
 def experiment(name: str) -> str:
     """Return scores, differences to the first variant, and what they mean, of results/NAME."""
-    folder = RESULTS / name.removesuffix(NUMBERS_ALONE)
-    return _scores_and_differences(_compared(folder), in_words=not name.endswith(NUMBERS_ALONE))
+    return _scores_and_differences(_compared(RESULTS / name))
 
 
 @cache
@@ -48,13 +45,13 @@ def _compared(folder: Any) -> Results:
     return found
 
 
-def _scores_and_differences(found: Results, *, in_words: bool = True) -> str:
+def _scores_and_differences(found: Results) -> str:
     tables = [scores_table(found), differences_table(found)]
     blocks = [
         f"{found.data}, {evaluated_on(found)}, {found.num_posts} posts; mean ± deviation over "
         "seeds, in %.",
         *(table(one.header, one.rows) for one in tables if one.rows),
-        "\n".join(f"- {sentence}" for sentence in sentences(found)) if in_words else "",
+        "\n".join(f"- {sentence}" for sentence in sentences(found)),
     ]
     return "\n".join([*(f"{block.rstrip()}\n" for block in blocks if block)])
 

@@ -21,35 +21,6 @@ LARGE_COLUMNS = {
 
 SIDES = ("ours", "plain")
 
-SPEED_ROWS = {
-    "mvcn_predict_one_vs_torch": ("the class of one post, from call to end", "by PyTorch"),
-    "mvcn_predict_both_vs_torch": ("450 posts with images, from call to end", "by PyTorch"),
-    "image_features_vs_eager": ("image features for a training", "a plain loop"),
-    "training_epoch_vs_plain": ("a training epoch", "a plain loop"),
-    "scc_step_n1e6_vs_n3600": ("a step of the constraint, 1,000,000 posts in its queue", "3,600"),
-}
-"""Name of a benchmark -> what it measures, and what it is compared with."""
-
-
-def _speed(content: Sequence[Mapping[str, Any]]) -> str:
-    """The benchmarks that matter most."""
-    found = {one["name"]: one for one in content}
-    rows = [
-        [
-            what,
-            _with_unit(found[name], "ours"),
-            f"{other}: {_with_unit(found[name], 'reference')}",
-            found[name]["reads"],
-        ]
-        for name, (what, other) in SPEED_ROWS.items()
-    ]
-    return table(["", "ours", "compared with", "ours is"], rows)
-
-
-def _with_unit(entry: Mapping[str, Any], side: str) -> str:
-    unit = entry["unit"].partition(",")[0].partition(" of ")[0]
-    return f"{entry[side]:.1f} {unit}"
-
 
 def _bench(content: Sequence[Mapping[str, Any]]) -> str:
     """Speed compared with plain code."""
@@ -254,7 +225,6 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "large": _large,
     "paper-step": _paper_step,
     "scale": _scale,
-    "speed": _speed,
     "scaling-devices": _scaling_devices,
     "scaling-posts": _scaling_posts,
     "scaling-steps": _scaling_steps,
@@ -262,6 +232,5 @@ TABLES: dict[str, Callable[[Any], str]] = {
 }
 FILES = {
     **dict.fromkeys(("scaling-devices", "scaling-posts", "scaling-steps"), "scaling"),
-    "speed": "bench",
 }
 """Name of a table -> the file of results that it is of, where that has another name."""
