@@ -143,10 +143,13 @@ def test_every_kind_is_in_every_report(reports):
     for kind, about in KINDS.items():
         assert report[kind]["explanation"] == about.explanation
         assert about.title in page
-        assert f"[{kind}]" in output
+        assert about.title in output
     assert f"{CLEAN + 12} posts" in output
     assert report["label_errors"]["searched"] is False
-    assert re.search(r"^not searched +-  Suspected label errors", output, re.MULTILINE)
+    assert "Suspected label errors were not searched: add --label-errors." in output
+    named = re.findall(r"^(error|warning|information) +[\d,]+  ", output, re.MULTILINE)
+    assert named == sorted(named, key=["error", "warning", "information"].index)
+    assert re.search(r"^Nothing found: .*Splits in the order of their labels", output, re.MULTILINE)
     assert re.search(r">not searched</td>\s*<td[^>]*>-<", page)
 
 

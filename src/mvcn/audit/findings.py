@@ -19,7 +19,8 @@ MARK = "mvcn audit"
 """Near the beginning of every JSON file and page of an audit."""
 ALL = "all"
 """Name of all posts together, as a split."""
-NOT_SEARCHED = "not searched"
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "information")
+NONE, NOT_SEARCHED = "none", "not searched"
 """In place of a severity."""
 
 
@@ -186,17 +187,22 @@ def to_mapping(audited: AuditedPosts, findings: Mapping[str, Finding]) -> dict[s
 
 
 def summary_lines(audited: AuditedPosts, findings: Mapping[str, Finding]) -> Iterator[str]:
-    """Yield a headline and a line for each finding."""
+    """Yield a headline and a line for each finding, the most severe first."""
     yield headline(audited)
     counts = count_posts(audited)
     numbers = {name: counts[f"without_{name}"] for name in ("label", "text", "image")}
     if missing := [f"{name}: {number:,}" for name, number in numbers.items() if number]:
         yield f"Without {', '.join(missing)}."
-    for kind, finding in findings.items():
-        severity = severity_of(kind, finding)
-        count = "-" if severity == NOT_SEARCHED else f"{finding.count}"
-        about = f": {finding.summary}" if finding.summary and finding.count else ""
-        yield f"{severity:<12}{count:>7}  {KINDS[kind].title} [{kind}]{about}"
+    found = {kind: severity_of(kind, finding) for kind, finding in findings.items()}
+    for severity in SEVERITIES:
+        for kind in (kind for kind in found if found[kind] == severity):
+            finding = findings[kind]
+            about = f": {finding.summary}" if finding.summary else ""
+            yield f"{severity:<12}{finding.count:>7,}  {KINDS[kind].title} [{kind}]{about}"
+    if absent := [KINDS[kind].title for kind in found if found[kind] == NONE]:
+        yield f"Nothing found: {', '.join(absent)}."
+    if NOT_SEARCHED in found.values():
+        yield "Suspected label errors were not searched: add --label-errors."
 
 
 def headline(audited: AuditedPosts) -> str:
@@ -210,7 +216,7 @@ def headline(audited: AuditedPosts) -> str:
 
 
 def severity_of(kind: str, finding: Finding) -> str:
-    """Return the severity of a finding, else of its kind; ``none`` if nothing was found."""
+    """Return the severity of a finding, else of its kind; `NONE` if nothing was found."""
     if finding.details.get("searched") is False:
         return NOT_SEARCHED
-    return (finding.severity or KINDS[kind].severity) if finding.count else "none"
+    return (finding.severity or KINDS[kind].severity) if finding.count else NONE

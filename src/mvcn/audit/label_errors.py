@@ -50,7 +50,7 @@ def find_label_errors(audited: AuditedPosts) -> Finding:
     examples = [Example((positions[i],), _note(row)) for i, row in zip(suspects, rows, strict=True)]
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     details = {"searched": True, "out_of_fold_accuracy": accuracy, "posts": rows}
-    return Finding(len(rows), details, examples, f"out-of-fold accuracy {accuracy:.1%}")
+    return Finding(len(rows), details, examples, f"out-of-fold accuracy {100 * accuracy:.1f} %")
 
 
 def post_features(
@@ -132,8 +132,8 @@ def _classes(
 
 def _note(row: Mapping[str, Any]) -> str:
     return (
-        f"{row['given']} ({row['probability_of_given']:.1%}), suggested: "
-        f"{row['suggested']} ({row['probability_of_suggested']:.1%})"
+        f"{row['given']} ({100 * row['probability_of_given']:.1f} %), suggested: "
+        f"{row['suggested']} ({100 * row['probability_of_suggested']:.1f} %)"
     )
 
 

@@ -62,7 +62,8 @@ def find_disagreement(audited: AuditedPosts) -> Finding:
         for i in differ
     ]
     details = {"share": share, "pairs_text_image": table, "ids": audited.ids(differ)}
-    return Finding(len(differ), details, examples, f"{share:.1%} of the posts with both labels")
+    about = f"{100 * share:.1f} % of the posts with both labels"
+    return Finding(len(differ), details, examples, about)
 
 
 def find_imbalance(audited: AuditedPosts) -> Finding:
@@ -95,7 +96,7 @@ def _size_faults(overall: Counter[str]) -> list[str]:
     if len(overall) == 1:
         faults.append(f"all labels are {most}: there is nothing to tell apart")
     if overall[most] > MAX_CLASS_RATIO * overall[least]:
-        faults.append(f"class {most} has {overall[most]} posts, {least} only {overall[least]}")
+        faults.append(f"class {most} has {overall[most]:,} posts, {least} only {overall[least]:,}")
     return faults
 
 
@@ -118,7 +119,7 @@ def find_label_order(audited: AuditedPosts) -> Finding:
         ordered = z < ORDER_Z
         details[split] = {"runs": runs, "expected_runs": expected, "z": z, "ordered": ordered}
         if ordered:
-            suspects.append(f"{split}: {runs} runs of equal labels, {expected:.0f} by chance")
+            suspects.append(f"{split}: {runs:,} runs of equal labels, {expected:,.0f} by chance")
     return Finding(len(suspects), {"splits": details}, summary="; ".join(suspects))
 
 
@@ -239,6 +240,6 @@ def _difference(cue: Mapping[str, Any]) -> float:
 
 def _shown(cue: Mapping[str, Any]) -> str:
     return (
-        f"{cue['word']} ({cue['share_in_class']:.0%} of {cue['class']}, "
-        f"{cue['share_elsewhere']:.0%} elsewhere)"
+        f"{cue['word']} ({100 * cue['share_in_class']:.0f} % of {cue['class']}, "
+        f"{100 * cue['share_elsewhere']:.0f} % elsewhere)"
     )

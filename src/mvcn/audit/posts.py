@@ -265,7 +265,7 @@ def find_conflicting_labels(audited: AuditedPosts, groups: Mapping[str, Groups])
     posts = {i for example in examples for i in example.positions}
     shown = [
         f"{count_of(len(members), 'group')} of equal {_spaced(kind)} (two posts of such groups "
-        f"agree in {agreement[kind]['share']:.0%})"
+        f"agree in {100 * agreement[kind]['share']:.0f} %)"
         for kind, members in found.items()
         if members
     ]

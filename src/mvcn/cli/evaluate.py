@@ -80,7 +80,7 @@ def evaluate(
     typer.echo(format_evaluation(evaluated.evaluation))
     if evaluated.by_modality:
         typer.echo("\n" + format_groups(evaluated.by_modality))
-    areas = ", ".join(f"{area:.1%} by {name}" for name, area in evaluated.risk.items())
+    areas = ", ".join(f"{100 * area:.1f} % by {name}" for name, area in evaluated.risk.items())
     typer.echo(f"\nMean error where the least certain posts get no label: {areas}.")
     if json is not None:
         write_json(json, _to_mapping(evaluated, on_bad_image))

@@ -100,6 +100,6 @@ def export(run: Run, overwrite: Overwrite = False) -> None:
     kind = kind if found.are_generated else "posts of the run"
     typer.echo(
         f"Wrote ONNX graphs of {found.megabytes:.0f} MB to {run}. On {found.posts} {kind}, "
-        f"{found.changed:.2%} get another class, and no probability differs by more than "
+        f"{100 * found.changed:.2f} % get another class, and no probability differs by more than "
         f"{found.difference:.1e}."
     )

@@ -243,7 +243,8 @@ def least_probability(
     threshold = run_folder.Run(run).threshold(precision)
     typer.echo(
         f"Labels need a probability of {threshold.confidence:.3f}: of the held-out posts, "
-        f"{threshold.coverage:.0%} get one, and {threshold.precision:.1%} of these are correct.",
+        f"{100 * threshold.coverage:.0f} % get one, and {100 * threshold.precision:.1f} % of these "
+        "are correct.",
         err=True,
     )
     return threshold.confidence

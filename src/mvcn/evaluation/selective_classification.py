@@ -107,7 +107,8 @@ def choose_threshold(
         less = f"use --precision {most / 100:g} or less, or " if most else ""
         raise MvcnError(
             f"On {len(confidence)} held-out posts, no threshold reaches a precision of "
-            f"{target_precision:g} with {1 - RISK:.0%} confidence: {less}label more posts."
+            f"{target_precision:g} with {100 * (1 - RISK):.0f} % confidence: {less}label more "
+            "posts."
         )
     best = accepted[-1]
     coverage, precision = counts[best] / len(confidence), hits[best] / counts[best]

@@ -247,7 +247,7 @@ def _draw_classes(axis: Any, explanation: Explanation) -> None:
     bars = axis.barh(range(len(kept)), values, color="#7a8fa6")
     axis.set_yticks(range(len(kept)), [_short(name) for name in kept], parse_math=False)
     notes = [
-        f"{value:.0%}"
+        f"{100 * value:.0f} %"
         + (f", distance {explanation.distances[name]:.2f}" if explanation.distances else "")
         for name, value in zip(kept, values, strict=True)
     ]

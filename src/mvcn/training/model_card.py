@@ -136,7 +136,7 @@ def _split(data: Mapping[str, Any], seed: int, *, has_dev: bool) -> str:
 
 
 def _shares(splits: Mapping[str, float]) -> str:
-    shares = ", ".join(f"{split} {share:.0%}" for split, share in splits.items())
+    shares = ", ".join(f"{split} {100 * share:.0f} %" for split, share in splits.items())
     return f"{shares}, each class alike"
 
 

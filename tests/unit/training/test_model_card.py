@@ -100,10 +100,10 @@ def test_it_says_how_much_of_the_texts_is_read(card, metrics):
     ("data", "sentence"),
     [
         ({"train": "/home/me/a.csv", "dev": "/home/me/b.csv"}, "are two datasets"),
-        ({"train": "/home/me/a.csv"}, "train 90%, dev 10%, each class alike, seed 7"),
+        ({"train": "/home/me/a.csv"}, "train 90 %, dev 10 %, each class alike, seed 7"),
         ({"root": "/home/me/posts", "splits": "/home/me/splits"}, "Lists of ids say which"),
         ({"root": "/home/me/posts", "splits": "/home/me/fair", "fold": 3}, "Published fold 3 says"),
-        ({"root": "/home/me/posts"}, "train 90%, dev 10%, each class alike, seed 7"),
+        ({"root": "/home/me/posts"}, "train 90 %, dev 10 %, each class alike, seed 7"),
     ],
 )
 def test_it_says_how_posts_were_split_and_nothing_of_folders(card, data, sentence):
