@@ -1,6 +1,7 @@
-"""The commands of the first pages run as they stand there, one page after the other."""
+"""The commands of the first pages run, one page after the other, and print what is shown there."""
 
 import csv
+import json
 import re
 import shlex
 import shutil
@@ -9,15 +10,25 @@ from pathlib import Path
 import pytest
 from openpyxl import Workbook
 
+from mvcn.data.datasets.mvsa import POLARITIES
 from mvcn.data.synthetic import generate_posts, write_table
+from scripts.outputs import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/start.md", "docs/how-to/analyst.md")
+OUTPUTS = json.loads((ROOT / "results" / "outputs.json").read_text("utf-8"))["outputs"]
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PROMISE = ("--precision", "0.1")
 """What the tiny models of a test can promise, in place of the page's precision."""
 ELSEWHERE = ("MVSA_Single", "mvcn compare", "mvcn serve", "mvcn bulk")
 """Commands with these need data that is not here, or have tests of their own."""
+DEPENDS = (
+    *("Texts are read", "# texts are longer", "# posts are nearly equal", "Warning: # texts are"),
+    *("Better than", "What more posts give", "With --for", "Labels need", "# of them have no"),
+    *("error #", "warning #", "information #", "Nothing found", "Writing ONNX", "Wrote ONNX"),
+)
+"""How lines begin that say what is wrong with some posts, how good some model is, or which graphs
+it has."""
 
 
 def commands_of(page):
@@ -25,7 +36,7 @@ def commands_of(page):
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     commands = [line.removeprefix("$ ").partition(" #")[0] for line in lines]
     return [
-        shlex.split(command)[1:]
+        command
         for command in commands
         if command.startswith("mvcn ") and not any(word in command for word in ELSEWHERE)
     ]
@@ -33,25 +44,30 @@ def commands_of(page):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """What the pages speak of: tables of posts and an image."""
+    """What the pages speak of: tables of posts, as `scripts.outputs` writes them, and an image."""
     folder = tmp_path_factory.mktemp("files")
     for name, seed in (("posts", 1), ("dev", 2), ("new", 3)):
         write_table(generate_posts(40, seed=seed), folder / name)
         with (folder / name / "posts.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        rows[0]["id"] = "4711"
-        for row in rows:
-            row["image"] = f"{name}/{row['image']}"
+        rows[0]["id"] = "16"
+        columns = COLUMNS[:-1] if name == "new" else COLUMNS
+        cells = [(row["id"], row["text"], f"{name}/{row['image']}", row["label"]) for row in rows]
+        table = [columns, *(row[: len(columns)] for row in cells)]
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-    shutil.copy(folder / "new" / rows[1]["image"].partition("/")[2], folder / "beach.jpg")
+            csv.writer(file, delimiter=";").writerows(table)
+    shutil.copy(folder / table[1][2], folder / "beach.jpg")
     book = Workbook()
-    for row in [list(rows[0]), *(list(row.values()) for row in rows)]:
+    for row in table:
         book.active.append(row)
     book.save(folder / "new.xlsx")
     return folder
+
+
+def masked(text):
+    """Lines with # for each number and class, and one blank for several."""
+    plain = re.sub(rf"[\d.,]*\d|'?\b({'|'.join(POLARITIES)})\b'?", "#", text)
+    return [" ".join(line.split()) for line in plain.splitlines()]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -60,7 +76,8 @@ def test_the_commands_of_a_page_run(page, files, mvcn, tiny_options, tmp_path, m
     monkeypatch.chdir(tmp_path)
     commands = commands_of(page)
     assert commands
-    for name, *arguments in commands:
+    for command in commands:
+        name, *arguments = shlex.split(command)[1:]
         if name == "train":
             again = ["--overwrite"] if (tmp_path / "runs/mine").exists() else []
             arguments += [*tiny_options, "--set", "training.members=2", *again]
@@ -68,3 +85,11 @@ def test_the_commands_of_a_page_run(page, files, mvcn, tiny_options, tmp_path, m
             arguments[arguments.index(PROMISE[0]) + 1] = PROMISE[1]
         code, out, errors = mvcn(name, *arguments)
         assert code == 0, (name, arguments, out, errors)
+        shown = masked(OUTPUTS.get(command, ""))
+        missing = {line for line in shown if not line.startswith(DEPENDS)} - {*masked(out + errors)}
+        assert not missing, (command, out, errors)
+
+
+def test_what_a_new_user_sees_was_printed():
+    shown = {command for page in PAGES for command in commands_of(page)} & set(OUTPUTS)
+    assert {command.split()[1] for command in shown} >= {"audit", "train", "report", "predict"}

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import re
-from pathlib import Path
 
 import pytest
 
@@ -142,16 +140,6 @@ def test_the_log_says_what_is_read_and_what_is_not(read, caplog):
         "not read: 'date'."
     )
     assert corpus.columns == {"text": "tweet", "image": "img", "label": "sentiment"}
-
-
-def test_the_first_example_of_the_readme_is_what_is_logged(tmp_path, monkeypatch, caplog):
-    readme = (Path(__file__).parents[4] / "README.md").read_text("utf-8")
-    line = re.search(r"^posts\.csv \(.*$", readme, re.MULTILINE)[0]
-    monkeypatch.chdir(tmp_path)
-    Path("posts.csv").write_text("tweet_id;Tweet;img;sentiment\n7;so good;a.png;pos\n")
-    caplog.set_level(logging.INFO)
-    read_table(Path("posts.csv"))
-    assert caplog.messages == [line]
 
 
 def test_what_a_run_remembers_is_read_again_where_it_is_there(read):
