@@ -31,8 +31,8 @@ def names(tiny_run, posts_table, tmp_path, monkeypatch):
     for target, source in zip(("beach.jpg", "rain.jpg"), posts_table.rglob("*.png"), strict=False):
         shutil.copy(source, target)
     posts = [{"text": post.post.text} for post in generate_posts(5, seed=0)]
-    features, labels = torch.randn(8, 6, requires_grad=True), torch.arange(8)
-    logits, loss = torch.randn(8, 10), torch.nn.functional.cross_entropy
+    features, labels = torch.randn(10, 6, requires_grad=True), torch.arange(10)
+    logits, loss = torch.randn(10, 10), torch.nn.functional.cross_entropy
     return {
         **{"posts": posts, "features": features, "labels": labels, "logits": logits},
         "cross_entropy": loss,
@@ -51,8 +51,9 @@ def test_code_for_python(page, names):
     if "output" in names:
         assert names["output"].logits.shape == (2, 3)
     if "constraint" in names:
-        names["features"] = torch.randn(8, 6, requires_grad=True)
-        exec(code.splitlines()[-1], names)  # a second step: the first one has nothing to compare
+        for _ in range(10):  # until there are ten samples of each class to compare with
+            names["features"] = torch.randn(10, 6, requires_grad=True)
+            exec(code.splitlines()[-1], names)
         names["loss"].backward()
         assert names["features"].grad.abs().sum() > 0
 
