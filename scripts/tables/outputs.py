@@ -7,7 +7,7 @@ from scripts import results
 
 SHOWN = re.compile(r"^```\n\$ (?P<command>mvcn .*)\n(?P<output>(?:(?!```).*\n)*)```$", re.MULTILINE)
 """A block of one command, which a reader types after the sign of the shell, and its output."""
-WIDTH = 110
+WIDTH = 90
 
 
 def with_outputs(text: str) -> str:
