@@ -106,6 +106,12 @@ def test_a_single_post_of_the_run_is_explained(mvcn, fails, without_dev, tmp_pat
     (found,) = json.loads((tmp_path / "out/explanation.json").read_text())["posts"]
     assert post not in {near["id"] for near in found["neighbours"]}
     assert set(found["attention"]) == {"sparsemax", "softmax"}
+    row = Run(without_dev).predictions()[0]  # of the member that did not learn the post
+    expected = {name: float(row[f"probability_{name}"]) for name in found["probabilities"]}
+    assert found["probabilities"] == pytest.approx(expected, abs=1e-5)
+    everyone = Classifier.from_pretrained(without_dev)
+    posts = [post for post in Run(without_dev).posts.train if post.id == row["id"]]
+    assert next(everyone.predict(posts)).probabilities != pytest.approx(expected, abs=1e-3)
     assert "The training posts of" in fails("explain", without_dev, "--post", "nobody", *out)
 
 
@@ -143,7 +149,7 @@ def test_evaluate_says_which_reason_to_abstain_is_better(mvcn, without_dev, tabl
     scores = tmp_path / "scores.json"
     code, output, _ = mvcn("evaluate", without_dev, "--root", table, "--json", scores)
     assert code == 0
-    assert re.search(r"get no label: 0\.\d{4} by probability, 0\.\d{4} by disagreement\.", output)
+    assert re.search(r"get no label: \d+\.\d % by probability, \d+\.\d % by disagreement\.", output)
     areas = json.loads(scores.read_text())["area_under_risk_coverage"]
     assert set(areas) == {"probability", "disagreement"}
 

@@ -79,6 +79,7 @@ def test_every_labelled_post_is_a_train_post_and_predicted_out_of_fold(run, rows
     assert [row["id"] for row in rows] == [post.id for post in read.train]
     assert not read.dev
     assert run.metrics["posts"] == {"train": len(rows), "dev": 0}
+    assert {row["member"] for row in rows} == {str(one + 1) for one in range(MEMBERS)}
     assert run.held_out == "out_of_fold"
     assert run.evaluation["n"] == len(rows)
     accuracy = accuracy_score([row["label"] for row in rows], [row["predicted"] for row in rows])

@@ -85,7 +85,10 @@ def explain(
         if not encoded.posts:
             raise DataError("There is nothing to explain: every post was left out.")
         library.create_gallery_folder(output, overwrite=overwrite)
-        library.explain_posts(opened, encoded, output, method, _space(opened))
+        members = opened.members_without(encoded.posts) if root is None else None
+        library.explain_posts(opened, encoded, output, method, _space(opened), members)
+        if any(member is not None for member in members or []):
+            typer.echo("Explained is the member of the ensemble that did not learn the post.")
     else:
         other = None if compare_with is None else library.TrainedRun(compare_with)
         if not opened.has_dev:
@@ -103,7 +106,7 @@ def _require_matching(post: list[str] | None, root: Path | None, compare_with: P
 
 
 def _choose_from_run(run: "TrainedRun", ids: list[str]) -> "list[Post]":
-    from mvcn.training.run_folder import PREDICTION_FILES
+    from mvcn.training.held_out_files import PREDICTION_FILES
 
     posts = run.posts.dev or run.posts.train
     kind, held_out = ("dev", "dev") if run.has_dev else ("training", "out_of_fold")

@@ -15,6 +15,7 @@ from mvcn.explain.observation import Observation, Space, each_normalizer, observ
 from mvcn.explain.saliency import image_saliency, word_saliency
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
+from mvcn.models.ensemble import answering_alone
 from mvcn.nn.attention import Normalizer
 from mvcn.runtime.processing import PostProcessing
 from mvcn.types import Post, SaliencyMethod
@@ -95,6 +96,7 @@ def explain(
     method: SaliencyMethod,
     space: Space | None = None,
     train_posts: Sequence[Post] = (),
+    members: Sequence[int | None] | None = None,
 ) -> Iterator[Explanation]:
     """Yield the explanation of each post, in order.
 
@@ -105,24 +107,41 @@ def explain(
         method: SaliencyMethod of the saliency of image tokens; see `image_saliency`.
         space: Fused features of the training posts, for distances and neighbours.
         train_posts: The posts of the space, in the same order.
+        members: For each post the member of an ensemble that is explained, such as the one that did
+            not learn it; None for all together.
 
     Raises:
         ConfigError: The model does not support the method.
     """
-    for position, seen in enumerate(observe(model, posts)):
-        post, inputs = posts.posts[position], _encoded(model, posts.inputs([position]))
-        has_image = post.image is not None and model.image_encoder is not None
-        feature = seen.feature.double().numpy()
-        yield Explanation(
-            post,
-            dict(zip(model.class_names, seen.probabilities.tolist(), strict=True)),
-            _words(model, processor, post, inputs, seen),
-            image_saliency(model, inputs, method) if has_image else None,
-            method,
-            _attentions(model, inputs) if has_image else {},
-            {} if space is None else space.distances(feature),
-            [] if space is None else _neighbours(space, feature, train_posts, post.id),
-        )
+    for position, member in enumerate(members or [None] * len(posts)):
+        with answering_alone(model.network, member):
+            one = posts.select([position])
+            found = _explain(model, processor, one, method, space, train_posts)
+        yield found
+
+
+def _explain(
+    model: MvcnForClassification,
+    processor: PostProcessing,
+    one: EncodedPosts,
+    method: SaliencyMethod,
+    space: Space | None,
+    train_posts: Sequence[Post],
+) -> Explanation:
+    (post,), (seen,) = one.posts, observe(model, one)
+    feature = seen.feature.double().numpy()
+    inputs = _encoded(model, one.inputs([0]))
+    has_image = post.image is not None and model.image_encoder is not None
+    return Explanation(
+        post,
+        dict(zip(model.class_names, seen.probabilities.tolist(), strict=True)),
+        _words(model, processor, post, inputs, seen),
+        image_saliency(model, inputs, method) if has_image else None,
+        method,
+        _attentions(model, inputs) if has_image else {},
+        {} if space is None else space.distances(feature),
+        [] if space is None else _neighbours(space, feature, train_posts, post.id),
+    )
 
 
 def _neighbours(

@@ -130,11 +130,16 @@ def create_gallery_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def explain_posts(
-    run: TrainedRun, posts: EncodedPosts, folder: Path, method: SaliencyMethod, space: Space | None
+    run: TrainedRun,
+    posts: EncodedPosts,
+    folder: Path,
+    method: SaliencyMethod,
+    space: Space | None,
+    members: Sequence[int | None] | None = None,
 ) -> None:
-    """Write a numbered picture for each post, and all numbers as JSON."""
+    """Write a numbered picture for each post, and all numbers as JSON; arguments as `explain`."""
     train = run.train.posts if space is not None else []
-    found = explain(run.model, run.processor, posts, method, space, train)
+    found = explain(run.model, run.processor, posts, method, space, train, members)
     entries = []
     for number, explanation in enumerate(tqdm(found, total=len(posts.posts), unit="post")):
         picture = f"{number:03d}.png"

@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, TypeVar
 
@@ -51,6 +52,7 @@ class Ensemble(Network):
         self.members = nn.ModuleList(members)
         self.own_fields = own_fields
         self.linear = linear
+        self.alone: int | None = None
 
     def forward(self, tokens: Tokens, output_attentions: bool = False) -> MvcnOutput:
         """Classify posts; `tokens` are those of all members, as `join_tokens` returns them."""
@@ -62,10 +64,29 @@ class Ensemble(Network):
         logs = _stacked(outputs, "logits").log_softmax(-1)
         if self.linear is not None:
             logs = (logs + self.linear(tokens)).log_softmax(-1)
-        logits = logs.logsumexp(0) - math.log(len(outputs))
+        heard = outputs if self.alone is None else [outputs[self.alone]]
+        logits = (
+            logs.logsumexp(0) - math.log(len(outputs)) if self.alone is None else logs[self.alone]
+        )
         feature = torch.cat(list(_stacked(outputs, "fused_feature")), -1)
-        weights = _attention(outputs) if output_attentions else {}
+        weights = _attention(heard) if output_attentions else {}
         return MvcnOutput(logits, feature, disagreement=disagreement(logs.exp()), **weights)
+
+
+@contextmanager
+def answering_alone(network: Network, member: int | None) -> Iterator[None]:
+    """Let one member of an ensemble give probabilities and attention; None for all together.
+
+    Fused features stay those of all members.
+    """
+    if not isinstance(network, Ensemble):
+        yield
+        return
+    network.alone = member
+    try:
+        yield
+    finally:
+        network.alone = None
 
 
 def build_network(about: System, config: MvcnConfig) -> Network:

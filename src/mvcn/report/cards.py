@@ -85,16 +85,20 @@ class Cards:
     def _explained(self) -> dict[int, dict[str, Any]]:
         """Position of a post among the best and the worst -> its card."""
         run, chosen = self.run, sorted({*self._best, *self._worst})
+        posts = self.held_out.posts.select(chosen)
+        members = run.members_without(posts.posts)
         found = explain(
             run.model,
             run.processor,
-            self.held_out.posts.select(chosen),
+            posts,
             DEFAULT_SALIENCY,
             run.train_space,
             run.train.posts,
+            members,
         )
         return {
-            i: {**_card(one), **self._predicted(i)} for i, one in zip(chosen, found, strict=True)
+            i: {**_card(one), **self._predicted(i), "is_unseen": member is not None}
+            for i, one, member in zip(chosen, found, members, strict=True)
         }
 
     def _predicted(self, i: int) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from mvcn.training.environment import describe_environment, describe_plugins
 from mvcn.training.export import export_after_training
 from mvcn.training.fit import fit
 from mvcn.training.held_out import HeldOutEvaluation, evaluate_dev, evaluate_logits
+from mvcn.training.held_out_files import write_predictions
 from mvcn.training.linear_networks import fit_linear_network
 from mvcn.training.members import (
     assign_folds,
@@ -103,8 +104,7 @@ def _train(
     run.config, run.posts = config, _read_posts(config)
     run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
     set_seed(config.training.seed)
-    model = _build_model(config, run.posts)
-    durations = Durations()
+    model, durations = _build_model(config, run.posts), Durations()
     with processes.local_main_process_first():  # the others find its features in the cache
         encoder, encoded = _encode(config, run.posts, model)
     durations.start_training()
@@ -146,7 +146,8 @@ class Trained:
     epochs: Mapping[str, int]
     held_out: Mapping[str, HeldOutEvaluation]
     """``dev``, and for an ensemble ``out_of_fold``, by each member for the fold that it left."""
-    members: int = 1
+    folds: Int[np.ndarray, " train"] | None = None
+    """The member that did not learn each post, from 0."""
     weights: Mapping[str, Tensor] | None = None
     """Complete weights, where devices share them."""
 
@@ -221,7 +222,7 @@ def _train_members(
     held_out |= evaluate_dev(ensemble, encoded["dev"], target, held_out["out_of_fold"])
     epochs = num_epochs(config.training, len(train))
     counts = {"trained": epochs, "best": epochs}
-    return Trained(ensemble, found.log, counts, held_out, len(found.members)), baselines
+    return Trained(ensemble, found.log, counts, held_out, folds), baselines
 
 
 def _fit_linear(
@@ -337,9 +338,8 @@ def _finish(
     }
     if PartialState().is_main_process:
         with writing(run.folder, "free some space, then finish the run with --resume."):
-            for name, one in held_out.items():
-                posts = encoded["dev" if name == "dev" else "train"].posts
-                run_folder.write_predictions(run, name, posts, one.probabilities)
+            found = {name: one.probabilities for name, one in held_out.items()}
+            write_predictions(run.folder, encoded, model.class_names, found, trained.folds)
             model.save_pretrained(run.folder, state_dict=trained.weights)
             encoder.save(run.folder)
             run_folder.write_records(run, trained.log)
@@ -386,7 +386,7 @@ def _metrics(
         "class_balance": asdict(first.balance) | {"offsets": [*first.balance.offsets]},
         "by_modality": {kind: group.to_mapping() for kind, group in first.by_modality.items()},
         "posts": {name: len(split) for name, split in encoded.items()},
-        "members": trained.members,
+        "members": 1 if trained.folds is None else int(trained.folds.max()) + 1,
         "columns": dict(posts.columns),
         "unused_splits": dict(posts.unused_splits),
         "removed": removed,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from mvcn.config import RunConfig, read_config
 from mvcn.data.posts import fingerprint
@@ -19,7 +18,8 @@ from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.plugins import find_saved
 from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
-from mvcn.types import ATTRIBUTE_MODEL_FOLDER, PROBABILITY, Post, TargetScore, probability_columns
+from mvcn.training.held_out_files import MEMBER, PREDICTION_FILES
+from mvcn.types import ATTRIBUTE_MODEL_FOLDER, PROBABILITY, Post, TargetScore
 
 if TYPE_CHECKING:
     from mvcn.evaluation.selective_classification import Threshold
@@ -35,12 +35,6 @@ NO_HISTORY = "\n"
 """Content of that file for a model that is fitted and not trained: a header without columns."""
 ENVIRONMENT_FILE = "environment.json"
 CARD_FILE = "README.md"
-PREDICTION_FILES = {
-    "out_of_fold": "out_of_fold_predictions.csv",
-    "dev": "dev_predictions.csv",
-}
-"""Held-out posts -> file of the predictions for them. Those of an ensemble for its training posts,
-each by the member that did not learn it, come first: they are more."""
 
 
 class Run:
@@ -105,6 +99,14 @@ class Run:
     def predictions(self, held_out: str | None = None) -> list[dict[str, str]]:
         """Return the rows of a file of predictions, by column; by default for `held_out`."""
         return _read_rows(self.folder / PREDICTION_FILES[held_out or self.held_out])
+
+    def members_without(self, posts: Sequence[Post]) -> list[int | None]:
+        """Return the number, from 0, of the member that did not learn each post.
+
+        None for posts that no member or all have learned, and in runs of earlier versions.
+        """
+        found = {row["id"]: row.get(MEMBER) for row in self.predictions()}
+        return [int(one) - 1 if (one := found.get(post.id)) else None for post in posts]
 
     def threshold(self, precision: float) -> "Threshold":
         """Return the confidence threshold above which a share of the labels is correct.
@@ -316,22 +318,6 @@ def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(log)
-
-
-def write_predictions(
-    run: Run,
-    held_out: str,
-    posts: Sequence[Post],
-    probabilities: Float[np.ndarray, "batch classes"],
-) -> None:
-    """Write label, prediction and probabilities of each held-out post."""
-    class_names = run.posts.class_names
-    with atomic_write(run.folder / PREDICTION_FILES[held_out]) as file:
-        writer = csv.writer(file)
-        columns = probability_columns(class_names)
-        writer.writerow(["id", "label", "predicted", *columns])
-        for post, row in zip(posts, probabilities, strict=True):
-            writer.writerow([post.id, post.label, class_names[row.argmax()], *row.tolist()])
 
 
 def write_records(run: Run, log: Sequence[Mapping[str, Any]]) -> None:
