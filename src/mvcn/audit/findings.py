@@ -193,12 +193,22 @@ def summary_lines(audited: AuditedPosts, findings: Mapping[str, Finding]) -> Ite
     numbers = {name: counts[f"without_{name}"] for name in ("label", "text", "image")}
     if missing := [f"{name}: {number:,}" for name, number in numbers.items() if number]:
         yield f"Without {', '.join(missing)}."
+    for kind, severity in by_severity(findings):
+        finding = findings[kind]
+        about = f": {finding.summary}" if finding.summary else ""
+        yield f"{severity:<12}{finding.count:>7,}  {KINDS[kind].title} [{kind}]{about}"
+    yield from sentences_about_absent(findings)
+
+
+def by_severity(findings: Mapping[str, Finding]) -> list[tuple[str, str]]:
+    """Return the kinds of which something was found, with severity, the most severe first."""
+    found = [(kind, severity_of(kind, finding)) for kind, finding in findings.items()]
+    return [one for severity in SEVERITIES for one in found if one[1] == severity]
+
+
+def sentences_about_absent(findings: Mapping[str, Finding]) -> Iterator[str]:
+    """Yield what was not found, and what was not searched."""
     found = {kind: severity_of(kind, finding) for kind, finding in findings.items()}
-    for severity in SEVERITIES:
-        for kind in (kind for kind in found if found[kind] == severity):
-            finding = findings[kind]
-            about = f": {finding.summary}" if finding.summary else ""
-            yield f"{severity:<12}{finding.count:>7,}  {KINDS[kind].title} [{kind}]{about}"
     if absent := [KINDS[kind].title for kind in found if found[kind] == NONE]:
         yield f"Nothing found: {', '.join(absent)}."
     if NOT_SEARCHED in found.values():

@@ -11,8 +11,10 @@ from mvcn.audit.findings import (
     AuditedPosts,
     Example,
     Finding,
+    by_severity,
     count_posts,
     headline,
+    sentences_about_absent,
     severity_of,
 )
 from mvcn.audit.kinds import KINDS
@@ -36,6 +38,7 @@ def write_audit(audited: AuditedPosts, findings: Mapping[str, Finding], path: Pa
         "verdict": _verdict(findings),
         "classes": _class_table(audited),
         "sections": _sections(audited, findings),
+        "absent": [*sentences_about_absent(findings)],
     }
     write_page(path, "audit.html.jinja", content)
 
@@ -63,7 +66,7 @@ def _sections(audited: AuditedPosts, findings: Mapping[str, Finding]) -> list[di
             "kind": kind,
             "title": KINDS[kind].title,
             "explanation": KINDS[kind].explanation,
-            "severity": severity_of(kind, finding),
+            "severity": severity,
             "count": finding.count,
             "summary": finding.summary,
             "words": finding.details.get("cues", []),
@@ -72,7 +75,8 @@ def _sections(audited: AuditedPosts, findings: Mapping[str, Finding]) -> list[di
             "ids": _ids_alone(finding),
             "more": max(0, len(finding.examples or finding.details.get("ids", [])) - MAX_EXAMPLES),
         }
-        for kind, finding in findings.items()
+        for kind, severity in by_severity(findings)
+        for finding in [findings[kind]]
     ]
 
 

@@ -62,6 +62,11 @@ class Cards:
         """The wrong predictions with the least probability of the label."""
         return [self._explained[i] for i in self._worst]
 
+    @property
+    def explains_one_member(self) -> bool:
+        """Whether each card explains the member of an ensemble that did not learn the post."""
+        return any(card["is_unseen"] for card in self._explained.values())
+
     @cached_property
     def doubtful(self) -> list[int]:
         """Positions of the posts whose label is in doubt, the least probable label first."""
