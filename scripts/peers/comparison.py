@@ -10,9 +10,8 @@ from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_
 from mvcn.types import Post
 
 FEW_POSTS = 300
-DRAWS = 5
-DRAWS_OF_ALL = 3
-"""Of all training posts, where that takes many minutes."""
+DRAWS, FEWER_DRAWS = 5, 3
+"""The latter where a fit takes many minutes."""
 QUICK_POSTS = 60
 TEXT, TEXT_AND_IMAGE = "text", "text, image"
 UNIMODAL_LABELS = ("text_label", "image_label")
@@ -30,7 +29,9 @@ class Tool:
     """In place of the options in a trial."""
     has_unimodal_labels: bool = False
     """Whether it learns separate labels of text and image as well."""
-    draws_of_all: int = DRAWS_OF_ALL
+    draws: int = DRAWS
+    """Of few training posts."""
+    draws_of_all: int = FEWER_DRAWS
 
     @property
     def is_ours(self) -> bool:
@@ -38,26 +39,22 @@ class Tool:
         return self.file == "mvcn"
 
 
-def _ours(recipe: str, *, has_unimodal_labels: bool) -> Tool:
+def _ours(recipe: str, **about: Any) -> Tool:
     few_steps = {"settings": ["training.min_steps=5", "training.epochs=1"]}
-    return Tool(
-        "mvcn",
-        TEXT_AND_IMAGE,
-        {"recipe": recipe},
-        {"recipe": recipe, **few_steps},
-        has_unimodal_labels=has_unimodal_labels,
-    )
+    settings = {"recipe": recipe}
+    return Tool("mvcn", TEXT_AND_IMAGE, settings, {**settings, **few_steps}, **about)
 
 
+SLOW = {"draws": FEWER_DRAWS, "draws_of_all": 1}
+MINUTES, FEW_SECONDS = {"time_limit": 1800}, {"time_limit": 30}
 TOOLS = {
     "linear script": Tool("linear", TEXT_AND_IMAGE, draws_of_all=DRAWS),
-    "Trainer": Tool("trainer", TEXT, {"epochs": 3}, {"epochs": 1}, draws_of_all=DRAWS),
-    "SetFit": Tool("setfit", TEXT, {"max_steps": 1000}, {"max_steps": 5}),
-    "AutoGluon": Tool("autogluon", TEXT_AND_IMAGE, {"time_limit": 1800}, {"time_limit": 30}),
-    "mvcn default": _ours("default", has_unimodal_labels=False),
-    "mvcn best": _ours("best", has_unimodal_labels=False),
+    "Trainer": Tool("trainer", TEXT, {"epochs": 3}, {"epochs": 1}),
+    "SetFit": Tool("setfit", TEXT, {"max_steps": 1000}, {"max_steps": 5}, **SLOW),
+    "AutoGluon": Tool("autogluon", TEXT_AND_IMAGE, MINUTES, FEW_SECONDS, **SLOW),
+    "mvcn default": _ours("default"),
+    "mvcn best": _ours("best", **SLOW),
     "mvcn default, unimodal labels": _ours("default", has_unimodal_labels=True),
-    "mvcn best, unimodal labels": _ours("best", has_unimodal_labels=True),
 }
 
 
@@ -75,7 +72,7 @@ def tasks(names: Sequence[str], *, quick: bool = False) -> Iterator[Task]:
     for draw in range(1 if quick else DRAWS):
         for limit in limits:
             for name in names:
-                if limit is not None or draw < TOOLS[name].draws_of_all:
+                if draw < (TOOLS[name].draws_of_all if limit is None else TOOLS[name].draws):
                     yield Task(name, limit, draw)
 
 

@@ -15,7 +15,7 @@ from scripts.tables.markdown import (
     percent_of,
     table,
 )
-from scripts.tables.peers import peers_table
+from scripts.tables.peers import peers_in_short, peers_table
 from scripts.tables.tasks import tasks_table
 
 MISSING_COLUMNS = {
@@ -283,6 +283,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "mvsa-single-faults": _faults,
     "out-of-fold": _out_of_fold,
     "peers": peers_table,
+    "peers-in-short": peers_in_short,
     "pointing": _pointing,
     "reliability": _reliability,
     "tasks": tasks_table,
@@ -291,6 +292,7 @@ FILES = {
     "agreement": "mvsa-single-faults",
     "disagreement": "members",
     "out-of-fold": "members",
+    "peers-in-short": "peers",
     "pointing": "attention-generated-posts",
     **regimes.FILES,
     **explanations.FILES,

@@ -5,7 +5,7 @@ from typing import Any
 
 from mvcn.evaluation.metrics import METRIC_TITLES
 from scripts.results import spread
-from scripts.tables.markdown import percent_of, table
+from scripts.tables.markdown import percent, percent_of, table
 
 METRICS = ("accuracy", "f1_weighted", "expected_calibration_error")
 COSTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
@@ -16,6 +16,11 @@ COSTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "model, MB": lambda one: one["model_mb"],
 }
 """Column -> what it takes from a measurement."""
+SHORT_COSTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
+    "fit, min": lambda one: one["fit"]["seconds"] / 60,
+    "posts/s": COSTS["posts/s"],
+    "model, MB": COSTS["model, MB"],
+}
 
 
 def peers_table(content: Mapping[str, Any]) -> str:
@@ -38,6 +43,34 @@ def peers_table(content: Mapping[str, Any]) -> str:
     return table(header, rows, note)
 
 
+def peers_in_short(content: Mapping[str, Any]) -> str:
+    """Return scores with few and with all posts, and costs of the latter, a row for each tool."""
+    few, most = sorted({one["posts"] for one in content["measurements"]})
+    rows = [
+        [
+            tool,
+            about["reads"],
+            *(_scores(_of(content, tool, size)) for size in (few, most)),
+            *(
+                _cost([cost(one) for one in _of(content, tool, most)])
+                for cost in SHORT_COSTS.values()
+            ),
+        ]
+        for tool, about in content["tools"].items()
+    ]
+    header = ["", "reads", f"{few:,} posts: accuracy / weighted F1, %", f"{most:,} posts"]
+    return table([*header, *SHORT_COSTS], rows)
+
+
+def _of(content: Mapping[str, Any], tool: str, posts: int) -> list[Mapping[str, Any]]:
+    return [one for one in content["measurements"] if (one["tool"], one["posts"]) == (tool, posts)]
+
+
+def _scores(found: Sequence[Mapping[str, Any]]) -> str:
+    means = (spread([one[metric] for one in found])["mean"] for metric in METRICS[:2])
+    return " / ".join(map(percent, means)) if found else ""
+
+
 def _row(tool: str, about: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         tool,
@@ -51,7 +84,9 @@ def _row(tool: str, about: Mapping[str, Any], found: Sequence[Mapping[str, Any]]
 
 
 def _cost(values: Sequence[float]) -> str:
-    """Return mean ± deviation, to whole numbers from 10 on."""
+    """Return mean ± deviation, to whole numbers from 10 on; nothing of nothing."""
+    if not values:
+        return ""
     found = spread(values)
     digits = 0 if found["mean"] >= 10 else 1  # noqa: PLR2004
     error = f"{found['deviation']:,.{digits}f}"

@@ -22,7 +22,7 @@ from scripts.peers.comparison import TOOLS, UNIMODAL_LABELS, Task, read_draw, ro
 from scripts.peers.installation import installed, size_mb
 from scripts.peers.measurement import python_of, run, scores
 from scripts.peers.posts import read_table, write_table
-from scripts.tables.peers import peers_table
+from scripts.tables.peers import peers_in_short, peers_table
 
 ANNOTATIONS = ("positive,neutral", "negative,negative", "neutral,neutral")
 NAMES = ("positive", "neutral", "negative")
@@ -59,13 +59,15 @@ def test_of_all_posts_only_the_seed_differs(dataset):
     assert len(first.train) == 24
 
 
-def test_slow_tools_have_fewer_draws_of_all_posts():
+def test_slow_tools_have_fewer_draws():
     found = list(tasks(list(TOOLS)))
     assert len(set(found)) == len(found)
     counts = Counter((task.tool, task.limit) for task in found)
-    assert {counts[name, 300] for name in TOOLS} == {5}
-    assert counts["linear script", None] == counts["Trainer", None] == 5
-    assert counts["AutoGluon", None] == counts["mvcn best", None] == 3
+    assert counts["linear script", 300] == counts["linear script", None] == 5
+    assert {counts[name, 300] for name in ("Trainer", "mvcn default")} == {5}
+    assert {counts[name, None] for name in ("Trainer", "mvcn default")} == {3}
+    slow = ("SetFit", "AutoGluon", "mvcn best")
+    assert {(counts[name, 300], counts[name, None]) for name in slow} == {(3, 1)}
     draws = [task.draw for task in found]
     assert draws == sorted(draws)
 
@@ -211,7 +213,12 @@ def test_a_table_has_a_row_for_each_tool_and_size():
         "SetFit": {"reads": "text", "megabytes": 1178},
         "AutoGluon": {"reads": "text, image", "megabytes": 1892},
     }
-    lines = peers_table({"measurements": [many, few, other], "tools": tools}).splitlines()
+    content = {"measurements": [many, few, other], "tools": tools}
+    lines = peers_table(content).splitlines()
     first = "| SetFit | text | 300 | 2 | 60.0 ± 14.1 | 40.0 ± 0.0 | 10.0 ± 0.0 | 12 | 20 | 1,234 |"
     assert lines[2] == f"{first} 9.9 | 3.2 | 1,178 |"
     assert lines[3].startswith("| AutoGluon | text, image | 3,611 | 1 | 50.0 ± 0.0 |")
+    header, _, *short = peers_in_short(content).splitlines()
+    assert "300 posts: accuracy / weighted F1, % | 3,611 posts | fit, min |" in header
+    assert short[0].startswith("| SetFit | text | 60.0 / 40.0 |  |  |")
+    assert short[1].startswith("| AutoGluon | text, image |  | 50.0 / 40.0 | 0.2 |")
