@@ -48,8 +48,8 @@ def _compared(folder: Any) -> Results:
 def _scores_and_differences(found: Results) -> str:
     tables = [scores_table(found), differences_table(found)]
     blocks = [
-        f"{found.data}, {evaluated_on(found)}, {found.num_posts} posts; mean ± deviation over "
-        "seeds, in %.",
+        f"{found.data}, {evaluated_on(found)}, {found.num_posts} posts; mean ± standard "
+        "deviation over seeds, in %.",
         *(table(one.header, one.rows) for one in tables if one.rows),
         "\n".join(f"- {sentence}" for sentence in sentences(found)),
     ]
@@ -62,7 +62,9 @@ def _learning_curve() -> str:
     scores, differences = curve_table(curve), curve_differences_table(curve)
     note = (
         f"Accuracy / weighted F1 on {curve.points[0].num_posts} dev posts of mvsa-single, mean ± "
-        "deviation over three draws of training posts (with all posts: three seeds), in percent. "
+        "standard deviation over three draws of training posts (with all posts: three seeds), in "
+        "percent. `default` also learns from MVSA's separate labels of text and image, the linear "
+        "models do not. "
         "The linear script is a logistic regression of scikit-learn on the mean tokens of the "
         "packaged encoders, with a cross-validated penalty."
     )
@@ -104,8 +106,8 @@ def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
     header += ["parameters, M", "posts/s", "published accuracy / F1", "which F1, split"]
     hours = sum(cell.training_seconds for cell in cells) / SECONDS_PER_HOUR
     note = (
-        f"{data}, dev split, {found.num_posts} posts; mean ± deviation over seeds, in %. The "
-        f"{len(cells)} trainings took {hours:.1f} hours of one core."
+        f"{data}, dev split, {found.num_posts} posts; mean ± standard deviation over seeds, "
+        f"in %. The {len(cells)} trainings took {hours:.1f} hours of one core."
     )
     return table(header, lines, note)
 

@@ -53,8 +53,8 @@ def _attention(content: Mapping[str, Any]) -> str:
         for name, key, measure in ATTENTION_ROWS
     ]
     note = (
-        f"{content['data'].capitalize()}; recipe `{content['recipe']}`, mean ± deviation over "
-        f"{len(content['seeds'])} seeds, in percent. By chance the mass would be "
+        f"{content['data'].capitalize()}; recipe `{content['recipe']}`, mean ± standard deviation "
+        f"over {len(content['seeds'])} seeds, in percent. By chance the mass would be "
         f"{percent(content['chance']['mass'])}."
     )
     return table(["", *ATTENTIONS], rows, note)
@@ -68,8 +68,8 @@ def _pointing(content: Mapping[str, Any]) -> str:
         for method in methods
     ]
     note = (
-        f"{content['data'].capitalize()}; dev posts whose image decides, mean ± deviation over "
-        f"{len(content['seeds'])} seeds, in percent. By chance it would be "
+        f"{content['data'].capitalize()}; dev posts whose image decides, mean ± standard "
+        f"deviation over {len(content['seeds'])} seeds, in percent. By chance it would be "
         f"{percent(content['chance']['mass'])}."
     )
     return table(["explanation", *ATTENTIONS], rows, note)
@@ -240,7 +240,7 @@ def _out_of_fold(content: Mapping[str, Any]) -> str:
         for posts, found in content["summary"].items()
     ]
     note = (
-        f"Recipe `default`, accuracy / weighted F1 in percent, mean ± deviation over "
+        f"Recipe `default`, accuracy / weighted F1 in percent, mean ± standard deviation over "
         f"{_num_draws(content)} draws of training posts. Unseen: {content['data']}. "
         "Script: a logistic regression on the encoders' mean tokens."
     )

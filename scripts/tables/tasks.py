@@ -12,7 +12,14 @@ def tasks_table(content: Mapping[str, Any]) -> str:
     """Return the scores of `mvcn train` and of each linear model, task by task."""
     tasks = content["tasks"].values()
     models = [*dict.fromkeys(name for task in tasks for name in task["summary"] if name != OURS)]
-    header = ["task", "classes", "train posts", f"`{OURS}`", *models, "less the best"]
+    header = [
+        "task",
+        "classes",
+        "train posts",
+        f"`{OURS}`",
+        *models,
+        "gain over the best linear model",
+    ]
     draws = max(len(task["draws"]) for task in tasks)
     note = (
         "Accuracy / macro F1 on fresh posts of the same kind, in percent, mean over "

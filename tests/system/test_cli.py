@@ -167,8 +167,8 @@ def test_an_ensemble_with_dev_posts_says_both_scores(mvcn, train_options, posts_
     assert code == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     for name, start in (
-        ("out_of_fold", "Trained on 32 posts; 2 members, each evaluated on the posts that it did"),
-        ("dev", "On 16 dev posts, which no member learned: "),
+        ("out_of_fold", "Trained on 32 posts; 2 members, each evaluated on the posts that it was"),
+        ("dev", "On 16 dev posts, which no member was trained on: "),
     ):
         (line,) = [line for line in output.splitlines() if line.startswith(start)]
         assert f"accuracy {100 * metrics[name]['accuracy']:.1f}" in line

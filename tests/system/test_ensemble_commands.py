@@ -63,7 +63,7 @@ def test_the_report_has_the_scores_out_of_fold_and_no_map_of_learned_posts(
     assert f"one line for each of {MEMBERS} members" in text
     assert "Dev scores over the epochs" not in text
     assert "near-duplicate among the training texts" not in text
-    assert "for the member that did not learn the post" in text
+    assert "for the member that was not trained on the post" in text
 
 
 def test_cards_of_the_report_have_the_prediction_out_of_fold(mvcn, without_dev, tmp_path):
@@ -78,7 +78,7 @@ def test_cards_of_the_report_have_the_prediction_out_of_fold(mvcn, without_dev, 
 
 def test_the_report_of_a_run_with_dev_posts_has_their_map_and_both_curves(mvcn, with_dev, tmp_path):
     text, dev = text_of(mvcn, with_dev, tmp_path), Run(with_dev).metrics["dev"]
-    assert f"On the {dev['n']} dev posts, which no member learned" in text
+    assert f"On the {dev['n']} dev posts, which no member was trained on" in text
     assert f"an accuracy of {100 * dev['accuracy']:.0f} %" in text
     assert "Two maps of the dev posts, by t-SNE and by PCA" in text
     assert "by high disagreement" in text
@@ -92,7 +92,7 @@ def test_a_run_is_explained_on_dev_posts_or_says_that_its_posts_were_learned(
     run = request.getfixturevalue(kind)
     code, _, errors = mvcn("explain", run, "--sample", 2, "--output", tmp_path / "out")
     assert code == 0
-    assert ("which it has learned" in errors) == (split == "train")
+    assert ("which it was trained on" in errors) == (split == "train")
     (found,) = json.loads((tmp_path / "out/explanation.json").read_text())["runs"].values()
     assert found["split"] == split
     assert 0 <= found["zeros_in_attention"] < 1
@@ -106,7 +106,7 @@ def test_a_single_post_of_the_run_is_explained(mvcn, fails, without_dev, tmp_pat
     (found,) = json.loads((tmp_path / "out/explanation.json").read_text())["posts"]
     assert post not in {near["id"] for near in found["neighbours"]}
     assert set(found["attention"]) == {"sparsemax", "softmax"}
-    row = Run(without_dev).predictions()[0]  # of the member that did not learn the post
+    row = Run(without_dev).predictions()[0]  # of the member that was not trained on the post
     expected = {name: float(row[f"probability_{name}"]) for name in found["probabilities"]}
     assert found["probabilities"] == pytest.approx(expected, abs=1e-5)
     everyone = Classifier.from_pretrained(without_dev)

@@ -5,6 +5,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,30 @@ def test_requests_of_the_service(names, tmp_path):
         assert service_process.stop(process) == 0
     assert [one.keys() for one in answer["predictions"]] == [shown["predictions"][0].keys()]
     assert [one["id"] for one in names["answers"]] == ["a", "1"]
+
+
+def test_what_is_published_says_nothing_of_posts_and_machine_and_works(
+    mvcn, tiny_ensemble, posts_table, tmp_path
+):
+    """The folder that the documented upload leaves is used like the run itself."""
+    text = (ROOT / "docs/how-to/engineer.md").read_text("utf-8").replace("\\\n", "")
+    (line,) = re.findall(r"^hf upload .*$", text, re.M)
+    words = shlex.split(line)
+    excluded = [word for before, word in pairwise(words) if before == "--exclude"]
+    published = shutil.copytree(
+        tiny_ensemble,
+        tmp_path / "published",
+        ignore=shutil.ignore_patterns(*excluded, "checkpoints"),
+    )
+    names = {path.name for path in published.iterdir()}
+    assert not names & {"config.yaml", "out_of_fold_predictions.csv", "dev_predictions.csv"}
+    texts = [path.read_text("utf-8") for path in published.glob("*.json")]
+    here = (str(tiny_ensemble.parent), str(posts_table), sys.prefix, str(Path.home()))
+    assert not [place for place in here if any(place in text for text in texts)]
+    table = posts_table / "dev" / "posts.csv"
+    for command in (
+        ["predict", published, table, "--output", tmp_path / "out.csv"],
+        ["evaluate", published, table],
+    ):
+        code, _, errors = mvcn(*command)
+        assert code == 0, errors

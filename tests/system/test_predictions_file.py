@@ -158,10 +158,11 @@ def test_a_run_remembers_which_columns_it_has_read(mvcn, tiny_options, tmp_path)
     assert code == 0
     assert "text from 'words', label from 'mood'; not read: 'nr', 'id'." in errors
     assert json.loads((run / "metrics.json").read_text())["columns"] == {
+        "id": "",
         "text": "words",
         "label": "mood",
     }
-    assert "text from words" in (run / "README.md").read_text()
+    assert "Columns read: text from words, label from mood." in (run / "README.md").read_text()
     code, _, errors = mvcn("predict", run, table, "--output", tmp_path / "out.csv")
     assert code == 0
     assert "text from 'words'; not read: 'nr', 'id', 'mood'." in errors

@@ -96,8 +96,8 @@ def test_a_run_of_members_is_judged_out_of_fold(mvcn, tiny_ensemble, tmp_path, r
     run = shutil.copytree(tiny_ensemble, tmp_path / "run")
     assert mvcn("report", run, "--output", tmp_path / "report.html")[0] == 0
     text = (tmp_path / "report.html").read_text("utf-8")
-    assert "of 32 posts that it did not learn" in text
-    assert "each predicted by the one of 2 members that did not learn it" in text
+    assert "of 32 posts that it was not trained on" in text
+    assert "each predicted by the one of 2 members that was not trained on it" in text
     assert '<h2 id="more-posts">Learning curve</h2>' in text
     readable(tmp_path / "report.html")
 
@@ -146,7 +146,7 @@ def test_scores_are_those_of_the_predictions(page, run):
     counts = [int(count) for count in re.findall(r"(\d+) \(\d+\s%\)</td>", matrix)]
     assert counts == confusion_matrix(labels, predicted, labels=names).ravel().tolist()
     right = sum(one == other for one, other in zip(labels, predicted, strict=True))
-    assert f"right on {100 * right / 16:.0f} % of 16 posts that it did not learn" in text
+    assert f"right on {100 * right / 16:.0f} % of 16 posts that it was not trained on" in text
     assert f"The model is wrong on {16 - right} of 16 posts." in text
 
 

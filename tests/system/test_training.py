@@ -95,7 +95,7 @@ def test_long_texts_are_read_as_far_as_is_worth_while(one_epoch, tmp_path, caplo
         "Texts are read up to 82 word pieces, 99 % of them completely, which takes 1.3 times the "
         "work of 64 word pieces (--set model.max_tokens=64).",
         "2 texts are longer than 82 word pieces, and the rest is not read: train with --set "
-        "model.max_tokens=auto, or with a larger number.",
+        "model.max_tokens=128.",
     ]
     counts = metrics(tmp_path / "run")["texts"]
     assert {name: (one["texts"], one["truncated"]) for name, one in counts.items()} == {

@@ -21,7 +21,7 @@ COMMANDS = {
     "report": ("explain", "Write a page on a run: scores, curves, best and worst posts."),
     "serve": ("serve", "Answer requests over HTTP, with a page to try a run."),
     "split": ("dataset", "Split posts into train, dev and test, or into folds."),
-    "train": ("train", "Train a model, and evaluate it on posts that it did not learn."),
+    "train": ("train", "Train a model, and evaluate it on held-out posts."),
     "tune": ("experiment", "Search for the settings that are best on dev."),
 }
 """Name of a command -> module of `mvcn.cli` with a function of that name, and a summary."""

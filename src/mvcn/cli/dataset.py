@@ -37,7 +37,7 @@ SHARES = "train=0.8,dev=0.1,test=0.1"
 @reads_posts()
 def audit(
     dataset: Dataset,
-    root: Annotated[Path | None, typer.Option(help="Folder or file of the posts.")] = None,
+    root: Root = None,
     splits: Splits = None,
     fold: Fold = None,
     train: TrainPosts = None,
@@ -106,8 +106,8 @@ def _require_places(paths: Sequence[Path], mark: str) -> None:
 @reads_posts()
 def prepare(
     dataset: Dataset,
-    root: Root,
     output: Annotated[Path, typer.Option(help="Folder to fill, new or empty.")],
+    root: Root = None,
     splits: Splits = None,
     fold: Fold = None,
     on_bad_image: OnBadImage = "error",
@@ -158,8 +158,8 @@ def _print_summary(index: Mapping[str, Any], on_bad_image: str) -> None:
 @reads_posts()
 def split(
     dataset: Dataset,
-    root: Root,
     output: Annotated[Path, typer.Option(help="Folder to write the lists of ids to.")],
+    root: Root = None,
     shares: Annotated[
         str | None, typer.Option(help="Splits and their shares of the posts.", show_default=SHARES)
     ] = None,

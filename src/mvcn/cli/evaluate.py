@@ -34,7 +34,7 @@ MARK = "mvcn evaluate"
 def evaluate(
     dataset: Dataset,
     run: Run,
-    root: Root,
+    root: Root = None,
     split: Split = None,
     splits: Splits = None,
     fold: Fold = None,

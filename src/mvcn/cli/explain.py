@@ -64,7 +64,7 @@ def explain(
 ) -> None:
     """Explain predictions of single posts, or map a run's dev posts in its feature space.
 
-    An ensemble without dev posts is shown on the training posts, which it has learned.
+    An ensemble without dev posts is shown on the training posts, which it was trained on.
     """
     from mvcn.data.reading import read_posts
     from mvcn.explain import run as library
@@ -88,7 +88,7 @@ def explain(
         members = opened.members_without(encoded.posts) if root is None else None
         library.explain_posts(opened, encoded, output, method, _space(opened), members)
         if any(member is not None for member in members or []):
-            typer.echo("Explained is the member of the ensemble that did not learn the post.")
+            typer.echo("Explained is the member of the ensemble that was not trained on the post.")
     else:
         other = None if compare_with is None else library.TrainedRun(compare_with)
         if not opened.has_dev:

@@ -24,7 +24,10 @@ DataName = Annotated[
         "file of posts.",
     ),
 ]
-Root = Annotated[Path, typer.Option(help="Folder or file of the posts.")]
+PostsPlace = Annotated[
+    Path | None, typer.Argument(help="Folder or file of the posts, short for --root.")
+]
+Root = Annotated[Path | None, typer.Option(help="Folder or file of the posts.")]
 Splits = Annotated[
     Path | None,
     typer.Option(
@@ -142,7 +145,8 @@ def given(**values: Any) -> dict[str, Any]:
 def reads_posts(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter ``dataset`` by the options of `DATASET_OPTIONS`.
 
-    The command gets those that were given, as a mapping of settings of `DataConfig`.
+    The command gets those that were given, as a mapping of settings of `DataConfig`. A command with
+    a parameter ``root`` and none for ``posts`` takes the place of its posts without an option, too.
 
     Args:
         without: Options that the command does not need.
@@ -161,9 +165,26 @@ def reads_posts(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
                 named["columns"] = parse_pairs(named["columns"], "--columns", COLUMNS_EXAMPLE)
             command(dataset=given(name=named.pop("data", None), **named), **values)
 
-        return _with_options(with_dataset, [*_own_options(command), *options])
+        found = _with_options(with_dataset, [*_own_options(command), *options])
+        own = inspect.signature(command).parameters
+        return _with_posts(found) if "root" in own and "posts" not in own else found
 
     return decorate
+
+
+def _with_posts(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an argument that is short for its option ``--root``."""
+    argument = inspect.Parameter(
+        "posts", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PostsPlace
+    )
+
+    @functools.wraps(command)
+    def with_posts(posts: Path | None, root: Path | None, **values: Any) -> None:
+        if posts is not None and root is not None:
+            raise ConfigError(f"Use either {posts} or --root {root}, not both.")
+        command(root=posts if root is None else root, **values)
+
+    return _with_options(with_posts, [*_own_options(command), argument])
 
 
 def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:

@@ -70,7 +70,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a model, evaluate it on posts that it did not learn, and write a run folder."""
+    """Train a model, evaluate it on held-out posts, and write a run folder."""
     set_up_process(shares_work=True)
     config = _start(model, recipe)
     if posts is not None:
@@ -139,10 +139,11 @@ def _scores(run: "Run") -> str:
     elif run.metrics["members"] == 1:
         how = "evaluated by cross-validation"
     else:
-        how = f"{run.metrics['members']} members, each evaluated on the posts that it did not learn"
+        members = run.metrics["members"]
+        how = f"{members} members, each evaluated on the posts that it was not trained on"
     lines = [f"Trained on {count_of(posts['train'], 'post')}; {how}: {_in_percent(scores)}."]
     if run.held_out != "dev" and posts["dev"]:
-        dev = f"On {count_of(posts['dev'], 'dev post')}, which no member learned"
+        dev = f"On {count_of(posts['dev'], 'dev post')}, which no member was trained on"
         lines.append(f"{dev}: {_in_percent(run.metrics['dev'])}.")
     return "\n".join(lines)
 
@@ -162,7 +163,7 @@ def _baselines(run: "Run") -> str:
     used, posts = found["posts"], run.metrics["posts"]
     lines = [format_baselines(found, run.evaluation), *found["conclusion"]]
     if used["train"] < posts["train"]:
-        lines.insert(1, f"Linear models learned {count_of(used['train'], 'post')} of them.")
+        lines.insert(1, f"Linear models were trained on {count_of(used['train'], 'post')} of them.")
     return "\n".join(lines)
 
 

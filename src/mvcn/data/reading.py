@@ -57,7 +57,8 @@ def read_dataset(
     """
     if root is None:
         raise ConfigError(
-            f"Dataset '{config.name}' needs its folder: pass it with --root FOLDER (data.root)."
+            f"Dataset '{config.name}' needs its posts: name their folder or file, as in mvcn audit "
+            "posts.csv, or pass it with --root (data.root)."
         )
     fold = read_fold(config.splits, config.fold)
     corpus = read_corpus(

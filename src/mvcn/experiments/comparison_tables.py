@@ -40,7 +40,7 @@ LATEX_SIGNS = str.maketrans(
         "|": r"\textbar{}",
     }
 )
-HEADING = "posts; mean ± deviation over seeds."
+HEADING = "posts; mean ± standard deviation over seeds."
 CSV_COLUMNS = ("data", "variant", "seed", "posts")
 UNKNOWN = "Whether a published number is a mean or a single run is not known."
 CAUTION = (
@@ -115,7 +115,7 @@ def sentences(results: Results) -> Iterator[str]:
 
 
 def scores_table(results: Results) -> Table:
-    """Return the scores of each variant, mean ± deviation over seeds in percent."""
+    """Return the scores of each variant, mean ± standard deviation over seeds in percent."""
     metrics = _metrics(results)
     has_calibration = any(one.calibration_error is not None for one in results.variants)
     header = ["variant", "seeds", *(METRIC_TITLES[metric] for metric in metrics)]
@@ -258,7 +258,7 @@ def _interval(difference: Difference) -> str:
 
 
 def _percent(spread: Spread) -> str:
-    """Return mean ± deviation, or only the mean of a single seed."""
+    """Return mean ± standard deviation, or only the mean of a single seed."""
     mean = f"{PERCENT * spread.mean:.1f}"
     return mean if spread.deviation is None else f"{mean} ± {PERCENT * spread.deviation:.1f}"
 

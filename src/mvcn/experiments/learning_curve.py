@@ -79,7 +79,7 @@ def require_figure(path: Path, *, overwrite: bool) -> None:
 
 
 def write_curve(results: Sequence[Results], path: Path) -> None:
-    """Draw accuracy and weighted F1 of each variant, mean ± deviation over draws.
+    """Draw accuracy and weighted F1 of each variant, mean ± standard deviation over draws.
 
     Args:
         results: As `mvcn.experiments.compare.compare` returns them, with one learning curve.

@@ -58,7 +58,7 @@ class TrainedRun(Run):
 
     @property
     def has_dev(self) -> bool:
-        """Whether a split names dev posts; otherwise an ensemble has learned all posts."""
+        """Whether a split names dev posts; otherwise an ensemble was trained on all posts."""
         return bool(self.posts.dev)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,11 +73,11 @@ class MvcnForClassification(MvcnPreTrainedModel):
     ) -> "MvcnForClassification":
         """Build around loaded encoders; `settings` are fields of `MvcnConfig`."""
         # Copies: a new configuration resets the attention kernels that its parts have chosen.
-        config = cls.config_class(
-            text_config=deepcopy(text_encoder.config),
-            image_config=deepcopy(image_encoder.config),
-            **settings,
-        )
+        text, image = (deepcopy(one.config) for one in (text_encoder, image_encoder))
+        for part in (text, image):
+            if Path(part.name_or_path).is_dir():  # says where things are on this machine
+                part.name_or_path = ""
+        config = cls.config_class(text_config=text, image_config=image, **settings)
         return cls(config, text_encoder, image_encoder)
 
     @can_return_tuple  # type: ignore[untyped-decorator]

@@ -64,7 +64,7 @@ class Cards:
 
     @property
     def explains_one_member(self) -> bool:
-        """Whether each card explains the member of an ensemble that did not learn the post."""
+        """Whether each card explains the member of an ensemble that was not trained on the post."""
         return any(card["is_unseen"] for card in self._explained.values())
 
     @cached_property

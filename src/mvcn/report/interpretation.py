@@ -120,7 +120,7 @@ def of_doubtful(doubtful: int, held_out: HeldOut) -> str:
     share = percent(doubtful / n, n)
     return (
         f"{count_of(doubtful, 'label')} of {n:,} ({share}) {'is' if doubtful == 1 else 'are'} "
-        "improbable to a model that did not learn the post. As this model is wrong on "
+        "improbable to a model that was not trained on the post. As this model is wrong on "
         f"{wrong:,} posts, some of these labels are right: read from the top, and stop where they "
         "mostly are."
     )

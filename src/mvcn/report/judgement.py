@@ -37,7 +37,7 @@ def worth(evaluation: Evaluation, baselines: Mapping[str, Any] | None) -> str:
     """Return how much better a model is than always predicting the most frequent class.
 
     Args:
-        evaluation: On posts that the model did not learn.
+        evaluation: On posts that the model was not trained on.
         baselines: Of the metrics of the run; None if an earlier version trained it.
     """
     if baselines is None:
@@ -50,8 +50,8 @@ def worth(evaluation: Evaluation, baselines: Mapping[str, Any] | None) -> str:
     always, gain = found["accuracy"], found["gain"]
     return (
         f"{_compared(found['gain_interval'])} always saying {baselines['majority_class']!r}: right "
-        f"on {percent(always + gain, n)} of {count_of(n, 'post')} that it did not learn, against "
-        f"{percent(always, n)}; the difference is {_points(gain, n)} (95 % interval "
+        f"on {percent(always + gain, n)} of {count_of(n, 'post')} that it was not trained on, "
+        f"against {percent(always, n)}; the difference is {_points(gain, n)} (95 % interval "
         f"{ends(found['gain_interval'], n)})."
     )
 
@@ -79,7 +79,7 @@ def tells_apart(held_out: HeldOut, classes: int) -> str:
     """Return whether the mean recall of the classes is higher than that of always the same class.
 
     Args:
-        held_out: Posts that the model did not learn.
+        held_out: Posts that the model was not trained on.
         classes: Number of classes.
     """
     labels, n = held_out.labels, len(held_out.labels)

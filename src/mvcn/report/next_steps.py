@@ -129,7 +129,8 @@ def _label_weak_class(numbers: Numbers) -> Iterator[Step]:
     hits = f"finds {round(scores.recall * scores.support):,} of {scores.support:,}"
     if learned * len(numbers.learned) < sum(numbers.learned.values()):
         yield Step(
-            f"Label more posts of {weak!r}: the model learned {learned:,} of them and {hits}.",
+            f"Label more posts of {weak!r}: the model was trained on {learned:,} of them and "
+            f"{hits}.",
             section="scores",
         )
         return

@@ -9,7 +9,7 @@ from mvcn.errors import count_of
 LOG = logging.getLogger(__name__)
 NOTABLE = 0.01
 """Share of texts or word pieces above which a warning is worth while."""
-MORE = ": train with --set model.max_tokens=auto, or with a larger number"
+MORE = ": train with --set model.max_tokens={}"
 SERIOUS = 0.05
 """Share of unknown word pieces above which another text encoder is advisable."""
 REMEDY = (
@@ -63,7 +63,7 @@ class TextCounts:
                 "%s longer than %d word pieces, and the rest is not read%s.",
                 count_of(self.truncated, "text is", "texts are"),
                 self.max_tokens,
-                MORE if is_notable else "",
+                MORE.format(2 ** self.max_tokens.bit_length()) if is_notable else "",
             )
         if has_many_unknown:
             LOG.warning(

@@ -19,7 +19,7 @@ PREDICTION_FILES = {
     "dev": "dev_predictions.csv",
 }
 """Held-out posts -> file of the predictions for them. Those of an ensemble for its training posts,
-each by the member that did not learn it, come first: they are more."""
+each by the member that was not trained on it, come first: they are more."""
 MEMBER = "member"
 """Column with the number of that member, from 1."""
 
@@ -38,7 +38,7 @@ def write_predictions(
         encoded: Split -> its posts.
         class_names: The classes.
         probabilities: Key of `PREDICTION_FILES` -> probabilities of its posts.
-        folds: The member that did not learn each training post, from 0; None without members.
+        folds: The member that was not trained on each training post, from 0; None without members.
     """
     for name, rows in probabilities.items():
         is_dev = name == "dev"

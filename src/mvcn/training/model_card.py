@@ -45,7 +45,7 @@ def model_card(
     body = _template().render(
         name=name,
         dataset=_dataset(config["data"]),
-        columns=", ".join(f"{ours} from {theirs}" for ours, theirs in columns.items()),
+        columns=", ".join(f"{ours} from {theirs}" for ours, theirs in columns.items() if theirs),
         split=_split(config["data"], config["training"]["seed"], has_dev="dev" in metrics),
         held_out=held_out,
         scores=metrics[held_out],

@@ -147,7 +147,7 @@ class Trained:
     held_out: Mapping[str, HeldOutEvaluation]
     """``dev``, and for an ensemble ``out_of_fold``, by each member for the fold that it left."""
     folds: Int[np.ndarray, " train"] | None = None
-    """The member that did not learn each post, from 0."""
+    """The member that was not trained on each post, from 0."""
     weights: Mapping[str, Tensor] | None = None
     """Complete weights, where devices share them."""
 
@@ -332,7 +332,7 @@ def _finish(
         model.config.logit_offsets = list(first.balance.offsets)
     run.environment = _environment(run)
     run.metrics = {
-        **_metrics(run.posts, encoded, trained),
+        **_metrics(run, encoded, trained),
         "baselines": dict(compared),
         **durations,
     }
@@ -372,9 +372,8 @@ def _environment(run: Run) -> dict[str, Any]:
     }
 
 
-def _metrics(
-    posts: TrainingPosts, encoded: Mapping[str, EncodedPosts], trained: Trained
-) -> dict[str, Any]:
+def _metrics(run: Run, encoded: Mapping[str, EncodedPosts], trained: Trained) -> dict[str, Any]:
+    posts, given = run.posts, run.config.data.columns
     removed = {reason: len(ids) for reason, ids in posts.removed.items()}
     if count := sum(len(split.left_out) for split in encoded.values()):
         removed[NOTHING_TO_READ] = count
@@ -387,7 +386,7 @@ def _metrics(
         "by_modality": {kind: group.to_mapping() for kind, group in first.by_modality.items()},
         "posts": {name: len(split) for name, split in encoded.items()},
         "members": 1 if trained.folds is None else int(trained.folds.max()) + 1,
-        "columns": dict(posts.columns),
+        "columns": {**{ours: "" for ours in given if not given[ours]}, **posts.columns},
         "unused_splits": dict(posts.unused_splits),
         "removed": removed,
         "bad_images": {name: split.bad_images for name, split in encoded.items()},

@@ -101,9 +101,9 @@ class Run:
         return _read_rows(self.folder / PREDICTION_FILES[held_out or self.held_out])
 
     def members_without(self, posts: Sequence[Post]) -> list[int | None]:
-        """Return the number, from 0, of the member that did not learn each post.
+        """Return the number, from 0, of the member that was not trained on each post.
 
-        None for posts that no member or all have learned, and in runs of earlier versions.
+        None for posts that no member or all were trained on, and in runs of earlier versions.
         """
         found = {row["id"]: row.get(MEMBER) for row in self.predictions()}
         return [int(one) - 1 if (one := found.get(post.id)) else None for post in posts]
@@ -144,10 +144,8 @@ class Run:
 
         Empty for a folder that is not a finished run, such as a model of the Hugging Face hub.
         """
-        if not self.is_finished:
-            return {}
-        ignored = {ours: "" for ours, theirs in self.config.data.columns.items() if not theirs}
-        return {**ignored, **self.metrics.get("columns", {})}
+        columns = self.metrics.get("columns", {}) if self.is_finished else {}
+        return {str(ours): str(theirs) for ours, theirs in dict(columns).items()}
 
     @cached_property
     def posts(self) -> TrainingPosts:

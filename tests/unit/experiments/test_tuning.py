@@ -15,7 +15,7 @@ from mvcn.experiments.tuning_space import read_space
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=re.escape(how_to_install("tune"))):
-        tune(read_space("default"), tmp_path / "search", 1)
+        tune(read_space("single"), tmp_path / "search", 1)
     assert not (tmp_path / "search").exists()
 
 

@@ -153,5 +153,5 @@ def test_says_what_is_wrong_with_a_setting(tmp_path, setting, domain, words):
 
 
 def test_says_which_spaces_there_are():
-    with pytest.raises(ConfigError, match=r"no search space 'nothing': .* default"):
+    with pytest.raises(ConfigError, match=r"no search space 'nothing': .* single"):
         read_space("nothing")

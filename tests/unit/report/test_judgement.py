@@ -40,7 +40,7 @@ def test_a_better_model_is_called_better_with_the_numbers_of_its_posts(names):
     right, always = accuracy_score(labels, model.argmax(1)), np.mean(labels == len(names) - 1)
     text = worth(evaluation, metrics)
     assert text.startswith(f"Better than always saying '{names[-1]}': right on {100 * right:.0f} %")
-    assert f"of 200 posts that it did not learn, against {100 * always:.0f} %" in text
+    assert f"of 200 posts that it was not trained on, against {100 * always:.0f} %" in text
     gain, low, high = re.search(
         r"is (-?\d+) points \(95 % interval (-?\d+) to (-?\d+)\)", text
     ).groups()

@@ -69,7 +69,7 @@ def test_a_rare_class_that_is_not_found_needs_more_posts():
     (step,) = steps(evaluated=evaluated, learned={"negative": 200, "neutral": 30, "positive": 200})
     assert (
         step.text
-        == "Label more posts of 'neutral': the model learned 30 of them and finds 10 of 30."
+        == "Label more posts of 'neutral': the model was trained on 30 of them and finds 10 of 30."
     )
 
 

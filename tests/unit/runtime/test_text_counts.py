@@ -30,7 +30,7 @@ def test_counts_add_up():
         (
             TextCounts(200, 3, 900, 0, 64),
             logging.WARNING,
-            "the rest is not read: train with --set model.max_tokens=auto, or with a larger number",
+            "the rest is not read: train with --set model.max_tokens=128",
         ),
         (TextCounts(9, 0, 1000, 11, 64), logging.WARNING, "1.1 % of the word pieces"),
         (TextCounts(9, 0, 100, 75, 64), logging.WARNING, "a multilingual one, .*text_encoder="),
