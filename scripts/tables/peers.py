@@ -37,8 +37,8 @@ def peers_table(content: Mapping[str, Any]) -> str:
     header = ["tool", "reads", "training posts", "draws"]
     header += [*(METRIC_TITLES[metric] for metric in METRICS), *COSTS, "installation, MB"]
     note = (
-        "450 dev posts of MVSA-Single, mean ± standard deviation over draws of training posts (with "
-        "all posts: over seeds), scores in percent."
+        "450 dev posts of MVSA-Single, mean ± standard deviation over draws of training posts "
+        "(with all posts: over seeds), scores in percent."
     )
     return table(header, rows, note)
 

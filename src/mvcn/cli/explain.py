@@ -49,9 +49,7 @@ def explain(
     on_bad_image: OnBadImage = "error",
     method: Annotated[
         SaliencyMethod,
-        typer.Option(
-            help="How to find decisive parts of the image; occlusion is the most faithful."
-        ),
+        typer.Option(help="How to find decisive parts of the image."),
     ] = DEFAULT_SALIENCY,
     compare_with: Annotated[
         Path | None, typer.Option(help="A second run, such as one without the constraint.")
