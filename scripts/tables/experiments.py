@@ -107,7 +107,7 @@ def _systems(data: str, folders: Sequence[str], models: Sequence[str]) -> str:
     hours = sum(cell.training_seconds for cell in cells) / SECONDS_PER_HOUR
     note = (
         f"{data}, dev split, {found.num_posts} posts; mean ± standard deviation over seeds, "
-        f"in %. The {len(cells)} trainings took {hours:.1f} hours of one core."
+        f"in %. The {len(cells)} trainings took {hours:.1f} core-hours."
     )
     return table(header, lines, note)
 

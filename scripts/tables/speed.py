@@ -114,12 +114,12 @@ def _bulk(content: Mapping[str, Any]) -> str:
         for backend, ways in content["ways"].items()
         for way, one in ways.items()
     ]
-    header = ("workers", "backend", "posts/s", "processor ms a post", "MB a worker")
+    header = ("workers", "backend", "posts/s", "CPU ms per post", "MB per worker")
     note = (
         f"{content['posts']:,} generated posts with images a way, on {content['cores']} cores with "
         f"a load of {content['load']:.0f} from others. The last column is computed."
     )
-    return table((*header, "core-hours a billion"), rows, note)
+    return table((*header, "core-hours per billion posts"), rows, note)
 
 
 def _scaling_steps(content: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ BINARY = "f1_binary"
 """Shown with the others where there are two classes."""
 TWO = 2
 SMALLEST_ENSEMBLE = 3
-SECONDS = "training, s of a core"
+SECONDS = "training, core-seconds"
 TWICE_SHOWN = ("accuracy", "f1_weighted")
 """Metrics that are also shown without the posts that have a near-duplicate in train."""
 LATEX_SIGNS = str.maketrans(
