@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mvcn.types import Post
 
 LEARNED = (
-    "The run has no dev posts, so maps and tests are about its training posts, which it has "
-    "learned: classes look better separated than those of new posts."
+    "The run has no dev posts, so maps and tests are about its training posts, which it was trained "
+    "on: classes look better separated than those of new posts."
 )
 
 
@@ -60,10 +60,7 @@ def explain(
     ] = 20,
     overwrite: Overwrite = False,
 ) -> None:
-    """Explain predictions of single posts, or map a run's dev posts in its feature space.
-
-    An ensemble without dev posts is shown on the training posts, which it was trained on.
-    """
+    """Explain predictions of posts, or map a run's dev posts, else training posts, by features."""
     from mvcn.data.reading import read_posts
     from mvcn.explain import run as library
 
@@ -83,10 +80,10 @@ def explain(
         if not encoded.posts:
             raise DataError("There is nothing to explain: every post was left out.")
         library.create_gallery_folder(output, overwrite=overwrite)
-        members = opened.members_without(encoded.posts) if root is None else None
+        members = opened.members_without(encoded.posts) if root is None else []
         library.explain_posts(opened, encoded, output, method, _space(opened), members)
-        if any(member is not None for member in members or []):
-            typer.echo("Explained is the member of the ensemble that was not trained on the post.")
+        if any(member is not None for member in members):
+            typer.echo("Each post is explained by the member that was not trained on it.")
     else:
         other = None if compare_with is None else library.TrainedRun(compare_with)
         if not opened.has_dev:
