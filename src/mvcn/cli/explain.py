@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mvcn.types import Post
 
 LEARNED = (
-    "The run has no dev posts, so maps and tests are about its training posts, which it was trained "
-    "on: classes look better separated than those of new posts."
+    "The run has no dev posts, so maps and tests are about its training posts, which it was "
+    "trained on: classes look better separated than those of new posts."
 )
 
 
