@@ -113,7 +113,7 @@ def _missing(content: Mapping[str, Any]) -> str:
     note = (
         f"{content['data']}; {PERCENT * taken['image']:.0f} % of the posts without their image and "
         f"{PERCENT * taken['text']:.0f} % without their text, in train and dev alike. Mean ± "
-        f"deviation over {len(first)} seeds, in percent."
+        f"standard deviation over {len(first)} seeds, in percent."
     )
     return table(["dev posts", *header], rows, note)
 
@@ -258,7 +258,7 @@ def _disagreement(content: Mapping[str, Any]) -> str:
     note = (
         "Area under the risk-coverage curve, the mean error over all shares of posts that get a "
         f"label, in percent; lower is better. Recipe `default` on {content['data']}; mean ± "
-        f"deviation over {_num_draws(content)} draws of training posts."
+        f"standard deviation over {_num_draws(content)} draws of training posts."
     )
     return table(header, rows, note)
 
