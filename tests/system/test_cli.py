@@ -621,3 +621,18 @@ def test_a_format_that_is_not_known_is_refused_before_any_work(fails, tmp_path):
     output = tmp_path / "out.txt"
     sentence = fails("predict", tmp_path / "no-run", tmp_path / "no.csv", "--output", output)
     assert "use a file that ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .xlsx." in sentence
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("audit",), ("split", "--output", "x"), ("prepare", "--output", "x"), ("evaluate", "run")],
+)
+def test_posts_are_named_once(command, fails, posts_table, tmp_path, monkeypatch, tiny_run):
+    monkeypatch.chdir(tmp_path)
+    Path("run").symlink_to(tiny_run)
+    posts = posts_table / "dev" / "posts.csv"
+    assert f"Use either {posts} or --root {posts}, not both." in fails(
+        *command, posts, "--root", posts
+    )
+    assert re.search(r"needs (its )?posts", fails(*command))
+    assert not Path("x").exists()

@@ -107,8 +107,8 @@ def explain(
         method: SaliencyMethod of the saliency of image tokens; see `image_saliency`.
         space: Fused features of the training posts, for distances and neighbours.
         train_posts: The posts of the space, in the same order.
-        members: For each post the member of an ensemble that is explained, such as the one that did
-            not learn it; None for all together.
+        members: For each post the member of an ensemble that is explained, such as the one that was
+            not trained on it; None for all together.
 
     Raises:
         ConfigError: The model does not support the method.
