@@ -22,6 +22,9 @@ annotations.check()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, on tiny models
 
+# It warns when it is first imported, which would be an error within a test.
+import torch  # noqa: E402
+
 settings.register_profile("mvcn", deadline=None, derandomize=True)
 settings.load_profile("mvcn")
 
@@ -139,7 +142,8 @@ def tiny_text_encoder(shared):
 
 
 def _save_text_encoder(folder):
-    torch, transformers = _libraries()
+    import transformers  # takes seconds, which few tests need
+
     letters = string.ascii_lowercase + string.digits + string.punctuation
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = [*special, *letters, *(f"##{letter}" for letter in letters)]
@@ -159,7 +163,7 @@ def tiny_image_encoder(shared):
 
 
 def _save_image_encoder(folder):
-    torch, transformers = _libraries()
+    import transformers  # takes seconds, which few tests need
     from transformers.models.vit import ViTImageProcessorPil
 
     sizes = {**TINY, "intermediate_size": 48, "image_size": 32, "patch_size": 8}
@@ -333,11 +337,3 @@ def forbid():
         os.seteuid(0)
     for path, mode in changed.items():
         path.chmod(mode)
-
-
-def _libraries():
-    """Import what takes seconds only for the tests that need it."""
-    import torch
-    import transformers
-
-    return torch, transformers

@@ -9,7 +9,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import torch  # noqa: F401 - warns when it is first imported, which must not be in a plug-in
 import yaml
 
 from mvcn.inference.classifier import Classifier

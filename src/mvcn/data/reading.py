@@ -57,8 +57,8 @@ def read_dataset(
     """
     if root is None:
         raise ConfigError(
-            f"Dataset '{config.name}' needs its posts: name their folder or file, as in mvcn audit "
-            "posts.csv, or pass it with --root (data.root)."
+            "No posts are named: add their file or folder, as in mvcn audit posts.csv, or pass it "
+            "with --root (data.root)."
         )
     fold = read_fold(config.splits, config.fold)
     corpus = read_corpus(

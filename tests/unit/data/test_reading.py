@@ -115,7 +115,7 @@ def test_a_source_needs_a_place(tmp_path):
     ):
         read_training_posts(settings(), seed=0)
     with pytest.raises(
-        ConfigError, match=r"needs its posts: .* or pass it with --root \(data.root\)"
+        ConfigError, match=r"No posts are named: .* or pass it with --root \(data.root\)"
     ):
         read_posts(settings())
 
