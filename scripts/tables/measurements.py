@@ -242,8 +242,8 @@ def _out_of_fold(content: Mapping[str, Any]) -> str:
     note = (
         f"Recipe `default`, accuracy / weighted F1 in percent, mean ± standard deviation over "
         f"{_num_draws(content)} draws of training posts. Unseen: {content['data']}. "
-        "Script: a logistic regression on the encoders' mean tokens, without the separate labels of "
-        "text and image, which `default` learns from."
+        "Script: a logistic regression on the encoders' mean tokens, without the separate labels "
+        "of text and image, which `default` learns from."
     )
     return table(["training posts", *kinds.values()], rows, note)
 
