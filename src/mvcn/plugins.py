@@ -88,7 +88,7 @@ def use_plugins(modules: Iterable[str]) -> None:
         if not any(_plugins_of(imported, kind) for kind in GROUPS):
             raise PluginError(
                 f"The module {module} has no plug-in: define a dictionary MODELS, LOSSES or "
-                "DATASETS in it, from names to what they name."
+                "DATASETS in it, such as LOSSES = {'my-loss': my_loss}."
             )
         os.environ[VARIABLE] = ",".join(dict.fromkeys([*named_modules(), module]))
 
@@ -140,26 +140,26 @@ def find_saved(kind: Kind, saved: Mapping[str, Any]) -> Plugin:
     """
     wanted = Plugin(kind, *(saved[name] for name in SAVED))
     found = find_plugin(kind, wanted.name)
-    about = f"The {kind} '{wanted.name}' of this run is of {wanted.origin}"
+    about = f"This run needs the {kind} '{wanted.name}' of {wanted.origin}"
     if found is None:
-        raise PluginError(f"{about}, which is not there: {_how_to_get(wanted)}.")
+        raise PluginError(f"{about}, which was not found: {_how_to_get(wanted)}.")
     is_same_package = found.package is not None and found.package == wanted.package
     if found.module != wanted.module and not is_same_package:
         raise PluginError(
-            f"{about}, but {found.origin} has that name here: {_how_to_get(wanted)}, and leave "
-            "the other out."
+            f"{about}, but {found.origin} has one of that name: {_how_to_get(wanted)}, and "
+            "leave out the other."
         )
     return found
 
 
 def _how_to_get(wanted: Plugin) -> str:
     name = (
-        f"name its module by --plugin {shlex.quote(wanted.module)}, in Python by "
-        f"mvcn.plugins.use_plugins([{wanted.module!r}])"
+        f"add --plugin {shlex.quote(wanted.module)} (in Python, "
+        f"mvcn.plugins.use_plugins([{wanted.module!r}]))"
     )
     if wanted.package is None:
         return name
-    return f"pip install {shlex.quote(wanted.package)} if you trust it, or {name}"
+    return f"run pip install {shlex.quote(wanted.package)} if you trust it, or {name}"
 
 
 def _plugins_of(module: ModuleType, kind: Kind) -> list[Plugin]:
@@ -168,8 +168,8 @@ def _plugins_of(module: ModuleType, kind: Kind) -> list[Plugin]:
     found = getattr(module, dictionary, {})
     if not isinstance(found, Mapping):
         raise PluginError(
-            f"{dictionary} in the plug-in {module.__name__} is no dictionary: make it one from "
-            "names to what they name."
+            f"{dictionary} in the plug-in {module.__name__} is not a dictionary: make it one, such "
+            f"as {dictionary} = {{'my-{kind}': ...}}."
         )
     version = getattr(module, "__version__", None)
     return [

@@ -315,7 +315,10 @@ def test_a_unimodal_label_weight_needs_such_a_head():
     output, targets = draw()
     output.pair_logits = None
     assert build()(output, targets)["loss"].isfinite()
-    with pytest.raises(ConfigError, match="this model has no unimodal-label head"):
+    with pytest.raises(
+        ConfigError,
+        match="no head for unimodal labels",
+    ):
         build(unimodal_label_weight=0.3)(output, targets)
 
 

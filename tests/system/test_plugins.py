@@ -154,9 +154,9 @@ def test_graphs_need_no_plugin_and_weights_say_what_to_install(gated_run, nothin
     assert "mine" not in sys.modules
     message = fails("predict", gated_run, "--text", "a day", "--backend", "torch")
     assert message == (
-        "Error: The model 'gated' of this run is of mvcn-mine 0.1, which is not there: pip install "
-        "mvcn-mine if you trust it, or name its module by --plugin mine, in Python by "
-        "mvcn.plugins.use_plugins(['mine'])."
+        "Error: This run needs the model 'gated' of mvcn-mine 0.1, which was not found: run pip "
+        "install mvcn-mine if you trust it, or add --plugin mine (in Python, "
+        "mvcn.plugins.use_plugins(['mine']))."
     )
 
 
@@ -170,7 +170,7 @@ def test_a_run_never_imports_what_its_files_name(gated_run, nothing_installed, t
     settings["training"]["plugins"] = ["trap"]
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     message = fails("predict", run, "--text", "a day", "--backend", "torch")
-    assert "is of module trap 0.1, which is not there: name its module by --plugin trap" in message
+    assert "of module trap 0.1, which was not found: add --plugin trap (in Python" in message
     assert Run(run).posts.train  # which reads the settings
     assert "trap" not in sys.modules
 
@@ -184,7 +184,7 @@ def test_a_dataset_that_is_not_there_is_named(
         code, _, errors = mvcn("train", *tiny_options, *lines, "--output", "run")
         assert code == 0, errors
     message = fails("explain", "run", "--output", "why", "--post", "1")
-    assert "The dataset 'lines' of this run is of mvcn-mine 0.1, which is not there" in message
+    assert "This run needs the dataset 'lines' of mvcn-mine 0.1, which was not found" in message
 
 
 def test_an_interrupted_training_with_plugins_resumes_exactly(

@@ -21,7 +21,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MILLION = 1_000_000
 USUAL = Limits()
 Above0 = partial(Option, min=0.001)
-"""An option that is no whole number; 0 would refuse every request."""
+"""An option that is not a whole number; 0 would refuse every request."""
 
 
 def serve(

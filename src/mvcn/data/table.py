@@ -139,7 +139,7 @@ def require_writable_table(path: Path) -> None:
 
 
 def read_column_names(path: Path) -> list[str]:
-    """Return the columns of a table written by `table_writer`; none if it is no such file."""
+    """Return the columns of a table written by `table_writer`; none if it is not such a file."""
     try:
         return list(HEADERS[_format_of(path)](path))
     except (MvcnError, csv.Error, OSError, ValueError, RecursionError):

@@ -161,7 +161,7 @@ def load_text_encoder(name: str, attn_implementation: str = "auto") -> PreTraine
         attn_implementation: As in transformers; ``auto`` leaves the choice to it.
 
     Raises:
-        ConfigError: `name` is no packaged encoder, folder or reachable hub name.
+        ConfigError: `name` is not a packaged encoder, folder or reachable hub name.
     """
     return _load_encoder(name, "text encoder", "text_model", attn_implementation)
 
@@ -174,7 +174,7 @@ def load_image_encoder(name: str, attn_implementation: str = "auto") -> PreTrain
         attn_implementation: As in transformers; ``auto`` leaves the choice to it.
 
     Raises:
-        ConfigError: `name` is no packaged encoder, folder or reachable hub name.
+        ConfigError: `name` is not a packaged encoder, folder or reachable hub name.
     """
     if name == EFFICIENTNET_LITE0:
         (file,) = PACKAGED[name].sha256
@@ -189,7 +189,7 @@ def load_tokenizer(name: str) -> Any:
     """Return the tokenizer that belongs to a text encoder.
 
     Raises:
-        ConfigError: `name` is no packaged encoder, folder or reachable hub name.
+        ConfigError: `name` is not a packaged encoder, folder or reachable hub name.
     """
     tokenizer = _from_pretrained(AutoTokenizer, _source(name, "tokenizer"), "tokenizer")
     if tokenizer.pad_token_id is None:  # of decoders; what pads is not read
@@ -213,7 +213,7 @@ def load_image_processor(name: str) -> Any:
     """Return the image processor that belongs to an image encoder, always the Pillow one.
 
     Raises:
-        ConfigError: `name` is no packaged encoder, folder or reachable hub name.
+        ConfigError: `name` is not a packaged encoder, folder or reachable hub name.
     """
     if name == EFFICIENTNET_LITE0:
         return efficientnet_lite0_processor()

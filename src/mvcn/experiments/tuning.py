@@ -327,7 +327,7 @@ def opened_study(library: Any, space: SearchSpace, output: Path) -> Iterator[Any
     """Open the study of this search, creating it if there is none.
 
     Raises:
-        RunError: The study is of another search, or the file is no study.
+        RunError: The study is of another search, or the file is not a study.
     """
     path, about = output / STUDY_FILE, _about(space)
     if not path.is_file():

@@ -215,7 +215,7 @@ def _span(name: str, content: Mapping[str, Any], start: RunConfig) -> Any:
     log = _log(name, content, low)
     step = _step(name, content["step"], kind) if "step" in content else None
     kinds = load_optuna().distributions
-    with warnings.catch_warnings(action="ignore"):  # of a range that is no multiple of the step
+    with warnings.catch_warnings(action="ignore"):  # of a range that is not a multiple of the step
         if kind is int:
             found = kinds.IntDistribution(low, high, log, 1 if step is None else step)
         else:

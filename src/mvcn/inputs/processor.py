@@ -122,8 +122,8 @@ class MvcnProcessor(PostProcessing, ProcessorMixin):
         Raises:
             BadImageError: An image cannot be read.
             ConfigError: An option has another value.
-            DataError: There are no posts, or not as many images as texts; a text is no string, or
-                an image of another type; or texts without padding differ in length.
+            DataError: There are no posts, or not as many images as texts; a text or an image is of
+                another type; or texts without padding differ in length.
         """
         _require_choice("return_tensors", return_tensors, ("pt", "np"))
         _require_choice("padding", padding, (True, False, "longest", "max_length", "do_not_pad"))
@@ -272,7 +272,7 @@ def _num_posts(texts: Sequence[Any] | None, images: Sequence[Any] | None) -> int
             "pass one image, or None, for each text."
         )
     if not counts or 0 in counts:
-        raise DataError("There is no post: pass a text, an image, or both.")
+        raise DataError("No post was passed: pass a text, an image, or both.")
     return counts.pop()
 
 

@@ -109,7 +109,7 @@ class Batch(NamedTuple):
 
     def labelled_views(self) -> tuple[Float[Tensor, "2 posts dim"], Int[Tensor, " posts"]]:
         """Return both views of the valid posts of all processes, and their labels."""
-        views = _required(self.output.views, "views of posts")
+        views = _required(self.output.views, "views of posts", "the weights of contrast")
         views, labels = _valid(views.transpose(0, 1), self.targets)
         return gather_views(views.transpose(0, 1), labels)
 
@@ -302,7 +302,12 @@ def _pair_cross_entropy(batch: Batch) -> Tensor:
 
     A missing one of the two is summed over; without both the loss is 0.
     """
-    targets, pairs = batch.targets, _required(batch.output.pair_logits, "unimodal-label head")
+    targets, pairs = (
+        batch.targets,
+        _required(
+            batch.output.pair_logits, "head for unimodal labels", "objective.unimodal_label_weight"
+        ),
+    )
     logs = pairs.flatten(1).log_softmax(-1).view_as(pairs)
     classes = torch.arange(pairs.shape[1], device=pairs.device)
     fits_text, fits_image = (
@@ -328,7 +333,7 @@ def _data_contrast(batch: Batch) -> Tensor:
 
 
 def _penalty(batch: Batch) -> Tensor:
-    return _required(batch.output.penalty, "penalty")
+    return _required(batch.output.penalty, "penalty", "objective.penalty_weight")
 
 
 def _class_weights(
@@ -359,11 +364,9 @@ def _check_class_weights(given: Mapping[str, float], class_names: Sequence[str])
         raise ConfigError(f"Setting 'objective.class_weights' is {given}, but must be above 0.")
 
 
-def _required(tensor: Tensor | None, what: str) -> Tensor:
+def _required(tensor: Tensor | None, what: str, setting: str) -> Tensor:
     if tensor is None:
-        raise ConfigError(
-            f"A weight of the objective is above 0, but this model has no {what}: set it to 0."
-        )
+        raise ConfigError(f"This model has no {what}: set {setting} to 0.")
     return _at_least_float32(tensor)
 
 

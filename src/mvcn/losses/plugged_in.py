@@ -33,7 +33,7 @@ def plugged_in_loss(name: str) -> Callable[["Batch"], Tensor]:
     if plugin is None:
         raise ConfigError(
             f"Setting 'objective.losses' names '{name}', but no plug-in has a loss of that name: "
-            "install its package, or name its module by --plugin."
+            "install its package, or add --plugin MODULE."
         )
     loss = plugin.load()
 

@@ -115,8 +115,8 @@ def _build_one(about: System, config: MvcnConfig) -> Network:
     required = [one.name for one in parameters if one.default is one.empty]
     if unknown := [name for name in required if not hasattr(config, name)]:
         raise ConfigError(
-            f"The network {network.__name__} takes '{unknown[0]}', which is no field of "
-            "MvcnConfig, as text_width, image_width and num_classes are: give it a default value."
+            f"The network {network.__name__} takes '{unknown[0]}', which MvcnConfig does not "
+            "have, unlike text_width, image_width or num_classes: give it a default value."
         )
     values = {name: getattr(config, name) for name in required}
     return network(**values, **(config.options or {}))

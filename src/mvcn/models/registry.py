@@ -98,8 +98,8 @@ def _network_of(location: str, plugin: Plugin) -> "type[Network]":
     network: type[Network] = replace(plugin, find=partial(resolve_name, location)).load()
     if not (isinstance(network, type) and hasattr(network, "forward")):
         raise PluginError(
-            f"The model '{plugin.name}' of {plugin.origin} is at {location}, which is no subclass "
-            "of mvcn.models.network.Network, as in package.module:Class: correct it."
+            f"The model '{plugin.name}' of {plugin.origin} is at {location}, which is not a "
+            "subclass of mvcn.models.network.Network: write it like package.module:Class."
         )
     return network
 
@@ -121,7 +121,7 @@ def _options_of(network: Any) -> "type[Settings]":
     except Exception as error:  # pydantic and typing raise many kinds for what is no type to them
         raise ConfigError(
             f"The options of the network {network.__name__} cannot be read ({reason_of(error)}): "
-            "annotate them by numbers, texts and the like."
+            "annotate them with types such as int, float or str."
         ) from error
 
 
@@ -210,13 +210,13 @@ def plugged_in(plugin: Plugin) -> System:
     """Return the system of a plug-in, which imports the module that describes it.
 
     Raises:
-        PluginError: It cannot be imported, or is no description of a system.
+        PluginError: It cannot be imported, or does not describe a system.
     """
     about = plugin.load()
     if not isinstance(about, System):
         raise PluginError(
-            f"The model '{plugin.name}' of {plugin.origin} is no mvcn.models.registry.System: "
-            "describe the network by one."
+            f"The model '{plugin.name}' of {plugin.origin} is not an mvcn.models.registry.System: "
+            "make it one, which describes the network."
         )
     if not about.reads or not set(about.reads) <= set(INPUTS):
         raise PluginError(

@@ -13,7 +13,7 @@ from mvcn.report.held_out import HeldOut
 from mvcn.report.rounding import ends, number, percent
 
 STANDARD_ERRORS = 2
-"""By which confidence and accuracy differ where that is no chance."""
+"""By which confidence and accuracy differ where that is not chance."""
 SURE = 0.8
 """Probability from which the model is called sure."""
 STRUCTURE = ((0.5, "lie well apart"), (0.25, "lie apart in part"), (-1.0, "overlap"))

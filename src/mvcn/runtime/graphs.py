@@ -69,7 +69,7 @@ class ModelConfig:
             if not 0 < known.get("temperature", 1.0) < math.inf:
                 raise ValueError("its temperature must be above 0")
             if known.get("plugin") and not set(known["plugin"]["reads"]) <= set(INPUTS):
-                raise ValueError("its plug-in reads something unknown")
+                raise ValueError(f"its plug-in reads something other than {', '.join(INPUTS)}")
             return cls(**known | {"class_names": tuple(names[i] for i in range(len(names)))})
 
     def probabilities(

@@ -205,7 +205,10 @@ def _fit_member(
         selects_epoch=False,
     )
     if trainer.is_fsdp_enabled:
-        raise ConfigError("FSDP shards the weights: use --set training.members=1.")
+        raise ConfigError(
+            "Several members cannot be trained with FSDP, which shards the weights: use "
+            "--set training.members=1."
+        )
     if trainer.average is not None:
         trainer.average.apply()
     logits = trainer.logits(left_out)

@@ -90,7 +90,8 @@ class MvcnTrainer(TermTrainer):
         if average is not None:
             if self.is_fsdp_enabled:
                 raise ConfigError(
-                    "FSDP shards the weights: use --set training.weight_average_decay=0."
+                    "Weights cannot be averaged with FSDP, which shards them: use "
+                    "--set training.weight_average_decay=0."
                 )
             self.add_callback(average)
         self._step: tuple[Any, Targets] | None = None
