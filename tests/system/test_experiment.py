@@ -24,7 +24,7 @@ MVCN = [sys.executable, "-m", "mvcn"]
 TIMELESS = [
     field.name
     for field in dataclasses.fields(read_cell.__annotations__["return"])
-    if field.name not in ("seconds", "processor_seconds", "environment")
+    if field.name not in ("seconds", "processor_seconds", "was_resumed", "environment")
 ]
 
 
@@ -89,7 +89,11 @@ def test_killed_in_the_middle_of_a_cell_it_ends_with_the_same_results(
     assert not list((tmp_path / "results").rglob("sparse/*.json"))
     code, _, errors = mvcn(*command)
     assert code == 0, errors
-    assert_same(read_cells(tmp_path / "results"), read_cells(places(uninterrupted).results))
+    found = read_cells(tmp_path / "results")
+    assert_same(found, read_cells(places(uninterrupted).results))
+    (resumed,) = (one for one in found if (one.variant, one.seed) == ("sparse", 4))
+    assert resumed.was_resumed
+    assert resumed.training_seconds is None  # those before the signal are not known
 
 
 def children(pid):

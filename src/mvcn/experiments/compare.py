@@ -53,7 +53,7 @@ class Variant:
     has_no_near_duplicate: Bool[np.ndarray, "seeds batch"]
     """Whether no training post has nearly the same text; seeds may have drawn other ones."""
     num_classes: int
-    seconds: Spread
+    seconds: Spread | None
     """Of a processor for one training; with folds, for all of them."""
     calibration_error: Spread | None = None
     """As in the metrics of the runs; None with folds, whose errors have no common bins."""
@@ -225,7 +225,6 @@ def _require_same_settings(data: str, cells: Sequence[CellResult]) -> None:
 def _variant(name: str, seeds: Seeds) -> Variant:
     by_seed = dict(sorted(seeds.items()))
     first = next(iter(by_seed.values()))
-    seconds = [sum(cell.training_seconds for cell in cells) for cells in by_seed.values()]
     errors = [cell.metrics.get(CALIBRATION) for (cell, *folds) in by_seed.values() if not folds]
     known = [error for error in errors if error is not None]
     return Variant(
@@ -236,9 +235,19 @@ def _variant(name: str, seeds: Seeds) -> Variant:
         _of_posts(by_seed, "probabilities"),
         ~_of_posts(by_seed, "has_near_duplicate"),
         len(first[0].class_names),
-        Spread.of(seconds),
+        _seconds(by_seed),
         Spread.of(known) if len(known) == len(by_seed) else None,
     )
+
+
+def _seconds(seeds: Seeds) -> Spread | None:
+    """Return the duration of all trainings of a seed, by those that were not interrupted."""
+    known = [
+        len(cells) * statistics.mean(measured)
+        for cells in seeds.values()
+        if (measured := [one for cell in cells if (one := cell.training_seconds) is not None])
+    ]
+    return Spread.of(known) if known else None
 
 
 def _of_posts(seeds: Seeds, field: str) -> Shaped[np.ndarray, "seeds batch ..."]:

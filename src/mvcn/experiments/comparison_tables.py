@@ -221,7 +221,8 @@ def _scores(variant: Variant, metrics: Sequence[str], has_calibration: bool) -> 
     if has_calibration:
         error = variant.calibration_error
         cells.append("-" if error is None else _percent(error))
-    return [variant.name, str(len(variant.seeds)), *cells, f"{variant.seconds.mean:.0f}"]
+    seconds = "-" if variant.seconds is None else f"{variant.seconds.mean:.0f}"
+    return [variant.name, str(len(variant.seeds)), *cells, seconds]
 
 
 def _differences(comparison: Comparison) -> list[str]:

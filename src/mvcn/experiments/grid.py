@@ -124,11 +124,16 @@ class CellResult:
     split: str = DEV
     """Split of the posts: ``test`` of a published fold, else ``dev``, also for posts that are
     evaluated out of fold."""
+    was_resumed: bool = False
+    """Whether the training was interrupted; seconds are then those since it was resumed."""
 
     @property
-    def training_seconds(self) -> float:
-        """Seconds of a processor for the training; of the clock in files of earlier versions."""
-        return self.processor_seconds or self.seconds["training"]
+    def training_seconds(self) -> float | None:
+        """Seconds of a processor for the training; of the clock in files of earlier versions.
+
+        None if it was interrupted, since those before are not known.
+        """
+        return None if self.was_resumed else self.processor_seconds or self.seconds["training"]
 
 
 def read_experiment(name: str) -> Experiment:

@@ -266,6 +266,7 @@ def _result(name: str, cell: Cell, run: Run) -> CellResult:
         train_posts=run.metrics["posts"]["train"],
         processor_seconds=run.metrics.get("processor_seconds"),
         split=cell.split,
+        was_resumed=run.metrics.get("resumed", False),
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 class Durations:
     """Seconds of the image features, from the start, and of the training that follows them."""
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
+    def __init__(self, *, resumed: bool = False) -> None:
+        self._started, self._resumed = time.monotonic(), resumed
         self.start_training()
 
     def start_training(self) -> None:
@@ -22,6 +22,7 @@ class Durations:
 
         ``seconds`` are those of the clock for each step, ``processor_seconds`` those that this
         process and those which it has waited for have computed since the start of the training.
+        If ``resumed``, what earlier processes took is not in them.
         """
         return {
             "seconds": {
@@ -29,6 +30,7 @@ class Durations:
                 "training": round(time.monotonic() - self._training, 1),
             },
             "processor_seconds": round(_processor_seconds() - self._processor, 1),
+            "resumed": self._resumed,
         }
 
 

@@ -104,7 +104,7 @@ def _train(
     run.config, run.posts = config, _read_posts(config)
     run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
     set_seed(config.training.seed)
-    model, durations = _build_model(config, run.posts), Durations()
+    model, durations = _build_model(config, run.posts), Durations(resumed=resume)
     with processes.local_main_process_first():  # the others find its features in the cache
         encoder, encoded = _encode(config, run.posts, model)
     durations.start_training()

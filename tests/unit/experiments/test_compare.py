@@ -103,6 +103,15 @@ def test_folds_of_a_seed_are_evaluated_together():
     assert pooled.variants[0].seconds.mean == 30  # three trainings of 10 s
 
 
+def test_a_training_that_was_resumed_is_left_out_of_the_duration_alone():
+    folds = [cell("one", fold=k, digest=f"{k}", was_resumed=k == 1) for k in range(3)]
+    (found,) = compare(folds)
+    assert found.variants[0].seconds.mean == 30  # of two trainings of 10 s, for three
+    (found,) = compare([dataclasses.replace(one, was_resumed=True) for one in folds])
+    assert found.variants[0].seconds is None
+    assert scores_table(found).rows[0][-1] == "-"
+
+
 def test_a_seed_without_a_fold_is_left_out_and_named():
     cells = [cell(name, fold=k, digest=f"{k}") for name in ("one", "two") for k in range(3)]
     (results,) = compare([*cells, cell("one", 1, fold=0, digest="0")])
