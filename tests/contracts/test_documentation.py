@@ -69,6 +69,14 @@ def test_targets_extras_and_files_exist(page):
         assert not anchor or anchor.removeprefix("#") in anchors_of(target), place + anchor
 
 
+def test_the_readme_is_short_and_begins_with_a_picture():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 170
+    assert text[: text.index("## ")].count("![") == 1  # before the first section
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert max(table.count("\n") - 2 for table in tables) <= 8, "rows below header and line"
+
+
 def anchors_of(page):
     """Return the anchors of a page's headings, as GitHub and the built site make them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
