@@ -15,7 +15,6 @@ from mvcn.audit.findings import (
     count_posts,
     headline,
     sentences_about_absent,
-    severity_of,
 )
 from mvcn.audit.kinds import KINDS
 from mvcn.report.html import write_page
@@ -45,17 +44,17 @@ def write_audit(audited: AuditedPosts, findings: Mapping[str, Finding], path: Pa
 
 def _verdict(findings: Mapping[str, Finding]) -> str:
     """Return what to repair, errors first."""
-    found = {"error": "", "warning": ""}
-    for severity in found:
-        found[severity] = ", ".join(
-            f"{KINDS[kind].title.lower()} ({finding.count:,})"
-            for kind, finding in findings.items()
-            if severity_of(kind, finding) == severity
-        )
+    found: dict[str, list[str]] = {"error": [], "warning": []}
+    for kind, severity in by_severity(findings):
+        if severity in found:
+            found[severity].append(f"{KINDS[kind].title.lower()} ({findings[kind].count:,})")
     if not any(found.values()):
         return "Nothing was found that has to be repaired."
     begins = {"error": "Repair", "warning": "then look at" if found["error"] else "Look at"}
-    return "; ".join(f"{begins[one]} {kinds}" for one, kinds in found.items() if kinds) + "."
+    return (
+        "; ".join(f"{begins[one]} {', '.join(kinds)}" for one, kinds in found.items() if kinds)
+        + "."
+    )
 
 
 def _sections(audited: AuditedPosts, findings: Mapping[str, Finding]) -> list[dict[str, Any]]:
