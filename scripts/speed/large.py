@@ -53,7 +53,7 @@ TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 MODEL = {"hidden_size": 24, "feedforward_size": 32, "num_heads": 2, "frozen_text_layers": 0}
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PHASES = {
-    "mvcn.training.run._read_posts": "reading",
+    "mvcn.training.run.check_training": "reading",
     "mvcn.training.run._encode": "encoding",
     "mvcn.training.baselines.fit_baselines": "baselines",
     "mvcn.training.run.fit": "training",

@@ -8,6 +8,7 @@ without the paper, does not give.
 Only builders take these classes: modules take plain keyword arguments.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -51,6 +52,9 @@ Tracker = Literal["none", "tensorboard", "wandb", "mlflow", "trackio"]
 
 Limit = Annotated[int | None, Field(ge=1), "at least 1"]
 OwnSeed = Annotated[int | None, Field(ge=0, lt=2**32), "from 0 to 4294967295"]
+AUTO_MEMBERS = 5
+MOST_POSTS_OF_MEMBERS = 10_000
+"""Labelled posts up to which `training.members: auto` trains more than one member."""
 Members = Annotated[
     Annotated[int, Field(ge=1)] | Literal["auto"], "a whole number of at least 1, or auto"
 ]
@@ -215,6 +219,24 @@ class TrainingConfig(Settings):
     starts, and never from a finished run; installed plug-ins need not be named."""
     export: bool = True
     """Write the model as ONNX graphs at the end, so that prediction needs no PyTorch."""
+
+    def num_members(self, num_posts: int) -> int:
+        """Return the number of models to train on `num_posts` labelled posts."""
+        if self.members == "auto":
+            return AUTO_MEMBERS if num_posts <= MOST_POSTS_OF_MEMBERS else 1
+        return self.members
+
+    def num_epochs(self, num_posts: int) -> int:
+        """Return `epochs`, or more where `num_posts` are too few for `min_steps`."""
+        return max(self.epochs, math.ceil(self.min_steps / max(1, self.steps_per_epoch(num_posts))))
+
+    def num_steps(self, num_posts: int) -> int:
+        """Return the number of optimizer steps of a training on `num_posts`."""
+        return self.num_epochs(num_posts) * self.steps_per_epoch(num_posts)
+
+    def steps_per_epoch(self, num_posts: int) -> int:
+        """Return the number of optimizer steps for each post once."""
+        return math.ceil(num_posts / (self.batch_size * self.gradient_accumulation))
 
 
 class RunConfig(Settings):

@@ -1,5 +1,6 @@
 """Journeys on the command line: what a person types, what it prints, and how it fails."""
 
+import ast
 import csv
 import json
 import math
@@ -84,6 +85,26 @@ def test_a_mistake_in_the_settings_of_a_training_waits_for_no_slow_library(mista
     imported, message = imported_by(program)
     assert imported == "[]"
     assert message.startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--columns", "label=mood"], "has no column 'mood' for 'label'"),
+        (["--images", "nowhere"], "The image folder nowhere does not exist"),
+        (["--output", "FINISHED"], "is finished: choose another --output"),
+        (["--output", "FINISHED", "--resume"], "is already finished: leave out --resume"),
+    ],
+)
+def test_a_mistake_in_what_is_trained_on_waits_for_no_model(
+    posts_table, tiny_run, options, message
+):
+    options = [str(tiny_run) if option == "FINISHED" else option for option in options]
+    command = ["mvcn", "train", str(posts_table / "train/posts.csv"), "--output", "run", *options]
+    program = f"sys.argv = {command}; from contextlib import suppress; from mvcn.cli import main\n"
+    imported, error = imported_by(f"{program}with suppress(SystemExit): main()")
+    assert message in error
+    assert not {"torch", "transformers", "sklearn"} & set(ast.literal_eval(imported))
 
 
 def test_every_command_has_its_summary_and_help(mvcn):

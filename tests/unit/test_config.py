@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mvcn.config import RunConfig, read_config, read_recipe
+from mvcn.config import RunConfig, TrainingConfig, read_config, read_recipe
 from mvcn.errors import ConfigError
-from mvcn.training.arguments import SPECIAL_WEIGHTS
+from mvcn.training.checks import SPECIAL_WEIGHTS
 
 SECTIONS = {name: field.annotation for name, field in RunConfig.model_fields.items()}
 
@@ -406,3 +406,18 @@ class TestPaper:
         chosen = [name for (_, name), text in docstrings.items() if text.endswith("ours.")]
         assert "congruity_weight" in chosen
         assert [name for name in chosen if not re.search(rf"\b{name}\b", header)] == []
+
+
+@pytest.mark.parametrize(("posts", "expected"), [(16, 50), (160, 5), (1600, 3), (17, 25), (0, 50)])
+def test_there_are_more_epochs_where_few_posts_make_few_steps(posts, expected):
+    config = TrainingConfig(batch_size=16, epochs=3, min_steps=50)
+    assert config.num_epochs(posts) == expected
+    assert TrainingConfig(epochs=3).num_epochs(posts) == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "posts", "expected"),
+    [("auto", 10_000, 5), ("auto", 10_001, 1), (1, 10, 1), (3, 10**6, 3)],
+)
+def test_members_are_trained_where_posts_are_few(setting, posts, expected):
+    assert TrainingConfig(members=setting).num_members(posts) == expected

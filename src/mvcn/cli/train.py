@@ -82,9 +82,12 @@ def train(
     use_plugins(config.training.plugins)
     config.training.plugins = named_modules()
 
+    from mvcn.training.checks import check_training
+
+    found = check_training(config, output, resume=resume, overwrite=overwrite)
     from mvcn.training.run import train as run_training  # takes seconds, which mistakes need not
 
-    run = run_training(config, output, resume=resume, overwrite=overwrite)
+    run = run_training(config, output, resume=resume, overwrite=overwrite, posts=found)
     if RANK == 0:
         _print_summary(run)
 

@@ -32,7 +32,7 @@ from mvcn.experiments.same_posts import read_test_posts, require_same_posts, wit
 from mvcn.inference.classifier import Classifier
 from mvcn.outputs import locked
 from mvcn.plugins import use_plugins
-from mvcn.training.arguments import check_compatibility
+from mvcn.training.checks import check_compatibility
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 from mvcn.types import Post, probability_columns

@@ -21,7 +21,6 @@ from mvcn.experiments.grid import (
     naming,
 )
 from mvcn.models.registry import system
-from mvcn.training.arguments import num_members
 from mvcn.training.run_folder import training_posts
 from mvcn.types import Post
 
@@ -50,7 +49,7 @@ def _fixed(cell: Cell, variants: Iterable[RunConfig]) -> DataConfig:
     with naming(cell):
         posts = read_training_posts(data, SPLIT_SEED, lambda _: False)
     needs_dev = data.limit is not None or any(
-        num_members(variant.training.members, len(posts.train)) == 1 for variant in variants
+        variant.training.num_members(len(posts.train)) == 1 for variant in variants
     )
     if posts.dev or not needs_dev or data.split_seed is not None:
         return data

@@ -23,7 +23,6 @@ from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.files import atomic_replace, save_tensors
 from mvcn.inputs.batches import EncodedPosts
 from mvcn.models.classification import MvcnForClassification
-from mvcn.training.arguments import num_steps
 from mvcn.training.at_once import fit_at_once, num_at_once
 from mvcn.training.checkpoints import CHECKPOINTS, advice_after_failed_write, writing
 from mvcn.training.fit import MEMBERS_FOLDER, fit
@@ -163,7 +162,7 @@ def fit_members(
     at_once = 1 if callbacks else min(count, num_at_once(config.model))
     if pending and at_once > 1:
         sizes = [int((folds != number).sum()) for number in pending]
-        steps = sum(num_steps(config.training, size) for size in sizes)
+        steps = sum(config.training.num_steps(size) for size in sizes)
         result = fit_at_once(fit_one, pending, beside, at_once, steps)
     else:
         for number in pending:

@@ -14,10 +14,8 @@ from torch import Tensor
 from transformers import TrainerCallback, set_seed
 
 from mvcn.config import RunConfig
-from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts
-from mvcn.errors import ConfigError
 from mvcn.inputs.attributes import AttributeModel
 from mvcn.inputs.batches import EncodedPosts, PostEncoder
 from mvcn.inputs.processor import build_processor
@@ -25,12 +23,11 @@ from mvcn.inputs.texts import frozen_texts
 from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
-from mvcn.plugins import use_plugins
 from mvcn.runtime.text_counts import TextCounts
 from mvcn.training import run_folder
-from mvcn.training.arguments import check_compatibility, check_modality, num_epochs, num_members
 from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
+from mvcn.training.checks import check_training
 from mvcn.training.distributed import together
 from mvcn.training.durations import Durations
 from mvcn.training.environment import describe_environment, describe_plugins
@@ -62,6 +59,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
+    posts: TrainingPosts | None = None,
 ) -> Run:
     """Train, keep the epoch of the best dev weighted F1, and write the run folder.
 
@@ -75,6 +73,7 @@ def train(
             interruption, bit for bit on the same processor with as many processes.
         overwrite: Replace an existing run.
         callbacks: Further callbacks of the Trainer; one may stop the training early.
+        posts: What `check_training` has returned for the same arguments, if it was called before.
 
     Returns:
         The run folder.
@@ -82,27 +81,22 @@ def train(
     Raises:
         MvcnError: Settings, data, images or the folder are not usable.
     """
-    if resume and overwrite:
-        raise ConfigError(
-            "Use either --resume or --overwrite, not both: a run is continued or replaced."
-        )
-    use_plugins(config.training.plugins)
-    check_compatibility(config)
     with together() as processes:
-        return _train(config, output, processes, resume, overwrite, callbacks)
+        posts = posts or check_training(config, output, resume=resume, overwrite=overwrite)
+        return _train(config, output, posts, processes, resume, overwrite, callbacks)
 
 
 def _train(
     config: RunConfig,
     output: Path,
+    posts: TrainingPosts,
     processes: PartialState,
     resume: bool,
     overwrite: bool,
     callbacks: Sequence[TrainerCallback],
 ) -> Run:
     run = Run(output)  # what is known is set here, so that it is not read again
-    run.config, run.posts = config, _read_posts(config)
-    run_folder.check_run_folder(output, config, resume=resume, overwrite=overwrite)
+    run.config, run.posts = config, posts
     set_seed(config.training.seed)
     model, durations = _build_model(config, run.posts), Durations(resumed=resume)
     with processes.local_main_process_first():  # the others find its features in the cache
@@ -156,7 +150,7 @@ def _folds(
     config: RunConfig, posts: TrainingPosts, train: EncodedPosts
 ) -> Int[np.ndarray, " train"] | None:
     """Return the fold of each training post, one for each member; None for a plain model."""
-    members = num_members(config.training.members, len(posts.train) + len(posts.dev))
+    members = config.training.num_members(len(posts.train) + len(posts.dev))
     return assign_folds(train, members, config.training.seed) if members > 1 else None
 
 
@@ -220,7 +214,7 @@ def _train_members(
     ensemble = join_members(model, [one.weights for one in found.members], linear)
     held_out = {"out_of_fold": evaluate_logits(logits, train, names, target)}
     held_out |= evaluate_dev(ensemble, encoded["dev"], target, held_out["out_of_fold"])
-    epochs = num_epochs(config.training, len(train))
+    epochs = config.training.num_epochs(len(train))
     counts = {"trained": epochs, "best": epochs}
     return Trained(ensemble, found.log, counts, held_out, folds), baselines
 
@@ -243,17 +237,6 @@ def _fit_linear(
         )
     held_out |= evaluate_dev(model, encoded["dev"], training.target, held_out.get("out_of_fold"))
     return Trained(model, [], {"trained": 1, "best": 1}, held_out)
-
-
-def _read_posts(config: RunConfig) -> TrainingPosts:
-    """Read the posts; raise an error for missing images before anything is computed."""
-    posts = run_folder.training_posts(config)
-    check_modality(config.model.network, posts.train)
-    if system(config.model.network).reads_image:
-        both = [*posts.train, *posts.dev]
-        require_images(both, config.data.on_bad_image)
-        require_any_image(both)
-    return posts
 
 
 def _build_model(config: RunConfig, posts: TrainingPosts) -> MvcnForClassification:

@@ -264,13 +264,11 @@ def _first_sentence(error: Exception) -> str:
 
 def training_posts(config: RunConfig) -> TrainingPosts:
     """Read the train and dev posts of a run; an ensemble needs no dev posts."""
-    from mvcn.training.arguments import num_members
-
     data, training = config.data, config.training
     posts = read_training_posts(
         data,
         training.seed if data.split_seed is None else data.split_seed,
-        lambda count: data.split_seed is not None or num_members(training.members, count) == 1,
+        lambda count: data.split_seed is not None or training.num_members(count) == 1,
     )
     draw = training.seed if data.limit_seed is None else data.limit_seed
     return draw_training_posts(posts, data.limit, draw)

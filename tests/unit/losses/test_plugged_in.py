@@ -9,7 +9,7 @@ from mvcn.losses.objective import Objective, Targets
 from mvcn.losses.plugged_in import OWN_NAMES, plugged_in_loss
 from mvcn.models.network import MvcnOutput
 from mvcn.plugins import VARIABLE
-from mvcn.training.arguments import check_compatibility
+from mvcn.training.checks import check_compatibility
 from tests import example_plugin
 
 CLASSES = ("bad", "fair", "good")

@@ -1,16 +1,10 @@
-"""Settings that do not go together are refused; the others become the Trainer's arguments."""
+"""Settings become the Trainer's arguments."""
 
 import pytest
 
-from mvcn.config import RunConfig, TrainingConfig, read_recipe
+from mvcn.config import TrainingConfig
 from mvcn.errors import ConfigError
-from mvcn.training.arguments import (
-    check_compatibility,
-    num_epochs,
-    num_members,
-    training_arguments,
-    use_one_device,
-)
+from mvcn.training.arguments import training_arguments, use_one_device
 from mvcn.training.distributed import runs_on_cpu
 
 
@@ -46,21 +40,6 @@ def test_half_precision_of_gpus_is_refused_without_one(tmp_path):
         training_arguments(TrainingConfig(mixed_precision="fp16"), tmp_path, 24)
 
 
-@pytest.mark.parametrize(("posts", "expected"), [(16, 50), (160, 5), (1600, 3), (17, 25), (0, 50)])
-def test_there_are_more_epochs_where_few_posts_make_few_steps(posts, expected):
-    config = TrainingConfig(batch_size=16, epochs=3, min_steps=50)
-    assert num_epochs(config, posts) == expected
-    assert num_epochs(TrainingConfig(epochs=3), posts) == 3
-
-
-@pytest.mark.parametrize(
-    ("setting", "posts", "expected"),
-    [("auto", 10_000, 5), ("auto", 10_001, 1), (1, 10, 1), (3, 10**6, 3)],
-)
-def test_members_are_trained_where_posts_are_few(setting, posts, expected):
-    assert num_members(setting, posts) == expected
-
-
 def test_a_member_is_saved_now_and_then_and_selects_no_epoch(tmp_path):
     config = TrainingConfig(batch_size=16, epochs=30)
     short, long = (
@@ -69,18 +48,3 @@ def test_a_member_is_saved_now_and_then_and_selects_no_epoch(tmp_path):
     assert (short.save_strategy, short.eval_strategy) == ("no", "no")
     assert (long.save_strategy, long.save_steps, long.eval_strategy) == ("steps", 200, "no")
     assert not long.load_best_model_at_end
-
-
-@pytest.mark.parametrize("network", ["concat3", "mgnns", "hsan", "dr-net"])
-def test_words_are_compared_with_tokens_of_one_layer(network):
-    config = RunConfig.from_mapping({"model": {"network": network, "lower_text_layers": 1}})
-    with pytest.raises(ConfigError, match="compares words with the text encoder's embeddings"):
-        check_compatibility(config)
-
-
-@pytest.mark.parametrize("kind", ["text", "image"])
-def test_adapters_are_refused_of_encoders_that_are_not_trained(kind):
-    config = read_recipe("logreg")
-    config.set([f"model.{kind}_adapter.rank=4"])
-    with pytest.raises(ConfigError, match=f"frozen encoders: leave out model.{kind}_adapter"):
-        check_compatibility(config)

@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mvcn.errors import ConfigError
-from mvcn.training.arguments import check_compatibility
+from mvcn.training.checks import check_compatibility
 from mvcn.training.run import train
 
 
