@@ -107,6 +107,14 @@ def test_a_mistake_in_what_is_trained_on_waits_for_no_model(
     assert not {"torch", "transformers", "sklearn"} & set(ast.literal_eval(imported))
 
 
+def test_an_unknown_post_waits_for_no_model(tiny_run):
+    command = ["mvcn", "explain", str(tiny_run), "--post", "nobody", "--output", "why"]
+    program = f"sys.argv = {command}; from contextlib import suppress; from mvcn.cli import main\n"
+    imported, error = imported_by(f"{program}with suppress(SystemExit): main()")
+    assert "do not include the id 'nobody'" in error
+    assert not {"torch", "transformers", "sklearn"} & set(ast.literal_eval(imported))
+
+
 def test_every_command_has_its_summary_and_help(mvcn):
     _, overview, _ = mvcn("--help")
     for name, (_, summary) in COMMANDS.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from mvcn.cli.options import (
     Run,
     Splits,
     data_config,
+    given,
     reads_posts,
 )
 from mvcn.cli.process import print_problems, set_up_process
@@ -61,20 +62,15 @@ def explain(
     overwrite: Overwrite = False,
 ) -> None:
     """Explain predictions of posts, or map a run's dev posts, else training posts, by features."""
-    from mvcn.data.reading import read_posts
-    from mvcn.explain import run as library
-
     set_up_process()
     compare_with = compare_with or beside  # its earlier name
     _require_matching(post, root, compare_with)
+    places = given(root=root, splits=splits, fold=fold)
+    chosen = _choose_posts(run, dataset, places, post) if post else []
+    from mvcn.explain import run as library  # takes seconds, which mistakes need not
+
     opened = library.TrainedRun(run)
-    if post:
-        if root is None:
-            chosen = _choose_from_run(opened, post)
-        else:
-            config = data_config(dataset, root=root, splits=splits, fold=fold)
-            corpus = read_posts(config, labels=False, remembered=opened.columns)
-            chosen = _choose(corpus.posts, post, f"The posts of {root}", corpus.columns)
+    if chosen:
         encoded = opened.encode(chosen, on_bad_image)
         print_problems(encoded.bad_images, encoded.left_out, on_bad_image)
         if not encoded.posts:
@@ -100,13 +96,23 @@ def _require_matching(post: list[str] | None, root: Path | None, compare_with: P
         raise ConfigError("--root is only used with --post: add --post ID, or leave out --root.")
 
 
-def _choose_from_run(run: "TrainedRun", ids: list[str]) -> "list[Post]":
+def _choose_posts(
+    folder: Path, dataset: Mapping[str, Any], places: Mapping[str, Any], ids: list[str]
+) -> "list[Post]":
+    """Return the posts with these ids, of the run's own or of those that the options name."""
+    from mvcn.data.reading import read_posts
     from mvcn.training.held_out_files import PREDICTION_FILES
+    from mvcn.training.run_folder import Run as RunFolder
 
-    posts = run.posts.dev or run.posts.train
-    kind, held_out = ("dev", "dev") if run.has_dev else ("training", "out_of_fold")
-    file = run.folder / PREDICTION_FILES[held_out]
-    return _choose(posts, ids, f"The {kind} posts of {run.folder}, listed in {file},", {"id": "id"})
+    run = RunFolder(folder)
+    if "root" in places:
+        config = data_config(dataset, **places)
+        corpus = read_posts(config, labels=False, remembered=run.columns)
+        return _choose(corpus.posts, ids, f"The posts of {places['root']}", corpus.columns)
+    kind, held_out = ("dev", "dev") if run.posts.dev else ("training", "out_of_fold")
+    file = folder / PREDICTION_FILES[held_out]
+    place = f"The {kind} posts of {folder}, listed in {file},"
+    return _choose(run.posts.dev or run.posts.train, ids, place, {"id": "id"})
 
 
 def _choose(
