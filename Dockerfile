@@ -1,6 +1,6 @@
 # A service of the run folder that is mounted at /run:
 #   docker build --tag mvcn .
-#   docker run --publish 8000:8000 --volume "$PWD/runs/mine:/run:ro" mvcn
+#   docker run --publish 127.0.0.1:8000:8000 --volume "$PWD/runs/mine:/run:ro" mvcn
 # The run needs the graphs that `mvcn train` writes: there is no PyTorch in the image.
 FROM python:3.13-slim
 

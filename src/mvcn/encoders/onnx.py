@@ -62,6 +62,8 @@ def write_graph(
         _require_dynamic(given, dynamic[str(given.name)])
     # Torch's own optimization also fuses rotary embeddings, in a form that onnxruntime refuses.
     optimizer.optimize(program.model)
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # the lines of code that it comes from, with paths
     program.model.metadata_props.update(metadata)
     program.save(path)
 

@@ -3,14 +3,17 @@
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import transformers
 
+import mvcn
 from mvcn.errors import RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.inference.pipeline import TASK
@@ -192,3 +195,11 @@ def compare_backends(one, other, post):
     }
     names = Classifier.from_pretrained(one).class_names
     np.testing.assert_allclose([answers[name] for name in names], expected[0], rtol=0, atol=1e-6)
+
+
+def test_graphs_do_not_name_files_of_this_machine(exported_run):
+    """The exporter of PyTorch notes the line of code that each node comes from."""
+    graphs = [path.read_bytes() for path in exported_run.glob("*.onnx")]
+    assert len(graphs) == 2
+    places = (sys.prefix, str(Path(mvcn.__file__).parent), 'File "')
+    assert not [place for place in places if any(place.encode() in graph for graph in graphs)]
