@@ -1,5 +1,7 @@
 """Check all that a training needs, before anything slow is imported or computed."""
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,12 +9,15 @@ from pathlib import Path
 from mvcn.config import ObjectiveConfig, RunConfig
 from mvcn.data.bad_images import require_any_image, require_images
 from mvcn.data.reading import TrainingPosts
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, count_of
 from mvcn.models.registry import MODELS, system
 from mvcn.plugins import use_plugins
 from mvcn.training.run_folder import check_run_folder, training_posts
 from mvcn.types import Post
 
+LOG = logging.getLogger(__name__)
+FEWEST_POSTS = 5
+"""Of a class, below which a training warns."""
 SPECIAL_WEIGHTS = {"distillation_weight"}.union(
     *(model.objective_weights for model in MODELS.values())
 )
@@ -42,11 +47,22 @@ def check_training(
     posts = training_posts(config)
     check_run_folder(output, config, resume=resume, overwrite=overwrite)
     check_modality(config.model.network, posts.train)
+    _warn_of_rare_classes(posts)
     if system(config.model.network).reads_image:
         both = [*posts.train, *posts.dev]
         require_images(both, config.data.on_bad_image)
         require_any_image(both)
     return posts
+
+
+def _warn_of_rare_classes(posts: TrainingPosts) -> None:
+    counts = Counter(post.label for post in posts.train)
+    rare = {name: counts[name] for name in posts.class_names if counts[name] < FEWEST_POSTS}
+    if rare:
+        LOG.warning(
+            "Too few training posts to learn %s: add posts, or give them another label.",
+            ", ".join(f"{name!r} ({count_of(count, 'post')})" for name, count in rare.items()),
+        )
 
 
 def check_compatibility(config: RunConfig) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from mvcn.config import RunConfig, read_recipe
 from mvcn.errors import ConfigError
-from mvcn.training.checks import check_compatibility
+from mvcn.training.checks import check_compatibility, check_training
 
 
 @pytest.mark.parametrize("network", ["concat3", "mgnns", "hsan", "dr-net"])
@@ -20,3 +20,13 @@ def test_adapters_are_refused_of_encoders_that_are_not_trained(kind):
     config.set([f"model.{kind}_adapter.rank=4"])
     with pytest.raises(ConfigError, match=f"frozen encoders: leave out model.{kind}_adapter"):
         check_compatibility(config)
+
+
+def test_classes_of_very_few_posts_are_named_before_anything_is_computed(tmp_path, caplog):
+    rows = [f"text {n},{'rare' if n == 0 else 'common' if n < 20 else 'other'}" for n in range(40)]
+    (tmp_path / "posts.csv").write_text("\n".join(["text,label", *rows]))
+    settings = {"data": {"root": tmp_path / "posts.csv"}, "training": {"members": 2}}
+    config = RunConfig.from_mapping(settings)
+    check_training(config, tmp_path / "run", resume=False, overwrite=False)
+    assert "Too few training posts to learn 'rare' (1 post): add posts" in caplog.text
+    assert "common" not in caplog.text.rpartition("Too few")[2]
