@@ -116,7 +116,7 @@ class Comparison:
             return []
         return [
             f"But it tells the classes apart: their mean recall is higher than by chance, by "
-            f"{_points(self.recall_gain)}. Label more posts, or use it to find rare classes."
+            f"{_points(self.recall_gain)}. Use it to find rare classes, not to label all posts."
         ]
 
     def _missed_classes(self) -> list[str]:

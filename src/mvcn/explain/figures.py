@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mvcn.data.images import open_thumbnail
 from mvcn.explain.observation import MapKind, Space, Sparsity, project
-from mvcn.explain.post import Explanation, Word
+from mvcn.explain.post import SMALL_DECREASE, Explanation, Word
 from mvcn.nn.attention import Normalizer
 
 PANEL_INCHES = 2.5
@@ -235,10 +235,13 @@ def _draw_words(axis: Any, explanation: Explanation) -> None:
         other.set_ylabel("share of the feature (dots)", fontsize=8)
         other.set_ylim(0)
     axis.axhline(0, color="black", linewidth=0.5)
+    is_small = max(map(abs, values)) < SMALL_DECREASE
+    if is_small:
+        axis.set_ylim(-SMALL_DECREASE, SMALL_DECREASE)
     labels = [_short(word.text) for word in kept]
     axis.set_xticks(range(len(kept)), labels, rotation=60, ha="right", fontsize=8, parse_math=False)
     axis.set_ylabel("decrease of log-probability", fontsize=8)
-    axis.set_title("words", fontsize=9)
+    axis.set_title("words, none of which decides alone" if is_small else "words", fontsize=9)
 
 
 def _draw_classes(axis: Any, explanation: Explanation) -> None:

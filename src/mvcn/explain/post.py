@@ -23,6 +23,11 @@ from mvcn.types import Post, SaliencyMethod
 NEIGHBOURS = 5
 
 
+SMALL_DECREASE = 0.05
+"""Of a log-probability: the probability falls by a twentieth of itself. Words of which none does
+more are shown as such."""
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """A word of the post's text."""

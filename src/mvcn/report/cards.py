@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mvcn.audit.label_errors import confident_classes, likely_label_errors
 from mvcn.data.images import open_thumbnail
 from mvcn.explain.figures import heat_map
-from mvcn.explain.post import Explanation, Word, explain
+from mvcn.explain.post import SMALL_DECREASE, Explanation, Word, explain
 from mvcn.explain.run import TrainedRun
 from mvcn.report.held_out import HeldOut
 from mvcn.report.html import jpeg_address
@@ -122,7 +122,7 @@ def pieces(text: str, words: Sequence[Word]) -> list[Piece]:
     What follows the last word was not read. Words that the text does not have, as attributes, are
     added.
     """
-    peak = max((abs(word.saliency) for word in words), default=0.0) or 1.0
+    peak = max(SMALL_DECREASE, *(abs(word.saliency) for word in words), 0.0)
     found, read = [], 0
     for word in words:
         start = text.find(word.text, read)
