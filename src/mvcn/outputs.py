@@ -32,17 +32,20 @@ def require_output_folder(
         kind: What the command writes, as in "the run".
         is_own: Whether the folder holds an earlier output of that kind.
         overwrite: Whether an earlier output may be replaced.
-        can_resume: Whether the command has an option ``--resume``.
+        can_resume: Whether an earlier output is unfinished, and the command can ``--resume`` it.
         ignored: Names of files that may be in a folder that counts as empty.
     """
     place = next(path for path in (folder, *folder.parents) if path.exists())
     if not place.is_dir():
         raise RunError(f"{place} is a file: choose a new or empty folder for the {kind}.")
     if is_own and not overwrite:
-        resume = "continue it with --resume, " if can_resume else ""
+        if can_resume:
+            raise RunError(
+                f"{folder} holds a {kind} that is not finished: continue it with --resume, replace "
+                "it with --overwrite, or choose another folder."
+            )
         raise RunError(
-            f"{folder} holds another {kind}: choose another folder, {resume}or replace it with "
-            "--overwrite."
+            f"{folder} holds another {kind}: choose another folder, or replace it with --overwrite."
         )
     if not is_own and folder.is_dir() and {path.name for path in folder.iterdir()} - {*ignored}:
         raise RunError(f"{folder} holds other files: choose a new or empty folder for the {kind}.")

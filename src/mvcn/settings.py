@@ -173,8 +173,11 @@ def read_named(kind: str, folder: str, name: str, build: Callable[[Any], Content
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'? Else " if close else ""
         raise ConfigError(
-            f"There is no {kind.lower()} '{name}': use a YAML file or one of {', '.join(known)}."
+            f"There is no {kind.lower()} '{name}': {hint}use a YAML file or one of "
+            f"{', '.join(known)}."
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{where} cannot be read as text: {error}.") from error

@@ -45,7 +45,7 @@ class TestFolder:
             r".* holds another demo: choose another folder, or replace it with --overwrite"
         ):
             require_output_folder(tmp_path, "demo", is_own=True, overwrite=False)
-        with refuse(".*, continue it with --resume, or replace it with --overwrite"):
+        with refuse(".* is not finished: continue it with --resume, replace it with .*"):
             require_output_folder(tmp_path, "x", is_own=True, overwrite=False, can_resume=True)
 
     def test_a_file_is_no_folder(self, tmp_path):

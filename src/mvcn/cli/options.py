@@ -111,7 +111,9 @@ BackendName = Annotated[
 ]
 Precision = Annotated[
     float | None,
-    typer.Option(help="Target precision on dev: posts that are less certain get no label."),
+    typer.Option(
+        help="Label only posts of which at least this share is right, with 90 % confidence."
+    ),
 ]
 PluginNames = Annotated[
     list[str] | None,

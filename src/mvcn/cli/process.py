@@ -20,6 +20,8 @@ PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))
 ALLOCATOR = {-3: 1 << 30, -1: 1 << 30, -2: 1 << 28}
 """Parameters of glibc's mallopt: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes."""
 OUTCOME = {"blank": "used without it", "drop": "left out"}
+NAMED = 10
+"""Posts that are named one by one."""
 
 
 class TerminalHandler(logging.Handler):
@@ -104,7 +106,7 @@ def print_left_out(left_out: Mapping[str, str]) -> None:
 
 
 def print_posts(reasons: Mapping[str, str], one: str, several: str) -> None:
-    """Print the number of posts, and the reason for each, to standard error.
+    """Print the number of posts, and the reason for the first of them, to standard error.
 
     Args:
         reasons: Post id -> reason.
@@ -113,5 +115,7 @@ def print_posts(reasons: Mapping[str, str], one: str, several: str) -> None:
     """
     if reasons:
         typer.echo(f"{count_of(len(reasons), one, several)}:", err=True)
-    for post_id, why in reasons.items():
+    for post_id, why in list(reasons.items())[:NAMED]:
         typer.echo(f"  post {post_id!r}: {why}", err=True)
+    if len(reasons) > NAMED:
+        typer.echo(f"  and {len(reasons) - NAMED:,} more.", err=True)

@@ -121,11 +121,12 @@ def bad_image_error(bad: Mapping[str, str], remedies: str = "") -> BadImageError
         remedies: Other remedies, inserted before ``or continue``.
     """
     first = [f"post {post_id!r}: {why}" for post_id, why in list(bad.items())[:NAMED_IN_ERROR]]
-    more = f" (and {len(bad) - NAMED_IN_ERROR} more)" if len(bad) > NAMED_IN_ERROR else ""
-    them = "it" if len(bad) == 1 else "them"
+    more = [f"and {len(bad) - NAMED_IN_ERROR} more."] if len(bad) > NAMED_IN_ERROR else []
+    lines = "".join(f"\n  {line}" for line in (*first, *more)) + "\n"
+    listed, them = (f" {first[0]} ", "it") if len(bad) == 1 else (lines, "them")
     return BadImageError(
-        f"{count_of(len(bad), 'image')} cannot be read: {' '.join(first)}{more} Fix {them}, "
-        f"{remedies}or continue with {REMEDIES}."
+        f"{count_of(len(bad), 'image')} cannot be read:{listed}Fix {them}, {remedies}or continue "
+        f"with {REMEDIES}."
     )
 
 

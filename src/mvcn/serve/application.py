@@ -112,7 +112,7 @@ class ExplanationAnswer(BaseModel):
         description="Base64 of a PNG: the image with evidence for (red) and against (blue) "
         "the class; null without an image."
     )
-    method: str = Field(description="SaliencyMethod of the map.")
+    method: str = Field(description="How the map was computed.")
 
 
 class StateAnswer(BaseModel):

@@ -24,7 +24,7 @@ from mvcn.data.formats.rows import repeated_name
 from mvcn.data.image_references import UnreadableImage, decode_base64_image, is_base64_image
 from mvcn.data.images import image_size
 from mvcn.data.text import replace_surrogates
-from mvcn.errors import BadImageError
+from mvcn.errors import BadImageError, reason_of
 from mvcn.serve.limits import Limits, RequestError
 from mvcn.types import Post, StoredImage
 
@@ -166,7 +166,9 @@ def _content(body: bytes) -> Any:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         content = json.loads(text, object_pairs_hook=to_object)
     except (ValueError, RecursionError) as error:
-        raise RequestError(400, f"The body is not JSON: send {EXAMPLE}.") from error
+        raise RequestError(
+            400, f"The body is not JSON ({reason_of(error)}): send {EXAMPLE}."
+        ) from error
     _log_replaced(sum(replaced))
     return content
 

@@ -247,8 +247,11 @@ class Run:
             return
         if (self.folder / CONFIG_FILE).is_file():
             raise RunError(
-                f"The run in {self.folder} is not finished: resume it with mvcn train --resume."
+                f"The run in {self.folder} is not finished: repeat the mvcn train command that "
+                "began it, with --resume."
             )
+        if not self.folder.exists():
+            raise RunError(f"There is no folder {self.folder}: use one written by mvcn train.")
         raise RunError(
             f"{self.folder} is not a run folder (it has no config.json): use a folder written by "
             "mvcn train."

@@ -76,7 +76,9 @@ class TestCreateRunFolder:
         assert {path.name for path in finished.iterdir()} == {"config.yaml", "checkpoints"}
 
     def test_a_begun_run_is_resumed_or_replaced(self, config, run):
-        with pytest.raises(RunError, match="--resume, or replace it with --overwrite"):
+        with pytest.raises(
+            RunError, match="continue it with --resume, replace it with --overwrite"
+        ):
             create_run_folder(run, config, resume=False, overwrite=False)
         create_run_folder(run, config, resume=True, overwrite=False)
 
@@ -148,10 +150,13 @@ class TestLoading:
 
     def test_any_other_folder_is_no_run(self, tmp_path):
         assert "is not a run folder" in load_error(tmp_path)
-        assert "is not a run folder" in load_error(tmp_path / "absent")
+        assert f"There is no folder {tmp_path / 'absent'}: use" in load_error(tmp_path / "absent")
 
     def test_an_unfinished_run_can_be_gone_on_with(self, run):
-        assert "is not finished: resume it with mvcn train --resume" in load_error(run)
+        assert (
+            "is not finished: repeat the mvcn train command that began it, with --resume"
+            in load_error(run)
+        )
 
     def test_another_model_is_no_run_of_ours(self, tiny_text_encoder):
         load_error(tiny_text_encoder)

@@ -124,7 +124,9 @@ def with_bad_images(corpus, folder):
 
 
 def test_a_bad_image_stops(with_bad_images, tmp_path):
-    with pytest.raises(BadImageError, match=r"2 images cannot be read: post 'missing': .*nowhere"):
+    with pytest.raises(
+        BadImageError, match=r"2 images cannot be read:\n  post 'missing': .*nowhere"
+    ):
         prepare(with_bad_images, tmp_path / "out", dataset="table")
     with pytest.raises(DataError, match="is not finished: run the same"):
         read_prepared(tmp_path / "out")
