@@ -30,16 +30,17 @@ def mvcn(monkeypatch, capsys):
 
 @pytest.fixture
 def fails(mvcn):
-    """Return a function that runs a command line that must fail, and gives its one sentence."""
+    """Return a function that runs a command line that must fail, and gives what it says of it."""
 
     def run(*arguments):
         code, _, errors = mvcn(*arguments)
         assert code == 2
-        *_, sentence = errors.strip().splitlines()
-        assert sentence.startswith("Error: ")
-        assert sentence.endswith((".", "?"))
+        begin = f"\n{errors}".rfind("\nError: ")  # a sentence, or a list on several lines
+        assert begin >= 0
+        message = errors[begin:].strip()
+        assert message.endswith((".", "?"))
         assert "Traceback" not in errors
-        return sentence
+        return message
 
     return run
 

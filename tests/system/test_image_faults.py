@@ -62,7 +62,7 @@ def table(folder):
 
 def require_all_told(sentence):
     assert "12 images cannot be read" in sentence
-    assert "(and 2 more)" in sentence
+    assert "\n  and 2 more.\n" in sentence
     assert all(f"post {post_id!r}:" in sentence for post_id in list(BAD)[:10])
     assert "--images FOLDER" in sentence
     assert "--on-bad-image blank" in sentence
