@@ -157,8 +157,8 @@ class ImageFolder:
         """Return the image of a path, see `ImagePlace`.
 
         If there is no such file, other spellings of the path are tried inside the folder (see
-        `spellings`), and names that differ in case. An image that may be either of two files is
-        unreadable.
+        `spellings`), and names that differ in case; then the ends of a path that is absolute on
+        another machine. An image that may be either of two files is unreadable.
         """
         if "\0" in name or _is_too_long(name):
             return UnreadableImage(
@@ -188,8 +188,11 @@ class ImageFolder:
 
     def _find(self, name: str) -> list[str]:
         """Return the files that other spellings of a path lead to, in the same case if possible."""
-        others = [path_inside(one, self._folder) for one in spellings(name, self._folder)]
-        inside = [path for path in others if path]
+        names = spellings(name, self._folder)
+        return self._existing(names) or self._existing(ends_of_path(name))
+
+    def _existing(self, names: Sequence[str]) -> list[str]:
+        inside = [path for name in names if (path := path_inside(name, self._folder))]
         there = [path for path in inside if self._is_there(path)]
         return list(dict.fromkeys(there or chain.from_iterable(map(self._similar, inside))))
 
@@ -331,6 +334,16 @@ def spellings(name: str, folder: str) -> list[str]:
     for change in changes:
         found = list(dict.fromkeys([*found, *map(change, found)]))
     return found
+
+
+def ends_of_path(name: str) -> list[str]:
+    """Return the ends of an absolute path of another machine, the longest first; else nothing."""
+    path = name.strip("\"'").replace("\\", "/")
+    is_absolute = path.startswith("/") or path[1:3] == ":/"
+    if not is_absolute or os.path.exists(name):
+        return []
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(1, len(parts))]
 
 
 def _without_folder(name: str, folder: str) -> str:

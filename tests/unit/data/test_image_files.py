@@ -260,6 +260,25 @@ def test_the_path_of_the_folder_itself_may_stand_before_a_name(folder):
         assert ImageFolder(folder).path(f"{prefix}/top.png", "row 1") == folder / "top.png"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "C:\\Users\\ann\\photos\\pics\\2822.jpg",
+        "C:\\Users\\ann\\Pics\\2822.JPG",
+        "D:/2021/pics/2822.jpg",
+        "/home/ann/photos/pics/2822.jpg",
+    ],
+)
+def test_a_path_of_another_machine_is_found_by_its_end(name, folder):
+    assert ImageFolder(folder).path(name, "row 1") == folder / "pics/2822.jpg"
+
+
+def test_an_image_that_is_elsewhere_is_not_taken_for_one_of_that_name(folder, tmp_path):
+    (tmp_path / "top.png").write_bytes(b"another")
+    with pytest.raises(BadImageError, match=r"is outside .*: pass the folder that holds all"):
+        read_image(ImageFolder(folder).path(str(tmp_path / "top.png"), "row 1"))
+
+
 def test_what_is_there_is_never_taken_for_another(tmp_path):
     """Each spelling that is a file of its own is that file."""
     names = ("a.png", "A.png", "%61.png", "'a.png'", "x\\a.png", "x/a.png", "data/a.png")
