@@ -203,7 +203,7 @@ def test_the_page_limits_itself_and_says_so(tmp_path):
     table = write_rows(tmp_path / "posts.csv", rows)
     run("--root", table, "--html", tmp_path / "a.html", "--json", tmp_path / "a.json")
     page = (tmp_path / "a.html").read_text("utf-8")
-    assert "16 more are in the JSON file" in page
+    assert "And 16 more, which <code>mvcn audit --json FILE</code> lists." in page
     assert len(json.loads((tmp_path / "a.json").read_text())["texts"]["empty"]) == 40
 
 

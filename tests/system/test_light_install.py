@@ -227,10 +227,13 @@ def test_a_precision_is_chosen_without_scipy(run_in, exported_run):
 
 
 def test_what_is_no_run_is_named(run_in, tmp_path):
-    for place in (tmp_path, tmp_path / "nowhere"):
+    for place, message in (
+        (tmp_path, f"{tmp_path} is not a run folder"),
+        (tmp_path / "nowhere", f"There is no folder {tmp_path / 'nowhere'}"),
+    ):
         done = run_in("mvcn", "predict", place, "--text", "fine")
         assert done.returncode == 2
-        assert f"{place} is not a run folder" in done.stderr
+        assert message in done.stderr
 
 
 def test_a_missing_image_is_named(run_in, exported_run, tmp_path):

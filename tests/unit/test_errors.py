@@ -41,11 +41,14 @@ def test_a_torchvision_of_another_pytorch_is_told_from_a_missing_module(tmp_path
     nms = "import torch\n\ntorch.library.register_fake('torchvision::nms')(print)\n"
     (package / "__init__.py").write_text(nms, "utf-8")
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2] / "src")])
-    command = [sys.executable, "-m", "mvcn", "train", "posts.csv", "--output", tmp_path / "run"]
+    rows = [f"text {n},{'good' if n % 2 else 'bad'}" for n in range(40)]
+    (tmp_path / "posts.csv").write_text("\n".join(["text,label", *rows]), "utf-8")
+    command = [sys.executable, "-m", "mvcn", "train", tmp_path / "posts.csv"]
+    command += ["--output", tmp_path / "run"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
     )
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "torchvision does not fit PyTorch (operator torchvision::nms does not" in done.stderr
-    assert "run pip uninstall torchvision, or, if you need timm, run pip install" in done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert "torchvision does not fit PyTorch (operator torchvision::nms does not" in error
+    assert "run pip uninstall torchvision, or, if you need timm, run pip install" in error

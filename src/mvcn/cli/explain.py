@@ -18,7 +18,7 @@ from mvcn.cli.options import (
     reads_posts,
 )
 from mvcn.cli.process import print_problems, set_up_process
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, require_torch
 from mvcn.outputs import begins_with, require_own_file
 from mvcn.types import DEFAULT_SALIENCY, SaliencyMethod
 
@@ -63,6 +63,7 @@ def explain(
 ) -> None:
     """Explain predictions of posts, or map a run's dev posts, else training posts, by features."""
     set_up_process()
+    require_torch("mvcn explain")
     compare_with = compare_with or beside  # its earlier name
     _require_matching(post, root, compare_with)
     places = given(root=root, splits=splits, fold=fold)

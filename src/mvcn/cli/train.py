@@ -19,7 +19,7 @@ from mvcn.cli.options import (
     reads_posts,
 )
 from mvcn.cli.process import RANK, print_problems, set_up_process
-from mvcn.errors import ConfigError, count_of
+from mvcn.errors import ConfigError, count_of, require_torch
 from mvcn.plugins import named_modules, use_plugins
 from mvcn.types import BadImagePolicy
 
@@ -72,6 +72,7 @@ def train(
 ) -> None:
     """Train a model, evaluate it on held-out posts, and write a run folder."""
     set_up_process(shares_work=True)
+    require_torch("mvcn train")
     config = _start(model, recipe)
     if posts is not None:
         root, train = _place(posts, root, train, is_split=dev is not None)

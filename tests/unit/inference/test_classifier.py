@@ -294,7 +294,9 @@ class TestBadImages:
     def test_error_names_the_post(self, trained, posts):
         with pytest.raises(BadImageError, match="post 'broken'"):
             list(trained.predict(posts))
-        with pytest.raises(BadImageError, match=r"2 image(?=.* post 'broken')(?=.* post 'absent')"):
+        with pytest.raises(
+            BadImageError, match=r"(?s)2 image(?=.* post 'broken')(?=.* post 'absent')"
+        ):
             trained.evaluate(posts)
         with pytest.raises(BadImageError, match="not an image"):
             trained.predict_one("text", b"no image")

@@ -92,7 +92,7 @@ def test_a_name_that_is_no_folder_is_asked_for(hub):
 
 def test_a_path_is_never_a_hub_name(hub, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match="is not a run folder"):
+    with pytest.raises(RunError, match=f"There is no folder {NAME}"):
         Classifier.from_pretrained(Path(NAME))
     assert hub == []
 

@@ -433,8 +433,8 @@ class TestCall:
         [
             (["a", "b"], [None], "2 texts and 1 image do not match: pass one image, or None"),
             ("a", [None, None], "1 text and 2 images do not match"),
-            (None, None, "There is no post"),
-            ([], [], "There is no post"),
+            (None, None, "No post was passed"),
+            ([], [], "No post was passed"),
             ([5], None, "text of a post must be a string, not int"),
         ],
     )
