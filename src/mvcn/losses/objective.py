@@ -302,12 +302,8 @@ def _pair_cross_entropy(batch: Batch) -> Tensor:
 
     A missing one of the two is summed over; without both the loss is 0.
     """
-    targets, pairs = (
-        batch.targets,
-        _required(
-            batch.output.pair_logits, "head for unimodal labels", "objective.unimodal_label_weight"
-        ),
-    )
+    targets, setting = batch.targets, "objective.unimodal_label_weight"
+    pairs = _required(batch.output.pair_logits, "head for unimodal labels", setting)
     logs = pairs.flatten(1).log_softmax(-1).view_as(pairs)
     classes = torch.arange(pairs.shape[1], device=pairs.device)
     fits_text, fits_image = (
