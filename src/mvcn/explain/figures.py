@@ -19,8 +19,9 @@ from torch import Tensor
 
 from mvcn.data.images import open_thumbnail
 from mvcn.explain.observation import MapKind, Space, Sparsity, project
-from mvcn.explain.post import SMALL_DECREASE, Explanation, Word
+from mvcn.explain.post import SMALL_DECREASE, SMALL_DECREASE_OF_CELL, Explanation, Word
 from mvcn.nn.attention import Normalizer
+from mvcn.types import SaliencyMethod
 
 PANEL_INCHES = 2.5
 WIDTH_INCHES = 11.5
@@ -77,13 +78,13 @@ def draw_heat_map(explanation: Explanation) -> bytes | None:
     if explanation.post.image is None or explanation.saliency is None:
         return None
     picture = open_thumbnail(explanation.post.image, SHOWN_PX)
-    heat_map(picture, explanation.saliency).save(stream := BytesIO(), "PNG")
+    heat_map(picture, explanation.saliency, explanation.method).save(stream := BytesIO(), "PNG")
     return stream.getvalue()
 
 
-def heat_map(picture: Image.Image, saliency: Tensor) -> Image.Image:
+def heat_map(picture: Image.Image, saliency: Tensor, method: SaliencyMethod) -> Image.Image:
     """Return a faded grey image under the smoothly upsampled saliency of its tokens."""
-    mixed = 255 * _under_saliency(np.asarray(picture) / 255, saliency)
+    mixed = 255 * _under_saliency(np.asarray(picture) / 255, saliency, _peak(saliency, method))
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
@@ -155,26 +156,28 @@ def show_weights(axis: Any, pixels: np.ndarray, weights: Tensor, peak: float) ->
     return axis.imshow(square, extent=extent, cmap=HEAT, vmin=0, vmax=peak, alpha=alpha)
 
 
-def _show_saliency(axis: Any, pixels: np.ndarray, saliency: Tensor) -> Any:
-    show_image(axis, _under_saliency(pixels, saliency))
-    peak = _peak(saliency)
+def _show_saliency(axis: Any, pixels: np.ndarray, saliency: Tensor, method: SaliencyMethod) -> Any:
+    peak = _peak(saliency, method)
+    show_image(axis, _under_saliency(pixels, saliency, peak))
     return ScalarMappable(Normalize(-peak, peak), SIGNED)
 
 
-def _under_saliency(pixels: np.ndarray, saliency: Tensor) -> np.ndarray:
+def _under_saliency(pixels: np.ndarray, saliency: Tensor, peak: float) -> np.ndarray:
     """Return height x width x 3 pixels, from 0 to 1, under the saliency of the image tokens."""
     height, width = pixels.shape[:2]
     square = Image.fromarray(cells(saliency).astype(np.float32))
     smooth = np.asarray(square.resize((width, height), Image.Resampling.BICUBIC))
-    values = np.clip(smooth / _peak(saliency), -1, 1)
+    values = np.clip(smooth / peak, -1, 1)
     alpha = 0.85 * np.sqrt(abs(values))[..., None]
     colors = SIGNED((values + 1) / 2)[..., :3]
     mixed: np.ndarray = alpha * colors + (1 - alpha) * _faded(pixels)
     return mixed
 
 
-def _peak(saliency: Tensor) -> float:
-    return max(float(cells(saliency).max()), -float(cells(saliency).min()), 1e-9)
+def _peak(saliency: Tensor, method: SaliencyMethod) -> float:
+    """Return the saliency that is shown in full colour; small effects of a cell stay pale."""
+    smallest = SMALL_DECREASE_OF_CELL if method == "occlusion" else 1e-9
+    return max(float(abs(cells(saliency)).max()), smallest)
 
 
 def _draw_images(row: Any, explanation: Explanation, pixels: Any) -> None:
@@ -186,7 +189,7 @@ def _draw_images(row: Any, explanation: Explanation, pixels: Any) -> None:
     post, saliency, *others = row.subplots(1, 2 + len(explanation.attention))
     show_image(post, pixels)
     post.set_title("post", fontsize=9)
-    heat = _show_saliency(saliency, pixels, explanation.saliency)
+    heat = _show_saliency(saliency, pixels, explanation.saliency, explanation.method)
     title = f"for (red), against (blue) '{_short(explanation.predicted)}'"
     saliency.set_title(title, fontsize=9, parse_math=False)
     row.colorbar(heat, ax=saliency, shrink=0.8).set_label(_unit(explanation), fontsize=8)

@@ -21,11 +21,11 @@ from mvcn.runtime.processing import PostProcessing
 from mvcn.types import Post, SaliencyMethod
 
 NEIGHBOURS = 5
-
-
 SMALL_DECREASE = 0.05
 """Of a log-probability: the probability falls by a twentieth of itself. Words of which none does
 more are shown as such."""
+SMALL_DECREASE_OF_CELL = 0.01
+"""The same for one image token of 49 or more, which has less to say than a word."""
 
 
 @dataclass(frozen=True, slots=True)

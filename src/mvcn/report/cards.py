@@ -163,4 +163,5 @@ def _pictures(explanation: Explanation) -> tuple[str, str]:
     if explanation.post.image is None or explanation.saliency is None:
         return "", ""
     picture = open_thumbnail(explanation.post.image, THUMBNAIL_PX)
-    return jpeg_address(picture), jpeg_address(heat_map(picture, explanation.saliency))
+    heat = heat_map(picture, explanation.saliency, explanation.method)
+    return jpeg_address(picture), jpeg_address(heat)
