@@ -5,7 +5,8 @@ from importlib.util import find_spec
 
 MAX_REASON_LENGTH = 200
 """Characters of a library's message that are quoted in a sentence."""
-REMEDIES = "on_bad_image='blank' (without image) or 'drop' (without post)"
+WITHOUT_IMAGE = "on_bad_image='blank' (without image)"
+REMEDIES = f"{WITHOUT_IMAGE} or 'drop' (without post)"
 """How to continue in spite of a bad image, in Python; the command line prints its own option."""
 EXTRAS = {
     "train": (

@@ -209,6 +209,39 @@ def test_an_ensemble_with_dev_posts_says_both_scores(mvcn, train_options, posts_
     assert "was trained on these posts" not in told
 
 
+def test_near_duplicates_of_training_posts_are_counted(mvcn, train_options, posts_table, tmp_path):
+    run, scores, posts = tmp_path / "run", tmp_path / "scores.json", posts_table / "train/posts.csv"
+    assert mvcn("train", *train_options, "--output", run)[0] == 0
+    (first, *_), unseen = read_csv(posts), ("own", "no other post says so", "", "negative")
+    near = [(f"n{i}", f"{first['text']} https://t.co/{i}", "", first["label"]) for i in range(2)]
+    table = write_csv(tmp_path / "new.csv", [*near, unseen])
+
+    _, _, told = mvcn("evaluate", run, table, "--json", scores)
+    assert f"2 posts have a text that is nearly equal to one that {run} was trained on" in told
+    is_right = Classifier.from_pretrained(run).predict_one(unseen[1]).label == unseen[3]
+    assert f"of the others, {100 * is_right:.1f} % are correct." in told
+    assert json.loads(scores.read_text())["near_training_posts"] == 2
+
+    _, _, told = mvcn("evaluate", run, write_csv(tmp_path / "unseen.csv", [unseen]))
+    assert "nearly equal" not in told
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(str(posts), str(tmp_path / "gone.csv")))
+    _, _, told = mvcn("evaluate", run, table, "--json", scores)
+    assert f"Whether {run} was trained on some of these posts is not known" in told
+    assert json.loads(scores.read_text())["near_training_posts"] is None
+
+
+@pytest.mark.parametrize(
+    "command", ["predict", "evaluate", "explain", "export", "report", "serve", "bulk"]
+)
+def test_a_table_in_place_of_the_run_is_told(fails, posts_table, tmp_path, command):
+    table = posts_table / "train" / "posts.csv"
+    output = ["--output", tmp_path / "new"] if command in {"explain", "bulk"} else []
+    given = {"evaluate": [table], "explain": ["--post", "1"], "bulk": ["x.parquet"]}
+    message = fails(command, table, *given.get(command, []), *output)
+    assert f"{table} is a file, but the run comes first" in message
+
+
 @pytest.mark.parametrize("option", ["--root", "--train"])
 def test_posts_that_are_named_twice_are_refused(fails, tmp_path, option):
     message = fails("train", "a.csv", option, "b.csv", "--output", tmp_path / "run")
@@ -467,7 +500,7 @@ def test_one_post_with_a_bad_image_follows_the_policy(mvcn, fails, tiny_run, tmp
     assert "broken.jpg" in errors
     code, output, errors = mvcn(*arguments, "--on-bad-image", "drop")
     assert (code, output) == (0, "")
-    assert "1 post has no label:" in errors
+    assert errors.startswith("The post has no label: ")
 
 
 def test_settings_and_files_that_do_not_exist_are_named(fails, tiny_run, train_options, tmp_path):
@@ -646,9 +679,9 @@ def test_predictions_are_the_same_in_every_format(
         )
 
 
-def test_a_format_that_is_not_known_is_refused_before_any_work(fails, tmp_path):
+def test_a_format_that_is_not_known_is_refused_before_any_work(fails, tiny_run, tmp_path):
     output = tmp_path / "out.txt"
-    sentence = fails("predict", tmp_path / "no-run", tmp_path / "no.csv", "--output", output)
+    sentence = fails("predict", tiny_run, tmp_path / "no.csv", "--output", output)
     assert "use a file that ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .xlsx." in sentence
 
 

@@ -9,10 +9,11 @@ import typer
 
 from mvcn.cli.commands import SETTINGS, Commands
 from mvcn.cli.process import RANK, log_to_terminal
-from mvcn.errors import REMEDIES, LostProcessError, MvcnError, missing_extra
+from mvcn.errors import REMEDIES, WITHOUT_IMAGE, LostProcessError, MvcnError, missing_extra
 
 EXIT_CODE = 2
-OPTION = "--on-bad-image blank (without image) or drop (without post)"
+WITHOUT_IMAGE_OPTION = "--on-bad-image blank (without image)"
+OPTION = f"{WITHOUT_IMAGE_OPTION} or drop (without post)"
 SECONDS_FOR_FIRST = 5.0
 """How long other ranks wait before they report the same error; a launcher ends them earlier."""
 
@@ -57,7 +58,7 @@ def main() -> None:
         time.sleep(SECONDS_FOR_FIRST)
         _fail(str(error))
     except MvcnError as error:
-        _fail(str(error).replace(REMEDIES, OPTION))
+        _fail(str(error).replace(REMEDIES, OPTION).replace(WITHOUT_IMAGE, WITHOUT_IMAGE_OPTION))
     except ModuleNotFoundError as error:
         _fail(str(missing_extra(error, f"mvcn {sys.argv[1]}")))
     except OSError as error:

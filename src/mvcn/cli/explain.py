@@ -62,10 +62,13 @@ def explain(
     overwrite: Overwrite = False,
 ) -> None:
     """Explain predictions of posts, or map a run's dev posts, else training posts, by features."""
+    from mvcn.training import run_folder
+
     set_up_process()
     require_torch("mvcn explain")
     compare_with = compare_with or beside  # its earlier name
     _require_matching(post, root, compare_with)
+    run_folder.Run(run).require_model()
     places = given(root=root, splits=splits, fold=fold)
     chosen = _choose_posts(run, dataset, places, post) if post else []
     from mvcn.explain import run as library  # takes seconds, which mistakes need not

@@ -73,6 +73,7 @@ def predict(
     from mvcn.training import run_folder
 
     set_up_process()
+    run_folder.Run(run).require_model()
     least = least_probability(run, precision, target)
     if posts:
         root = _only(posts, text, image)
@@ -163,7 +164,8 @@ def _print_problems(problems: Sequence["Prediction"], *, drops: bool) -> int:
 
 def _print(prediction: "Prediction") -> None:
     if prediction.problem is not None:
-        _print_problems([prediction], drops=False)
+        done = "is classified without its image" if prediction.probabilities else "has no label"
+        typer.echo(f"The post {done}: {prediction.problem}", err=True)
     if prediction.probabilities:
         typer.echo(prediction.label or "no class is probable enough")
     for name, probability in prediction.probabilities.items():
@@ -204,8 +206,10 @@ def bulk(
     """
     from mvcn.inference.bulk.job import predict_in_bulk
     from mvcn.inference.bulk.workers import Scoring
+    from mvcn.training import run_folder
 
     set_up_process()
+    run_folder.Run(run).require_model()
     images: Path | None = dataset.get("images")
     if images is not None and not images.is_dir():
         raise ConfigError(f"The image folder {images} does not exist: check --images.")

@@ -14,7 +14,7 @@ from mvcn.data.bad_images import require_content, require_images, require_policy
 from mvcn.data.image_references import GivenImage, image_reference
 from mvcn.data.posts import check_posts, check_text, each_post, label_ids
 from mvcn.data.text import has_text
-from mvcn.errors import REMEDIES, BadImageError, DataError, RunError
+from mvcn.errors import WITHOUT_IMAGE, BadImageError, DataError, RunError
 from mvcn.files import require_allowed
 from mvcn.inference.backends import Backend, load_graphs
 from mvcn.models.registry import described_system
@@ -201,7 +201,7 @@ class Classifier:
         found = next(self.each_prediction([post], policy, min_probability))
         self._has_logged_texts = self._has_logged_texts or found.text_counts.log()
         if found.problem is not None and on_bad_image == "error":
-            raise BadImageError(f"{found.problem} Fix it, or continue with {REMEDIES}.")
+            raise BadImageError(f"{found.problem} Fix it, or continue with {WITHOUT_IMAGE}.")
         return found
 
     def predict(

@@ -13,7 +13,14 @@ import numpy as np
 from mvcn.config import RunConfig, read_config
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import TrainingPosts, draw_training_posts, read_training_posts
-from mvcn.errors import ConfigError, MissingExtraError, PluginError, RunError, reason_of
+from mvcn.errors import (
+    ConfigError,
+    MissingExtraError,
+    MvcnError,
+    PluginError,
+    RunError,
+    reason_of,
+)
 from mvcn.files import atomic_write, require_allowed, write_json
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.plugins import find_saved
@@ -94,7 +101,23 @@ class Run:
 
     def has_learned(self, posts: Sequence[Post]) -> bool:
         """Return whether these are the train posts of the run, all of them in their order."""
-        return bool(self.environment["data_fingerprint"].get("train") == fingerprint(posts))
+        known = self.environment["data_fingerprint"] if self.is_finished else {}
+        return bool(known.get("train") == fingerprint(posts))
+
+    def have_learned_text(self, posts: Sequence[Post]) -> list[bool] | None:
+        """Return whether the text of each post is a near-duplicate of one of the train posts'.
+
+        None if these cannot be read any more, or the folder is not a finished run.
+        """
+        from mvcn.data.near_duplicates import have_near_duplicate  # its libraries take a while
+
+        if not self.is_finished:
+            return None
+        try:
+            learned = [post.text for post in self.posts.train]
+        except (MvcnError, FileNotFoundError):
+            return None
+        return have_near_duplicate(learned, [post.text for post in posts])
 
     def predictions(self, held_out: str | None = None) -> list[dict[str, str]]:
         """Return the rows of a file of predictions, by column; by default for `held_out`."""
@@ -252,6 +275,11 @@ class Run:
             )
         if not self.folder.exists():
             raise RunError(f"There is no folder {self.folder}: use one written by mvcn train.")
+        if self.folder.is_file():
+            raise RunError(
+                f"{self.folder} is a file, but the run comes first: give the folder written by "
+                "mvcn train."
+            )
         raise RunError(
             f"{self.folder} is not a run folder (it has no config.json): use a folder written by "
             "mvcn train."
