@@ -24,7 +24,6 @@ from mvcn.models.build import build_model, join_members
 from mvcn.models.classification import MvcnForClassification
 from mvcn.models.registry import system
 from mvcn.runtime.text_counts import TextCounts
-from mvcn.training import run_folder
 from mvcn.training.baselines import Baselines, fit_baselines
 from mvcn.training.checkpoints import writing
 from mvcn.training.checks import check_training
@@ -42,7 +41,8 @@ from mvcn.training.members import (
     drop_members,
     fit_members,
 )
-from mvcn.training.run_folder import Run
+from mvcn.training.records import write_records
+from mvcn.training.run_folder import Run, create_run_folder
 from mvcn.training.stacking import Fitted, fit_linear_models, stack_linear_models
 from mvcn.training.teacher import add_teacher_targets
 
@@ -103,7 +103,7 @@ def _train(
         encoder, encoded = _encode(config, run.posts, model)
     durations.start_training()
     if processes.is_main_process:
-        run_folder.create_run_folder(output, config, resume=resume, overwrite=overwrite)
+        create_run_folder(output, config, resume=resume, overwrite=overwrite)
     processes.wait_for_everyone()
     folds = _folds(config, run.posts, encoded["train"])
     _precompute(config, model, encoder, encoded)
@@ -325,7 +325,7 @@ def _finish(
             write_predictions(run.folder, encoded, model.class_names, found, trained.folds)
             model.save_pretrained(run.folder, state_dict=trained.weights)
             encoder.save(run.folder)
-            run_folder.write_records(run, trained.log)
+            write_records(run, trained.log)
             drop_members(run.folder)
 
 

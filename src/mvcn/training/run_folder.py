@@ -1,9 +1,9 @@
-"""The folder of a run: its files are read and written, and no run overwrites another."""
+"""The folder of a run: its files are read, and no run overwrites another."""
 
 import csv
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,10 @@ from mvcn.errors import (
     RunError,
     reason_of,
 )
-from mvcn.files import atomic_write, require_allowed, write_json
+from mvcn.files import require_allowed
 from mvcn.outputs import require_output_folder, require_same_settings
 from mvcn.plugins import find_saved
-from mvcn.training.checkpoints import CHECKPOINTS, drop_checkpoints
+from mvcn.training.checkpoints import CHECKPOINTS
 from mvcn.training.held_out_files import MEMBER, PREDICTION_FILES
 from mvcn.types import ATTRIBUTE_MODEL_FOLDER, PROBABILITY, Post, TargetScore
 
@@ -333,38 +333,6 @@ def create_run_folder(folder: Path, config: RunConfig, *, resume: bool, overwrit
         shutil.rmtree(folder)
     (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(config.to_yaml(), "utf-8")
-
-
-def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
-    """Write the log of a training, one row per entry, one column per name, in their order.
-
-    A training that was resumed has its names in another order.
-    """
-    columns = sorted({name for entry in log for name in entry})
-    with atomic_write(path) as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(log)
-
-
-def write_records(run: Run, log: Sequence[Mapping[str, Any]]) -> None:
-    """Write the records of a run; the metrics come last and mark it as finished.
-
-    Args:
-        run: Run with metrics and environment.
-        log: Log of the Trainer.
-    """
-    from mvcn.training.model_card import model_card  # its libraries take a while to load
-
-    write_history(run.folder / HISTORY_FILE, log)
-    write_json(run.folder / ENVIRONMENT_FILE, run.environment)
-    card = model_card(
-        run.folder.resolve().name, run.config.to_mapping(), run.metrics, run.environment
-    )
-    with atomic_write(run.folder / CARD_FILE) as file:
-        file.write(card)
-    write_json(run.folder / METRICS_FILE, run.metrics)
-    drop_checkpoints(run.folder)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

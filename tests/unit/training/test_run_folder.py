@@ -13,10 +13,10 @@ from mvcn.errors import MissingExtraError, RunError
 from mvcn.inference.classifier import Classifier
 from mvcn.training.checkpoints import last_checkpoint
 from mvcn.training.environment import describe_environment
+from mvcn.training.records import write_history
 from mvcn.training.run_folder import (
     Run,
     create_run_folder,
-    write_history,
 )
 
 
