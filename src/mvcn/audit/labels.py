@@ -13,6 +13,7 @@ from jaxtyping import Float
 from mvcn.audit.findings import ALL, AuditedPosts, Example, Finding
 from mvcn.audit.kinds import Severity
 from mvcn.data.datasets.mvsa import CONTRADICTORY
+from mvcn.data.posts import rare_classes
 from mvcn.data.text import ODD_WHITESPACE
 
 MAX_CLASS_RATIO = 3.0
@@ -97,6 +98,8 @@ def _size_faults(overall: Counter[str]) -> list[str]:
         faults.append(f"all labels are {most}: there is nothing to tell apart")
     if overall[most] > MAX_CLASS_RATIO * overall[least]:
         faults.append(f"class {most} has {overall[most]:,} posts, {least} only {overall[least]:,}")
+    if rare := rare_classes(overall):
+        faults.append(f"too few posts to learn {rare}")
     return faults
 
 

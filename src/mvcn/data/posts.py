@@ -15,6 +15,9 @@ from mvcn.types import Post
 LOGGER = logging.getLogger(__name__)
 NO_LABEL = -1
 SHOWN_IDS = 3
+FEWEST_POSTS_OF_CLASS = 5
+"""Below it, a class can hardly be learned, which audit and training say."""
+SHOWN_CLASSES = 5
 LabelField = Literal["label", "text_label", "image_label"]
 
 
@@ -145,3 +148,18 @@ def _unknown_label(post: Post, class_names: Sequence[str], field: LabelField) ->
         f"Post {post.id!r} has the {field.replace('_', ' ')} '{label}', which is not one of the "
         f"model's classes, {', '.join(class_names)}{hint}."
     )
+
+
+def rare_classes(counts: Mapping[str, int]) -> str:
+    """Return the classes with too few posts to be learned, for a sentence; "" if there are none.
+
+    Args:
+        counts: Name of each class -> number of its posts.
+    """
+    rare = [
+        f"'{name}' ({count_of(count, 'post')})"
+        for name, count in counts.items()
+        if count < FEWEST_POSTS_OF_CLASS
+    ]
+    more = f" and {len(rare) - SHOWN_CLASSES:,} more" if len(rare) > SHOWN_CLASSES else ""
+    return ", ".join(rare[:SHOWN_CLASSES]) + more

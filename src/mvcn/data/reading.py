@@ -354,12 +354,12 @@ def learnable_posts(posts: Sequence[Post]) -> list[Post]:
 
 def _require_learnable(posts: TrainingPosts, needs_dev: NeedsDev) -> None:
     if len(posts.class_names) < MIN_CLASSES:
-        found = ", ".join(posts.class_names) or "no label"
         is_unknown = posts.columns and "label" not in posts.columns
         hint = ": say which column holds the labels with --columns label=NAME" if is_unknown else ""
-        raise DataError(
-            f"A classifier needs at least two classes, but the training posts have {found}{hint}."
-        )
+        found = "the training posts have no label" + hint
+        for name in posts.class_names:
+            found = f"all training posts are labelled '{name}': add posts of another class"
+        raise DataError(f"A classifier needs at least two classes, but {found}.")
     several = Counter(post.label for post in posts.train)
     if len(several) > FEW_CLASSES and 2 * len(several) > len(posts.train):
         some = ", ".join(f"'{name}'" for name in sorted(map(str, several))[:3])

@@ -67,6 +67,7 @@ HEADERS: dict[str, Callable[[Path], Sequence[str]]] = {
 }
 """Suffix of a file -> function that reads the columns of a table we wrote."""
 BINARY = (".parquet", ".xlsx")
+COMPRESSED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z")
 OTHER_SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,9 @@ def open_table(path: Path, options: TableOptions) -> Table:
             "--data prepared."
         )
     if opener is None:
-        first = "save it as .xlsx, or " if path.suffix.lower() in OTHER_SPREADSHEETS else ""
+        remedies = dict.fromkeys(OTHER_SPREADSHEETS, "save it as .xlsx, or ")
+        remedies |= dict.fromkeys(COMPRESSED, "unpack it first, or ")
+        first = remedies.get(path.suffix.lower(), "")
         raise DataError(
             f"{path} is not a table of a supported format: {first}use a file that ends in "
             f"{', '.join(OPENERS)}."

@@ -8,16 +8,15 @@ from pathlib import Path
 
 from mvcn.config import ObjectiveConfig, RunConfig
 from mvcn.data.bad_images import require_any_image, require_images
+from mvcn.data.posts import rare_classes
 from mvcn.data.reading import TrainingPosts
-from mvcn.errors import ConfigError, DataError, count_of
+from mvcn.errors import ConfigError, DataError
 from mvcn.models.registry import MODELS, system
 from mvcn.plugins import use_plugins
 from mvcn.training.run_folder import check_run_folder, training_posts
 from mvcn.types import Post
 
 LOG = logging.getLogger(__name__)
-FEWEST_POSTS = 5
-"""Of a class, below which a training warns."""
 SPECIAL_WEIGHTS = {"distillation_weight"}.union(
     *(model.objective_weights for model in MODELS.values())
 )
@@ -57,11 +56,10 @@ def check_training(
 
 def _warn_of_rare_classes(posts: TrainingPosts) -> None:
     counts = Counter(post.label for post in posts.train)
-    rare = {name: counts[name] for name in posts.class_names if counts[name] < FEWEST_POSTS}
+    rare = rare_classes({name: counts[name] for name in posts.class_names})
     if rare:
         LOG.warning(
-            "Too few training posts to learn %s: add posts, or give them another label.",
-            ", ".join(f"{name!r} ({count_of(count, 'post')})" for name, count in rare.items()),
+            "Too few training posts to learn %s: add posts, or give them another label.", rare
         )
 
 

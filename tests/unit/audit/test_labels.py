@@ -83,6 +83,13 @@ def test_rare_missing_and_shifted_classes_are_named(audited):
         assert words in finding.summary
 
 
+def test_classes_of_too_few_posts_are_named(audited):
+    labels = [*"aaaaabbbbb", *"ccccd", *"efgh"]
+    finding = find_imbalance(audited(label=labels, class_names=tuple("abcdefgh")))
+    named = "'c' (4 posts), 'd' (1 post), 'e' (1 post), 'f' (1 post), 'g' (1 post) and 1 more"
+    assert f"too few posts to learn {named}" in finding.summary
+
+
 def test_a_single_class_is_a_fault(audited):
     finding = find_imbalance(audited(label=["a"] * 9, class_names=("a",)))
     assert finding.count == 1

@@ -9,6 +9,7 @@ import sys
 from io import BytesIO, StringIO
 
 import openpyxl
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -228,6 +229,39 @@ def test_a_broken_row_is_named(suffix, fault, tmp_path):
         read_table(tmp_path / f"posts{suffix}")
     assert f"posts{suffix}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+NO_LISTS = {
+    "rows within": (
+        lambda frame: json.dumps({"data": frame.to_dict("records")}, indent=1),
+        "'data'",
+    ),
+    "columns": (lambda frame: frame.to_json(), "one object, and not a list of rows"),
+    "columns over lines": (lambda frame: frame.to_json(indent=1), "orient='records'"),
+    "split": (lambda frame: frame.to_json(orient="split"), "orient='records'"),
+    "index": (lambda frame: frame.to_json(orient="index"), "orient='records'"),
+}
+
+
+@pytest.mark.parametrize("layout", NO_LISTS)
+def test_json_that_is_no_list_of_rows_is_told(layout, tmp_path):
+    write, message = NO_LISTS[layout]
+    (tmp_path / "posts.json").write_text(write(pandas.DataFrame([ROW, {**ROW, "id": "2"}])))
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / "posts.json")
+
+
+def test_a_single_json_object_is_a_row(tmp_path):
+    (tmp_path / "posts.json").write_text(json.dumps({"text": "a", "label": "x"}))
+    assert [post.text for post in read_table(tmp_path / "posts.json").posts] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("a.csv.gz", "unpack"), ("a.xls", "save it as .xlsx")]
+)
+def test_a_format_that_is_not_read_is_told_with_its_remedy(name, remedy, tmp_path):
+    with pytest.raises(DataError, match=f"not a table of a supported format: {remedy}"):
+        read_table(tmp_path / name)
 
 
 BAD_IMAGES = {

@@ -3,7 +3,7 @@
 import pytest
 
 from mvcn.config import RunConfig, read_recipe
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, DataError
 from mvcn.training.checks import check_compatibility, check_training
 
 
@@ -30,3 +30,18 @@ def test_classes_of_very_few_posts_are_named_before_anything_is_computed(tmp_pat
     check_training(config, tmp_path / "run", resume=False, overwrite=False)
     assert "Too few training posts to learn 'rare' (1 post): add posts" in caplog.text
     assert "common" not in caplog.text.rpartition("Too few")[2]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("good", "all training posts are labelled 'good': add posts of another class"),
+        ("", "the training posts have no label"),
+    ],
+)
+def test_a_training_needs_two_classes(tmp_path, label, message):
+    rows = [f"text {n},{label}" for n in range(20)]
+    (tmp_path / "posts.csv").write_text("\n".join(["text,label", *rows]))
+    config = RunConfig.from_mapping({"data": {"root": tmp_path / "posts.csv"}})
+    with pytest.raises(DataError, match=message):
+        check_training(config, tmp_path / "run", resume=False, overwrite=False)

@@ -158,7 +158,8 @@ def find_columns(
     if not names["text"] and not names["image"]:
         raise DataError(
             f"{where} has neither a column 'text' nor 'image', only {', '.join(columns)[:80]!r}: "
-            "rename its columns, or say which to use with --columns text=NAME,image=NAME."
+            "rename its columns, say which to use with --columns text=NAME,image=NAME, or put a "
+            "line of column names above the first row if there is none."
         )
     if free:
         _check_left_over(list(free), list(sample()), names, missing, where)

@@ -126,6 +126,7 @@ def open_json(path: Path, options: TableOptions) -> Table:
     """
     text, _ = decode(read_bytes(path, "JSON"), path, options.encoding)
     if not text.lstrip().startswith("["):
+        _require_no_table(text, path)
         return open_json_lines(path, options)
     objects: list[_Object] = []
     errors = RowErrors(str(path))
@@ -143,6 +144,30 @@ def open_json(path: Path, options: TableOptions) -> Table:
         errors.require_none()
 
     return Table(columns, lambda: spread(objects), rows)
+
+
+def _require_no_table(text: str, path: Path) -> None:
+    """Raise a DataError for one object that holds all rows, in a list or by columns."""
+    try:
+        whole = DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return
+    values = [*whole.values()] if isinstance(whole, dict) else []
+    lists = [name for name, value in whole.items() if _is_list_of_objects(value)] if values else []
+    if lists:
+        raise DataError(
+            f"{path} holds its rows in {lists[0]!r}: write this list alone to the file, as in "
+            '[{"text": "...", "label": "..."}].'
+        )
+    if values and all(isinstance(value, dict | list) for value in values):
+        raise DataError(
+            f"{path} is one object, and not a list of rows: write it anew, from pandas with "
+            "to_json(path, orient='records')."
+        )
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 @contextmanager
