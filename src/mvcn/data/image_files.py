@@ -157,8 +157,9 @@ class ImageFolder:
         """Return the image of a path, see `ImagePlace`.
 
         If there is no such file, other spellings of the path are tried inside the folder (see
-        `spellings`), and names that differ in case; then the ends of a path that is absolute on
-        another machine. An image that may be either of two files is unreadable.
+        `spellings`), and names that differ in case or have a suffix in addition; then the ends of a
+        path that is absolute on another machine. An image that may be either of two files is
+        unreadable.
         """
         if "\0" in name or _is_too_long(name):
             return UnreadableImage(
@@ -209,7 +210,7 @@ class ImageFolder:
         return name in self._names_in(folder)
 
     def _similar(self, path: str) -> list[str]:
-        """Return the paths that differ just in case or Unicode form."""
+        """Return the paths whose parts are alike, see `_alike_in`."""
         found = [""]
         for part in path.split(os.sep):
             found = [
@@ -227,11 +228,16 @@ class ImageFolder:
         return self._names[folder]
 
     def _alike_in(self, folder: str, name: str) -> list[str]:
+        """Return the names that differ just in case or Unicode form, else in a missing suffix."""
         if folder not in self._alike:
             alike: dict[str, list[str]] = {}
             for one in self._names_in(folder):
                 alike.setdefault(_folded(one), []).append(one)
-            self._alike[folder] = alike
+            stems: dict[str, list[str]] = {}
+            for one in self._names_in(folder):
+                if suffix_of(one) in IMAGE_SUFFIXES:
+                    stems.setdefault(_folded(os.path.splitext(one)[0]), []).append(one)
+            self._alike[folder] = stems | alike
         return self._alike[folder].get(_folded(name), [])
 
 

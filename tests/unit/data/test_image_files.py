@@ -244,6 +244,9 @@ SPELLINGS = {
     '"pics/2822.jpg"': "pics/2822.jpg",
     "'top.png'": "top.png",
     "cafe\u0301/e\u0301te\u0301.png": "caf\u00e9/\u00e9t\u00e9.png",
+    "pics/2822": "pics/2822.jpg",
+    "pics\\A%20b": "pics/a b.JPG",
+    "TOP": "top.png",
 }
 
 
@@ -295,6 +298,7 @@ def test_what_is_there_is_never_taken_for_another(tmp_path):
     ("names", "given"),
     [
         (("B.png", "b.png"), "b.PNG"),
+        (("b.jpg", "b.png"), "b"),
         (("Xy/b.png", "xY/b.png"), "XY\\b.png"),
         (("a b/c.png", "a%20b\\c.png"), "/a%20b\\c.png"),
         (("photos/b.png", "b.png"), "/PHOTOS/../photos\\b.PNG"),
