@@ -222,7 +222,8 @@ def warn_of_missing_images(corpus: Corpus, root: Path) -> None:
             "%s has no image for %d of its %d posts, such as %s: only their texts are used.",
             *(root, len(missing), len(missing) + shown, missing[0]),
         )
-    named = shown + len(missing) + len(corpus.faulty_images)
+    told = sum(isinstance(post.image, UnreadableImage) for post in corpus.posts)  # by themselves
+    named = shown + len(missing) + len(corpus.faulty_images) - told
     found = shown - len(missing_images(corpus.posts))
     if FEW * found < named:
         LOGGER.warning(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvcn.config import DataConfig
+from mvcn.data.bad_images import missing_images
 from mvcn.data.datasets import read_corpus
 from mvcn.data.image_files import IMAGE_SUFFIXES, ImageFolder, files_by_id, path_inside, spellings
 from mvcn.data.images import read_image
@@ -186,6 +187,15 @@ def test_few_images_of_a_table_are_reported(tmp_path, caplog):
         for message in told:
             assert f"Only 2 of the {count} images of {tmp_path / 'posts.csv'}" in message
             assert "--images FOLDER" in message
+
+
+def test_web_addresses_are_not_looked_for_in_another_folder(tmp_path, caplog):
+    write(tmp_path, "1.jpg")
+    rows = "".join(f"https://example.org/{number}.jpg,a\n" for number in range(9))
+    (tmp_path / "posts.csv").write_text(f"image,text\n1.jpg,a\n{rows}")
+    corpus = read_dataset(DataConfig(), tmp_path / "posts.csv")
+    assert not caplog.records
+    assert "nothing is downloaded" in missing_images(corpus.posts)["2"]
 
 
 def test_images_that_were_left_out_of_prepared_posts_are_reported(
