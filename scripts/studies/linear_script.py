@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from mvcn.cli.process import set_up_process
-from mvcn.experiments.grid import Cell, CellResult, cells_of, read_cell, read_experiment, write_cell
+from mvcn.experiments.grid import Cell, cells_of, read_experiment
+from mvcn.experiments.results import CellResult, read_cell, write_cell
 from mvcn.training.environment import describe_environment
 from mvcn.training.run_folder import training_posts
 from scripts.results import RESULTS

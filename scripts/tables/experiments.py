@@ -19,9 +19,9 @@ from mvcn.experiments.comparison_tables import (
     scores_table,
     sentences,
 )
-from mvcn.experiments.grid import CellResult, read_cells
 from mvcn.experiments.learning_curve import learning_curves
 from mvcn.experiments.published import published_results
+from mvcn.experiments.results import CellResult, read_cells
 from mvcn.models.registry import MODELS
 from scripts import results
 from scripts.results import RESULTS

@@ -10,9 +10,10 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
+from hashlib import sha256
 from importlib import import_module
 from operator import getitem
 from pathlib import Path
@@ -30,6 +31,7 @@ GROUPS: dict[Kind, str] = {
 """Kind -> group of entry points; the dictionary of a module is the last part in capitals."""
 VARIABLE = "MVCN_PLUGINS"
 """Environment variable of the modules that the user named, which processes inherit."""
+DIGEST_LETTERS = 12
 SAVED = ("name", "module", "package", "version")
 """What the files of a run say of a plug-in."""
 
@@ -45,6 +47,7 @@ class Plugin:
     package: str | None = None
     """Installed package; None for a module that the user named."""
     version: str | None = None
+    """Of the package, or of the module that the user named: without one, a digest of its file."""
     find: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
     """Imports it; None where a file says that it was used, which imports nothing."""
 
@@ -171,11 +174,19 @@ def _plugins_of(module: ModuleType, kind: Kind) -> list[Plugin]:
             f"{dictionary} in the plug-in {module.__name__} is not a dictionary: make it one, such "
             f"as {dictionary} = {{'my-{kind}': ...}}."
         )
-    version = getattr(module, "__version__", None)
+    version = str(getattr(module, "__version__", None) or _digest(module))
     return [
         Plugin(kind, str(name), module.__name__, None, version, partial(getitem, found, name))
         for name in found
     ]
+
+
+@cache
+def _digest(module: ModuleType) -> str:
+    """Return the start of the digest of a module's file, when it was first used."""
+    with suppress(OSError, TypeError):
+        return sha256(Path(str(module.__file__)).read_bytes()).hexdigest()[:DIGEST_LETTERS]
+    return "without a file"
 
 
 @cache

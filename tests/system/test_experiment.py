@@ -16,7 +16,8 @@ import yaml
 from mvcn.cli.process import set_up_process
 from mvcn.data.reading import read_training_posts
 from mvcn.errors import ConfigError, PluginError
-from mvcn.experiments.grid import cells_of, read_cell, read_cells, read_experiment
+from mvcn.experiments.grid import cells_of, read_experiment
+from mvcn.experiments.results import read_cell, read_cells
 from mvcn.experiments.runner import Places, run_experiment
 from mvcn.plugins import VARIABLE
 
@@ -163,6 +164,17 @@ def test_a_variant_whose_plugin_is_not_there_is_refused_before_the_others_are(
     with pytest.raises(PluginError, match="Cell mine/soft/seed-4: There is no module 'nowhere'"):
         run_experiment(experiment, places(tmp_path), initializer=set_up_process)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_variant_and_seed_are_run_alone(uninterrupted, experiment_file, tmp_path, mvcn, fails):
+    shutil.copytree(uninterrupted, tmp_path / "copy")
+    command = ["experiment", experiment_file, *options(tmp_path / "copy")]
+    left = places(tmp_path / "copy").results / "mine/soft"
+    shutil.rmtree(left.parent / "sparse")
+    code, shown, _ = mvcn(*command, "--variant", "soft", "--seed", "4")
+    assert (code, shown.split(" in ")[0]) == (0, "1 result is")
+    assert [path.parent for path in left.parent.rglob("*.json")] == [left]
+    assert "choose from soft, sparse" in fails(*command, "--variant", "other").replace("'", "")
 
 
 def test_results_are_plain_json(uninterrupted):

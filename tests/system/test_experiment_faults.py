@@ -6,7 +6,8 @@ from filelock import FileLock
 
 from mvcn.cli.process import set_up_process
 from mvcn.errors import MvcnError
-from mvcn.experiments.grid import read_cells, read_experiment
+from mvcn.experiments.grid import read_experiment
+from mvcn.experiments.results import read_cells
 from mvcn.experiments.runner import Places, run_experiment
 
 

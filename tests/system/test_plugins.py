@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -215,8 +216,29 @@ def test_an_interrupted_training_with_plugins_resumes_exactly(
         "name": "gated",
         "module": "mine",
         "package": None,
-        "version": None,
+        "version": sha256(Path("mine.py").read_bytes()).hexdigest()[:12],
     }
+
+
+def test_an_experiment_compares_plugins_and_notices_when_they_change(
+    in_folder, tiny_config, tmp_path, mvcn, fails
+):
+    sections = tiny_config(training={"epochs": 1, "plugins": ["mine"]}).to_mapping()
+    data = {"posts": {name: sections["data"][name] for name in ("train", "dev")}}
+    usual = {"model": sections["model"], "training": sections["training"]}
+    del usual["training"]["seed"], usual["model"]["network"], usual["model"]["options"]
+    content = {"name": "small", "seeds": [0], "data": data}
+    content["variants"] = {"gated": {"recipe": "gated", **usual}}
+    Path("small.yaml").write_text(yaml.safe_dump(content))
+    assert mvcn("experiment", "small.yaml")[0] == 0
+    settings = json.loads(Path("results/small/posts/gated/seed-0.json").read_text())["settings"]
+    assert settings["model"]["network"] == "gated"
+    assert settings["objective"]["congruity_weight"] == 0.0
+
+    Path("mine.py").write_text(Path("mine.py").read_text() + "\n# other weights\n")
+    del sys.modules["mine"]
+    message = fails("experiment", "small.yaml")
+    assert "seed-0.json was made with another version of a plug-in (model 'gated')" in message
 
 
 def test_a_broken_plugin_stops_only_what_needs_it(

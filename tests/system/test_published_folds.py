@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from mvcn.data.posts import fingerprint
-from mvcn.experiments.grid import cells_of, read_cells, read_experiment
+from mvcn.experiments.grid import cells_of, read_experiment
+from mvcn.experiments.results import read_cells
 from mvcn.experiments.same_posts import read_test_posts
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run

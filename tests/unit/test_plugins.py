@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,7 +66,7 @@ def test_a_named_module_gives_what_its_dictionaries_have():
         "name": "mean-tokens",
         "module": EXAMPLE,
         "package": None,
-        "version": None,
+        "version": sha256(Path(example_plugin.__file__).read_bytes()).hexdigest()[:12],
     }
     assert about.options().model_dump() == {"scale": 1.0}
     assert find_plugin("loss", "largest-logit").load() is example_plugin.largest_logit

@@ -37,16 +37,24 @@ def experiment(
     runs: Annotated[Path, typer.Option(help="Folder of unfinished runs.")] = Path(
         "runs/experiments"
     ),
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Only this variant, repeatable; by default all.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Only this seed, repeatable; by default all.")
+    ] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Trainings in parallel, which share the cores.")
     ] = 1,
 ) -> None:
     """Train a grid of settings x datasets x seeds (or folds); the same command resumes it."""
-    from mvcn.experiments.grid import read_experiment
-    from mvcn.experiments.runner import Places, run_experiment
+    from mvcn.experiments.grid import check_settings, part_of, read_experiment
 
     set_up_process()
-    plan = read_experiment(file)
+    plan = part_of(read_experiment(file), variant or (), seed or ())
+    check_settings(plan)
+    from mvcn.experiments.runner import Places, run_experiment  # takes seconds
+
     for name, path in _by_name(root, tuple(plan.data), "--root").items():
         plan.data[name].root = path
     for name, path in _by_name(splits, tuple(plan.data), "--splits").items():
@@ -100,8 +108,8 @@ def compare(
     """Compare the variants of experiments, and show which differences are noise."""
     from mvcn.experiments.compare import compare as compare_cells
     from mvcn.experiments.comparison_tables import is_rendered, render
-    from mvcn.experiments.grid import read_cells
     from mvcn.experiments.learning_curve import require_figure, write_curve
+    from mvcn.experiments.results import read_cells
 
     if output is not None:
         require_own_file(output, "file of tables by mvcn compare", is_own=is_rendered(output))

@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from mvcn.training.run_folder import Run
 
 
-PLUGGED_IN = {"objective": {"congruity_weight": 0.0}, "training": {"epochs": 3}}
-"""Settings from which the model of a plug-in starts, as the compared models do by their recipes."""
-FROZEN_LAYERS = 4
-"""Of the text encoder, in the same way; a linear network has all frozen."""
 NOT_REMEMBERED = {"name", "images", "encoding", "quoting", "sheet"}
 """Settings of posts that a run does not keep for mvcn predict, unlike the names of columns."""
 NEW_POSTS = "new"
@@ -107,8 +103,8 @@ def _place(
 
 def _start(model: str | None, recipe: str | None) -> "RunConfig":
     """Return the settings of a recipe, or those from which a model starts."""
-    from mvcn.config import RunConfig, read_recipe
-    from mvcn.models.registry import system
+    from mvcn.config import read_recipe
+    from mvcn.models.registry import settings_of_model
 
     if model is None:
         return read_recipe(recipe or "default")
@@ -116,12 +112,7 @@ def _start(model: str | None, recipe: str | None) -> "RunConfig":
         raise ConfigError(
             "Use either --model or --recipe, not both: each model has its own recipe."
         )
-    about = system(model)
-    if about.plugin is None:
-        return read_recipe(model)
-    frozen = "all" if about.is_linear else FROZEN_LAYERS
-    settings = {"model": {"network": model, "frozen_text_layers": frozen}, **PLUGGED_IN}
-    return RunConfig.from_mapping(settings)
+    return settings_of_model(model)
 
 
 def _print_summary(run: "Run") -> None:

@@ -20,7 +20,8 @@ from mvcn.evaluation.significance import (
     sign_flip_test,
     two_sample_test,
 )
-from mvcn.experiments.grid import TEST, CellResult, kind_of_posts
+from mvcn.experiments.grid import TEST
+from mvcn.experiments.results import CellResult, kind_of_posts
 
 HEADLINE = "f1_weighted"
 """The metric of the sentences about differences: the convention for MVSA."""

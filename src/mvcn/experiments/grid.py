@@ -1,15 +1,12 @@
-"""An experiment: a grid of variants (settings) x data x seeds (x folds), and results of cells."""
+"""An experiment: a grid of variants (settings) x data x seeds (x folds)."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from mvcn.config import DataConfig, RunConfig, read_recipe
 from mvcn.data.images import describe_images_of
@@ -17,16 +14,14 @@ from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.reading import read_dataset, read_training_posts
 from mvcn.data.splits import MIN_FOLDS, SPLITS_FILE, k_folds, write_splits
 from mvcn.errors import ConfigError, MvcnError
-from mvcn.files import write_json
+from mvcn.models.registry import settings_of_model
+from mvcn.plugins import available, use_plugins
 from mvcn.settings import read_named
+from mvcn.training.checks import check_compatibility
 
 KEYS = ("name", "recipe", "data", "seeds", "folds", "published_folds", "variants")
 FORMER_VARIANT, FORMER_VARIANTS = "row", "rows"
 """Keys of a variant and of all variants in files of earlier versions."""
-NUMBER_LISTS = ("labels", "predicted", "has_near_duplicate")
-"""Stored as numbers separated by spaces, to take one line of the file instead of one per post."""
-PROBABILITIES, DIGITS = "probabilities", 4
-"""Stored in the same way, post by post, with so many digits behind the point."""
 PUBLISHED = "published_folds"
 """Key of the number of published folds."""
 DEV, TEST = "dev", "test"
@@ -86,56 +81,6 @@ def naming(cell: Cell) -> Iterator[None]:
         raise type(error)(f"Cell {cell.path}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class CellResult:
-    """The stored result of one training; posts are in the order of their split."""
-
-    experiment: str
-    variant: str
-    """Name of the settings."""
-    data: str
-    seed: int
-    fold: int | None
-    """Number of the fold that was dev, from 0, or of the published fold, from 1; None for a fixed
-    dev split."""
-    class_names: tuple[str, ...]
-    labels: Int[np.ndarray, " batch"]
-    """True classes, as positions in `class_names`."""
-    predicted: Int[np.ndarray, " batch"]
-    """Predicted classes, as positions in `class_names`."""
-    probabilities: Float[np.ndarray, "batch classes"]
-    """Calibrated; in files of earlier versions, which have none, 1 for the predicted class."""
-    has_near_duplicate: Bool[np.ndarray, " batch"]
-    """Whether the text of the post is nearly equal to that of a training post."""
-    posts_digest: str
-    """Equal where two cells were evaluated on the same posts in the same order."""
-    metrics: Mapping[str, Any]
-    """`Evaluation.to_mapping` of the posts, except that the calibration error is without the
-    temperature where that is fitted on the same posts."""
-    settings: Mapping[str, Mapping[str, Any]]
-    """All settings but those of the data, as `RunConfig.to_mapping` has them."""
-    seconds: Mapping[str, float]
-    """Duration of each step; `training` is without image features."""
-    environment: Mapping[str, Any]
-    train_posts: int | None = None
-    """Number of training posts; None in files of earlier versions."""
-    processor_seconds: float | None = None
-    """Of all processes of the training; None in files of earlier versions."""
-    split: str = DEV
-    """Split of the posts: ``test`` of a published fold, else ``dev``, also for posts that are
-    evaluated out of fold."""
-    was_resumed: bool = False
-    """Whether the training was interrupted; seconds are then those since it was resumed."""
-
-    @property
-    def training_seconds(self) -> float | None:
-        """Seconds of a processor for the training; of the clock in files of earlier versions.
-
-        None if it was interrupted, since those before are not known.
-        """
-        return None if self.was_resumed else self.processor_seconds or self.seconds["training"]
-
-
 def read_experiment(name: str) -> Experiment:
     """Read a shipped experiment by name, or a YAML file by path.
 
@@ -147,6 +92,32 @@ def read_experiment(name: str) -> Experiment:
         ConfigError: No such file, or a key or setting that is unknown or missing.
     """
     return read_named("Experiment", "recipes/experiments", name, _experiment)
+
+
+def part_of(
+    experiment: Experiment, variants: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> Experiment:
+    """Return the experiment with some variants and seeds alone; none means all.
+
+    Raises:
+        ConfigError: It does not have one of them.
+    """
+    for option, chosen, known in (
+        ("--variant", variants, experiment.variants),
+        ("--seed", seeds, experiment.seeds),
+    ):
+        if unknown := [one for one in chosen if one not in known]:
+            close = difflib.get_close_matches(str(unknown[0]), map(str, known), n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose from {_listed(known)}."
+            raise ConfigError(
+                f"{option} {unknown[0]} is not in the experiment '{experiment.name}': {hint}"
+            )
+    kept = {one: experiment.variants[one] for one in variants or experiment.variants}
+    return replace(experiment, variants=kept, seeds=tuple(seeds) or experiment.seeds)
+
+
+def _listed(known: Iterable[Any]) -> str:
+    return ", ".join(map(str, known))
 
 
 def cells_of(
@@ -170,11 +141,12 @@ def cells_of(
     ]
 
 
-def kind_of_posts(cell: Cell | CellResult) -> str:
-    """Return what the posts of a cell are: results of different kinds do not compare."""
-    if cell.split == TEST:
-        return "published folds"
-    return "a fixed split" if cell.fold is None else "folds"
+def check_settings(experiment: Experiment) -> None:
+    """Raise a ConfigError if a cell could not be trained, before hours of training."""
+    for cell in cells_of(experiment):
+        with naming(cell):
+            use_plugins(cell.config.training.plugins)
+            check_compatibility(cell.config)
 
 
 def _fold_numbers(experiment: Experiment) -> Sequence[int | None]:
@@ -226,68 +198,14 @@ def settings_of(config: RunConfig) -> dict[str, dict[str, Any]]:
     return mapping
 
 
-def write_cell(path: Path, cell: CellResult) -> None:
-    """Write the result of a cell, or nothing if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {name: getattr(cell, name) for name in CellResult.__dataclass_fields__}
-    lists = {name: " ".join(map(str, content[name].astype(int))) for name in NUMBER_LISTS}
-    numbers = cell.probabilities.ravel().tolist()
-    lists[PROBABILITIES] = " ".join(f"{number:.{DIGITS}f}" for number in numbers)
-    write_json(path, content | lists)
-
-
-def read_cell(path: Path) -> CellResult:
-    """Read what `write_cell` wrote, with defaults of settings that it does not have.
-
-    Raises:
-        MvcnError: The file is not a result of a cell.
-    """
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if FORMER_VARIANT in content:
-            content["variant"] = content.pop(FORMER_VARIANT)
-        lists = {name: np.array(content[name].split(), dtype=np.int64) for name in NUMBER_LISTS}
-        lists["has_near_duplicate"] = lists["has_near_duplicate"].astype(bool)
-        lists[PROBABILITIES] = _probabilities(content, lists["predicted"])
-        settings = settings_of(RunConfig.from_mapping(content["settings"]))
-        content |= {"class_names": tuple(content["class_names"]), "settings": settings, **lists}
-        return CellResult(**content)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MvcnError(
-            f"{path} is not a complete result of mvcn experiment ({error!r}): delete it and run "
-            "the experiment again, or use another folder if it is something else."
-        ) from error
-
-
-def _probabilities(
-    content: Mapping[str, Any], predicted: Int[np.ndarray, " batch"]
-) -> Float[np.ndarray, "batch classes"]:
-    classes = len(content["class_names"])
-    if PROBABILITIES not in content:
-        return np.asarray(np.eye(classes)[predicted])
-    return np.array(content[PROBABILITIES].split(), dtype=np.float64).reshape(-1, classes)
-
-
-def read_cells(results: Path) -> Sequence[CellResult]:
-    """Read all results below a folder, ordered by path.
-
-    Raises:
-        MvcnError: There are none, or a file is not a result of a cell.
-    """
-    cells = [read_cell(path) for path in sorted(results.rglob("*.json"))]
-    if not cells:
-        raise MvcnError(f"{results} has no results: use a folder written by mvcn experiment.")
-    return cells
-
-
 def checked_keys(content: Any, keys: Sequence[str], required: set[str]) -> Mapping[str, Any]:
     """Return the content of a file, or raise a ConfigError if a key is unknown or missing."""
     if not isinstance(content, Mapping):
         raise ConfigError(f"it must be a mapping with the keys {', '.join(keys)}.")
     unknown, missing = set(content) - set(keys), required - set(content)
     if unknown or missing:
-        wrong = f"has the key '{min(map(str, unknown))}'" if unknown else f"needs '{min(missing)}'"
-        raise ConfigError(f"it {wrong}, but its keys are {', '.join(keys)}.")
+        wrong = f"has the key '{min(map(str, unknown))}'" if unknown else f"has no '{min(missing)}'"
+        raise ConfigError(f"it {wrong}: its keys must be of {', '.join(keys)}.")
     return content
 
 
@@ -326,7 +244,7 @@ def _experiment(content: Any) -> Experiment:
     content = checked_keys(content, KEYS, {"name", "variants", "seeds", "data"})
     recipe = content.get("recipe", "default")
     variants = {
-        _name(name): _variant(values, recipe) for name, values in _named(content, "variants")
+        _name(name): _variant(name, values, recipe) for name, values in _named(content, "variants")
     }
     _require_different(variants)
     experiment = Experiment(
@@ -369,17 +287,31 @@ def _name(name: Any) -> str:
     return name
 
 
-def _variant(values: Any, recipe: Any) -> RunConfig:
+def _variant(name: str, values: Any, recipe: Any) -> RunConfig:
+    """Return the settings of a variant, which starts from a recipe or from a plug-in's model."""
     if not isinstance(values, Mapping | None):
         raise ConfigError(
-            f"a variant must consist of sections such as 'model:', but one is {values!r}."
+            f"a variant must consist of sections such as 'model:', but '{name}' is {values!r}."
         )
     sections = dict(values or {})
-    config = read_recipe(str(sections.pop("recipe", recipe)))
     if "data" in sections:
-        raise ConfigError("a variant cannot have 'data': move it to 'data' of the experiment.")
-    config.update(sections)
+        raise ConfigError(
+            f"variant '{name}' cannot have 'data': move it to 'data' of the experiment."
+        )
+    try:
+        config = _start(str(sections.pop("recipe", recipe)), sections)
+        config.update(sections)
+    except ConfigError as error:
+        raise ConfigError(f"variant '{name}': {error}") from error
     return config
+
+
+def _start(recipe: str, sections: Mapping[str, Any]) -> RunConfig:
+    training = sections.get("training")
+    named = training.get("plugins") if isinstance(training, Mapping) else None
+    use_plugins(named if isinstance(named, list) else [])
+    is_plugged_in = any(one.name == recipe for one in available("model"))
+    return settings_of_model(recipe) if is_plugged_in else read_recipe(recipe)
 
 
 def _require_different(variants: Mapping[str, RunConfig]) -> None:

@@ -18,21 +18,19 @@ from mvcn.errors import MvcnError, RunError
 from mvcn.experiments.grid import (
     TEST,
     Cell,
-    CellResult,
     Experiment,
     assign_folds,
     cells_of,
+    check_settings,
     naming,
-    read_cell,
     settings_of,
-    write_cell,
 )
 from mvcn.experiments.progress import EpochFile, Progress, StatusLine
+from mvcn.experiments.results import CellResult, read_cell, write_cell
 from mvcn.experiments.same_posts import read_test_posts, require_same_posts, with_fixed_splits
 from mvcn.inference.classifier import Classifier
 from mvcn.outputs import locked
-from mvcn.plugins import use_plugins
-from mvcn.training.checks import check_compatibility
+from mvcn.training.environment import describe_plugins
 from mvcn.training.run import train
 from mvcn.training.run_folder import Run
 from mvcn.types import Post, probability_columns
@@ -71,10 +69,7 @@ def run_experiment(
         MvcnError: The experiment is running already, a result has other settings or is of other
             posts, variants would be evaluated on different posts, or a cell cannot be trained.
     """
-    for cell in cells_of(experiment):  # before hours of training
-        with naming(cell):
-            use_plugins(cell.config.training.plugins)
-            check_compatibility(cell.config)
+    check_settings(experiment)
     experiment = with_fixed_splits(experiment)
     with locked(places.runs, f"experiment '{experiment.name}'"):
         cells = cells_of(experiment, _folds(experiment, places))
@@ -105,7 +100,7 @@ def _folds(experiment: Experiment, places: Places) -> dict[str, list[Path]] | No
 def _require_same_settings(
     cells: Iterable[Cell], found: Mapping[Path, CellResult], places: Places
 ) -> None:
-    """Raise a RunError if the result of a cell has other settings."""
+    """Raise a RunError if the result of a cell has other settings, or plug-ins have changed."""
     for cell in cells:
         path = _result_path(cell, places)
         if path not in found:
@@ -116,6 +111,17 @@ def _require_same_settings(
             raise RunError(
                 f"{path} was made with other settings ({', '.join(changed)}): delete it to run the "
                 "cell again, or rename the experiment."
+            )
+        known = found[path].environment.get("plugins", [])
+        changed = [
+            f"{one['kind']} '{one['name']}'"
+            for one in describe_plugins(cell.config)
+            if one not in known
+        ]
+        if changed:
+            raise RunError(
+                f"{path} was made with another version of a plug-in ({', '.join(changed)}): delete "
+                "it to run the cell again, or rename the experiment."
             )
 
 

@@ -11,15 +11,8 @@ from mvcn.data.bad_images import missing_input, require_images
 from mvcn.data.posts import fingerprint
 from mvcn.data.reading import learnable_posts, read_posts, read_training_posts
 from mvcn.errors import MvcnError, RunError, count_of
-from mvcn.experiments.grid import (
-    TEST,
-    Cell,
-    CellResult,
-    Experiment,
-    cells_of,
-    kind_of_posts,
-    naming,
-)
+from mvcn.experiments.grid import TEST, Cell, Experiment, cells_of, naming
+from mvcn.experiments.results import CellResult, kind_of_posts
 from mvcn.models.registry import system
 from mvcn.training.run_folder import training_posts
 from mvcn.types import Post

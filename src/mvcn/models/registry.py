@@ -14,12 +14,17 @@ from mvcn.plugins import Plugin, available, find_plugin, find_saved
 from mvcn.types import EARLIER_NETWORKS
 
 if TYPE_CHECKING:
+    from mvcn.config import RunConfig
     from mvcn.models.configuration import MvcnConfig
     from mvcn.models.network import Network
     from mvcn.runtime.graphs import ModelConfig
     from mvcn.settings import Settings
 
 
+PLUGGED_IN = {"objective": {"congruity_weight": 0.0}, "training": {"epochs": 3}}
+"""Settings from which the model of a plug-in starts, as the compared models do by their recipes."""
+FROZEN_LAYERS = 4
+"""Of the text encoder, in the same way; a linear network has all frozen."""
 INPUTS = ("text", "image", "objects", "attributes", "pairs")
 """What a system can read."""
 
@@ -204,6 +209,23 @@ def system(name: str) -> System:
         hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}."
         raise ConfigError(f"There is no model '{name}': {hint}")
     return MODELS[name]
+
+
+def settings_of_model(name: str) -> "RunConfig":
+    """Return the settings from which a model starts: its recipe, or `PLUGGED_IN` and frozen layers.
+
+    Raises:
+        ConfigError: There is no such model.
+        PluginError: As by `system`.
+    """
+    from mvcn.config import RunConfig, read_recipe
+
+    about = system(name)
+    if about.plugin is None:
+        return read_recipe(name)
+    frozen = "all" if about.is_linear else FROZEN_LAYERS
+    settings = {"model": {"network": name, "frozen_text_layers": frozen}, **PLUGGED_IN}
+    return RunConfig.from_mapping(settings)
 
 
 def plugged_in(plugin: Plugin) -> System:

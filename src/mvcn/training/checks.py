@@ -73,7 +73,8 @@ def check_compatibility(config: RunConfig) -> None:
         if getattr(config.objective, setting) > 0:
             raise ConfigError(
                 f"Setting 'objective.{setting}' is above 0, but model '{name}' does not support "
-                f"it: set it to 0, or start from the model's own recipe with --model {name}."
+                f"it: set it to 0, or start from the model's own recipe with --model {name} (in an "
+                f"experiment, recipe: {name})."
             )
     if config.model.lower_text_layers and {"objects", "attributes", "pairs"} & set(about.reads):
         raise ConfigError(

@@ -21,7 +21,7 @@ from mvcn.experiments.comparison_tables import (
     scores_table,
     sentences,
 )
-from mvcn.experiments.grid import CellResult
+from mvcn.experiments.results import CellResult
 
 LABELS = np.random.default_rng(5).choice(3, size=120, p=[0.5, 0.3, 0.2])
 NEAR = np.arange(120) % 10 == 0

@@ -7,7 +7,9 @@ import yaml
 
 from mvcn.config import DataConfig, read_recipe
 from mvcn.errors import ConfigError
-from mvcn.experiments.grid import assign_folds, cells_of, read_experiment, settings_of
+from mvcn.experiments.grid import assign_folds, cells_of, part_of, read_experiment, settings_of
+from mvcn.models.registry import settings_of_model
+from mvcn.plugins import VARIABLE
 
 SHIPPED = sorted(
     path.name.removesuffix(".yaml")
@@ -114,17 +116,17 @@ def test_the_ablation_adds_one_part_at_a_time():
     ("changes", "words"),
     [
         ({"variants": {"a": None, "b": None}}, "the variants 'a' and 'b' have the same settings"),
-        ({"variants": "none"}, "needs 'variants'"),
+        ({"variants": "none"}, "has no 'variants'"),
         ({"row": 1}, "has the key 'row'"),
         ({"rows": {"a": {}}}, "has the key 'rows'"),
         ({"name": "a/b"}, "'a/b' is used for a folder"),
         ({"variants": {"..": {}}}, "is used for a folder"),
         ({"variants": {}}, "'variants' must have at least one name"),
         ({"data": []}, "'data' must have at least one name"),
-        ({"variants": {"a": {"modle": {}}}}, "no setting 'modle'"),
+        ({"variants": {"a": {"modle": {}}}}, "variant 'a': There is no setting 'modle'"),
         ({"variants": {"a": {"training": {"epochs": 0}}}}, "'training.epochs' is 0"),
-        ({"variants": {"a": {"data": {}}}}, "a variant cannot have 'data'"),
-        ({"variants": {"a": 3}}, "a variant must consist of sections"),
+        ({"variants": {"a": {"data": {}}}}, "variant 'a' cannot have 'data'"),
+        ({"variants": {"a": 3}}, "sections such as 'model:', but 'a' is 3"),
         ({"variants": {"a": {"recipe": "nothing"}}}, "no recipe 'nothing'"),
         ({"data": {"a": {"rot": "x"}}}, "did you mean 'data.root'"),
         ({"seeds": []}, "'seeds' must be a list of different whole numbers"),
@@ -146,6 +148,35 @@ def test_says_what_is_wrong_with_an_experiment(tmp_path, changes, words):
     with pytest.raises(ConfigError, match=words) as caught:
         cells_of(read_experiment(path))
     assert words is None or path in str(caught.value)
+
+
+def test_a_part_has_the_chosen_variants_and_seeds(tmp_path):
+    experiment = read_experiment(write(tmp_path))
+    assert part_of(experiment) == experiment
+    cells = cells_of(part_of(experiment, ["published"], [1]))
+    assert [(cell.seed, cell.data, cell.variant) for cell in cells] == [
+        (1, data, "published") for data in ("mine", "theirs")
+    ]
+    assert {cell.path for cell in cells} < {cell.path for cell in cells_of(experiment)}
+    for variants, seeds, words in (
+        (["publishd"], [], "--variant publishd is not in .*'two-variants': did you mean published"),
+        (["plain", "soft"], [], "--variant soft is not in .*: choose from plain, published"),
+        ([], [3, 7], "--seed 7 is not in .*: choose from 3, 1"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            part_of(experiment, variants, seeds)
+
+
+def test_a_variant_starts_from_the_model_of_a_plugin(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "")
+    variants = {
+        "theirs": {"recipe": "mean-tokens", "training": {"plugins": ["tests.example_plugin"]}}
+    }
+    found = read_experiment(write(tmp_path, variants=variants)).variants["theirs"]
+    expected = settings_of_model("mean-tokens")
+    expected.update({"training": {"plugins": ["tests.example_plugin"]}})
+    assert found == expected
+    assert found.model.network == "mean-tokens"
 
 
 def test_says_which_experiments_there_are(tmp_path):

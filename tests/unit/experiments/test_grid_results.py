@@ -8,7 +8,8 @@ import pytest
 
 from mvcn.config import RunConfig
 from mvcn.errors import MvcnError
-from mvcn.experiments.grid import CellResult, read_cell, read_cells, settings_of, write_cell
+from mvcn.experiments.grid import settings_of
+from mvcn.experiments.results import CellResult, read_cell, read_cells, write_cell
 
 CELL = CellResult(
     experiment="e",

@@ -8,8 +8,8 @@ import pytest
 from mvcn.errors import ConfigError, RunError
 from mvcn.experiments.compare import compare
 from mvcn.experiments.comparison_tables import curve_differences_table, curve_table, render
-from mvcn.experiments.grid import CellResult
 from mvcn.experiments.learning_curve import learning_curves, require_figure, write_curve
+from mvcn.experiments.results import CellResult
 
 LABELS = np.array([0] * 60 + [1] * 40)
 

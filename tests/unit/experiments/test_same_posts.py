@@ -11,7 +11,8 @@ from PIL import Image
 from mvcn.config import RunConfig
 from mvcn.data.posts import fingerprint
 from mvcn.errors import BadImageError, ConfigError, DataError, MvcnError, RunError
-from mvcn.experiments.grid import CellResult, Experiment, cells_of, settings_of
+from mvcn.experiments.grid import Experiment, cells_of, settings_of
+from mvcn.experiments.results import CellResult
 from mvcn.experiments.same_posts import read_test_posts, require_same_posts, with_fixed_splits
 from mvcn.training.run_folder import training_posts
 
