@@ -8,9 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from transformers import BertConfig, ViTConfig
 
 from mvcn.data.datasets import known_datasets, read_corpus
 from mvcn.errors import ConfigError, DataError, PluginError
+from mvcn.models.configuration import MvcnConfig
+from mvcn.models.ensemble import build_network
+from mvcn.models.network import MvcnOutput
 from mvcn.models.registry import MODELS, System, described_system, system, system_of
 from mvcn.plugins import VARIABLE, Plugin, available, find_plugin, find_saved, use_plugins
 from mvcn.settings import with_values
@@ -54,6 +59,27 @@ def install(monkeypatch, tmp_path):
 
 
 DESCRIBED = "from mvcn.models.registry import System\nONE = System({!r}, {!r}, 'a test')\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (torch.zeros(2, 3), "MeanTokens returned a Tensor: have it return an MvcnOutput, as in"),
+        (MvcnOutput(torch.zeros(2, 4)), r"logits of shape \(2, 4\): .*, of which there are 3"),
+        (MvcnOutput(torch.zeros(2, 3)), "returned fused_logits None: have it return one logit for"),
+    ],
+)
+def test_a_network_that_returns_something_else_is_told(output, message, monkeypatch):
+    use_plugins([EXAMPLE])
+    encoders = {
+        "text_config": BertConfig(hidden_size=12),
+        "image_config": ViTConfig(hidden_size=12),
+    }
+    config = MvcnConfig(network="mean-tokens", num_labels=3, **encoders)
+    network = build_network(system("mean-tokens"), config)
+    monkeypatch.setattr(example_plugin.MeanTokens, "forward", lambda *_: output)
+    with pytest.raises(PluginError, match=message):
+        network(None)
 
 
 def test_a_named_module_gives_what_its_dictionaries_have():

@@ -226,6 +226,11 @@ def draw_training_posts(posts: TrainingPosts, limit: int | None, seed: int) -> T
         limit: Training posts to draw, n; all are kept if it is None or there are not more.
         seed: Number of the draw, d.
     """
+    if limit is not None and limit > len(posts.train):
+        LOGGER.warning(
+            "data.limit is %d, but there are only %d training posts: all are used.",
+            *(limit, len(posts.train)),
+        )
     if limit is None or limit >= len(posts.train):
         return posts
     train = random.Random(DRAWS * seed + limit).sample(posts.train, limit)

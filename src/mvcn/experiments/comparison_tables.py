@@ -91,6 +91,7 @@ def sentences(results: Results) -> Iterator[str]:
     """Yield the meaning of each comparison, the limits of the tests, and what is left out."""
     for comparison in results.comparisons:
         yield _sentence(comparison, len(results.comparisons))
+    yield from _without_learning(results.variants)
     if any(comparison.fewest_seeds == 1 for comparison in results.comparisons):
         yield (
             "For a variant with one seed, the variation of scores between seeds is unknown and may "
@@ -112,6 +113,15 @@ def sentences(results: Results) -> Iterator[str]:
         )
     if results.incomplete:
         yield f"Left out because folds are missing: {'; '.join(results.incomplete)}."
+
+
+def _without_learning(variants: Sequence[Variant]) -> Iterator[str]:
+    for one in variants:
+        if same := sum(len(set(predicted.tolist())) == 1 for predicted in one.predicted):
+            yield (
+                f"{one.name} has learned nothing in {same} of {count_of(len(one.seeds), 'seed')}: "
+                "it predicts the same class for all posts."
+            )
 
 
 def scores_table(results: Results) -> Table:

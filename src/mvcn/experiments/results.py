@@ -102,6 +102,8 @@ def read_cell(path: Path) -> CellResult:
         lists[PROBABILITIES] = _probabilities(content, lists["predicted"])
         settings = settings_of(RunConfig.from_mapping(content["settings"]))
         content |= {"class_names": tuple(content["class_names"]), "settings": settings, **lists}
+        if len({len(one) for one in lists.values()}) > 1:
+            raise ValueError("its lists have different lengths")
         return CellResult(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MvcnError(

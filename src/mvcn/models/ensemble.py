@@ -5,13 +5,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mvcn.errors import ConfigError
+from mvcn.errors import ConfigError, PluginError
 from mvcn.models.configuration import MvcnConfig
 from mvcn.models.linear_stack import LinearStack
 from mvcn.models.network import MvcnOutput, Network, Tokens
@@ -119,7 +120,28 @@ def _build_one(about: System, config: MvcnConfig) -> Network:
             "have, unlike text_width, image_width or num_classes: give it a default value."
         )
     values = {name: getattr(config, name) for name in required}
-    return network(**values, **(config.options or {}))
+    built = network(**values, **(config.options or {}))
+    if about.plugin is not None:
+        built.register_forward_hook(partial(_check_output, config.num_labels))
+    return built
+
+
+def _check_output(num_classes: int, network: nn.Module, _: Any, output: Any) -> None:
+    """Raise a PluginError if the network of a plug-in returns something else than logits."""
+    name, remedy = type(network).__name__, "as in MvcnOutput(logits, feature, logits)"
+    if not isinstance(output, MvcnOutput):
+        kind = type(output).__name__
+        raise PluginError(
+            f"The network {name} returned a {kind}: have it return an MvcnOutput, {remedy}."
+        )
+    for field in ("logits", "fused_logits"):
+        found = getattr(output, field)
+        if not isinstance(found, Tensor) or found.ndim != 2 or found.shape[1] != num_classes:  # noqa: PLR2004
+            kind = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else repr(found)
+            raise PluginError(
+                f"The network {name} returned {field} {kind}: have it return one logit for each "
+                f"post and class, of which there are {num_classes}, {remedy}."
+            )
 
 
 def disagreement(

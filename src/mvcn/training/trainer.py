@@ -22,6 +22,7 @@ from mvcn.files import save_tensors
 from mvcn.inputs.batches import EncodedPosts, LengthBuckets
 from mvcn.losses.distributed import num_processes
 from mvcn.losses.objective import Objective, Targets, split_targets
+from mvcn.losses.plugged_in import OWN_NAMES
 from mvcn.models.adapters import has_adapters, without_frozen
 from mvcn.models.network import probabilities
 from mvcn.training.arguments import BEST_METRIC
@@ -95,6 +96,7 @@ class MvcnTrainer(TermTrainer):
                 )
             self.add_callback(average)
         self._step: tuple[Any, Targets] | None = None
+        self._last_terms: Mapping[str, Tensor] = {}
         if self.args.process_index > 0:  # the first one keeps the draws of a single process
             seed_rank(self.args.seed, 0, self.args.process_index)
 
@@ -119,7 +121,7 @@ class MvcnTrainer(TermTrainer):
         terms = self.objective.train(model.training)(output, targets)
         loss = terms.pop("loss")
         if model.training:
-            self._step = output, targets
+            self._step, self._last_terms = (output, targets), terms
             self.add_terms(terms)
         return (loss, output) if return_outputs else loss
 
@@ -140,14 +142,22 @@ class MvcnTrainer(TermTrainer):
         """
         loss: Tensor = super().training_step(*arguments, **options)
         if not torch.isfinite(loss):
-            raise MvcnError(
-                f"The loss is not finite at step {self.state.global_step}: "
-                "lower training.encoder_learning_rate and training.fusion_learning_rate."
-            )
+            raise MvcnError(self._why_not_finite())
         assert self._step is not None  # compute_loss has set it
         self.objective.after_step(*self._step)
         self._step = None
         return loss
+
+    def _why_not_finite(self) -> str:
+        wrong = [name for name, value in self._last_terms.items() if not torch.isfinite(value)]
+        theirs = [name for name in wrong if name not in OWN_NAMES]
+        remedy = (
+            f"correct the loss '{theirs[0]}', or lower its weight in objective.losses"
+            if theirs and len(theirs) == len(wrong)
+            else "lower training.encoder_learning_rate and training.fusion_learning_rate"
+        )
+        what = f" ({', '.join(wrong)})" if wrong else ""
+        return f"The loss{what} is not finite at step {self.state.global_step}: {remedy}."
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Create AdamW with a separate rate for encoders, and no decay of biases and norms."""

@@ -158,10 +158,13 @@ def test_a_draw_of_training_posts_is_that_of_the_formula(draw, tmp_path):
     assert set(drawn.removed["not drawn (data.limit)"]) == set(ids(posts.train)) - set(expected)
 
 
-def test_without_a_limit_or_with_fewer_posts_all_are_kept(tmp_path):
+def test_without_a_limit_or_with_fewer_posts_all_are_kept(tmp_path, caplog):
     posts = read_training_posts(settings(train=str(write(tmp_path / "train.csv", 40))), seed=0)
     assert draw_training_posts(posts, None, 0) is posts
     assert draw_training_posts(posts, 36, 0) is posts
+    assert not caplog.records
+    assert draw_training_posts(posts, 37, 0) is posts
+    assert "data.limit is 37, but there are only 36 training posts: all are used." in caplog.text
 
 
 @pytest.mark.parametrize(("classes", "refused"), [(21, True), (20, False), (10, False)])

@@ -90,6 +90,14 @@ def test_scores_are_means_and_deviations_over_seeds():
     assert shown[-1] == "11"
 
 
+def test_a_variant_that_always_predicts_the_same_class_is_said_to_have_learned_nothing():
+    cells = grid("good", "bad")
+    cells[4] = dataclasses.replace(cells[4], predicted=np.ones_like(LABELS))
+    (results,) = compare(cells)
+    (found,) = [one for one in sentences(results) if "learned nothing" in one]
+    assert found.startswith("bad has learned nothing in 1 of 3 seeds: it predicts the same class")
+
+
 def test_folds_of_a_seed_are_evaluated_together():
     parts = [slice(0, 50), slice(50, 90), slice(90, 120)]
     folds = [

@@ -85,7 +85,9 @@ def test_says_what_is_no_result(tmp_path):
         read_cells(tmp_path)
     write_cell(path := tmp_path / "cell.json", CELL)
     whole = json.loads(path.read_text())
-    for broken in ("{", "[]", json.dumps({"labels": "1"}), json.dumps(whole | {"more": 1})):
+    shorter = whole | {"predicted": whole["predicted"].rsplit(" ", 1)[0]}
+    faulty = ({"labels": "1"}, whole | {"more": 1}, shorter)
+    for broken in ("{", "[]", *map(json.dumps, faulty)):
         path.write_text(broken)
         with pytest.raises(
             MvcnError, match=r"cell\.json is not a complete result of mvcn experiment"

@@ -64,6 +64,17 @@ def test_what_is_not_one_number_is_refused(outputs, monkeypatch, value, kind):
         objective(wrong=1.0)(*outputs)
 
 
+def test_a_loss_that_is_no_function_is_refused(monkeypatch):
+    monkeypatch.setitem(example_plugin.LOSSES, "wrong", 3)
+    with pytest.raises(PluginError, match=r"'wrong' of module .* is 3, which cannot be called"):
+        objective(wrong=1.0)
+
+
+def test_a_name_that_is_nearly_right_is_corrected():
+    with pytest.raises(ConfigError, match="did you mean 'largest-logit'"):
+        objective(**{"largest-logits": 1.0})
+
+
 def test_a_loss_that_is_not_there_is_named_before_any_training():
     config = RunConfig.from_mapping({"objective": {"losses": {"nowhere": 1}}})
     with pytest.raises(ConfigError, match="names 'nowhere', but no plug-in has a loss"):

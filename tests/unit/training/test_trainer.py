@@ -8,8 +8,10 @@ from mvcn.errors import MvcnError, RunError
 from mvcn.inputs.batches import PostEncoder
 from mvcn.inputs.processor import build_processor
 from mvcn.models.build import build_model
+from mvcn.plugins import VARIABLE
 from mvcn.runtime.images import ImagePixels
 from mvcn.training.fit import build_trainer
+from tests import example_plugin
 
 CLASSES = ("negative", "neutral", "positive")
 POSTS = 8
@@ -114,7 +116,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(build, accumulation):
     trainer = build(training={"batch_size": 4, "gradient_accumulation": accumulation})
     with torch.no_grad():
         trainer.model.network.classifier.weight[0, 0] = float("nan")
-    with pytest.raises(MvcnError, match=r"not finite at step 0: lower training\.encoder_learning"):
+    with pytest.raises(
+        MvcnError,
+        match=r"\(.*cross_entropy.*\) is not finite at step 0: lower training\.encoder_learning",
+    ):
+        trainer.train()
+
+
+def test_a_loss_of_a_plugin_that_is_not_finite_is_named(build, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "tests.example_plugin")
+    monkeypatch.setitem(
+        example_plugin.LOSSES, "mine", lambda batch: batch.mean(batch.targets.labels / 0)
+    )
+    trainer = build(objective={"losses": {"mine": 0.5}})
+    with pytest.raises(
+        MvcnError, match=r"loss \(mine\) is not finite at step 0: correct the loss 'mine'"
+    ):
         trainer.train()
 
 
