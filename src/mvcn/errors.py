@@ -1,6 +1,7 @@
 """Errors that a user can act on, and the words and tables of messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 MAX_REASON_LENGTH = 200
@@ -61,6 +62,13 @@ class LostProcessError(MvcnError):
 
 class RunError(MvcnError):
     """A run folder that is not one, is damaged, or would be overwritten."""
+
+
+def which_of(name: str, known: Iterable[object]) -> str:
+    """Return the end of a sentence about a name that is not known: the nearest one, or all."""
+    names = [*map(str, known)]
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(names)}."
 
 
 def count_of(number: int, one: str, several: str = "") -> str:

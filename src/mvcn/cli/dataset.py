@@ -24,7 +24,7 @@ from mvcn.cli.options import (
     reads_posts,
 )
 from mvcn.cli.process import OUTCOME, print_posts, set_up_process
-from mvcn.errors import ConfigError, DataError, count_of, format_table
+from mvcn.errors import ConfigError, DataError, count_of, format_table, which_of
 from mvcn.files import write_json
 from mvcn.outputs import begins_with, require_own_file
 from mvcn.types import Post
@@ -87,9 +87,7 @@ def audit(
 def _known_kinds(kinds: Sequence[str], label_errors: bool) -> Sequence[str]:
     for kind in kinds:
         if kind not in KINDS:
-            raise ConfigError(
-                f"--fail-on {kind} is not a kind of finding: choose from {', '.join(KINDS)}."
-            )
+            raise ConfigError(f"--fail-on {kind} is not a kind of finding: {which_of(kind, KINDS)}")
     if "label_errors" in kinds and not label_errors:
         raise ConfigError("--fail-on label_errors needs --label-errors: add it.")
     return kinds

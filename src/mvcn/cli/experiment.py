@@ -9,7 +9,7 @@ import typer
 
 from mvcn.cli.options import Fold, Overwrite, Splits, given
 from mvcn.cli.process import set_up_process
-from mvcn.errors import ConfigError, count_of, format_table
+from mvcn.errors import ConfigError, count_of, format_table, which_of
 from mvcn.files import atomic_write
 from mvcn.outputs import require_new_file, require_own_file
 
@@ -80,8 +80,7 @@ def _by_name(values: list[str] | None, known: tuple[str, ...], option: str) -> d
             paths[name] = Path(path)
         else:
             raise ConfigError(
-                f"{option} '{value}' names no dataset of the experiment: choose from "
-                f"{', '.join(known)}."
+                f"{option} '{value}' names no dataset of the experiment: {which_of(name, known)}"
             )
     return paths
 

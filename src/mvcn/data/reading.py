@@ -14,7 +14,7 @@ from mvcn.data.formats.rows import TableOptions
 from mvcn.data.published_folds import read_fold, with_fold
 from mvcn.data.split_names import keep_splits, split_of
 from mvcn.data.splits import id_files, posts_of_id_file, stratified_split
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, which_of
 from mvcn.types import Corpus, Post
 
 LOGGER = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ def read_training_posts(
         DataError: A file is invalid, or there are too few posts or classes.
     """
     if config.name not in (known := known_datasets()):
-        raise ConfigError(f"There is no dataset '{config.name}': choose from {', '.join(known)}.")
+        raise ConfigError(f"There is no dataset '{config.name}': {which_of(config.name, known)}")
     _require_one_place(config)
     read = _from_root if config.train is None else _from_train_and_dev
     posts = read(config, seed, needs_dev)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.metrics import confusion_matrix
 
-from mvcn.errors import MvcnError
+from mvcn.errors import MvcnError, which_of
 from mvcn.evaluation.metrics import METRICS
 from mvcn.evaluation.significance import (
     MAX_EXACT_SEEDS,
@@ -284,7 +284,7 @@ def _require_complete_baseline(
             "experiment, or choose another with --baseline."
         )
     raise MvcnError(
-        f"On {data} there is no variant '{baseline}': choose --baseline from {', '.join(complete)}."
+        f"On {data} there is no variant '{baseline}' for --baseline: {which_of(baseline, complete)}"
     )
 
 

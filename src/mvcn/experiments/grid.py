@@ -1,7 +1,6 @@
 """An experiment: a grid of variants (settings) x data x seeds (x folds)."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -13,7 +12,7 @@ from mvcn.data.images import describe_images_of
 from mvcn.data.near_duplicates import duplicate_groups
 from mvcn.data.reading import read_dataset, read_training_posts
 from mvcn.data.splits import MIN_FOLDS, SPLITS_FILE, k_folds, write_splits
-from mvcn.errors import ConfigError, MvcnError
+from mvcn.errors import ConfigError, MvcnError, which_of
 from mvcn.models.registry import settings_of_model
 from mvcn.plugins import available, use_plugins
 from mvcn.settings import read_named
@@ -107,17 +106,12 @@ def part_of(
         ("--seed", seeds, experiment.seeds),
     ):
         if unknown := [one for one in chosen if one not in known]:
-            close = difflib.get_close_matches(str(unknown[0]), map(str, known), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"choose from {_listed(known)}."
             raise ConfigError(
-                f"{option} {unknown[0]} is not in the experiment '{experiment.name}': {hint}"
+                f"{option} {unknown[0]} is not in the experiment '{experiment.name}': "
+                f"{which_of(str(unknown[0]), known)}"
             )
     kept = {one: experiment.variants[one] for one in variants or experiment.variants}
     return replace(experiment, variants=kept, seeds=tuple(seeds) or experiment.seeds)
-
-
-def _listed(known: Iterable[Any]) -> str:
-    return ", ".join(map(str, known))
 
 
 def cells_of(

@@ -1,6 +1,5 @@
 """The systems that can be trained, by name: MVCN, those it is compared with, and plug-ins."""
 
-import difflib
 import functools
 import inspect
 import typing
@@ -9,7 +8,7 @@ from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from mvcn.errors import ConfigError, PluginError, reason_of
+from mvcn.errors import ConfigError, PluginError, reason_of, which_of
 from mvcn.plugins import Plugin, available, find_plugin, find_saved
 from mvcn.types import EARLIER_NETWORKS
 
@@ -205,9 +204,7 @@ def system(name: str) -> System:
     name = EARLIER_NETWORKS.get(name, {"network": name})["network"]
     if name not in MODELS:
         known = [*MODELS, *(one.name for one in available("model"))]
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}."
-        raise ConfigError(f"There is no model '{name}': {hint}")
+        raise ConfigError(f"There is no model '{name}': {which_of(name, known)}")
     return MODELS[name]
 
 

@@ -305,9 +305,9 @@ def test_an_unknown_kind_of_file_is_refused_with_the_known_ones(tmp_path):
     ("columns", "error", "message"),
     [
         (
-            {"tekst": "text"},
+            {"tekst": "tweet"},
             ConfigError,
-            "'tekst' cannot be mapped to a column: choose from id, text",
+            "'tekst' cannot be mapped to a column: did you mean 'text'",
         ),
         ({"text": "a", "image": "a"}, ConfigError, "Two names are mapped to the column 'a'"),
         ({"text": "tweat"}, DataError, "no column 'tweat' for 'text': did you mean 'tweet'"),

@@ -266,7 +266,7 @@ def test_variants_without_a_common_seed_are_tested_unpaired():
         (
             grid("one", "two"),
             "three",
-            "no variant 'three': choose --baseline from one, two.",
+            "no variant 'three' for --baseline: choose from one, two",
         ),
         (
             [cell("one"), cell("two", digest="else")],

@@ -159,7 +159,7 @@ def test_a_part_has_the_chosen_variants_and_seeds(tmp_path):
     ]
     assert {cell.path for cell in cells} < {cell.path for cell in cells_of(experiment)}
     for variants, seeds, words in (
-        (["publishd"], [], "--variant publishd is not in .*'two-variants': did you mean published"),
+        (["publishd"], [], "--variant publishd is not in .*'two-variants': did you mean 'published'"),
         (["plain", "soft"], [], "--variant soft is not in .*: choose from plain, published"),
         ([], [3, 7], "--seed 7 is not in .*: choose from 3, 1"),
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, which_of
 from mvcn.plugins import available, find_plugin
 from mvcn.types import Corpus
 
@@ -102,7 +102,7 @@ def _reader(name: str) -> Callable[..., Any]:
     """
     plugin = find_plugin("dataset", name, DATASETS)
     if plugin is None and name not in DATASETS:
-        raise DataError(f"There is no dataset {name!r}: choose from {', '.join(known_datasets())}.")
+        raise DataError(f"There is no dataset {name!r}: {which_of(name, known_datasets())}")
     reader: Callable[..., Any] = resolve_name(DATASETS[name]) if plugin is None else plugin.load()
     return reader
 

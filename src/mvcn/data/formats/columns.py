@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from mvcn.data.formats.rows import repeated_name
 from mvcn.data.split_names import split_of
-from mvcn.errors import ConfigError, DataError
+from mvcn.errors import ConfigError, DataError, which_of
 from mvcn.types import StoredImage
 
 logger = logging.getLogger(__name__)
@@ -90,9 +90,10 @@ def check_names(columns: Mapping[str, str] | None) -> dict[str, str]:
     given = dict(columns or {})
     unknown = [name for name in given if name not in COLUMNS]
     if unknown:
-        raise ConfigError(
-            f"'{unknown[0]}' cannot be mapped to a column: choose from {', '.join(COLUMNS)}."
-        )
+        theirs = given[unknown[0]]
+        is_swapped = theirs in COLUMNS
+        hint = f"write {theirs}={unknown[0]}." if is_swapped else which_of(unknown[0], COLUMNS)
+        raise ConfigError(f"'{unknown[0]}' cannot be mapped to a column: {hint}")
     repeated = repeated_name(filter(None, given.values()))
     if repeated is not None:
         raise ConfigError(

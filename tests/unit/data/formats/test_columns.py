@@ -171,7 +171,9 @@ def test_ids_that_repeat_can_be_left_out(read):
 
 def test_only_our_names_can_be_mapped(read):
     with pytest.raises(ConfigError, match=f"choose from {', '.join(COLUMNS)}"):
-        read({"text": "a"}, columns={"tweet": "text"})
+        read({"text": "a"}, columns={"zzz": "caption"})
+    with pytest.raises(ConfigError, match="'tweet' cannot be mapped to a column: write text=tweet"):
+        read({"tweet": "a"}, columns={"tweet": "text"})
 
 
 @pytest.mark.parametrize("name", ["text", "lang"])
