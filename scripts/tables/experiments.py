@@ -80,7 +80,7 @@ def _recipes() -> str:
         for one in sorted(found.variants, key=lambda one: one.spread("accuracy").mean)
     ]
     header = ["recipe", *(METRIC_TITLES[metric] for metric in TWO_METRICS)]
-    header += [f"weighted F1 above `{LINEAR}`", "minutes of training on one core"]
+    header += [f"weighted F1 above `{LINEAR}`", "minutes of one training on one core"]
     note = (
         f"{found.num_folds}-fold cross-validation over {found.num_posts:,} train and dev posts, "
         "near-duplicates in one fold, one seed; in percent, gains with 95 % intervals over posts."

@@ -196,7 +196,7 @@ def _draw_images(row: Any, explanation: Explanation, pixels: Any) -> None:
     peak = max((float(w.max()) for w in explanation.attention.values()), default=1.0)
     for axis, (name, weights) in zip(others, explanation.attention.items(), strict=True):
         heat = show_weights(axis, pixels, weights, peak)
-        axis.set_title(f"all words, {name}:\n{_cells_seen(weights)}", fontsize=9)
+        axis.set_title(f"mean of all words, {name}:\n{_cells_seen(weights)}", fontsize=9)
     if others:
         row.colorbar(heat, ax=others[-1], shrink=0.8).set_label("weight of the cell", fontsize=8)
 
