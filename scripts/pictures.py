@@ -29,7 +29,7 @@ JPEG_QUALITY = 80
 def main(
     demo: Annotated[Path, typer.Argument(help="Folder of mvcn demo.")],
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    post: Annotated[str, typer.Option(help="Id of a dev post of the demo.")] = "post-00640",
+    post: Annotated[str, typer.Option(help="Id of a dev post of the demo.")] = "post-00658",
 ) -> None:
     """Write post.png, attention.png with its numbers, and the examples of the page."""
     set_up_process()
