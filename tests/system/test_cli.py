@@ -220,7 +220,7 @@ def test_near_duplicates_of_training_posts_are_counted(mvcn, train_options, post
     assert f"2 posts have a text that is nearly equal to one that {run} was trained on" in told
     is_right = Classifier.from_pretrained(run).predict_one(unseen[1]).label == unseen[3]
     assert f"of the others, {100 * is_right:.1f} % are correct." in told
-    assert json.loads(scores.read_text())["near_training_posts"] == 2
+    assert json.loads(scores.read_text())["near_duplicates_of_training_posts"] == 2
 
     _, _, told = mvcn("evaluate", run, write_csv(tmp_path / "unseen.csv", [unseen]))
     assert "nearly equal" not in told
@@ -228,7 +228,7 @@ def test_near_duplicates_of_training_posts_are_counted(mvcn, train_options, post
     config.write_text(config.read_text().replace(str(posts), str(tmp_path / "gone.csv")))
     _, _, told = mvcn("evaluate", run, table, "--json", scores)
     assert f"Whether {run} was trained on some of these posts is not known" in told
-    assert json.loads(scores.read_text())["near_training_posts"] is None
+    assert json.loads(scores.read_text())["near_duplicates_of_training_posts"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """An experiment's cells: each once, the same after a kill, and by the data that they name."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -14,6 +15,8 @@ import pytest
 import yaml
 
 from mvcn.cli.process import set_up_process
+from mvcn.config import DataConfig
+from mvcn.data.posts import fingerprint
 from mvcn.data.reading import read_training_posts
 from mvcn.errors import ConfigError, PluginError
 from mvcn.experiments.grid import cells_of, read_experiment
@@ -175,6 +178,25 @@ def test_one_variant_and_seed_are_run_alone(uninterrupted, experiment_file, tmp_
     assert (code, shown.split(" in ")[0]) == (0, "1 result is")
     assert [path.parent for path in left.parent.rglob("*.json")] == [left]
     assert "choose from soft, sparse" in fails(*command, "--variant", "other").replace("'", "")
+
+
+def test_a_part_is_evaluated_on_the_posts_of_the_entire_experiment(
+    experiment_file, posts_table, tmp_path
+):
+    posts = posts_table / "train" / "posts.csv"
+    content = yaml.safe_load(experiment_file.read_text())
+    content["data"] = {"mine": {"root": str(posts)}}
+    content["variants"] = {"alone": content["variants"]["sparse"]}
+    content["variants"]["alone"]["training"]["epochs"] = 1
+    members = copy.deepcopy(content["variants"]["alone"])
+    members["training"]["members"] = 2  # which, without the other variant, need no dev posts
+    content["variants"]["members"] = members
+    (tmp_path / "mixed.yaml").write_text(yaml.safe_dump(content))
+    experiment = read_experiment(str(tmp_path / "mixed.yaml"))
+    part = (["members"], [])
+    (path,) = run_experiment(experiment, places(tmp_path), part, initializer=set_up_process)
+    dev = read_training_posts(DataConfig(root=posts), 0).dev
+    assert read_cell(path).posts_digest == fingerprint(dev)
 
 
 def test_results_are_plain_json(uninterrupted):

@@ -131,7 +131,7 @@ def _to_mapping(
     return {
         "report": MARK,
         **evaluated.evaluation.to_mapping(),
-        "near_training_posts": learned,
+        "near_duplicates_of_training_posts": learned,
         "area_under_risk_coverage": dict(evaluated.risk),
         "by_modality": {kind: one.to_mapping() for kind, one in evaluated.by_modality.items()},
         "bad_images": {"policy": policy, "posts": dict(evaluated.bad_images)},

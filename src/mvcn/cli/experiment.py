@@ -48,10 +48,11 @@ def experiment(
     ] = 1,
 ) -> None:
     """Train a grid of settings x datasets x seeds (or folds); the same command resumes it."""
-    from mvcn.experiments.grid import check_settings, part_of, read_experiment
+    from mvcn.experiments.grid import cells_of, check_settings, part_of, read_experiment
 
     set_up_process()
-    plan = part_of(read_experiment(file), variant or (), seed or ())
+    plan, part = read_experiment(file), (variant or (), seed or ())
+    part_of(cells_of(plan), *part)
     check_settings(plan)
     from mvcn.experiments.runner import Places, run_experiment  # takes seconds
 
@@ -60,7 +61,7 @@ def experiment(
     for name, path in _by_name(splits, tuple(plan.data), "--splits").items():
         plan.data[name].splits = path
     places = Places(results / plan.name, runs / plan.name)
-    paths = run_experiment(plan, places, jobs=jobs, initializer=set_up_process)
+    paths = run_experiment(plan, places, part, jobs=jobs, initializer=set_up_process)
     found = count_of(len(paths), "result is", "results are")
     typer.echo(f"{found} in {places.results}: mvcn compare {places.results}")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -93,27 +93,6 @@ def read_experiment(name: str) -> Experiment:
     return read_named("Experiment", "recipes/experiments", name, _experiment)
 
 
-def part_of(
-    experiment: Experiment, variants: Sequence[str] = (), seeds: Sequence[int] = ()
-) -> Experiment:
-    """Return the experiment with some variants and seeds alone; none means all.
-
-    Raises:
-        ConfigError: It does not have one of them.
-    """
-    for option, chosen, known in (
-        ("--variant", variants, experiment.variants),
-        ("--seed", seeds, experiment.seeds),
-    ):
-        if unknown := [one for one in chosen if one not in known]:
-            raise ConfigError(
-                f"{option} {unknown[0]} is not in the experiment '{experiment.name}': "
-                f"{which_of(str(unknown[0]), known)}"
-            )
-    kept = {one: experiment.variants[one] for one in variants or experiment.variants}
-    return replace(experiment, variants=kept, seeds=tuple(seeds) or experiment.seeds)
-
-
 def cells_of(
     experiment: Experiment, folds: Mapping[str, Sequence[Path]] | None = None
 ) -> list[Cell]:
@@ -132,6 +111,28 @@ def cells_of(
         for fold in _fold_numbers(experiment)
         for places in [_places(experiment, fold, None if folds is None else folds[data])]
         for variant in experiment.variants
+    ]
+
+
+def part_of(
+    cells: Sequence[Cell], variants: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> list[Cell]:
+    """Return the cells of some variants and seeds; none means all.
+
+    Raises:
+        ConfigError: There is no such variant or seed.
+    """
+    for kind, chosen in (("variant", variants), ("seed", seeds)):
+        known = list(dict.fromkeys(getattr(cell, kind) for cell in cells))
+        for one in chosen:
+            if one not in known:
+                raise ConfigError(
+                    f"--{kind} {one} is not in the experiment: {which_of(str(one), known)}"
+                )
+    return [
+        cell
+        for cell in cells
+        if cell.variant in (variants or (cell.variant,)) and cell.seed in (seeds or (cell.seed,))
     ]
 
 

@@ -23,6 +23,7 @@ from mvcn.experiments.grid import (
     cells_of,
     check_settings,
     naming,
+    part_of,
     settings_of,
 )
 from mvcn.experiments.progress import EpochFile, Progress, StatusLine
@@ -51,7 +52,12 @@ class Places:
 
 
 def run_experiment(
-    experiment: Experiment, places: Places, *, jobs: int = 1, initializer: Callable[[], None]
+    experiment: Experiment,
+    places: Places,
+    part: tuple[Sequence[str], Sequence[int]] = ((), ()),
+    *,
+    jobs: int = 1,
+    initializer: Callable[[], None],
 ) -> Sequence[Path]:
     """Train every unfinished cell, and return the files of all results.
 
@@ -61,6 +67,8 @@ def run_experiment(
     Args:
         experiment: The experiment.
         places: Folders of its files.
+        part: Variants and seeds to train, of each none for all; the cells are those of the entire
+            experiment.
         jobs: Number of cells that are trained in parallel and share the cores.
         initializer: Called first in each process; it must be importable.
 
@@ -76,6 +84,7 @@ def run_experiment(
         found = {path: read_cell(path) for path in sorted(places.results.rglob("*.json"))}
         _require_same_settings(cells, found, places)
         require_same_posts(cells, found)
+        cells = part_of(cells, *part)
         finished = {
             cell.path: _seconds(found[path])
             for cell in cells
