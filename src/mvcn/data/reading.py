@@ -361,9 +361,11 @@ def _require_learnable(posts: TrainingPosts, needs_dev: NeedsDev) -> None:
     if len(posts.class_names) < MIN_CLASSES:
         is_unknown = posts.columns and "label" not in posts.columns
         hint = ": say which column holds the labels with --columns label=NAME" if is_unknown else ""
-        found = "the training posts have no label" + hint
-        for name in posts.class_names:
-            found = f"all training posts are labelled '{name}': add posts of another class"
+        found = (
+            f"all training posts are labelled '{posts.class_names[0]}': add posts of another class"
+            if posts.class_names
+            else "the training posts have no label" + hint
+        )
         raise DataError(f"A classifier needs at least two classes, but {found}.")
     several = Counter(post.label for post in posts.train)
     if len(several) > FEW_CLASSES and 2 * len(several) > len(posts.train):

@@ -200,7 +200,7 @@ def checked_keys(content: Any, keys: Sequence[str], required: set[str]) -> Mappi
     unknown, missing = set(content) - set(keys), required - set(content)
     if unknown or missing:
         wrong = f"has the key '{min(map(str, unknown))}'" if unknown else f"has no '{min(missing)}'"
-        raise ConfigError(f"it {wrong}: its keys must be of {', '.join(keys)}.")
+        raise ConfigError(f"it {wrong}: its keys can be {', '.join(keys)}.")
     return content
 
 
